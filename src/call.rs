@@ -1,0 +1,193 @@
+//! A call as the API gives it: every field kept, a few of them understood.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::time::Timestamp;
+
+/// The API's id of a call. Opaque: it looks like 24 hexadecimal digits, but nothing may rely on that.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallId(Arc<str>);
+
+impl CallId {
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<Arc<str>>> From<T> for CallId {
+    fn from(id: T) -> Self {
+        Self(id.into())
+    }
+}
+
+impl Borrow<str> for CallId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a call is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Somebody is on the phone.
+    Live,
+    /// The call is over.
+    Completed,
+    /// A status this version does not know; carried through, neither live nor completed.
+    Other(String),
+}
+
+impl Status {
+    /// The API's word for it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Live => "live",
+            Self::Completed => "completed",
+            Self::Other(text) => text,
+        }
+    }
+}
+
+impl From<&str> for Status {
+    fn from(text: &str) -> Self {
+        match text {
+            "live" => Self::Live,
+            "completed" => Self::Completed,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+/// 128 bits of xxh3 over a record's bytes exactly as they came: equal means "nothing to look at here".
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordHash([u64; 2]);
+
+impl RecordHash {
+    /// Hashes the raw JSON of one record.
+    pub fn of(raw: &[u8]) -> Self {
+        Self::from_u128(xxhash_rust::xxh3::xxh3_128(raw))
+    }
+
+    /// From its 128 bits.
+    pub const fn from_u128(bits: u128) -> Self {
+        Self([(bits >> 64) as u64, bits as u64])
+    }
+
+    /// Its 128 bits.
+    pub const fn as_u128(self) -> u128 {
+        (self.0[0] as u128) << 64 | self.0[1] as u128
+    }
+}
+
+impl fmt::Debug for RecordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.as_u128())
+    }
+}
+
+/// Why a record of a page is not a call. Never quotes the record: it may hold a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRecord {
+    /// Not an object at all.
+    #[error("the record is not a JSON object")]
+    NotAnObject,
+    /// No id, or one that is not a text, or an empty one.
+    #[error("the record has no `id`")]
+    NoId,
+    /// No status, or one that is not a text.
+    #[error("call {0} has no `status`")]
+    NoStatus(CallId),
+}
+
+/// One record of the API, parsed, with its bytes as they came.
+#[derive(Clone)]
+pub struct Call {
+    id: CallId,
+    status: Status,
+    raw: Arc<RawValue>,
+    fields: Map<String, Value>,
+}
+
+impl Call {
+    /// Reads one record. Only an id and a status are required; everything else may be missing, null or unknown.
+    ///
+    /// # Errors
+    /// [`BadRecord`] says what is missing.
+    pub fn parse(raw: &RawValue) -> Result<Self, BadRecord> {
+        let fields: Map<String, Value> =
+            serde_json::from_str(raw.get()).map_err(|_| BadRecord::NotAnObject)?;
+        let id = match fields.get("id") {
+            Some(Value::String(id)) if !id.is_empty() => CallId::from(id.as_str()),
+            _ => return Err(BadRecord::NoId),
+        };
+        let status = match fields.get("status") {
+            Some(Value::String(status)) => Status::from(status.as_str()),
+            _ => return Err(BadRecord::NoStatus(id)),
+        };
+        Ok(Self { id, status, raw: Arc::from(raw.to_owned()), fields })
+    }
+
+    /// The API's id.
+    pub fn id(&self) -> &CallId {
+        &self.id
+    }
+
+    /// Where it is in its life.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// The record's bytes as the API gave them.
+    pub fn raw(&self) -> &RawValue {
+        &self.raw
+    }
+
+    /// Every field, in the API's order.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
+    /// `createdAt`, when it is there and a time.
+    pub fn created_at(&self) -> Option<Timestamp> {
+        time_field(&self.fields, "createdAt")
+    }
+
+    /// `updatedAt`, when it is there and a time.
+    pub fn updated_at(&self) -> Option<Timestamp> {
+        time_field(&self.fields, "updatedAt")
+    }
+
+    /// The hash of the record's bytes.
+    pub fn record_hash(&self) -> RecordHash {
+        RecordHash::of(self.raw.get().as_bytes())
+    }
+}
+
+/// Calls hold conversations and phone numbers: only the id and the status are shown.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("id", &self.id).field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// A field that holds an ISO 8601 time.
+pub(crate) fn time_field(fields: &Map<String, Value>, name: &str) -> Option<Timestamp> {
+    fields.get(name).and_then(Value::as_str).and_then(Timestamp::parse)
+}

@@ -1,0 +1,264 @@
+//! The difference between what is remembered of a call and what it is now. Pure.
+
+use std::{fmt, ops::BitOr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::{Map, Value};
+
+use crate::{
+    call::{Call, Status},
+    snapshot::{ContentHash, Snapshot, TRANSCRIPT},
+};
+
+/// What happened. In the order of precedence in which an event takes its `type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Was not completed and now is, or was first seen completed after the baseline.
+    Ended,
+    /// First seen live.
+    Started,
+    /// `callAnalysis` appeared or changed.
+    Analyzed,
+    /// Anything else changed.
+    Updated,
+    /// It is gone from the list.
+    Deleted,
+    /// The source itself has been failing for a while.
+    SourceFailing,
+    /// The source answers again.
+    SourceRecovered,
+}
+
+impl Kind {
+    /// Every kind, in order of precedence.
+    pub const ALL: [Self; 7] = [
+        Self::Ended,
+        Self::Started,
+        Self::Analyzed,
+        Self::Updated,
+        Self::Deleted,
+        Self::SourceFailing,
+        Self::SourceRecovered,
+    ];
+
+    /// The word used in the config (`on = […]`) and in payloads.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Started => "started",
+            Self::Analyzed => "analyzed",
+            Self::Updated => "updated",
+            Self::Deleted => "deleted",
+            Self::SourceFailing => "source.failing",
+            Self::SourceRecovered => "source.recovered",
+        }
+    }
+
+    /// Reads the config's word.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Whether it is about a call; the others are about a source.
+    pub const fn is_of_call(self) -> bool {
+        !matches!(self, Self::SourceFailing | Self::SourceRecovered)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A set of kinds.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kinds(u8);
+
+impl Kinds {
+    /// No kind at all.
+    pub const NONE: Self = Self(0);
+
+    /// Whether `kind` is in the set.
+    pub const fn contains(self, kind: Kind) -> bool {
+        self.0 & (1 << kind as u8) != 0
+    }
+
+    /// Whether the two sets have a kind in common.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether nothing is in the set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The members, in order of precedence.
+    pub fn iter(self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(move |kind| self.contains(*kind))
+    }
+
+    /// The member that names an event's `type`.
+    pub fn first(self) -> Option<Kind> {
+        self.iter().next()
+    }
+}
+
+impl From<Kind> for Kinds {
+    fn from(kind: Kind) -> Self {
+        Self(1 << kind as u8)
+    }
+}
+
+impl FromIterator<Kind> for Kinds {
+    fn from_iter<I: IntoIterator<Item = Kind>>(kinds: I) -> Self {
+        kinds.into_iter().fold(Self::NONE, |set, kind| set | kind.into())
+    }
+}
+
+impl BitOr for Kinds {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Display for Kinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, kind) in self.iter().enumerate() {
+            if i > 0 {
+                f.write_str("+")?;
+            }
+            f.write_str(kind.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Kinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Kinds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(Kind::as_str))
+    }
+}
+
+impl<'de> Deserialize<'de> for Kinds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::<String>::deserialize(deserializer)?
+            .iter()
+            .map(|word| Kind::parse(word).ok_or_else(|| D::Error::custom("unknown kind of change")))
+            .collect()
+    }
+}
+
+/// What one observation of a call brought: a set of kinds, and the fields that differ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Never empty.
+    pub kinds: Kinds,
+    /// The top-level fields that differ, in the API's order; empty when the call was not known before.
+    pub fields: Changes,
+}
+
+/// The fields that differ, by name.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Changes(pub Map<String, Value>);
+
+impl Changes {
+    /// Notes that `name` went from one value to another; a field that was or is absent is null.
+    fn note(&mut self, name: &str, from: Option<&Value>, to: Option<&Value>) {
+        let or_null = |value: Option<&Value>| value.cloned().unwrap_or(Value::Null);
+        self.0.insert(name.to_owned(), serde_json::json!({ "from": or_null(from), "to": or_null(to) }));
+    }
+
+    /// Notes that the transcript differs; its text is not remembered, so neither side is shown.
+    fn note_transcript(&mut self) {
+        self.0.insert(TRANSCRIPT.to_owned(), Value::Object(Map::new()));
+    }
+}
+
+/// Values can be summaries and phone numbers: only the names are shown.
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// The kinds a call has been through by the time it is first seen in this state.
+pub fn kinds_of_first_sight(call: &Call) -> Kinds {
+    let mut kinds = match call.status() {
+        Status::Live => Kind::Started.into(),
+        Status::Completed => Kind::Ended.into(),
+        Status::Other(_) => Kinds::NONE,
+    };
+    if call.fields().get("callAnalysis").is_some_and(|analysis| !analysis.is_null()) {
+        kinds = kinds | Kind::Analyzed.into();
+    }
+    if kinds.is_empty() { Kind::Updated.into() } else { kinds }
+}
+
+/// Compares a call with what is remembered of it. `None` when nothing a person could tell apart has changed.
+pub fn diff(before: Option<&Snapshot>, call: &Call) -> Option<Change> {
+    let Some(before) = before else {
+        return Some(Change { kinds: kinds_of_first_sight(call), fields: Changes::default() });
+    };
+    let fields = changed_fields(before, call);
+    if fields.0.is_empty() && !before.deleted {
+        return None;
+    }
+    let mut kinds = Kinds::NONE;
+    let was = before.status();
+    match call.status() {
+        Status::Completed if was != Status::Completed => kinds = kinds | Kind::Ended.into(),
+        // A call that has been completed and is called live again did not start again.
+        Status::Live if was != Status::Live && before.completed_seen.is_none() => {
+            if !before.kinds_seen.contains(Kind::Started) {
+                kinds = kinds | Kind::Started.into();
+            }
+        }
+        _ => {}
+    }
+    let analysis = call.fields().get("callAnalysis");
+    if analysis.is_some_and(|now| !now.is_null()) && analysis != before.fields.get("callAnalysis") {
+        kinds = kinds | Kind::Analyzed.into();
+    }
+    if kinds.is_empty() {
+        kinds = Kind::Updated.into();
+    }
+    Some(Change { kinds, fields })
+}
+
+/// The change of a call that is gone. `None` when that is known already.
+pub fn deletion(before: &Snapshot) -> Option<Change> {
+    (!before.deleted).then(|| Change { kinds: Kind::Deleted.into(), fields: Changes::default() })
+}
+
+fn changed_fields(before: &Snapshot, call: &Call) -> Changes {
+    let mut changes = Changes::default();
+    for (name, value) in call.fields() {
+        if name == TRANSCRIPT {
+            if before.transcript != Some(ContentHash::of(value)) {
+                changes.note_transcript();
+            }
+        } else if before.fields.get(name) != Some(value) {
+            changes.note(name, before.fields.get(name), Some(value));
+        }
+    }
+    for (name, value) in &before.fields {
+        if !call.fields().contains_key(name) {
+            changes.note(name, Some(value), None);
+        }
+    }
+    if before.transcript.is_some() && !call.fields().contains_key(TRANSCRIPT) {
+        changes.note_transcript();
+    }
+    changes
+}

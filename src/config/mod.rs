@@ -1,0 +1,210 @@
+//! The config file: read, checked whole, and handed on as values that cannot be wrong any more.
+
+mod report;
+mod secret;
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use url::Url;
+
+pub use self::secret::{Secret, SecretError};
+use crate::{name::Name, rule::Rule};
+
+/// A config without a mistake in it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// `[store]`
+    pub store: StoreConfig,
+    /// `[delivery]`
+    pub delivery: DeliveryConfig,
+    /// `[server]`; `None` listens on nothing.
+    pub server: Option<ServerConfig>,
+    /// `[sources.*]`, at least one.
+    pub sources: Vec<SourceConfig>,
+    /// `[destinations.*]`
+    pub destinations: Vec<DestinationConfig>,
+    /// `[rules.*]`, in the order of the file.
+    pub rules: Vec<Rule>,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The folder. Default: `$STATE_DIRECTORY`, else `callwatch.db` beside the config file.
+    pub path: PathBuf,
+    /// How long finished deliveries and their events are kept. Default 30 days.
+    pub retain: Duration,
+    /// How much memory the store may use to keep pages at hand, in bytes. Default 64 MB.
+    pub cache: u64,
+}
+
+/// `[delivery]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryConfig {
+    /// How long attempts in flight may go on after a signal to stop. Default 20 s.
+    pub shutdown_grace: Duration,
+}
+
+/// `[server]`
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where to listen.
+    pub listen: std::net::SocketAddr,
+    /// Who may use the admin API; required unless `listen` is a loopback address.
+    pub token: Option<Secret>,
+}
+
+/// `[sources.NAME]`: one Callem project.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// The table's name.
+    pub name: Name,
+    /// The key of the project.
+    pub api_key: Secret,
+    /// Where the API is, without a trailing slash. Default `https://api.callem.ai/v1`.
+    pub base_url: Url,
+    /// Time between looks for new calls and at live ones. Default 15 s.
+    pub interval: Duration,
+    /// Time within which the whole list is walked. Default 1 h.
+    pub sweep: Duration,
+    /// How long after completion an analysis is waited for. Default 1 h.
+    pub analysis_window: Duration,
+    /// The largest page to ask for, 1..=1000. Default 100.
+    pub page_size: u32,
+    /// Requests per minute; sources with the same host share the smallest of theirs. Default 100.
+    pub requests_per_minute: u32,
+    /// On the first run, also announce calls created within this time before it. Default none.
+    pub notify_since: Duration,
+    /// The deadline of one request. Default 30 s.
+    pub timeout: Duration,
+}
+
+/// `[destinations.NAME]`
+#[derive(Clone, Debug)]
+pub struct DestinationConfig {
+    /// The table's name.
+    pub name: Name,
+    /// What kind of receiver it is, and what only that kind needs.
+    pub kind: DestinationKind,
+    /// The waits after a failed attempt, in order; after the last one a delivery is dead.
+    /// Default 5s, 5m, 30m, 2h, 5h, 10h, 14h, 20h, 24h.
+    pub retry: Vec<Duration>,
+    /// A delivery older than this is not tried again. Default none.
+    pub max_attempts_age: Option<Duration>,
+    /// At most this often. Default none; Slack 1/s.
+    pub rate: Option<Rate>,
+    /// Attempts at the same time. Default 8 (webhook), 1 (Slack), 2 (email).
+    pub concurrency: usize,
+    /// The deadline of one attempt. Default 15 s (email 30 s).
+    pub timeout: Duration,
+    /// Which fields of a call the receiver is shown.
+    pub fields: FieldFilter,
+}
+
+/// What only one kind of destination needs.
+#[derive(Clone, Debug)]
+pub enum DestinationKind {
+    /// `type = "webhook"`
+    Webhook(WebhookConfig),
+    /// `type = "slack"`
+    Slack(SlackConfig),
+    /// `type = "email"`
+    Email(EmailConfig),
+}
+
+/// `type = "webhook"`
+#[derive(Clone, Debug)]
+pub struct WebhookConfig {
+    /// Where to POST. May hold a secret in its path or query: never shown whole.
+    pub url: Url,
+    /// Secrets to sign with, `whsec_` and base64, every one of them; none leaves the request unsigned.
+    pub secrets: Vec<Secret>,
+    /// The shape of body and headers.
+    pub format: WebhookFormat,
+    /// Additional headers. Values may be secrets.
+    pub headers: Vec<(reqwest::header::HeaderName, Secret)>,
+}
+
+/// The shape of a webhook's body and headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WebhookFormat {
+    /// <https://www.standardwebhooks.com>
+    #[default]
+    Standard,
+    /// The vendor's own webhooks, for receivers written for those.
+    Callem,
+    /// CloudEvents 1.0, structured JSON mode.
+    Cloudevents,
+}
+
+/// `type = "slack"`
+#[derive(Clone, Debug)]
+pub struct SlackConfig {
+    /// The incoming webhook's address, a secret as a whole.
+    pub webhook_url: Secret,
+}
+
+/// `type = "email"`
+#[derive(Clone, Debug)]
+pub struct EmailConfig {
+    /// The server.
+    pub smtp: SmtpServer,
+    /// The account's password, when it is not in `smtp`.
+    pub password: Option<Secret>,
+    /// The sender.
+    pub from: lettre::message::Mailbox,
+    /// The receivers, at least one.
+    pub to: Vec<lettre::message::Mailbox>,
+}
+
+/// An SMTP server, as `smtp = "smtps://user@host:port"` says it.
+#[derive(Clone)]
+pub struct SmtpServer {
+    /// How the connection is protected.
+    pub security: SmtpSecurity,
+    /// The host's name or address.
+    pub host: String,
+    /// The port; default 465 for smtps, 587 for smtp, 25 for smtp+insecure.
+    pub port: u16,
+    /// The account.
+    pub user: Option<String>,
+    /// A password given in the address itself.
+    pub password: Option<secrecy::SecretString>,
+}
+
+/// How a connection to an SMTP server is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmtpSecurity {
+    /// `smtps://`: TLS from the first byte.
+    Tls,
+    /// `smtp://`: STARTTLS, and nothing is sent without it.
+    StartTls,
+    /// `smtp+insecure://`: plain text, for a server on the same machine.
+    Insecure,
+}
+
+impl std::fmt::Debug for SmtpServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{} ({:?})", self.host, self.port, self.security)
+    }
+}
+
+/// At most `count` per `period`: `"1/s"`, `"30/m"`, `"500/h"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many, at least 1.
+    pub count: u32,
+    /// In how long: a second, a minute or an hour.
+    pub period: Duration,
+}
+
+/// Which fields of a call a receiver is shown, as dotted paths (`callAnalysis.sentiment`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldFilter {
+    /// Only these; `None` means all (for Slack and email: all but the transcript).
+    pub include: Option<BTreeSet<String>>,
+    /// Never these.
+    pub exclude: BTreeSet<String>,
+}

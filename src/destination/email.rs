@@ -1,0 +1,5 @@
+//! Email
+
+/// Email
+#[derive(Debug)]
+pub struct EmailDestination;

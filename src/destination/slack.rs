@@ -1,0 +1,5 @@
+//! Slack
+
+/// Slack
+#[derive(Debug)]
+pub struct SlackDestination;

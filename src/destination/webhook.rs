@@ -1,0 +1,5 @@
+//! Webhook
+
+/// Webhook
+#[derive(Debug)]
+pub struct WebhookDestination;

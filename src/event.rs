@@ -1,0 +1,111 @@
+//! A rule matched a change: the thing that is told to people and systems.
+
+use std::{fmt, sync::Arc};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::digest;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    call::CallId,
+    change::{Changes, Kind, Kinds},
+    name::Name,
+    time::Timestamp,
+};
+
+/// `evt_` and 128 bits of SHA-256 over what happened, so that the same observation always has the same id.
+/// It is the `webhook-id` and the `Message-ID` of every repeat.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(Arc<str>);
+
+impl EventId {
+    /// The id of "this rule, this call, this content, for the n-th time".
+    ///
+    /// `content` identifies the state that was observed; `occurrence` tells a state apart from the same state
+    /// earlier in the same call's life. Parts are length-prefixed, so no two lists of parts collide.
+    pub fn compute(source: &Name, subject: &str, rule: &Name, content: &[u8], occurrence: u64) -> Self {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for part in [source.as_str().as_bytes(), subject.as_bytes(), rule.as_str().as_bytes(), content] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.update(&occurrence.to_le_bytes());
+        let digest = hash.finish();
+        Self(format!("evt_{}", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])).into())
+    }
+
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for EventId {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One rule's match of one change. Immutable.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Event {
+    /// Same observation, same id.
+    pub id: EventId,
+    /// The source it came from.
+    pub source: Name,
+    /// The call it is about; `None` when it is about the source itself.
+    pub call: Option<CallId>,
+    /// The rule that matched.
+    pub rule: Name,
+    /// What happened.
+    pub kinds: Kinds,
+    /// The fields that differ.
+    pub changes: Changes,
+    /// When it was observed.
+    pub at: Timestamp,
+    /// The call as the API gave it, byte for byte; for an event about a source, an object that describes it.
+    pub record: Arc<RawValue>,
+}
+
+impl Event {
+    /// The `type` of its payload: `call.ended`, `source.failing`, …
+    pub fn type_name(&self) -> String {
+        match self.kinds.first() {
+            Some(kind) if kind.is_of_call() => format!("call.{kind}"),
+            Some(kind) => kind.to_string(),
+            None => format!("call.{}", Kind::Updated),
+        }
+    }
+
+    /// What must stay in order: one call of one source, or the source itself.
+    pub fn lane(&self) -> (&Name, &str) {
+        (&self.source, self.call.as_ref().map_or("", CallId::as_str))
+    }
+}
+
+/// Events hold the whole call: only what identifies one is shown.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("id", &self.id)
+            .field("source", &self.source)
+            .field("call", &self.call)
+            .field("rule", &self.rule)
+            .field("kinds", &self.kinds)
+            .finish_non_exhaustive()
+    }
+}

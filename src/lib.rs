@@ -1,0 +1,47 @@
+//! callwatch watches the calls of AI voice agents and tells people and systems about them.
+//!
+//! # The way of a call
+//!
+//! Data goes one way, from the API to the people who want to know:
+//!
+//! ```text
+//! callem ──▶ sync ──▶ change ──▶ rule ──▶ event ──▶ store ──▶ delivery ──▶ destination
+//! (client)   (what    (diff)     (CEL)              (one      (lanes,      (render, send,
+//!            to fetch)                               commit)   retries)     classify)
+//! ```
+//!
+//! * [`callem`] fetches pages and calls, and turns every way this can fail into a typed error.
+//! * [`sync`] decides what to fetch next ([`sync::planner`], pure) and drives it.
+//! * [`change`] compares a call with its [`snapshot`]; [`rule`] decides whether anyone cares.
+//! * [`store`] remembers: snapshots, events and deliveries of one observation in one commit.
+//! * [`delivery`] takes due deliveries from the store and brings them to a [`destination`].
+//! * [`config`] reads the file and reports every mistake in it; [`cli`] holds the commands.
+//! * [`demo`] is a simulated Callem and local receivers, for `callwatch demo` and for the tests.
+//!
+//! # What a module may not know
+//!
+//! Dependencies point down: `cli` → `sync, delivery` → `store, destination, callem` →
+//! `rule, change` → `event, snapshot, call` → [`time`]. `sync::planner`, `change`, `rule` and the retry
+//! schedule are pure: the time, the answers and the randomness they need are passed in.
+//! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP.
+
+pub mod call;
+pub mod callem;
+pub mod change;
+pub mod cli;
+pub mod config;
+pub mod delivery;
+pub mod demo;
+pub mod destination;
+pub mod event;
+pub mod http;
+pub mod name;
+pub mod privacy;
+pub mod rule;
+pub mod service;
+pub mod snapshot;
+pub mod store;
+pub mod sync;
+pub mod telemetry;
+pub mod template;
+pub mod time;

@@ -1,0 +1,69 @@
+//! Rules: which changes matter, and to whom.
+//!
+//! [`condition`] is the only module that knows CEL; [`fire`] decides, purely, whether a rule fires for a change.
+
+pub mod condition;
+pub mod fire;
+
+use std::{sync::Arc, time::Duration};
+
+use self::condition::Condition;
+use crate::{change::Kinds, name::Name, template::Template};
+
+/// `[rules.NAME]`, checked and compiled.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// The table's name.
+    pub name: Name,
+    /// The kinds of change it looks at.
+    pub on: Kinds,
+    /// Its condition; a rule without one is a feed and fires on every change it looks at.
+    pub when: Option<Condition>,
+    /// The destinations.
+    pub to: Vec<Name>,
+    /// The sources it looks at; `None` means all.
+    pub sources: Option<Vec<Name>>,
+    /// Whether it may fire more than once for a call.
+    pub repeat: bool,
+    /// What happened longer ago than this is not announced.
+    pub max_age: Option<Duration>,
+    /// How it wants to be said.
+    pub text: Arc<RuleText>,
+}
+
+/// How a rule wants its events to be said to people.
+#[derive(Clone, Debug, Default)]
+pub struct RuleText {
+    /// One line; the default says what happened and with whom.
+    pub title: Option<Template>,
+    /// What follows the title; the default is the call's summary and its most telling fields.
+    pub body: Option<Template>,
+    /// How much it matters.
+    pub severity: Severity,
+}
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Good to know.
+    #[default]
+    Info,
+    /// Somebody should look.
+    Warning,
+    /// Somebody must look now.
+    Critical,
+}
+
+impl Severity {
+    /// Every severity.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
+    /// The config's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What is remembered of a call between two looks at it.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    call::{Call, RecordHash, Status, time_field},
+    change::Kinds,
+    name::Name,
+    time::Timestamp,
+};
+
+/// The field that is never remembered, only hashed: it can be tens of kilobytes, and it is a conversation.
+pub const TRANSCRIPT: &str = "transcript";
+
+/// How many earlier states of a call are remembered, by their content hash.
+const PAST: usize = 32;
+
+/// What the store remembers of a call: its fields without the transcript, and what callwatch did about it.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The call's fields as last seen, in the API's order, without its transcript.
+    pub fields: Map<String, Value>,
+    /// Hash of the transcript as last seen; `None` when there was no such field.
+    pub transcript: Option<ContentHash>,
+    /// Hash of the record's bytes as last seen.
+    #[serde(with = "record_hash")]
+    pub record: RecordHash,
+    /// Kinds of change this call has been through. A baselined call counts as having been through those its
+    /// state implies, so that a rule added later does not take them for news.
+    pub kinds_seen: Kinds,
+    /// When it was first seen.
+    pub first_seen: Timestamp,
+    /// When it was first seen completed: the analysis window is counted from here.
+    pub completed_seen: Option<Timestamp>,
+    /// Whether it was found to be deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+    /// Content hashes of the latest states, oldest first, the present one last.
+    pub past: Vec<ContentHash>,
+    /// What each rule made of this call so far.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<Name, RuleMemory>,
+    /// How many deliveries of this call each destination has been given: the last `sequence`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sequences: BTreeMap<Name, u64>,
+}
+
+/// What a rule with a condition remembers of one call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleMemory {
+    /// Fingerprint of the rule's condition when `was_true` was found; another one means the rule was edited.
+    pub condition: u64,
+    /// Whether the condition was true at the last change the rule looked at.
+    pub was_true: bool,
+    /// Whether the rule has ever fired for this call.
+    pub fired: bool,
+}
+
+impl Snapshot {
+    /// What is remembered of a call seen for the first time.
+    pub fn first(call: &Call, kinds_seen: Kinds, now: Timestamp) -> Self {
+        Self {
+            fields: without_transcript(call),
+            transcript: call.fields().get(TRANSCRIPT).map(ContentHash::of),
+            record: call.record_hash(),
+            kinds_seen,
+            first_seen: now,
+            completed_seen: (*call.status() == Status::Completed).then_some(now),
+            deleted: false,
+            past: vec![ContentHash::of_call(call)],
+            rules: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+        }
+    }
+
+    /// What is remembered after the call was seen again, having been through `kinds`.
+    pub fn next(&self, call: &Call, kinds: Kinds, now: Timestamp) -> Self {
+        let content = ContentHash::of_call(call);
+        let mut past = self.past.clone();
+        if past.last() != Some(&content) || self.deleted {
+            past.push(content);
+            let excess = past.len().saturating_sub(PAST);
+            past.drain(..excess);
+        }
+        let completed = *call.status() == Status::Completed;
+        Self {
+            fields: without_transcript(call),
+            transcript: call.fields().get(TRANSCRIPT).map(ContentHash::of),
+            record: call.record_hash(),
+            kinds_seen: self.kinds_seen | kinds,
+            first_seen: self.first_seen,
+            completed_seen: self.completed_seen.or(completed.then_some(now)),
+            deleted: false,
+            past,
+            rules: self.rules.clone(),
+            sequences: self.sequences.clone(),
+        }
+    }
+
+    /// The status as last seen.
+    pub fn status(&self) -> Status {
+        self.fields.get("status").and_then(Value::as_str).unwrap_or_default().into()
+    }
+
+    /// Whether an analysis is there.
+    pub fn is_analyzed(&self) -> bool {
+        self.fields.get("callAnalysis").is_some_and(|analysis| !analysis.is_null())
+    }
+
+    /// `createdAt`, when it is there and a time.
+    pub fn created_at(&self) -> Option<Timestamp> {
+        time_field(&self.fields, "createdAt")
+    }
+
+    /// `updatedAt`, when it is there and a time.
+    pub fn updated_at(&self) -> Option<Timestamp> {
+        time_field(&self.fields, "updatedAt")
+    }
+
+    /// How often the present state has been seen before within the remembered past, not counting now.
+    pub fn earlier_occurrences(&self) -> usize {
+        self.past.split_last().map_or(0, |(now, earlier)| earlier.iter().filter(|hash| *hash == now).count())
+    }
+}
+
+fn without_transcript(call: &Call) -> Map<String, Value> {
+    call.fields()
+        .iter()
+        .filter(|(name, _)| *name != TRANSCRIPT)
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
+}
+
+/// Snapshots hold phone numbers and summaries: only the shape is shown.
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("status", &self.status())
+            .field("record", &self.record)
+            .field("kinds_seen", &self.kinds_seen)
+            .finish_non_exhaustive()
+    }
+}
+
+/// 128 bits of xxh3 over a value's content, whatever the order of its keys and the white space between them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ContentHash(u128);
+
+impl ContentHash {
+    /// Hashes a JSON value.
+    pub fn of(value: &Value) -> Self {
+        let mut hasher = Xxh3::new();
+        feed(&mut hasher, value);
+        Self(hasher.digest128())
+    }
+
+    /// Hashes every field of a call.
+    pub fn of_call(call: &Call) -> Self {
+        let mut hasher = Xxh3::new();
+        feed_object(&mut hasher, call.fields());
+        Self(hasher.digest128())
+    }
+
+    /// Its 16 bytes, big-endian.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+}
+
+/// Feeds a value unambiguously: a tag, then the length of whatever has one, then the content.
+fn feed(hasher: &mut Xxh3, value: &Value) {
+    match value {
+        Value::Null => hasher.update(b"n"),
+        Value::Bool(b) => hasher.update(if *b { b"t" } else { b"f" }),
+        Value::Number(n) => feed_text(hasher, b"#", &n.to_string()),
+        Value::String(s) => feed_text(hasher, b"s", s),
+        Value::Array(items) => {
+            hasher.update(b"[");
+            hasher.update(&(items.len() as u64).to_le_bytes());
+            items.iter().for_each(|item| feed(hasher, item));
+        }
+        Value::Object(fields) => feed_object(hasher, fields),
+    }
+}
+
+fn feed_object(hasher: &mut Xxh3, fields: &Map<String, Value>) {
+    let mut sorted: Vec<_> = fields.iter().collect();
+    sorted.sort_unstable_by_key(|(key, _)| key.as_str());
+    hasher.update(b"{");
+    hasher.update(&(sorted.len() as u64).to_le_bytes());
+    for (key, value) in sorted {
+        feed_text(hasher, b"k", key);
+        feed(hasher, value);
+    }
+}
+
+fn feed_text(hasher: &mut Xxh3, tag: &[u8], text: &str) {
+    hasher.update(tag);
+    hasher.update(&(text.len() as u64).to_le_bytes());
+    hasher.update(text.as_bytes());
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl Serialize for ContentHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{:032x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for ContentHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u128::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A record hash as hexadecimal text.
+mod record_hash {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::call::RecordHash;
+
+    pub fn serialize<S: Serializer>(hash: &RecordHash, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{:032x}", hash.as_u128()))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RecordHash, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u128::from_str_radix(&text, 16).map(RecordHash::from_u128).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,2 @@
+/// M
+pub struct MemoryStore;

@@ -1,0 +1,2 @@
+/// S
+pub struct SledStore;

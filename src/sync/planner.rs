@@ -1,0 +1,125 @@
+//! What to fetch next: a pure state machine, one per source.
+//!
+//! It is asked [`Planner::next`]; it says what to fetch, or until when there is nothing to do. It is told what
+//! came back, as [`Row`]s without content. It has no clock, does no I/O, and draws no random numbers but from
+//! the seed it is given.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::time::Timestamp;
+
+/// A call's number in the source's [`super::index::Index`]: dense, from 0, stable for the life of the process.
+pub type Slot = u32;
+
+/// How a source is polled.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Time between looks for new calls and at live ones.
+    pub interval: Duration,
+    /// Time within which the whole list is walked.
+    pub sweep: Duration,
+    /// How long after completion an analysis is waited for.
+    pub analysis_window: Duration,
+    /// The largest page to ask for, 1..=1000.
+    pub page_size: u32,
+    /// Requests per minute this source may count on.
+    pub requests_per_minute: u32,
+    /// Fixes the phase within the interval and the jitter; the hash of the source's name.
+    pub seed: u64,
+}
+
+/// What the planner is told about one call: a row of a page, a single call, or one known from before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row {
+    /// Which call.
+    pub slot: Slot,
+    /// Whether this fetch was the first to show it.
+    pub new: bool,
+    /// Whether this fetch showed it changed.
+    pub changed: bool,
+    /// Whether it is live.
+    pub live: bool,
+    /// When waiting for its analysis ends: it is completed, has none, and was first seen completed
+    /// `analysis_window` before this. `None` when nothing is waited for.
+    pub analysis_until: Option<Timestamp>,
+    /// Its `createdAt`.
+    pub created_at: Option<Timestamp>,
+    /// Its `updatedAt`.
+    pub updated_at: Option<Timestamp>,
+    /// Whether it had been found to be deleted (only in what is known from before).
+    pub deleted: bool,
+}
+
+/// A request to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetch {
+    /// `GET /calls?limit=…&offset=…`
+    Page {
+        /// Calls to skip.
+        offset: u64,
+        /// Calls wanted, 1..=1000.
+        limit: u32,
+    },
+    /// `GET /calls/:id`
+    Call(Slot),
+}
+
+/// What a request is for; in the order in which they may have the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Claim {
+    /// A call that is live.
+    Live,
+    /// New calls.
+    Head,
+    /// An analysis that is waited for.
+    Analysis,
+    /// The whole list: the baseline, late edits, deletions.
+    Sweep,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Make this request, then say what came of it.
+    Fetch(Fetch, Claim),
+    /// There is nothing to do before this time.
+    Sleep(Timestamp),
+    /// This call is gone from the list for good: report it. (Already taken off the planner's books.)
+    Deleted(Slot),
+    /// Something a person should be told once.
+    Notice(Notice),
+}
+
+/// Something worth a line in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// The first walk over the list is over; from here on, calls seen for the first time are news.
+    BaselineDone {
+        /// How many calls it found.
+        calls: u64,
+    },
+    /// What the order of the list was found to be, and what that costs.
+    Order(String),
+    /// Something about the API's answers that makes the work harder: it ignores `offset`, its `total` lies.
+    Odd(String),
+}
+
+/// What went wrong with a request, as far as planning is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The API asked to be left alone for this long.
+    pub retry_after: Option<Duration>,
+    /// The key was refused: try again slowly.
+    pub refused: bool,
+}
+
+/// How far the first walk over the list has come, for a progress bar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Calls found so far.
+    pub found: u64,
+    /// Calls there are, by the API's `total`.
+    pub total: Option<u64>,
+}

@@ -1,0 +1,2 @@
+//! Behaviour at the edges: what arrives at real sockets, what is on disk, what is printed.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
