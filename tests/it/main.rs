@@ -3,3 +3,5 @@
 mod observe;
 
 mod destination;
+
+mod demo_callem;
