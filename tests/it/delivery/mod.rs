@@ -12,7 +12,7 @@ use std::sync::{
 };
 
 use callwatch::{
-    store::{DeliveryState, Store},
+    store::{DeliveryRecord, DeliveryState, DeliveryStateKind},
     time::Timestamp,
 };
 
@@ -105,7 +105,7 @@ async fn a_dead_delivery_says_why_and_does_not_block_its_lane() {
     stage.finished(3).await;
     let sequences: Vec<u64> = receiver.tries().iter().map(|it| it.sequence).collect();
     assert_eq!(sequences, [1, 2, 2, 2, 2, 3]);
-    let reason = |record: callwatch::store::DeliveryRecord| match record.state {
+    let reason = |record: DeliveryRecord| match record.state {
         DeliveryState::Dead { reason, .. } => reason,
         other => panic!("{other:?}"),
     };
@@ -217,8 +217,8 @@ async fn a_destination_that_fails_is_probed_by_one_attempt_at_a_time() {
 #[tokio::test(start_paused = true)]
 async fn a_receiver_that_asks_to_be_left_alone_is() {
     let mut stage = Stage::new();
-    let receiver = stage.receiver(|it| match (it.call.as_str(), it.number) {
-        ("a", 1) => Reply::Busy(secs(3600)),
+    let receiver = stage.receiver(|it| match (it.call.as_str(), it.sequence, it.number) {
+        ("a", 1, 1) => Reply::Busy(secs(3600)),
         _ => Reply::Ok,
     });
     let start = stage.clock.steady();
@@ -280,7 +280,7 @@ async fn stopping_lets_attempts_end_and_marks_nothing_failed() {
     assert_eq!(receiver.tries().len(), begun, "nothing is begun after the stop");
     assert!(is_delivered(&stage.record("crm", "quick", 1).await));
     let stuck = stage.record("crm", "stuck", 1).await;
-    assert_eq!((stuck.state.kind(), stuck.attempts), (callwatch::store::DeliveryStateKind::Pending, 0));
+    assert_eq!((stuck.state.kind(), stuck.attempts), (DeliveryStateKind::Pending, 0));
     assert_eq!(stage.count("failed_attempts"), 0);
     let due = stage.store.due("crm").await;
     assert!(due.contains(&stuck.id), "it is due for whoever comes next: {due:?}");
