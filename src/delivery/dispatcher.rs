@@ -307,10 +307,10 @@ fn failed(result: String) -> Answer {
 }
 
 /// Asks the store again when it could not be read or written, which may pass. Nothing else gets better by waiting.
-async fn insist<T>(
+async fn insist<T, F: Future<Output = Result<T, StoreError>>>(
     telemetry: &Telemetry,
     doing: &'static str,
-    ask: impl AsyncFn() -> Result<T, StoreError>,
+    ask: impl Fn() -> F,
 ) -> Result<T, StoreError> {
     let mut waits = STORE_RETRY.into_iter();
     loop {

@@ -5,3 +5,5 @@ mod observe;
 mod destination;
 
 mod demo_callem;
+
+mod delivery;
