@@ -39,7 +39,9 @@ pub struct Snapshot {
     /// Whether it was found to be deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
-    /// The latest different states and how often each was entered; the present one is the last.
+    /// How often the call has entered another state.
+    pub revision: u32,
+    /// The latest [`PAST`] different states, each with its occurrence; the present one is the last.
     pub past: Vec<(StateTag, u32)>,
     /// What each rule made of this call so far.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -71,6 +73,7 @@ impl Snapshot {
             first_seen: now,
             completed_seen: (*call.status() == Status::Completed).then_some(now),
             deleted: false,
+            revision: 1,
             past: vec![(ContentHash::of_call(call).tag(), 1)],
             rules: BTreeMap::new(),
             sequences: BTreeMap::new(),
@@ -81,10 +84,18 @@ impl Snapshot {
     pub fn next(&self, call: &Call, kinds: Kinds, now: Timestamp) -> Self {
         let tag = ContentHash::of_call(call).tag();
         let mut past = self.past.clone();
+        let mut revision = self.revision;
         if past.last().is_none_or(|(last, _)| *last != tag) || self.deleted {
-            let times = past.iter().find(|(earlier, _)| *earlier == tag).map_or(0, |(_, times)| *times);
+            revision = revision.saturating_add(1);
+            let earlier = past.iter().find(|(earlier, _)| *earlier == tag).map(|(_, occurrence)| *occurrence);
+            let occurrence = match earlier {
+                Some(occurrence) => occurrence.saturating_add(1),
+                // It may be one of the states that were forgotten; none of those occurred as often as this.
+                None if past.len() == PAST => revision,
+                None => 1,
+            };
             past.retain(|(earlier, _)| *earlier != tag);
-            past.push((tag, times.saturating_add(1)));
+            past.push((tag, occurrence));
             let excess = past.len().saturating_sub(PAST);
             past.drain(..excess);
         }
@@ -97,6 +108,7 @@ impl Snapshot {
             first_seen: self.first_seen,
             completed_seen: self.completed_seen.or(completed.then_some(now)),
             deleted: false,
+            revision,
             past,
             rules: self.rules.clone(),
             sequences: self.sequences.clone(),
@@ -135,9 +147,10 @@ impl Snapshot {
         time_field(&self.fields, "updatedAt")
     }
 
-    /// How often the call has entered its present state: 1, unless it went back to a state it had been in.
+    /// Tells this stay in the present state from earlier ones: 1, unless the call went back to a state it had
+    /// been in. Never the same twice for one state.
     pub fn occurrence(&self) -> u32 {
-        self.past.last().map_or(1, |(_, times)| *times)
+        self.past.last().map_or(1, |(_, occurrence)| *occurrence)
     }
 }
 

@@ -80,8 +80,10 @@ impl Watch {
 
     fn take(&mut self, observations: Observations) -> (Option<Kinds>, Vec<Event>) {
         // A snapshot survives being stored.
-        let stored = observations.commit.snapshots.last().map(|(_, s)| serde_json::to_vec(s).unwrap());
-        self.snapshot = stored.map(|bytes| serde_json::from_slice(&bytes).unwrap());
+        if let Some((_, snapshot)) = observations.commit.snapshots.last() {
+            let stored = serde_json::to_vec(snapshot).unwrap();
+            self.snapshot = Some(serde_json::from_slice(&stored).unwrap());
+        }
         self.deliveries.extend(observations.commit.deliveries);
         self.now += 1000;
         let kinds = observations.signals.iter().find_map(|signal| match signal {
@@ -136,7 +138,10 @@ fn a_call_starts_ends_and_is_analyzed_and_each_is_reported_once() {
     assert_eq!(watch.see(completed()), look(&[], &[]));
     assert_eq!(watch.see(analyzed("negative")), look(&[Kind::Analyzed], &["feed"]));
     assert_eq!(watch.see(analyzed("positive")), look(&[Kind::Analyzed], &["feed"]));
-    assert_eq!(watch.see(with(analyzed("positive"), json!({"summary": "x"}))), look(&[Kind::Updated], &["feed"]));
+    assert_eq!(
+        watch.see(with(analyzed("positive"), json!({"summary": "x"}))),
+        look(&[Kind::Updated], &["feed"])
+    );
     let sequences: Vec<u64> = watch.deliveries.iter().map(|delivery| delivery.sequence).collect();
     assert_eq!(sequences, [1, 2, 3, 4, 5]);
 }
@@ -170,7 +175,10 @@ fn a_transcript_that_grows_is_an_update_whose_text_is_not_repeated() {
 fn key_order_and_white_space_are_no_change() {
     let mut watch = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
     watch.see(json!({"id": "a", "status": "live", "callAnalysis": {"x": 1, "y": 2}}));
-    assert_eq!(watch.see(json!({"callAnalysis": {"y": 2, "x": 1}, "status": "live", "id": "a"})), look(&[], &[]));
+    assert_eq!(
+        watch.see(json!({"callAnalysis": {"y": 2, "x": 1}, "status": "live", "id": "a"})),
+        look(&[], &[])
+    );
 }
 
 #[test]
@@ -188,10 +196,11 @@ fn an_unknown_status_is_neither_live_nor_completed() {
 fn a_condition_fires_when_it_becomes_true_and_once_per_call() {
     let negative = r#"call.callAnalysis.sentiment == "negative""#;
     let mut watch = Watch::new(vec![rule("unhappy", CALL_KINDS, Some(negative))]);
-    let fired: Vec<usize> = [live(), completed(), analyzed("negative"), analyzed("positive"), analyzed("negative")]
-        .into_iter()
-        .map(|record| watch.see(record).fired.len())
-        .collect();
+    let fired: Vec<usize> =
+        [live(), completed(), analyzed("negative"), analyzed("positive"), analyzed("negative")]
+            .into_iter()
+            .map(|record| watch.see(record).fired.len())
+            .collect();
     assert_eq!(fired, [0, 0, 1, 0, 0]);
 
     let mut again = rule("unhappy", CALL_KINDS, Some(negative));
@@ -199,8 +208,12 @@ fn a_condition_fires_when_it_becomes_true_and_once_per_call() {
     let mut watch = Watch::new(vec![again]);
     let mut ids = BTreeSet::new();
     let mut fired = vec![];
-    for record in [analyzed("negative"), with(analyzed("negative"), json!({"summary": "x"})), analyzed("positive"), analyzed("negative")]
-    {
+    for record in [
+        analyzed("negative"),
+        with(analyzed("negative"), json!({"summary": "x"})),
+        analyzed("positive"),
+        analyzed("negative"),
+    ] {
         let (_, events) = watch.events(&record);
         fired.push(events.len());
         ids.extend(events.into_iter().map(|event| event.id));
@@ -311,7 +324,9 @@ fn a_call_of_nulls_and_unknown_fields_goes_through_byte_for_byte() {
     observer.observe(None, &call, &mut observations);
     assert_eq!(observations.commit.events.len(), 1);
     assert_eq!(observations.commit.events[0].record.get(), raw.get());
-    assert!(observations.signals.iter().any(|s| matches!(s, Signal::Unknown { rule } if rule.as_str() == "long")));
+    assert!(
+        observations.signals.iter().any(|s| matches!(s, Signal::Unknown { rule } if rule.as_str() == "long"))
+    );
 }
 
 proptest! {
@@ -320,8 +335,9 @@ proptest! {
     #[test]
     fn every_distinguishable_state_is_exactly_one_change(states in prop::collection::vec((0..3u8, 0..3u8, 0..2u8), 1..40)) {
         let record = |(status, analysis, summary): (u8, u8, u8)| {
-            json!({"id": "a", "status": ["live", "completed", "ringing"][status as usize],
-                "callAnalysis": [json!(null), json!({"s": 1}), json!({"s": 2})][analysis as usize], "summary": summary})
+            let status = ["live", "completed", "ringing"][status as usize];
+            let analysis = [json!(null), json!({"s": 1}), json!({"s": 2})][analysis as usize].clone();
+            json!({"id": "a", "status": status, "callAnalysis": analysis, "summary": summary})
         };
         let replay = || {
             let mut watch = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
