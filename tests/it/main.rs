@@ -1,9 +1,11 @@
 //! Behaviour at the edges: what arrives at real sockets, what is on disk, what is printed.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-mod observe;
 
-mod destination;
-
-mod demo_callem;
-
+mod binary;
 mod delivery;
+mod demo_callem;
+mod destination;
+mod kill;
+mod observe;
+mod pipeline;
+mod rig;
