@@ -3,8 +3,11 @@
 //!
 //! * [`callem`] answers like the Callem API, fails on request, and says what it was asked.
 //! * [`clinic`] makes up calls like those of a clinic's phone.
-//! * [`local`] is what every simulated server is made of: a loopback port that can drop a connection.
+//! * [`receivers`] take what callwatch sends, check it, and misbehave on request.
+//! * [`local`] is what every simulated HTTP server is made of: a loopback port that can drop a connection.
 
 pub mod callem;
 pub mod clinic;
+mod faults;
 pub mod local;
+pub mod receivers;

@@ -9,3 +9,6 @@ mod kill;
 mod observe;
 mod pipeline;
 mod rig;
+mod demo_receivers;
+mod destination;
+mod observe;

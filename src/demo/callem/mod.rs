@@ -25,7 +25,10 @@ use url::Url;
 
 use self::list::CallList;
 pub use self::list::Order;
-use super::local::{LocalServer, Wire};
+use super::{
+    faults::Faults,
+    local::{LocalServer, Wire},
+};
 
 /// The key that is accepted until [`SimulatedCallem::set_key`] changes it.
 pub const API_KEY: &str = "ck_live_000000000000000000000000000000000000000000000000000000000000";
@@ -197,7 +200,7 @@ impl SimulatedCallem {
 
     /// Lets the next `n` requests fail, after those that are already going to. `u64::MAX` is until [`Self::heal`].
     pub fn fail_next(&self, n: u64, failure: Failure) {
-        self.state().failures.push_back((n, failure));
+        self.state().failures.add(n, failure);
     }
 
     /// Ends what [`Self::fail_next`] began.
@@ -241,7 +244,7 @@ struct Simulation {
     rate_limit: Option<usize>,
     /// When the requests of the last minute came. One window is enough: all of them come from this machine.
     window: VecDeque<Instant>,
-    failures: VecDeque<(u64, Failure)>,
+    failures: Faults<Failure>,
     log: VecDeque<Request>,
 }
 
@@ -253,7 +256,7 @@ impl Default for Simulation {
             clamp: None,
             rate_limit: Some(RATE_LIMIT),
             window: VecDeque::new(),
-            failures: VecDeque::new(),
+            failures: Faults::default(),
             log: VecDeque::new(),
         }
     }
@@ -286,7 +289,7 @@ impl Project {
     /// Answers a request as the API would, or the way the next failure wants it, and writes it down.
     async fn serve(&self, asked: Asked, headers: &HeaderMap, wire: &Wire) -> Response {
         let at = Instant::now();
-        let failure = self.state().next_failure();
+        let failure = self.state().failures.next_if(|_| true);
         if let Some(Failure::Slow(delay)) = failure {
             tokio::time::sleep(delay).await;
         }
@@ -336,16 +339,6 @@ impl Project {
 const HEAD: usize = 512;
 
 impl Simulation {
-    fn next_failure(&mut self) -> Option<Failure> {
-        let (left, failure) = self.failures.front_mut()?;
-        let failure = *failure;
-        *left = left.saturating_sub(1);
-        if *left == 0 {
-            self.failures.pop_front();
-        }
-        Some(failure)
-    }
-
     /// What the API itself would answer: it looks at the rate first, then at the key, then at the question.
     fn answer(&mut self, asked: &Asked, headers: &HeaderMap, now: Instant) -> Answer {
         if let Some(wait) = self.over_the_limit(now) {
