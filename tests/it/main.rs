@@ -4,11 +4,9 @@
 mod binary;
 mod delivery;
 mod demo_callem;
+mod demo_receivers;
 mod destination;
 mod kill;
 mod observe;
 mod pipeline;
 mod rig;
-mod demo_receivers;
-mod destination;
-mod observe;
