@@ -10,3 +10,4 @@ mod kill;
 mod observe;
 mod pipeline;
 mod rig;
+mod store;
