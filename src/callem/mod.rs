@@ -1,1 +1,3 @@
 //! callem
+
+pub mod budget;
