@@ -97,9 +97,8 @@ impl Dispatcher {
 
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
         let arrivals = self.task.store.arrivals(&self.task.config.name);
+        // Woken by whatever is committed from here on, so also by what comes while the queue is looked at.
         let mut arrived = std::pin::pin!(arrivals.notified());
-        // From here on a commit that comes while the queue is looked at is not missed.
-        arrived.as_mut().enable();
         while !stop.is_cancelled() {
             self.settle().await?;
             self.fill(&stop).await?;
@@ -109,7 +108,6 @@ impl Dispatcher {
                 Some(ended) = self.attempts.join_next_with_id() => self.end(ended),
                 () = &mut arrived => {
                     arrived.set(arrivals.notified());
-                    arrived.as_mut().enable();
                     self.look_at = Instant::now();
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
