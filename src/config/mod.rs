@@ -1,13 +1,24 @@
 //! The config file: read, checked whole, and handed on as values that cannot be wrong any more.
 
+mod destinations;
+mod load;
+mod reader;
 mod report;
+mod rules;
 mod secret;
+mod sources;
+mod syntax;
+mod values;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use url::Url;
 
-pub use self::secret::{Secret, SecretError};
+pub use self::{
+    load::{LoadOptions, Loaded, Secrets},
+    report::{Level, Mistake, Report},
+    secret::{Secret, SecretError},
+};
 use crate::{name::Name, rule::Rule};
 
 /// A config without a mistake in it.

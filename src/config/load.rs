@@ -1,0 +1,160 @@
+//! From a file to a [`Config`] or to the [`Report`] of everything that is wrong with it.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use toml::de::DeTable;
+
+use super::{
+    Config, DeliveryConfig, Report, ServerConfig, StoreConfig, destinations,
+    reader::{Context, Table},
+    report::{Level, Mistake},
+    rules, sources,
+    syntax::Syntax,
+    values::{bytes, duration, secret, socket_address},
+};
+
+/// What a config that can be used comes with.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The config.
+    pub config: Config,
+    /// What may not do what was meant. Holds no errors.
+    pub warnings: Report,
+}
+
+/// Whether the secrets a config speaks of have to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// Each one is read and looked at.
+    Required,
+    /// Variables and files are left alone: nothing will be asked of the outside.
+    Ignored,
+}
+
+/// How a config is loaded.
+#[derive(Clone, Copy)]
+pub struct LoadOptions<'a> {
+    /// Whether the secrets have to be there.
+    pub secrets: Secrets,
+    /// Where variables of the environment are looked up.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Default for LoadOptions<'_> {
+    fn default() -> Self {
+        Self { secrets: Secrets::Required, env: &|name| std::env::var(name).ok() }
+    }
+}
+
+impl fmt::Debug for LoadOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadOptions").field("secrets", &self.secrets).finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// The report of every mistake, warnings included, when at least one of them is an error.
+    pub fn load(path: &Path, options: LoadOptions<'_>) -> Result<Loaded, Report> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path, options),
+            Err(error) => {
+                let mistake = Mistake::of_file(format!("the config file cannot be read: {error}"));
+                let missing = error.kind() == std::io::ErrorKind::NotFound;
+                let hint = "give its path with --config; config.example.toml is one to start from";
+                Err(Report::unreadable(path, if missing { mistake.hint(hint) } else { mistake }))
+            }
+        }
+    }
+
+    /// Reads `text` as if it were the content of the file at `path`, which need not exist.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, path: &Path, options: LoadOptions<'_>) -> Result<Loaded, Report> {
+        let (document, errors) = DeTable::parse_recoverable(text);
+        let syntax = Syntax::new(text, &errors);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let cx = Context::new(text, folder, options, !errors.is_empty());
+        syntax.hide_secrets(&cx);
+        let mut root = Table::new(&cx, 0..0, document.get_ref());
+
+        let store = root.section("store", store).unwrap_or_else(|| default_store(&cx));
+        let delivery = root.section("delivery", delivery).unwrap_or(DEFAULT_DELIVERY);
+        let server = root.section("server", server);
+        let sources = sources::read(&mut root);
+        let destinations = destinations::read(&mut root);
+        let rules = rules::read(&mut root);
+        root.finish();
+
+        let (mistakes, hidden) = cx.finish();
+        let report = Report::new(path, hidden, syntax.merge(mistakes));
+        if report.count(Level::Error) > 0 {
+            return Err(report);
+        }
+        let config = Self {
+            path: path.to_owned(),
+            store,
+            delivery,
+            server: server.flatten(),
+            sources,
+            destinations,
+            rules,
+        };
+        Ok(Loaded { config, warnings: report })
+    }
+}
+
+fn default_store(cx: &Context<'_>) -> StoreConfig {
+    // systemd gives several folders separated by colons when the unit asks for several.
+    let state = (cx.options.env)("STATE_DIRECTORY")
+        .and_then(|folders| folders.split(':').next().map(PathBuf::from))
+        .filter(|folder| !folder.as_os_str().is_empty());
+    StoreConfig {
+        path: state.unwrap_or_else(|| cx.folder.join("callwatch.db")),
+        retain: Duration::from_secs(30 * 24 * 3600),
+        cache: 64_000_000,
+    }
+}
+
+fn store(table: &mut Table<'_>) -> StoreConfig {
+    let cx = table.cx;
+    let default = default_store(cx);
+    let path = table.optional("path", |value| match value.text()? {
+        "" => Err(value.error("the path is empty")),
+        path => Ok(cx.folder.join(path)),
+    });
+    StoreConfig {
+        path: path.unwrap_or(default.path),
+        retain: table.optional("retain", duration("1s", "3650d")).unwrap_or(default.retain),
+        cache: table.optional("cache", |value| bytes(value, 1_000_000)).unwrap_or(default.cache),
+    }
+}
+
+const DEFAULT_DELIVERY: DeliveryConfig = DeliveryConfig { shutdown_grace: Duration::from_secs(20) };
+
+fn delivery(table: &mut Table<'_>) -> DeliveryConfig {
+    let grace = table.optional("shutdown_grace", duration("0s", "1h"));
+    DeliveryConfig { shutdown_grace: grace.unwrap_or(DEFAULT_DELIVERY.shutdown_grace) }
+}
+
+fn server(table: &mut Table<'_>) -> Option<ServerConfig> {
+    let listen = table.required("listen", "\"127.0.0.1:9464\"", socket_address);
+    let has_token = table.has("token");
+    let token = table.optional("token", |value| secret(value).map(|found| found.secret));
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    if !listen.unwrap_or(here).ip().is_loopback() && !has_token {
+        table.cx.add_absence(
+            Mistake::error(table.span_of("listen"), "other machines can reach this, and `token` is missing")
+                .hint("add token = { env = \"CALLWATCH_TOKEN\" }, or listen on 127.0.0.1"),
+        );
+    }
+    Some(ServerConfig { listen: listen?, token })
+}
