@@ -1,6 +1,5 @@
 //! D3, D4, D5 and what keeps a destination from being flooded: what arrives, when, and what the store says.
 
-mod double;
 mod order;
 mod stage;
 mod store;

@@ -12,8 +12,8 @@ use callwatch::{
     name::Name,
     snapshot::Snapshot,
     store::{
-        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, LeaseRequest, Leased, Outcome, Store,
-        StoreError, Tally,
+        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, LeaseRequest, Leased, MemoryStore,
+        Outcome, Store, StoreError, Tally,
     },
     time::{Clock, Timestamp},
 };
@@ -21,10 +21,8 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::double::Double;
-
 pub struct Watched {
-    inner: Double,
+    inner: MemoryStore,
     /// Wakes only those who wait already: the least a store promises.
     arrivals: Arc<Notify>,
     clock: Clock,
@@ -53,7 +51,7 @@ struct Seen {
 
 impl Watched {
     pub fn new(clock: Clock) -> Self {
-        Self { inner: Double::default(), arrivals: Arc::default(), clock, seen: Mutex::default() }
+        Self { inner: MemoryStore::new(), arrivals: Arc::default(), clock, seen: Mutex::default() }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
