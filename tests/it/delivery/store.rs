@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub struct Watched {
     inner: MemoryStore,
-    /// Wakes only those who wait already: the least a store promises.
+    /// Wakes only those who wait already, which is less than a store promises.
     arrivals: Arc<Notify>,
     clock: Clock,
     seen: Mutex<Seen>,
