@@ -1,5 +1,8 @@
 //! What arrives at receivers, and what their answers are taken for.
 
+mod email;
+mod slack;
+mod smtp;
 mod webhook;
 
 use std::{sync::Arc, time::Duration};
