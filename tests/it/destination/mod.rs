@@ -1,5 +1,6 @@
 //! What arrives at receivers, and what their answers are taken for.
 
+mod docs;
 mod email;
 mod slack;
 mod smtp;
