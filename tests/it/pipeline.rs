@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use callwatch::{demo::{callem::{Failure, Order}, receivers::{Message, Misbehaviour}}, telemetry::Signal};
+use callwatch::{demo::{callem::{Asked, Failure, Order}, receivers::{Message, Misbehaviour}}, telemetry::Signal};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -107,11 +107,12 @@ async fn an_interrupted_baseline_goes_on_where_it_was() {
         .wait_for("half of the baseline", |s| matches!(s, Signal::BaselineProgress { found, .. } if *found >= 200))
         .await;
     running.stop().await;
-    let before = rig.callem.request_counts().pages;
+    let before = rig.callem.requests().len();
     let mut running = rig.start_with(config).await;
     assert_eq!(running.baseline().await, (500, 0));
-    let pages = rig.callem.request_counts().pages - before;
-    assert!(pages < 25, "it did not begin anew: {pages} pages");
+    let Asked::Page { query } = &rig.callem.requests()[before].asked else { panic!("a page") };
+    let offset: u64 = query.rsplit('=').next().unwrap().parse().unwrap();
+    assert!(offset > 150, "it began anew, with {query}");
     running.stop().await;
     assert_eq!(rig.webhooks(), []);
 }
