@@ -16,7 +16,7 @@ const KILLS: usize = 5;
 
 /// How many stores are killed; more of them with `CALLWATCH_STORE_KILLS`.
 fn stores() -> usize {
-    std::env::var("CALLWATCH_STORE_KILLS").map_or(5, |stores| stores.parse().unwrap())
+    std::env::var("CALLWATCH_STORE_KILLS").map_or(4, |stores| stores.parse().unwrap())
 }
 
 /// Everything of the `number`-th commit of the child. Some need many batches.
@@ -34,9 +34,9 @@ fn numbered_commit(number: u64) -> Commit {
         commit.events.push(event);
     }
     if number % 7 == 5 {
-        for more in 3..1_200 {
-            let id = format!("{number:06}-{more}");
-            commit.snapshots.push((CallId::from(id.as_str()), snapshot(&id, "hello")));
+        for more in 3..300 {
+            let id = format!("{number:06}-{more:03}");
+            commit.snapshots.push((CallId::from(id.as_str()), snapshot(&id, &"x".repeat(2_000))));
         }
     }
     commit.checkpoint = Some(json!(number));
