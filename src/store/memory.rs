@@ -93,7 +93,7 @@ impl State {
     }
 
     fn lease(&mut self, request: &LeaseRequest) -> Leased {
-        self.leases.retain(|_, until| *until > request.now);
+        self.leases.retain(|id, until| id.destination != request.destination || *until > request.now);
         let mut waiting: Vec<(Timestamp, DeliveryId)> = vec![];
         let mut next_due: Option<Timestamp> = None;
         for (_, event) in

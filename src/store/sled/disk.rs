@@ -202,3 +202,80 @@ impl Disk {
 fn size((key, value): (&IVec, &Option<IVec>)) -> usize {
     key.len() + value.as_ref().map_or(0, |value| value.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::Path,
+        time::{Duration, Instant},
+    };
+
+    use super::{super::open::open_sled, *};
+
+    fn start(folder: &Path) -> Result<Disk, Fault> {
+        let db = open_sled(folder, 1 << 20, Instant::now() + Duration::from_secs(10))?;
+        Disk::start(db, File::open(folder.join("db"))?, false)
+    }
+
+    fn writes(range: std::ops::Range<u64>, value: &[u8]) -> Writes {
+        range.map(|number| (number.to_be_bytes().as_slice().into(), Some(value.into()))).collect()
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = start(folder.path()).unwrap();
+        disk.meta.schema = SCHEMA + 1;
+        disk.finish().unwrap();
+        assert!(matches!(start(folder.path()), Err(Fault::TooNew(found)) if found == SCHEMA + 1));
+    }
+
+    #[test]
+    fn every_write_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = start(folder.path()).unwrap();
+        let before = disk.meta.sequence;
+        disk.write(writes(0..1, b"one")).unwrap();
+        disk.write(Writes::new()).unwrap();
+        disk.write(writes(0..5_000, b"many")).unwrap();
+        assert_eq!(disk.meta.sequence, before + 2);
+    }
+
+    #[test]
+    fn a_journal_without_head_is_as_if_it_had_never_been() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = start(folder.path()).unwrap();
+        disk.write(writes(0..10, b"small")).unwrap();
+        disk.write_journal(&writes(0..5_000, &[7; 200])).unwrap();
+        disk.db.remove(keys::journal()).unwrap();
+        disk.finish_journal().unwrap();
+        assert_eq!(
+            disk.db.range(0_u64.to_be_bytes()..).filter(|item| item.as_ref().unwrap().1 == b"small").count(),
+            10
+        );
+        assert!(disk.scan(&keys::chunks(&keys::journal()), None).next().is_none());
+    }
+
+    #[test]
+    fn a_journal_with_its_head_is_carried_out_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = start(folder.path()).unwrap();
+        let mut view = disk.view();
+        for number in 0..3_000 {
+            view.put(&keys::event(&format!("{number:04}").as_str().into()), &"x".repeat(300)).unwrap();
+        }
+        let mut large = view.into_writes();
+        disk.write_journal(&large).unwrap();
+        // Some of it has been carried out already.
+        let rest = large.split_off(keys::event(&"0500".into()).as_ref());
+        disk.apply(large).unwrap();
+        drop(disk);
+
+        let disk = start(folder.path()).unwrap();
+        for key in rest.keys() {
+            assert!(disk.db.contains_key(key).unwrap());
+        }
+        assert!(!disk.db.contains_key(keys::journal()).unwrap());
+        assert!(disk.scan(&keys::chunks(&keys::journal()), None).next().is_none());
+    }
+}

@@ -216,3 +216,54 @@ fn split_text(bytes: &[u8]) -> Option<(String, &[u8])> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text() -> impl Strategy<Value = String> {
+        "[\u{0}\u{1}\u{2}a/\u{ff}]{0,4}"
+    }
+
+    fn id() -> impl Strategy<Value = DeliveryId> {
+        (text(), text()).prop_map(|(event, destination)| DeliveryId {
+            event: event.as_str().into(),
+            destination: destination.into(),
+        })
+    }
+
+    fn time() -> impl Strategy<Value = Timestamp> {
+        prop_oneof![any::<i64>(), -2..2_i64].prop_map(Timestamp::from_millis)
+    }
+
+    proptest! {
+        #[test]
+        fn deliveries_sort_as_their_ids_do(a in id(), b in id()) {
+            prop_assert_eq!(delivery(&a).cmp(&delivery(&b)), a.cmp(&b));
+        }
+
+        #[test]
+        fn what_is_due_sorts_by_time_and_can_be_read(a in (time(), id()), b in (time(), id())) {
+            let place = |(due, id): &(Timestamp, DeliveryId)| in_queue(id, *due);
+            let queue = queue(&a.1.destination);
+            let read = due_in_queue(&queue, place(&a).as_ref());
+            prop_assert_eq!(read, Some((a.0, a.1.event.clone())));
+            let same_queue = queue.is_prefix_of(place(&b).as_ref());
+            prop_assert_eq!(same_queue, a.1.destination == b.1.destination);
+            if same_queue {
+                let order = (a.0, &a.1.event).cmp(&(b.0, &b.1.event));
+                prop_assert_eq!(place(&a).cmp(&place(&b)), order);
+            }
+        }
+
+        #[test]
+        fn what_is_finished_sorts_by_time_and_can_be_read(a in (time(), id()), b in (time(), id())) {
+            let key = |(at, id): &(Timestamp, DeliveryId)| finished_at(id, *at);
+            prop_assert_eq!(key(&a).cmp(&key(&b)), a.cmp(&b));
+            let read = what_finished(key(&a).as_ref());
+            prop_assert_eq!(read, Some(a));
+        }
+    }
+}

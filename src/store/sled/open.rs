@@ -130,7 +130,8 @@ fn start(config: &StoreConfig, deadline: Instant) -> Result<Disk, Fault> {
     Ok(disk)
 }
 
-fn open_sled(folder: &Path, cache: u64, deadline: Instant) -> Result<::sled::Db, Fault> {
+/// Waits for sled's own lock until `deadline`: it lets go of it a moment after it was closed.
+pub(super) fn open_sled(folder: &Path, cache: u64, deadline: Instant) -> Result<::sled::Db, Fault> {
     loop {
         let config = ::sled::Config::new()
             .path(folder)

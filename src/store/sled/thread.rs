@@ -205,3 +205,79 @@ fn work(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::Commit;
+
+    fn config(folder: &Path) -> StoreConfig {
+        StoreConfig { path: folder.to_owned(), retain: Duration::ZERO, cache: 1 << 20 }
+    }
+
+    async fn start(folder: &Path) -> Thread {
+        Thread::start(&config(folder), Arc::default()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn after_a_panic_everything_says_so_and_the_store_can_be_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let thread = start(folder.path()).await;
+        // One that waits for its sync, one that panics, one that waits behind it.
+        let written = thread.write(|engine| engine.settle(vec![]));
+        let panicked = thread.read(|_| -> Result<(), Fault> { panic!("on purpose") });
+        let behind = thread.read(|engine| engine.tally());
+        let (written, panicked, behind) = tokio::join!(written, panicked, behind);
+        for error in [written.err(), panicked.err(), behind.err(), thread.close().await.err()] {
+            // The first may have been done before the second came.
+            assert!(matches!(error, None | Some(StoreError::Failed { .. })), "{error:?}");
+        }
+        assert!(matches!(thread.read(|engine| engine.tally()).await, Err(StoreError::Failed { .. })));
+        start(folder.path()).await.close().await.unwrap();
+    }
+
+    /// Keeps the thread busy: says when it is, and ends when told to.
+    fn hold(thread: &Arc<Thread>) -> (oneshot::Receiver<()>, std::sync::mpsc::Sender<()>) {
+        let (busy, is_busy) = oneshot::channel();
+        let (let_go, told) = std::sync::mpsc::channel();
+        let thread = Arc::clone(thread);
+        tokio::spawn(async move {
+            let held = thread.read(move |_| {
+                busy.send(()).unwrap();
+                told.recv().map_err(|_| Fault::Damaged("nobody let go"))
+            });
+            held.await.unwrap();
+        });
+        (is_busy, let_go)
+    }
+
+    #[tokio::test]
+    async fn a_read_does_not_wait_for_the_sync_of_a_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let thread = Arc::new(start(folder.path()).await);
+        let (is_busy, let_go) = hold(&thread);
+        is_busy.await.unwrap();
+        // These wait together, and so share a sync; it comes after the last of them, which does not end.
+        let mut commit = Commit::new("clinic".into());
+        commit.checkpoint = Some(1.into());
+        let (writer, reader) = (Arc::clone(&thread), Arc::clone(&thread));
+        let write = tokio::spawn(async move { writer.write(|engine| engine.commit(commit)).await });
+        let read =
+            tokio::spawn(async move { reader.read(|engine| engine.checkpoint(&"clinic".into())).await });
+        let (is_held, let_go_of_last) = hold(&thread);
+        let all_wait = async {
+            while thread.jobs.capacity() > QUEUE - 3 {
+                tokio::task::yield_now().await;
+            }
+        };
+        all_wait.await;
+        let_go.send(()).unwrap();
+        assert_eq!(read.await.unwrap().unwrap(), Some(1.into()));
+        is_held.await.unwrap();
+        assert!(!write.is_finished());
+        let_go_of_last.send(()).unwrap();
+        write.await.unwrap().unwrap();
+    }
+}

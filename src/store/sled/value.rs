@@ -122,3 +122,41 @@ pub(super) fn to_writes(bytes: &[u8]) -> Result<Writes, Fault> {
     }
     Ok(writes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_can_be_opened_with_its_key_only() {
+        let sealed = seal(b"key", Value { head: b"head", body: b"body", chunks: 3 });
+        let value = unseal(b"key", &sealed).unwrap();
+        assert_eq!((value.head, value.body, value.chunks), (&b"head"[..], &b"body"[..], 3));
+        assert!(unseal(b"kez", &sealed).is_err());
+    }
+
+    #[test]
+    fn no_changed_bit_and_no_missing_byte_goes_unnoticed() {
+        let sealed = seal(b"key", Value { head: b"", body: b"body", chunks: 0 });
+        for bit in 0..sealed.len() * 8 {
+            let mut changed = sealed.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(unseal(b"key", &changed).is_err(), "bit {bit}");
+        }
+        for len in 0..sealed.len() {
+            assert!(unseal(b"key", &sealed[..len]).is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn writes_come_back_and_half_of_them_do_not() {
+        let writes = Writes::from([
+            (b"".into(), Some(b"".into())),
+            (b"gone".into(), None),
+            (b"there".into(), Some(b"value".into())),
+        ]);
+        let bytes = from_writes(&writes);
+        assert_eq!(to_writes(&bytes).unwrap(), writes);
+        assert!(to_writes(&bytes[..bytes.len() - 1]).is_err());
+    }
+}

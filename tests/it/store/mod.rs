@@ -1,6 +1,9 @@
 //! The store: what it promises, whichever it is; and what is left of one after a crash.
 
 mod conformance;
+mod crash;
+mod damage;
+mod model;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
