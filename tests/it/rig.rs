@@ -3,7 +3,6 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use callwatch::{
-    call::CallId,
     config::{Config, LoadOptions},
     demo::{
         callem::SimulatedCallem,
@@ -295,8 +294,4 @@ pub fn complete(call: &mut Value) {
 pub fn analyze(call: &mut Value, sentiment: &str, booked: bool) {
     call["callAnalysis"] = json!({"sentiment": sentiment, "leadQuality": "hot", "appointmentBooked": booked});
     call["updatedAt"] = "2025-12-15T14:33:00.000Z".into();
-}
-
-pub fn id(text: &str) -> CallId {
-    CallId::from(text)
 }

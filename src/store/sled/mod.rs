@@ -90,7 +90,9 @@ impl Store for SledStore {
 
     async fn lease(&self, request: &LeaseRequest) -> Result<Leased, StoreError> {
         let request = request.clone();
-        self.thread.read(move |engine| engine.lease(&request)).await
+        // Answered like a write: what is handed out must be durable. A delivery that was sent and then forgotten
+        // in a crash would be observed anew, and sent again with another time in it.
+        self.thread.write(move |engine| engine.lease(&request)).await
     }
 
     async fn settle(&self, outcomes: Vec<Outcome>) -> Result<(), StoreError> {
