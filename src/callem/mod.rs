@@ -3,6 +3,7 @@
 //! It knows nothing of what is fetched when. Pages stay raw: a record is a slice of the body until somebody wants
 //! to know what is in it.
 
+pub mod budget;
 mod headers;
 mod page;
 

@@ -9,12 +9,13 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::broadcast::error::RecvError,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::check;
 use crate::{
@@ -59,6 +60,7 @@ pub async fn run(args: RunArgs) -> ExitCode {
     if io::stderr().is_terminal() {
         tokio::spawn(show_baseline(telemetry.clone(), stop.clone()));
     }
+    tell_supervisor(&[NotifyState::Ready]);
     let service = Service { config, store, telemetry: telemetry.clone(), clock: Clock::system() };
     let outcome = service.run(stop).await;
     let counts = telemetry.counts();
@@ -82,6 +84,13 @@ pub async fn run(args: RunArgs) -> ExitCode {
     }
 }
 
+/// Tells systemd, where there is one.
+fn tell_supervisor(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!("the supervisor cannot be told: {error}");
+    }
+}
+
 /// Cancels `stop` on SIGINT or SIGTERM; a second one ends the process at once.
 async fn stop_on_signal(stop: CancellationToken) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
@@ -100,6 +109,7 @@ async fn stop_on_signal(stop: CancellationToken) {
             std::process::exit(1);
         }
         info!("{name}: stopping; attempts in flight may end first");
+        tell_supervisor(&[NotifyState::Stopping]);
         stop.cancel();
     }
 }

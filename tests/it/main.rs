@@ -1,8 +1,13 @@
 //! Behaviour at the edges: what arrives at real sockets, what is on disk, what is printed.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod binary;
 mod delivery;
 mod demo_callem;
 mod demo_receivers;
 mod destination;
+mod kill;
 mod observe;
+mod pipeline;
+mod rig;
+mod store;

@@ -1,0 +1,154 @@
+//! Looking for new calls: where the list's order lets them turn up, no further than needed.
+
+use super::{
+    Row,
+    order::Front,
+    walk::{Page, Walk, Walked},
+};
+
+/// Calls known from before that a poll must meet before everything beyond them counts as known. More than one,
+/// because calls that start at the same moment overtake each other.
+const SETTLED: u64 = 3;
+/// Rows an idle poll asks for.
+const IDLE_ROWS: u64 = 10;
+/// Rows before the end of the list where a poll of the tail begins.
+const TAIL: u64 = 4;
+
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    walk: Option<(Walk, Front)>,
+    /// Calls known from before that the walk under way has met, and new ones it has found.
+    settled: u64,
+    fresh: u64,
+    /// Known calls beyond which there may be unknown ones: other fetches found them, or a walk that a restart
+    /// cut short.
+    unsettled: u64,
+    /// Rows that polls needed of late.
+    depth: u64,
+    /// Where the list ended when that was last seen.
+    length: u64,
+}
+
+/// What a poll is made with.
+#[derive(Clone, Copy)]
+pub(super) struct Poll {
+    pub front: Front,
+    pub page_size: u32,
+    /// Rows from the top that show live calls.
+    pub live_depth: u64,
+    /// Calls in the list, as far as is known.
+    pub present: u64,
+    /// The most rows the API ever gave for one page.
+    pub widest: u64,
+    /// The API ignores `offset`: the first page is all there is.
+    pub flat: bool,
+}
+
+/// What a poll has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Polled {
+    On,
+    /// Everything new has been seen. `single`: in one page, so that its `total` belongs to what it showed.
+    Done {
+        single: bool,
+    },
+}
+
+impl Head {
+    pub fn new(unsettled: u64, length: u64) -> Self {
+        Self { unsettled, length, ..Self::default() }
+    }
+
+    /// Begins a poll unless one is under way.
+    pub fn begin(&mut self, poll: Poll) {
+        if self.walk.is_some() {
+            return;
+        }
+        let page_size = u64::from(poll.page_size);
+        let rows = (self.depth + self.depth / 2).max(IDLE_ROWS);
+        let (offset, rows) = match poll.front {
+            Front::Top => (0, rows.max(poll.live_depth).max(self.unsettled + SETTLED)),
+            Front::Bottom => (self.length.saturating_sub(TAIL), rows + TAIL),
+            // A list that fits into one page is looked at whole.
+            Front::Anywhere if poll.present < page_size => (0, page_size),
+            Front::Anywhere => (0, rows.max(poll.live_depth)),
+        };
+        let rows = if poll.flat { page_size } else { rows.min(page_size) };
+        self.walk = Some((Walk::part(offset, u32::try_from(rows).unwrap_or(poll.page_size)), poll.front));
+        (self.settled, self.fresh) = (0, 0);
+    }
+
+    /// The page a poll under way wants next, and whether it is its first.
+    pub fn request(&self) -> Option<((u64, u32), bool)> {
+        self.walk.as_ref().map(|(walk, _)| (walk.request(), walk.pages == 0))
+    }
+
+    /// Where the list ended, seen by another walk.
+    pub fn set_length(&mut self, length: u64) {
+        self.length = length;
+    }
+
+    /// Where the list ended when that was last seen.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Another fetch showed this call.
+    pub fn note(&mut self, row: &Row) {
+        self.unsettled += u64::from(row.new);
+        if let Some((walk, _)) = &mut self.walk {
+            walk.note(row);
+        }
+    }
+
+    /// Known calls beyond which there may be unknown ones, should the process end now.
+    pub fn unsettled(&self) -> u64 {
+        self.unsettled + self.fresh
+    }
+
+    pub fn on_page(&mut self, page: &Page, poll: Poll) -> Polled {
+        let Some((walk, front)) = &mut self.walk else { return Polled::Done { single: false } };
+        let old = |row: &&Row| !row.new && !row.changed && !walk.is_anchor(row.slot);
+        let settled = page.rows.iter().filter(old).count() as u64;
+        let fresh = page.rows.iter().filter(|row| row.new).count() as u64;
+        self.fresh += fresh;
+        let walked = walk.on_page(page);
+        let short = page.received < u64::from(page.limit).min(poll.widest);
+        let enough = walk.joined()
+            && match front {
+                Front::Top => {
+                    self.settled += settled;
+                    self.settled >= self.unsettled + SETTLED
+                        || fresh == 0 && page.received >= poll.present
+                        || short && page.total == Some(page.end())
+                }
+                Front::Bottom => short && fresh == 0 || page.total == Some(page.end()),
+                Front::Anywhere => true,
+            };
+        if walked == Walked::On && !enough {
+            walk.set_limit(poll.page_size);
+            return Polled::On;
+        }
+        if *front == Front::Bottom {
+            self.length = match walked {
+                Walked::End { length, .. } => length,
+                Walked::On | Walked::Flat => page.end(),
+            };
+        }
+        let single = walk.pages == 1;
+        let needed =
+            if single { last_of_interest(page, *front) + SETTLED } else { u64::from(poll.page_size) };
+        self.depth = needed.max(self.depth - self.depth.div_ceil(4));
+        self.walk = None;
+        (self.unsettled, self.fresh) = (0, 0);
+        Polled::Done { single }
+    }
+}
+
+/// How many rows of the page, from its beginning, had anything to show.
+fn last_of_interest(page: &Page, front: Front) -> u64 {
+    match front {
+        Front::Bottom => page.rows.iter().filter(|row| row.new).count() as u64,
+        _ => page.rows.iter().rposition(|row| row.new).map_or(0, |i| i as u64 + 1),
+    }
+}

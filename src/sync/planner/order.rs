@@ -1,0 +1,130 @@
+//! What order the list is in, measured from its pages and never taken for granted.
+
+use super::Row;
+use crate::time::Timestamp;
+
+/// Pairs of neighbours that must agree before an order is believed.
+const ENOUGH: u32 = 3;
+/// Of so many pairs one may stand the other way round: calls that start at the same moment overtake each other.
+const ONE_IN: u32 = 50;
+/// Older pairs count less: beyond this all counts are halved.
+const MEMORY: u32 = 2000;
+
+/// An order of the list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Order {
+    #[default]
+    Unknown,
+    NewestFirst,
+    OldestFirst,
+    LatestUpdateFirst,
+    LatestUpdateLast,
+}
+
+/// Where calls turn up that were not there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Front {
+    Top,
+    Bottom,
+    Anywhere,
+}
+
+impl Order {
+    pub fn front(self) -> Front {
+        match self {
+            Self::NewestFirst | Self::LatestUpdateFirst => Front::Top,
+            Self::OldestFirst | Self::LatestUpdateLast => Front::Bottom,
+            Self::Unknown => Front::Anywhere,
+        }
+    }
+}
+
+/// Pairs of neighbours that fall and that rise.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pairs {
+    falling: u32,
+    rising: u32,
+}
+
+impl Pairs {
+    fn count(&mut self, before: Option<Timestamp>, after: Option<Timestamp>) {
+        if let (Some(before), Some(after)) = (before, after) {
+            self.falling += u32::from(before > after);
+            self.rising += u32::from(before < after);
+        }
+    }
+
+    fn fade(&mut self) {
+        if self.falling + self.rising > MEMORY {
+            self.falling /= 2;
+            self.rising /= 2;
+        }
+    }
+
+    fn falls(self) -> bool {
+        self.falling >= ENOUGH && self.rising * ONE_IN <= self.falling
+    }
+
+    fn rises(self) -> bool {
+        self.rising >= ENOUGH && self.falling * ONE_IN <= self.rising
+    }
+}
+
+/// The evidence so far, and what it says.
+#[derive(Debug, Default)]
+pub(super) struct OrderSense {
+    created: Pairs,
+    updated: Pairs,
+    order: Order,
+}
+
+impl OrderSense {
+    /// Begins with what an earlier run had learned.
+    pub fn new(order: Order) -> Self {
+        Self { order, ..Self::default() }
+    }
+
+    pub fn order(&self) -> Order {
+        self.order
+    }
+
+    /// Learns from the rows of one page. Says so when that changes the order.
+    pub fn learn(&mut self, rows: &[Row]) -> Option<Order> {
+        for pair in rows.windows(2) {
+            self.created.count(pair[0].created_at, pair[1].created_at);
+            self.updated.count(pair[0].updated_at, pair[1].updated_at);
+        }
+        let order = match (self.created, self.updated) {
+            (created, _) if created.falls() => Order::NewestFirst,
+            (created, _) if created.rises() => Order::OldestFirst,
+            (_, updated) if updated.falls() => Order::LatestUpdateFirst,
+            (_, updated) if updated.rises() => Order::LatestUpdateLast,
+            // Too little to go by: what an earlier run learned stands until something speaks against it.
+            (created, updated) if self.undecided(created, updated) => self.order,
+            _ => Order::Unknown,
+        };
+        self.created.fade();
+        self.updated.fade();
+        if order == self.order {
+            return None;
+        }
+        // A list that changed its order is measured afresh.
+        if order == Order::Unknown {
+            self.created = Pairs::default();
+            self.updated = Pairs::default();
+        }
+        self.order = order;
+        Some(order)
+    }
+
+    fn undecided(&self, created: Pairs, updated: Pairs) -> bool {
+        match self.order {
+            Order::NewestFirst => created.rising == 0,
+            Order::OldestFirst => created.falling == 0,
+            Order::LatestUpdateFirst => updated.rising == 0,
+            Order::LatestUpdateLast => updated.falling == 0,
+            Order::Unknown => true,
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Walking the whole list: the baseline, the regular sweep, and the one that is wanted because something does
+//! not add up.
+
+use std::time::Duration;
+
+use super::{
+    Slot,
+    books::Books,
+    walk::{Page, Walk, Walked},
+};
+use crate::time::Timestamp;
+
+/// After so many walks that found nothing to explain it, `total` is not believed any more.
+const FRUITLESS: u32 = 3;
+
+/// Why a walk is wanted before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Want {
+    /// `total` does not fit what is known.
+    Total,
+    /// A watched call is not where it was, or new calls can only be found this way.
+    Look,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Baseline,
+    Regular,
+    Wanted(Want),
+    /// Calls were absent from the last walk: are they again?
+    Confirm,
+}
+
+#[derive(Debug)]
+struct Sweep {
+    kind: Kind,
+    walk: Walk,
+    started: Timestamp,
+    /// Time between two pages.
+    gap: Duration,
+    /// Calls known when it began; later ones cannot be missed.
+    known: Slot,
+    found: u64,
+}
+
+/// What a walk over the whole list came to.
+pub(super) struct Swept {
+    pub baseline: bool,
+    pub complete: bool,
+    pub unstable: bool,
+    pub length: u64,
+    /// Calls absent from this walk, with how many complete walks in a row that makes.
+    pub absent: Vec<(Slot, u8)>,
+    /// `total` has just been found out not to be worth anything.
+    pub total_lies: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Sweeps {
+    period: Duration,
+    interval: Duration,
+    page_size: u32,
+    under_way: Option<Sweep>,
+    regular: Timestamp,
+    confirm: Option<Timestamp>,
+    want: Option<Want>,
+    /// Before this no walk begins that is wanted for a reason: they get half of the time at most, and less and
+    /// less when `total` sends them out for nothing.
+    not_before: Timestamp,
+    total_not_before: Timestamp,
+    fruitless: u32,
+    /// How long the list is, and what `total` says beyond that.
+    length: u64,
+    bias: i64,
+    /// Rows of the list that are no calls, or shown twice.
+    surplus: i64,
+}
+
+impl Sweeps {
+    pub fn new(
+        period: Duration,
+        interval: Duration,
+        page_size: u32,
+        length: u64,
+        bias: i64,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            period,
+            interval,
+            page_size,
+            under_way: None,
+            regular: now,
+            confirm: None,
+            want: None,
+            not_before: now,
+            total_not_before: now,
+            fruitless: 0,
+            length,
+            bias,
+            surplus: 0,
+        }
+    }
+
+    /// Begins the baseline, or takes it up again at `offset` with what is `known`.
+    pub fn begin_baseline(&mut self, offset: u64, known: impl Iterator<Item = Slot>, now: Timestamp) {
+        self.under_way = Some(Sweep {
+            kind: Kind::Baseline,
+            walk: Walk::whole(offset, self.page_size, true, known),
+            started: now,
+            gap: Duration::ZERO,
+            known: 0,
+            found: 0,
+        });
+    }
+
+    /// Where an interrupted baseline may go on; `None` when there is none.
+    pub fn baseline(&self) -> Option<u64> {
+        self.under_way
+            .as_ref()
+            .filter(|sweep| sweep.kind == Kind::Baseline)
+            .map(|sweep| sweep.walk.resume_at())
+    }
+
+    /// The page to fetch now, or when there will be one.
+    pub fn due(&mut self, books: &Books, now: Timestamp) -> Result<(u64, u32), Timestamp> {
+        self.begin(books, now);
+        match &self.under_way {
+            Some(sweep) => {
+                let pages = u32::try_from(sweep.walk.pages).unwrap_or(u32::MAX);
+                let at = sweep.started.after(sweep.gap.saturating_mul(pages));
+                if at <= now { Ok(sweep.walk.request()) } else { Err(self.next_start().min(at)) }
+            }
+            None => Err(self.next_start()),
+        }
+    }
+
+    fn next_start(&self) -> Timestamp {
+        let confirm = self.confirm.into_iter();
+        let wanted = self.want.map(|want| self.earliest(want));
+        let urgent = confirm.chain(wanted).min();
+        match (&self.under_way, urgent) {
+            (None, urgent) => urgent.map_or(self.regular, |at| at.min(self.regular)),
+            (Some(sweep), Some(at)) if sweep.kind == Kind::Regular => at,
+            // Nothing begins before what is under way is over.
+            (Some(_), _) => Timestamp::from_millis(i64::MAX),
+        }
+    }
+
+    fn earliest(&self, want: Want) -> Timestamp {
+        match want {
+            Want::Total => self.not_before.max(self.total_not_before),
+            Want::Look => self.not_before,
+        }
+    }
+
+    fn begin(&mut self, books: &Books, now: Timestamp) {
+        if self.next_start() > now {
+            return;
+        }
+        let kind = if self.confirm.is_some_and(|at| at <= now) {
+            Kind::Confirm
+        } else if let Some(want) = self.want.filter(|want| self.earliest(*want) <= now) {
+            Kind::Wanted(want)
+        } else {
+            Kind::Regular
+        };
+        self.confirm = None;
+        self.want = None;
+        let gap = if kind == Kind::Regular { self.period / self.pages() } else { Duration::ZERO };
+        self.under_way = Some(Sweep {
+            kind,
+            walk: Walk::whole(0, self.page_size, false, std::iter::empty()),
+            started: now,
+            gap,
+            known: books.end(),
+            found: 0,
+        });
+    }
+
+    /// Requests that one walk takes: the pages, and two that make sure of the end.
+    pub fn pages(&self) -> u32 {
+        u32::try_from(self.length.div_ceil(u64::from(self.page_size))).unwrap_or(u32::MAX - 2) + 2
+    }
+
+    /// Asks for a walk as soon as may be. A walk that is in a hurry already has to do.
+    pub fn want(&mut self, want: Want) {
+        if self.under_way.as_ref().is_none_or(|sweep| sweep.kind == Kind::Regular) && self.confirm.is_none() {
+            self.want = self.want.max(Some(want));
+        }
+    }
+
+    /// Compares `total` with what is known at the same moment, and wants a walk when they do not fit.
+    pub fn reconcile(&mut self, total: u64, books: &Books) {
+        let difference = total.cast_signed() - self.bias - self.surplus - books.present().cast_signed();
+        if difference != 0 {
+            self.want(Want::Total);
+        }
+    }
+
+    /// Whether `total` can be relied on to tell that something is missing.
+    pub fn trusts_total(&self) -> bool {
+        self.fruitless < FRUITLESS
+    }
+
+    /// Another fetch showed this call.
+    pub fn note(&mut self, row: &super::Row) {
+        if let Some(sweep) = &mut self.under_way {
+            sweep.walk.note(row);
+        }
+    }
+
+    /// The answer to what [`Self::due`] asked for.
+    pub fn on_page(&mut self, page: &Page, books: &mut Books, now: Timestamp) -> Option<Swept> {
+        let sweep = self.under_way.as_mut()?;
+        sweep.found += page.rows.iter().filter(|row| row.new).count() as u64;
+        let (length, complete) = match sweep.walk.on_page(page) {
+            Walked::On => return None,
+            Walked::End { length, complete } => (length, complete),
+            Walked::Flat => (page.received, false),
+        };
+        let sweep = self.under_way.take()?;
+        let mut absent = vec![];
+        if complete && sweep.kind != Kind::Baseline {
+            let missing: Vec<Slot> = books
+                .known()
+                .take_while(|slot| *slot < sweep.known)
+                .filter(|slot| !sweep.walk.has_seen(*slot))
+                .collect();
+            absent = missing.into_iter().map(|slot| (slot, books.miss(slot))).collect();
+        }
+        if complete {
+            self.surplus = length.saturating_sub(sweep.walk.seen()).cast_signed();
+        }
+        self.length = length;
+        if let Some(total) = page.total {
+            self.bias = total.cast_signed() - length.cast_signed();
+        }
+        let took = now.since(sweep.started).max(self.interval);
+        let mut total_lies = false;
+        if sweep.found > 0 || absent.iter().any(|(_, absences)| *absences == 1) {
+            self.fruitless = 0;
+        } else if sweep.kind == Kind::Wanted(Want::Total) {
+            self.fruitless = self.fruitless.saturating_add(1);
+            total_lies = self.fruitless == FRUITLESS;
+            let pause = took.saturating_mul(1 << self.fruitless.min(16)).min(self.period);
+            self.total_not_before = now.after(pause);
+        }
+        self.not_before = now.after(took);
+        self.regular =
+            if sweep.kind == Kind::Regular { sweep.started.after(self.period).max(now) } else { now };
+        Some(Swept {
+            baseline: sweep.kind == Kind::Baseline,
+            complete,
+            unstable: sweep.walk.is_unstable(),
+            length,
+            absent,
+            total_lies,
+        })
+    }
+
+    /// Looks once more for calls that were absent, a little later, so that a passing fault of the API is not
+    /// taken for a deletion.
+    pub fn confirm(&mut self, now: Timestamp) {
+        self.confirm = Some(now.after(self.interval));
+    }
+
+    /// What `total` says beyond the length of the list.
+    pub fn bias(&self) -> i64 {
+        self.bias
+    }
+
+    /// How long the list was when a walk last saw its end.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+}

@@ -1,0 +1,320 @@
+//! One walk along the list: pages that overlap and must join, because rows come and go between two fetches.
+//!
+//! Why joining is enough: call the rows that stay in the list, in the list's order, s1, s2, …, and let every one
+//! up to the last row of the previous page have been seen. If the next page shows a row that this walk has
+//! shown before and that has not moved (an *anchor*), everything before the anchor has been seen, and everything
+//! from the anchor to the page's end is on the page. If it shows none, rows may have slipped over the border,
+//! and the walk steps back until a page joins.
+
+use std::collections::HashMap;
+
+use super::{Row, Slot};
+
+/// Times the walk may fail to join without progress before the order is taken to be different every time.
+const STRAYS: u32 = 16;
+/// Passes over a list in a stable order.
+const PASSES: u8 = 4;
+/// Passes over a list in an order that differs every time; each finds about 63 % of what the last one missed.
+const PASSES_UNSTABLE: u8 = 30;
+
+/// What came back for a page.
+pub(super) struct Page<'a> {
+    pub offset: u64,
+    pub limit: u32,
+    pub rows: &'a [Row],
+    /// Rows received, those that were no calls included.
+    pub received: u64,
+    pub total: Option<u64>,
+}
+
+impl Page<'_> {
+    /// Where the page ends in the list.
+    pub fn end(&self) -> u64 {
+        self.offset + self.received
+    }
+}
+
+/// What follows from a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Walked {
+    /// There is more to fetch.
+    On,
+    /// The walk is over. `complete`: a call that is in the list has been seen.
+    End { length: u64, complete: bool },
+    /// The same page comes back whatever the offset.
+    Flat,
+}
+
+/// What the next page is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// To go on; it overlaps the last one.
+    Forward,
+    /// To see whether nothing follows; it begins where the last one ended.
+    Probe,
+    /// To see whether the offset is ignored; the walk then goes on at this offset.
+    Recheck(u64),
+}
+
+#[derive(Debug)]
+pub(super) struct Walk {
+    next: u64,
+    limit: u32,
+    stage: Stage,
+    /// Every call seen since the walk began, by any fetch: the pass whose pages anchor it, or 0 for none.
+    trail: HashMap<Slot, u8>,
+    /// The calls of the last page, and where it began.
+    previous: (Vec<Slot>, u64),
+    /// Where the last page that joined ended, and how much the one after it overlaps it.
+    reached: u64,
+    overlap: u64,
+    /// Whether the last page joined, and whether any did.
+    joined: bool,
+    anchored: bool,
+    strays: u32,
+    back: u64,
+    repeats: u32,
+    /// The order differs between fetches: joining proves nothing.
+    unstable: bool,
+    pass: u8,
+    last_pass: u8,
+    /// Whether a list of several pages is looked at once more from its beginning, for rows that moved there.
+    closing: bool,
+    pub pages: u64,
+    /// In this pass: the largest page, calls never seen before, records that were no calls.
+    widest: u64,
+    found: u64,
+    bad: u64,
+    /// How long the list was at the end of the last pass.
+    length: Option<u64>,
+}
+
+impl Walk {
+    /// A walk over the whole list, from the start or (a baseline taken up again) from `offset`.
+    /// `known` are calls seen before it was interrupted.
+    pub fn whole(offset: u64, limit: u32, closing: bool, known: impl Iterator<Item = Slot>) -> Self {
+        let mut walk = Self::part(offset, limit);
+        walk.last_pass = PASSES;
+        walk.closing = closing;
+        walk.trail.extend(known.map(|slot| (slot, 0)));
+        walk
+    }
+
+    /// A walk from `offset` until whoever started it has seen enough.
+    pub fn part(offset: u64, limit: u32) -> Self {
+        Self {
+            next: offset,
+            limit,
+            stage: Stage::Forward,
+            trail: HashMap::new(),
+            previous: (vec![], 0),
+            reached: 0,
+            overlap: 0,
+            joined: false,
+            anchored: false,
+            strays: 0,
+            back: 0,
+            repeats: 0,
+            unstable: false,
+            pass: 1,
+            last_pass: 1,
+            closing: false,
+            pages: 0,
+            widest: 0,
+            found: 0,
+            bad: 0,
+            length: None,
+        }
+    }
+
+    /// Offset and limit of the next page.
+    pub fn request(&self) -> (u64, u32) {
+        (self.next, self.limit)
+    }
+
+    /// Changes the limit of the pages to come.
+    pub fn set_limit(&mut self, limit: u32) {
+        self.limit = limit;
+    }
+
+    /// Where an interrupted walk may be taken up again.
+    pub fn resume_at(&self) -> u64 {
+        if self.pass > 1 { self.length.unwrap_or(0) } else { self.reached }
+    }
+
+    /// Whether the last page joined what the walk had seen.
+    pub fn joined(&self) -> bool {
+        self.joined
+    }
+
+    /// Whether a page of this pass has shown the call, and it has not moved since.
+    pub fn is_anchor(&self, slot: Slot) -> bool {
+        self.trail.get(&slot) == Some(&self.pass)
+    }
+
+    pub fn is_unstable(&self) -> bool {
+        self.unstable
+    }
+
+    /// How many different calls it has seen.
+    pub fn seen(&self) -> u64 {
+        self.trail.len() as u64
+    }
+
+    pub fn has_seen(&self, slot: Slot) -> bool {
+        self.trail.contains_key(&slot)
+    }
+
+    /// Another fetch showed this call. If it changed it may have moved, and anchors nothing any more.
+    pub fn note(&mut self, row: &Row) {
+        let anchor = self.trail.entry(row.slot).or_insert(0);
+        if row.changed {
+            *anchor = 0;
+        }
+    }
+
+    pub fn on_page(&mut self, page: &Page) -> Walked {
+        self.pages += 1;
+        self.joined = false;
+        self.bad += page.received - page.rows.len() as u64;
+        self.widest = self.widest.max(page.received);
+        let slots: Vec<Slot> = page.rows.iter().map(|row| row.slot).collect();
+        let same = !slots.is_empty() && slots == self.previous.0;
+        if let Stage::Recheck(next) = self.stage {
+            if same {
+                return Walked::Flat;
+            }
+            self.remember(page, false);
+            self.stage = Stage::Forward;
+            self.next = next;
+            self.repeats = 0;
+            return Walked::On;
+        }
+        self.repeats = if same && page.offset != self.previous.1 { self.repeats + 1 } else { 0 };
+        self.unstable |= self.is_reordered(page.rows);
+        let walked = match self.stage {
+            Stage::Probe if page.received == 0 => self.end_of_pass(page.offset),
+            Stage::Probe => {
+                self.remember(page, false);
+                self.stage = Stage::Forward;
+                self.next = page.offset.saturating_sub(self.overlap.max(1));
+                Walked::On
+            }
+            Stage::Forward | Stage::Recheck(_) => self.forward(page),
+        };
+        self.previous = (slots, page.offset);
+        if self.repeats >= 2 && walked == Walked::On {
+            self.stage = Stage::Recheck(self.next);
+            self.next = 0;
+        }
+        walked
+    }
+
+    fn forward(&mut self, page: &Page) -> Walked {
+        let whole_overlap_gone = page.received == 0 && page.offset != self.reached;
+        if whole_overlap_gone || !self.joins(page) {
+            self.remember(page, false);
+            self.strays += 1;
+            if self.strays <= STRAYS {
+                self.back = (self.back * 2).max(u64::from(self.limit).div_ceil(2));
+                self.next = page.offset.saturating_sub(self.back);
+                return Walked::On;
+            }
+            self.unstable = true;
+            self.last_pass = self.last_pass.max(2);
+        }
+        if page.received == 0 {
+            return self.end_of_pass(page.offset);
+        }
+        self.back = 0;
+        self.joined = true;
+        self.anchored = true;
+        let settled = self.pass > 1
+            && page.rows.iter().any(|row| {
+                !row.changed && self.trail.get(&row.slot).is_some_and(|pass| (1..self.pass).contains(pass))
+            });
+        let progress = self.remember(page, true);
+        if progress {
+            self.strays = 0;
+        }
+        if settled && self.length.is_some_and(|length| self.has_all(length)) {
+            return Walked::End { length: self.length.unwrap_or(page.end()), complete: true };
+        }
+        self.reached = page.end();
+        self.overlap = overlap(page.received);
+        if !progress && page.received < self.widest {
+            self.stage = Stage::Probe;
+            self.next = self.reached;
+        } else {
+            self.next = self.reached - self.overlap;
+        }
+        Walked::On
+    }
+
+    /// Whether nothing can have slipped by between the pages before and this one.
+    fn joins(&self, page: &Page) -> bool {
+        if page.offset == 0 || self.unstable {
+            return true;
+        }
+        if !self.anchored {
+            // Taken up in the middle of the list: what was known before is the anchor.
+            return page.rows.iter().find(|row| row.new || !row.changed).is_some_and(|row| !row.new);
+        }
+        page.offset == self.reached
+            || page.rows.is_empty()
+            || page.rows.iter().any(|row| !row.changed && self.is_anchor(row.slot))
+    }
+
+    /// Whether rows that were on the last page and have not moved now stand in another order.
+    fn is_reordered(&self, rows: &[Row]) -> bool {
+        let before: HashMap<Slot, usize> =
+            self.previous.0.iter().enumerate().map(|(i, slot)| (*slot, i)).collect();
+        let common = rows
+            .iter()
+            .filter(|row| !row.changed && self.is_anchor(row.slot))
+            .filter_map(|row| before.get(&row.slot));
+        !common.is_sorted()
+    }
+
+    /// Puts the page's calls on the trail. Whether any was not anchored before.
+    fn remember(&mut self, page: &Page, anchor: bool) -> bool {
+        let mut progress = false;
+        for row in page.rows {
+            let before = self.trail.insert(row.slot, if anchor { self.pass } else { 0 });
+            progress |= before != Some(self.pass);
+            self.found += u64::from(before.is_none());
+            if !anchor && let Some(before) = before {
+                self.trail.insert(row.slot, before);
+            }
+        }
+        progress
+    }
+
+    fn has_all(&self, length: u64) -> bool {
+        self.seen() + self.bad >= length
+    }
+
+    fn end_of_pass(&mut self, length: u64) -> Walked {
+        let one_page = self.pass == 1 && self.widest >= length;
+        let complete = self.has_all(length) && (one_page || !self.closing || self.pass > 1)
+            // Nothing new in a whole pass: the rest of the length is rows that are shown twice.
+            || self.pass > 1 && self.found == 0 && !self.unstable;
+        let last_pass = if self.unstable && self.last_pass > 1 { PASSES_UNSTABLE } else { self.last_pass };
+        if complete || self.pass >= last_pass {
+            return Walked::End { length, complete };
+        }
+        self.pass += 1;
+        self.length = Some(length);
+        self.stage = Stage::Forward;
+        (self.next, self.reached, self.overlap) = (0, 0, 0);
+        (self.widest, self.found, self.bad) = (0, 0, 0);
+        self.previous = (vec![], 0);
+        Walked::On
+    }
+}
+
+/// How many rows of a page the next one shows again. Deletions of more than this between two fetches cost a
+/// step back.
+fn overlap(received: u64) -> u64 {
+    if received < 2 { 0 } else { (received / 32).clamp(1, 4) }
+}

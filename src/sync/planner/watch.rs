@@ -1,0 +1,189 @@
+//! Calls that are looked at again because something is still to come: live ones, and completed ones whose
+//! analysis is waited for.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Fetch, Row, Slot};
+use crate::time::Timestamp;
+
+/// Rows asked for on both sides of a call whose place may have moved.
+const MARGIN: u64 = 4;
+
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    /// When it was last looked at in this run.
+    looked: Option<Timestamp>,
+    /// Where it stood in the list, less the calls that had arrived above it by then.
+    place: Option<i64>,
+    /// When waiting for the analysis ends; `None` for a live call.
+    until: Option<Timestamp>,
+    /// A single get said it does not exist: only the list is asked for it.
+    refused: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    calls: BTreeMap<Slot, Watched>,
+    /// Calls that arrived at the top of the list so far.
+    arrived: i64,
+}
+
+/// How watched calls are looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Means {
+    pub page_size: u32,
+    /// Whether single calls can be asked for.
+    pub gets: bool,
+}
+
+impl Watches {
+    /// The call was seen like this, at this place if it was in a page. A single get gives no place.
+    pub fn see(&mut self, row: &Row, place: Option<u64>, now: Timestamp) {
+        let until = if row.live { None } else { row.analysis_until.filter(|until| *until > now) };
+        if !row.live && until.is_none() {
+            self.calls.remove(&row.slot);
+            return;
+        }
+        let arrived = self.arrived;
+        let watched = self.calls.entry(row.slot).or_insert(Watched {
+            looked: None,
+            place: None,
+            until,
+            refused: false,
+        });
+        watched.looked = Some(now);
+        watched.until = until;
+        watched.refused = false;
+        if let Some(place) = place {
+            watched.place = Some(place.cast_signed() - arrived);
+        }
+    }
+
+    /// Watches a call known from an earlier run.
+    pub fn know(&mut self, row: &Row, now: Timestamp) {
+        self.see(row, None, now);
+        if let Some(watched) = self.calls.get_mut(&row.slot) {
+            watched.looked = None;
+        }
+    }
+
+    pub fn forget(&mut self, slot: Slot) {
+        self.calls.remove(&slot);
+    }
+
+    /// So many calls arrived at the top of the list: everything else is so much further down.
+    pub fn arrive(&mut self, calls: u64) {
+        self.arrived = self.arrived.saturating_add_unsigned(calls);
+    }
+
+    /// The call was not where it was thought to be.
+    pub fn lose(&mut self, slot: Slot) {
+        if let Some(watched) = self.calls.get_mut(&slot) {
+            watched.place = None;
+        }
+    }
+
+    /// A single get said there is no such call.
+    pub fn refuse(&mut self, slot: Slot) {
+        if let Some(watched) = self.calls.get_mut(&slot) {
+            watched.refused = true;
+        }
+    }
+
+    /// Whether a single get said there is no such call, and no page has shown it since.
+    pub fn is_refused(&self, slot: Slot) -> bool {
+        self.calls.get(&slot).is_some_and(|watched| watched.refused)
+    }
+
+    /// The call cannot be looked at this time; it has its turn again as if it had been.
+    pub fn skip(&mut self, slot: Slot, now: Timestamp) {
+        if let Some(watched) = self.calls.get_mut(&slot) {
+            watched.looked = Some(now);
+        }
+    }
+
+    /// Stops waiting for analyses that have not come in time.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.calls.retain(|_, watched| watched.until.is_none_or(|until| until > now));
+    }
+
+    /// How many rows from the top show every live call that one page of `page_size` can show.
+    pub fn live_depth(&self, page_size: u32) -> u64 {
+        self.calls
+            .iter()
+            .filter(|(_, watched)| watched.until.is_none())
+            .filter_map(|(slot, _)| self.place(*slot))
+            .map(|place| place + 1 + MARGIN)
+            .filter(|depth| *depth <= u64::from(page_size))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Live calls not looked at since the round began, the longest neglected first.
+    pub fn live_due(&self, round: Timestamp) -> Vec<Slot> {
+        let mut due: Vec<(Option<Timestamp>, Slot)> = self
+            .calls
+            .iter()
+            .filter(|(_, watched)| watched.until.is_none())
+            .map(|(slot, watched)| (watched.looked, *slot))
+            .filter(|(looked, _)| looked.is_none_or(|looked| looked < round))
+            .collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, slot)| slot).collect()
+    }
+
+    /// Calls whose analysis is to be looked for now, and when the next one is.
+    pub fn analysis_due(
+        &self,
+        interval: Duration,
+        window: Duration,
+        now: Timestamp,
+    ) -> (Vec<Slot>, Option<Timestamp>) {
+        let mut due = vec![];
+        let mut next: Option<Timestamp> = None;
+        for (slot, watched) in &self.calls {
+            let Some(until) = watched.until else { continue };
+            let at = watched.looked.map_or(now, |looked| {
+                // The longer it has been waited for, the longer the gap.
+                looked.after(interval.max(looked.since(until.before(window)) / 2)).min(until)
+            });
+            if at <= now {
+                due.push(*slot);
+            } else {
+                next = Some(next.map_or(at, |next| next.min(at)));
+            }
+        }
+        (due, next)
+    }
+
+    /// The request that looks at the first of these calls and at as many of the others as it can: one page when
+    /// that shows several of them, else a single get. `None` when neither will do: nobody knows where it is.
+    pub fn look(&self, due: &[Slot], means: Means) -> Option<(Fetch, Vec<Slot>)> {
+        let first = *due.first()?;
+        let gettable = means.gets && self.calls.get(&first).is_some_and(|watched| !watched.refused);
+        let get = gettable.then(|| (Fetch::Call(first), vec![first]));
+        let Some(place) = self.place(first) else { return get };
+        let mut places: Vec<(u64, Slot)> =
+            due.iter().filter_map(|slot| Some((self.place(*slot)?, *slot))).collect();
+        places.sort_unstable();
+        let margin = MARGIN.min(u64::from(means.page_size.saturating_sub(1)) / 2);
+        let reach = u64::from(means.page_size) - 2 * margin;
+        let shown = (0..places.len())
+            .map(|from| &places[from..])
+            .filter(|shown| shown[0].0 <= place && place < shown[0].0 + reach)
+            .map(|shown| &shown[..shown.partition_point(|(other, _)| *other < shown[0].0 + reach)])
+            .max_by_key(|shown| shown.len())?;
+        if shown.len() < 2 && gettable {
+            return get;
+        }
+        let offset = shown[0].0.saturating_sub(margin);
+        let end = shown[shown.len() - 1].0 + 1 + margin;
+        let limit = u32::try_from(end - offset).unwrap_or(u32::MAX).min(means.page_size);
+        Some((Fetch::Page { offset, limit }, shown.iter().map(|(_, slot)| *slot).collect()))
+    }
+
+    fn place(&self, slot: Slot) -> Option<u64> {
+        let place = self.calls.get(&slot)?.place?;
+        Some(u64::try_from(place + self.arrived).unwrap_or(0))
+    }
+}
