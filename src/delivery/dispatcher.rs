@@ -49,7 +49,8 @@ pub(super) struct Dispatcher {
     schedule: Schedule,
     breaker: Breaker,
     rate: Option<Window>,
-    attempts: JoinSet<Answer>,
+    /// Each says what came back, and after how long.
+    attempts: JoinSet<(Answer, Duration)>,
     /// The attempts in flight, by the task that makes them.
     in_flight: HashMap<task::Id, InFlight>,
     /// What has ended and is not settled yet.
@@ -65,8 +66,6 @@ struct InFlight {
     lease: Lease,
     /// When it began.
     at: Timestamp,
-    /// When it began, for measuring.
-    begun: Instant,
     /// Whether it is the breaker's probe.
     probe: bool,
 }
@@ -97,9 +96,8 @@ impl Dispatcher {
 
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
         let arrivals = self.task.store.arrivals(&self.task.config.name);
+        // Woken by whatever is committed from here on, so also by what comes while the queue is looked at.
         let mut arrived = std::pin::pin!(arrivals.notified());
-        // From here on a commit that comes while the queue is looked at is not missed.
-        arrived.as_mut().enable();
         while !stop.is_cancelled() {
             self.settle().await?;
             self.fill(&stop).await?;
@@ -109,7 +107,6 @@ impl Dispatcher {
                 Some(ended) = self.attempts.join_next_with_id() => self.end(ended),
                 () = &mut arrived => {
                     arrived.set(arrivals.notified());
-                    arrived.as_mut().enable();
                     self.look_at = Instant::now();
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
@@ -180,7 +177,7 @@ impl Dispatcher {
             self.task.config.timeout.saturating_add(CLEAN_UP),
         );
         let id = self.attempts.spawn(attempt).id();
-        self.in_flight.insert(id, InFlight { lease, at, begun: Instant::now(), probe });
+        self.in_flight.insert(id, InFlight { lease, at, probe });
     }
 
     /// Takes in whatever else has ended, so that it is settled together.
@@ -191,17 +188,19 @@ impl Dispatcher {
     }
 
     /// Judges an attempt that has ended. One that was cut off stays in flight, to be released.
-    fn end(&mut self, ended: Result<(task::Id, Answer), JoinError>) {
-        let (id, answer) = match ended {
-            Ok(ended) => ended,
+    fn end(&mut self, ended: Result<(task::Id, (Answer, Duration)), JoinError>) {
+        let now = self.task.clock.wall();
+        let (id, came_back) = match ended {
+            Ok((id, came_back)) => (id, Some(came_back)),
             Err(error) if error.is_cancelled() => return,
-            // What it panicked with may quote the call, so it is not repeated here.
-            Err(error) => (error.id(), failed("internal error: the attempt panicked".to_owned())),
+            Err(error) => (error.id(), None),
         };
-        let Some(InFlight { lease, at, begun, probe }) = self.in_flight.remove(&id) else { return };
-        let took = begun.elapsed();
-        let tried =
-            Tried { attempts: lease.attempts + 1, created: lease.created, now: self.task.clock.wall() };
+        // There is one for every task that was spawned.
+        let Some(InFlight { lease, at, probe }) = self.in_flight.remove(&id) else { return };
+        // What it panicked with may quote the call, so it is not repeated here.
+        let (answer, took) = came_back
+            .unwrap_or_else(|| (failed("internal error: the attempt panicked".to_owned()), now.since(at)));
+        let tried = Tried { attempts: lease.attempts + 1, created: lease.created, now };
         let verdict = self.schedule.verdict(tried, &answer, fastrand::f64());
         let shift = self.breaker.record(self.task.clock.steady(), &answer.reaction, probe);
         if let Some(shift) = shift {
@@ -286,19 +285,21 @@ impl Ended {
     }
 }
 
-/// Tries once, for no longer than `deadline`.
+/// Tries once, for no longer than `deadline`; what came back, and after how long.
 async fn attempt(
     destination: Arc<dyn Destination>,
     text: Option<Arc<RuleText>>,
     lease: Lease,
     now: Timestamp,
     deadline: Duration,
-) -> Answer {
+) -> (Answer, Duration) {
+    let begun = Instant::now();
     let notification =
         Notification { event: &lease.event, text: text.as_deref(), sequence: lease.sequence, now };
-    timeout(deadline, destination.deliver(&notification))
+    let answer = timeout(deadline, destination.deliver(&notification))
         .await
-        .unwrap_or_else(|_| failed(format!("no answer within {}", humantime::format_duration(deadline))))
+        .unwrap_or_else(|_| failed(format!("no answer within {}", humantime::format_duration(deadline))));
+    (answer, begun.elapsed())
 }
 
 /// The answer of an attempt that brought none.

@@ -1,1 +1,263 @@
+//! What is known of every call of a source, in memory and small, so that a page on which nothing changed costs
+//! a hash per record and nothing else: no parsing, no look into the store.
 
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{BuildHasherDefault, Hasher},
+    time::Duration,
+};
+
+use super::planner::{Row, Slot};
+use crate::{
+    call::{CallId, RecordHash, Status},
+    store::KnownCall,
+    time::Timestamp,
+};
+
+const LIVE: u8 = 1;
+const DELETED: u8 = 2;
+
+/// Stands for a time that is not there.
+const NO_TIME: i64 = i64::MIN;
+
+/// The calls of one source by number and by the hash of their record; about 90 bytes per call.
+///
+/// Slots are given out from 0 and are never taken back. A record's hash leads to its call for as long as the
+/// record is the latest one; a deleted call keeps its slot and its last record.
+#[derive(Debug)]
+pub struct Index {
+    analysis_window: Duration,
+    slots: HashMap<RecordHash, Slot, BuildHasherDefault<FirstWord>>,
+    facts: Vec<Facts>,
+    /// Until when an analysis is waited for: only few calls at a time are in such a state.
+    waiting: BTreeMap<Slot, Timestamp>,
+    /// All ids, one after the other; an id ends where the next one begins.
+    ids: String,
+}
+
+#[derive(Debug)]
+struct Facts {
+    created_at: i64,
+    updated_at: i64,
+    id_start: u64,
+    flags: u8,
+}
+
+impl Index {
+    /// An empty index. An analysis is waited for so long after a call was first seen completed.
+    pub fn new(analysis_window: Duration) -> Self {
+        Self {
+            analysis_window,
+            slots: HashMap::default(),
+            facts: vec![],
+            waiting: BTreeMap::new(),
+            ids: String::new(),
+        }
+    }
+
+    /// How many calls there are, the deleted ones included.
+    pub fn len(&self) -> usize {
+        self.facts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+    }
+
+    /// Takes in a call that is not in the index.
+    pub fn insert(&mut self, call: &KnownCall) -> Slot {
+        // 2³² calls would need more than 300 GB.
+        let slot = Slot::try_from(self.facts.len()).unwrap_or(Slot::MAX);
+        self.facts.push(Facts {
+            created_at: NO_TIME,
+            updated_at: NO_TIME,
+            id_start: self.ids.len() as u64,
+            flags: 0,
+        });
+        self.ids.push_str(call.id.as_str());
+        self.set(slot, call);
+        slot
+    }
+
+    /// Takes in what became of a call whose latest record had the hash `old`.
+    pub fn update(&mut self, slot: Slot, old: RecordHash, call: &KnownCall) {
+        if self.slots.get(&old) == Some(&slot) {
+            self.slots.remove(&old);
+        }
+        self.set(slot, call);
+    }
+
+    /// The call whose latest record has this hash. When that call is deleted (see [`Row::deleted`]), its record
+    /// has come back and is a change though it is the same.
+    pub fn slot_of_record(&self, record: RecordHash) -> Option<Slot> {
+        self.slots.get(&record).copied()
+    }
+
+    /// What the planner is told about the call.
+    ///
+    /// # Panics
+    /// When the slot is none of this index's.
+    pub fn row(&self, slot: Slot, new: bool, changed: bool) -> Row {
+        let facts = &self.facts[slot as usize];
+        let time = |millis: i64| (millis != NO_TIME).then(|| Timestamp::from_millis(millis));
+        Row {
+            slot,
+            new,
+            changed,
+            live: facts.flags & LIVE != 0,
+            analysis_until: self.waiting.get(&slot).copied(),
+            created_at: time(facts.created_at),
+            updated_at: time(facts.updated_at),
+            deleted: facts.flags & DELETED != 0,
+        }
+    }
+
+    /// Every call, as the planner is told of it at the start.
+    pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
+        (0..self.facts.len()).map(|slot| self.row(Slot::try_from(slot).unwrap_or(Slot::MAX), false, false))
+    }
+
+    /// The call's id.
+    ///
+    /// # Panics
+    /// When the slot is none of this index's.
+    pub fn id(&self, slot: Slot) -> CallId {
+        let start = |facts: &Facts| usize::try_from(facts.id_start).unwrap_or(usize::MAX);
+        let from = start(&self.facts[slot as usize]);
+        let to = self.facts.get(slot as usize + 1).map_or(self.ids.len(), start);
+        CallId::from(&self.ids[from..to])
+    }
+
+    fn set(&mut self, slot: Slot, call: &KnownCall) {
+        self.slots.insert(call.record, slot);
+        let millis = |time: Option<Timestamp>| time.map_or(NO_TIME, Timestamp::as_millis);
+        let facts = &mut self.facts[slot as usize];
+        facts.created_at = millis(call.created_at);
+        facts.updated_at = millis(call.updated_at);
+        facts.flags = if call.status == Status::Live { LIVE } else { 0 };
+        if call.deleted {
+            facts.flags |= DELETED;
+        }
+        match self.analysis_until(call) {
+            Some(until) => self.waiting.insert(slot, until),
+            None => self.waiting.remove(&slot),
+        };
+    }
+
+    /// Until when the call's analysis is waited for. A call that was over long before it was first seen (the
+    /// baseline is full of those) has had its time.
+    fn analysis_until(&self, call: &KnownCall) -> Option<Timestamp> {
+        if call.status != Status::Completed || call.analyzed || call.deleted {
+            return None;
+        }
+        let seen = call.completed_seen?;
+        let until = seen.min(call.updated_at.unwrap_or(seen)).after(self.analysis_window);
+        (until > seen).then_some(until)
+    }
+}
+
+/// The hash of a hash: its first word will do.
+#[derive(Debug, Default)]
+struct FirstWord(u64);
+
+impl Hasher for FirstWord {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = self.0.rotate_left(32) ^ word;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(3600);
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_millis(secs * 1000)
+    }
+
+    fn hash(n: u128) -> RecordHash {
+        RecordHash::from_u128(n << 64 | n)
+    }
+
+    fn live(id: &str, record: u128) -> KnownCall {
+        KnownCall {
+            id: id.into(),
+            record: hash(record),
+            status: Status::Live,
+            analyzed: false,
+            completed_seen: None,
+            created_at: Some(at(5)),
+            updated_at: Some(at(5)),
+            deleted: false,
+        }
+    }
+
+    #[test]
+    fn a_record_leads_to_its_call_until_it_is_replaced() {
+        let mut index = Index::new(WINDOW);
+        let long = "an id may be any text".repeat(9);
+        let a = index.insert(&live("a", 1));
+        let b = index.insert(&live(&long, 2));
+        assert_eq!((index.id(a).as_str(), index.id(b).as_str()), ("a", long.as_str()));
+        assert_eq!((index.slot_of_record(hash(1)), index.slot_of_record(hash(2))), (Some(a), Some(b)));
+        assert!(index.row(a, true, false).live && index.row(a, true, false).new);
+
+        let ended = KnownCall {
+            record: hash(3),
+            status: Status::Completed,
+            completed_seen: Some(at(9)),
+            updated_at: None,
+            ..live("a", 3)
+        };
+        index.update(a, hash(1), &ended);
+        assert_eq!((index.slot_of_record(hash(1)), index.slot_of_record(hash(3))), (None, Some(a)));
+        let row = index.row(a, false, true);
+        assert_eq!((row.live, row.changed, row.updated_at), (false, true, None));
+        assert_eq!(row.analysis_until, Some(at(9).after(WINDOW)));
+
+        index.update(a, hash(3), &KnownCall { record: hash(4), analyzed: true, ..ended });
+        assert_eq!(index.row(a, false, true).analysis_until, None);
+        assert_eq!(index.len(), 2);
+    }
+
+    #[test]
+    fn a_deleted_call_keeps_its_record_and_says_so() {
+        let mut index = Index::new(WINDOW);
+        let slot = index.insert(&live("a", 1));
+        index.update(slot, hash(1), &KnownCall { deleted: true, ..live("a", 1) });
+        assert_eq!(index.slot_of_record(hash(1)), Some(slot));
+        assert!(index.row(slot, false, false).deleted);
+        assert_eq!(index.rows().map(|row| row.slot).collect::<Vec<_>>(), [slot]);
+    }
+
+    #[test]
+    fn the_analysis_of_an_old_call_is_not_waited_for() {
+        let mut index = Index::new(WINDOW);
+        let old = KnownCall {
+            status: Status::Completed,
+            completed_seen: Some(at(100_000)),
+            updated_at: Some(at(10)),
+            ..live("a", 1)
+        };
+        let recent =
+            KnownCall { id: "b".into(), record: hash(2), updated_at: Some(at(99_000)), ..old.clone() };
+        let slot = index.insert(&old);
+        assert_eq!(index.row(slot, false, false).analysis_until, None);
+        let slot = index.insert(&recent);
+        assert_eq!(index.row(slot, false, false).analysis_until, Some(at(99_000).after(WINDOW)));
+    }
+}

@@ -150,7 +150,7 @@ async fn play(plan: Plan) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn each_lane_is_received_in_order_and_nothing_is_lost(plan in plan()) {

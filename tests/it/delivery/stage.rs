@@ -18,6 +18,7 @@ use callwatch::{
     destination::{Answer, Destination, Notification, Reaction},
     event::{Event, EventId},
     name::Name,
+    rule::{RuleText, Severity},
     store::{
         Commit, DeliveryFilter, DeliveryId, DeliveryRecord, DeliveryState, NewDelivery, Store, StoreError,
         Verdict,
@@ -49,6 +50,8 @@ pub struct Try {
     pub event: EventId,
     pub call: String,
     pub sequence: u64,
+    /// How the rule says it matters.
+    pub severity: Option<Severity>,
     /// The how-many-eth try of this event, from 1.
     pub number: usize,
 }
@@ -113,6 +116,7 @@ impl Destination for Receiver {
                 event: event.clone(),
                 call: notification.event.call.as_ref().unwrap().to_string(),
                 sequence: notification.sequence,
+                severity: notification.text.map(|text| text.severity),
                 number: tries.iter().filter(|earlier| earlier.event == *event).count() + 1,
             };
             tries.push(arrived.clone());
@@ -206,10 +210,11 @@ impl Stage {
     pub fn serve(&self, config: DestinationConfig, receiver: &Arc<Receiver>) -> Running {
         let stop = CancellationToken::new();
         self.store.stop_with(&stop);
+        let text = RuleText { severity: Severity::Critical, ..RuleText::default() };
         let task = DestinationTask {
             config,
             destination: Arc::clone(receiver) as Arc<dyn Destination>,
-            texts: BTreeMap::new(),
+            texts: BTreeMap::from([("call-completed".into(), Arc::new(text))]),
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             telemetry: self.telemetry.clone(),
             clock: self.clock,

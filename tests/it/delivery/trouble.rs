@@ -34,6 +34,8 @@ async fn an_attempt_that_never_ends_is_ended() {
     stage.add("crm", &[("a", 1)]).await;
     let start = stage.clock.steady();
     let running = stage.serve(config("crm"), &receiver);
+    tokio::time::sleep(millis(19_999)).await;
+    assert!(stage.store.due("crm").await.is_empty(), "its lease outlasts it");
     stage.attempted(1).await;
     assert_eq!(stage.elapsed(start), secs(20), "its timeout, and a little to clean up");
     stage.finished(1).await;
@@ -97,6 +99,22 @@ async fn a_clock_that_leaps_ahead_sends_nothing_twice() {
     stage.finished(2).await;
     assert_eq!(receiver.tries().len(), 2);
     assert!(!receiver.overlapped());
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_leaps_ahead_is_noticed_within_a_minute() {
+    let mut stage = Stage::new();
+    let receiver = stage.receiver(|it| if it.number == 1 { Reply::Fail } else { Reply::Ok });
+    stage.add("crm", &[("a", 1)]).await;
+    let mut patient = config("crm");
+    patient.retry = vec![secs(7 * 24 * 3600)];
+    let running = stage.serve(patient, &receiver);
+    stage.attempted(1).await;
+    stage.store.leap(secs(8 * 24 * 3600));
+    let leapt = stage.clock.steady();
+    stage.finished(1).await;
+    assert!(stage.elapsed(leapt) <= secs(60), "{:?}", stage.elapsed(leapt));
     running.stop().await.unwrap();
 }
 
