@@ -122,7 +122,8 @@ impl Ledger {
         self.calls.entry(id.to_owned()).or_default().push((step.kind, now));
         self.callers.insert(step.call.caller().to_owned(), id.to_owned());
         for (at, promise) in self.promises.iter().enumerate() {
-            if promise.on == step.kind && promise.outcome.is_none_or(|outcome| outcome == step.call.outcome()) {
+            if promise.on == step.kind && promise.outcome.is_none_or(|outcome| outcome == step.call.outcome())
+            {
                 for destination in promise.to {
                     self.owed.push(Owed { promise: at, destination, call: id.to_owned() });
                     self.rules.entry(promise.rule).or_default().expected += 1;
@@ -271,7 +272,8 @@ mod tests {
         let options = LoadOptions { secrets: Secrets::Ignored, env: &|_| None };
         let config = Config::parse(include_str!("demo.toml"), "demo.toml".as_ref(), options).unwrap().config;
         for rule in &config.rules {
-            let promises: Vec<_> = BUNDLED.iter().filter(|promise| promise.rule == rule.name.as_str()).collect();
+            let promises: Vec<_> =
+                BUNDLED.iter().filter(|promise| promise.rule == rule.name.as_str()).collect();
             assert!(!promises.is_empty(), "{} promises nothing", rule.name);
             for promise in promises {
                 assert_eq!(rule.to.iter().map(Name::as_str).collect::<Vec<_>>(), promise.to, "{}", rule.name);
@@ -280,7 +282,9 @@ mod tests {
                 assert!(title.starts_with(promise.title), "{title}");
             }
         }
-        assert!(BUNDLED.iter().all(|promise| config.rules.iter().any(|rule| rule.name.as_str() == promise.rule)));
+        assert!(
+            BUNDLED.iter().all(|promise| config.rules.iter().any(|rule| rule.name.as_str() == promise.rule))
+        );
     }
 
     #[test]
@@ -309,7 +313,8 @@ mod tests {
     #[test]
     fn one_arrival_may_tell_of_two_changes() {
         let mut ledger = ledger();
-        let (ended, analyzed) = (step(Kind::Ended, Outcome::Answered), step(Kind::Analyzed, Outcome::Answered));
+        let (ended, analyzed) =
+            (step(Kind::Ended, Outcome::Answered), step(Kind::Analyzed, Outcome::Answered));
         ledger.happened(&ended, NOON);
         ledger.happened(&analyzed, NOON.after(ms(300)));
 

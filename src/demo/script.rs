@@ -154,7 +154,10 @@ mod tests {
                 .filter(|step| step.kind == Kind::Analyzed)
                 .map(|step| step.call.outcome())
                 .collect();
-            assert!(analyzed.contains(&Outcome::Booked) && analyzed.contains(&Outcome::Unhappy), "seed {seed}");
+            assert!(
+                analyzed.contains(&Outcome::Booked) && analyzed.contains(&Outcome::Unhappy),
+                "seed {seed}"
+            );
         }
     }
 

@@ -87,10 +87,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        demo::receivers::Mail,
-        time::Timestamp,
-    };
+    use crate::{demo::receivers::Mail, time::Timestamp};
 
     fn sighting(message: Message) -> Sighting {
         Sighting::of(&Arrival { at: Timestamp::default(), id: String::new(), message })
@@ -124,7 +121,8 @@ mod tests {
 
     #[test]
     fn slack_and_mail_are_read_by_their_numbers() {
-        let slack = sighting(Message::Slack(json!({ "text": "Booked", "blocks": [{ "text": "by +33639981234" }] })));
+        let slack =
+            sighting(Message::Slack(json!({ "text": "Booked", "blocks": [{ "text": "by +33639981234" }] })));
         assert_eq!((slack.headline.as_str(), slack.numbers), ("Booked", vec!["+33639981234".to_owned()]));
 
         let data = "Subject: Unhappy\r\n\r\ncall +33639=\r\n981234 back\r\n".into();
@@ -140,7 +138,10 @@ mod tests {
 
     #[test]
     fn numbers_are_masked_where_they_stand() {
-        assert_eq!(mask_numbers("from +33639981234, to +33199000100!"), "from +3363•••1234, to +3319•••0100!");
+        assert_eq!(
+            mask_numbers("from +33639981234, to +33199000100!"),
+            "from +3363•••1234, to +3319•••0100!"
+        );
         assert_eq!(mask_numbers("1 + 1, +1234567, café"), "1 + 1, +1234567, café");
     }
 }

@@ -50,7 +50,8 @@ impl World {
     /// When no loopback port can be had.
     pub async fn around(mut config: Config, folder: &Path) -> io::Result<(Self, Config)> {
         let mut world = Self { sources: vec![], destinations: vec![] };
-        let together = REQUESTS_PER_MINUTE.saturating_mul(u32::try_from(config.sources.len()).unwrap_or(u32::MAX));
+        let together =
+            REQUESTS_PER_MINUTE.saturating_mul(u32::try_from(config.sources.len()).unwrap_or(u32::MAX));
         for source in &mut config.sources {
             let callem = SimulatedCallem::start().await?;
             callem.set_rate_limit(None);

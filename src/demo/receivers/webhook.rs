@@ -10,7 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use base64::{Engine, engine::general_purpose::{STANDARD, STANDARD_NO_PAD}};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
 use ring::hmac;
 use url::Url;
 
