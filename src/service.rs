@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -10,10 +10,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    callem::{Client, budget::SharedBudget},
-    config::{Config, StoreConfig},
+    callem::{Client, budget::Budget},
+    config::{Config, SourceConfig, StoreConfig},
     delivery::{self, DestinationTask},
-    destination,
+    destination, http,
     rule::Rule,
     store::{Store, StoreError},
     sync::task::SourceTask,
@@ -47,7 +47,7 @@ pub enum ServiceError {
     Store(#[from] StoreError),
     /// No connection can be made at all.
     #[error(transparent)]
-    Http(#[from] crate::http::ClientError),
+    Http(#[from] http::ClientError),
     /// A destination cannot be set up.
     #[error(transparent)]
     Destination(#[from] destination::BuildError),
@@ -67,10 +67,11 @@ impl Service {
         let stop = stop.child_token();
         let mut tasks = JoinSet::new();
         let rules: Arc<[Rule]> = self.config.rules.clone().into();
-        for task in self.sources(&rules)? {
+        let http = http::client()?;
+        for task in self.sources(&rules, &http) {
             tasks.spawn(task.run(stop.clone()));
         }
-        for task in self.destinations(&rules)? {
+        for task in self.destinations(&rules, &http)? {
             tasks.spawn(delivery::run(task, stop.clone()));
         }
         tasks.spawn(purge(
@@ -97,34 +98,40 @@ impl Service {
         outcome.and(closed.map_err(Into::into))
     }
 
-    fn sources(&self, rules: &Arc<[Rule]>) -> Result<Vec<SourceTask>, ServiceError> {
-        let mut budgets: HashMap<Option<String>, SharedBudget> = HashMap::new();
+    fn sources(&self, rules: &Arc<[Rule]>, http: &reqwest::Client) -> Vec<SourceTask> {
+        // The API counts per address, so sources of one host share the smallest of their budgets.
+        let host = |source: &SourceConfig| source.base_url.host_str().map(str::to_owned);
+        let mut limits = HashMap::new();
         for source in &self.config.sources {
-            // The API counts per address, so sources of one host share the smallest of their budgets.
-            let host = source.base_url.host_str().map(str::to_owned);
-            budgets
-                .entry(host)
-                .and_modify(|budget| budget.lower_to(source.requests_per_minute))
-                .or_insert_with(|| SharedBudget::new(source.requests_per_minute));
+            let limit = limits.entry(host(source)).or_insert(u32::MAX);
+            *limit = source.requests_per_minute.min(*limit);
         }
+        let budgets: HashMap<_, _> = limits
+            .into_iter()
+            .map(|(host, limit)| (host, Arc::new(Mutex::new(Budget::new(limit)))))
+            .collect();
         self.config
             .sources
             .iter()
             .map(|source| {
-                Ok(SourceTask {
+                SourceTask {
                     config: source.clone(),
-                    client: Client::new(source)?,
-                    budget: budgets[&source.base_url.host_str().map(str::to_owned)].clone(),
+                    client: Client::new(source, http),
+                    budget: Arc::clone(&budgets[&host(source)]),
                     rules: Arc::clone(rules),
                     store: Arc::clone(&self.store),
                     telemetry: self.telemetry.clone(),
                     clock: self.clock,
-                })
+                }
             })
             .collect()
     }
 
-    fn destinations(&self, rules: &Arc<[Rule]>) -> Result<Vec<DestinationTask>, ServiceError> {
+    fn destinations(
+        &self,
+        rules: &Arc<[Rule]>,
+        http: &reqwest::Client,
+    ) -> Result<Vec<DestinationTask>, ServiceError> {
         let texts: BTreeMap<_, _> =
             rules.iter().map(|rule| (rule.name.clone(), Arc::clone(&rule.text))).collect();
         self.config
@@ -133,7 +140,7 @@ impl Service {
             .map(|config| {
                 Ok(DestinationTask {
                     config: config.clone(),
-                    destination: destination::build(config)?,
+                    destination: destination::build(config, http)?,
                     texts: texts.clone(),
                     store: Arc::clone(&self.store),
                     telemetry: self.telemetry.clone(),

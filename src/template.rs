@@ -380,7 +380,7 @@ mod tests {
         assert_fails(
             "{{ before.status }}",
             "`before` is only there in conditions; a template has `changes.FIELD.from`",
-            "before",
+            "before.status",
         );
         assert!(Template::compile("{% set x = call.id %}{{ x }}{% for k in kinds %}{{ k }}{{ loop.index }}{% endfor %}{{ range(3) }}").is_ok());
     }

@@ -129,17 +129,14 @@ impl From<SecretError> for FetchError {
 
 impl Client {
     /// A client for one source. Opens no connection yet.
-    ///
-    /// # Errors
-    /// When the TLS set-up of the system cannot be used.
-    pub fn new(source: &SourceConfig) -> Result<Self, http::ClientError> {
-        Ok(Self {
-            http: http::client()?,
+    pub fn new(source: &SourceConfig, http: &reqwest::Client) -> Self {
+        Self {
+            http: http.clone(),
             base: source.base_url.clone(),
             secret: source.api_key.clone(),
             key: Mutex::new(None),
             timeout: source.timeout,
-        })
+        }
     }
 
     /// `GET /calls?limit=…&offset=…`

@@ -35,13 +35,18 @@ impl Answer {
         self
     }
 
-    /// With the beginning of what came back.
+    /// With the beginning of what came back, and with no secret left in anything the receiver said.
     pub(super) fn with_response<'a>(
         mut self,
         response: &str,
-        secrets: impl IntoIterator<Item = &'a str>,
+        secrets: impl IntoIterator<Item = &'a str> + Clone,
     ) -> Self {
-        self.response = excerpt(response, secrets);
+        self.response = one_line(&masked(response, secrets.clone()));
+        self.response.truncate(self.response.floor_char_boundary(EXCERPT));
+        self.result = masked(&self.result, secrets.clone());
+        if let Reaction::Dead(reason) = &mut self.reaction {
+            *reason = masked(reason, secrets);
+        }
         self
     }
 }
@@ -56,17 +61,9 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     Some(Timestamp::from_millis(at.timestamp_millis()).since(now))
 }
 
-/// One line of at most 2 KiB in which no secret and no control character is left.
-fn excerpt<'a>(response: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
-    let mut text = response.to_owned();
-    for secret in secrets {
-        if secret.len() >= SHORTEST_SECRET {
-            text = text.replace(secret, "•••");
-        }
-    }
-    let mut text = one_line(&text);
-    text.truncate(text.floor_char_boundary(EXCERPT));
-    text
+fn masked<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
+    let secrets = secrets.into_iter().filter(|secret| secret.len() >= SHORTEST_SECRET);
+    secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "•••"))
 }
 
 /// The text without control characters and without marks that change the direction of writing; runs of white
@@ -94,14 +91,18 @@ mod tests {
     #[test]
     fn secrets_and_control_characters_are_gone() {
         let text = "key=\u{1b}[31mwhsec_abc\r\n\tand\u{202e} abc1 ok";
-        assert_eq!(excerpt(text, ["whsec_abc", "abc1", "o"]), "key=[31m••• and ••• ok");
+        let answer = Answer::dead(text, text).with_response(text, ["whsec_abc", "abc1", "o"]);
+        assert_eq!(answer.response, "key=[31m••• and ••• ok");
+        for text in [answer.result, format!("{:?}", answer.reaction)] {
+            assert!(!text.contains("abc"), "{text}");
+        }
     }
 
     #[test]
     fn a_long_response_is_cut_between_characters() {
-        let text = excerpt(&"é".repeat(3000), []);
-        assert_eq!(text.len(), 2048);
-        assert_eq!(excerpt(&format!("x{}", "é".repeat(3000)), []).len(), 2047);
+        let kept = |text: String| Answer::delivered("").with_response(&text, []).response.len();
+        assert_eq!(kept("é".repeat(3000)), 2048);
+        assert_eq!(kept(format!("x{}", "é".repeat(3000))), 2047);
     }
 
     #[test]

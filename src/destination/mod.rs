@@ -6,9 +6,11 @@
 mod answer;
 mod email;
 mod fields;
+mod message;
 mod payload;
 mod secrets;
 mod slack;
+mod smtp;
 mod webhook;
 
 use std::{sync::Arc, time::Duration};
@@ -36,17 +38,26 @@ pub fn build(
         DestinationKind::Webhook(webhook) => {
             Arc::new(WebhookDestination::new(webhook, fields, timeout, client.clone()))
         }
-        DestinationKind::Slack(_) => return Err(BuildError::Unsupported("Slack")),
-        DestinationKind::Email(_) => return Err(BuildError::Unsupported("email")),
+        DestinationKind::Slack(slack) => {
+            Arc::new(SlackDestination::new(slack, fields, timeout, client.clone()))
+        }
+        DestinationKind::Email(email) => {
+            Arc::new(EmailDestination::new(email, fields, timeout, config.concurrency)?)
+        }
     })
 }
 
 /// Why a destination cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// This version does not have this kind yet.
-    #[error("{0} destinations are not supported yet")]
-    Unsupported(&'static str),
+    /// The system offers no usable TLS for the SMTP server.
+    #[error("TLS cannot be used for {host} ({why}); install this machine's CA certificates")]
+    Tls {
+        /// The server.
+        host: String,
+        /// The library's words.
+        why: String,
+    },
 }
 
 /// A receiver of notifications.

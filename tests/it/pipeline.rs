@@ -110,7 +110,8 @@ async fn an_interrupted_baseline_goes_on_where_it_was() {
     let before = rig.callem.request_counts().pages;
     let mut running = rig.start_with(config).await;
     assert_eq!(running.baseline().await, (500, 0));
-    assert!(rig.callem.request_counts().pages - before < 25, "it did not begin anew");
+    let pages = rig.callem.request_counts().pages - before;
+    assert!(pages < 25, "it did not begin anew: {pages} pages");
     running.stop().await;
     assert_eq!(rig.webhooks(), []);
 }
@@ -193,7 +194,7 @@ async fn the_call_goes_through_unchanged_unknown_fields_included() {
         for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
             theirs.insert(name, headers[name].to_str().unwrap().parse().unwrap());
         }
-        library.verify_ignoring_timestamp(body.as_bytes(), &theirs).unwrap();
+        library.verify(body.as_bytes(), &theirs).unwrap();
     }
 }
 
@@ -222,10 +223,12 @@ async fn whatever_the_api_answers_no_event_is_lost_or_made_up() {
     ];
     for (n, failure) in failures.into_iter().enumerate() {
         // A live call can be answered 404 without being gone, so only the list counts as failing then.
-        rig.callem.fail_next(1, failure);
+        // A connection that is reset while idle is opened again without a word, so it takes two to be felt.
+        rig.callem.fail_next(if failure == Failure::Reset { 2 } else { 1 }, failure);
         running.wait_for(&format!("{failure:?}"), |s| matches!(s, Signal::FetchFailed { .. }) || failure == Failure::Status(404) && matches!(s, Signal::Fetched { .. })).await;
         rig.callem.add(record(&format!("during{n}"), "live"));
         rig.callem.heal();
+        running.wait_for("an answer", |s| matches!(s, Signal::Fetched { .. })).await;
     }
     rig.callem.update("a", complete);
     timeout(PATIENCE, rig.crm.inbox().wait_for(1)).await.expect("the end of the call arrives");
@@ -320,6 +323,7 @@ async fn two_sources_are_watched_and_never_mixed_up() {
     let rig = Rig::new().await;
     let garage = callwatch::demo::callem::SimulatedCallem::start().await.unwrap();
     garage.set_rate_limit(None);
+    garage.set_key(&format!("ck_live_{}", "1".repeat(60)));
     let text = rig.config_text().replace(
         "[destinations.crm]",
         &format!(

@@ -213,7 +213,12 @@ impl Running {
                 }
             }
         };
-        timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+        tokio::select! {
+            signal = timeout(PATIENCE, waiting) => signal.unwrap_or_else(|_| {
+                panic!("waited in vain for {what}; so far: {:?}", self.telemetry.counts())
+            }),
+            ended = &mut self.task => panic!("the pipeline ended while waiting for {what}: {ended:?}"),
+        }
     }
 
     pub async fn baseline(&mut self) -> (u64, u64) {

@@ -32,6 +32,13 @@ pub(super) struct Digest {
     pub changed: usize,
 }
 
+/// A digest in the making: the rows of calls that are not committed yet are missing.
+struct Rows {
+    rows: Vec<Option<Row>>,
+    new: usize,
+    changed: usize,
+}
+
 /// A record of an answer.
 enum Record {
     /// Its bytes are known: nothing to look at.
@@ -57,14 +64,14 @@ impl Poller {
     ) -> Result<Digest, StoreError> {
         let records = self.sift(records);
         let mut remembered = self.remembered(&records).await?;
-        let mut digest = Digest { rows: Vec::with_capacity(records.len()), new: 0, changed: 0 };
+        let mut digest = Rows { rows: Vec::with_capacity(records.len()), new: 0, changed: 0 };
         let mut observations = Observations::new(self.task.config.name.clone());
         let mut looked = vec![];
         let mut bytes = 0;
         for (place, record) in records.into_iter().enumerate() {
             let call = match record {
                 Record::Unchanged(slot) => {
-                    digest.rows.push(self.index.row(slot, false, false));
+                    digest.rows.push(Some(self.index.row(slot, false, false)));
                     continue;
                 }
                 Record::Look(call) => call,
@@ -80,20 +87,22 @@ impl Poller {
             });
             // The same call may stand in one answer twice.
             remembered.insert(call.id().clone(), after.clone());
-            // Filled in when it is committed.
-            digest.rows.push(Row::default());
+            // Its row is known when it is committed.
+            digest.rows.push(None);
             bytes += call.raw().get().len();
             let commit = &observations.commit;
             if commit.snapshots.len() + commit.events.len() + commit.deliveries.len() >= COMMIT_ITEMS
                 || bytes >= COMMIT_BYTES
             {
-                let full = std::mem::replace(&mut observations, Observations::new(commit.source.clone()));
+                let next = Observations::new(commit.source.clone());
+                let full = std::mem::replace(&mut observations, next);
                 self.learn(full, std::mem::take(&mut looked), &mut digest).await?;
                 bytes = 0;
             }
         }
         self.learn(observations, looked, &mut digest).await?;
-        Ok(digest)
+        let Rows { rows, new, changed } = digest;
+        Ok(Digest { rows: rows.into_iter().flatten().collect(), new, changed })
     }
 
     /// Tells the records that have to be looked at from those whose bytes are known, and drops what is no call.
@@ -102,7 +111,7 @@ impl Poller {
         for raw in records {
             let known = self.index.slot_of_record(RecordHash::of(raw.get().as_bytes()));
             // A deleted call that is back has to be looked at, whatever its bytes.
-            if let Some(slot) = known.filter(|slot| !self.index.is_deleted(*slot)) {
+            if let Some(slot) = known.filter(|slot| !self.index.row(*slot, false, false).deleted) {
                 sifted.push(Record::Unchanged(slot));
                 continue;
             }
@@ -147,7 +156,7 @@ impl Poller {
         &mut self,
         observations: Observations,
         looked: Vec<Looked>,
-        digest: &mut Digest,
+        digest: &mut Rows,
     ) -> Result<(), StoreError> {
         digest.new += observations.new;
         digest.changed += observations.changed;
@@ -160,7 +169,7 @@ impl Poller {
                 }
                 None => self.index.insert(&after),
             };
-            digest.rows[place] = self.index.row(slot, before.is_none(), changed);
+            digest.rows[place] = Some(self.index.row(slot, before.is_none(), changed));
         }
         Ok(())
     }

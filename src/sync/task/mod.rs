@@ -3,9 +3,12 @@
 mod digest;
 mod state;
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use self::state::SourceState;
@@ -17,7 +20,7 @@ use super::{
 use crate::{
     callem::{
         Client, FetchError,
-        budget::{Claim, Grant, SharedBudget},
+        budget::{Budget, Claim, Grant},
     },
     config::SourceConfig,
     rule::Rule,
@@ -29,6 +32,9 @@ use crate::{
 /// How many known calls are read from the store at a time when the task starts.
 const LOAD_PAGE: usize = 2000;
 
+/// For how long an API that says 429 without saying for how long is left alone: its limit is per minute.
+const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(10);
+
 /// Everything one source needs.
 pub struct SourceTask {
     /// How to poll it.
@@ -36,7 +42,7 @@ pub struct SourceTask {
     /// Its connection.
     pub client: Client,
     /// What its host allows, shared with the other sources there.
-    pub budget: SharedBudget,
+    pub budget: Arc<Mutex<Budget>>,
     /// The rules, all of them; each knows which sources it looks at.
     pub rules: Arc<[Rule]>,
     /// Where everything is remembered.
@@ -76,7 +82,7 @@ impl Poller {
     /// Reads what is remembered of the source.
     async fn start(task: SourceTask) -> Result<Self, StoreError> {
         let SourceConfig { name, analysis_window, .. } = &task.config;
-        let state = SourceState::load(task.store.checkpoint(name).await?);
+        let state = SourceState::load(name, task.store.checkpoint(name).await?)?;
         let mut index = Index::new(*analysis_window);
         let mut known = vec![];
         loop {
@@ -97,8 +103,7 @@ impl Poller {
             requests_per_minute: task.config.requests_per_minute,
             seed: xxhash_rust::xxh3::xxh3_64(name.as_str().as_bytes()),
         };
-        let rows = (0..index.len() as Slot).map(|slot| index.row(slot, false, false));
-        let planner = Planner::new(settings, rows, state.planner.as_ref(), task.clock.steady());
+        let planner = Planner::new(settings, index.rows(), state.planner.as_ref(), task.clock.steady());
         Ok(Self { task, index, planner, state, failures: 0 })
     }
 
@@ -124,10 +129,15 @@ impl Poller {
         }
     }
 
+    fn budget(&self) -> MutexGuard<'_, Budget> {
+        self.task.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn wait_for_budget(&self, claim: Claim) {
         loop {
             let now = self.task.clock.steady();
-            match self.task.budget.request(&self.task.config.name, claim, now) {
+            let grant = self.budget().request(&self.task.config.name, claim, now);
+            match grant {
                 Grant::Now => return,
                 Grant::At(at) => sleep_until(self.task.clock.instant(at)).await,
             }
@@ -222,8 +232,8 @@ impl Poller {
         let now = self.task.clock.steady();
         self.failures = self.failures.saturating_add(1);
         if let FetchError::RateLimited { retry_after } = error {
-            let pause = retry_after.unwrap_or(crate::callem::RATE_LIMIT_PAUSE);
-            self.task.budget.block_until(now.after(pause));
+            let pause = retry_after.unwrap_or(RATE_LIMIT_PAUSE);
+            self.budget().block_until(now.after(pause));
         }
         let trouble = Trouble { retry_after: error.retry_after(), refused: error.is_refusal() };
         self.planner.on_error(trouble, now);
@@ -236,7 +246,7 @@ impl Poller {
         Ok(())
     }
 
-    fn answered(&mut self, calls: usize, new: usize, changed: usize, took: std::time::Duration) {
+    fn answered(&mut self, calls: usize, new: usize, changed: usize, took: Duration) {
         let source = self.task.config.name.clone();
         self.emit(Signal::Fetched { source: source.clone(), calls, new, changed, took });
         if self.failures > 0 {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{name::Name, sync::planner::Planner, time::Timestamp};
+use crate::{name::Name, store::StoreError, sync::planner::Planner, time::Timestamp};
 
 /// Kept in the store as the source's checkpoint.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -22,10 +22,17 @@ pub(super) struct SourceState {
 }
 
 impl SourceState {
-    /// What was kept; a checkpoint that cannot be read is as good as none, since everything in it is found out
-    /// again.
-    pub fn load(checkpoint: Option<Value>) -> Self {
-        checkpoint.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default()
+    /// What was kept; the beginning of everything when nothing was.
+    ///
+    /// # Errors
+    /// When it cannot be read: beginning anew would take news for what was there already.
+    pub fn load(source: &Name, checkpoint: Option<Value>) -> Result<Self, StoreError> {
+        let Some(checkpoint) = checkpoint else { return Ok(Self::default()) };
+        serde_json::from_value(checkpoint).map_err(|error| StoreError::Damaged {
+            path: format!("(state of source {source})"),
+            why: error.to_string(),
+            advice: "start with another [store] path; every call is then baselined afresh".to_owned(),
+        })
     }
 
     /// What to keep.

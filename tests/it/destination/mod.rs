@@ -1,5 +1,9 @@
 //! What arrives at receivers, and what their answers are taken for.
 
+mod docs;
+mod email;
+mod slack;
+mod smtp;
 mod webhook;
 
 use std::{sync::Arc, time::Duration};
