@@ -218,7 +218,7 @@ impl Show {
         let clock = Clock::system();
         let begun = clock.wall();
         let mut scripts = vec![];
-        for ((_, callem), seed) in world.sources.iter().zip(seed..) {
+        for ((_, callem), seed) in world.sources.iter().zip((0..).map(|n| seed.wrapping_add(n))) {
             let mut script = Script::new(seed, begun);
             script.history(OLD_CALLS).into_iter().for_each(|call| callem.add(call));
             let next = script.next();
@@ -299,7 +299,7 @@ impl Show {
             }
         }
         self.lasted = begun.elapsed();
-        Ok(self.terminal.show(self.view.note("No more changes; waiting for what is under way."))?)
+        Ok(self.terminal.show(self.view.note("no more changes; what is under way may arrive"))?)
     }
 
     /// Lets everything happen that has to have happened by now.
@@ -404,6 +404,8 @@ impl Show {
                 {
                     webhook.misbehave(1, Misbehaviour::Status { code: 503, retry_after: None });
                     self.provoked += 1;
+                    let note = format!("{destination} is told to refuse the next one, to show a retry");
+                    self.terminal.show(self.view.note(&note))?;
                 }
             }
             let counts = *inbox.counts().borrow();

@@ -1,6 +1,9 @@
 //! What a demo comes to, judged by what is known to have happened. Pure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     ledger::{Ledger, Receipts},
@@ -126,7 +129,7 @@ impl Summary<'_> {
     fn rules(&self, lines: &mut Vec<String>, style: Style) {
         let rules = self.ledger.rules();
         let names = self.events.keys().map(String::as_str).chain(rules.keys().copied());
-        let names: std::collections::BTreeSet<_> = names.collect();
+        let names: BTreeSet<_> = names.collect();
         let width = names.iter().map(|name| name.len()).max().unwrap_or(0).max(12);
         let head = if rules.is_empty() { "" } else { "  to arrive  arrived" };
         lines.push(style.paint(Colour::Dim, &format!("  {:<width$}  events{head}", "rule")));
@@ -156,5 +159,95 @@ impl Summary<'_> {
                 latency(0.99)
             ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        change::Kind,
+        demo::{ledger::BUNDLED, script::Script, sighting::Sighting},
+        time::Timestamp,
+    };
+
+    const NOON: Timestamp = Timestamp::from_millis(1_765_800_000_000);
+
+    /// The books after one call ended, of which the CRM was told so many times.
+    fn ledger(told: &[&str]) -> Ledger {
+        let mut ledger = Ledger::new(BUNDLED, [Name::from("crm")]);
+        let ended = Script::new(1, NOON).find(|step| step.kind == Kind::Ended);
+        let ended = ended.unwrap();
+        ledger.happened(&ended, NOON);
+        for id in told {
+            let sighting = Sighting {
+                call: Some(ended.call.id().to_owned()),
+                rule: Some("call-completed".to_owned()),
+                kinds: vec![Kind::Ended],
+                ..Sighting::default()
+            };
+            ledger.arrived(&"crm".into(), id, NOON.after(Duration::from_millis(600)), &sighting);
+        }
+        ledger
+    }
+
+    fn crm(tally: Tally) -> Destination {
+        Destination { name: "crm".into(), tally, refused: 0, provoked: 0, has_ids: true }
+    }
+
+    fn summary(ledger: &Ledger, destination: Destination) -> Summary<'_> {
+        Summary {
+            lasted: Duration::from_secs(30),
+            waited: Duration::from_millis(900),
+            ledger,
+            old_calls: 150,
+            stale: 0,
+            requests: 31,
+            events: BTreeMap::from([("call-completed".to_owned(), 1)]),
+            destinations: vec![destination],
+            own_config: false,
+        }
+    }
+
+    const DELIVERED: Tally = Tally { pending: 0, delivered: 1, dead: 0 };
+
+    #[test]
+    fn all_is_well_when_everything_arrived_repeats_or_not() {
+        for told in [&["1"][..], &["1", "1"]] {
+            let ledger = ledger(told);
+            let summary = summary(&ledger, crm(DELIVERED));
+            assert_eq!(summary.problems(), Vec::<String>::new());
+            let text = summary.lines(Style::PLAIN).join("\n");
+            assert!(text.contains("none lost: all 1 notifications arrived"), "{text}");
+            assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_not_well_is_named() {
+        let tally = Tally { pending: 2, delivered: 3, dead: 1 };
+        let ledger = ledger(&[]);
+        let destination = Destination { refused: 4, ..crm(tally) };
+        let summary = Summary { stale: 5, ..summary(&ledger, destination) };
+        assert_eq!(
+            summary.problems(),
+            [
+                "5 calls are not known as they are now",
+                "1 of the rule call-completed never reached crm",
+                "crm: 2 not delivered yet",
+                "crm: 1 given up",
+                "crm: 3 called delivered, but never arrived",
+                "crm: 4 refused by the receiver",
+            ]
+        );
+        let text = summary.lines(Style::PLAIN).join("\n");
+        assert!(text.contains("not all is well") && !text.contains("none lost"), "{text}");
+    }
+
+    #[test]
+    fn a_second_event_for_one_change_is_not_well_either() {
+        let ledger = ledger(&["1", "2"]);
+        let summary = summary(&ledger, crm(Tally { delivered: 2, ..DELIVERED }));
+        assert_eq!(summary.problems(), ["crm: 1 arrived that nobody expected"]);
     }
 }

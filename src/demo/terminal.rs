@@ -122,6 +122,7 @@ impl Style {
     }
 
     /// No colours.
+    #[cfg(test)]
     pub const PLAIN: Self = Self { coloured: false };
 
     /// The text in a colour.
@@ -149,4 +150,22 @@ pub fn fit(text: &str, room: usize) -> String {
     let mut cut: String = text.chars().take(room.saturating_sub(1)).collect();
     cut.push('…');
     cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_cut_to_the_columns_there_are() {
+        assert_eq!(fit("café", 4), "café");
+        assert_eq!(fit("cafés", 4), "caf…");
+        assert_eq!(fit("", 0), "");
+    }
+
+    #[test]
+    fn only_a_coloured_style_paints() {
+        assert_eq!(Style::PLAIN.paint(Colour::Red, "x"), "x");
+        assert_eq!(Style { coloured: true }.paint(Colour::Red, "x"), "\x1b[31mx\x1b[0m");
+    }
 }

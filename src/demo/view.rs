@@ -31,7 +31,12 @@ impl View {
         let names = world.destinations.iter().map(|(name, _)| name);
         let names = names.chain(world.sources.iter().map(|(name, _)| name));
         let longest = names.map(|name| name.as_str().len()).max().unwrap_or(0);
-        Self { style, begun, who: longest.clamp(6, 20), many_sources: world.sources.len() > 1 }
+        Self {
+            style,
+            begun,
+            who: longest.clamp("callwatch".len(), 20),
+            many_sources: world.sources.len() > 1,
+        }
     }
 
     /// What a newcomer reads first.
@@ -59,7 +64,7 @@ impl View {
         let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let work = format!("polls every {}", humantime::format_duration(INTERVAL));
         let rules = counted(config.rules.len(), "rule");
-        lines.push(row("callwatch", &work, &format!("{rules}, its store in a temporary folder")));
+        lines.push(row("callwatch", &work, &format!("{rules}, a temporary store")));
         for (name, receiver) in &world.destinations {
             lines.push(row(name.as_str(), &receiver.address(), receiver.describe()));
         }
@@ -69,7 +74,13 @@ impl View {
             }
             None => "Ctrl-C ends it with a summary.".to_owned(),
         };
-        lines.extend([String::new(), end, String::new()]);
+        let legend = [Mark::Call, Mark::Rule, Mark::Arrival].map(|mark| mark.paint(self.style));
+        let [call, rule, arrival] = legend;
+        lines.push(String::new());
+        lines.push(format!(
+            "{call} a call changed   {rule} a rule matched   {arrival} it arrived, so long after the change"
+        ));
+        lines.extend([end, String::new()]);
         lines
     }
 
@@ -163,25 +174,20 @@ impl View {
 
     /// Something said between the lines.
     pub fn note(&self, text: &str) -> String {
-        format!("\n{}", self.style.paint(Colour::Dim, text))
+        self.style.paint(Colour::Dim, &format!("         {text}"))
     }
 
     /// Trouble is told whole, whatever its width.
     fn line(&self, at: Timestamp, mark: Mark, who: &str, text: &str) -> String {
-        let (colour, sign) = match mark {
-            Mark::Call => (Colour::Cyan, "●"),
-            Mark::Rule => (Colour::Yellow, "→"),
-            Mark::Arrival => (Colour::Green, "✓"),
-            Mark::Trouble => (Colour::Red, "!"),
-        };
         let time = self.style.paint(Colour::Dim, &format!("{:>7}", seconds(at.since(self.begun))));
-        let sign = self.style.paint(colour, sign);
+        let sign = mark.paint(self.style);
         let who = format!("{:<width$}", fit(who, self.who), width = self.who);
         let room = if mark == Mark::Trouble { usize::MAX } else { WIDTH - MARGIN - self.who - 2 };
         format!("{time}  {sign} {who}  {}", fit(text, room))
     }
 }
 
+/// What a line is about, at a glance.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mark {
     Call,
@@ -190,7 +196,102 @@ enum Mark {
     Trouble,
 }
 
+impl Mark {
+    fn paint(self, style: Style) -> String {
+        let (colour, sign) = match self {
+            Self::Call => (Colour::Cyan, "●"),
+            Self::Rule => (Colour::Yellow, "→"),
+            Self::Arrival => (Colour::Green, "✓"),
+            Self::Trouble => (Colour::Red, "!"),
+        };
+        style.paint(colour, sign)
+    }
+}
+
 /// `0.7s`
 pub fn seconds(duration: Duration) -> String {
     format!("{:.1}s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        change::{Kind, Kinds},
+        event::EventId,
+        store::DeliveryId,
+    };
+
+    const NOON: Timestamp = Timestamp::from_millis(1_765_800_000_000);
+
+    fn view() -> View {
+        View::new(Style::PLAIN, &World { sources: vec![], destinations: vec![] }, NOON)
+    }
+
+    fn shown(signal: &Signal) -> Option<String> {
+        view().signal(signal, NOON.after(Duration::from_millis(1500)))
+    }
+
+    fn attempted(verdict: Verdict) -> Signal {
+        Signal::Attempted {
+            delivery: DeliveryId { event: EventId::from("evt_1"), destination: "crm".into() },
+            call: None,
+            attempt: 1,
+            result: "503 Service Unavailable".to_owned(),
+            took: Duration::ZERO,
+            verdict,
+            created: NOON,
+        }
+    }
+
+    #[test]
+    fn what_callwatch_does_is_one_line_each() {
+        let changed = Signal::Changed {
+            source: "clinic".into(),
+            call: "c1".into(),
+            kinds: Kinds::from(Kind::Ended) | Kind::Analyzed.into(),
+            caller: "+3363•••1234".to_owned(),
+        };
+        assert_eq!(shown(&changed).unwrap(), "   1.5s  ● call       +3363•••1234 ended and analyzed");
+        let fired = Signal::Fired {
+            event: EventId::from("evt_1"),
+            rule: "booked".into(),
+            source: "clinic".into(),
+            call: Some("c1".into()),
+            kinds: Kind::Analyzed.into(),
+            destinations: vec!["crm".into(), "frontdesk".into()],
+        };
+        assert_eq!(shown(&fired).unwrap(), "   1.5s  → rule       booked → crm, frontdesk");
+    }
+
+    #[test]
+    fn trouble_is_shown_whole_and_success_is_left_to_the_receiver() {
+        assert_eq!(shown(&attempted(Verdict::Delivered)), None);
+        assert_eq!(
+            shown(&attempted(Verdict::Retry(NOON.after(Duration::from_millis(2700))))).unwrap(),
+            "   1.5s  ! crm        503 Service Unavailable; next try in 1.2s"
+        );
+        let long = "x".repeat(200);
+        assert!(shown(&attempted(Verdict::Dead(long.clone()))).unwrap().contains(&long));
+    }
+
+    #[test]
+    fn an_arrival_fits_the_terminal_and_hides_the_number() {
+        let text = format!("Appointment booked by +33639981234 {}", "and so on ".repeat(20));
+        let arrival =
+            Arrival { at: NOON, id: String::new(), message: Message::Slack(json!({ "text": text })) };
+
+        let line = view().arrival(
+            &"frontdesk".into(),
+            &arrival,
+            &Sighting::of(&arrival),
+            Some(Duration::from_millis(640)),
+        );
+
+        assert!(line.starts_with("   0.0s  ✓ frontdesk  Appointment booked by +3363•••1234 and"), "{line}");
+        assert!(line.ends_with("…, in 0.6s"), "{line}");
+        assert_eq!(line.chars().count(), WIDTH);
+    }
 }

@@ -126,11 +126,12 @@ impl Clinic {
         &SCENES[0]
     }
 
-    /// Steps of 7919, a prime, go through all of a range's 10,000 numbers before one comes again.
+    /// Steps of 7919, a prime, go through all of a range's 10,000 numbers before one comes again; each time
+    /// round, a call's number is of another range.
     fn number(&self) -> String {
-        let prefixes = FICTIONAL.len() as u32;
-        let step = u64::from(self.origin) + u64::from(self.calls / prefixes) * 7919;
-        format!("{}{:04}", FICTIONAL[(self.calls % prefixes) as usize], step % 10_000)
+        let digits = (u64::from(self.origin) + u64::from(self.calls) * 7919) % 10_000;
+        let range = (self.calls + self.calls / 10_000) as usize % FICTIONAL.len();
+        format!("{}{digits:04}", FICTIONAL[range])
     }
 }
 
