@@ -3,6 +3,7 @@
 
 mod binary;
 mod delivery;
+mod demo;
 mod demo_callem;
 mod demo_receivers;
 mod destination;

@@ -168,6 +168,11 @@ impl SimulatedCallem {
         self.state().list.remove(id)
     }
 
+    /// A call's record, byte for byte as it is served.
+    pub fn record(&self, id: &str) -> Option<String> {
+        self.state().list.get(id).map(str::to_owned)
+    }
+
     /// How many calls there are.
     pub fn len(&self) -> usize {
         self.state().list.len()

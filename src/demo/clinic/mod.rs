@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use self::scenes::SCENES;
 use crate::time::Timestamp;
 
-/// The clinic's own number.
-const CALLED: &str = "+33199000100";
+/// The clinic's own number. No caller has it.
+const CALLED: &str = "+33536490100";
 
 /// The beginnings of the French numbers that are set aside for fiction; four digits follow. Nobody is ever
 /// called by mistake.
-const FICTIONAL: [&str; 6] = ["+3363998", "+3319900", "+3326191", "+3335301", "+3346571", "+3353649"];
+const FICTIONAL: [&str; 5] = ["+3363998", "+3319900", "+3326191", "+3335301", "+3346571"];
 
 const CALLERS: [&str; 12] = [
     "Camille Martin",
@@ -89,7 +89,7 @@ impl Clinic {
         Self { origin: rng.u32(..), rng, calls: 0 }
     }
 
-    /// The next call, begun at `created`. No two of a clinic's calls share an id; the first 60,000 do not share
+    /// The next call, begun at `created`. No two of a clinic's calls share an id; the first 50,000 do not share
     /// a caller's number either.
     pub fn next_call(&mut self, created: Timestamp) -> PhoneCall {
         self.calls += 1;
@@ -126,11 +126,12 @@ impl Clinic {
         &SCENES[0]
     }
 
-    /// Steps of 7919, a prime, go through all of a range's 10,000 numbers before one comes again.
+    /// Steps of 7919, a prime, go through all of a range's 10,000 numbers before one comes again; each time
+    /// round, a call's number is of another range.
     fn number(&self) -> String {
-        let prefixes = FICTIONAL.len() as u32;
-        let step = u64::from(self.origin) + u64::from(self.calls / prefixes) * 7919;
-        format!("{}{:04}", FICTIONAL[(self.calls % prefixes) as usize], step % 10_000)
+        let digits = (u64::from(self.origin) + u64::from(self.calls) * 7919) % 10_000;
+        let range = (self.calls + self.calls / 10_000) as usize % FICTIONAL.len();
+        format!("{}{digits:04}", FICTIONAL[range])
     }
 }
 

@@ -10,7 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
 use ring::hmac;
 use url::Url;
 
@@ -37,7 +40,7 @@ pub struct WebhookReceiver {
 struct Receiver {
     inbox: Inbox,
     manners: Manners,
-    keys: Arc<[hmac::Key]>,
+    keys: Arc<[Keys]>,
 }
 
 impl WebhookReceiver {
@@ -47,7 +50,7 @@ impl WebhookReceiver {
     /// # Errors
     /// When no loopback port can be had, or a secret is not base64.
     pub async fn start<S: AsRef<str>>(secrets: impl IntoIterator<Item = S>) -> io::Result<Self> {
-        let keys = secrets.into_iter().map(|secret| key(secret.as_ref())).collect::<io::Result<_>>()?;
+        let keys = secrets.into_iter().map(|secret| Keys::of(secret.as_ref())).collect::<io::Result<_>>()?;
         let receiver = Receiver { inbox: Inbox::new(), manners: Manners::default(), keys };
         let router = Router::new().fallback(post(receive)).with_state(receiver.clone());
         Ok(Self { receiver, server: Arc::new(LocalServer::start(router).await?) })
@@ -56,6 +59,11 @@ impl WebhookReceiver {
     /// Where to POST.
     pub fn url(&self) -> Url {
         self.server.url("/")
+    }
+
+    /// Whether it checks signatures.
+    pub fn verifies(&self) -> bool {
+        !self.receiver.keys.is_empty()
     }
 
     /// What was accepted.
@@ -74,11 +82,24 @@ impl WebhookReceiver {
     }
 }
 
-fn key(secret: &str) -> io::Result<hmac::Key> {
-    let bytes = STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret)).map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidInput, "a webhook secret must be whsec_ and base64")
-    })?;
-    Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+/// The keys a secret stands for.
+#[derive(Debug)]
+struct Keys {
+    standard: hmac::Key,
+    callem: hmac::Key,
+}
+
+impl Keys {
+    fn of(secret: &str) -> io::Result<Self> {
+        let encoded = secret.strip_prefix("whsec_").unwrap_or(secret).trim_end_matches('=');
+        let bytes = STANDARD_NO_PAD.decode(encoded).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidInput, "a webhook secret must be whsec_ and base64")
+        })?;
+        Ok(Self {
+            standard: hmac::Key::new(hmac::HMAC_SHA256, &bytes),
+            callem: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
+        })
+    }
 }
 
 async fn receive(
@@ -111,7 +132,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// Checks that one of the signatures was made with one of the keys, and not long ago.
-fn verify(headers: &HeaderMap, body: &[u8], keys: &[hmac::Key], now: Timestamp) -> Result<(), &'static str> {
+fn verify(headers: &HeaderMap, body: &[u8], keys: &[Keys], now: Timestamp) -> Result<(), &'static str> {
     if let Some(signature) = text(headers, "x-callem-signature") {
         return verify_callem(signature, body, keys);
     }
@@ -128,7 +149,7 @@ fn verify(headers: &HeaderMap, body: &[u8], keys: &[hmac::Key], now: Timestamp) 
         return Err("webhook-timestamp is too far from now");
     }
     let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body].concat();
-    let right = |tag: &[u8]| keys.iter().any(|key| hmac::verify(key, &signed, tag).is_ok());
+    let right = |tag: &[u8]| keys.iter().any(|key| hmac::verify(&key.standard, &signed, tag).is_ok());
     let tags = signatures.split(' ').filter_map(|signature| signature.strip_prefix("v1,"));
     if tags.filter_map(|tag| STANDARD.decode(tag).ok()).any(|tag| right(&tag)) {
         Ok(())
@@ -137,10 +158,10 @@ fn verify(headers: &HeaderMap, body: &[u8], keys: &[hmac::Key], now: Timestamp) 
     }
 }
 
-/// The vendor's own format: hexadecimal HMAC-SHA256 over the body.
-fn verify_callem(signature: &str, body: &[u8], keys: &[hmac::Key]) -> Result<(), &'static str> {
+/// The vendor's own format: hexadecimal HMAC-SHA256 over the body, keyed with the bytes of the secret's text.
+fn verify_callem(signature: &str, body: &[u8], keys: &[Keys]) -> Result<(), &'static str> {
     let hex = |tag: hmac::Tag| tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    if keys.iter().any(|key| hex(hmac::sign(key, body)) == signature) {
+    if keys.iter().any(|key| hex(hmac::sign(&key.callem, body)) == signature) {
         Ok(())
     } else {
         Err("x-callem-signature is wrong")
