@@ -368,11 +368,9 @@ impl<'a> Value<'a> {
         let raw = &self.cx.text[self.span.clone()];
         let inside = inside_quotes(raw);
         match self.value {
-            DeValue::String(value) if raw[inside.clone()] == **value => {
-                let start = value.floor_char_boundary(part.start);
-                let end = value.floor_char_boundary(part.end).max(start);
+            DeValue::String(value) if raw[inside.clone()] == **value && value.get(part.clone()).is_some() => {
                 let from = self.span.start + inside.start;
-                from + start..from + end
+                from + part.start..from + part.end
             }
             _ => self.span.clone(),
         }

@@ -66,7 +66,7 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<Rule> {
 
     if !root.has("rules") {
         let mistake = Mistake::of_file("there is no rule: nothing will ever be told to anybody");
-        cx.add_absence(mistake.as_warning().hint("add a table [rules.NAME] with `on` and `to`"));
+        cx.add_absence(mistake.into_warning().hint("add a table [rules.NAME] with `on` and `to`"));
     }
     // A destination that seems to be of no use may be the one a mistaken rule means.
     let is_declared = |name: &Name| destinations.iter().any(|(declared, _)| declared == name);

@@ -101,7 +101,6 @@ impl<'a> Syntax<'a> {
 /// What the parser says, for people.
 fn mistake(text: &str, error: &toml::de::Error) -> Mistake {
     let span = error.span().unwrap_or_default();
-    let end = text.floor_char_boundary(span.start);
     match error.message() {
         "string values must be quoted, expected literal string" => {
             Mistake::error(span, "a text must be in quotes")
@@ -113,7 +112,7 @@ fn mistake(text: &str, error: &toml::de::Error) -> Mistake {
         message if message.starts_with("invalid multi-line") => {
             let quotes = if message.contains("basic") { "\"\"\"" } else { "'''" };
             // It is noticed at the end of the file; the place to look at is where it begins.
-            let start = text[..end].rfind(quotes).unwrap_or(end);
+            let start = text.get(..span.start).and_then(|before| before.rfind(quotes)).unwrap_or(span.start);
             Mistake::error(start..start + quotes.len(), UNCLOSED_TEXT).hint(format!("close it with {quotes}"))
         }
         message => {
@@ -145,6 +144,6 @@ fn assignments(line: &str) -> impl Iterator<Item = usize> {
 
 /// The first byte of the line a mistake is on.
 fn line_start(text: &str, mistake: &Mistake) -> usize {
-    let before = text.floor_char_boundary(mistake.span().start);
-    text[..before].rfind('\n').map_or(0, |newline| newline + 1)
+    let before = &text.as_bytes()[..mistake.span().start];
+    before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1)
 }
