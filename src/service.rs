@@ -113,16 +113,14 @@ impl Service {
         self.config
             .sources
             .iter()
-            .map(|source| {
-                SourceTask {
-                    config: source.clone(),
-                    client: Client::new(source, http),
-                    budget: Arc::clone(&budgets[&host(source)]),
-                    rules: Arc::clone(rules),
-                    store: Arc::clone(&self.store),
-                    telemetry: self.telemetry.clone(),
-                    clock: self.clock,
-                }
+            .map(|source| SourceTask {
+                config: source.clone(),
+                client: Client::new(source, http),
+                budget: Arc::clone(&budgets[&host(source)]),
+                rules: Arc::clone(rules),
+                store: Arc::clone(&self.store),
+                telemetry: self.telemetry.clone(),
+                clock: self.clock,
             })
             .collect()
     }

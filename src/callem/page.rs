@@ -103,8 +103,11 @@ mod tests {
 
     #[test]
     fn a_missing_or_odd_total_is_no_total() {
-        for text in [r#"{"data":[]}"#, r#"{"data":[],"pagination":null}"#, r#"{"data":[],"pagination":{"total":"3"}}"#]
-        {
+        for text in [
+            r#"{"data":[]}"#,
+            r#"{"data":[],"pagination":null}"#,
+            r#"{"data":[],"pagination":{"total":"3"}}"#,
+        ] {
             assert_eq!(page(text), Ok((vec![], None)), "{text}");
         }
     }

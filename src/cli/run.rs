@@ -64,7 +64,8 @@ pub async fn run(args: RunArgs) -> ExitCode {
     let service = Service { config, store, telemetry: telemetry.clone(), clock: Clock::system() };
     let outcome = service.run(stop).await;
     let counts = telemetry.counts();
-    let total = |name: &str| counts.iter().filter(|((n, _), _)| *n == name).map(|(_, count)| count).sum::<u64>();
+    let total =
+        |name: &str| counts.iter().filter(|((n, _), _)| *n == name).map(|(_, count)| count).sum::<u64>();
     match outcome {
         Ok(()) => {
             info!(
@@ -118,7 +119,8 @@ async fn stop_on_signal(stop: CancellationToken) {
 async fn show_baseline(telemetry: Telemetry, stop: CancellationToken) {
     let mut signals = telemetry.watch();
     let bar = ProgressBar::no_length().with_style(
-        ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} calls").unwrap_or_else(|_| ProgressStyle::default_bar()),
+        ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} calls")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     loop {
         let received = tokio::select! {

@@ -90,6 +90,8 @@ pub struct SourceConfig {
     pub notify_since: Duration,
     /// The deadline of one request. Default 30 s.
     pub timeout: Duration,
+    /// After failing for so long the source is said to be failing. Default 5 min.
+    pub failing_after: Duration,
 }
 
 /// `[destinations.NAME]`

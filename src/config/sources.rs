@@ -82,6 +82,9 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
     let notify_since = table.optional("notify_since", duration("0s", "3650d")).unwrap_or_default();
     let timeout = table.optional("timeout", duration("100ms", "10m")).unwrap_or(Duration::from_secs(30));
 
+    let failing_after =
+        table.optional("failing_after", duration("0s", "1d")).unwrap_or(Duration::from_secs(300));
+
     if sweep < interval {
         cx.add(
             Mistake::error(table.span_of("sweep"), "a sweep cannot be shorter than the interval")
@@ -111,6 +114,7 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
         requests_per_minute,
         notify_since,
         timeout,
+        failing_after,
     };
     Some(Read { config, key, key_place, rate_place })
 }

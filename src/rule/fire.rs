@@ -17,7 +17,6 @@ use crate::{
 pub struct Subject<'a> {
     source: &'a Name,
     kinds: Kinds,
-    call: &'a Map<String, Value>,
     before: Option<&'a Snapshot>,
     before_record: Option<Map<String, Value>>,
     happened: Option<Timestamp>,
@@ -58,7 +57,7 @@ impl<'a> Subject<'a> {
         let happened = ["updatedAt", "createdAt"]
             .iter()
             .find_map(|name| call.get(*name).and_then(Value::as_str).and_then(Timestamp::parse));
-        Self { source, kinds: change.kinds, call, before, before_record, happened, now, facts }
+        Self { source, kinds: change.kinds, before, before_record, happened, now, facts }
     }
 
     /// What `rule` makes of it, and what is to be remembered of that.
@@ -67,8 +66,7 @@ impl<'a> Subject<'a> {
     /// the rule looked at. When nothing is remembered (the rule is new, or its condition was edited) the
     /// condition is asked about the call as it was before, so that old news is not announced again.
     pub fn look(&self, rule: &Rule) -> (Finding, Option<RuleMemory>) {
-        let concerned = rule.sources.as_ref().is_none_or(|sources| sources.contains(self.source));
-        if !concerned || !rule.on.intersects(self.kinds) {
+        if !rule.looks_at(self.source) || !rule.on.intersects(self.kinds) {
             return (Finding::NotConcerned, None);
         }
         let Some(condition) = &rule.when else {
@@ -107,10 +105,5 @@ impl<'a> Subject<'a> {
             (Some(max_age), Some(happened)) if self.now.since(happened) > max_age => Finding::TooOld,
             _ => Finding::Fired,
         }
-    }
-
-    /// The record the rules look at.
-    pub fn call(&self) -> &Map<String, Value> {
-        self.call
     }
 }

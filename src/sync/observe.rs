@@ -1,6 +1,6 @@
 //! What one look at a call brings: its new snapshot, and the events and deliveries that follow from it. Pure.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value, value::RawValue};
 
@@ -94,13 +94,24 @@ impl Observer<'_> {
         let mut snapshot = before.clone();
         snapshot.deleted = true;
         snapshot.kinds_seen = snapshot.kinds_seen | Kind::Deleted.into();
-        let seen =
-            Seen { id, fields: &before.fields, record: record.into(), content: b"deleted", before: Some(before) };
+        let seen = Seen {
+            id,
+            fields: &before.fields,
+            record: record.into(),
+            content: b"deleted",
+            before: Some(before),
+        };
         self.apply_rules(&seen, &change, &mut snapshot, into);
         into.commit.snapshots.push((id.clone(), snapshot));
     }
 
-    fn apply_rules(&self, seen: &Seen<'_>, change: &Change, snapshot: &mut Snapshot, into: &mut Observations) {
+    fn apply_rules(
+        &self,
+        seen: &Seen<'_>,
+        change: &Change,
+        snapshot: &mut Snapshot,
+        into: &mut Observations,
+    ) {
         let caller = seen.fields.get("callerNumber").and_then(Value::as_str).map(mask_phone);
         into.signals.push(Signal::Changed {
             source: self.source.clone(),
@@ -128,11 +139,19 @@ impl Observer<'_> {
         }
     }
 
-    fn fire(&self, rule: &Rule, seen: &Seen<'_>, change: &Change, snapshot: &mut Snapshot, into: &mut Observations) {
+    fn fire(
+        &self,
+        rule: &Rule,
+        seen: &Seen<'_>,
+        change: &Change,
+        snapshot: &mut Snapshot,
+        into: &mut Observations,
+    ) {
         // A rule that fires once per call has one event per call, whatever the call looked like at that moment:
         // even a store that was lost cannot make a receiver take a repeat for news.
         let once = rule.when.is_some() && !rule.repeat;
-        let (content, occurrence) = if once { (&b"once"[..], 1) } else { (seen.content, snapshot.occurrence()) };
+        let (content, occurrence) =
+            if once { (&b"once"[..], 1) } else { (seen.content, snapshot.occurrence()) };
         let event = Event {
             id: EventId::compute(self.source, seen.id.as_str(), &rule.name, content, occurrence),
             source: self.source.clone(),
@@ -143,29 +162,21 @@ impl Observer<'_> {
             at: self.now,
             record: Arc::clone(&seen.record),
         };
-        for destination in &rule.to {
-            let sequence = snapshot.sequences.entry(destination.clone()).or_default();
-            *sequence += 1;
-            into.commit.deliveries.push(NewDelivery {
-                id: DeliveryId { event: event.id.clone(), destination: destination.clone() },
-                sequence: *sequence,
-                created: self.now,
-            });
-        }
-        into.signals.push(fired(&event, rule));
-        into.commit.events.push(event);
+        self.deliver(rule, event, &mut snapshot.sequences, into);
     }
 
     /// Something that happened to the source itself (`source.failing`, `source.recovered`): what the rules that
-    /// ask for it make of it. `incident` tells one incident from the next; `details` describes it.
-    pub fn observe_source(&self, kind: Kind, incident: Timestamp, sequence: u64, details: &Value, into: &mut Observations) {
-        let Ok(record) = serde_json::value::to_raw_value(details) else { return };
-        let record: Arc<RawValue> = record.into();
-        for rule in self.rules {
-            let concerned = rule.sources.as_ref().is_none_or(|sources| sources.contains(self.source));
-            if !concerned || !rule.on.contains(kind) {
-                continue;
-            }
+    /// ask for it make of it. `incident`, when it began, tells one incident from the next; `details` describes it;
+    /// `sequences` counts what each destination has been told about this source.
+    pub fn observe_source(
+        &self,
+        kind: Kind,
+        incident: Timestamp,
+        details: &Arc<RawValue>,
+        sequences: &mut BTreeMap<Name, u64>,
+        into: &mut Observations,
+    ) {
+        for rule in self.rules.iter().filter(|rule| rule.looks_at(self.source) && rule.on.contains(kind)) {
             let content = format!("{kind}@{}", incident.as_millis());
             let event = Event {
                 id: EventId::compute(self.source, "", &rule.name, content.as_bytes(), 1),
@@ -175,16 +186,31 @@ impl Observer<'_> {
                 kinds: kind.into(),
                 changes: Changes::default(),
                 at: self.now,
-                record: Arc::clone(&record),
+                record: Arc::clone(details),
             };
-            into.commit.deliveries.extend(rule.to.iter().map(|destination| NewDelivery {
-                id: DeliveryId { event: event.id.clone(), destination: destination.clone() },
-                sequence,
-                created: self.now,
-            }));
-            into.signals.push(fired(&event, rule));
-            into.commit.events.push(event);
+            self.deliver(rule, event, sequences, into);
         }
+    }
+
+    /// Adds an event and its deliveries.
+    fn deliver(
+        &self,
+        rule: &Rule,
+        event: Event,
+        sequences: &mut BTreeMap<Name, u64>,
+        into: &mut Observations,
+    ) {
+        for destination in &rule.to {
+            let sequence = sequences.entry(destination.clone()).or_default();
+            *sequence += 1;
+            into.commit.deliveries.push(NewDelivery {
+                id: DeliveryId { event: event.id.clone(), destination: destination.clone() },
+                sequence: *sequence,
+                created: self.now,
+            });
+        }
+        into.signals.push(fired(&event, rule));
+        into.commit.events.push(event);
     }
 }
 

@@ -25,7 +25,8 @@ fn stderr(output: &Output) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn run_refuses_a_config_with_mistakes_and_lists_all_of_them() {
     let rig = Rig::new().await;
-    let text = rig.config_text().replace("interval =", "intervall =").replace("to = [\"crm\"]", "to = [\"cmr\"]");
+    let text =
+        rig.config_text().replace("interval =", "intervall =").replace("to = [\"crm\"]", "to = [\"cmr\"]");
     let config = rig.write_config(&text);
     for command in ["run", "check"] {
         let output = callwatch(&[command], &config).output().await.unwrap();

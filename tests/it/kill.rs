@@ -40,7 +40,8 @@ async fn polls(rig: &Rig, more: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_moment_it_loses_nothing_and_makes_nothing_up() {
     let kills = std::env::var("CALLWATCH_KILLS").map_or(KILLS, |n| n.parse().expect("a number"));
-    let seed = std::env::var("CALLWATCH_SEED").map_or_else(|_| fastrand::u64(..), |n| n.parse().expect("a number"));
+    let seed =
+        std::env::var("CALLWATCH_SEED").map_or_else(|_| fastrand::u64(..), |n| n.parse().expect("a number"));
     println!("CALLWATCH_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let rig = Rig::new().await;
@@ -69,7 +70,9 @@ async fn killed_at_any_moment_it_loses_nothing_and_makes_nothing_up() {
                 let number: usize = id[4..].parse().unwrap();
                 match stage {
                     1 => rig.callem.update(id, complete),
-                    _ => rig.callem.update(id, |call| analyze(call, ["negative", "positive"][number % 2], number % 3 == 0)),
+                    _ => rig.callem.update(id, |call| {
+                        analyze(call, ["negative", "positive"][number % 2], number % 3 == 0)
+                    }),
                 };
             }
         }

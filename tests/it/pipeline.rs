@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use callwatch::{demo::{callem::{Asked, Failure, Order}, receivers::{Message, Misbehaviour}}, telemetry::Signal};
+use callwatch::{
+    demo::{
+        callem::{Asked, Failure, Order},
+        receivers::{Message, Misbehaviour},
+    },
+    telemetry::Signal,
+};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -27,13 +33,30 @@ async fn the_rules_of_the_example_fire_once_each_on_the_way_of_a_call() {
     assert_eq!(running.baseline().await, (30, 0), "what was there is remembered, not announced");
 
     rig.callem.add(record("a", "live"));
-    running.wait_for("the start", |s| matches!(s, Signal::Changed { kinds, .. } if kinds.to_string() == "started")).await;
+    running
+        .wait_for(
+            "the start",
+            |s| matches!(s, Signal::Changed { kinds, .. } if kinds.to_string() == "started"),
+        )
+        .await;
     rig.callem.update("a", complete);
-    running.wait_for("the end", |s| matches!(s, Signal::Changed { kinds, .. } if kinds.to_string() == "ended")).await;
+    running
+        .wait_for("the end", |s| matches!(s, Signal::Changed { kinds, .. } if kinds.to_string() == "ended"))
+        .await;
     rig.callem.update("a", |call| analyze(call, "negative", true));
-    running.wait_for("the analysis", |s| matches!(s, Signal::Changed { kinds, .. } if kinds.to_string() == "analyzed")).await;
+    running
+        .wait_for(
+            "the analysis",
+            |s| matches!(s, Signal::Changed { kinds, .. } if kinds.to_string() == "analyzed"),
+        )
+        .await;
     rig.callem.update("a", |call| call["summary"] = "A later edit.".into());
-    running.wait_for("the edit", |s| matches!(s, Signal::Changed { kinds, .. } if kinds.to_string() == "updated")).await;
+    running
+        .wait_for(
+            "the edit",
+            |s| matches!(s, Signal::Changed { kinds, .. } if kinds.to_string() == "updated"),
+        )
+        .await;
     running.quiet_polls(3).await;
     let tally = running.settled().await;
     assert_eq!((tally.delivered, tally.dead), (6, 0));
@@ -41,7 +64,8 @@ async fn the_rules_of_the_example_fire_once_each_on_the_way_of_a_call() {
 
     let webhooks = rig.webhooks();
     assert!(webhooks.iter().all(|webhook| webhook.verified && webhook.call == "a"));
-    let mut said: Vec<_> = webhooks.iter().map(|w| (w.sequence, w.rule.as_str(), w.kinds.join("+"))).collect();
+    let mut said: Vec<_> =
+        webhooks.iter().map(|w| (w.sequence, w.rule.as_str(), w.kinds.join("+"))).collect();
     said.sort_unstable();
     assert_eq!(
         said,
@@ -104,7 +128,10 @@ async fn an_interrupted_baseline_goes_on_where_it_was() {
     config.sources[0].requests_per_minute = 1200;
     let mut running = rig.start_with(config.clone()).await;
     running
-        .wait_for("half of the baseline", |s| matches!(s, Signal::BaselineProgress { found, .. } if *found >= 200))
+        .wait_for(
+            "half of the baseline",
+            |s| matches!(s, Signal::BaselineProgress { found, .. } if *found >= 200),
+        )
         .await;
     running.stop().await;
     let before = rig.callem.requests().len();
@@ -226,7 +253,12 @@ async fn whatever_the_api_answers_no_event_is_lost_or_made_up() {
         // A live call can be answered 404 without being gone, so only the list counts as failing then.
         // A connection that is reset while idle is opened again without a word, so it takes two to be felt.
         rig.callem.fail_next(if failure == Failure::Reset { 2 } else { 1 }, failure);
-        running.wait_for(&format!("{failure:?}"), |s| matches!(s, Signal::FetchFailed { .. }) || failure == Failure::Status(404) && matches!(s, Signal::Fetched { .. })).await;
+        running
+            .wait_for(&format!("{failure:?}"), |s| {
+                matches!(s, Signal::FetchFailed { .. })
+                    || failure == Failure::Status(404) && matches!(s, Signal::Fetched { .. })
+            })
+            .await;
         rig.callem.add(record(&format!("during{n}"), "live"));
         rig.callem.heal();
         running.wait_for("an answer", |s| matches!(s, Signal::Fetched { .. })).await;
@@ -349,4 +381,47 @@ async fn two_sources_are_watched_and_never_mixed_up() {
     assert_eq!(sources, ["clinic", "garage"]);
     let ids: std::collections::BTreeSet<String> = rig.webhooks().into_iter().map(|w| w.id).collect();
     assert_eq!(ids.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_fails_for_a_while_is_told_once_and_so_is_its_recovery() {
+    let rig = Rig::new().await;
+    let text = rig.config_text().replace("[destinations.crm]", "failing_after = \"300ms\"\n\n[destinations.crm]").replace(
+        "[rules.booked]",
+        "[rules.trouble]\non = [\"source.failing\", \"source.recovered\"]\nto = [\"crm\", \"frontdesk\", \"manager\"]\n\n[rules.booked]",
+    );
+    let mut running = rig.start_with(rig.parse(&text)).await;
+    running.baseline().await;
+    rig.callem.fail_next(u64::MAX, Failure::Status(500));
+    timeout(PATIENCE, rig.crm.inbox().wait_for(1)).await.expect("the trouble is told");
+    // A restart in the middle of it tells nothing again.
+    running.stop().await;
+    let mut running = rig.start_with(rig.parse(&text)).await;
+    for _ in 0..3 {
+        running.wait_for("a failure", |s| matches!(s, Signal::FetchFailed { .. })).await;
+    }
+    rig.callem.heal();
+    timeout(PATIENCE, rig.crm.inbox().wait_for(2)).await.expect("the recovery is told");
+    running.quiet_polls(3).await;
+    running.settled().await;
+    running.stop().await;
+    let said: Vec<_> = rig
+        .crm
+        .inbox()
+        .arrivals()
+        .iter()
+        .map(|arrival| match &arrival.message {
+            Message::Webhook { body, .. } => serde_json::from_slice::<Value>(body).unwrap(),
+            _ => panic!("a webhook"),
+        })
+        .collect();
+    assert_eq!(said.len(), 2);
+    assert_eq!(
+        (said[0]["type"].as_str(), said[1]["type"].as_str()),
+        (Some("source.failing"), Some("source.recovered"))
+    );
+    assert!(said[0]["data"]["details"]["error"].as_str().unwrap().contains("500"), "{}", said[0]);
+    assert_eq!(said[0]["data"]["details"]["since"], said[1]["data"]["details"]["since"]);
+    assert_eq!((rig.slack_texts().len(), rig.mail_subjects().len()), (2, 2));
+    println!("{:?} {:?}", rig.slack_texts(), rig.mail_subjects());
 }

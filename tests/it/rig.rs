@@ -137,12 +137,8 @@ impl Rig {
         let telemetry = Telemetry::default();
         let signals = telemetry.watch();
         let stop = CancellationToken::new();
-        let service = Service {
-            config,
-            store: store.clone(),
-            telemetry: telemetry.clone(),
-            clock: Clock::system(),
-        };
+        let service =
+            Service { config, store: store.clone(), telemetry: telemetry.clone(), clock: Clock::system() };
         let task = tokio::spawn(service.run(stop.clone()));
         Running { telemetry, store, signals, stop, task }
     }
@@ -244,14 +240,14 @@ impl Running {
     pub async fn settled(&self) -> Tally {
         let settled = async {
             loop {
-                let tally = self.store.tally().await.unwrap().into_values().fold(
-                    Tally::default(),
-                    |sum, tally| Tally {
-                        pending: sum.pending + tally.pending,
-                        delivered: sum.delivered + tally.delivered,
-                        dead: sum.dead + tally.dead,
-                    },
-                );
+                let tally =
+                    self.store.tally().await.unwrap().into_values().fold(Tally::default(), |sum, tally| {
+                        Tally {
+                            pending: sum.pending + tally.pending,
+                            delivered: sum.delivered + tally.delivered,
+                            dead: sum.dead + tally.dead,
+                        }
+                    });
                 if tally.pending == 0 {
                     return tally;
                 }

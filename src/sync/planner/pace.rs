@@ -77,8 +77,11 @@ impl Backoff {
     }
 
     pub fn failed(&mut self, trouble: Trouble, now: Timestamp) {
-        let (first, longest) =
-            if trouble.refused { (REFUSED_PAUSE, LONGEST_REFUSED_PAUSE) } else { (self.first, LONGEST_PAUSE) };
+        let (first, longest) = if trouble.refused {
+            (REFUSED_PAUSE, LONGEST_REFUSED_PAUSE)
+        } else {
+            (self.first, LONGEST_PAUSE)
+        };
         let pause = first.saturating_mul(1 << self.failures.min(16)).min(longest);
         let pause = pause + fraction(pause / 4, self.seed ^ mix(u64::from(self.failures)));
         self.failures = self.failures.saturating_add(1);

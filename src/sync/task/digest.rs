@@ -117,10 +117,8 @@ impl Poller {
             }
             match Call::parse(raw) {
                 Ok(call) => sifted.push(Record::Look(call)),
-                Err(bad) => self.emit(Signal::BadRecord {
-                    source: self.task.config.name.clone(),
-                    why: bad.to_string(),
-                }),
+                Err(bad) => self
+                    .emit(Signal::BadRecord { source: self.task.config.name.clone(), why: bad.to_string() }),
             }
         }
         sifted

@@ -1,25 +1,23 @@
 //! The task that drives one source: it asks the planner what to fetch, fetches it, and commits what it means.
 
 mod digest;
+mod health;
 mod state;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use self::state::SourceState;
+use self::{health::Health, state::SourceState};
 use super::{
     index::Index,
     observe::{Observations, Observer},
-    planner::{Fetch, Notice, Planner, Settings, Slot, Step, Trouble},
+    planner::{Fetch, Notice, Planner, Settings, Slot, Step},
 };
 use crate::{
     callem::{
-        Client, FetchError,
+        Client,
         budget::{Budget, Claim, Grant},
     },
     config::SourceConfig,
@@ -31,9 +29,6 @@ use crate::{
 
 /// How many known calls are read from the store at a time when the task starts.
 const LOAD_PAGE: usize = 2000;
-
-/// For how long an API that says 429 without saying for how long is left alone: its limit is per minute.
-const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Everything one source needs.
 pub struct SourceTask {
@@ -59,8 +54,7 @@ struct Poller {
     index: Index,
     planner: Planner,
     state: SourceState,
-    /// Failed requests in a row.
-    failures: u32,
+    health: Health,
 }
 
 impl SourceTask {
@@ -104,7 +98,7 @@ impl Poller {
             seed: xxhash_rust::xxh3::xxh3_64(name.as_str().as_bytes()),
         };
         let planner = Planner::new(settings, index.rows(), state.planner.as_ref(), task.clock.steady());
-        Ok(Self { task, index, planner, state, failures: 0 })
+        Ok(Self { task, index, planner, state, health: Health::default() })
     }
 
     /// Does one thing, or waits for one.
@@ -144,7 +138,12 @@ impl Poller {
         }
     }
 
-    async fn fetch_page(&mut self, offset: u64, limit: u32, stop: &CancellationToken) -> Result<(), StoreError> {
+    async fn fetch_page(
+        &mut self,
+        offset: u64,
+        limit: u32,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
         let started = self.task.clock.steady();
         let Some(answer) = stop.run_until_cancelled(self.task.client.page(offset, limit)).await else {
             return Ok(());
@@ -162,7 +161,7 @@ impl Poller {
         let digest = self.digest(page.records.iter().copied()).await?;
         let now = self.task.clock.steady();
         self.planner.on_page(&digest.rows, page.records.len(), page.total, now);
-        self.answered(digest.rows.len(), digest.new, digest.changed, now.since(started));
+        self.answered(digest.rows.len(), digest.new, digest.changed, now.since(started)).await?;
         if self.planner.in_baseline() {
             let progress = self.planner.progress();
             self.emit(Signal::BaselineProgress {
@@ -185,15 +184,13 @@ impl Poller {
             Ok(None) => {
                 let now = self.task.clock.steady();
                 self.planner.on_call(None, now);
-                self.answered(0, 0, 0, now.since(started));
-                Ok(())
+                self.answered(0, 0, 0, now.since(started)).await
             }
             Ok(Some(raw)) => {
                 let digest = self.digest(std::iter::once(&*raw)).await?;
                 let now = self.task.clock.steady();
                 self.planner.on_call(digest.rows.first().copied(), now);
-                self.answered(1, digest.new, digest.changed, now.since(started));
-                Ok(())
+                self.answered(1, digest.new, digest.changed, now.since(started)).await
             }
         }
     }
@@ -225,34 +222,6 @@ impl Poller {
             Notice::Order(text) | Notice::Odd(text) => self.emit(Signal::SourceNotice { source, text }),
         }
         Ok(())
-    }
-
-    /// A request failed: the last known state stays as it is.
-    async fn failed(&mut self, error: &FetchError) -> Result<(), StoreError> {
-        let now = self.task.clock.steady();
-        self.failures = self.failures.saturating_add(1);
-        if let FetchError::RateLimited { retry_after } = error {
-            let pause = retry_after.unwrap_or(RATE_LIMIT_PAUSE);
-            self.budget().block_until(now.after(pause));
-        }
-        let trouble = Trouble { retry_after: error.retry_after(), refused: error.is_refusal() };
-        self.planner.on_error(trouble, now);
-        self.emit(Signal::FetchFailed {
-            source: self.task.config.name.clone(),
-            error: error.to_string(),
-            refused: error.is_refusal(),
-            failures: self.failures,
-        });
-        Ok(())
-    }
-
-    fn answered(&mut self, calls: usize, new: usize, changed: usize, took: Duration) {
-        let source = self.task.config.name.clone();
-        self.emit(Signal::Fetched { source: source.clone(), calls, new, changed, took });
-        if self.failures > 0 {
-            self.emit(Signal::SourceRecovered { source, failures: self.failures });
-            self.failures = 0;
-        }
     }
 
     fn observer(&self) -> Observer<'_> {

@@ -19,6 +19,8 @@ pub(super) struct SourceState {
     pub baseline_events: u64,
     /// How many deliveries about the source itself each destination has been given.
     pub sequences: BTreeMap<Name, u64>,
+    /// Since when the source has been failing, once that was told.
+    pub failing_since: Option<Timestamp>,
 }
 
 impl SourceState {
