@@ -112,7 +112,7 @@ fn tls_in_words(error: &rustls::Error) -> String {
             "TLS: certificate is for another name".to_owned()
         }
         CertificateError::Revoked => "TLS: certificate has been revoked".to_owned(),
-        other => format!("TLS: certificate cannot be used ({other:?})"),
+        other => format!("TLS: certificate cannot be used ({other})"),
     }
 }
 

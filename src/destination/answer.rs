@@ -42,7 +42,11 @@ impl Answer {
         secrets: impl IntoIterator<Item = &'a str> + Clone,
     ) -> Self {
         self.response = one_line(&masked(response, secrets.clone()));
-        self.response.truncate(self.response.floor_char_boundary(EXCERPT));
+        let mut end = EXCERPT.min(self.response.len());
+        while !self.response.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.response.truncate(end);
         self.result = masked(&self.result, secrets.clone());
         if let Reaction::Dead(reason) = &mut self.reaction {
             *reason = masked(reason, secrets);

@@ -5,6 +5,7 @@
 
 mod answer;
 mod email;
+mod facts;
 mod fields;
 mod message;
 mod payload;

@@ -59,6 +59,8 @@ enum NotReady {
     NotBase64,
     #[error("the value of the header {0} holds characters a header may not have; nothing was sent")]
     Header(HeaderName),
+    #[error("the event's id is damaged; nothing was sent")]
+    Id,
     #[error("the event's record is damaged ({0}); nothing was sent")]
     Record(#[from] serde_json::Error),
 }
@@ -121,7 +123,8 @@ impl WebhookDestination {
             }
             WebhookFormat::Callem => sign_callem(&mut headers, notification, &body, secrets.first()),
         }
-        headers.insert("webhook-id", header(notification.event.id.as_str()));
+        let id = HeaderValue::from_str(notification.event.id.as_str()).map_err(|_| NotReady::Id)?;
+        headers.insert("webhook-id", id);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         for (name, value) in &self.headers {
             let secret = value.read().await?;
@@ -214,7 +217,7 @@ fn sign_callem(
     }
 }
 
-#[expect(clippy::expect_used, reason = "ids, numbers, base64 and hexadecimal are visible ASCII")]
+#[expect(clippy::expect_used, reason = "numbers, base64 and hexadecimal are visible ASCII")]
 fn header(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("visible ASCII")
 }

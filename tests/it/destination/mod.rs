@@ -4,6 +4,7 @@ mod docs;
 mod email;
 mod slack;
 mod smtp;
+mod tls;
 mod webhook;
 
 use std::{sync::Arc, time::Duration};
