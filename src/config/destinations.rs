@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use reqwest::header::{HeaderName, HeaderValue};
-use url::{Host, Url};
+use url::Host;
 
 use super::{
     DestinationConfig, DestinationKind, EmailConfig, FieldFilter, Rate, Secret, SlackConfig, SmtpSecurity,
@@ -12,8 +12,8 @@ use super::{
     reader::{Table, Value},
     report::Mistake,
     values::{
-        duration, field_path, hide_secrets_of_url, is_loopback, is_signing_secret, mailbox, parse_web_address, rate, secret,
-        web_address, word,
+        duration, field_path, hide_path_of_url, hide_user_of_url, is_loopback, is_signing_secret, mailbox,
+        parse_url, parse_web_address, rate, secret, web_address, word,
     },
 };
 use crate::name::Name;
@@ -52,7 +52,7 @@ enum Type {
 
 fn destination(name: Name, table: &mut Table<'_>) -> Option<DestinationConfig> {
     let types = [("webhook", Type::Webhook), ("slack", Type::Slack), ("email", Type::Email)];
-    let kind = table.required("type", "\"webhook\", \"slack\" or \"email\"", |value| {
+    let kind = table.required("type", "\"webhook\" (or \"slack\", \"email\")", |value| {
         word(value, "type of destination", &types)
     });
     let Some(kind) = kind else {
@@ -92,7 +92,10 @@ fn destination(name: Name, table: &mut Table<'_>) -> Option<DestinationConfig> {
 }
 
 fn webhook(table: &mut Table<'_>) -> Option<WebhookConfig> {
-    let url = table.required("url", "\"https://…\"", |value| web_address(value, "the calls travel"));
+    let url = table.required("url", "\"https://…\"", |value| {
+        hide_path_of_url(value);
+        web_address(value, "the calls travel")
+    });
     let formats = [
         ("standard", WebhookFormat::Standard),
         ("callem", WebhookFormat::Callem),
@@ -198,9 +201,9 @@ fn email(table: &mut Table<'_>) -> Option<EmailConfig> {
 fn smtp_server(value: &Value<'_>) -> Result<SmtpServer, Mistake> {
     const HINT: &str = "write \"smtps://user@smtp.example.com\"; an @ in the user is written %40";
     let text = value.text()?;
-    hide_secrets_of_url(value);
+    hide_user_of_url(value);
     let error = |message: String| value.error(message).hint(HINT);
-    let url = Url::parse(text).map_err(|why| error(format!("this is not a URL: {why}")))?;
+    let url = parse_url(text).map_err(error)?;
     let (security, port) = match url.scheme() {
         "smtps" => (SmtpSecurity::Tls, 465),
         "smtp" => (SmtpSecurity::StartTls, 587),

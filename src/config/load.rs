@@ -1,7 +1,7 @@
 //! From a file to a [`Config`] or to the [`Report`] of everything that is wrong with it.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -65,12 +65,7 @@ impl Config {
     pub fn load(path: &Path, options: LoadOptions<'_>) -> Result<Loaded, Report> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text, path, options),
-            Err(error) => {
-                let mistake = Mistake::of_file(format!("the config file cannot be read: {error}"));
-                let missing = error.kind() == std::io::ErrorKind::NotFound;
-                let hint = "give its path with --config; config.example.toml is one to start from";
-                Err(Report::unreadable(path, if missing { mistake.hint(hint) } else { mistake }))
-            }
+            Err(error) => Err(Report::unreadable(path, unreadable(&error))),
         }
     }
 
@@ -109,6 +104,15 @@ impl Config {
             rules,
         };
         Ok(Loaded { config, warnings: report })
+    }
+}
+
+fn unreadable(error: &io::Error) -> Mistake {
+    match error.kind() {
+        io::ErrorKind::NotFound => Mistake::of_file("the config file does not exist")
+            .hint("give its path with --config; config.example.toml is one to start from"),
+        io::ErrorKind::InvalidData => Mistake::of_file("the config file is not UTF-8 text"),
+        _ => Mistake::of_file(format!("the config file cannot be read: {error}")),
     }
 }
 

@@ -126,7 +126,7 @@ pub enum DestinationKind {
 }
 
 /// `type = "webhook"`
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WebhookConfig {
     /// Where to POST. May hold a secret in its path or query: never shown whole.
     pub url: Url,
@@ -136,6 +136,18 @@ pub struct WebhookConfig {
     pub format: WebhookFormat,
     /// Additional headers. Values may be secrets.
     pub headers: Vec<(reqwest::header::HeaderName, Secret)>,
+}
+
+/// Shows of the URL only where it leads to.
+impl std::fmt::Debug for WebhookConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebhookConfig")
+            .field("url", &self.url.origin().ascii_serialization())
+            .field("secrets", &self.secrets)
+            .field("format", &self.format)
+            .field("headers", &self.headers)
+            .finish()
+    }
 }
 
 /// The shape of a webhook's body and headers.

@@ -7,7 +7,7 @@ use std::{cell::RefCell, ops::Range, path::Path};
 
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeString, DeTable, DeValue},
 };
 
 use super::{LoadOptions, report::Mistake};
@@ -77,6 +77,14 @@ pub(super) struct Table<'a> {
 impl<'a> Table<'a> {
     pub fn new(cx: &'a Context<'a>, span: Range<usize>, entries: &'a DeTable<'a>) -> Self {
         Self { cx, span, entries, known: Vec::new(), lenient: false }
+    }
+
+    /// The value of `key`, which is a known key from here on.
+    pub fn value(&mut self, key: &'static str) -> Option<Value<'a>> {
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
+        self.entries.get(key).map(|value| Value::new(self.cx, value))
     }
 
     /// Reads the value of `key` if there is one. `None` as well when it is wrong: that is reported here.
@@ -213,9 +221,9 @@ impl<'a> Table<'a> {
     }
 
     /// Every key with its value, in the order of the file. None of them is unknown then.
-    pub fn values(&self) -> Vec<(&'a Spanned<toml::de::DeString<'a>>, Value<'a>)> {
+    pub fn values(&self) -> Vec<(&'a Spanned<DeString<'a>>, Value<'a>)> {
         let mut all: Vec<_> =
-            self.entries.iter().map(|(key, value)| (key, Value::new(self.cx, key, value))).collect();
+            self.entries.iter().map(|(key, value)| (key, Value::new(self.cx, value))).collect();
         all.sort_by_key(|(key, _)| key.span().start);
         all
     }
@@ -250,14 +258,6 @@ impl<'a> Table<'a> {
     fn note<T>(&self, result: Result<T, Mistake>) -> Option<T> {
         result.map_err(|mistake| self.cx.add(mistake)).ok()
     }
-
-    fn value(&mut self, key: &'static str) -> Option<Value<'a>> {
-        if !self.known.contains(&key) {
-            self.known.push(key);
-        }
-        let (name, value) = self.entries.get_key_value(key)?;
-        Some(Value::new(self.cx, name, value))
-    }
 }
 
 /// A value and its place.
@@ -268,14 +268,8 @@ pub(super) struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    fn new(
-        cx: &'a Context<'a>,
-        key: &Spanned<toml::de::DeString<'a>>,
-        value: &'a Spanned<DeValue<'a>>,
-    ) -> Self {
-        // The span of a table that only exists as part of a dotted header is that header.
-        let span = if value.span().is_empty() { key.span() } else { value.span() };
-        Self { cx, span, value: value.get_ref() }
+    fn new(cx: &'a Context<'a>, value: &'a Spanned<DeValue<'a>>) -> Self {
+        Self { cx, span: value.span(), value: value.get_ref() }
     }
 
     pub fn error(&self, message: impl Into<String>) -> Mistake {
@@ -288,6 +282,10 @@ impl<'a> Value<'a> {
 
     /// That it is of another type than `expected` ("a text", "a list of texts").
     pub fn wrong_type(&self, expected: &str) -> Mistake {
+        if self.is_list() || self.is_table() {
+            // There is no telling what is in it.
+            self.hide();
+        }
         let found = match self.value {
             DeValue::String(_) => "a text",
             DeValue::Integer(_) => "an integer",
@@ -352,18 +350,16 @@ impl<'a> Value<'a> {
                 false => mistake,
             });
         };
-        let value = |element: &'a Spanned<DeValue<'a>>| Value {
-            cx: self.cx,
-            span: element.span(),
-            value: element.get_ref(),
-        };
-        Ok(elements.iter().map(value).collect())
+        Ok(elements.iter().map(|element| Value::new(self.cx, element)).collect())
     }
 
     pub fn table(&self) -> Result<Table<'a>, Mistake> {
         match self.value {
             DeValue::Table(entries) => Ok(Table::new(self.cx, self.span.clone(), entries)),
-            _ => Err(self.wrong_type("a table")),
+            _ => {
+                self.hide();
+                Err(self.wrong_type("a table"))
+            }
         }
     }
 
@@ -372,11 +368,9 @@ impl<'a> Value<'a> {
         let raw = &self.cx.text[self.span.clone()];
         let inside = inside_quotes(raw);
         match self.value {
-            DeValue::String(value) if raw[inside.clone()] == **value => {
-                let start = value.floor_char_boundary(part.start);
-                let end = value.floor_char_boundary(part.end).max(start);
+            DeValue::String(value) if raw[inside.clone()] == **value && value.get(part.clone()).is_some() => {
                 let from = self.span.start + inside.start;
-                from + start..from + end
+                from + part.start..from + part.end
             }
             _ => self.span.clone(),
         }
@@ -416,7 +410,7 @@ fn inside_quotes(raw: &str) -> Range<usize> {
     start..end.max(start)
 }
 
-/// "did you mean …?", or all there is to choose from.
+/// A hint for who wrote `text`: the choice that was probably meant, else all of them.
 pub(super) fn closest_of<S: AsRef<str>>(text: &str, choices: &[S]) -> String {
     let text = text.to_lowercase();
     let close = |choice: &&str| {
@@ -427,7 +421,7 @@ pub(super) fn closest_of<S: AsRef<str>>(text: &str, choices: &[S]) -> String {
     let choices = || choices.iter().map(AsRef::as_ref);
     match choices().filter(close).min_by_key(|choice| strsim::osa_distance(&text, choice)) {
         Some(choice) => format!("did you mean `{choice}`?"),
-        None if choices().next().is_none() => "there is none".to_owned(),
-        None => format!("there is {}", choices().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ")),
+        None if choices().next().is_none() => "there are none".to_owned(),
+        None => format!("choose from {}", choices().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ")),
     }
 }

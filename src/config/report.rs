@@ -41,10 +41,10 @@ impl Mistake {
     }
 
     pub(super) fn warning(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self::error(span, message).as_warning()
+        Self::error(span, message).into_warning()
     }
 
-    pub(super) fn as_warning(self) -> Self {
+    pub(super) fn into_warning(self) -> Self {
         Self { level: Level::Warning, ..self }
     }
 
@@ -153,9 +153,11 @@ impl Report {
     }
 
     fn line_and_column(&self, at: usize) -> (usize, usize) {
-        let before = &self.text[..self.text.floor_char_boundary(at)];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let before = self.text.char_indices().take_while(|(start, _)| *start < at);
+        before.fold((1, 1), |(line, column), (_, c)| match c {
+            '\n' => (line + 1, 1),
+            _ => (line, column + 1),
+        })
     }
 }
 

@@ -29,12 +29,7 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<Rule> {
                     .hint("say what it is for with `on` or `when`, as in on = [\"ended\"]"),
             );
         }
-        if !table.has("to") {
-            cx.add_absence(
-                Mistake::error(table.span.clone(), "`to` is missing")
-                    .hint("name the destinations, as in to = [\"crm\"]"),
-            );
-        }
+        table.require("to", "[\"crm\"]");
         let to = table.set("to", |value| {
             let name = reference(value, "destination", &destinations)?;
             used.push(name.clone());
@@ -71,12 +66,14 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<Rule> {
 
     if !root.has("rules") {
         let mistake = Mistake::of_file("there is no rule: nothing will ever be told to anybody");
-        cx.add_absence(mistake.as_warning().hint("add a table [rules.NAME] with `on` and `to`"));
+        cx.add_absence(mistake.into_warning().hint("add a table [rules.NAME] with `on` and `to`"));
     }
-    for (name, place) in destinations {
-        if !used.contains(&name) {
+    // A destination that seems to be of no use may be the one a mistaken rule means.
+    let is_declared = |name: &Name| destinations.iter().any(|(declared, _)| declared == name);
+    if rules.len() == root.declared("rules").len() && used.iter().all(is_declared) {
+        for (name, place) in destinations.iter().filter(|(name, _)| !used.contains(name)) {
             let message = format!("no rule tells destination `{name}` anything");
-            cx.add_absence(Mistake::warning(place, message));
+            cx.add_absence(Mistake::warning(place.clone(), message));
         }
     }
     rules

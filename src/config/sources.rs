@@ -28,7 +28,8 @@ struct Read {
 /// Reads every source.
 pub(super) fn read(root: &mut Table<'_>) -> Vec<SourceConfig> {
     let cx = root.cx;
-    if root.declared("sources").is_empty() {
+    let is_wrong = root.value("sources").is_some_and(|value| !value.is_table());
+    if root.declared("sources").is_empty() && !is_wrong {
         cx.add_absence(
             Mistake::of_file("there is no source of calls")
                 .hint("add a table [sources.NAME] with api_key = { env = \"CALLEM_API_KEY\" }"),
@@ -37,8 +38,9 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<SourceConfig> {
     let sources = root.named("sources", source);
     for (i, source) in sources.iter().enumerate() {
         let before = &sources[..i];
-        if let Some(twin) =
-            before.iter().find(|other| other.key.content().is_some() && other.key.content() == source.key.content())
+        if let Some(twin) = before
+            .iter()
+            .find(|other| other.key.content().is_some() && other.key.content() == source.key.content())
         {
             let message = format!("source `{}` has the same key", twin.config.name);
             cx.add(
@@ -48,9 +50,11 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<SourceConfig> {
         }
         let limit = |source: &SourceConfig| source.requests_per_minute;
         let host = |source: &SourceConfig| source.base_url.host_str().map(str::to_owned);
-        if let Some(other) = before.iter().map(|other| &other.config).find(|other| {
-            host(other) == host(&source.config) && limit(other) != limit(&source.config)
-        }) {
+        if let Some(other) = before
+            .iter()
+            .map(|other| &other.config)
+            .find(|other| host(other) == host(&source.config) && limit(other) != limit(&source.config))
+        {
             let message = format!("source `{}` on the same host allows {}", other.name, limit(other));
             let smaller = limit(other).min(limit(&source.config));
             cx.add(
@@ -65,10 +69,8 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<SourceConfig> {
 fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
     let cx = table.cx;
     let key = table.required("api_key", "{ env = \"CALLEM_API_KEY\" }", api_key);
-    let base_url = match table.has("base_url") {
-        true => table.optional("base_url", base_url),
-        false => Url::parse(BASE_URL).ok(),
-    };
+    let given = table.optional("base_url", base_url);
+    let base_url = if table.has("base_url") { given } else { Url::parse(BASE_URL).ok() };
     let interval = table.optional("interval", duration("100ms", "1d")).unwrap_or(Duration::from_secs(15));
     let hour = Duration::from_secs(3600);
     let sweep = table.optional("sweep", duration("1s", "30d")).unwrap_or(hour);
@@ -88,7 +90,8 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
     }
     let polls = Duration::from_secs(60).div_duration_f64(interval);
     if polls > f64::from(requests_per_minute) {
-        let message = format!("this asks for {polls:.0} requests a minute, {requests_per_minute} are allowed");
+        let message =
+            format!("this asks for {polls:.0} requests a minute, {requests_per_minute} are allowed");
         cx.add(
             Mistake::error(table.span_of("interval"), message)
                 .hint("make `interval` longer; requests_per_minute is the limit"),
@@ -132,7 +135,10 @@ fn api_key(value: &Value<'_>) -> Result<Found, Mistake> {
 
 fn base_url(value: &Value<'_>) -> Result<Url, Mistake> {
     let mut url = web_address(value, "the key and the calls travel")?;
-    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some()
+    if url.query().is_some()
+        || url.fragment().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some()
     {
         return Err(value.error("expected only a host and a path").hint(format!("as in \"{BASE_URL}\"")));
     }

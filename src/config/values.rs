@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, ops::Range, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use humantime::DurationError;
 use lettre::message::Mailbox;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
@@ -25,9 +26,16 @@ pub(super) fn duration(least: &str, most: &str) -> impl Fn(&Value<'_>) -> Read<D
             return Err(value.wrong_type("a duration in quotes").hint(format!("write \"{digits}s\"")));
         }
         let duration = humantime::parse_duration(value.text()?).map_err(|error| {
-            value
-                .error(format!("this is not a duration: {error}"))
-                .hint("write numbers with units, as in \"15s\", \"2h 30m\" or \"7d\"")
+            let mistake = value.error(match error {
+                DurationError::UnknownUnit { unit, .. } if unit.is_empty() => {
+                    "this duration has no unit".to_owned()
+                }
+                DurationError::UnknownUnit { unit, .. } => {
+                    format!("there is no unit of time `{}`", unit.escape_debug())
+                }
+                _ => "this is not a duration".to_owned(),
+            });
+            mistake.hint("write numbers with units, as in \"15s\", \"2h 30m\" or \"7d\"")
         })?;
         let shown = humantime::format_duration;
         if duration < least {
@@ -146,12 +154,12 @@ pub(super) fn mailbox(value: &Value<'_>) -> Read<Mailbox> {
     })
 }
 
-/// An address of a web service. What could be a secret in it is hidden from the report.
+/// An address of a web service. User and password are hidden from the report.
 ///
 /// `in_clear` says what http would expose on the way to another machine.
 pub(super) fn web_address(value: &Value<'_>, in_clear: &str) -> Read<Url> {
     let text = value.text()?;
-    hide_secrets_of_url(value);
+    hide_user_of_url(value);
     let url = parse_web_address(text)
         .map_err(|why| value.error(why).hint("write it whole, as in \"https://example.com/path\""))?;
     if url.scheme() == "http" && !is_loopback(url.host()) {
@@ -162,22 +170,45 @@ pub(super) fn web_address(value: &Value<'_>, in_clear: &str) -> Read<Url> {
 
 /// The text as an http or https URL, or why it is none; never quotes it.
 pub(super) fn parse_web_address(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("this is not a URL: {error}"))?;
+    let url = parse_url(text)?;
     match url.scheme() {
         "http" | "https" => Ok(url),
-        _ => Err("the URL must begin with http:// or https://".to_owned()),
+        _ => Err("the URL must begin with https:// or http://".to_owned()),
     }
 }
 
-/// User, password, path and query of a URL are not for everybody.
-pub(super) fn hide_secrets_of_url(value: &Value<'_>) {
+/// The text as a URL, or why it is none; never quotes it.
+pub(super) fn parse_url(text: &str) -> Result<Url, String> {
+    Url::parse(text).map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => "this is not a whole URL".to_owned(),
+        error => format!("this is not a URL: {error}"),
+    })
+}
+
+/// Keeps user and password of a URL out of the report.
+pub(super) fn hide_user_of_url(value: &Value<'_>) {
     let text = value.text().unwrap_or_default();
-    let host = text.find("://").map_or(0, |at| at + 3);
-    let path = text[host..].find(['/', '?', '#']).map_or(text.len(), |at| host + at + 1);
-    value.cx.hide(value.part(path.min(text.len())..text.len()));
-    if let Some(at) = text[..path].rfind('@') {
-        value.cx.hide(value.part(host..at.max(host)));
+    let is_whole = Url::parse(text).is_ok_and(|url| url.has_host());
+    if !is_whole && text.contains(':') {
+        // There is no telling where in it a password is.
+        value.hide();
+    } else if let Some(at) = text.rfind('@') {
+        value.cx.hide(value.part(host_of_url(text).min(at)..at));
     }
+}
+
+/// Keeps path and query of a URL out of the report: for many receivers they are the password.
+pub(super) fn hide_path_of_url(value: &Value<'_>) {
+    let text = value.text().unwrap_or_default();
+    let host = host_of_url(text);
+    if let Some(path) = text[host..].find(['/', '?', '#']) {
+        value.cx.hide(value.part(host + path + 1..text.len()));
+    }
+}
+
+/// Where scheme and slashes end.
+fn host_of_url(text: &str) -> usize {
+    text.find("://").map_or(0, |at| at + 3)
 }
 
 /// Whether a connection to `host` stays on this machine.
@@ -223,10 +254,12 @@ pub(super) fn secret(value: &Value<'_>) -> Read<Found> {
         return Ok(Found { secret, content: None });
     }
     let content = secret.read_with(value.cx.options.env).map_err(|error| {
-        let mistake = Mistake::error(place.clone(), error.to_string());
-        match &error {
-            SecretError::NoVariable(name) => mistake.hint(format!("set it first: export {name}=…")),
-            SecretError::NoFile { .. } => mistake,
+        let mistake = |message| Mistake::error(place.clone(), message);
+        match error {
+            SecretError::NoVariable(ref name) => {
+                mistake(error.to_string()).hint(format!("set it first: export {name}=…"))
+            }
+            SecretError::NoFile { why, .. } => mistake(format!("this file cannot be read: {why}")),
         }
     })?;
     if let Secret::File(path) = &secret
@@ -240,25 +273,23 @@ pub(super) fn secret(value: &Value<'_>) -> Read<Found> {
 
 /// A secret in a variable or a file, and the place where that is named.
 fn secret_elsewhere(value: &Value<'_>) -> Read<(Secret, Range<usize>)> {
+    const HINT: &str = "write { env = \"NAME\" } or { file = \"path\" }";
     let mut table = value.table()?;
-    let env = table.optional("env", |value| match value.text()? {
-        name if name.is_empty() || name.contains(['=', '\0']) => {
-            Err(value.error("this cannot be the name of a variable"))
-        }
-        name => Ok(Secret::Env(name.to_owned())),
-    });
-    let file = table.optional("file", |value| match value.text()? {
-        "" => Err(value.error("the path is empty")),
-        path => Ok(Secret::File(value.cx.folder.join(path))),
-    });
-    let (has_env, has_file) = (table.has("env"), table.has("file"));
-    let place = table.span_of(if has_env { "env" } else { "file" });
+    let places = (table.value("env"), table.value("file"));
     table.finish();
-    match env.or(file) {
-        Some(secret) if has_env != has_file => Ok((secret, place)),
-        _ => Err(value
-            .error("a secret is in one place")
-            .hint("write { env = \"NAME\" } or { file = \"path\" }")),
+    match places {
+        (Some(env), None) => match env.text()? {
+            name if name.is_empty() || name.contains(['=', '\0']) => {
+                Err(env.error("this cannot be the name of a variable"))
+            }
+            name => Ok((Secret::Env(name.to_owned()), env.span)),
+        },
+        (None, Some(file)) => match file.text()? {
+            "" => Err(file.error("the path is empty")),
+            path => Ok((Secret::File(value.cx.folder.join(path)), file.span)),
+        },
+        (Some(_), Some(_)) => Err(value.error("a secret can only be in one place").hint(HINT)),
+        (None, None) => Err(value.error("this does not say where the secret is").hint(HINT)),
     }
 }
 

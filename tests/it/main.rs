@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod binary;
+mod config;
 mod delivery;
 mod demo;
 mod demo_callem;
