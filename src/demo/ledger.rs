@@ -48,7 +48,7 @@ pub const BUNDLED: &[Promise] = &[
 #[derive(Debug)]
 pub struct Ledger {
     promises: &'static [Promise],
-    /// What happened to each call, by source and id.
+    /// What happened to each call, by its id.
     calls: HashMap<String, Vec<(Kind, Timestamp)>>,
     /// Whose number it is.
     callers: HashMap<String, String>,

@@ -1,32 +1,32 @@
 //! The demo itself: the real pipeline in a simulated world, watched from both ends.
 
+mod interrupts;
+mod judge;
+
 use std::{io, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use tokio::{
-    signal::unix::{Signal as UnixSignal, SignalKind, signal},
     sync::broadcast::{self, error::RecvError},
     task::JoinSet,
-    time::{Instant, Interval, MissedTickBehavior, timeout},
+    time::{Instant, Interval, MissedTickBehavior, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
+use self::interrupts::Interrupts;
 use super::{
     ledger::{Ledger, Promise},
     receivers::Misbehaviour,
     script::{Script, Step},
     sighting::Sighting,
-    summary::{Destination, Summary},
     terminal::{Closed, Style, Terminal},
     view::View,
     world::{Receiver, World},
 };
 use crate::{
-    call::{CallId, RecordHash},
     config::Config,
-    name::Name,
     service::{Service, ServiceError},
-    store::{KnownCall, SledStore, Store, StoreError},
+    store::{SledStore, Store, StoreError},
     telemetry::{Signal, Telemetry},
     time::Clock,
 };
@@ -321,42 +321,21 @@ impl Show {
         loop {
             match self.next(deadline).await? {
                 Happened::Interrupted => return Err(Stop::Quit),
-                Happened::Tick if self.has_caught_up().await? => break,
+                Happened::Tick => match timeout_at(deadline, self.has_caught_up()).await {
+                    Ok(caught_up) => {
+                        if caught_up? {
+                            break;
+                        }
+                    }
+                    Err(_) => break,
+                },
                 Happened::Woken => break,
-                Happened::Tick | Happened::Baselined | Happened::Other => {}
+                Happened::Baselined | Happened::Other => {}
             }
         }
         self.receive()?;
         self.waited = begun.elapsed();
         Ok(())
-    }
-
-    async fn has_caught_up(&self) -> Result<bool, StoreError> {
-        Ok(self.ledger.owed().is_empty()
-            && self.stale().await? == 0
-            && self.store.tally().await?.values().all(|tally| tally.pending == 0))
-    }
-
-    /// How many calls the store does not know as the simulated API has them, byte for byte.
-    async fn stale(&self) -> Result<u64, StoreError> {
-        const PAGE: usize = 500;
-        let mut stale = 0;
-        for (source, callem) in &self.world.sources {
-            let mut up_to_date = 0;
-            let mut after: Option<CallId> = None;
-            loop {
-                let page = self.store.known(source, after.as_ref(), PAGE).await?;
-                let Some(last) = page.last() else { break };
-                after = Some(last.id.clone());
-                let is_up_to_date = |call: &&KnownCall| {
-                    let record = callem.record(call.id.as_str());
-                    record.is_some_and(|record| RecordHash::of(record.as_bytes()) == call.record)
-                };
-                up_to_date += page.iter().filter(is_up_to_date).count();
-            }
-            stale += callem.len().saturating_sub(up_to_date) as u64;
-        }
-        Ok(stale)
     }
 
     /// Shows what happens next, and says what it was.
@@ -418,32 +397,6 @@ impl Show {
         Ok(())
     }
 
-    async fn summarize(&mut self) -> Result<(Vec<String>, Ending), DemoError> {
-        let tallies = self.store.tally().await?;
-        let destination = |((name, receiver), refused): (&(Name, Receiver), &u64)| Destination {
-            tally: tallies.get(name).copied().unwrap_or_default(),
-            refused: *refused,
-            provoked: if matches!(receiver, Receiver::Webhook(_)) { self.provoked } else { 0 },
-            has_ids: receiver.has_ids(),
-            name: name.clone(),
-        };
-        let events = self.telemetry.counts().into_iter().filter(|((what, _), _)| *what == "events");
-        let sources = &self.world.sources;
-        let summary = Summary {
-            lasted: self.lasted,
-            waited: self.waited,
-            ledger: &self.ledger,
-            old_calls: u64::from(OLD_CALLS) * sources.len() as u64,
-            stale: self.stale().await?,
-            requests: sources.iter().map(|(_, callem)| callem.request_counts().total()).sum(),
-            events: events.map(|((_, rule), count)| (rule, count)).collect(),
-            destinations: self.world.destinations.iter().zip(&self.refused).map(destination).collect(),
-            own_config: !self.promised,
-        };
-        let ending = if summary.problems().is_empty() { Ending::NoneLost } else { Ending::Lost };
-        Ok((summary.lines(self.style), ending))
-    }
-
     /// Stops the pipeline in good order, then says what there is left to say.
     async fn strike(mut self, outcome: &Result<(Vec<String>, Ending), DemoError>) -> Result<(), DemoError> {
         self.stop.cancel();
@@ -457,25 +410,6 @@ impl Show {
             Ok(Some(Err(_))) => Err(DemoError::Ended),
             Err(_) if !quick => Err(DemoError::NoStop),
             _ => Ok(()),
-        }
-    }
-}
-
-/// Ctrl-C and SIGTERM.
-struct Interrupts {
-    interrupt: UnixSignal,
-    terminate: UnixSignal,
-}
-
-impl Interrupts {
-    fn new() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
         }
     }
 }
