@@ -47,19 +47,18 @@ pub fn check(args: &CheckArgs) -> ExitCode {
     }
 }
 
-/// Loads the config for another command; warnings and errors go to stderr.
+/// Loads the config for another command. Warnings are logged, errors are shown on stderr as `check` would.
 ///
 /// # Errors
 /// The exit code, when there are errors.
 pub fn load(path: &Path) -> Result<Config, ExitCode> {
-    let show = |report: &Report| eprint!("{}", report.render(coloured(&io::stderr())));
     match Config::load(path, LoadOptions::default()) {
         Ok(Loaded { config, warnings }) => {
-            show(&warnings);
+            warnings.lines().for_each(|warning| tracing::warn!("{warning}"));
             Ok(config)
         }
         Err(report) => {
-            show(&report);
+            eprint!("{}", report.render(coloured(&io::stderr())));
             eprintln!("{} {}", path.display(), found(&report));
             Err(EXIT_CONFIG.into())
         }

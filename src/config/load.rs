@@ -160,5 +160,9 @@ fn server(table: &mut Table<'_>) -> Option<ServerConfig> {
                 .hint("add token = { env = \"CALLWATCH_TOKEN\" }, or listen on 127.0.0.1"),
         );
     }
+    table.cx.add(
+        Mistake::warning(table.span_of("listen"), "this version does not listen yet: nothing answers there")
+            .hint("health, metrics and the dashboard come with a later version; nothing else depends on them"),
+    );
     Some(ServerConfig { listen: listen?, token })
 }

@@ -152,6 +152,16 @@ impl Report {
             .collect()
     }
 
+    /// Each mistake in one line, for a log: `config.toml:3:12: message (hint)`.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.mistakes.iter().map(|mistake| {
+            let place = mistake.span.as_ref().map(|span| self.line_and_column(span.start));
+            let place = place.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
+            let hint = mistake.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
+            format!("{}{place}: {}{hint}", self.file.display(), mistake.message)
+        })
+    }
+
     fn line_and_column(&self, at: usize) -> (usize, usize) {
         let before = self.text.char_indices().take_while(|(start, _)| *start < at);
         before.fold((1, 1), |(line, column), (_, c)| match c {
