@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::Args;
+use tracing::warn;
 
 use super::EXIT_CONFIG;
 use crate::config::{Config, Level, LoadOptions, Loaded, Report};
@@ -47,20 +48,23 @@ pub fn check(args: &CheckArgs) -> ExitCode {
     }
 }
 
-/// Loads the config for another command; warnings and errors go to stderr.
+/// Loads the config for the service: warnings are logged, errors reported on stderr as `check` would.
 ///
 /// # Errors
 /// The exit code, when there are errors.
 pub fn load(path: &Path) -> Result<Config, ExitCode> {
-    let show = |report: &Report| eprint!("{}", report.render(coloured(&io::stderr())));
     match Config::load(path, LoadOptions::default()) {
         Ok(Loaded { config, warnings }) => {
-            show(&warnings);
+            for mistake in warnings.mistakes() {
+                let (line, column) = warnings.place(mistake).unzip();
+                let hint = mistake.hint.as_deref();
+                warn!(file = %path.display(), line, column, hint, "{}", mistake.message);
+            }
             Ok(config)
         }
         Err(report) => {
-            show(&report);
-            eprintln!("{} {}", path.display(), found(&report));
+            let rendered = report.render(coloured(&io::stderr()));
+            eprintln!("{rendered}{} {}", path.display(), found(&report));
             Err(EXIT_CONFIG.into())
         }
     }

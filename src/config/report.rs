@@ -133,13 +133,13 @@ impl Report {
         out
     }
 
-    /// The report for programs: an array of `{severity, file, line, column, message, hint}`. Lines and columns
-    /// count from 1, columns in characters; both are null for a mistake about the file as a whole.
+    /// The report for programs: an array of `{severity, file, line, column, message, hint}`. Line and column
+    /// are null for a mistake about the file as a whole.
     pub fn to_json(&self) -> serde_json::Value {
         self.mistakes
             .iter()
             .map(|mistake| {
-                let place = mistake.span.as_ref().map(|span| self.line_and_column(span.start));
+                let place = self.place(mistake);
                 serde_json::json!(Entry {
                     severity: mistake.level,
                     file: &self.file,
@@ -152,12 +152,15 @@ impl Report {
             .collect()
     }
 
-    fn line_and_column(&self, at: usize) -> (usize, usize) {
+    /// Line and column of one of its mistakes, both from 1, the column in characters. `None` when it is about the
+    /// file as a whole.
+    pub fn place(&self, mistake: &Mistake) -> Option<(usize, usize)> {
+        let at = mistake.span.as_ref()?.start;
         let before = self.text.char_indices().take_while(|(start, _)| *start < at);
-        before.fold((1, 1), |(line, column), (_, c)| match c {
+        Some(before.fold((1, 1), |(line, column), (_, c)| match c {
             '\n' => (line + 1, 1),
             _ => (line, column + 1),
-        })
+        }))
     }
 }
 
