@@ -9,11 +9,12 @@ use url::Host;
 use super::{
     DestinationConfig, DestinationKind, EmailConfig, FieldFilter, Rate, Secret, SlackConfig, SmtpSecurity,
     SmtpServer, WebhookConfig, WebhookFormat,
-    reader::{Table, Value},
+    reader::Table,
     report::Mistake,
+    value::Value,
     values::{
-        duration, field_path, hide_path_of_url, hide_user_of_url, is_loopback, is_signing_secret, mailbox,
-        parse_url, parse_web_address, rate, secret, web_address, word,
+        DAY, MINUTE, SECOND, duration, field_path, hide_path_of_url, hide_user_of_url, is_loopback,
+        is_signing_secret, mailbox, parse_url, parse_web_address, rate, secret, web_address, word,
     },
 };
 use crate::name::Name;
@@ -70,11 +71,13 @@ fn destination(name: Name, table: &mut Table<'_>) -> Option<DestinationConfig> {
         Type::Slack => slack(table).map(DestinationKind::Slack),
         Type::Email => email(table).map(DestinationKind::Email),
     };
-    let retry = table.list("retry", duration("100ms", "30d"));
-    let max_attempts_age = table.optional("max_attempts_age", duration("1s", "3650d"));
+    let retry = table.list("retry", duration(SECOND / 10..=30 * DAY));
+    let max_attempts_age = table.optional("max_attempts_age", duration(SECOND..=3650 * DAY));
     let rate = table.optional("rate", rate).or(default_rate);
     let concurrency = table.optional("concurrency", |value| value.integer(1..=100)).unwrap_or(concurrency);
-    let timeout = table.optional("timeout", duration("100ms", "10m")).unwrap_or(Duration::from_secs(timeout));
+    let timeout = table
+        .optional("timeout", duration(SECOND / 10..=10 * MINUTE))
+        .unwrap_or(Duration::from_secs(timeout));
     let fields = FieldFilter {
         include: table.set("include", field_path).map(FromIterator::from_iter),
         exclude: table.set("exclude", field_path).into_iter().flatten().collect(),

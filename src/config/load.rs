@@ -15,7 +15,7 @@ use super::{
     report::{Level, Mistake},
     rules, sources,
     syntax::Syntax,
-    values::{bytes, duration, secret, socket_address},
+    values::{DAY, HOUR, SECOND, bytes, duration, secret, socket_address},
 };
 
 /// What a config that can be used comes with.
@@ -137,7 +137,7 @@ fn store(table: &mut Table<'_>) -> StoreConfig {
     });
     StoreConfig {
         path: path.unwrap_or(default.path),
-        retain: table.optional("retain", duration("1s", "3650d")).unwrap_or(default.retain),
+        retain: table.optional("retain", duration(SECOND..=3650 * DAY)).unwrap_or(default.retain),
         cache: table.optional("cache", |value| bytes(value, 1_000_000)).unwrap_or(default.cache),
     }
 }
@@ -145,7 +145,7 @@ fn store(table: &mut Table<'_>) -> StoreConfig {
 const DEFAULT_DELIVERY: DeliveryConfig = DeliveryConfig { shutdown_grace: Duration::from_secs(20) };
 
 fn delivery(table: &mut Table<'_>) -> DeliveryConfig {
-    let grace = table.optional("shutdown_grace", duration("0s", "1h"));
+    let grace = table.optional("shutdown_grace", duration(Duration::ZERO..=HOUR));
     DeliveryConfig { shutdown_grace: grace.unwrap_or(DEFAULT_DELIVERY.shutdown_grace) }
 }
 

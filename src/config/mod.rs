@@ -8,6 +8,7 @@ mod rules;
 mod secret;
 mod sources;
 mod syntax;
+mod value;
 mod values;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};

@@ -133,13 +133,13 @@ impl Report {
         out
     }
 
-    /// The report for programs: an array of `{severity, file, line, column, message, hint}`. Lines and columns
-    /// count from 1, columns in characters; both are null for a mistake about the file as a whole.
+    /// The report for programs: an array of `{severity, file, line, column, message, hint}`. Line and column
+    /// are null for a mistake about the file as a whole.
     pub fn to_json(&self) -> serde_json::Value {
         self.mistakes
             .iter()
             .map(|mistake| {
-                let place = mistake.span.as_ref().map(|span| self.line_and_column(span.start));
+                let place = self.place(mistake);
                 serde_json::json!(Entry {
                     severity: mistake.level,
                     file: &self.file,
@@ -152,6 +152,7 @@ impl Report {
             .collect()
     }
 
+<<<<<<< HEAD
     /// Each mistake in one line, for a log: `config.toml:3:12: message (hint)`.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
         self.mistakes.iter().map(|mistake| {
@@ -163,11 +164,17 @@ impl Report {
     }
 
     fn line_and_column(&self, at: usize) -> (usize, usize) {
+=======
+    /// Line and column of one of its mistakes, both from 1, the column in characters. `None` when it is about the
+    /// file as a whole.
+    pub fn place(&self, mistake: &Mistake) -> Option<(usize, usize)> {
+        let at = mistake.span.as_ref()?.start;
+>>>>>>> 226d6a0813d6d80496a5c8c90977e8b9cb99fce1
         let before = self.text.char_indices().take_while(|(start, _)| *start < at);
-        before.fold((1, 1), |(line, column), (_, c)| match c {
+        Some(before.fold((1, 1), |(line, column), (_, c)| match c {
             '\n' => (line + 1, 1),
             _ => (line, column + 1),
-        })
+        }))
     }
 }
 

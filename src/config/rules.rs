@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    reader::{Table, Value},
+    reader::Table,
     report::Mistake,
-    values::{duration, kind, reference, template, word},
+    value::Value,
+    values::{DAY, SECOND, duration, kind, reference, template, word},
 };
 use crate::{
     change::{Kind, Kinds},
@@ -43,7 +44,7 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<Rule> {
                     .hint("a rule without `when` fires on every change of the kinds in `on`"),
             );
         }
-        let max_age = table.optional("max_age", duration("1s", "3650d"));
+        let max_age = table.optional("max_age", duration(SECOND..=3650 * DAY));
         let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
         let text = RuleText {
             title: table.optional("title", template),

@@ -6,9 +6,10 @@ use url::Url;
 
 use super::{
     SourceConfig,
-    reader::{Table, Value},
+    reader::Table,
     report::Mistake,
-    values::{Found, duration, secret, web_address},
+    value::Value,
+    values::{DAY, Found, HOUR, MINUTE, SECOND, duration, secret, web_address},
 };
 use crate::name::Name;
 
@@ -71,16 +72,17 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
     let key = table.required("api_key", "{ env = \"CALLEM_API_KEY\" }", api_key);
     let given = table.optional("base_url", base_url);
     let base_url = if table.has("base_url") { given } else { Url::parse(BASE_URL).ok() };
-    let interval = table.optional("interval", duration("100ms", "1d")).unwrap_or(Duration::from_secs(15));
-    let hour = Duration::from_secs(3600);
-    let sweep = table.optional("sweep", duration("1s", "30d")).unwrap_or(hour);
-    let analysis_window = table.optional("analysis_window", duration("0s", "30d")).unwrap_or(hour);
+    let interval = table.optional("interval", duration(SECOND / 10..=DAY)).unwrap_or(15 * SECOND);
+    let sweep = table.optional("sweep", duration(SECOND..=30 * DAY)).unwrap_or(HOUR);
+    let analysis_window =
+        table.optional("analysis_window", duration(Duration::ZERO..=30 * DAY)).unwrap_or(HOUR);
     let page_size = table.optional("page_size", |value| value.integer(1..=1000)).unwrap_or(100);
     let on_vendor = base_url.as_ref().is_some_and(|url| url.host_str() == Some("api.callem.ai"));
     let requests_per_minute =
         table.optional("requests_per_minute", |value| per_minute(value, on_vendor)).unwrap_or(100);
-    let notify_since = table.optional("notify_since", duration("0s", "3650d")).unwrap_or_default();
-    let timeout = table.optional("timeout", duration("100ms", "10m")).unwrap_or(Duration::from_secs(30));
+    let notify_since =
+        table.optional("notify_since", duration(Duration::ZERO..=3650 * DAY)).unwrap_or_default();
+    let timeout = table.optional("timeout", duration(SECOND / 10..=10 * MINUTE)).unwrap_or(30 * SECOND);
 
     let failing_after =
         table.optional("failing_after", duration("0s", "1d")).unwrap_or(Duration::from_secs(300));
@@ -91,7 +93,7 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
                 .hint(format!("interval is {}", humantime::format_duration(interval))),
         );
     }
-    let polls = Duration::from_secs(60).div_duration_f64(interval);
+    let polls = MINUTE.div_duration_f64(interval);
     if polls > f64::from(requests_per_minute) {
         let message =
             format!("this asks for {polls:.0} requests a minute, {requests_per_minute} are allowed");

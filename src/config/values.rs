@@ -1,6 +1,10 @@
 //! The kinds of value there are, and how each is read.
 
-use std::{net::SocketAddr, ops::Range, time::Duration};
+use std::{
+    net::SocketAddr,
+    ops::{Range, RangeInclusive},
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use humantime::DurationError;
@@ -8,19 +12,18 @@ use lettre::message::Mailbox;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-use super::{
-    Rate, Secret, SecretError, Secrets,
-    reader::{Value, closest_of},
-    report::Mistake,
-};
+use super::{Rate, Secret, SecretError, Secrets, reader::closest_of, report::Mistake, value::Value};
 use crate::{change::Kind, name::Name, template::Template};
 
 type Read<T> = Result<T, Mistake>;
 
-/// A reader of durations from `least` to `most`, both as the config would write them.
-pub(super) fn duration(least: &str, most: &str) -> impl Fn(&Value<'_>) -> Read<Duration> {
-    let limit = |text: &str| humantime::parse_duration(text).unwrap_or_default();
-    let (least, most) = (limit(least), limit(most));
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A reader of durations within `limits`.
+pub(super) fn duration(limits: RangeInclusive<Duration>) -> impl Fn(&Value<'_>) -> Read<Duration> {
     move |value| {
         if let Some(digits) = value.digits() {
             return Err(value.wrong_type("a duration in quotes").hint(format!("write \"{digits}s\"")));
@@ -38,11 +41,11 @@ pub(super) fn duration(least: &str, most: &str) -> impl Fn(&Value<'_>) -> Read<D
             mistake.hint("write numbers with units, as in \"15s\", \"2h 30m\" or \"7d\"")
         })?;
         let shown = humantime::format_duration;
-        if duration < least {
-            return Err(value.error(format!("too short, at least {}", shown(least))));
+        if duration < *limits.start() {
+            return Err(value.error(format!("too short, at least {}", shown(*limits.start()))));
         }
-        if duration > most {
-            return Err(value.error(format!("too long, at most {}", shown(most))));
+        if duration > *limits.end() {
+            return Err(value.error(format!("too long, at most {}", shown(*limits.end()))));
         }
         Ok(duration)
     }

@@ -1,5 +1,6 @@
 //! What a config file may say, and what is said about one that is wrong.
 
+mod check;
 mod mistakes;
 mod reference;
 mod robust;

@@ -277,3 +277,32 @@ error: `=` is not an operator
 "#,
     );
 }
+
+#[test]
+fn templates_are_marked_at_the_exact_place() {
+    check(
+        r#"
+[rules.r]
+on = ["ended"]
+to = ["crm"]
+title = "Call of {{ call.callerNumber "
+body = '''
+{% if call.isEngaged %}
+  {{ call.summary }}'''
+"#,
+        r#"
+error: unexpected end of input, expected end of variable block
+ --> config.toml:4:26
+  |
+4 | title = "Call of {{ call.callerNumber "
+  |                          ^^^^^^^^^^^^
+
+error: unexpected end of input, expected end of block
+ --> config.toml:7:19
+  |
+7 |   {{ call.summary }}'''
+  |                   ^^
+
+"#,
+    );
+}
