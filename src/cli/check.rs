@@ -48,25 +48,13 @@ pub fn check(args: &CheckArgs) -> ExitCode {
     }
 }
 
-<<<<<<< HEAD
-/// Loads the config for another command. Warnings are logged, errors are shown on stderr as `check` would.
-=======
 /// Loads the config for the service: warnings are logged, errors reported on stderr as `check` would.
->>>>>>> 226d6a0813d6d80496a5c8c90977e8b9cb99fce1
 ///
 /// # Errors
 /// The exit code, when there are errors.
 pub fn load(path: &Path) -> Result<Config, ExitCode> {
     match Config::load(path, LoadOptions::default()) {
         Ok(Loaded { config, warnings }) => {
-<<<<<<< HEAD
-            warnings.lines().for_each(|warning| tracing::warn!("{warning}"));
-            Ok(config)
-        }
-        Err(report) => {
-            eprint!("{}", report.render(coloured(&io::stderr())));
-            eprintln!("{} {}", path.display(), found(&report));
-=======
             for mistake in warnings.mistakes() {
                 let (line, column) = warnings.place(mistake).unzip();
                 let hint = mistake.hint.as_deref();
@@ -77,7 +65,6 @@ pub fn load(path: &Path) -> Result<Config, ExitCode> {
         Err(report) => {
             let rendered = report.render(coloured(&io::stderr()));
             eprintln!("{rendered}{} {}", path.display(), found(&report));
->>>>>>> 226d6a0813d6d80496a5c8c90977e8b9cb99fce1
             Err(EXIT_CONFIG.into())
         }
     }

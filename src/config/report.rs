@@ -152,24 +152,10 @@ impl Report {
             .collect()
     }
 
-<<<<<<< HEAD
-    /// Each mistake in one line, for a log: `config.toml:3:12: message (hint)`.
-    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
-        self.mistakes.iter().map(|mistake| {
-            let place = mistake.span.as_ref().map(|span| self.line_and_column(span.start));
-            let place = place.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
-            let hint = mistake.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
-            format!("{}{place}: {}{hint}", self.file.display(), mistake.message)
-        })
-    }
-
-    fn line_and_column(&self, at: usize) -> (usize, usize) {
-=======
     /// Line and column of one of its mistakes, both from 1, the column in characters. `None` when it is about the
     /// file as a whole.
     pub fn place(&self, mistake: &Mistake) -> Option<(usize, usize)> {
         let at = mistake.span.as_ref()?.start;
->>>>>>> 226d6a0813d6d80496a5c8c90977e8b9cb99fce1
         let before = self.text.char_indices().take_while(|(start, _)| *start < at);
         Some(before.fold((1, 1), |(line, column), (_, c)| match c {
             '\n' => (line + 1, 1),
