@@ -2,7 +2,6 @@
 
 use std::{
     fmt, io,
-    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -153,16 +152,15 @@ fn server(table: &mut Table<'_>) -> Option<ServerConfig> {
     let listen = table.required("listen", "\"127.0.0.1:9464\"", socket_address);
     let has_token = table.has("token");
     let token = table.optional("token", |value| secret(value).map(|found| found.secret));
-    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    if !listen.unwrap_or(here).ip().is_loopback() && !has_token {
+    let listen = listen?;
+    if !listen.ip().is_loopback() && !has_token {
         table.cx.add_absence(
             Mistake::error(table.span_of("listen"), "other machines can reach this, and `token` is missing")
                 .hint("add token = { env = \"CALLWATCH_TOKEN\" }, or listen on 127.0.0.1"),
         );
+    } else {
+        let idle = Mistake::warning(table.span_of("listen"), "this version does not listen on anything yet");
+        table.cx.add(idle.hint("health, metrics and the dashboard come with a later version"));
     }
-    table.cx.add(
-        Mistake::warning(table.span_of("listen"), "this version does not listen yet: nothing answers there")
-            .hint("health, metrics and the dashboard come with a later version; nothing else depends on them"),
-    );
-    Some(ServerConfig { listen: listen?, token })
+    Some(ServerConfig { listen, token })
 }

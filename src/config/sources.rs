@@ -85,7 +85,7 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
     let timeout = table.optional("timeout", duration(SECOND / 10..=10 * MINUTE)).unwrap_or(30 * SECOND);
 
     let failing_after =
-        table.optional("failing_after", duration("0s", "1d")).unwrap_or(Duration::from_secs(300));
+        table.optional("failing_after", duration(Duration::ZERO..=DAY)).unwrap_or(5 * MINUTE);
 
     if sweep < interval {
         cx.add(

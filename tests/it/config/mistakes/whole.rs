@@ -77,7 +77,7 @@ error: unknown key `colour`
   |
   = help: choose from `api_key`, `base_url`, `interval`, `sweep`,
           `analysis_window`, `page_size`, `requests_per_minute`,
-          `notify_since`, `timeout`
+          `notify_since`, `timeout`, `failing_after`
 
 error: unknown key `logging`
  --> config.toml:9:2
