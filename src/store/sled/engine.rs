@@ -256,12 +256,11 @@ fn add_delivery(view: &mut View<'_>, new: NewDelivery, event: Option<&Event>) ->
             None => return Err(Fault::UnknownEvent(new.id)),
         },
     };
+    let first = place_of_first(view, &record)?;
     view.put(&key, &record)?;
+    view.mark(&keys::in_lane(&record));
+    requeue(view, first, &record)?;
     count(view, &record.id.destination, |tally| tally.add(&record.state))?;
-    change_lane(view, &record, |view| {
-        view.mark(&keys::in_lane(&record));
-        Ok(())
-    })?;
     Ok(true)
 }
 
@@ -271,32 +270,25 @@ fn settle_delivery(view: &mut View<'_>, outcome: Outcome) -> Result<bool, Fault>
     let Some(before) = view.get::<DeliveryRecord>(&key)?.filter(|record| record.due().is_some()) else {
         return Ok(false);
     };
+    let first = place_of_first(view, &before)?;
     let mut after = before.clone();
     after.settle(outcome.attempt, outcome.verdict);
-    change_lane(view, &before, |view| {
-        if after.finished().is_some() {
-            view.unmark(&keys::in_lane(&after));
-        }
-        view.put(&key, &after)
-    })?;
+    view.put(&key, &after)?;
     if let Some(at) = after.finished() {
+        view.unmark(&keys::in_lane(&after));
         view.mark(&keys::finished_at(&after.id, at));
         count(view, &after.id.destination, |tally| {
             tally.subtract(&before.state);
             tally.add(&after.state);
         })?;
     }
+    requeue(view, first, &after)?;
     Ok(true)
 }
 
-/// Makes a change to a lane, and what it means for the queue, in which only the lane's first delivery stands.
-fn change_lane(
-    view: &mut View<'_>,
-    record: &DeliveryRecord,
-    change: impl FnOnce(&mut View<'_>) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    let before = place_of_first(view, record)?;
-    change(view)?;
+/// After a change to `record`, brings the queue up to date: of a lane, only the first delivery stands in it.
+/// `before` is where that was before the change.
+fn requeue(view: &mut View<'_>, before: Option<Key>, record: &DeliveryRecord) -> Result<(), Fault> {
     let after = place_of_first(view, record)?;
     if before != after {
         before.iter().for_each(|place| view.unmark(place));
@@ -305,14 +297,18 @@ fn change_lane(
     Ok(())
 }
 
-/// Where the first delivery of this one's lane stands in the queue.
+/// Where the first delivery of the lane stands in the queue. `record` is one of the lane, as it is now.
 fn place_of_first(view: &View<'_>, record: &DeliveryRecord) -> Result<Option<Key>, Fault> {
     let lane = keys::lane(record);
     let Some(first) = view.first(&lane)? else { return Ok(None) };
     let event = keys::event_in_lane(&lane, &first).ok_or(BAD_KEY)?;
     let id = DeliveryId { event, destination: record.id.destination.clone() };
-    let first: DeliveryRecord = view.require(&keys::delivery(&id))?;
-    let due = first.due().ok_or(Fault::Damaged("a finished delivery is waiting"))?;
+    let due = if id == record.id {
+        record.due()
+    } else {
+        view.require::<DeliveryRecord>(&keys::delivery(&id))?.due()
+    };
+    let due = due.ok_or(Fault::Damaged("a finished delivery is waiting"))?;
     Ok(Some(keys::in_queue(&id, due)))
 }
 

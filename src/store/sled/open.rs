@@ -5,7 +5,7 @@
 //! | `lock` | locked by the process that has the store open, whose id is in it |
 //! | `used` | there once the store has held something, so that an emptied one is noticed |
 //! | `sled/` | what sled keeps |
-//! | `damaged-…/` | a copy of `sled/` from before a repair |
+//! | `damaged/` | a copy of `sled/` from before the first repair |
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -13,7 +13,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use tracing::{info, warn};
@@ -152,20 +152,23 @@ fn is_sled_lock(error: &io::Error) -> bool {
 }
 
 /// Tries once more without sled's snapshots of its page table, which it can do without. The files are copied
-/// aside first: whatever is tried, what was found stays.
+/// aside first: whatever is tried, what was found stays. Only once, or a service that is started again and again
+/// would fill the disk with copies.
 fn repair(config: &StoreConfig, deadline: Instant, found: Fault) -> Result<Disk, Fault> {
     let folder = sled_folder(&config.path);
     if snapshots(&folder, "")?.is_empty() {
         return Err(found);
     }
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let aside = config.path.join(format!("damaged-{seconds}"));
-    warn!(
-        "the store {} is damaged; copying it to {} and repairing it",
-        config.path.display(),
-        aside.display()
-    );
-    copy_folder(&folder, &aside)?;
+    let aside = config.path.join("damaged");
+    warn!("the store {} is damaged; trying to repair it", config.path.display());
+    if !aside.exists() {
+        let unfinished = config.path.join("damaged.part");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        copy_folder(&folder, &unfinished)?;
+        fs::rename(unfinished, &aside)?;
+    }
     remove_snapshots(&folder, "")?;
     let disk = start(config, deadline)?;
     info!("the store {} is repaired; {} is no longer needed", config.path.display(), aside.display());

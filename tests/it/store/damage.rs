@@ -118,6 +118,7 @@ async fn damaged_page_tables_are_rebuilt_and_kept_aside() {
         }
         let store = open(folder.path()).await.unwrap_or_else(|error| panic!("case {case}: {error}"));
         assert_eq!(use_all(&store).await.unwrap(), 200, "case {case}");
+        assert!(config(folder.path()).path.join("damaged/db").exists());
     }
 }
 
@@ -173,6 +174,21 @@ async fn a_value_that_is_not_what_was_written_is_never_believed() {
             Err(error) => Err(error),
         };
         assert!(matches!(used, Err(StoreError::Damaged { .. })), "{}: {used:?}", char::from(kind));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_repaired_is_copied_aside_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let sled = make(folder.path()).await;
+    tamper(&sled, |_, value| value[1..].to_vec());
+    let entries = || fs::read_dir(config(folder.path()).path).unwrap().count();
+    let mut before = None;
+    for _ in 0..3 {
+        let error = open(folder.path()).await.err().unwrap();
+        assert_clear(&error);
+        assert!(config(folder.path()).path.join("damaged/db").exists());
+        assert_eq!(*before.get_or_insert(entries()), entries());
     }
 }
 
