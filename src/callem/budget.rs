@@ -81,7 +81,7 @@ impl Budget {
     }
 
     /// May `source` make a request of this claim now? A source has one request at a time; asking again replaces
-    /// what it asked for before. One that has given up says so with [`Budget::withdraw`], or is forgotten.
+    /// what it asked for before. One that does not come back when it was told to is forgotten soon after.
     pub fn request(&mut self, source: &Name, claim: Claim, now: Timestamp) -> Grant {
         self.waiting.retain(|_, w| now.as_millis() <= w.promised.as_millis().saturating_add(GRACE_MS));
         let waiting = Waiting { claim, since: now, promised: now };
@@ -105,11 +105,6 @@ impl Budget {
             waiting.promised = at;
         }
         Grant::At(at)
-    }
-
-    /// The source no longer wants what it asked for.
-    pub fn withdraw(&mut self, source: &Name) {
-        self.waiting.remove(source);
     }
 
     /// Grants nothing before this time: the API said `Retry-After`.

@@ -14,13 +14,13 @@ use crate::{
     time::Timestamp,
 };
 
-const LIVE: u8 = 1;
-const DELETED: u8 = 2;
+const LIVE: u64 = 1;
+const DELETED: u64 = 2;
 
 /// Stands for a time that is not there.
 const NO_TIME: i64 = i64::MIN;
 
-/// The calls of one source by number and by the hash of their record; about 90 bytes per call.
+/// The calls of one source by number and by the hash of their record; about 100 bytes per call.
 ///
 /// Slots are given out from 0 and are never taken back. A record's hash leads to its call for as long as the
 /// record is the latest one; a deleted call keeps its slot and its last record.
@@ -39,8 +39,18 @@ pub struct Index {
 struct Facts {
     created_at: i64,
     updated_at: i64,
-    id_start: u64,
-    flags: u8,
+    /// Where the id begins, and in the two lowest bits the flags: 24 bytes in all.
+    id_and_flags: u64,
+}
+
+impl Facts {
+    fn id_start(&self) -> usize {
+        usize::try_from(self.id_and_flags >> 2).unwrap_or(usize::MAX)
+    }
+
+    fn has(&self, flag: u64) -> bool {
+        self.id_and_flags & flag != 0
+    }
 }
 
 impl Index {
@@ -67,13 +77,12 @@ impl Index {
 
     /// Takes in a call that is not in the index.
     pub fn insert(&mut self, call: &KnownCall) -> Slot {
-        // 2³² calls would need more than 300 GB.
+        // 2³² calls would need more than 400 GB.
         let slot = Slot::try_from(self.facts.len()).unwrap_or(Slot::MAX);
         self.facts.push(Facts {
             created_at: NO_TIME,
             updated_at: NO_TIME,
-            id_start: self.ids.len() as u64,
-            flags: 0,
+            id_and_flags: (self.ids.len() as u64) << 2,
         });
         self.ids.push_str(call.id.as_str());
         self.set(slot, call);
@@ -105,11 +114,11 @@ impl Index {
             slot,
             new,
             changed,
-            live: facts.flags & LIVE != 0,
+            live: facts.has(LIVE),
             analysis_until: self.waiting.get(&slot).copied(),
             created_at: time(facts.created_at),
             updated_at: time(facts.updated_at),
-            deleted: facts.flags & DELETED != 0,
+            deleted: facts.has(DELETED),
         }
     }
 
@@ -123,9 +132,8 @@ impl Index {
     /// # Panics
     /// When the slot is none of this index's.
     pub fn id(&self, slot: Slot) -> CallId {
-        let start = |facts: &Facts| usize::try_from(facts.id_start).unwrap_or(usize::MAX);
-        let from = start(&self.facts[slot as usize]);
-        let to = self.facts.get(slot as usize + 1).map_or(self.ids.len(), start);
+        let from = self.facts[slot as usize].id_start();
+        let to = self.facts.get(slot as usize + 1).map_or(self.ids.len(), Facts::id_start);
         CallId::from(&self.ids[from..to])
     }
 
@@ -135,9 +143,12 @@ impl Index {
         let facts = &mut self.facts[slot as usize];
         facts.created_at = millis(call.created_at);
         facts.updated_at = millis(call.updated_at);
-        facts.flags = if call.status == Status::Live { LIVE } else { 0 };
+        facts.id_and_flags &= !(LIVE | DELETED);
+        if call.status == Status::Live {
+            facts.id_and_flags |= LIVE;
+        }
         if call.deleted {
-            facts.flags |= DELETED;
+            facts.id_and_flags |= DELETED;
         }
         match self.analysis_until(call) {
             Some(until) => self.waiting.insert(slot, until),

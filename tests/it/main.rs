@@ -11,5 +11,6 @@ mod destination;
 mod kill;
 mod observe;
 mod pipeline;
+mod planner;
 mod rig;
 mod store;

@@ -38,8 +38,8 @@ pub(super) struct Poll {
     pub live_depth: u64,
     /// Calls in the list, as far as is known.
     pub present: u64,
-    /// The most rows the API ever gave for one page.
-    pub widest: u64,
+    /// The most rows the API gives for one page, as far as is known.
+    pub clamp: u64,
     /// The API ignores `offset`: the first page is all there is.
     pub flat: bool,
 }
@@ -83,9 +83,12 @@ impl Head {
         self.walk.as_ref().map(|(walk, _)| (walk.request(), walk.pages == 0))
     }
 
-    /// Where the list ended, seen by another walk.
-    pub fn set_length(&mut self, length: u64) {
+    /// A walk over the whole list found its end there; `complete` if it saw everything.
+    pub fn swept(&mut self, length: u64, complete: bool) {
         self.length = length;
+        if complete {
+            self.unsettled = 0;
+        }
     }
 
     /// Where the list ended when that was last seen.
@@ -113,7 +116,7 @@ impl Head {
         let fresh = page.rows.iter().filter(|row| row.new).count() as u64;
         self.fresh += fresh;
         let walked = walk.on_page(page);
-        let short = page.received < u64::from(page.limit).min(poll.widest);
+        let short = page.received < u64::from(page.limit).min(poll.clamp);
         let enough = walk.joined()
             && match front {
                 Front::Top => {

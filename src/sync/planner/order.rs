@@ -128,3 +128,62 @@ impl OrderSense {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows with these `createdAt` and `updatedAt`.
+    fn rows(times: &[(i64, i64)]) -> Vec<Row> {
+        let at = |millis: &i64| Some(Timestamp::from_millis(*millis));
+        times
+            .iter()
+            .map(|(created, updated)| Row {
+                slot: 0,
+                new: false,
+                changed: false,
+                live: false,
+                analysis_until: None,
+                created_at: at(created),
+                updated_at: at(updated),
+                deleted: false,
+            })
+            .collect()
+    }
+
+    fn learned(times: &[(i64, i64)]) -> Order {
+        let mut sense = OrderSense::default();
+        sense.learn(&rows(times));
+        sense.order()
+    }
+
+    #[test]
+    fn the_order_is_told_from_the_times() {
+        assert_eq!(learned(&[(9, 9), (7, 8), (5, 8), (3, 9)]), Order::NewestFirst);
+        assert_eq!(learned(&[(1, 9), (2, 8), (3, 8), (4, 9)]), Order::OldestFirst);
+        assert_eq!(learned(&[(1, 9), (7, 8), (5, 7), (9, 6)]), Order::LatestUpdateFirst);
+        assert_eq!(learned(&[(1, 1), (7, 8), (5, 9), (9, 10)]), Order::LatestUpdateLast);
+        assert_eq!(learned(&[(1, 1), (7, 8), (5, 6), (9, 10)]), Order::Unknown);
+    }
+
+    #[test]
+    fn two_calls_are_no_evidence() {
+        assert_eq!(learned(&[(9, 9), (7, 7)]), Order::Unknown);
+        assert_eq!(learned(&[(7, 7), (7, 7), (7, 7), (7, 7), (7, 7)]), Order::Unknown);
+    }
+
+    #[test]
+    fn what_was_learned_lasts_until_something_speaks_against_it() {
+        let mut sense = OrderSense::new(Order::NewestFirst);
+        assert_eq!(sense.learn(&rows(&[(9, 9), (7, 7)])), None);
+        assert_eq!(sense.learn(&rows(&[(1, 1), (7, 7)])), Some(Order::Unknown));
+        assert_eq!(sense.learn(&rows(&[(1, 1), (2, 2), (3, 3), (4, 4)])), Some(Order::OldestFirst));
+    }
+
+    #[test]
+    fn one_call_that_overtook_another_does_not_overthrow_the_order() {
+        let mut times: Vec<_> = (0..100).rev().map(|i| (i, i)).collect();
+        times.swap(40, 41);
+        assert_eq!(learned(&times), Order::NewestFirst);
+    }
+}

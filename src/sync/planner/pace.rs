@@ -46,11 +46,6 @@ impl Rounds {
         self.count += 1;
         self.beat = self.beat.after(self.interval).max(now);
     }
-
-    /// The next round is due at once.
-    pub fn hurry(&mut self, now: Timestamp) {
-        self.beat = now.before(self.interval / JITTER);
-    }
 }
 
 /// The pauses after errors: longer with every error in a row.

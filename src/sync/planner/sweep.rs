@@ -47,6 +47,8 @@ struct Sweep {
 pub(super) struct Swept {
     pub baseline: bool,
     pub complete: bool,
+    /// The same page comes back whatever the offset.
+    pub flat: bool,
     pub unstable: bool,
     pub length: u64,
     /// Calls absent from this walk, with how many complete walks in a row that makes.
@@ -69,8 +71,11 @@ pub(super) struct Sweeps {
     not_before: Timestamp,
     total_not_before: Timestamp,
     fruitless: u32,
-    /// How long the list is, and what `total` says beyond that.
-    length: u64,
+    /// Requests that one walk takes.
+    pages: u64,
+    /// The most rows the API gives for one page, when that is fewer than it is asked for.
+    clamp: u64,
+    /// What `total` says beyond the length of the list.
     bias: i64,
     /// Rows of the list that are no calls, or shown twice.
     surplus: i64,
@@ -96,7 +101,9 @@ impl Sweeps {
             not_before: now,
             total_not_before: now,
             fruitless: 0,
-            length,
+            // The list, and two requests to make sure of its end.
+            pages: length.div_ceil(page_size.into()) + 2,
+            clamp: u64::MAX,
             bias,
             surplus: 0,
         }
@@ -128,7 +135,10 @@ impl Sweeps {
         match &self.under_way {
             Some(sweep) => {
                 let pages = u32::try_from(sweep.walk.pages).unwrap_or(u32::MAX);
-                let at = sweep.started.after(sweep.gap.saturating_mul(pages));
+                let at = match sweep.walk.nears_end(self.clamp) {
+                    true => now,
+                    false => sweep.started.after(sweep.gap.saturating_mul(pages)),
+                };
                 if at <= now { Ok(sweep.walk.request()) } else { Err(self.next_start().min(at)) }
             }
             None => Err(self.next_start()),
@@ -167,7 +177,8 @@ impl Sweeps {
         };
         self.confirm = None;
         self.want = None;
-        let gap = if kind == Kind::Regular { self.period / self.pages() } else { Duration::ZERO };
+        let pages = u32::try_from(self.pages).unwrap_or(u32::MAX);
+        let gap = if kind == Kind::Regular { self.period / pages } else { Duration::ZERO };
         self.under_way = Some(Sweep {
             kind,
             walk: Walk::whole(0, self.page_size, false, std::iter::empty()),
@@ -178,9 +189,14 @@ impl Sweeps {
         });
     }
 
-    /// Requests that one walk takes: the pages, and two that make sure of the end.
-    pub fn pages(&self) -> u32 {
-        u32::try_from(self.length.div_ceil(u64::from(self.page_size))).unwrap_or(u32::MAX - 2) + 2
+    /// Requests that one walk takes.
+    pub fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// The most rows the API gives for one page, as far as is known.
+    pub fn clamp(&self) -> u64 {
+        self.clamp
     }
 
     /// Asks for a walk as soon as may be. A walk that is in a hurry already has to do.
@@ -214,7 +230,8 @@ impl Sweeps {
     pub fn on_page(&mut self, page: &Page, books: &mut Books, now: Timestamp) -> Option<Swept> {
         let sweep = self.under_way.as_mut()?;
         sweep.found += page.rows.iter().filter(|row| row.new).count() as u64;
-        let (length, complete) = match sweep.walk.on_page(page) {
+        let walked = sweep.walk.on_page(page);
+        let (length, complete) = match walked {
             Walked::On => return None,
             Walked::End { length, complete } => (length, complete),
             Walked::Flat => (page.received, false),
@@ -232,7 +249,8 @@ impl Sweeps {
         if complete {
             self.surplus = length.saturating_sub(sweep.walk.seen()).cast_signed();
         }
-        self.length = length;
+        self.pages = sweep.walk.pages;
+        self.clamp = if sweep.walk.widest() < length { sweep.walk.widest() } else { u64::MAX };
         if let Some(total) = page.total {
             self.bias = total.cast_signed() - length.cast_signed();
         }
@@ -252,6 +270,7 @@ impl Sweeps {
         Some(Swept {
             baseline: sweep.kind == Kind::Baseline,
             complete,
+            flat: walked == Walked::Flat,
             unstable: sweep.walk.is_unstable(),
             length,
             absent,
@@ -268,10 +287,5 @@ impl Sweeps {
     /// What `total` says beyond the length of the list.
     pub fn bias(&self) -> i64 {
         self.bias
-    }
-
-    /// How long the list was when a walk last saw its end.
-    pub fn length(&self) -> u64 {
-        self.length
     }
 }

@@ -10,10 +10,10 @@ use std::collections::HashMap;
 
 use super::{Row, Slot};
 
-/// Times the walk may fail to join without progress before the order is taken to be different every time.
+/// Times the walk may fail to join without progress before it goes on without joining.
 const STRAYS: u32 = 16;
 /// Passes over a list in a stable order.
-const PASSES: u8 = 4;
+const PASSES: u8 = 8;
 /// Passes over a list in an order that differs every time; each finds about 63 % of what the last one missed.
 const PASSES_UNSTABLE: u8 = 30;
 
@@ -71,17 +71,25 @@ pub(super) struct Walk {
     /// Whether the last page joined, and whether any did.
     joined: bool,
     anchored: bool,
+    /// Whether the last page brought nothing new, and how many rows.
+    stalls: bool,
+    received: u64,
+    /// Failures to join since there was progress, how far back the next one goes, and how much wider they made
+    /// the overlap.
     strays: u32,
     back: u64,
+    wider: u64,
     repeats: u32,
     /// The order differs between fetches: joining proves nothing.
     unstable: bool,
+    /// Pages do not join, whatever the reason: only the count tells whether all was seen.
+    loose: bool,
     pass: u8,
     last_pass: u8,
     /// Whether a list of several pages is looked at once more from its beginning, for rows that moved there.
     closing: bool,
     pub pages: u64,
-    /// In this pass: the largest page, calls never seen before, records that were no calls.
+    /// In this pass: the longest page, calls never seen before, records that were no calls.
     widest: u64,
     found: u64,
     bad: u64,
@@ -112,10 +120,14 @@ impl Walk {
             overlap: 0,
             joined: false,
             anchored: false,
+            stalls: false,
+            received: u64::MAX,
             strays: 0,
             back: 0,
+            wider: 0,
             repeats: 0,
             unstable: false,
+            loose: false,
             pass: 1,
             last_pass: 1,
             closing: false,
@@ -147,6 +159,17 @@ impl Walk {
         self.joined
     }
 
+    /// The most rows received for one page in this pass.
+    pub fn widest(&self) -> u64 {
+        self.widest
+    }
+
+    /// Whether the last page brought nothing that this pass had not seen, or came short of `clamp`, the most rows
+    /// the API gives.
+    pub fn nears_end(&self, clamp: u64) -> bool {
+        self.stalls || self.received < u64::from(self.limit).min(clamp)
+    }
+
     /// Whether a page of this pass has shown the call, and it has not moved since.
     pub fn is_anchor(&self, slot: Slot) -> bool {
         self.trail.get(&slot) == Some(&self.pass)
@@ -176,7 +199,11 @@ impl Walk {
     pub fn on_page(&mut self, page: &Page) -> Walked {
         self.pages += 1;
         self.joined = false;
-        self.bad += page.received - page.rows.len() as u64;
+        self.stalls = true;
+        self.received = page.received;
+        // Those the page before may have shown already do not count.
+        let again = self.reached.saturating_sub(page.offset);
+        self.bad += (page.received - page.rows.len() as u64).saturating_sub(again);
         self.widest = self.widest.max(page.received);
         let slots: Vec<Slot> = page.rows.iter().map(|row| row.slot).collect();
         let same = !slots.is_empty() && slots == self.previous.0;
@@ -215,13 +242,13 @@ impl Walk {
         if whole_overlap_gone || !self.joins(page) {
             self.remember(page, false);
             self.strays += 1;
+            self.wider += 1;
             if self.strays <= STRAYS {
-                self.back = (self.back * 2).max(u64::from(self.limit).div_ceil(2));
+                self.back = (self.back * 2).max(self.widest.div_ceil(2)).max(1);
                 self.next = page.offset.saturating_sub(self.back);
                 return Walked::On;
             }
-            self.unstable = true;
-            self.last_pass = self.last_pass.max(2);
+            self.loose = true;
         }
         if page.received == 0 {
             return self.end_of_pass(page.offset);
@@ -234,14 +261,19 @@ impl Walk {
                 !row.changed && self.trail.get(&row.slot).is_some_and(|pass| (1..self.pass).contains(pass))
             });
         let progress = self.remember(page, true);
+        self.stalls = !progress;
         if progress {
             self.strays = 0;
         }
-        if settled && self.length.is_some_and(|length| self.has_all(length)) {
-            return Walked::End { length: self.length.unwrap_or(page.end()), complete: true };
+        if settled && let Some(length) = self.length.filter(|length| self.has_all(*length)) {
+            if self.found == 0 {
+                return Walked::End { length, complete: true };
+            }
+            // What moved to the beginning once may have moved there again meanwhile.
+            return self.next_pass(length, true);
         }
         self.reached = page.end();
-        self.overlap = overlap(page.received);
+        self.overlap = overlap(page.received, self.wider);
         if !progress && page.received < self.widest {
             self.stage = Stage::Probe;
             self.next = self.reached;
@@ -253,7 +285,7 @@ impl Walk {
 
     /// Whether nothing can have slipped by between the pages before and this one.
     fn joins(&self, page: &Page) -> bool {
-        if page.offset == 0 || self.unstable {
+        if page.offset == 0 || self.unstable || self.loose {
             return true;
         }
         if !self.anchored {
@@ -261,7 +293,8 @@ impl Walk {
             return page.rows.iter().find(|row| row.new || !row.changed).is_some_and(|row| !row.new);
         }
         page.offset == self.reached
-            || page.rows.is_empty()
+            // A record that is no call cannot be recognized: if stepping back does not help, it is the overlap.
+            || self.strays >= 2 && page.received > page.rows.len() as u64
             || page.rows.iter().any(|row| !row.changed && self.is_anchor(row.slot))
     }
 
@@ -280,11 +313,13 @@ impl Walk {
     fn remember(&mut self, page: &Page, anchor: bool) -> bool {
         let mut progress = false;
         for row in page.rows {
-            let before = self.trail.insert(row.slot, if anchor { self.pass } else { 0 });
-            progress |= before != Some(self.pass);
+            let before = self.trail.get(&row.slot).copied();
             self.found += u64::from(before.is_none());
-            if !anchor && let Some(before) = before {
-                self.trail.insert(row.slot, before);
+            progress |= before != Some(self.pass);
+            if anchor {
+                self.trail.insert(row.slot, self.pass);
+            } else {
+                self.note(row);
             }
         }
         progress
@@ -298,9 +333,14 @@ impl Walk {
         let one_page = self.pass == 1 && self.widest >= length;
         let complete = self.has_all(length) && (one_page || !self.closing || self.pass > 1)
             // Nothing new in a whole pass: the rest of the length is rows that are shown twice.
-            || self.pass > 1 && self.found == 0 && !self.unstable;
+            || self.pass > 1 && self.found == 0 && !self.unstable && !self.loose;
+        if complete { Walked::End { length, complete } } else { self.next_pass(length, false) }
+    }
+
+    /// Starts over at the beginning of the list, if there is a pass left.
+    fn next_pass(&mut self, length: u64, complete: bool) -> Walked {
         let last_pass = if self.unstable && self.last_pass > 1 { PASSES_UNSTABLE } else { self.last_pass };
-        if complete || self.pass >= last_pass {
+        if self.pass >= last_pass {
             return Walked::End { length, complete };
         }
         self.pass += 1;
@@ -308,13 +348,14 @@ impl Walk {
         self.stage = Stage::Forward;
         (self.next, self.reached, self.overlap) = (0, 0, 0);
         (self.widest, self.found, self.bad) = (0, 0, 0);
+        (self.strays, self.back, self.loose) = (0, 0, false);
         self.previous = (vec![], 0);
         Walked::On
     }
 }
 
-/// How many rows of a page the next one shows again. Deletions of more than this between two fetches cost a
-/// step back.
-fn overlap(received: u64) -> u64 {
-    if received < 2 { 0 } else { (received / 32).clamp(1, 4) }
+/// How many rows of a page the next one shows again. More deletions than this between two fetches, or nothing but
+/// records that are no calls, cost a step back.
+fn overlap(received: u64, wider: u64) -> u64 {
+    ((received / 32).clamp(1, 4) + wider).min(received.saturating_sub(1))
 }

@@ -132,28 +132,20 @@ impl Watches {
         due.into_iter().map(|(_, slot)| slot).collect()
     }
 
-    /// Calls whose analysis is to be looked for now, and when the next one is.
-    pub fn analysis_due(
-        &self,
-        interval: Duration,
-        window: Duration,
-        now: Timestamp,
-    ) -> (Vec<Slot>, Option<Timestamp>) {
-        let mut due = vec![];
-        let mut next: Option<Timestamp> = None;
-        for (slot, watched) in &self.calls {
-            let Some(until) = watched.until else { continue };
-            let at = watched.looked.map_or(now, |looked| {
-                // The longer it has been waited for, the longer the gap.
-                looked.after(interval.max(looked.since(until.before(window)) / 2)).min(until)
-            });
-            if at <= now {
-                due.push(*slot);
-            } else {
-                next = Some(next.map_or(at, |next| next.min(at)));
-            }
-        }
-        (due, next)
+    /// Calls whose analysis is to be looked for in the round that began then: the longer it has been waited for,
+    /// the longer the gap, from one interval to half the time since.
+    pub fn analysis_due(&self, interval: Duration, window: Duration, round: Timestamp) -> Vec<Slot> {
+        self.calls
+            .iter()
+            .filter(|(_, watched)| {
+                let Some(until) = watched.until else { return false };
+                watched.looked.is_none_or(|looked| {
+                    let gap = looked.since(until.before(window)).max(interval) / 2;
+                    looked.after(gap) <= round
+                })
+            })
+            .map(|(slot, _)| *slot)
+            .collect()
     }
 
     /// The request that looks at the first of these calls and at as many of the others as it can: one page when
@@ -185,5 +177,70 @@ impl Watches {
     fn place(&self, slot: Slot) -> Option<u64> {
         let place = self.calls.get(&slot)?.place?;
         Some(u64::try_from(place + self.arrived).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEANS: Means = Means { page_size: 50, gets: true };
+
+    /// Live calls at these places; the slot is the index.
+    fn watching(places: &[u64]) -> Watches {
+        let mut watches = Watches::default();
+        for (slot, place) in (0..).zip(places) {
+            let row = Row {
+                slot,
+                new: false,
+                changed: false,
+                live: true,
+                analysis_until: None,
+                created_at: None,
+                updated_at: None,
+                deleted: false,
+            };
+            watches.see(&row, Some(*place), Timestamp::from_millis(i64::from(slot)));
+        }
+        watches
+    }
+
+    #[test]
+    fn calls_close_together_share_a_page_and_a_lone_one_is_asked_for_by_itself() {
+        let watches = watching(&[100, 110, 130, 900]);
+        let page = Fetch::Page { offset: 96, limit: 39 };
+        assert_eq!(watches.look(&[1, 0, 2, 3], MEANS), Some((page, vec![0, 1, 2])));
+        assert_eq!(watches.look(&[3, 0, 1, 2], MEANS), Some((Fetch::Call(3), vec![3])));
+        assert_eq!(watches.look(&[], MEANS), None);
+    }
+
+    #[test]
+    fn without_single_gets_a_page_must_do_and_a_lost_call_cannot_be_looked_at() {
+        let mut watches = watching(&[900]);
+        let listed = Means { gets: false, ..MEANS };
+        assert_eq!(watches.look(&[0], listed), Some((Fetch::Page { offset: 896, limit: 9 }, vec![0])));
+        watches.lose(0);
+        assert_eq!(watches.look(&[0], listed), None);
+        assert_eq!(watches.look(&[0], MEANS), Some((Fetch::Call(0), vec![0])));
+        watches.refuse(0);
+        assert_eq!(watches.look(&[0], MEANS), None);
+    }
+
+    #[test]
+    fn arrivals_at_the_top_push_everything_down() {
+        let mut watches = watching(&[30]);
+        watches.arrive(200);
+        let listed = Means { gets: false, ..MEANS };
+        assert_eq!(watches.look(&[0], listed), Some((Fetch::Page { offset: 226, limit: 9 }, vec![0])));
+        assert_eq!(watches.live_depth(50), 0);
+        assert_eq!(watches.live_depth(500), 235);
+    }
+
+    #[test]
+    fn the_longest_neglected_comes_first() {
+        let mut watches = watching(&[1, 2, 3]);
+        watches.skip(0, Timestamp::from_millis(500));
+        assert_eq!(watches.live_due(Timestamp::from_millis(1000)), [1, 2, 0]);
+        assert_eq!(watches.live_due(Timestamp::from_millis(500)), [1, 2]);
     }
 }

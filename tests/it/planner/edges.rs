@@ -1,0 +1,229 @@
+//! Histories picked by hand.
+
+use std::time::Duration;
+
+use callwatch::{
+    callem::budget::Claim,
+    sync::planner::{Fetch, Notice, Planner, Step, Trouble},
+};
+
+use super::{
+    api::{Api, Happening, Manners, Order, Total, at},
+    driver::{Driver, What, settings},
+};
+
+const MINUTE: i64 = 60_000;
+
+fn friendly(order: Order) -> Manners {
+    Manners {
+        order,
+        total: Total::True,
+        clamp: None,
+        short: false,
+        ignores_offset: false,
+        has_get: true,
+        error_one_in: None,
+        bad_one_in: None,
+        latency_ms: 50,
+    }
+}
+
+fn driver(manners: Manners, history: u32, page_size: u32, happenings: Vec<(i64, Happening)>) -> Driver {
+    let api = Api::new(manners, history, 0, 1);
+    Driver::new(api, settings(page_size, 100, 1), happenings, vec![])
+}
+
+fn new_calls(driver: &Driver) -> Vec<u32> {
+    driver.reports.iter().filter(|report| report.what == What::New).map(|report| report.id).collect()
+}
+
+#[test]
+fn an_empty_project_is_baselined_at_once_and_its_first_call_is_news() {
+    let mut driver = driver(friendly(Order::Newest), 0, 100, vec![(MINUTE, Happening::Start)]);
+    driver.run(2 * MINUTE);
+    assert!(driver.baselined.unwrap() < 1000);
+    assert_eq!(driver.notices[0], Notice::BaselineDone { calls: 0 });
+    assert_eq!(new_calls(&driver), [0]);
+}
+
+#[test]
+fn idle_polls_cost_one_request_per_interval_whatever_the_history() {
+    for order in
+        [Order::Newest, Order::Oldest, Order::LatestUpdateFirst, Order::LatestUpdateLast, Order::Shuffled]
+    {
+        for history in [0, 1, 2, 30, 1500] {
+            let mut driver = driver(friendly(order), history, 100, vec![]);
+            driver.run(2 * MINUTE);
+            let before = driver.requests.len();
+            driver.run(7 * MINUTE);
+            let polls: Vec<_> =
+                driver.requests[before..].iter().filter(|request| request.claim != Claim::Sweep).collect();
+            assert!((29..=31).contains(&polls.len()), "{} polls of {history}, {order:?}", polls.len());
+            for poll in polls {
+                let Fetch::Page { limit, .. } = poll.fetch else { panic!("{poll:?}") };
+                assert!(limit <= 14 || order == Order::Shuffled || history < 100, "{poll:?}, {order:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn after_downtime_the_poll_goes_on_until_the_settled_part() {
+    for order in [Order::Newest, Order::Oldest] {
+        let downtime = (0..350).map(|i| (5 * MINUTE + i, Happening::Start)).collect();
+        let mut manners = friendly(order);
+        manners.total = Total::Missing;
+        let mut driver = driver(manners, 40, 20, downtime);
+        driver.run(4 * MINUTE);
+        driver.sleep(3 * MINUTE);
+        driver.run(8 * MINUTE);
+        assert_eq!(new_calls(&driver).len(), 350, "{order:?}");
+    }
+}
+
+#[test]
+fn a_poll_cut_short_by_a_restart_is_made_up_for() {
+    let burst = (0..100).map(|i| (2 * MINUTE + i, Happening::Start)).collect();
+    let mut manners = friendly(Order::Newest);
+    manners.total = Total::Missing;
+    let mut driver = driver(manners, 40, 20, burst);
+    driver.run(2 * MINUTE + 200);
+    while new_calls(&driver).is_empty() {
+        driver.run(driver.now + 10);
+    }
+    assert!(new_calls(&driver).len() < 100, "the poll is still going on");
+    driver.restart();
+    let restarted = driver.now;
+    driver.run(restarted + 20_000);
+    assert_eq!(new_calls(&driver).len(), 100);
+}
+
+#[test]
+fn an_api_that_ignores_the_offset_is_told_of_and_not_asked_for_ever() {
+    let mut manners = friendly(Order::Newest);
+    manners.ignores_offset = true;
+    let mut driver = driver(manners, 300, 100, vec![(3 * MINUTE, Happening::Start)]);
+    driver.run(10 * MINUTE);
+    let odd =
+        driver.notices.iter().filter(|notice| matches!(notice, Notice::Odd(text) if text.contains("offset")));
+    assert_eq!(odd.count(), 1);
+    assert!(driver.baselined.unwrap() < MINUTE);
+    assert_eq!(new_calls(&driver), [300]);
+    assert!(driver.reports.iter().all(|report| report.what != What::Deleted));
+    assert!(driver.requests.len() < 60 + 10 * 12, "{} requests", driver.requests.len());
+}
+
+#[test]
+fn a_list_that_turns_round_loses_nothing() {
+    let news = (1..=30).map(|i| (i * 20_000, Happening::Start)).collect();
+    let mut driver = driver(friendly(Order::Newest), 200, 50, news);
+    driver.run(3 * MINUTE);
+    driver.api.manners.order = Order::Oldest;
+    driver.run(6 * MINUTE);
+    driver.api.manners.order = Order::Shuffled;
+    driver.run(15 * MINUTE);
+    assert_eq!(new_calls(&driver).len(), 30);
+    let orders = driver.notices.iter().filter(|notice| matches!(notice, Notice::Order(_))).count();
+    assert!((3..=6).contains(&orders), "{:?}", driver.notices);
+}
+
+#[test]
+fn live_calls_are_looked_at_where_single_calls_cannot_be_had() {
+    let mut manners = friendly(Order::Newest);
+    manners.has_get = false;
+    let mut happenings = vec![(MINUTE, Happening::Start)];
+    // The live call sinks deep into the list before it ends.
+    happenings.extend((0..60).flat_map(|i| {
+        let time = MINUTE + 15_000 + i * 4_000;
+        [(time, Happening::Start), (time + 1, Happening::Complete(1))]
+    }));
+    let ended = MINUTE + 300_000;
+    happenings.push((ended, Happening::Complete(0)));
+    let mut driver = driver(manners, 100, 20, happenings);
+    driver.run(ended + MINUTE);
+    let seen = driver.reports.iter().find(|report| report.id == 100 && report.version == 1).unwrap();
+    assert!(seen.at - ended <= 12_000, "{} ms", seen.at - ended);
+    let odd = driver.notices.iter().filter(|notice| matches!(notice, Notice::Odd(_))).count();
+    assert_eq!(odd, 1, "{:?}", driver.notices);
+}
+
+#[test]
+fn a_deletion_is_told_once_and_soon_and_only_of_what_is_gone() {
+    let mut driver = driver(friendly(Order::Newest), 500, 100, vec![(3 * MINUTE, Happening::Delete(77))]);
+    driver.run(10 * MINUTE);
+    let told: Vec<_> = driver.reports.iter().filter(|report| report.what == What::Deleted).collect();
+    assert_eq!(told.len(), 1);
+    assert!(!driver.api.is_there(told[0].id));
+    assert!(told[0].at - 3 * MINUTE < 90_000, "{}", told[0].at);
+}
+
+#[test]
+fn an_api_that_shows_nothing_for_a_while_has_not_deleted_everything() {
+    let mut driver = driver(friendly(Order::Newest), 50, 100, vec![(MINUTE, Happening::Start)]);
+    driver.run(3 * MINUTE);
+    let list = std::mem::take(&mut driver.api.list);
+    driver.run(3 * MINUTE + 15_000);
+    driver.api.list = list;
+    driver.run(10 * MINUTE);
+    assert!(driver.reports.iter().all(|report| report.what != What::Deleted));
+}
+
+#[test]
+fn pages_of_one_call_are_enough() {
+    let happenings = (0..10).map(|i| (MINUTE * i, Happening::Start)).collect();
+    let mut driver = driver(friendly(Order::Newest), 10, 1, happenings);
+    driver.run(20 * MINUTE);
+    assert_eq!(driver.reports.iter().filter(|report| report.what != What::Changed).count(), 20);
+}
+
+fn fetch(planner: &mut Planner, mut now: i64) -> (Fetch, i64) {
+    loop {
+        match planner.next(at(now)) {
+            Step::Fetch(fetch, _) => return (fetch, now),
+            Step::Sleep(until) => now = until.as_millis(),
+            Step::Notice(_) | Step::Deleted(_) => {}
+        }
+    }
+}
+
+#[test]
+fn errors_are_answered_with_longer_and_longer_pauses() {
+    let mut planner = Planner::new(settings(100, 100, 1), [], None, at(0));
+    let (asked, mut now) = fetch(&mut planner, 0);
+    let mut pauses = vec![];
+    for _ in 0..12 {
+        planner.on_error(Trouble { retry_after: None, refused: false }, at(now));
+        let (again, later) = fetch(&mut planner, now);
+        assert_eq!(again, asked);
+        pauses.push(later - now);
+        now = later;
+    }
+    assert!((2_000..=2_500).contains(&pauses[0]), "{pauses:?}");
+    assert!(pauses.windows(2).all(|pair| pair[0] < pair[1] || pair[1] >= 300_000), "{pauses:?}");
+    assert!(pauses.iter().all(|pause| *pause <= 375_000), "{pauses:?}");
+
+    planner.on_page(&[], 0, Some(0), at(now));
+    let (_, now) = fetch(&mut planner, now);
+    planner.on_error(Trouble { retry_after: Some(Duration::from_secs(900)), refused: false }, at(now));
+    assert_eq!(planner.next(at(now)), Step::Sleep(at(now + 900_000)));
+}
+
+#[test]
+fn a_refused_key_is_tried_again_slowly() {
+    let mut planner = Planner::new(settings(100, 100, 1), [], None, at(0));
+    let (_, now) = fetch(&mut planner, 0);
+    planner.on_error(Trouble { retry_after: None, refused: true }, at(now));
+    let (_, later) = fetch(&mut planner, now);
+    assert!(later - now >= 60_000);
+}
+
+#[test]
+fn polls_that_did_not_happen_are_not_made_up_for() {
+    let mut driver = driver(friendly(Order::Newest), 50, 100, vec![]);
+    driver.run(2 * MINUTE);
+    let before = driver.requests.len();
+    // Nobody asks the planner for an hour: the machine slept.
+    driver.now += 60 * MINUTE;
+    driver.run(driver.now + 10_000);
+    assert!(driver.requests.len() - before <= 2 + 4, "{:?}", &driver.requests[before..]);
+}
