@@ -84,8 +84,7 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
         table.optional("notify_since", duration(Duration::ZERO..=3650 * DAY)).unwrap_or_default();
     let timeout = table.optional("timeout", duration(SECOND / 10..=10 * MINUTE)).unwrap_or(30 * SECOND);
 
-    let failing_after =
-        table.optional("failing_after", duration(Duration::ZERO..=DAY)).unwrap_or(5 * MINUTE);
+    let failing_after = table.optional("failing_after", duration(Duration::ZERO..=DAY)).unwrap_or(5 * MINUTE);
 
     if sweep < interval {
         cx.add(

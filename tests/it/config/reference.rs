@@ -57,10 +57,11 @@ fn every_key_in_the_comments_of_the_example_is_one() {
         .lines()
         .map(|line| {
             let key = line.strip_prefix("# ").filter(|rest| {
-                rest.starts_with('[') || rest.split_once('=').is_some_and(|(key, _)| {
-                    let key = key.trim_end();
-                    !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-                })
+                rest.starts_with('[')
+                    || rest.split_once('=').is_some_and(|(key, _)| {
+                        let key = key.trim_end();
+                        !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+                    })
             });
             format!("{}\n", key.unwrap_or(line))
         })
