@@ -58,7 +58,11 @@ async fn main() {
     callem.wait_for_requests(|counts| counts.pages > pages).await;
     // Two intervals later the baseline is over for certain; what changes from here on is news.
     sleep(2 * INTERVAL + Duration::from_secs(10)).await;
-    println!("… took {:.0} s; now it moves for {}", begun.elapsed().as_secs_f64(), humantime::format_duration(duration));
+    println!(
+        "… took {:.0} s; now it moves for {}",
+        begun.elapsed().as_secs_f64(),
+        humantime::format_duration(duration)
+    );
 
     let (cpu, requests, started) = (process.cpu(), callem.request_counts().total(), Instant::now());
     let mut truth: BTreeMap<String, Vec<Done>> = BTreeMap::new();
@@ -90,7 +94,11 @@ async fn main() {
                 }
             });
             let what = ["", "ended", "analyzed"][usize::from(*stage)];
-            truth.entry(id.clone()).or_default().push(Done { at: now, what, content: callem.record(&id).unwrap() });
+            truth.entry(id.clone()).or_default().push(Done {
+                at: now,
+                what,
+                content: content_of(&callem, &id),
+            });
             *stage < 2
         });
         match random.u8(..10) {
@@ -113,9 +121,9 @@ async fn main() {
                         call["summary"] = "A late edit.".into();
                         call["updatedAt"] = now.to_string().into();
                     });
-                    ("updated", callem.record(&id).unwrap())
+                    ("updated", content_of(&callem, &id))
                 } else {
-                    let content = callem.record(&id).unwrap();
+                    let content = content_of(&callem, &id);
                     callem.delete(&id);
                     ("deleted", content)
                 };
@@ -140,9 +148,12 @@ fn report(truth: &BTreeMap<String, Vec<Done>>, crm: &WebhookReceiver) {
     let mut arrived: HashMap<(String, String), (usize, Timestamp, BTreeSet<String>)> = HashMap::new();
     let mut unexpected = 0;
     for arrival in crm.inbox().arrivals() {
-        let Message::Webhook { body, verified: true, .. } = &arrival.message else { panic!("a signed webhook") };
+        let Message::Webhook { body, verified: true, .. } = &arrival.message else {
+            panic!("a signed webhook")
+        };
         let body: Value = serde_json::from_slice(body).unwrap();
-        let (call, what) = (&body["data"]["call"], body["type"].as_str().unwrap().trim_start_matches("call."));
+        let (call, what) =
+            (&body["data"]["call"], body["type"].as_str().unwrap().trim_start_matches("call."));
         let id = call["id"].as_str().unwrap().to_owned();
         let known = truth.get(&id).and_then(|done| done.iter().find(|done| done.what == what));
         // A deleted call is told without its transcript, which is not remembered.
@@ -168,15 +179,28 @@ fn report(truth: &BTreeMap<String, Vec<Done>>, crm: &WebhookReceiver) {
     let twice = arrived.values().filter(|(_, _, ids)| ids.len() > 1).count();
     let repeats: usize = arrived.values().map(|(times, _, ids)| times - ids.len()).sum();
     let changes: usize = truth.values().map(Vec::len).sum();
-    println!("{changes} changes: {missed} missed, {unexpected} invented, {twice} told twice, {repeats} repeated\n");
+    println!(
+        "{changes} changes: {missed} missed, {unexpected} invented, {twice} told twice, {repeats} repeated\n"
+    );
     println!("| change | times | lag p50 s | p99 s | most s |");
     println!("|---|---:|---:|---:|---:|");
     for (what, mut lags) in lags {
         lags.sort_by(f64::total_cmp);
         let quantile = |q: f64| lags[((lags.len() - 1) as f64 * q) as usize];
-        println!("| {what} | {} | {:.1} | {:.1} | {:.1} |", lags.len(), quantile(0.5), quantile(0.99), quantile(1.0));
+        println!(
+            "| {what} | {} | {:.1} | {:.1} | {:.1} |",
+            lags.len(),
+            quantile(0.5),
+            quantile(0.99),
+            quantile(1.0)
+        );
     }
     println!();
+}
+
+/// The call as the API gives it now.
+fn content_of(callem: &SimulatedCallem, id: &str) -> Value {
+    serde_json::from_str(&callem.record(id).unwrap()).unwrap()
 }
 
 fn id(number: usize) -> String {

@@ -49,7 +49,8 @@ fn main() {
 fn call(number: usize, bytes: usize) -> Value {
     let turn = "I would like to move my appointment to next Tuesday, if that is possible. ";
     let turns = bytes.saturating_sub(500) / (turn.len() + 40);
-    let transcript: Vec<Value> = (0..turns).map(|n| json!({"role": ["assistant", "user"][n % 2], "content": turn})).collect();
+    let transcript: Vec<Value> =
+        (0..turns).map(|n| json!({"role": ["assistant", "user"][n % 2], "content": turn})).collect();
     json!({
         "id": format!("{number:024x}"), "status": "completed", "duration": 145,
         "summary": "The caller asked about appointment availability next Tuesday.", "evaluation": "success",
@@ -74,7 +75,9 @@ fn throughput(bytes: usize, mut work: impl FnMut()) -> f64 {
 /// The path of a page on which nothing is new: raw slices, their hashes, and a look into the index.
 fn unchanged() {
     println!("unchanged pages, 1,000 calls each, one core\n");
-    println!("| bytes per call | `Value` MB/s | raw slices MB/s | callwatch MB/s | against `Value` | against raw |");
+    println!(
+        "| bytes per call | `Value` MB/s | raw slices MB/s | callwatch MB/s | against `Value` | against raw |"
+    );
     println!("|---:|---:|---:|---:|---:|---:|");
     for size in [1_000, 8_000, 32_000] {
         let calls: Vec<Value> = (0..1000).map(|n| call(n, size)).collect();
@@ -136,7 +139,8 @@ fn lag() {
             let mut driver = Driver::new(Api::new(manners, history, 0, 3), settings, happenings, vec![]);
             driver.run(when + 120_000);
             let news = driver.reports.iter().filter(|report| report.what == What::New);
-            let mut lags: Vec<f64> = news.zip(&started).map(|(report, at)| (report.at - at) as f64 / interval).collect();
+            let mut lags: Vec<f64> =
+                news.zip(&started).map(|(report, at)| (report.at - at) as f64 / interval).collect();
             lags.sort_by(f64::total_cmp);
             let quantile = |q: f64| lags[((lags.len() - 1) as f64 * q) as usize];
             let requests = driver.requests.iter().filter(|request| request.at >= begin).count();

@@ -71,7 +71,7 @@ async fn killed_at_any_moment_it_loses_nothing_and_makes_nothing_up() {
                 match stage {
                     1 => rig.callem.update(id, complete),
                     _ => rig.callem.update(id, |call| {
-                        analyze(call, ["negative", "positive"][number % 2], number % 3 == 0)
+                        analyze(call, ["negative", "positive"][number % 2], number.is_multiple_of(3))
                     }),
                 };
             }
@@ -89,7 +89,7 @@ async fn killed_at_any_moment_it_loses_nothing_and_makes_nothing_up() {
         let number: usize = id[4..].parse().unwrap();
         rig.callem.update(id, |call| {
             complete(call);
-            analyze(call, ["negative", "positive"][number % 2], number % 3 == 0);
+            analyze(call, ["negative", "positive"][number % 2], number.is_multiple_of(3));
         });
         *stage = 2;
     }
@@ -98,7 +98,8 @@ async fn killed_at_any_moment_it_loses_nothing_and_makes_nothing_up() {
     let ids = |wanted: &dyn Fn(usize) -> bool| -> BTreeSet<String> {
         calls.keys().filter(|id| wanted(id[4..].parse().unwrap())).cloned().collect()
     };
-    let (all, unhappy, booked) = (ids(&|_| true), ids(&|n| n % 2 == 0), ids(&|n| n % 3 == 0));
+    let (all, unhappy, booked) =
+        (ids(&|_| true), ids(&|n| n.is_multiple_of(2)), ids(&|n| n.is_multiple_of(3)));
     let arrived = |rig: &Rig| -> bool {
         let webhooks = rig.webhooks();
         let with = |rule: &str, kind: &str| -> BTreeSet<String> {
