@@ -49,8 +49,11 @@ fn main() {
 fn call(number: usize, bytes: usize) -> Value {
     let turn = "I would like to move my appointment to next Tuesday, if that is possible. ";
     let turns = bytes.saturating_sub(500) / (turn.len() + 40);
-    let transcript: Vec<Value> =
-        (0..turns).map(|n| json!({"role": ["assistant", "user"][n % 2], "content": turn})).collect();
+    let turn = |n: usize| {
+        let role = if n.is_multiple_of(2) { "assistant" } else { "user" };
+        json!({ "role": role, "content": turn })
+    };
+    let transcript: Vec<Value> = (0..turns).map(turn).collect();
     json!({
         "id": format!("{number:024x}"), "status": "completed", "duration": 145,
         "summary": "The caller asked about appointment availability next Tuesday.", "evaluation": "success",
