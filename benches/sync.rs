@@ -25,7 +25,7 @@ use callwatch::{
     demo::callem::{Asked, SimulatedCallem},
     snapshot::Snapshot,
     store::KnownCall,
-    sync::index::Index,
+    sync::{index::Index, planner::Settings},
     time::Timestamp,
 };
 use serde_json::{Value, json};
@@ -118,14 +118,14 @@ fn unchanged() {
 
 /// Calls that start and end at random moments while the list is walked, in simulated time.
 fn lag() {
-    use api::{Api, Happening, Manners, Order};
+    use api::{Api, Happening, Manners, Order, Total};
     use driver::{Driver, What, settings};
     println!("from a change to its report, simulated, as a fraction of `interval`\n");
     println!("| calls in the list | order | reports | p50 | p90 | p99 | requests per minute |");
     println!("|---:|---|---:|---:|---:|---:|---:|");
     for history in [1_000, 20_000] {
-        for order in [Order::NewestFirst, Order::OldestFirst] {
-            let settings = settings(100, 100, 7);
+        for order in [Order::Newest, Order::Oldest, Order::LatestUpdateFirst, Order::Shuffled] {
+            let settings = Settings { sweep: Duration::from_secs(3600), ..settings(100, 100, 7) };
             let interval = settings.interval.as_millis() as f64;
             let mut random = fastrand::Rng::with_seed(11);
             // Long after the baseline is over: a call starts every 20 s on average, and each start is news.
@@ -138,7 +138,17 @@ fn lag() {
                 happenings.push((when, Happening::Start));
                 started.push(when);
             }
-            let manners = Manners { order, ..Manners::default() };
+            let manners = Manners {
+                order,
+                total: Total::True,
+                clamp: None,
+                short: false,
+                ignores_offset: false,
+                has_get: true,
+                error_one_in: None,
+                bad_one_in: None,
+                latency_ms: 100,
+            };
             let mut driver = Driver::new(Api::new(manners, history, 0, 3), settings, happenings, vec![]);
             driver.run(when + 120_000);
             let news = driver.reports.iter().filter(|report| report.what == What::New);
