@@ -75,6 +75,7 @@ pub struct Planner {
     head: Head,
     sweeps: Sweeps,
     gets: Gets,
+    told_of_gets: bool,
     /// The API ignores `offset`.
     flat: bool,
     /// The order of the list differs between fetches.
@@ -131,6 +132,7 @@ impl Planner {
             watches,
             sweeps,
             gets: Gets::Untried,
+            told_of_gets: false,
             flat: false,
             unstable: false,
             total: None,
@@ -222,17 +224,13 @@ impl Planner {
 
     fn poll(&self) -> Poll {
         Poll {
-            front: self.front(),
+            front: self.order.order().front(),
             page_size: self.settings.page_size,
             live_depth: self.watches.live_depth(self.settings.page_size),
             present: self.books.present(),
             clamp: self.sweeps.clamp(),
             flat: self.flat,
         }
-    }
-
-    fn front(&self) -> Front {
-        if self.unstable { Front::Anywhere } else { self.order.order().front() }
     }
 
     /// The answer to the page asked for: its calls in the order of the list, how many records were received with
@@ -245,16 +243,12 @@ impl Planner {
         self.backoff.succeeded();
         self.total = total;
         self.count(&purpose);
-        if self.front() == Front::Top {
+        if self.order.order().front() == Front::Top {
             self.watches.arrive(rows.iter().filter(|row| row.new).count() as u64);
         }
         for (place, row) in (offset..).zip(rows) {
             if self.watches.is_refused(row.slot) {
-                self.gets = Gets::Broken;
-                self.say(Notice::Odd(
-                    "GET /calls/:id says 404 for a call that is in the list; callwatch uses the list instead"
-                        .into(),
-                ));
+                self.gets_are_broken();
             }
             self.saw(row, Some(place), &purpose, now);
         }
@@ -298,7 +292,6 @@ impl Planner {
             }
         } else {
             self.watches.refuse(slot);
-            self.sweeps.want(Want::Look);
         }
     }
 
@@ -405,6 +398,10 @@ impl Planner {
         if confirm {
             self.sweeps.confirm(now);
         }
+        // It may have been a passing fault.
+        if self.gets == Gets::Broken {
+            self.gets = Gets::Untried;
+        }
     }
 
     fn delete(&mut self, slot: Slot) {
@@ -413,27 +410,40 @@ impl Planner {
         self.news.push_back(Step::Deleted(slot));
     }
 
+    /// `GET /calls/:id` said 404 for a call that is in the list.
+    fn gets_are_broken(&mut self) {
+        self.gets = Gets::Broken;
+        if !std::mem::replace(&mut self.told_of_gets, true) {
+            self.say(Notice::Odd(
+                "GET /calls/:id says 404 for a call that is in the list; callwatch uses the list instead"
+                    .into(),
+            ));
+        }
+    }
+
     fn say_order(&mut self) {
         let pages = self.sweeps.pages();
+        let minutes = pages as f64 / f64::from(self.settings.requests_per_minute.max(1));
+        let walk = format!("{pages} requests, {minutes:.1} minutes of the budget");
         let by_walking = match self.total {
             Some(_) if self.sweeps.trusts_total() => {
-                format!("when `total` changes callwatch walks all of it, {pages} requests")
+                format!("when `total` changes callwatch walks all of it ({walk})")
             }
-            _ => format!(
-                "new calls are found within one sweep, {pages} requests; a shorter `sweep` finds them sooner"
-            ),
+            _ => {
+                format!("new calls are found within one sweep ({walk}); a shorter `sweep` finds them sooner")
+            }
         };
-        let text = match (self.unstable, self.order.order()) {
-            (true, _) => format!("the list comes in another order every time: {by_walking} or more"),
-            (false, Order::Unknown) => format!("the list is in no order callwatch knows: {by_walking}"),
-            (false, Order::NewestFirst) => "the list is newest first: a poll is one request".into(),
-            (false, Order::OldestFirst) => {
-                "the list is oldest first: a poll is one request at its end".into()
+        let text = match self.order.order() {
+            Order::Unknown if self.unstable => {
+                format!("the list comes in another order every time: {by_walking}, several times over")
             }
-            (false, Order::LatestUpdateFirst) => {
+            Order::Unknown => format!("the list is in no order callwatch knows: {by_walking}"),
+            Order::NewestFirst => "the list is newest first: a poll is one request".into(),
+            Order::OldestFirst => "the list is oldest first: a poll is one request at its end".into(),
+            Order::LatestUpdateFirst => {
                 "the list begins with the latest update: a poll is one request".into()
             }
-            (false, Order::LatestUpdateLast) => {
+            Order::LatestUpdateLast => {
                 "the list ends with the latest update: a poll is one request at its end".into()
             }
         };

@@ -168,15 +168,15 @@ impl Sweeps {
         if self.next_start() > now {
             return;
         }
-        let kind = if self.confirm.is_some_and(|at| at <= now) {
+        let kind = if self.confirm.take_if(|at| *at <= now).is_some() {
+            self.want = None;
             Kind::Confirm
         } else if let Some(want) = self.want.filter(|want| self.earliest(*want) <= now) {
+            self.want = None;
             Kind::Wanted(want)
         } else {
             Kind::Regular
         };
-        self.confirm = None;
-        self.want = None;
         let pages = u32::try_from(self.pages).unwrap_or(u32::MAX);
         let gap = if kind == Kind::Regular { self.period / pages } else { Duration::ZERO };
         self.under_way = Some(Sweep {

@@ -33,6 +33,13 @@ fn driver(manners: Manners, history: u32, page_size: u32, happenings: Vec<(i64, 
     Driver::new(api, settings(page_size, 100, 1), happenings, vec![])
 }
 
+/// Swept once an hour only.
+fn seldom_swept(manners: Manners, history: u32, happenings: Vec<(i64, Happening)>) -> Driver {
+    let mut settings = settings(100, 100, 1);
+    settings.sweep = Duration::from_secs(3600);
+    Driver::new(Api::new(manners, history, 0, 1), settings, happenings, vec![])
+}
+
 fn new_calls(driver: &Driver) -> Vec<u32> {
     driver.reports.iter().filter(|report| report.what == What::New).map(|report| report.id).collect()
 }
@@ -155,6 +162,35 @@ fn a_deletion_is_told_once_and_soon_and_only_of_what_is_gone() {
     assert_eq!(told.len(), 1);
     assert!(!driver.api.is_there(told[0].id));
     assert!(told[0].at - 3 * MINUTE < 90_000, "{}", told[0].at);
+}
+
+#[test]
+fn a_count_that_does_not_fit_is_looked_into_at_once() {
+    let happenings = vec![(10 * MINUTE, Happening::Start), (20 * MINUTE, Happening::Delete(7))];
+    let mut driver = seldom_swept(friendly(Order::Shuffled), 450, happenings);
+    driver.run(30 * MINUTE);
+    let told: Vec<_> =
+        driver.reports.iter().filter(|r| matches!(r.what, What::New | What::Deleted)).collect();
+    let [new, deleted] = told[..] else { panic!("{told:?}") };
+    assert!(new.what == What::New && new.at - 10 * MINUTE < 15_000, "{new:?}");
+    // Two walks, and a third because no single call has shown yet that a 404 can be believed.
+    assert!(deleted.what == What::Deleted && deleted.at - 20 * MINUTE < 60_000, "{deleted:?}");
+}
+
+#[test]
+fn a_total_that_lies_sends_nobody_walking_for_ever() {
+    for total in [Total::Erratic, Total::Zero] {
+        let happenings = (1..=30).map(|i| (i * 2 * MINUTE, Happening::Start)).collect();
+        let mut driver = seldom_swept(Manners { total, ..friendly(Order::Newest) }, 450, happenings);
+        driver.run(10 * MINUTE);
+        let before = driver.requests.len();
+        driver.run(70 * MINUTE);
+        let walking =
+            driver.requests[before..].iter().filter(|request| request.claim == Claim::Sweep).count();
+        assert!(walking < 200, "{walking} requests of walks, {total:?}");
+        assert_eq!(new_calls(&driver).len(), 30);
+        assert!(driver.notices.iter().any(|n| matches!(n, Notice::Odd(text) if text.contains("total"))));
+    }
 }
 
 #[test]
