@@ -8,6 +8,7 @@ mod demo;
 mod demo_callem;
 mod demo_receivers;
 mod destination;
+mod histories;
 mod kill;
 mod observe;
 mod pipeline;
