@@ -10,7 +10,11 @@ use clap::Args;
 use tracing::warn;
 
 use super::EXIT_CONFIG;
-use crate::config::{Config, Level, LoadOptions, Loaded, Report};
+use crate::{
+    callem::{Client, budget::SweepLoad},
+    config::{Config, Level, LoadOptions, Loaded, Report},
+    http,
+};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -21,14 +25,18 @@ pub struct CheckArgs {
     /// Print an array of {severity, file, line, column, message, hint}
     #[arg(long)]
     json: bool,
+    /// Also ask each source's API for one call: tries the key, and says what watching the calls there costs
+    #[arg(long, conflicts_with = "json")]
+    online: bool,
 }
 
 /// Prints the report, and what there is to watch when the file can be used.
 pub fn check(args: &CheckArgs) -> ExitCode {
-    let (report, counts) = match Config::load(&args.config, LoadOptions::default()) {
-        Ok(Loaded { config, warnings }) => (warnings, Some(counts(&config))),
+    let (report, config) = match Config::load(&args.config, LoadOptions::default()) {
+        Ok(Loaded { config, warnings }) => (warnings, Some(config)),
         Err(report) => (report, None),
     };
+    let counts = config.as_ref().map(counts);
     let mut out = io::stdout().lock();
     let printed = if args.json {
         writeln!(out, "{:#}", report.to_json())
@@ -37,15 +45,54 @@ pub fn check(args: &CheckArgs) -> ExitCode {
         let rendered = report.render(coloured(&io::stdout()));
         writeln!(out, "{rendered}{} {verdict}", args.config.display())
     };
-    match (printed, counts) {
+    match (printed, config) {
         // Whoever reads this may have stopped reading; the exit code still tells.
         (Err(error), _) if error.kind() != io::ErrorKind::BrokenPipe => {
             eprintln!("callwatch: cannot print the report: {error}");
             ExitCode::FAILURE
         }
+        (_, Some(config)) if args.online => super::on_runtime(ask_sources(config)),
         (_, Some(_)) => ExitCode::SUCCESS,
         (_, None) => EXIT_CONFIG.into(),
     }
+}
+
+/// Asks every source for one call, and says what came of it.
+async fn ask_sources(config: Config) -> ExitCode {
+    let http = match http::client() {
+        Ok(http) => http,
+        Err(error) => {
+            eprintln!("callwatch: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut code = ExitCode::SUCCESS;
+    for source in &config.sources {
+        let answer = Client::new(source, &http).page(0, 1).await;
+        let total = answer.and_then(|answer| answer.body.read().map(|page| page.total));
+        match total {
+            Ok(Some(calls)) => {
+                let load = SweepLoad {
+                    calls,
+                    page_size: source.page_size,
+                    sweep: source.sweep,
+                    requests_per_minute: source.requests_per_minute,
+                };
+                println!("{}: the API answers; {load}", source.name);
+                if load.share() > 1.0 {
+                    println!("  more than there is: sweeps will take longer than `sweep` says");
+                }
+            }
+            Ok(None) => {
+                println!("{}: the API answers, but does not say how many calls there are", source.name)
+            }
+            Err(error) => {
+                println!("{}: {error}", source.name);
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
 }
 
 /// Loads the config for the service: warnings are logged, errors reported on stderr as `check` would.

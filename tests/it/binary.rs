@@ -95,3 +95,24 @@ async fn help_and_wrong_usage_have_their_exit_codes() {
         assert_eq!(run(args).await.unwrap().status.code(), Some(code), "{args:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_online_tries_the_key_and_says_what_watching_costs() {
+    let rig = Rig::new().await;
+    for n in 0..250 {
+        rig.callem.add(record(&format!("old{n}"), "completed"));
+    }
+    let text = rig.config_text().replace("sweep = \"2s\"", "sweep = \"1m\"").replace("= 6000", "= 1000");
+    let config = rig.write_config(&text);
+    let output = callwatch(&["check", "--online"], &config).output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let expected = "clinic: the API answers; 250 calls at page_size 100 are 3 requests; a sweep every 1m is 0 % of the budget";
+    assert!(said.contains(expected), "{said}");
+
+    let config = rig.write_config(&text.replace("ck_live_0", "ck_live_1"));
+    let output = callwatch(&["check", "--online"], &config).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("refused the key") && !said.contains("ck_live"), "{said}");
+}

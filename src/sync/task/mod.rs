@@ -18,7 +18,7 @@ use super::{
 use crate::{
     callem::{
         Client,
-        budget::{Budget, Claim, Grant},
+        budget::{Budget, Claim, Grant, SweepLoad},
     },
     config::SourceConfig,
     rule::Rule,
@@ -217,7 +217,11 @@ impl Poller {
             Notice::BaselineDone { calls } => {
                 // From here on a restart must not take what it finds for a baseline.
                 self.save().await?;
-                self.emit(Signal::BaselineDone { source, calls, events: self.state.baseline_events });
+                let events = self.state.baseline_events;
+                self.emit(Signal::BaselineDone { source: source.clone(), calls, events });
+                let SourceConfig { page_size, sweep, requests_per_minute, .. } = self.task.config;
+                let load = SweepLoad { calls, page_size, sweep, requests_per_minute };
+                self.emit(Signal::SourceNotice { source, text: load.to_string() });
             }
             Notice::Order(text) | Notice::Odd(text) => self.emit(Signal::SourceNotice { source, text }),
         }
