@@ -218,11 +218,13 @@ pub fn diff(before: Option<&Snapshot>, call: &Call) -> Option<Change> {
     let was = before.status();
     match call.status() {
         Status::Completed if was != Status::Completed => kinds = kinds | Kind::Ended.into(),
-        // A call that has been completed and is called live again did not start again.
-        Status::Live if was != Status::Live && before.completed_seen.is_none() => {
-            if !before.kinds_seen.contains(Kind::Started) {
-                kinds = kinds | Kind::Started.into();
-            }
+        // A call that has started, or is over, and is called live again did not start again.
+        Status::Live
+            if was != Status::Live
+                && before.completed_seen.is_none()
+                && !before.kinds_seen.contains(Kind::Started) =>
+        {
+            kinds = kinds | Kind::Started.into();
         }
         _ => {}
     }

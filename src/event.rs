@@ -25,7 +25,7 @@ impl EventId {
     ///
     /// `content` identifies the state that was observed; `occurrence` tells a state apart from the same state
     /// earlier in the same call's life. Parts are length-prefixed, so no two lists of parts collide.
-    pub fn compute(source: &Name, subject: &str, rule: &Name, content: &[u8], occurrence: u64) -> Self {
+    pub fn compute(source: &Name, subject: &str, rule: &Name, content: &[u8], occurrence: u32) -> Self {
         let mut hash = digest::Context::new(&digest::SHA256);
         for part in [source.as_str().as_bytes(), subject.as_bytes(), rule.as_str().as_bytes(), content] {
             hash.update(&(part.len() as u64).to_le_bytes());

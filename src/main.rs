@@ -1,1 +1,7 @@
-fn main() {}
+//! The `callwatch` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    callwatch::cli::main()
+}

@@ -1,10 +1,31 @@
 //! The whole pipeline, put together from a config: what `run` and `demo` both start.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, store::Store, telemetry::Telemetry, time::Clock};
+use crate::{
+    callem::{Client, budget::Budget},
+    config::{Config, SourceConfig, StoreConfig},
+    delivery::{self, DestinationTask},
+    destination, http,
+    rule::Rule,
+    store::{Store, StoreError},
+    sync::task::SourceTask,
+    telemetry::{Signal, Telemetry},
+    time::Clock,
+};
+
+/// How often finished deliveries that are older than `retain` are looked for.
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+
+/// How many of them are forgotten at a time, so that nobody waits long for the store.
+const PURGE_STEP: usize = 500;
 
 /// Everything the pipeline needs.
 pub struct Service {
@@ -18,22 +39,136 @@ pub struct Service {
     pub clock: Clock,
 }
 
-/// Why the service had to stop by itself.
+/// Why the service could not start, or had to stop by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// The store failed and cannot be relied on any more.
     #[error(transparent)]
-    Store(#[from] crate::store::StoreError),
+    Store(#[from] StoreError),
+    /// No connection can be made at all.
+    #[error(transparent)]
+    Http(#[from] http::ClientError),
+    /// A destination cannot be set up.
+    #[error(transparent)]
+    Destination(#[from] destination::BuildError),
+    /// A part of the service broke, which is a defect.
+    #[error("a part of callwatch failed unexpectedly ({0}); stopping, so that a restart can mend it")]
+    Panicked(String),
 }
 
 impl Service {
     /// Runs until `stop` is cancelled, then ends in good order: no new polls, attempts in flight get their grace
-    /// period, and the store is closed.
+    /// period, and the store is closed. When any part fails the others are stopped in the same order: there is no
+    /// half-alive state.
     ///
     /// # Errors
-    /// [`ServiceError`] when it cannot go on.
+    /// [`ServiceError`] when it cannot start or go on.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ServiceError> {
-        stop.cancelled().await;
-        Ok(self.store.close().await?)
+        let stop = stop.child_token();
+        let mut tasks = JoinSet::new();
+        let rules: Arc<[Rule]> = self.config.rules.clone().into();
+        let http = http::client()?;
+        for task in self.sources(&rules, &http) {
+            tasks.spawn(task.run(stop.clone()));
+        }
+        for task in self.destinations(&rules, &http)? {
+            tasks.spawn(delivery::run(task, stop.clone()));
+        }
+        tasks.spawn(purge(
+            self.config.store.clone(),
+            Arc::clone(&self.store),
+            self.telemetry.clone(),
+            self.clock,
+            stop.clone(),
+        ));
+        let mut outcome = Ok(());
+        while let Some(ended) = tasks.join_next().await {
+            let ended = match ended {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(error.into()),
+                Err(error) => Err(ServiceError::Panicked(error.to_string())),
+            };
+            // The first failure is the cause; the ones after it are its consequences.
+            if ended.is_err() && outcome.is_ok() {
+                outcome = ended;
+                stop.cancel();
+            }
+        }
+        let closed = self.store.close().await;
+        outcome.and(closed.map_err(Into::into))
     }
+
+    fn sources(&self, rules: &Arc<[Rule]>, http: &reqwest::Client) -> Vec<SourceTask> {
+        // The API counts per address, so sources of one host share the smallest of their budgets.
+        let host = |source: &SourceConfig| source.base_url.host_str().map(str::to_owned);
+        let mut limits = HashMap::new();
+        for source in &self.config.sources {
+            let limit = limits.entry(host(source)).or_insert(u32::MAX);
+            *limit = source.requests_per_minute.min(*limit);
+        }
+        let budgets: HashMap<_, _> = limits
+            .into_iter()
+            .map(|(host, limit)| (host, Arc::new(Mutex::new(Budget::new(limit)))))
+            .collect();
+        self.config
+            .sources
+            .iter()
+            .map(|source| SourceTask {
+                config: source.clone(),
+                client: Client::new(source, http),
+                budget: Arc::clone(&budgets[&host(source)]),
+                rules: Arc::clone(rules),
+                store: Arc::clone(&self.store),
+                telemetry: self.telemetry.clone(),
+                clock: self.clock,
+            })
+            .collect()
+    }
+
+    fn destinations(
+        &self,
+        rules: &Arc<[Rule]>,
+        http: &reqwest::Client,
+    ) -> Result<Vec<DestinationTask>, ServiceError> {
+        let texts: BTreeMap<_, _> =
+            rules.iter().map(|rule| (rule.name.clone(), Arc::clone(&rule.text))).collect();
+        self.config
+            .destinations
+            .iter()
+            .map(|config| {
+                Ok(DestinationTask {
+                    config: config.clone(),
+                    destination: destination::build(config, http)?,
+                    texts: texts.clone(),
+                    store: Arc::clone(&self.store),
+                    telemetry: self.telemetry.clone(),
+                    clock: self.clock,
+                    grace: self.config.delivery.shutdown_grace,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Forgets what was finished longer ago than `retain`, in small steps.
+async fn purge(
+    config: StoreConfig,
+    store: Arc<dyn Store>,
+    telemetry: Telemetry,
+    clock: Clock,
+    stop: CancellationToken,
+) -> Result<(), StoreError> {
+    while !stop.is_cancelled() {
+        match store.purge(clock.wall().before(config.retain), PURGE_STEP).await {
+            Ok(0) => {
+                stop.run_until_cancelled(tokio::time::sleep(PURGE_EVERY)).await;
+            }
+            Ok(_) => tokio::task::yield_now().await,
+            Err(error) => {
+                telemetry.emit(Signal::StoreFailed { doing: "purging", error: error.to_string() });
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
 }

@@ -16,8 +16,8 @@ use crate::{
 /// The field that is never remembered, only hashed: it can be tens of kilobytes, and it is a conversation.
 pub const TRANSCRIPT: &str = "transcript";
 
-/// How many earlier states of a call are remembered, by their content hash.
-const PAST: usize = 32;
+/// How many different states of a call are remembered, by their content hash.
+const PAST: usize = 16;
 
 /// What the store remembers of a call: its fields without the transcript, and what callwatch did about it.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -39,8 +39,10 @@ pub struct Snapshot {
     /// Whether it was found to be deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
-    /// Content hashes of the latest states, oldest first, the present one last.
-    pub past: Vec<ContentHash>,
+    /// How often the call has entered another state.
+    pub revision: u32,
+    /// The latest [`PAST`] different states, each with its occurrence; the present one is the last.
+    pub past: Vec<(StateTag, u32)>,
     /// What each rule made of this call so far.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<Name, RuleMemory>,
@@ -71,7 +73,8 @@ impl Snapshot {
             first_seen: now,
             completed_seen: (*call.status() == Status::Completed).then_some(now),
             deleted: false,
-            past: vec![ContentHash::of_call(call)],
+            revision: 1,
+            past: vec![(ContentHash::of_call(call).tag(), 1)],
             rules: BTreeMap::new(),
             sequences: BTreeMap::new(),
         }
@@ -79,10 +82,20 @@ impl Snapshot {
 
     /// What is remembered after the call was seen again, having been through `kinds`.
     pub fn next(&self, call: &Call, kinds: Kinds, now: Timestamp) -> Self {
-        let content = ContentHash::of_call(call);
+        let tag = ContentHash::of_call(call).tag();
         let mut past = self.past.clone();
-        if past.last() != Some(&content) || self.deleted {
-            past.push(content);
+        let mut revision = self.revision;
+        if past.last().is_none_or(|(last, _)| *last != tag) || self.deleted {
+            revision = revision.saturating_add(1);
+            let earlier = past.iter().find(|(earlier, _)| *earlier == tag).map(|(_, occurrence)| *occurrence);
+            let occurrence = match earlier {
+                Some(occurrence) => occurrence.saturating_add(1),
+                // It may be one of the states that were forgotten; none of those occurred as often as this.
+                None if past.len() == PAST => revision,
+                None => 1,
+            };
+            past.retain(|(earlier, _)| *earlier != tag);
+            past.push((tag, occurrence));
             let excess = past.len().saturating_sub(PAST);
             past.drain(..excess);
         }
@@ -95,10 +108,23 @@ impl Snapshot {
             first_seen: self.first_seen,
             completed_seen: self.completed_seen.or(completed.then_some(now)),
             deleted: false,
+            revision,
             past,
             rules: self.rules.clone(),
             sequences: self.sequences.clone(),
         }
+    }
+
+    /// The record as last seen, for conditions. The transcript is not remembered; when the one of the call `now`
+    /// is the same, it stands in.
+    pub fn record(&self, now: &Map<String, Value>) -> Map<String, Value> {
+        let mut fields = self.fields.clone();
+        if let Some(transcript) = now.get(TRANSCRIPT)
+            && self.transcript == Some(ContentHash::of(transcript))
+        {
+            fields.insert(TRANSCRIPT.to_owned(), transcript.clone());
+        }
+        fields
     }
 
     /// The status as last seen.
@@ -121,9 +147,10 @@ impl Snapshot {
         time_field(&self.fields, "updatedAt")
     }
 
-    /// How often the present state has been seen before within the remembered past, not counting now.
-    pub fn earlier_occurrences(&self) -> usize {
-        self.past.split_last().map_or(0, |(now, earlier)| earlier.iter().filter(|hash| *hash == now).count())
+    /// Tells this stay in the present state from earlier ones: 1, unless the call went back to a state it had
+    /// been in. Never the same twice for one state.
+    pub fn occurrence(&self) -> u32 {
+        self.past.last().map_or(1, |(_, occurrence)| *occurrence)
     }
 }
 
@@ -163,6 +190,11 @@ impl ContentHash {
         let mut hasher = Xxh3::new();
         feed_object(&mut hasher, call.fields());
         Self(hasher.digest128())
+    }
+
+    /// Half of it, enough to tell the few states of one call apart.
+    pub fn tag(self) -> StateTag {
+        StateTag(self.0 as u64)
     }
 
     /// Its 16 bytes, big-endian.
@@ -222,6 +254,11 @@ impl<'de> Deserialize<'de> for ContentHash {
         u128::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
     }
 }
+
+/// Tells the states of one call apart: 64 bits of their content hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StateTag(u64);
 
 /// A record hash as hexadecimal text.
 mod record_hash {

@@ -155,6 +155,11 @@ pub enum Signal {
         /// Why.
         why: String,
     },
+    /// A destination that was left alone takes deliveries again.
+    DestinationResumed {
+        /// Which destination.
+        destination: Name,
+    },
     /// The store failed.
     StoreFailed {
         /// What was being done.
@@ -188,6 +193,7 @@ impl Signal {
                 delivery.destination.to_string(),
             ),
             Self::DestinationPaused { destination, .. } => ("pauses", destination.to_string()),
+            Self::DestinationResumed { destination } => ("resumptions", destination.to_string()),
             Self::StoreFailed { doing, .. } => ("store_failures", (*doing).to_owned()),
         })
     }
@@ -268,6 +274,7 @@ impl Signal {
             Self::DestinationPaused { destination, pause, why } => {
                 warn!(%destination, "left alone for {}: {why}", humantime::format_duration(*pause));
             }
+            Self::DestinationResumed { destination } => info!(%destination, "takes deliveries again"),
             Self::StoreFailed { doing, error } => error!("the store failed while {doing}: {error}"),
         }
     }

@@ -1,3 +1,229 @@
-//! callem
+//! The API client: one request, one deadline, and a typed error for every way it can fail.
+//!
+//! It knows nothing of what is fetched when. Pages stay raw: a record is a slice of the body until somebody wants
+//! to know what is in it.
 
 pub mod budget;
+mod headers;
+mod page;
+
+use std::{sync::Mutex, time::Duration};
+
+use reqwest::{
+    StatusCode,
+    header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue},
+};
+use secrecy::ExposeSecret;
+use serde_json::value::RawValue;
+use url::Url;
+
+pub use self::page::{Page, PageBody};
+use crate::{
+    call::CallId,
+    config::{Secret, SecretError, SourceConfig},
+    http,
+    time::Timestamp,
+};
+
+/// The largest answer read: a page of 1,000 calls with long transcripts is a few tens of megabytes.
+const MAX_BODY: usize = 256 << 20;
+
+/// The largest error answer looked at.
+const MAX_ERROR_BODY: usize = 64 << 10;
+
+/// A connection to one project.
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    secret: Secret,
+    /// The key as last read; empty after it was refused, so that a rotated one is picked up.
+    key: Mutex<Option<HeaderValue>>,
+    timeout: Duration,
+}
+
+/// An answer, with the server's idea of the time.
+#[derive(Debug)]
+pub struct Answer<T> {
+    /// What was asked for.
+    pub body: T,
+    /// The `Date` header: the clock that `createdAt` is written by. Whole seconds.
+    pub server_time: Option<Timestamp>,
+}
+
+/// Why there is no answer. Holds neither the key nor anything of a call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// 401 or 403.
+    #[error("the API refused the key ({status}{}): check api_key and the key's IP allow-list; trying again every few minutes", detail(.message))]
+    KeyRefused {
+        /// 401 or 403.
+        status: u16,
+        /// The API's words.
+        message: String,
+    },
+    /// The key cannot be read from where the config says it is, or cannot be a key.
+    #[error("no API key: {0}")]
+    NoKey(String),
+    /// 429.
+    #[error("the API asked for fewer requests (429)")]
+    RateLimited {
+        /// For how long it wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// 5xx.
+    #[error("the API is in trouble ({status}{})", detail(.message))]
+    Server {
+        /// The status.
+        status: u16,
+        /// The API's words.
+        message: String,
+        /// For how long it wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// Any other status that is not a success.
+    #[error("the API answered {status}{}; is base_url right?", detail(.message))]
+    Rejected {
+        /// The status.
+        status: u16,
+        /// The API's words.
+        message: String,
+    },
+    /// The request or its answer did not get through.
+    #[error("the API cannot be reached: {0}")]
+    Network(String),
+    /// The answer is larger than anything the API should send.
+    #[error("the API's answer is larger than {} MB; a smaller page_size may help", MAX_BODY >> 20)]
+    TooLarge,
+    /// The answer is not JSON.
+    #[error("the API's answer is not JSON (it begins like {0})")]
+    NotJson(&'static str),
+    /// The answer is JSON, but not what the API documents.
+    #[error("the API's answer has an unexpected shape: {0}")]
+    WrongShape(&'static str),
+}
+
+fn detail(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
+}
+
+impl FetchError {
+    /// For how long the API wants to be left alone, when it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } | Self::Server { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether only a person can mend it.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::KeyRefused { .. } | Self::NoKey(_))
+    }
+}
+
+impl From<SecretError> for FetchError {
+    fn from(error: SecretError) -> Self {
+        Self::NoKey(error.to_string())
+    }
+}
+
+impl Client {
+    /// A client for one source. Opens no connection yet.
+    pub fn new(source: &SourceConfig, http: &reqwest::Client) -> Self {
+        Self {
+            http: http.clone(),
+            base: source.base_url.clone(),
+            secret: source.api_key.clone(),
+            key: Mutex::new(None),
+            timeout: source.timeout,
+        }
+    }
+
+    /// `GET /calls?limit=…&offset=…`
+    ///
+    /// # Errors
+    /// [`FetchError`] says what went wrong.
+    pub async fn page(&self, offset: u64, limit: u32) -> Result<Answer<PageBody>, FetchError> {
+        let mut url = self.url(&["calls"]);
+        url.query_pairs_mut()
+            .append_pair("limit", &limit.to_string())
+            .append_pair("offset", &offset.to_string());
+        let (status, headers, body) = self.get(url).await?;
+        self.check(status, &headers, &body)?;
+        Ok(Answer { server_time: server_time(&headers), body: PageBody::new(body) })
+    }
+
+    /// `GET /calls/:id`; `None` when there is no such call.
+    ///
+    /// # Errors
+    /// [`FetchError`] says what went wrong.
+    pub async fn call(&self, id: &CallId) -> Result<Option<Box<RawValue>>, FetchError> {
+        let (status, headers, body) = self.get(self.url(&["calls", id.as_str()])).await?;
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        self.check(status, &headers, &body)?;
+        page::single(&body, id).map(Some)
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        // An http(s) URL always has a path to extend; the config accepts no other.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    async fn get(&self, url: Url) -> Result<(StatusCode, HeaderMap, Vec<u8>), FetchError> {
+        let key = self.key().await?;
+        let request = self.http.get(url).header(AUTHORIZATION, key).timeout(self.timeout);
+        let network = |error: reqwest::Error| FetchError::Network(http::in_words(&error, self.timeout));
+        let response = request.send().await.map_err(network)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let limit = if status.is_success() { MAX_BODY } else { MAX_ERROR_BODY };
+        let (body, truncated) = http::read_capped(response, limit).await.map_err(network)?;
+        if truncated && status.is_success() {
+            return Err(FetchError::TooLarge);
+        }
+        Ok((status, headers, body))
+    }
+
+    fn check(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), FetchError> {
+        if status.is_success() {
+            return Ok(());
+        }
+        let message = page::error_message(body);
+        let retry_after = || headers::retry_after(headers, server_time(headers));
+        Err(match status.as_u16() {
+            401 | 403 => {
+                *self.key.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+                FetchError::KeyRefused { status: status.as_u16(), message }
+            }
+            429 => FetchError::RateLimited { retry_after: retry_after() },
+            status @ 500.. => FetchError::Server { status, message, retry_after: retry_after() },
+            status => FetchError::Rejected { status, message },
+        })
+    }
+
+    /// The `Authorization` header, read anew after the key was refused.
+    async fn key(&self) -> Result<HeaderValue, FetchError> {
+        let known = self.key.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        if let Some(key) = known {
+            return Ok(key);
+        }
+        let secret = self.secret.clone();
+        let key = tokio::task::spawn_blocking(move || secret.read())
+            .await
+            .map_err(|_| FetchError::NoKey("reading it was interrupted".to_owned()))??;
+        let mut header = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret().trim()))
+            .map_err(|_| FetchError::NoKey("it has characters that no key can have".to_owned()))?;
+        header.set_sensitive(true);
+        *self.key.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(header.clone());
+        Ok(header)
+    }
+}
+
+fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
+    headers::date(headers.get(DATE)?)
+}

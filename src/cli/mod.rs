@@ -1,1 +1,59 @@
-//! cli
+//! The command line: one file per subcommand.
+
+mod check;
+mod demo;
+mod logging;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Bad config (`EX_CONFIG` of sysexits.h).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// Watches the calls of AI voice agents and tells people and systems about them.
+#[derive(Debug, Parser)]
+#[command(name = "callwatch", version, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    logging: logging::LoggingArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the whole pipeline at work on this machine: no key, no network
+    Demo(demo::DemoArgs),
+    /// Watch calls and deliver what the rules match, until told to stop
+    Run(run::RunArgs),
+    /// Report every mistake in a config file
+    Check(check::CheckArgs),
+}
+
+/// Reads the arguments and does what they say.
+pub fn main() -> ExitCode {
+    let Cli { command, logging } = Cli::parse();
+    match command {
+        Command::Check(args) => check::check(&args),
+        Command::Demo(args) => {
+            logging.start(logging::Default::Off);
+            on_runtime(demo::demo(args))
+        }
+        Command::Run(args) => {
+            logging.start(logging::Default::Info);
+            on_runtime(run::run(args))
+        }
+    }
+}
+
+fn on_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => {
+            eprintln!("callwatch: cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,13 +1,25 @@
 //! The config file: read, checked whole, and handed on as values that cannot be wrong any more.
 
+mod destinations;
+mod load;
+mod reader;
 mod report;
+mod rules;
 mod secret;
+mod sources;
+mod syntax;
+mod value;
+mod values;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use url::Url;
 
-pub use self::secret::{Secret, SecretError};
+pub use self::{
+    load::{LoadOptions, Loaded, Secrets},
+    report::{Level, Mistake, Report},
+    secret::{Secret, SecretError},
+};
 use crate::{name::Name, rule::Rule};
 
 /// A config without a mistake in it.
@@ -79,6 +91,8 @@ pub struct SourceConfig {
     pub notify_since: Duration,
     /// The deadline of one request. Default 30 s.
     pub timeout: Duration,
+    /// After failing for so long the source is said to be failing. Default 5 min.
+    pub failing_after: Duration,
 }
 
 /// `[destinations.NAME]`
@@ -115,7 +129,7 @@ pub enum DestinationKind {
 }
 
 /// `type = "webhook"`
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WebhookConfig {
     /// Where to POST. May hold a secret in its path or query: never shown whole.
     pub url: Url,
@@ -125,6 +139,18 @@ pub struct WebhookConfig {
     pub format: WebhookFormat,
     /// Additional headers. Values may be secrets.
     pub headers: Vec<(reqwest::header::HeaderName, Secret)>,
+}
+
+/// Shows of the URL only where it leads to.
+impl std::fmt::Debug for WebhookConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebhookConfig")
+            .field("url", &self.url.origin().ascii_serialization())
+            .field("secrets", &self.secrets)
+            .field("format", &self.format)
+            .field("headers", &self.headers)
+            .finish()
+    }
 }
 
 /// The shape of a webhook's body and headers.

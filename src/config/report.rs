@@ -1,1 +1,202 @@
+//! What is wrong with a config file, all of it at once, each with its place.
 
+use std::{
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use annotate_snippets::{AnnotationKind, Level as Title, Renderer, Snippet};
+use serde::Serialize;
+
+/// Reports are made to be read on a terminal of this many columns.
+const WIDTH: usize = 80;
+
+/// How bad a mistake is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The config cannot be used.
+    Error,
+    /// It can, but it may not do what was meant.
+    Warning,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug)]
+pub struct Mistake {
+    /// How bad it is.
+    pub level: Level,
+    /// What is wrong, in one line.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The bytes of the file it is about; `None` when it is about the file as a whole.
+    span: Option<Range<usize>>,
+}
+
+impl Mistake {
+    pub(super) fn error(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { level: Level::Error, message: message.into(), hint: None, span: Some(span) }
+    }
+
+    pub(super) fn warning(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self::error(span, message).into_warning()
+    }
+
+    pub(super) fn into_warning(self) -> Self {
+        Self { level: Level::Warning, ..self }
+    }
+
+    pub(super) fn of_file(message: impl Into<String>) -> Self {
+        Self { span: None, ..Self::error(0..0, message) }
+    }
+
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// The bytes of the file it is about; none at all when it is about the file as a whole.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.span.clone().unwrap_or_default()
+    }
+}
+
+/// Every mistake in one config file, in the order of the file. Secrets are hidden from it.
+#[derive(Clone)]
+pub struct Report {
+    file: PathBuf,
+    /// The file's text, byte for byte as long as the file, with stars in place of secrets.
+    text: String,
+    mistakes: Vec<Mistake>,
+}
+
+/// A mistake as programs read it.
+#[derive(Debug, Serialize)]
+struct Entry<'a> {
+    severity: Level,
+    file: &'a Path,
+    line: Option<usize>,
+    column: Option<usize>,
+    message: &'a str,
+    hint: Option<&'a str>,
+}
+
+impl Report {
+    /// `text` must not hold secrets any more.
+    pub(super) fn new(file: &Path, text: String, mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.sort_by_key(|mistake| mistake.span().start);
+        Self { file: file.to_owned(), text, mistakes }
+    }
+
+    /// A report about a file that could not be read at all.
+    pub(super) fn unreadable(file: &Path, mistake: Mistake) -> Self {
+        Self::new(file, String::new(), vec![mistake])
+    }
+
+    /// The mistakes, in the order of the file.
+    pub fn mistakes(&self) -> &[Mistake] {
+        &self.mistakes
+    }
+
+    /// How many mistakes are this bad.
+    pub fn count(&self, level: Level) -> usize {
+        self.mistakes.iter().filter(|mistake| mistake.level == level).count()
+    }
+
+    /// The report for people: every mistake with its source line. `coloured` writes ANSI escapes.
+    pub fn render(&self, coloured: bool) -> String {
+        let renderer = if coloured { Renderer::styled() } else { Renderer::plain() }.term_width(WIDTH);
+        let file = self.file.to_string_lossy();
+        let mut out = String::new();
+        for mistake in &self.mistakes {
+            let title = match mistake.level {
+                Level::Error => Title::ERROR,
+                Level::Warning => Title::WARNING,
+            }
+            .primary_title(&mistake.message);
+            let group = match &mistake.span {
+                Some(span) => title.element(
+                    Snippet::source(&*self.text)
+                        .path(&*file)
+                        .annotation(AnnotationKind::Primary.span(span.clone())),
+                ),
+                None => title.element(annotate_snippets::Origin::path(&*file)),
+            };
+            let group = match &mistake.hint {
+                Some(hint) => group.element(Title::HELP.message(wrap(hint, WIDTH - 12))),
+                None => group,
+            };
+            out.push_str(&renderer.render(&[group]));
+            out.push_str("\n\n");
+        }
+        out
+    }
+
+    /// The report for programs: an array of `{severity, file, line, column, message, hint}`. Line and column
+    /// are null for a mistake about the file as a whole.
+    pub fn to_json(&self) -> serde_json::Value {
+        self.mistakes
+            .iter()
+            .map(|mistake| {
+                let place = self.place(mistake);
+                serde_json::json!(Entry {
+                    severity: mistake.level,
+                    file: &self.file,
+                    line: place.map(|(line, _)| line),
+                    column: place.map(|(_, column)| column),
+                    message: &mistake.message,
+                    hint: mistake.hint.as_deref(),
+                })
+            })
+            .collect()
+    }
+
+    /// Line and column of one of its mistakes, both from 1, the column in characters. `None` when it is about the
+    /// file as a whole.
+    pub fn place(&self, mistake: &Mistake) -> Option<(usize, usize)> {
+        let at = mistake.span.as_ref()?.start;
+        let before = self.text.char_indices().take_while(|(start, _)| *start < at);
+        Some(before.fold((1, 1), |(line, column), (_, c)| match c {
+            '\n' => (line + 1, 1),
+            _ => (line, column + 1),
+        }))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Report {}
+
+/// Breaks each line of `text` at spaces so that it fits into `width` columns.
+fn wrap(text: &str, width: usize) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let mut column = 0;
+        for word in line.split(' ') {
+            let length = word.chars().count();
+            if column > 0 && column + 1 + length > width {
+                out.push('\n');
+                column = 0;
+            } else if column > 0 {
+                out.push(' ');
+                column += 1;
+            }
+            out.push_str(word);
+            column += length;
+        }
+        out.push('\n');
+    }
+    out.truncate(out.trim_end().len());
+    out
+}

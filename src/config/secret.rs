@@ -1,6 +1,11 @@
 //! Values that must not be seen: given in place, in the environment or in a file, and read when needed.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
 
 use secrecy::SecretString;
 
@@ -31,25 +36,46 @@ pub enum SecretError {
     },
 }
 
+/// A longer file is not a secret but a mistake. In bytes.
+const MAX_FILE: u64 = 64 * 1024;
+
 impl Secret {
     /// Reads it.
     ///
     /// # Errors
     /// [`SecretError`] when the variable is missing or the file cannot be read.
     pub fn read(&self) -> Result<SecretString, SecretError> {
+        self.read_with(&|name| std::env::var(name).ok())
+    }
+
+    /// Reads it, with the environment looked up in `env`.
+    pub(super) fn read_with(
+        &self,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<SecretString, SecretError> {
         match self {
             Self::Plain(secret) => Ok(secret.clone()),
-            Self::Env(name) => match std::env::var(name) {
-                Ok(value) if !value.is_empty() => Ok(value.into()),
+            Self::Env(name) => match env(name) {
+                Some(value) if !value.is_empty() => Ok(value.into()),
                 _ => Err(SecretError::NoVariable(name.clone())),
             },
-            Self::File(path) => match std::fs::read_to_string(path) {
-                Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).into()),
-                Err(error) => {
-                    Err(SecretError::NoFile { path: path.display().to_string(), why: error.to_string() })
-                }
-            },
+            Self::File(path) => read_file(path).map_err(|error| SecretError::NoFile {
+                path: path.display().to_string(),
+                why: error.to_string(),
+            }),
         }
+    }
+}
+
+fn read_file(path: &Path) -> io::Result<SecretString> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(io::Error::other("it is longer than 64 KiB"));
+    }
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(io::Error::other("it is empty")),
+        secret => Ok(secret.into()),
     }
 }
 

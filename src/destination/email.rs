@@ -1,5 +1,298 @@
-//! Email
+//! Email: one mail per event, to all recipients, mails about one call in one thread.
 
-/// Email
-#[derive(Debug)]
-pub struct EmailDestination;
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{LazyLock, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use lettre::{
+    Address,
+    message::{
+        Mailbox, Message as Mail, MultiPart,
+        header::{HeaderName, HeaderValue},
+    },
+};
+use minijinja::{
+    Environment,
+    value::{Serde, Value},
+};
+use ring::digest;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::timeout;
+
+use super::{
+    Answer, BuildError, Destination, Notification,
+    message::{Message, Writer},
+    secrets::FreshSecret,
+    smtp::{Failure, Server, Verdicts},
+};
+use crate::{
+    config::{EmailConfig, FieldFilter, Secret, SecretError},
+    event::{Event, EventId},
+    http,
+    rule::Severity,
+    template,
+    time::Timestamp,
+};
+
+/// How many mails that only some recipients have are remembered.
+const MAX_PARTLY: usize = 1000;
+
+/// The page of the HTML part.
+static PAGE: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut env = template::environment();
+    env.set_fuel(None);
+    #[expect(clippy::expect_used, reason = "the page is part of the program, and every test renders it")]
+    env.add_template("email.html", include_str!("email.html")).expect("a template");
+    env
+});
+
+/// `type = "email"`
+pub struct EmailDestination {
+    server: Server,
+    password: Option<FreshSecret>,
+    from: Mailbox,
+    to: Vec<Mailbox>,
+    writer: Writer,
+    timeout: Duration,
+    /// Who has a mail already that others could not be given yet. A restart forgets it: then they get it again,
+    /// with the same `Message-ID`.
+    partly: Mutex<VecDeque<(EventId, Vec<Address>)>>,
+}
+
+/// Why no mail can be made. The config has to change first, so the delivery waits.
+#[derive(Debug, thiserror::Error)]
+enum NotReady {
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error("no password is given for the account {0}; nothing was sent")]
+    NoPassword(String),
+    #[error("the event's record is damaged ({0}); nothing was sent")]
+    Record(#[from] serde_json::Error),
+    #[error("the mail cannot be written ({0}); nothing was sent")]
+    Page(#[from] minijinja::Error),
+    #[error("the mail cannot be written ({0}); nothing was sent")]
+    Mail(#[from] lettre::error::Error),
+}
+
+#[async_trait]
+impl Destination for EmailDestination {
+    async fn deliver(&self, notification: &Notification<'_>) -> Answer {
+        match timeout(self.timeout, self.attempt(notification)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => Answer::retry(error.to_string()),
+            Err(_) => Answer::retry(http::timed_out(self.timeout)),
+        }
+    }
+}
+
+impl EmailDestination {
+    pub(super) fn new(
+        config: &EmailConfig,
+        fields: FieldFilter,
+        timeout: Duration,
+        concurrency: usize,
+    ) -> Result<Self, BuildError> {
+        let host = config.smtp.host.clone();
+        let server =
+            Server::new(config.smtp.clone(), concurrency).map_err(|why| BuildError::Tls { host, why })?;
+        let in_address = config.smtp.password.clone().map(Secret::Plain);
+        Ok(Self {
+            server,
+            password: config.password.clone().or(in_address).map(FreshSecret::new),
+            from: config.from.clone(),
+            to: config.to.clone(),
+            writer: Writer::new(fields),
+            timeout,
+            partly: Mutex::default(),
+        })
+    }
+
+    async fn attempt(&self, notification: &Notification<'_>) -> Result<Answer, NotReady> {
+        let password = match (&self.password, self.server.user()) {
+            (Some(password), _) => Some(password.read().await?),
+            (None, Some(user)) => return Err(NotReady::NoPassword(user.to_owned())),
+            (None, None) => None,
+        };
+        let event = notification.event;
+        let message = self.writer.write(notification)?;
+        let mail = self.mail(event, &message, notification.now)?.formatted();
+        let have_it = self.who_has(&event.id);
+        let to: Vec<_> =
+            self.to.iter().map(|to| to.email.clone()).filter(|to| !have_it.contains(to)).collect();
+        let sent = self.server.send(password.as_ref(), &self.from.email, &to, &mail).await;
+        let secret = password.as_ref().map(SecretString::expose_secret);
+        Ok(match sent {
+            Ok(verdicts) => {
+                let (answer, response) = judge(&verdicts, &have_it);
+                self.remember(&event.id, verdicts, have_it);
+                answer.with_response(&response, secret)
+            }
+            Err(Failure::Refused { code, reply, about_mail }) => {
+                refused(code, &reply, about_mail).with_response(&reply, secret)
+            }
+            Err(Failure::Broken(why)) => Answer::retry(why),
+        })
+    }
+
+    /// A mail that is the same at every attempt, but for its date.
+    fn mail(&self, event: &Event, message: &Message, now: Timestamp) -> Result<Mail, NotReady> {
+        let domain = self.from.email.domain();
+        let date = SystemTime::UNIX_EPOCH + now.since(Timestamp::from_millis(0));
+        let mut builder = Mail::builder()
+            .from(self.from.clone())
+            .subject(&message.title)
+            .date(date)
+            .message_id(Some(format!("<{}@{domain}>", event.id)))
+            // RFC 3834: nobody's holiday reply is wanted.
+            .raw_header(extra("Auto-Submitted", "auto-generated"))
+            .raw_header(extra("X-Auto-Response-Suppress", "All"));
+        for to in &self.to {
+            builder = builder.to(to.clone());
+        }
+        if let Some(thread) = thread(event) {
+            let thread = format!("<{thread}@{domain}>");
+            builder = builder.in_reply_to(thread.clone()).references(thread);
+        }
+        if message.severity == Severity::Critical {
+            builder = builder.raw_header(extra("Importance", "high"));
+        }
+        let page = PAGE.get_template("email.html")?.render(Value::from(Serde(message)))?;
+        Ok(builder.multipart(MultiPart::alternative_plain_html(plain(message), page))?)
+    }
+
+    fn who_has(&self, event: &EventId) -> Vec<Address> {
+        let partly = self.partly.lock().unwrap_or_else(PoisonError::into_inner);
+        partly.iter().find(|(id, _)| id == event).map(|(_, have_it)| have_it.clone()).unwrap_or_default()
+    }
+
+    fn remember(&self, event: &EventId, verdicts: Verdicts, mut have_it: Vec<Address>) {
+        let mut partly = self.partly.lock().unwrap_or_else(PoisonError::into_inner);
+        partly.retain(|(id, _)| id != event);
+        have_it.extend(verdicts.accepted);
+        if !verdicts.deferred.is_empty() && !have_it.is_empty() {
+            if partly.len() == MAX_PARTLY {
+                partly.pop_front();
+            }
+            partly.push_back((event.clone(), have_it));
+        }
+    }
+}
+
+fn extra(name: &'static str, value: &str) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
+}
+
+/// The id under which the mails about one call hang together. Nothing of the call's own id can be trusted to fit
+/// into a header, so it is hashed.
+fn thread(event: &Event) -> Option<String> {
+    let call = event.call.as_ref()?;
+    let digest = digest::digest(&digest::SHA256, format!("{}\n{call}", event.source).as_bytes());
+    Some(format!("call_{}", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])))
+}
+
+/// What the server's verdicts mean for the delivery, and all it said.
+fn judge(verdicts: &Verdicts, had_it: &[Address]) -> (Answer, String) {
+    let Verdicts { accepted, reply, deferred, refused } = verdicts;
+    let listed = |list: &[(Address, String)]| {
+        let list: Vec<_> = list.iter().map(|(address, reply)| format!("{address}: {reply}")).collect();
+        list.join("; ")
+    };
+    let arrived = accepted.len() + had_it.len();
+    let response = [reply.clone(), listed(deferred), listed(refused)];
+    let response: Vec<_> = response.into_iter().filter(|part| !part.is_empty()).collect();
+    let answer = match (&deferred[..], &refused[..]) {
+        ([], []) => Answer::delivered(short(reply)),
+        ([], refused) if arrived > 0 => {
+            Answer::delivered(format!("{}; refused for {}", short(reply), short(&listed(refused))))
+        }
+        ([], refused) => {
+            let who = short(&listed(refused));
+            Answer::dead(
+                who.clone(),
+                format!("every recipient was refused: {who}; correct `to`, then retry the delivery"),
+            )
+        }
+        (deferred, _) if arrived > 0 => {
+            let have_it = if arrived == 1 {
+                "one recipient has it".to_owned()
+            } else {
+                format!("{arrived} recipients have it")
+            };
+            Answer::retry(format!("{}; {have_it}", short(&listed(deferred))))
+        }
+        (deferred, _) => Answer::retry(short(&listed(deferred))),
+    };
+    (answer, response.join("; "))
+}
+
+/// A refusal of the mail as a whole. What is said about the connection or the account can be mended there.
+fn refused(code: u16, reply: &str, about_mail: bool) -> Answer {
+    let reply = short(reply);
+    match code {
+        500.. if about_mail => {
+            let reason = format!("the server refused the mail: {reply}");
+            Answer::dead(reply, reason)
+        }
+        530 | 534 | 535 => Answer::retry(format!("{reply}; check the account and its password")),
+        _ => Answer::retry(reply),
+    }
+}
+
+/// A server's words may be long; a result is one line.
+fn short(reply: &str) -> String {
+    template::truncate(reply, 200)
+}
+
+/// The text part.
+fn plain(message: &Message) -> String {
+    let mut text = String::new();
+    let mut line = |line: &str| {
+        text.push_str(line);
+        text.push('\n');
+    };
+    if message.severity != Severity::Info {
+        line(&format!("[{}]", message.severity.as_str().to_uppercase()));
+    }
+    line(&message.title);
+    line("");
+    let width = message.facts.iter().map(|fact| fact.label.chars().count()).max().unwrap_or(0);
+    for fact in &message.facts {
+        line(&format!("{:width$}  {}", fact.label, fact.value));
+    }
+    if let Some(body) = &message.text {
+        if !message.facts.is_empty() {
+            line("");
+        }
+        line(body);
+    }
+    if !message.transcript.is_empty() {
+        line("");
+        line("Transcript");
+        for turn in &message.transcript {
+            line(&format!("{}: {}", turn.who, turn.said));
+        }
+    }
+    for note in &message.notes {
+        line("");
+        line(note);
+    }
+    line("");
+    line("-- ");
+    line(&format!("Rule {} · source {} · {}", message.rule, message.source, message.when));
+    if let Some(call) = &message.call {
+        line(&format!("Call {call}"));
+    }
+    text
+}
+
+/// Shows where it sends, and no secret.
+impl fmt::Debug for EmailDestination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmailDestination").field("server", &self.server.host()).finish_non_exhaustive()
+    }
+}

@@ -3,17 +3,63 @@
 //! A destination knows nothing of queues, schedules or stores. It is given what to tell, tries once, and says
 //! in an [`Answer`] what the receiver made of it.
 
+mod answer;
 mod email;
+mod facts;
+mod fields;
+mod message;
 mod payload;
+mod secrets;
 mod slack;
+mod smtp;
 mod webhook;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
 pub use self::{email::EmailDestination, slack::SlackDestination, webhook::WebhookDestination};
-use crate::{event::Event, rule::RuleText, time::Timestamp};
+use crate::{
+    config::{DestinationConfig, DestinationKind},
+    event::Event,
+    rule::RuleText,
+    time::Timestamp,
+};
+
+/// Makes the destination that `config` describes. `client` is what [`crate::http::client`] gave, shared by all.
+///
+/// # Errors
+/// [`BuildError`] when something it needs is not there.
+pub fn build(
+    config: &DestinationConfig,
+    client: &reqwest::Client,
+) -> Result<Arc<dyn Destination>, BuildError> {
+    let (fields, timeout) = (config.fields.clone(), config.timeout);
+    Ok(match &config.kind {
+        DestinationKind::Webhook(webhook) => {
+            Arc::new(WebhookDestination::new(webhook, fields, timeout, client.clone()))
+        }
+        DestinationKind::Slack(slack) => {
+            Arc::new(SlackDestination::new(slack, fields, timeout, client.clone()))
+        }
+        DestinationKind::Email(email) => {
+            Arc::new(EmailDestination::new(email, fields, timeout, config.concurrency)?)
+        }
+    })
+}
+
+/// Why a destination cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The system offers no usable TLS for the SMTP server.
+    #[error("TLS cannot be used for {host} ({why}); install this machine's CA certificates")]
+    Tls {
+        /// The server.
+        host: String,
+        /// The library's words.
+        why: String,
+    },
+}
 
 /// A receiver of notifications.
 #[async_trait]

@@ -1,5 +1,275 @@
-//! Webhook
+//! Signed webhooks: <https://www.standardwebhooks.com>, the vendor's own shape, or CloudEvents.
 
-/// Webhook
-#[derive(Debug)]
-pub struct WebhookDestination;
+use std::{borrow::Cow, fmt, time::Duration};
+
+use async_trait::async_trait;
+use base64::{
+    Engine,
+    alphabet::STANDARD as ALPHABET,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
+};
+use reqwest::{
+    Client, StatusCode, Url,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION},
+};
+use ring::hmac;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Answer, Destination, Notification,
+    answer::retry_after,
+    payload::{self, Payload, callem_word},
+    secrets::FreshSecret,
+};
+use crate::{
+    config::{FieldFilter, SecretError, WebhookConfig, WebhookFormat},
+    http,
+};
+
+/// How much of an answer is read, in bytes.
+pub(super) const MAX_ANSWER: usize = 64 * 1024;
+
+/// Secrets are base64 with or without its padding.
+const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &ALPHABET,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// `type = "webhook"`
+pub struct WebhookDestination {
+    client: Client,
+    url: Url,
+    secrets: Vec<FreshSecret>,
+    headers: Vec<(HeaderName, FreshSecret)>,
+    format: WebhookFormat,
+    fields: FieldFilter,
+    timeout: Duration,
+}
+
+/// Why a request cannot even be made. The config has to change first, so the delivery waits.
+#[derive(Debug, thiserror::Error)]
+enum NotReady {
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Signing with an empty key would let anybody sign.
+    #[error("the secret is empty; nothing was sent")]
+    Empty,
+    #[error("the secret is not `whsec_` followed by base64; nothing was sent")]
+    NotBase64,
+    #[error("the value of the header {0} holds characters a header may not have; nothing was sent")]
+    Header(HeaderName),
+    #[error("the event's id is damaged; nothing was sent")]
+    Id,
+    #[error("the event's record is damaged ({0}); nothing was sent")]
+    Record(#[from] serde_json::Error),
+}
+
+/// A request that is ready to go, and the secrets in it.
+struct Request {
+    headers: HeaderMap,
+    body: Vec<u8>,
+    secrets: Vec<SecretString>,
+}
+
+#[async_trait]
+impl Destination for WebhookDestination {
+    async fn deliver(&self, notification: &Notification<'_>) -> Answer {
+        let deadline = Instant::now() + self.timeout;
+        match timeout_at(deadline, self.request(notification)).await {
+            Ok(Ok(request)) => self.send(request, notification, deadline).await,
+            Ok(Err(error)) => Answer::retry(error.to_string()),
+            Err(_) => Answer::retry(http::timed_out(self.timeout)),
+        }
+    }
+}
+
+impl WebhookDestination {
+    pub(super) fn new(
+        config: &WebhookConfig,
+        fields: FieldFilter,
+        timeout: Duration,
+        client: Client,
+    ) -> Self {
+        Self {
+            client,
+            url: config.url.clone(),
+            secrets: config.secrets.iter().cloned().map(FreshSecret::new).collect(),
+            headers: config
+                .headers
+                .iter()
+                .map(|(name, value)| (name.clone(), FreshSecret::new(value.clone())))
+                .collect(),
+            format: config.format,
+            fields,
+            timeout,
+        }
+    }
+
+    async fn request(&self, notification: &Notification<'_>) -> Result<Request, NotReady> {
+        let mut secrets = vec![];
+        for secret in &self.secrets {
+            let secret = secret.read().await?;
+            if secret.expose_secret().trim_start_matches("whsec_").is_empty() {
+                return Err(NotReady::Empty);
+            }
+            secrets.push(secret);
+        }
+        let mut headers = HeaderMap::new();
+        let Payload { content_type, body } = payload::render(notification, self.format, &self.fields)?;
+        match self.format {
+            WebhookFormat::Standard | WebhookFormat::Cloudevents => {
+                sign_standard(&mut headers, notification, &body, &secrets)?;
+            }
+            WebhookFormat::Callem => sign_callem(&mut headers, notification, &body, secrets.first()),
+        }
+        let id = HeaderValue::from_str(notification.event.id.as_str()).map_err(|_| NotReady::Id)?;
+        headers.insert("webhook-id", id);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        for (name, value) in &self.headers {
+            let secret = value.read().await?;
+            let mut value =
+                HeaderValue::from_str(secret.expose_secret()).map_err(|_| NotReady::Header(name.clone()))?;
+            value.set_sensitive(true);
+            // What the receiver verifies cannot be replaced by an additional header.
+            if !headers.contains_key(name) {
+                headers.insert(name, value);
+            }
+            secrets.push(secret);
+        }
+        Ok(Request { headers, body, secrets })
+    }
+
+    async fn send(&self, request: Request, notification: &Notification<'_>, deadline: Instant) -> Answer {
+        let Request { headers, body, secrets } = request;
+        let sending = self.client.post(self.url.clone()).headers(headers).body(body).send();
+        let response = match timeout_at(deadline, sending).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Answer::retry(http::in_words(&error, self.timeout)),
+            Err(_) => return Answer::retry(http::timed_out(self.timeout)),
+        };
+        let answer = judge(&response).after(retry_after(response.headers(), notification.now));
+        // The status is the answer; the body is only kept for people to look at.
+        match timeout_at(deadline, http::read_capped(response, MAX_ANSWER)).await {
+            Ok(Ok((body, _more))) => {
+                let secrets = secrets.iter().map(|secret| secret.expose_secret());
+                let masked = secrets.flat_map(spellings).chain(secrets_in_url(&self.url));
+                let masked: Vec<_> = masked.collect();
+                answer.with_response(&String::from_utf8_lossy(&body), masked.iter().map(|text| &**text))
+            }
+            Ok(Err(error)) => {
+                let why = http::in_words(&error, self.timeout);
+                Answer { result: format!("{}, but its body broke off: {why}", answer.result), ..answer }
+            }
+            Err(_) => {
+                let why = http::timed_out(self.timeout);
+                Answer { result: format!("{}, but its body {why}", answer.result), ..answer }
+            }
+        }
+    }
+}
+
+/// Standard Webhooks, symmetric signatures: base64 of HMAC-SHA256 over `id.timestamp.body`, one per secret.
+fn sign_standard(
+    headers: &mut HeaderMap,
+    notification: &Notification<'_>,
+    body: &[u8],
+    secrets: &[SecretString],
+) -> Result<(), NotReady> {
+    let timestamp = notification.now.as_secs().to_string();
+    let mut signatures = vec![];
+    for secret in secrets {
+        let text = secret.expose_secret();
+        let key = SECRET_BASE64
+            .decode(text.strip_prefix("whsec_").unwrap_or(text))
+            .map_err(|_| NotReady::NotBase64)?;
+        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &key));
+        for part in [notification.event.id.as_str().as_bytes(), b".", timestamp.as_bytes(), b".", body] {
+            context.update(part);
+        }
+        signatures.push(format!("v1,{}", STANDARD.encode(context.sign())));
+    }
+    headers.insert("webhook-timestamp", header(&timestamp));
+    if !signatures.is_empty() {
+        headers.insert("webhook-signature", header(&signatures.join(" ")));
+    }
+    Ok(())
+}
+
+/// The vendor documents HMAC-SHA256 and no more. This is what receivers usually expect: hexadecimal, over the
+/// body, with the bytes of the secret's text as the key. There is room for one signature, so the first secret
+/// signs.
+fn sign_callem(
+    headers: &mut HeaderMap,
+    notification: &Notification<'_>,
+    body: &[u8],
+    secret: Option<&SecretString>,
+) {
+    headers.insert("x-callem-event", HeaderValue::from_static(callem_word(notification.event.kinds)));
+    headers.insert("x-callem-timestamp", HeaderValue::from(notification.now.as_secs()));
+    if let Some(secret) = secret {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
+        let mut hex = String::with_capacity(64);
+        for byte in hmac::sign(&key, body).as_ref() {
+            hex.push_str(&format!("{byte:02x}"));
+        }
+        headers.insert("x-callem-signature", header(&hex));
+    }
+}
+
+#[expect(clippy::expect_used, reason = "numbers, base64 and hexadecimal are visible ASCII")]
+fn header(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("visible ASCII")
+}
+
+/// What a status means. A receiver with a bug in it refuses what it will accept once that is mended, so
+/// everything but an explicit goodbye is tried again.
+fn judge(response: &reqwest::Response) -> Answer {
+    let status = response.status();
+    let result = status_line(status);
+    if status.is_success() {
+        Answer::delivered(result)
+    } else if status == StatusCode::GONE {
+        Answer::dead(result, "410 Gone: the receiver does not want it any more")
+    } else if status.is_redirection() {
+        let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        // Only the host is named: the rest may hold a secret.
+        let host = target.and_then(|target| response.url().join(target).ok());
+        let host =
+            host.as_ref().and_then(Url::host_str).map(|host| format!(" to {host}")).unwrap_or_default();
+        Answer::retry(format!("{result}: redirects{host} are not followed; set `url` to the final address"))
+    } else {
+        Answer::retry(result)
+    }
+}
+
+/// `200 OK`
+pub(super) fn status_line(status: StatusCode) -> String {
+    match status.canonical_reason() {
+        Some(reason) => format!("{} {reason}", status.as_u16()),
+        None => status.as_u16().to_string(),
+    }
+}
+
+/// A secret as a receiver might echo it: whole, or without its prefix.
+fn spellings(secret: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    [Some(secret), secret.strip_prefix("whsec_")].into_iter().flatten().map(Cow::Borrowed)
+}
+
+/// The parts of an address that can be secrets: the password, the query, and long parts of the path.
+pub(super) fn secrets_in_url(url: &Url) -> impl Iterator<Item = Cow<'_, str>> {
+    const LONG: usize = 16;
+    let path = url.path().split('/').filter(|part| part.len() >= LONG);
+    let parts = url.password().into_iter().chain(url.query()).chain(path).map(Cow::Borrowed);
+    parts.chain(url.query_pairs().map(|(_, value)| value))
+}
+
+/// Shows where it sends, and nothing that could be a secret.
+impl fmt::Debug for WebhookDestination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookDestination")
+            .field("host", &self.url.host_str())
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,1 +1,109 @@
+//! Whether a rule fires for a change. Pure.
 
+use serde_json::{Map, Value};
+
+use super::{
+    Rule,
+    condition::{Condition, ConditionFailure, Facts, Truth},
+};
+use crate::{
+    change::{Change, Kinds},
+    name::Name,
+    snapshot::{RuleMemory, Snapshot},
+    time::Timestamp,
+};
+
+/// A change, as rules look at it. Made once and shown to every rule.
+pub struct Subject<'a> {
+    source: &'a Name,
+    kinds: Kinds,
+    before: Option<&'a Snapshot>,
+    before_record: Option<Map<String, Value>>,
+    happened: Option<Timestamp>,
+    now: Timestamp,
+    facts: Facts,
+}
+
+/// What a rule made of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It is not for this source or these kinds of change.
+    NotConcerned,
+    /// The condition does not hold.
+    False,
+    /// The condition can not be answered: a field is missing or null on the way.
+    Unknown,
+    /// The condition could not be evaluated.
+    Failed(ConditionFailure),
+    /// The condition held before already, or the rule has fired for this call and fires only once.
+    Already,
+    /// It would have fired, but what happened is older than `max_age`.
+    TooOld,
+    /// It fires.
+    Fired,
+}
+
+impl<'a> Subject<'a> {
+    /// Prepares a change for the rules. `call` is the record as it is now (for a deleted call: as last seen).
+    pub fn new(
+        source: &'a Name,
+        change: &Change,
+        call: &'a Map<String, Value>,
+        before: Option<&'a Snapshot>,
+        now: Timestamp,
+    ) -> Self {
+        let before_record = before.map(|snapshot| snapshot.record(call));
+        let facts = Facts::new(call, before_record.as_ref(), change.kinds, source, now);
+        let happened = ["updatedAt", "createdAt"]
+            .iter()
+            .find_map(|name| call.get(*name).and_then(Value::as_str).and_then(Timestamp::parse));
+        Self { source, kinds: change.kinds, before, before_record, happened, now, facts }
+    }
+
+    /// What `rule` makes of it, and what is to be remembered of that.
+    ///
+    /// A rule with a condition fires when the condition *becomes* true: true now, and not true at the last change
+    /// the rule looked at. When nothing is remembered (the rule is new, or its condition was edited) the
+    /// condition is asked about the call as it was before, so that old news is not announced again.
+    pub fn look(&self, rule: &Rule) -> (Finding, Option<RuleMemory>) {
+        if !rule.looks_at(self.source) || !rule.on.intersects(self.kinds) {
+            return (Finding::NotConcerned, None);
+        }
+        let Some(condition) = &rule.when else {
+            return (self.unless_too_old(rule), None);
+        };
+        let memory = self.before.and_then(|before| before.rules.get(&rule.name)).copied();
+        let fired = memory.is_some_and(|memory| memory.fired);
+        let (finding, is_true) = match condition.evaluate(&self.facts) {
+            Err(failure) => (Finding::Failed(failure), false),
+            Ok(Truth::Unknown) => (Finding::Unknown, false),
+            Ok(Truth::False) => (Finding::False, false),
+            Ok(Truth::True) if fired && !rule.repeat => (Finding::Already, true),
+            Ok(Truth::True) if self.was_true(rule, condition, memory) => (Finding::Already, true),
+            Ok(Truth::True) => (self.unless_too_old(rule), true),
+        };
+        let fired = fired || finding == Finding::Fired;
+        (finding, Some(RuleMemory { condition: condition.fingerprint(), was_true: is_true, fired }))
+    }
+
+    fn was_true(&self, rule: &Rule, condition: &Condition, memory: Option<RuleMemory>) -> bool {
+        if let Some(memory) = memory.filter(|memory| memory.condition == condition.fingerprint()) {
+            return memory.was_true;
+        }
+        match (self.before, &self.before_record) {
+            // A change the rule would not have looked at is no "before".
+            (Some(before), Some(record)) if rule.on.intersects(before.kinds_seen) => {
+                let facts = Facts::new(record, None, before.kinds_seen, self.source, self.now);
+                condition.evaluate(&facts) == Ok(Truth::True)
+            }
+            _ => false,
+        }
+    }
+
+    fn unless_too_old(&self, rule: &Rule) -> Finding {
+        match (rule.max_age, self.happened) {
+            (Some(max_age), Some(happened)) if self.now.since(happened) > max_age => Finding::TooOld,
+            _ => Finding::Fired,
+        }
+    }
+}

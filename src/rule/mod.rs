@@ -31,6 +31,13 @@ pub struct Rule {
     pub text: Arc<RuleText>,
 }
 
+impl Rule {
+    /// Whether it looks at this source.
+    pub fn looks_at(&self, source: &Name) -> bool {
+        self.sources.as_ref().is_none_or(|sources| sources.contains(source))
+    }
+}
+
 /// How a rule wants its events to be said to people.
 #[derive(Clone, Debug, Default)]
 pub struct RuleText {

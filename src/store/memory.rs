@@ -1,2 +1,258 @@
-/// M
-pub struct MemoryStore;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::{
+    Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, Lease, LeaseRequest, Leased, Outcome,
+    Store, StoreError, Tally, arrivals::Arrivals,
+};
+use crate::{
+    call::CallId,
+    event::{Event, EventId},
+    name::Name,
+    snapshot::Snapshot,
+    time::Timestamp,
+};
+
+/// A store that forgets everything when it is dropped: for tests, demonstrations and previews.
+///
+/// It keeps no index it could do without, so that it also says what is right where another store is fast.
+#[derive(Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+    arrivals: Arrivals,
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    snapshots: BTreeMap<Name, BTreeMap<CallId, Snapshot>>,
+    checkpoints: BTreeMap<Name, Value>,
+    events: BTreeMap<EventId, Arc<Event>>,
+    deliveries: BTreeMap<DeliveryId, DeliveryRecord>,
+    /// The pending deliveries of each destination and lane in their order.
+    pending: BTreeMap<Name, BTreeMap<Lane, BTreeSet<(u64, EventId)>>>,
+    leases: BTreeMap<DeliveryId, Timestamp>,
+}
+
+/// A source and a call of it, or an empty text for the source itself.
+type Lane = (Name, String);
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        // Every change below is complete before anything that could panic.
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.closed { Err(StoreError::Closed) } else { Ok(state) }
+    }
+}
+
+impl State {
+    fn commit(&mut self, commit: Commit) -> Result<BTreeSet<Name>, StoreError> {
+        let brought: BTreeSet<_> = commit.events.iter().map(|event| &event.id).collect();
+        if let Some(orphan) = commit.deliveries.iter().find(|delivery| {
+            !brought.contains(&delivery.id.event) && !self.events.contains_key(&delivery.id.event)
+        }) {
+            return Err(StoreError::UnknownEvent(orphan.id.clone()));
+        }
+        self.snapshots.entry(commit.source.clone()).or_default().extend(commit.snapshots);
+        for event in commit.events {
+            self.events.entry(event.id.clone()).or_insert_with(|| Arc::new(event));
+        }
+        let mut added = BTreeSet::new();
+        for delivery in commit.deliveries {
+            let Some(event) = self.events.get(&delivery.id.event) else { continue };
+            if self.deliveries.contains_key(&delivery.id) {
+                continue;
+            }
+            let record = DeliveryRecord::new(delivery, event);
+            added.insert(record.id.destination.clone());
+            self.lane(&record).insert((record.sequence, record.id.event.clone()));
+            self.deliveries.insert(record.id.clone(), record);
+        }
+        if let Some(checkpoint) = commit.checkpoint {
+            self.checkpoints.insert(commit.source, checkpoint);
+        }
+        Ok(added)
+    }
+
+    fn lane(&mut self, record: &DeliveryRecord) -> &mut BTreeSet<(u64, EventId)> {
+        let (destination, source, call) = record.lane();
+        let lanes = self.pending.entry(destination.clone()).or_default();
+        lanes.entry((source.clone(), call.to_owned())).or_default()
+    }
+
+    fn lease(&mut self, request: &LeaseRequest) -> Leased {
+        self.leases.retain(|id, until| id.destination != request.destination || *until > request.now);
+        let mut waiting: Vec<(Timestamp, DeliveryId)> = vec![];
+        let mut next_due: Option<Timestamp> = None;
+        for (_, event) in
+            self.pending.get(&request.destination).into_iter().flatten().filter_map(|(_, lane)| lane.first())
+        {
+            let id = DeliveryId { event: event.clone(), destination: request.destination.clone() };
+            let Some(due) = self.deliveries.get(&id).and_then(DeliveryRecord::due) else { continue };
+            match self.leases.get(&id) {
+                Some(until) => next_due = earlier(next_due, due.max(*until)),
+                None => waiting.push((due, id)),
+            }
+        }
+        waiting.sort();
+        let mut leased = Leased::default();
+        for (due, id) in waiting {
+            let (Some(record), Some(event)) = (self.deliveries.get(&id), self.events.get(&id.event)) else {
+                continue;
+            };
+            if due > request.now || leased.deliveries.len() >= request.limit {
+                next_due = earlier(next_due, due);
+                break;
+            }
+            leased.deliveries.push(Lease {
+                id: id.clone(),
+                event: Arc::clone(event),
+                sequence: record.sequence,
+                created: record.created,
+                attempts: record.attempts,
+            });
+            self.leases.insert(id, request.until);
+        }
+        leased.next_due = next_due;
+        leased
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        let Some(mut record) =
+            self.deliveries.get(&outcome.id).filter(|record| record.due().is_some()).cloned()
+        else {
+            return;
+        };
+        self.leases.remove(&outcome.id);
+        record.settle(outcome.attempt, outcome.verdict);
+        if record.finished().is_some() {
+            self.lane(&record).remove(&(record.sequence, record.id.event.clone()));
+        }
+        self.deliveries.insert(outcome.id, record);
+    }
+
+    fn purge(&mut self, before: Timestamp, limit: usize) -> usize {
+        let mut old: Vec<_> = self
+            .deliveries
+            .values()
+            .filter_map(|record| Some((record.finished()?, record.id.clone())))
+            .filter(|(finished, _)| *finished < before)
+            .collect();
+        old.sort();
+        old.truncate(limit);
+        for (_, id) in &old {
+            self.deliveries.remove(id);
+            if !self.deliveries.keys().any(|other| other.event == id.event) {
+                self.events.remove(&id.event);
+            }
+        }
+        old.len()
+    }
+}
+
+fn earlier(a: Option<Timestamp>, b: Timestamp) -> Option<Timestamp> {
+    Some(a.map_or(b, |a| a.min(b)))
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        let added = self.state()?.commit(commit)?;
+        added.iter().for_each(|destination| self.arrivals.wake(destination));
+        Ok(())
+    }
+
+    async fn snapshots(&self, source: &Name, calls: &[CallId]) -> Result<Vec<Option<Snapshot>>, StoreError> {
+        let state = self.state()?;
+        let known = state.snapshots.get(source);
+        Ok(calls.iter().map(|call| known.and_then(|known| known.get(call)).cloned()).collect())
+    }
+
+    async fn known(
+        &self,
+        source: &Name,
+        after: Option<&CallId>,
+        limit: usize,
+    ) -> Result<Vec<KnownCall>, StoreError> {
+        let state = self.state()?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let page = state
+            .snapshots
+            .get(source)
+            .into_iter()
+            .flat_map(|known| known.range::<CallId, _>((from, Bound::Unbounded)));
+        Ok(page.take(limit).map(|(id, snapshot)| KnownCall::of(id.clone(), snapshot)).collect())
+    }
+
+    async fn checkpoint(&self, source: &Name) -> Result<Option<Value>, StoreError> {
+        Ok(self.state()?.checkpoints.get(source).cloned())
+    }
+
+    async fn lease(&self, request: &LeaseRequest) -> Result<Leased, StoreError> {
+        Ok(self.state()?.lease(request))
+    }
+
+    async fn settle(&self, outcomes: Vec<Outcome>) -> Result<(), StoreError> {
+        let mut state = self.state()?;
+        outcomes.into_iter().for_each(|outcome| state.settle(outcome));
+        Ok(())
+    }
+
+    async fn release(&self, deliveries: Vec<DeliveryId>) -> Result<(), StoreError> {
+        let mut state = self.state()?;
+        for id in &deliveries {
+            state.leases.remove(id);
+        }
+        Ok(())
+    }
+
+    fn arrivals(&self, destination: &Name) -> Arc<Notify> {
+        self.arrivals.of(destination)
+    }
+
+    async fn tally(&self) -> Result<BTreeMap<Name, Tally>, StoreError> {
+        let mut tallies: BTreeMap<Name, Tally> = BTreeMap::new();
+        for record in self.state()?.deliveries.values() {
+            tallies.entry(record.id.destination.clone()).or_default().add(&record.state);
+        }
+        Ok(tallies)
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<&DeliveryId>,
+        limit: usize,
+    ) -> Result<Vec<DeliveryRecord>, StoreError> {
+        let state = self.state()?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let page = state.deliveries.range::<DeliveryId, _>((from, Bound::Unbounded));
+        Ok(page
+            .map(|(_, record)| record)
+            .filter(|record| filter.matches(record))
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
+    async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        Ok(self.state()?.purge(before, limit))
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.state()?.closed = true;
+        Ok(())
+    }
+}

@@ -4,7 +4,9 @@
 //! several processes can stand behind it as well as an embedded one. Every implementation passes the same
 //! conformance suite.
 
+mod arrivals;
 mod memory;
+mod record;
 mod sled;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -64,7 +66,8 @@ pub trait Store: Send + Sync + 'static {
     /// Ends leases without an attempt: the deliveries are due again as they were before. They need not be pending.
     async fn release(&self, deliveries: Vec<DeliveryId>) -> Result<(), StoreError>;
 
-    /// Woken after every commit that adds a delivery for this destination.
+    /// Woken after every commit that adds a delivery for this destination. Made for one waiter: a wake-up that
+    /// finds nobody waiting is kept for the next.
     fn arrivals(&self, destination: &Name) -> Arc<Notify>;
 
     /// How many deliveries each destination has, by state, as far as they are still kept.
@@ -329,7 +332,7 @@ impl DeliveryState {
 }
 
 /// How many deliveries a destination has in each state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Yet to arrive.
     pub pending: u64,
@@ -388,6 +391,15 @@ pub enum StoreError {
         found: u32,
         /// The newest schema this version knows.
         known: u32,
+    },
+    /// A commit holds a delivery whose event is neither in it nor in the store. Nothing of it was written.
+    #[error("the delivery to {} belongs to no known event ({}); this is a mistake in callwatch", .0.destination, .0.event)]
+    UnknownEvent(DeliveryId),
+    /// It broke down while it was open, and what it holds in memory cannot be relied on any more.
+    #[error("the store {path} broke down; start callwatch again: nothing that was acknowledged is lost")]
+    Failed {
+        /// The store's folder.
+        path: String,
     },
     /// It has been closed.
     #[error("the store is closed")]

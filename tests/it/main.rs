@@ -1,3 +1,17 @@
 //! Behaviour at the edges: what arrives at real sockets, what is on disk, what is printed.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod binary;
+mod config;
+mod delivery;
+mod demo;
+mod demo_callem;
+mod demo_receivers;
+mod destination;
+mod histories;
+mod kill;
+mod observe;
+mod pipeline;
 mod planner;
+mod rig;
+mod store;

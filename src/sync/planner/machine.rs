@@ -124,7 +124,7 @@ impl Planner {
         }
         Self {
             rounds: Rounds::new(settings.interval, settings.seed, now),
-            backoff: Backoff::new(settings.seed, now),
+            backoff: Backoff::new(settings.interval, settings.seed, now),
             head: Head::new(checkpoint.unsettled, length),
             order: OrderSense::new(checkpoint.order),
             settings,

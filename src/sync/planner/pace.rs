@@ -7,10 +7,13 @@ use crate::time::Timestamp;
 
 /// Polls vary by at most this part of the interval, so that many sources do not fall into step.
 const JITTER: u32 = 20;
+/// The first pause is no longer than an interval either: one lost request should not be felt.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// An outage that ends is noticed within this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A refused key is mended by a person, not by trying.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(300);
 
 /// The beat of the polls: one per interval at a phase of the source's own, each a little off.
 #[derive(Debug)]
@@ -49,13 +52,14 @@ impl Rounds {
 #[derive(Debug)]
 pub(super) struct Backoff {
     seed: u64,
+    first: Duration,
     failures: u32,
     until: Timestamp,
 }
 
 impl Backoff {
-    pub fn new(seed: u64, now: Timestamp) -> Self {
-        Self { seed, failures: 0, until: now }
+    pub fn new(interval: Duration, seed: u64, now: Timestamp) -> Self {
+        Self { seed, first: interval.min(FIRST_PAUSE), failures: 0, until: now }
     }
 
     /// Until when nothing is asked.
@@ -68,8 +72,12 @@ impl Backoff {
     }
 
     pub fn failed(&mut self, trouble: Trouble, now: Timestamp) {
-        let first = if trouble.refused { REFUSED_PAUSE } else { FIRST_PAUSE };
-        let pause = first.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
+        let (first, longest) = if trouble.refused {
+            (REFUSED_PAUSE, LONGEST_REFUSED_PAUSE)
+        } else {
+            (self.first, LONGEST_PAUSE)
+        };
+        let pause = first.saturating_mul(1 << self.failures.min(16)).min(longest);
         let pause = pause + fraction(pause / 4, self.seed ^ mix(u64::from(self.failures)));
         self.failures = self.failures.saturating_add(1);
         self.until = now.after(pause.max(trouble.retry_after.unwrap_or_default()));

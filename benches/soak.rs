@@ -1,0 +1,234 @@
+//! `callwatch run` beside a moving list of 100,000 calls: `cargo bench --bench soak -- --for 10m`.
+//!
+//! Calls start, end and are analyzed, old ones are edited and deleted; a webhook receiver hears of every change
+//! through a feed. At the end everything that happened is compared with everything that arrived.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod process;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
+
+use callwatch::{
+    demo::{
+        callem::SimulatedCallem,
+        receivers::{DEMO_SECRET, Message, WebhookReceiver},
+    },
+    time::{Clock, Timestamp},
+};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+const CALLS: usize = 100_000;
+const INTERVAL: Duration = Duration::from_secs(15);
+const SWEEP: Duration = Duration::from_secs(180);
+
+/// What was done to a call, in order.
+#[derive(Clone, Debug)]
+struct Done {
+    at: Timestamp,
+    what: &'static str,
+    content: Value,
+}
+
+#[tokio::main]
+async fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let wanted = args.iter().position(|arg| arg == "--for").and_then(|at| args.get(at + 1));
+    // Short by default: `cargo bench` runs it with the others.
+    let duration = wanted.map_or(Duration::from_secs(60), |text| humantime::parse_duration(text).unwrap());
+    let clock = Clock::system();
+    let mut random = fastrand::Rng::with_seed(5);
+
+    let callem = SimulatedCallem::start().await.unwrap();
+    callem.set_rate_limit(Some(120));
+    for number in 0..CALLS {
+        callem.add(record(number, "completed", clock.wall()));
+    }
+    let crm = WebhookReceiver::start([DEMO_SECRET]).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.toml");
+    std::fs::write(&config, config_text(&callem, &crm)).unwrap();
+    let begun = Instant::now();
+    let process = process::Process::run(&config);
+    println!("baseline of {CALLS} calls at 100 requests a minute …");
+    let pages = CALLS.div_ceil(1000) as u64;
+    callem.wait_for_requests(|counts| counts.pages > pages).await;
+    // Two intervals later the baseline is over for certain; what changes from here on is news.
+    sleep(2 * INTERVAL + Duration::from_secs(10)).await;
+    println!(
+        "… took {:.0} s; now it moves for {}",
+        begun.elapsed().as_secs_f64(),
+        humantime::format_duration(duration)
+    );
+
+    let (cpu, requests, started) = (process.cpu(), callem.request_counts().total(), Instant::now());
+    let mut truth: BTreeMap<String, Vec<Done>> = BTreeMap::new();
+    let mut live: Vec<(usize, u8, Instant)> = vec![];
+    let mut next = CALLS;
+    let mut peak = 0.0_f64;
+    let mut touched = BTreeSet::new();
+    while started.elapsed() < duration {
+        sleep(Duration::from_millis(random.u64(500..2500))).await;
+        peak = peak.max(process.memory_mb());
+        let now = clock.wall();
+        // A state is to be seen when it lasts longer than the guarantee's period: an interval while a call is
+        // live or waits for its analysis.
+        live.retain_mut(|(number, stage, since)| {
+            if since.elapsed() < INTERVAL + Duration::from_secs(6) + Duration::from_secs(random.u64(..60)) {
+                return true;
+            }
+            *stage += 1;
+            *since = Instant::now();
+            let id = id(*number);
+            callem.update(&id, |call| match stage {
+                1 => {
+                    call["status"] = "completed".into();
+                    call["updatedAt"] = now.to_string().into();
+                }
+                _ => {
+                    call["callAnalysis"] = json!({"sentiment": "negative"});
+                    call["updatedAt"] = now.to_string().into();
+                }
+            });
+            let what = ["", "ended", "analyzed"][usize::from(*stage)];
+            truth.entry(id.clone()).or_default().push(Done {
+                at: now,
+                what,
+                content: content_of(&callem, &id),
+            });
+            *stage < 2
+        });
+        match random.u8(..10) {
+            0..6 => {
+                let mut call = record(next, "live", now);
+                call["callAnalysis"] = Value::Null;
+                callem.add(call.clone());
+                truth.entry(id(next)).or_default().push(Done { at: now, what: "started", content: call });
+                live.push((next, 0, Instant::now()));
+                next += 1;
+            }
+            what => {
+                let number = random.usize(..CALLS);
+                if !touched.insert(number) || started.elapsed() + 3 * SWEEP > duration {
+                    continue;
+                }
+                let id = id(number);
+                let (what, content) = if what < 9 {
+                    callem.update(&id, |call| {
+                        call["summary"] = "A late edit.".into();
+                        call["updatedAt"] = now.to_string().into();
+                    });
+                    ("updated", content_of(&callem, &id))
+                } else {
+                    let content = content_of(&callem, &id);
+                    callem.delete(&id);
+                    ("deleted", content)
+                };
+                truth.entry(id).or_default().push(Done { at: now, what, content });
+            }
+        }
+    }
+    let (cpu, requests, took) =
+        (process.cpu() - cpu, callem.request_counts().total() - requests, started.elapsed());
+    // What was done last is still to be found.
+    sleep(2 * INTERVAL + Duration::from_secs(15)).await;
+    report(&truth, &crm);
+    println!(
+        "requests per minute {:.1}, CPU {:.2} % of one core, memory {peak:.0} MB",
+        requests as f64 * 60.0 / took.as_secs_f64(),
+        100.0 * cpu.as_secs_f64() / took.as_secs_f64(),
+    );
+}
+
+/// Compares what happened with what arrived.
+fn report(truth: &BTreeMap<String, Vec<Done>>, crm: &WebhookReceiver) {
+    let mut arrived: HashMap<(String, String), (usize, Timestamp, BTreeSet<String>)> = HashMap::new();
+    let mut unexpected = 0;
+    for arrival in crm.inbox().arrivals() {
+        let Message::Webhook { body, verified: true, .. } = &arrival.message else {
+            panic!("a signed webhook")
+        };
+        let body: Value = serde_json::from_slice(body).unwrap();
+        let (call, what) =
+            (&body["data"]["call"], body["type"].as_str().unwrap().trim_start_matches("call."));
+        let id = call["id"].as_str().unwrap().to_owned();
+        let known = truth.get(&id).and_then(|done| done.iter().find(|done| done.what == what));
+        // A deleted call is told without its transcript, which is not remembered.
+        let same = known.is_some_and(|done| what == "deleted" || done.content == *call);
+        unexpected += usize::from(!same);
+        let entry = arrived.entry((id, what.to_owned())).or_insert((0, arrival.at, BTreeSet::new()));
+        entry.0 += 1;
+        entry.2.insert(arrival.id.clone());
+    }
+    let mut missed = 0;
+    let mut lags: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for (id, done) in truth {
+        for Done { at, what, .. } in done {
+            match arrived.get(&(id.clone(), (*what).to_owned())) {
+                Some((_, arrival, _)) => lags.entry(what).or_default().push(arrival.since(*at).as_secs_f64()),
+                None => {
+                    missed += 1;
+                    println!("missed: {what} of {id} at {at}");
+                }
+            }
+        }
+    }
+    let twice = arrived.values().filter(|(_, _, ids)| ids.len() > 1).count();
+    let repeats: usize = arrived.values().map(|(times, _, ids)| times - ids.len()).sum();
+    let changes: usize = truth.values().map(Vec::len).sum();
+    println!(
+        "{changes} changes: {missed} missed, {unexpected} invented, {twice} told twice, {repeats} repeated\n"
+    );
+    println!("| change | times | lag p50 s | p99 s | most s |");
+    println!("|---|---:|---:|---:|---:|");
+    for (what, mut lags) in lags {
+        lags.sort_by(f64::total_cmp);
+        let quantile = |q: f64| lags[((lags.len() - 1) as f64 * q) as usize];
+        println!(
+            "| {what} | {} | {:.1} | {:.1} | {:.1} |",
+            lags.len(),
+            quantile(0.5),
+            quantile(0.99),
+            quantile(1.0)
+        );
+    }
+    println!();
+}
+
+/// The call as the API gives it now.
+fn content_of(callem: &SimulatedCallem, id: &str) -> Value {
+    serde_json::from_str(&callem.record(id).unwrap()).unwrap()
+}
+
+fn id(number: usize) -> String {
+    format!("{number:024x}")
+}
+
+fn record(number: usize, status: &str, now: Timestamp) -> Value {
+    let age = Duration::from_secs(60 * (CALLS.saturating_sub(number)) as u64);
+    let created = now.before(age).to_string();
+    json!({
+        "id": id(number), "status": status, "duration": 145, "summary": "The caller asked about a bill.",
+        "evaluation": "success", "endedReason": "user_hangup", "callerNumber": "+33612345678",
+        "calledNumber": "+33198765432", "isEngaged": true, "callAnalysis": {"sentiment": "positive"},
+        "transcript": [{"role": "assistant", "content": "Hello, how can I help?"}],
+        "createdAt": created, "updatedAt": created,
+    })
+}
+
+fn config_text(callem: &SimulatedCallem, crm: &WebhookReceiver) -> String {
+    format!(
+        "[store]\npath = \"db\"\n[sources.s]\napi_key = \"ck_live_{}\"\nbase_url = \"{}\"\ninterval = \"{}\"\n\
+         sweep = \"{}\"\npage_size = 1000\nrequests_per_minute = 100\n\
+         [destinations.crm]\ntype = \"webhook\"\nurl = \"{}\"\nsecret = \"{DEMO_SECRET}\"\n\
+         [rules.all]\non = [\"started\", \"ended\", \"analyzed\", \"updated\", \"deleted\"]\nto = [\"crm\"]\n",
+        "0".repeat(60),
+        callem.base_url(),
+        humantime::format_duration(INTERVAL),
+        humantime::format_duration(SWEEP),
+        crm.url()
+    )
+}

@@ -1,0 +1,65 @@
+//! `callwatch demo`: the whole pipeline on this machine.
+
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Args;
+
+use super::EXIT_CONFIG;
+use crate::{
+    config::{Config, LoadOptions, Loaded, Report, Secrets},
+    demo::{
+        ledger::BUNDLED,
+        show::{Ending, Options, show},
+    },
+};
+
+/// What is shown when no config is given.
+const BUNDLED_CONFIG: &str = include_str!("../demo/demo.toml");
+
+/// What a shell calls a process that was ended by Ctrl-C.
+const EXIT_INTERRUPTED: u8 = 130;
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// End after this time, such as 30s or 2m [default: at Ctrl-C]
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    lasts: Option<Duration>,
+    /// Try the rules of this config; its secrets are not needed, its addresses not used
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Tell another story
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+}
+
+/// Shows the demo: 0 when nothing was lost, 1 when something was.
+pub async fn demo(args: DemoArgs) -> ExitCode {
+    let DemoArgs { lasts, config, seed } = args;
+    let promises = if config.is_some() { &[] } else { BUNDLED };
+    let config = match load(config).await {
+        Ok(loaded) => loaded.config,
+        Err(report) => {
+            let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            eprint!("{}", report.render(coloured));
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    match show(Options { config, promises, lasts, seed }).await {
+        Ok(Ending::NoneLost) => ExitCode::SUCCESS,
+        Ok(Ending::Lost) => ExitCode::FAILURE,
+        Ok(Ending::Quit) => ExitCode::from(EXIT_INTERRUPTED),
+        Err(error) => {
+            eprintln!("callwatch: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn load(path: Option<PathBuf>) -> Result<Loaded, Report> {
+    let options = LoadOptions { secrets: Secrets::Ignored, ..LoadOptions::default() };
+    match path {
+        Some(path) => Config::load(&path, options),
+        None => Config::parse(BUNDLED_CONFIG, "demo.toml".as_ref(), options),
+    }
+}

@@ -1,0 +1,91 @@
+//! `[rules.NAME]`
+
+use std::sync::Arc;
+
+use super::{
+    reader::Table,
+    report::Mistake,
+    value::Value,
+    values::{DAY, SECOND, duration, kind, reference, template, word},
+};
+use crate::{
+    change::{Kind, Kinds},
+    name::Name,
+    rule::{Rule, RuleText, Severity, condition::Condition},
+};
+
+/// Reads every rule.
+pub(super) fn read(root: &mut Table<'_>) -> Vec<Rule> {
+    let cx = root.cx;
+    let sources = root.declared("sources");
+    let destinations = root.declared("destinations");
+    let mut used: Vec<Name> = Vec::new();
+
+    let rules = root.named("rules", |name, table| {
+        let on = table.set("on", kind).map(Kinds::from_iter);
+        let when = table.optional("when", condition);
+        if !table.has("on") && !table.has("when") {
+            cx.add_absence(
+                Mistake::error(table.span.clone(), "this rule would fire on everything that happens")
+                    .hint("say what it is for with `on` or `when`, as in on = [\"ended\"]"),
+            );
+        }
+        table.require("to", "[\"crm\"]");
+        let to = table.set("to", |value| {
+            let name = reference(value, "destination", &destinations)?;
+            used.push(name.clone());
+            Ok(name)
+        });
+        let of_sources = table.set("sources", |value| reference(value, "source", &sources));
+        let repeat = table.optional("repeat", Value::boolean).unwrap_or(false);
+        if repeat && !table.has("when") {
+            cx.add(
+                Mistake::warning(table.span_of("repeat"), "`repeat` changes nothing without `when`")
+                    .hint("a rule without `when` fires on every change of the kinds in `on`"),
+            );
+        }
+        let max_age = table.optional("max_age", duration(SECOND..=3650 * DAY));
+        let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
+        let text = RuleText {
+            title: table.optional("title", template),
+            body: table.optional("body", template),
+            severity: table
+                .optional("severity", |value| word(value, "severity", &severities))
+                .unwrap_or_default(),
+        };
+        Some(Rule {
+            name,
+            on: on.unwrap_or_else(|| Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect()),
+            when,
+            to: to?,
+            sources: of_sources,
+            repeat,
+            max_age,
+            text: Arc::new(text),
+        })
+    });
+
+    if !root.has("rules") {
+        let mistake = Mistake::of_file("there is no rule: nothing will ever be told to anybody");
+        cx.add_absence(mistake.into_warning().hint("add a table [rules.NAME] with `on` and `to`"));
+    }
+    // A destination that seems to be of no use may be the one a mistaken rule means.
+    let is_declared = |name: &Name| destinations.iter().any(|(declared, _)| declared == name);
+    if rules.len() == root.declared("rules").len() && used.iter().all(is_declared) {
+        for (name, place) in destinations.iter().filter(|(name, _)| !used.contains(name)) {
+            let message = format!("no rule tells destination `{name}` anything");
+            cx.add_absence(Mistake::warning(place.clone(), message));
+        }
+    }
+    rules
+}
+
+fn condition(value: &Value<'_>) -> Result<Condition, Mistake> {
+    Condition::compile(value.text()?).map_err(|error| {
+        let mistake = Mistake::error(value.part(error.span), error.message);
+        match error.hint {
+            Some(hint) => mistake.hint(hint),
+            None => mistake,
+        }
+    })
+}

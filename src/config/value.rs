@@ -1,0 +1,160 @@
+//! One TOML value: what type it is, what is in it, and where it is.
+
+use std::ops::{Range, RangeInclusive};
+
+use toml::{Spanned, de::DeValue};
+
+use super::{
+    reader::{Context, Table},
+    report::Mistake,
+};
+
+/// A value and its place.
+pub(super) struct Value<'a> {
+    pub cx: &'a Context<'a>,
+    pub span: Range<usize>,
+    value: &'a DeValue<'a>,
+}
+
+impl<'a> Value<'a> {
+    pub fn new(cx: &'a Context<'a>, value: &'a Spanned<DeValue<'a>>) -> Self {
+        Self { cx, span: value.span(), value: value.get_ref() }
+    }
+
+    pub fn error(&self, message: impl Into<String>) -> Mistake {
+        Mistake::error(self.span.clone(), message)
+    }
+
+    pub fn warning(&self, message: impl Into<String>) -> Mistake {
+        Mistake::warning(self.span.clone(), message)
+    }
+
+    /// That it is of another type than `expected` ("a text", "a list of texts").
+    pub fn wrong_type(&self, expected: &str) -> Mistake {
+        if self.is_list() || self.is_table() {
+            // There is no telling what is in it.
+            self.hide();
+        }
+        let found = match self.value {
+            DeValue::String(_) => "a text",
+            DeValue::Integer(_) => "an integer",
+            DeValue::Float(_) => "a decimal number",
+            DeValue::Boolean(_) => "a boolean",
+            DeValue::Datetime(_) => "a date or time",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        self.error(format!("expected {expected}, found {found}"))
+    }
+
+    pub fn text(&self) -> Result<&'a str, Mistake> {
+        match self.value {
+            DeValue::String(text) => Ok(text),
+            _ => Err(self.wrong_type("a text")),
+        }
+    }
+
+    pub fn is_text(&self) -> bool {
+        matches!(self.value, DeValue::String(_))
+    }
+
+    pub fn is_table(&self) -> bool {
+        matches!(self.value, DeValue::Table(_))
+    }
+
+    pub fn is_list(&self) -> bool {
+        matches!(self.value, DeValue::Array(_))
+    }
+
+    /// The digits of an integer written in decimal.
+    pub fn digits(&self) -> Option<&'a str> {
+        match self.value {
+            DeValue::Integer(integer) if integer.radix() == 10 => Some(integer.as_str()),
+            _ => None,
+        }
+    }
+
+    pub fn boolean(&self) -> Result<bool, Mistake> {
+        match self.value {
+            DeValue::Boolean(boolean) => Ok(*boolean),
+            _ => Err(self.wrong_type("true or false")),
+        }
+    }
+
+    /// A whole number within `range`.
+    pub fn integer(&self, range: RangeInclusive<u32>) -> Result<u32, Mistake> {
+        let DeValue::Integer(integer) = self.value else { return Err(self.wrong_type("an integer")) };
+        i128::from_str_radix(integer.as_str(), integer.radix())
+            .ok()
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| self.error(format!("expected {} to {}", range.start(), range.end())))
+    }
+
+    pub fn elements(&self) -> Result<Vec<Value<'a>>, Mistake> {
+        let DeValue::Array(elements) = self.value else {
+            let mistake = self.wrong_type("a list");
+            return Err(match self.is_text() {
+                true => mistake.hint("put it into brackets, as in [\"one\", \"two\"]"),
+                false => mistake,
+            });
+        };
+        Ok(elements.iter().map(|element| Value::new(self.cx, element)).collect())
+    }
+
+    pub fn table(&self) -> Result<Table<'a>, Mistake> {
+        match self.value {
+            DeValue::Table(entries) => Ok(Table::new(self.cx, self.span.clone(), entries)),
+            _ => {
+                self.hide();
+                Err(self.wrong_type("a table"))
+            }
+        }
+    }
+
+    /// The place in the file of a part of a text's value. The whole text when escapes make that inexact.
+    pub fn part(&self, part: Range<usize>) -> Range<usize> {
+        let raw = &self.cx.text[self.span.clone()];
+        let inside = inside_quotes(raw);
+        match self.value {
+            DeValue::String(value) if raw[inside.clone()] == **value && value.get(part.clone()).is_some() => {
+                let from = self.span.start + inside.start;
+                from + part.start..from + part.end
+            }
+            _ => self.span.clone(),
+        }
+    }
+
+    /// Keeps it out of the report.
+    pub fn hide(&self) {
+        match self.value {
+            DeValue::Array(_) => {
+                for element in self.elements().unwrap_or_default() {
+                    element.hide();
+                }
+            }
+            DeValue::Table(_) => {
+                for (_, value) in self.table().iter().flat_map(Table::values) {
+                    value.hide();
+                }
+            }
+            _ => {
+                let inside = inside_quotes(&self.cx.text[self.span.clone()]);
+                self.cx.hide(self.span.start + inside.start..self.span.start + inside.end);
+            }
+        }
+    }
+}
+
+/// The part of a TOML string as written that is between its quotes.
+fn inside_quotes(raw: &str) -> Range<usize> {
+    let quote = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| raw.starts_with(quote)).unwrap_or("");
+    let end = raw.len() - if raw.len() >= 2 * quote.len() && raw.ends_with(quote) { quote.len() } else { 0 };
+    let mut start = quote.len();
+    if quote.len() == 3 {
+        // A line break right after the opening quotes does not belong to the value.
+        let content = &raw[start..];
+        start += if content.starts_with("\r\n") { 2 } else { usize::from(content.starts_with('\n')) };
+    }
+    start..end.max(start)
+}

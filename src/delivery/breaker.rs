@@ -1,0 +1,253 @@
+//! When a destination is left alone: a circuit breaker, and the pauses a receiver asks for. Pure.
+//!
+//! Only failures that say something about the destination count: what will never arrive as it is (a delivery
+//! that is dead at once) neither opens nor closes the breaker.
+
+use std::time::Duration;
+
+use super::{Room, schedule};
+use crate::{destination::Reaction, time::Timestamp};
+
+/// So many failed attempts in a row open the breaker.
+const FAILURES: u32 = 5;
+/// The pause after the first opening; every probe that fails doubles it.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause by the breaker's own counsel.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// A pause that grows by no more than this is not news: attempts in flight together are answered alike.
+const NEWS: Duration = Duration::from_secs(1);
+
+/// Whether a destination may be bothered.
+///
+/// Closed: it may. Open: not before the pause is over, then by one probe at a time (half-open), until a probe
+/// arrives (closed) or fails (open, for longer). What was begun before it opened says nothing any more.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    /// Attempts that failed in a row.
+    failures: u32,
+    /// How often in a row it opened; zero while closed.
+    openings: u32,
+    /// Whether the one probe is in flight.
+    probing: bool,
+    /// Nothing begins before this.
+    paused_until: Timestamp,
+    /// Whether somebody was told of a pause, and is to be told of its end.
+    told: bool,
+}
+
+/// Something to tell people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shift {
+    /// It is left alone for this long because so many attempts in a row failed.
+    Opened { pause: Duration, failures: u32 },
+    /// It is left alone for this long because it asked to be.
+    Asked { pause: Duration },
+    /// It takes deliveries again.
+    Resumed,
+}
+
+impl Breaker {
+    /// How many attempts may begin at `now`.
+    pub(super) fn room(&self, now: Timestamp) -> Room {
+        if now < self.paused_until {
+            Room::At(self.paused_until)
+        } else if self.openings == 0 {
+            Room::For(usize::MAX)
+        } else if self.probing {
+            Room::Full
+        } else {
+            Room::For(1)
+        }
+    }
+
+    /// An attempt begins; [`Breaker::room`] allowed it. Whether it is the probe.
+    pub(super) fn begin(&mut self) -> bool {
+        self.probing = self.openings > 0;
+        self.probing
+    }
+
+    /// An attempt ended at `now`.
+    pub(super) fn record(&mut self, now: Timestamp, reaction: &Reaction, probe: bool) -> Option<Shift> {
+        if probe {
+            self.probing = false;
+        }
+        let counts = probe || self.openings == 0;
+        match reaction {
+            Reaction::Dead(_) => None,
+            Reaction::Delivered => {
+                if counts {
+                    self.failures = 0;
+                    self.openings = 0;
+                }
+                // A pause that was asked for goes on whatever arrives in the meantime.
+                let over = self.openings == 0 && now >= self.paused_until;
+                (over && std::mem::take(&mut self.told)).then_some(Shift::Resumed)
+            }
+            Reaction::Retry { after } => {
+                let asked = schedule::asked(*after);
+                self.failures += u32::from(counts);
+                let own = if probe || (counts && self.failures >= FAILURES) {
+                    self.openings += 1;
+                    own_pause(self.openings)
+                } else {
+                    Duration::ZERO
+                };
+                let pause = asked.max(own);
+                let until = now.after(pause);
+                let news = !pause.is_zero() && until > self.paused_until.after(NEWS);
+                self.paused_until = self.paused_until.max(until);
+                self.told |= news;
+                news.then_some(if asked > own {
+                    Shift::Asked { pause }
+                } else {
+                    Shift::Opened { pause, failures: self.failures }
+                })
+            }
+        }
+    }
+}
+
+/// 10 s, 20 s, 40 s, … 5 min.
+fn own_pause(openings: u32) -> Duration {
+    let doublings = openings.saturating_sub(1).min(16);
+    (FIRST_PAUSE * 2u32.pow(doublings)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_765_809_145_000);
+    const FAILED: Reaction = Reaction::Retry { after: None };
+
+    fn at(secs: u64) -> Timestamp {
+        NOW.after(Duration::from_secs(secs))
+    }
+
+    fn asked(secs: u64) -> Reaction {
+        Reaction::Retry { after: Some(Duration::from_secs(secs)) }
+    }
+
+    /// A breaker that has just opened, at [`NOW`].
+    fn open() -> Breaker {
+        let mut breaker = Breaker::default();
+        for _ in 1..FAILURES {
+            assert!(!breaker.begin());
+            assert_eq!(breaker.record(NOW, &FAILED, false), None);
+            assert_eq!(breaker.room(NOW), Room::For(usize::MAX));
+        }
+        assert_eq!(
+            breaker.record(NOW, &FAILED, false),
+            Some(Shift::Opened { pause: FIRST_PAUSE, failures: FAILURES })
+        );
+        breaker
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_and_one_probe_at_a_time_is_let_through() {
+        let mut breaker = open();
+        assert_eq!(breaker.room(at(9)), Room::At(at(10)));
+        assert_eq!(breaker.room(at(10)), Room::For(1));
+        assert!(breaker.begin());
+        assert_eq!(breaker.room(at(10)), Room::Full);
+        assert_eq!(breaker.record(at(11), &Reaction::Delivered, true), Some(Shift::Resumed));
+        assert_eq!(breaker.room(at(11)), Room::For(usize::MAX));
+    }
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_start_again_after_a_success() {
+        let mut breaker = open();
+        let mut now = at(10);
+        let mut pauses = vec![];
+        for _ in 0..7 {
+            assert!(breaker.begin());
+            match breaker.record(now, &FAILED, true) {
+                Some(Shift::Opened { pause, .. }) => {
+                    pauses.push(pause.as_secs());
+                    now = now.after(pause);
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(breaker.room(now), Room::For(1));
+        }
+        assert_eq!(pauses, [20, 40, 80, 160, 300, 300, 300]);
+        assert!(breaker.begin());
+        assert_eq!(breaker.record(now, &Reaction::Delivered, true), Some(Shift::Resumed));
+        for _ in 1..FAILURES {
+            assert_eq!(breaker.record(now, &FAILED, false), None);
+        }
+        assert!(
+            matches!(breaker.record(now, &FAILED, false), Some(Shift::Opened { pause, .. }) if pause == FIRST_PAUSE)
+        );
+    }
+
+    #[test]
+    fn a_success_in_between_starts_the_count_again() {
+        let mut breaker = Breaker::default();
+        for _ in 0..10 {
+            for _ in 1..FAILURES {
+                assert_eq!(breaker.record(NOW, &FAILED, false), None);
+            }
+            assert_eq!(breaker.record(NOW, &Reaction::Delivered, false), None);
+        }
+        assert_eq!(breaker.room(NOW), Room::For(usize::MAX));
+    }
+
+    #[test]
+    fn what_was_begun_before_it_opened_does_not_count() {
+        let mut breaker = open();
+        for _ in 0..20 {
+            assert_eq!(breaker.record(at(1), &FAILED, false), None);
+        }
+        assert_eq!(breaker.record(at(2), &Reaction::Delivered, false), None);
+        assert_eq!(breaker.room(at(9)), Room::At(at(10)));
+        assert!(breaker.begin());
+        assert_eq!(breaker.record(at(11), &FAILED, false), None);
+        assert_eq!(breaker.room(at(11)), Room::Full, "the probe is still in flight");
+    }
+
+    #[test]
+    fn a_dead_delivery_says_nothing_about_the_destination() {
+        let dead = Reaction::Dead("400 Bad Request".to_owned());
+        let mut breaker = Breaker::default();
+        for _ in 0..100 {
+            assert_eq!(breaker.record(NOW, &dead, false), None);
+        }
+        assert_eq!(breaker.room(NOW), Room::For(usize::MAX));
+        let mut breaker = open();
+        assert!(breaker.begin());
+        assert_eq!(breaker.record(at(10), &dead, true), None);
+        assert_eq!(breaker.room(at(10)), Room::For(1), "the next probe");
+    }
+
+    #[test]
+    fn a_pause_that_was_asked_for_is_kept_and_told_once() {
+        let mut breaker = Breaker::default();
+        let hour = Duration::from_secs(3600);
+        assert_eq!(breaker.record(NOW, &asked(3600), false), Some(Shift::Asked { pause: hour }));
+        assert_eq!(breaker.record(NOW.after(Duration::from_millis(300)), &asked(3600), false), None);
+        assert_eq!(breaker.record(at(2), &Reaction::Delivered, false), None);
+        assert_eq!(breaker.record(at(3), &asked(10), false), None);
+        let over = at(3600).after(Duration::from_millis(300));
+        assert_eq!(breaker.room(at(3600)), Room::At(over));
+        assert_eq!(breaker.room(over), Room::For(usize::MAX), "it did not fail, it asked");
+        assert_eq!(breaker.record(over, &Reaction::Delivered, false), Some(Shift::Resumed));
+        assert_eq!(breaker.record(over, &Reaction::Delivered, false), None);
+    }
+
+    #[test]
+    fn an_absurd_wish_is_cut_to_a_day() {
+        let mut breaker = Breaker::default();
+        assert!(breaker.record(NOW, &asked(u64::MAX), false).is_some());
+        assert_eq!(breaker.room(NOW), Room::At(at(24 * 3600)));
+    }
+
+    #[test]
+    fn a_failed_probe_that_asks_for_more_gets_more() {
+        let mut breaker = open();
+        assert!(breaker.begin());
+        assert!(breaker.record(at(10), &asked(600), true).is_some());
+        assert_eq!(breaker.room(at(610)), Room::For(1));
+        assert_eq!(breaker.room(at(609)), Room::At(at(610)));
+    }
+}

@@ -1,0 +1,328 @@
+//! The task of one destination.
+//!
+//! It goes round: settle what has ended, lease as much as may begin, begin it, wait for whatever comes first.
+//! Attempts run in tasks of their own and go on meanwhile; what ends while one group is being settled is the next
+//! group. A slot stays taken until its outcome is settled, so memory and leases are bounded by `concurrency`.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    task::{self, JoinError, JoinSet},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    DestinationTask, Room,
+    breaker::{Breaker, Shift},
+    rate::Window,
+    schedule::{Schedule, Tried},
+};
+use crate::{
+    destination::{Answer, Destination, Notification, Reaction},
+    event::EventId,
+    rule::RuleText,
+    store::{Attempt, DeliveryId, Lease, LeaseRequest, Outcome, StoreError, Verdict},
+    telemetry::{Signal, Telemetry},
+    time::Timestamp,
+};
+
+/// What a destination may need beyond its timeout to clean up before it is cut off.
+const CLEAN_UP: Duration = Duration::from_secs(5);
+/// How much longer than the longest attempt a lease lasts. Whoever else leases would send a second time.
+const LEASE_MARGIN: Duration = Duration::from_secs(60);
+/// The queue is looked at this often even if nothing is said to be due: the system's clock may have been set.
+const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
+/// The queue is not looked at more often than this when looking brought nothing.
+const LOOK_AT_MOST: Duration = Duration::from_millis(10);
+/// The waits before a store that could not be read or written is tried again.
+const STORE_RETRY: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5)];
+
+/// Everything about one destination that changes while it is served.
+pub(super) struct Dispatcher {
+    task: DestinationTask,
+    schedule: Schedule,
+    breaker: Breaker,
+    rate: Option<Window>,
+    /// Each says what came back, and after how long.
+    attempts: JoinSet<(Answer, Duration)>,
+    /// The attempts in flight, by the task that makes them.
+    in_flight: HashMap<task::Id, InFlight>,
+    /// What has ended and is not settled yet.
+    ended: Vec<Ended>,
+    /// The events of all deliveries that take a slot: in flight, or ended and not settled.
+    taken: HashSet<EventId>,
+    /// When to look at the queue again.
+    look_at: Instant,
+}
+
+/// An attempt in flight.
+struct InFlight {
+    lease: Lease,
+    /// When it began.
+    at: Timestamp,
+    /// Whether it is the breaker's probe.
+    probe: bool,
+}
+
+/// An attempt that has ended.
+struct Ended {
+    lease: Lease,
+    attempt: Attempt,
+    took: Duration,
+    verdict: Verdict,
+}
+
+impl Dispatcher {
+    pub(super) fn new(task: DestinationTask) -> Self {
+        let config = &task.config;
+        Self {
+            schedule: Schedule { waits: config.retry.clone(), max_age: config.max_attempts_age },
+            breaker: Breaker::default(),
+            rate: config.rate.map(Window::new),
+            attempts: JoinSet::new(),
+            in_flight: HashMap::new(),
+            ended: vec![],
+            taken: HashSet::new(),
+            look_at: Instant::now(),
+            task,
+        }
+    }
+
+    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
+        let arrivals = self.task.store.arrivals(&self.task.config.name);
+        // Woken by whatever is committed from here on, so also by what comes while the queue is looked at.
+        let mut arrived = std::pin::pin!(arrivals.notified());
+        while !stop.is_cancelled() {
+            self.settle().await?;
+            self.fill(&stop).await?;
+            let wake = self.wake();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(ended) = self.attempts.join_next_with_id() => self.end(ended),
+                () = &mut arrived => {
+                    arrived.set(arrivals.notified());
+                    self.look_at = Instant::now();
+                }
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+            self.gather();
+        }
+        self.wind_down().await
+    }
+
+    /// How many attempts may begin now.
+    fn room(&mut self) -> Room {
+        let now = self.task.clock.steady();
+        let slots = match self.task.config.concurrency.saturating_sub(self.taken.len()) {
+            0 => Room::Full,
+            free => Room::For(free),
+        };
+        let rate = self.rate.as_mut().map_or(Room::For(usize::MAX), |rate| rate.room(now));
+        slots.and(self.breaker.room(now)).and(rate)
+    }
+
+    /// When there is something to do even if nothing happens.
+    fn wake(&mut self) -> Option<Instant> {
+        match self.room() {
+            Room::For(_) => Some(self.look_at),
+            Room::At(at) => Some(self.look_at.max(self.task.clock.instant(at))),
+            Room::Full => None,
+        }
+    }
+
+    /// Leases as much as may begin now, if it is time to look, and begins it.
+    async fn fill(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+        let Room::For(limit) = self.room() else { return Ok(()) };
+        if Instant::now() < self.look_at {
+            return Ok(());
+        }
+        let DestinationTask { config, store, telemetry, clock, .. } = &self.task;
+        let now = clock.wall();
+        let until = now.after(config.timeout.saturating_add(CLEAN_UP + LEASE_MARGIN));
+        let request = LeaseRequest { destination: config.name.clone(), now, until, limit };
+        let leased = insist(telemetry, "leasing deliveries", || store.lease(&request)).await?;
+        if stop.is_cancelled() {
+            return self.release(leased.deliveries).await;
+        }
+        let due_in = leased.next_due.map_or(LOOK_AT_LEAST, |due| due.since(clock.wall()).min(LOOK_AT_LEAST));
+        let at_most = if leased.deliveries.is_empty() { LOOK_AT_MOST } else { Duration::ZERO };
+        self.look_at = Instant::now() + due_in.max(at_most);
+        for lease in leased.deliveries {
+            self.begin(lease);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, lease: Lease) {
+        // After the system's clock leapt forward (a laptop slept) leases seem to have ended that have not.
+        if !self.taken.insert(lease.id.event.clone()) {
+            return;
+        }
+        let probe = self.breaker.begin();
+        if let Some(rate) = &mut self.rate {
+            rate.begin(self.task.clock.steady());
+        }
+        let at = self.task.clock.wall();
+        let attempt = attempt(
+            Arc::clone(&self.task.destination),
+            self.task.texts.get(&lease.event.rule).cloned(),
+            lease.clone(),
+            at,
+            self.task.config.timeout.saturating_add(CLEAN_UP),
+        );
+        let id = self.attempts.spawn(attempt).id();
+        self.in_flight.insert(id, InFlight { lease, at, probe });
+    }
+
+    /// Takes in whatever else has ended, so that it is settled together.
+    fn gather(&mut self) {
+        while let Some(ended) = self.attempts.try_join_next_with_id() {
+            self.end(ended);
+        }
+    }
+
+    /// Judges an attempt that has ended. One that was cut off stays in flight, to be released.
+    fn end(&mut self, ended: Result<(task::Id, (Answer, Duration)), JoinError>) {
+        let now = self.task.clock.wall();
+        let (id, came_back) = match ended {
+            Ok((id, came_back)) => (id, Some(came_back)),
+            Err(error) if error.is_cancelled() => return,
+            Err(error) => (error.id(), None),
+        };
+        // There is one for every task that was spawned.
+        let Some(InFlight { lease, at, probe }) = self.in_flight.remove(&id) else { return };
+        // What it panicked with may quote the call, so it is not repeated here.
+        let (answer, took) = came_back
+            .unwrap_or_else(|| (failed("internal error: the attempt panicked".to_owned()), now.since(at)));
+        let tried = Tried { attempts: lease.attempts + 1, created: lease.created, now };
+        let verdict = self.schedule.verdict(tried, &answer, fastrand::f64());
+        let shift = self.breaker.record(self.task.clock.steady(), &answer.reaction, probe);
+        if let Some(shift) = shift {
+            self.tell(shift, &answer.result);
+        }
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let attempt = Attempt { at, took_ms, result: answer.result, response: answer.response };
+        self.ended.push(Ended { lease, attempt, took, verdict });
+    }
+
+    fn tell(&self, shift: Shift, result: &str) {
+        let destination = self.task.config.name.clone();
+        self.task.telemetry.emit(match shift {
+            Shift::Opened { pause, failures } => {
+                let why = format!("{failures} attempts in a row failed; last: {result}");
+                Signal::DestinationPaused { destination, pause, why }
+            }
+            Shift::Asked { pause } => {
+                let why = format!("it asked to be left alone ({result})");
+                Signal::DestinationPaused { destination, pause, why }
+            }
+            Shift::Resumed => Signal::DestinationResumed { destination },
+        });
+    }
+
+    /// Records what has ended in one write, and gives the slots back.
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        if self.ended.is_empty() {
+            return Ok(());
+        }
+        let DestinationTask { store, telemetry, .. } = &self.task;
+        let outcomes = || self.ended.iter().map(Ended::outcome).collect();
+        insist(telemetry, "settling deliveries", || store.settle(outcomes())).await?;
+        for Ended { lease, attempt, took, verdict } in self.ended.drain(..) {
+            self.taken.remove(&lease.id.event);
+            telemetry.emit(Signal::Attempted {
+                delivery: lease.id,
+                call: lease.event.call.clone(),
+                attempt: lease.attempts + 1,
+                result: attempt.result,
+                took,
+                verdict,
+                created: lease.created,
+            });
+        }
+        // The next ones of their lanes may be due now.
+        self.look_at = Instant::now();
+        Ok(())
+    }
+
+    async fn release(&mut self, leases: Vec<Lease>) -> Result<(), StoreError> {
+        if leases.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<DeliveryId> = leases.into_iter().map(|lease| lease.id).collect();
+        let DestinationTask { store, telemetry, .. } = &self.task;
+        insist(telemetry, "releasing deliveries", || store.release(ids.clone())).await
+    }
+
+    /// Lets attempts in flight end within the grace period, settles those that did and releases the others.
+    async fn wind_down(mut self) -> Result<(), StoreError> {
+        let deadline = Instant::now() + self.task.grace;
+        self.settle().await?;
+        while let Ok(Some(ended)) = timeout_at(deadline, self.attempts.join_next_with_id()).await {
+            self.end(ended);
+            self.gather();
+            self.settle().await?;
+        }
+        self.attempts.abort_all();
+        while let Some(ended) = self.attempts.join_next_with_id().await {
+            self.end(ended);
+        }
+        self.settle().await?;
+        let cut_off = self.in_flight.drain().map(|(_, attempt)| attempt.lease).collect();
+        self.release(cut_off).await
+    }
+}
+
+impl Ended {
+    fn outcome(&self) -> Outcome {
+        Outcome { id: self.lease.id.clone(), attempt: self.attempt.clone(), verdict: self.verdict.clone() }
+    }
+}
+
+/// Tries once, for no longer than `deadline`; what came back, and after how long.
+async fn attempt(
+    destination: Arc<dyn Destination>,
+    text: Option<Arc<RuleText>>,
+    lease: Lease,
+    now: Timestamp,
+    deadline: Duration,
+) -> (Answer, Duration) {
+    let begun = Instant::now();
+    let notification =
+        Notification { event: &lease.event, text: text.as_deref(), sequence: lease.sequence, now };
+    let answer = timeout(deadline, destination.deliver(&notification))
+        .await
+        .unwrap_or_else(|_| failed(format!("no answer within {}", humantime::format_duration(deadline))));
+    (answer, begun.elapsed())
+}
+
+/// The answer of an attempt that brought none.
+fn failed(result: String) -> Answer {
+    Answer { reaction: Reaction::Retry { after: None }, result, response: String::new() }
+}
+
+/// Asks the store again when it could not be read or written, which may pass. Nothing else gets better by waiting.
+async fn insist<T, F: Future<Output = Result<T, StoreError>>>(
+    telemetry: &Telemetry,
+    doing: &'static str,
+    ask: impl Fn() -> F,
+) -> Result<T, StoreError> {
+    let mut waits = STORE_RETRY.into_iter();
+    loop {
+        let error = match ask().await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        telemetry.emit(Signal::StoreFailed { doing, error: error.to_string() });
+        match waits.next().filter(|_| matches!(error, StoreError::Io { .. })) {
+            Some(wait) => sleep(wait).await,
+            None => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The calls of a simulated project and the order they are listed in.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// The order of the list, which the vendor's documentation leaves open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The call added last comes first.
+    #[default]
+    NewestFirst,
+    /// The call added first comes first.
+    OldestFirst,
+    /// The call added or changed last comes first.
+    ByUpdate,
+    /// No order at all.
+    Shuffled {
+        /// Whether it is another one for every request.
+        every_request: bool,
+    },
+}
+
+/// Calls as the bytes they are served as. A page costs what is on it, however many calls there are.
+#[derive(Default)]
+pub(super) struct CallList {
+    calls: HashMap<Arc<str>, Entry>,
+    order: Order,
+    /// Every call with its rank, lowest first when `sorted`. The list is given out from the end.
+    ranked: Vec<(u64, Arc<str>)>,
+    sorted: bool,
+    /// Counts additions and changes.
+    clock: u64,
+    /// Makes one shuffle differ from the next.
+    salt: u64,
+}
+
+struct Entry {
+    body: Box<str>,
+    added: u64,
+    changed: u64,
+}
+
+impl CallList {
+    #[track_caller]
+    pub fn put(&mut self, call: &Value) {
+        let Some(id) = call.get("id").and_then(Value::as_str) else {
+            panic!("a simulated call needs an `id` of type string");
+        };
+        let body = call.to_string().into_boxed_str();
+        self.clock += 1;
+        let now = self.clock;
+        let id: Arc<str> = match self.calls.get_mut(id) {
+            Some(entry) => {
+                (entry.body, entry.changed) = (body, now);
+                if self.order != Order::ByUpdate {
+                    return;
+                }
+                self.unrank(id).unwrap_or_else(|| id.into())
+            }
+            None => {
+                let id: Arc<str> = id.into();
+                self.calls.insert(Arc::clone(&id), Entry { body, added: now, changed: now });
+                id
+            }
+        };
+        let rank = self.rank(&id);
+        // Calls mostly come at the end, which keeps a sorted list sorted.
+        self.sorted &= self.ranked.last().is_none_or(|(last, _)| *last <= rank);
+        self.ranked.push((rank, id));
+    }
+
+    pub fn get(&self, id: &str) -> Option<&str> {
+        self.calls.get(id).map(|entry| &*entry.body)
+    }
+
+    pub fn remove(&mut self, id: &str) -> bool {
+        self.unrank(id);
+        self.calls.remove(id).is_some()
+    }
+
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    pub fn set_order(&mut self, order: Order) {
+        self.order = order;
+        self.rank_all();
+    }
+
+    /// The bodies of at most `limit` calls after the first `offset`.
+    pub fn page(&mut self, offset: usize, limit: usize) -> impl Iterator<Item = &str> {
+        if self.order == (Order::Shuffled { every_request: true }) {
+            self.salt += 1;
+            self.rank_all();
+        }
+        if !self.sorted {
+            self.ranked.sort();
+            self.sorted = true;
+        }
+        self.ranked.iter().rev().skip(offset).take(limit).filter_map(|(_, id)| self.get(id))
+    }
+
+    fn rank_all(&mut self) {
+        let mut ranked = std::mem::take(&mut self.ranked);
+        for (rank, id) in &mut ranked {
+            *rank = self.rank(id);
+        }
+        self.ranked = ranked;
+        self.sorted = false;
+    }
+
+    fn rank(&self, id: &str) -> u64 {
+        let (added, changed) = self.calls.get(id).map_or((0, 0), |entry| (entry.added, entry.changed));
+        match self.order {
+            Order::NewestFirst => added,
+            Order::OldestFirst => u64::MAX - added,
+            Order::ByUpdate => changed,
+            Order::Shuffled { .. } => xxh3_64_with_seed(id.as_bytes(), self.salt),
+        }
+    }
+
+    /// Takes a call off the list. Most often it is one of the latest.
+    fn unrank(&mut self, id: &str) -> Option<Arc<str>> {
+        let at = self.ranked.iter().rposition(|(_, other)| &**other == id)?;
+        Some(self.ranked.remove(at).1)
+    }
+}
+
+impl fmt::Debug for CallList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallList")
+            .field("calls", &self.len())
+            .field("order", &self.order)
+            .finish_non_exhaustive()
+    }
+}

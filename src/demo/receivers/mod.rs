@@ -1,0 +1,87 @@
+//! Receivers on this machine: what a CRM, a Slack channel and a mail server make of what they are sent.
+//!
+//! Each checks what a real one would check, keeps what it accepted in its [`Inbox`], and misbehaves when told to.
+
+mod inbox;
+mod slack;
+mod smtp;
+mod webhook;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+pub use self::{
+    inbox::{Arrival, Inbox, InboxCounts, Message},
+    slack::SlackReceiver,
+    smtp::{Mail, Refusal, SmtpReceiver, Stage},
+    webhook::{DEMO_SECRET, WebhookReceiver},
+};
+use super::{faults::Faults, local::Wire};
+
+/// A way for an HTTP receiver to misbehave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misbehaviour {
+    /// Answers with this status and takes nothing in.
+    Status {
+        /// The status.
+        code: u16,
+        /// Seconds for a `Retry-After` header.
+        retry_after: Option<u32>,
+    },
+    /// Takes it in, but so much later.
+    Delay(Duration),
+    /// Resets the connection and takes nothing in.
+    Reset,
+    /// Takes it in, but resets the connection instead of answering.
+    LoseAnswer,
+}
+
+/// The misbehaviour an HTTP receiver has ahead of it.
+#[derive(Clone, Debug, Default)]
+struct Manners(Arc<Mutex<Faults<Misbehaviour>>>);
+
+impl Manners {
+    fn misbehave(&self, n: u64, misbehaviour: Misbehaviour) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).add(n, misbehaviour);
+    }
+
+    fn behave(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Answers a request with what `accept` makes of it, unless it is time to misbehave.
+    async fn answer(&self, wire: &Wire, accept: impl FnOnce() -> Response) -> Response {
+        let next = self.0.lock().unwrap_or_else(PoisonError::into_inner).next_if(|_| true);
+        match next {
+            None => accept(),
+            Some(Misbehaviour::Status { code, retry_after }) => {
+                let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                let mut response = (status, "not now").into_response();
+                if let Some(seconds) = retry_after {
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+                }
+                response
+            }
+            Some(Misbehaviour::Delay(delay)) => {
+                tokio::time::sleep(delay).await;
+                accept()
+            }
+            Some(Misbehaviour::Reset) => {
+                wire.reset();
+                StatusCode::OK.into_response()
+            }
+            Some(Misbehaviour::LoseAnswer) => {
+                let answer = accept();
+                wire.reset();
+                answer
+            }
+        }
+    }
+}

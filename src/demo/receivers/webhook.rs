@@ -1,0 +1,169 @@
+//! A webhook receiver that checks signatures, as <https://www.standardwebhooks.com> wants it.
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{ConnectInfo, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
+use ring::hmac;
+use url::Url;
+
+use super::{Inbox, Manners, Message, Misbehaviour};
+use crate::{
+    demo::local::{LocalServer, Wire},
+    time::Timestamp,
+};
+
+/// The secret of a demo whose config has none that can be read.
+pub const DEMO_SECRET: &str = "whsec_Y2FsbHdhdGNoIGRlbW8sIG5vdCBhIHNlY3JldCE=";
+
+/// How far a signed timestamp may be off the clock, either way.
+const TOLERANCE: Duration = Duration::from_secs(5 * 60);
+
+/// A webhook receiver on this machine. Clones share it; it stops with the last one.
+#[derive(Clone, Debug)]
+pub struct WebhookReceiver {
+    receiver: Receiver,
+    server: Arc<LocalServer>,
+}
+
+#[derive(Clone, Debug)]
+struct Receiver {
+    inbox: Inbox,
+    manners: Manners,
+    keys: Arc<[Keys]>,
+}
+
+impl WebhookReceiver {
+    /// Starts one that accepts what is signed with one of these secrets (`whsec_` and base64); without any it
+    /// accepts everything.
+    ///
+    /// # Errors
+    /// When no loopback port can be had, or a secret is not base64.
+    pub async fn start<S: AsRef<str>>(secrets: impl IntoIterator<Item = S>) -> io::Result<Self> {
+        let keys = secrets.into_iter().map(|secret| Keys::of(secret.as_ref())).collect::<io::Result<_>>()?;
+        let receiver = Receiver { inbox: Inbox::new(), manners: Manners::default(), keys };
+        let router = Router::new().fallback(post(receive)).with_state(receiver.clone());
+        Ok(Self { receiver, server: Arc::new(LocalServer::start(router).await?) })
+    }
+
+    /// Where to POST.
+    pub fn url(&self) -> Url {
+        self.server.url("/")
+    }
+
+    /// Whether it checks signatures.
+    pub fn verifies(&self) -> bool {
+        !self.receiver.keys.is_empty()
+    }
+
+    /// What was accepted.
+    pub fn inbox(&self) -> &Inbox {
+        &self.receiver.inbox
+    }
+
+    /// Misbehaves for the next `n` requests, after those for which it is already going to.
+    pub fn misbehave(&self, n: u64, misbehaviour: Misbehaviour) {
+        self.receiver.manners.misbehave(n, misbehaviour);
+    }
+
+    /// Ends what [`Self::misbehave`] began.
+    pub fn behave(&self) {
+        self.receiver.manners.behave();
+    }
+}
+
+/// The keys a secret stands for.
+#[derive(Debug)]
+struct Keys {
+    standard: hmac::Key,
+    callem: hmac::Key,
+}
+
+impl Keys {
+    fn of(secret: &str) -> io::Result<Self> {
+        let encoded = secret.strip_prefix("whsec_").unwrap_or(secret).trim_end_matches('=');
+        let bytes = STANDARD_NO_PAD.decode(encoded).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidInput, "a webhook secret must be whsec_ and base64")
+        })?;
+        Ok(Self {
+            standard: hmac::Key::new(hmac::HMAC_SHA256, &bytes),
+            callem: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
+        })
+    }
+}
+
+async fn receive(
+    State(receiver): State<Receiver>,
+    ConnectInfo(wire): ConnectInfo<Wire>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let accept = || receiver.accept(headers, body);
+    receiver.manners.answer(&wire, accept).await
+}
+
+impl Receiver {
+    fn accept(&self, headers: HeaderMap, body: Bytes) -> Response {
+        if !self.keys.is_empty()
+            && let Err(why) = verify(&headers, &body, &self.keys, self.inbox.now())
+        {
+            self.inbox.refuse(why.to_owned());
+            return (StatusCode::UNAUTHORIZED, why).into_response();
+        }
+        let id = text(&headers, "webhook-id")
+            .map_or_else(|| format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&body)), str::to_owned);
+        self.inbox.accept(id, Message::Webhook { headers, body, verified: !self.keys.is_empty() });
+        StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Checks that one of the signatures was made with one of the keys, and not long ago.
+fn verify(headers: &HeaderMap, body: &[u8], keys: &[Keys], now: Timestamp) -> Result<(), &'static str> {
+    if let Some(signature) = text(headers, "x-callem-signature") {
+        return verify_callem(signature, body, keys);
+    }
+    let id = text(headers, "webhook-id").ok_or("no webhook-id")?;
+    let timestamp = text(headers, "webhook-timestamp").ok_or("no webhook-timestamp")?;
+    let signatures = text(headers, "webhook-signature").ok_or("no webhook-signature")?;
+    let signed_at = timestamp
+        .parse()
+        .ok()
+        .and_then(|seconds: i64| seconds.checked_mul(1000))
+        .map(Timestamp::from_millis)
+        .ok_or("webhook-timestamp is not a number of seconds")?;
+    if now.since(signed_at).max(signed_at.since(now)) > TOLERANCE {
+        return Err("webhook-timestamp is too far from now");
+    }
+    let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body].concat();
+    let right = |tag: &[u8]| keys.iter().any(|key| hmac::verify(&key.standard, &signed, tag).is_ok());
+    let tags = signatures.split(' ').filter_map(|signature| signature.strip_prefix("v1,"));
+    if tags.filter_map(|tag| STANDARD.decode(tag).ok()).any(|tag| right(&tag)) {
+        Ok(())
+    } else {
+        Err("no signature is right")
+    }
+}
+
+/// The vendor's own format: hexadecimal HMAC-SHA256 over the body, keyed with the bytes of the secret's text.
+fn verify_callem(signature: &str, body: &[u8], keys: &[Keys]) -> Result<(), &'static str> {
+    let hex = |tag: hmac::Tag| tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    if keys.iter().any(|key| hex(hmac::sign(&key.callem, body)) == signature) {
+        Ok(())
+    } else {
+        Err("x-callem-signature is wrong")
+    }
+}

@@ -1,0 +1,70 @@
+//! Whether callwatch has caught up with the simulated world, and what the show comes to.
+
+use super::{DemoError, Ending, OLD_CALLS, Show};
+use crate::{
+    call::{CallId, RecordHash},
+    demo::{
+        summary::{Destination, Summary},
+        world::Receiver,
+    },
+    name::Name,
+    store::{KnownCall, StoreError},
+};
+
+impl Show {
+    /// Whether every call is known as it is, nothing is pending, and what had to arrive did.
+    pub(super) async fn has_caught_up(&self) -> Result<bool, StoreError> {
+        Ok(self.ledger.owed().is_empty()
+            && self.stale().await? == 0
+            && self.store.tally().await?.values().all(|tally| tally.pending == 0))
+    }
+
+    /// How many calls the store does not know as the simulated API has them, byte for byte.
+    async fn stale(&self) -> Result<u64, StoreError> {
+        const PAGE: usize = 500;
+        let mut stale = 0;
+        for (source, callem) in &self.world.sources {
+            let mut up_to_date = 0;
+            let mut after: Option<CallId> = None;
+            loop {
+                let page = self.store.known(source, after.as_ref(), PAGE).await?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.id.clone());
+                let is_up_to_date = |call: &&KnownCall| {
+                    let record = callem.record(call.id.as_str());
+                    record.is_some_and(|record| RecordHash::of(record.as_bytes()) == call.record)
+                };
+                up_to_date += page.iter().filter(is_up_to_date).count();
+            }
+            stale += callem.len().saturating_sub(up_to_date) as u64;
+        }
+        Ok(stale)
+    }
+
+    /// The summary's lines and the verdict.
+    pub(super) async fn summarize(&mut self) -> Result<(Vec<String>, Ending), DemoError> {
+        let tallies = self.store.tally().await?;
+        let destination = |((name, receiver), refused): (&(Name, Receiver), &u64)| Destination {
+            tally: tallies.get(name).copied().unwrap_or_default(),
+            refused: *refused,
+            provoked: if matches!(receiver, Receiver::Webhook(_)) { self.provoked } else { 0 },
+            has_ids: receiver.has_ids(),
+            name: name.clone(),
+        };
+        let events = self.telemetry.counts().into_iter().filter(|((what, _), _)| *what == "events");
+        let sources = &self.world.sources;
+        let summary = Summary {
+            lasted: self.lasted,
+            waited: self.waited,
+            ledger: &self.ledger,
+            old_calls: u64::from(OLD_CALLS) * sources.len() as u64,
+            stale: self.stale().await?,
+            requests: sources.iter().map(|(_, callem)| callem.request_counts().total()).sum(),
+            events: events.map(|((_, rule), count)| (rule, count)).collect(),
+            destinations: self.world.destinations.iter().zip(&self.refused).map(destination).collect(),
+            own_config: !self.promised,
+        };
+        let ending = if summary.problems().is_empty() { Ending::NoneLost } else { Ending::Lost };
+        Ok((summary.lines(self.style), ending))
+    }
+}

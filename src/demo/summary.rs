@@ -1,0 +1,253 @@
+//! What a demo comes to, judged by what is known to have happened. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    ledger::{Ledger, Receipts},
+    terminal::{Colour, Style},
+    view::seconds,
+    world::INTERVAL,
+};
+use crate::{name::Name, store::Tally};
+
+/// Everything there is to judge.
+#[derive(Debug)]
+pub struct Summary<'a> {
+    /// How long calls came and went.
+    pub lasted: Duration,
+    /// How long was waited afterwards.
+    pub waited: Duration,
+    /// What happened and what arrived.
+    pub ledger: &'a Ledger,
+    /// Calls there were before, in all sources.
+    pub old_calls: u64,
+    /// Calls the store does not know as the simulated API has them.
+    pub stale: u64,
+    /// Requests to the simulated API.
+    pub requests: u64,
+    /// Events by rule, as callwatch counted them.
+    pub events: BTreeMap<String, u64>,
+    /// In the order of the config.
+    pub destinations: Vec<Destination>,
+    /// Whether it was the user's own config.
+    pub own_config: bool,
+}
+
+/// A destination in the end.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// Its name.
+    pub name: Name,
+    /// What the store says of it.
+    pub tally: Tally,
+    /// What its receiver found something wrong with.
+    pub refused: u64,
+    /// How often its receiver was told to refuse.
+    pub provoked: u64,
+    /// Whether what arrives says which event it is.
+    pub has_ids: bool,
+}
+
+impl Summary<'_> {
+    /// What went wrong, one sentence each; empty when nothing was lost and nothing came that should not have.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = vec![];
+        if self.stale > 0 {
+            problems.push(format!("{} calls are not known as they are now", self.stale));
+        }
+        for ((rule, destination), n) in self.ledger.owed() {
+            problems.push(format!("{n} of the rule {rule} never reached {destination}"));
+        }
+        for Destination { name, tally, refused, has_ids, .. } in &self.destinations {
+            let mut count = |n: u64, what: &str| {
+                if n > 0 {
+                    problems.push(format!("{name}: {n} {what}"));
+                }
+            };
+            let receipts = self.ledger.receipts(name);
+            let arrived =
+                receipts.map_or(0, |receipts| if *has_ids { receipts.unique() } else { receipts.arrived });
+            count(tally.pending, "not delivered yet");
+            count(tally.dead, "given up");
+            count(tally.delivered.saturating_sub(arrived), "called delivered, but never arrived");
+            count(receipts.map_or(0, |receipts| receipts.unexpected), "arrived that nobody expected");
+            count(*refused, "refused by the receiver");
+        }
+        problems
+    }
+
+    /// The summary as it is printed.
+    pub fn lines(&self, style: Style) -> Vec<String> {
+        let mut lines = vec![
+            String::new(),
+            style.paint(Colour::Bold, &format!("Summary of {}", seconds(self.lasted)))
+                + &format!(" (and {} to let what was under way arrive)", seconds(self.waited)),
+            String::new(),
+            format!("  calls     {} from before, {} new", self.old_calls, self.ledger.calls()),
+            format!("  changes   {}, found with {} requests", self.ledger.changes(), self.requests),
+            String::new(),
+        ];
+        self.rules(&mut lines, style);
+        self.deliveries(&mut lines, style);
+        lines.push(String::new());
+        lines.push("  p50 and p99: from the change in the simulated Callem to its arrival. It is".to_owned());
+        lines.push(format!(
+            "  polled every {}, so about {} of p50 is waiting for the next poll.",
+            humantime::format_duration(INTERVAL),
+            seconds(INTERVAL / 2)
+        ));
+        for destination in self.destinations.iter().filter(|destination| destination.provoked > 0) {
+            let Destination { name, provoked, .. } = destination;
+            lines.push(format!(
+                "  {name} was made to answer 503 {}, to show a retry; its p99 has that in it.",
+                if *provoked == 1 { "once".to_owned() } else { format!("{provoked} times") }
+            ));
+        }
+        lines.push(String::new());
+        let problems = self.problems();
+        if problems.is_empty() {
+            let all: u64 = self.receipts().map(Receipts::unique).sum();
+            let verdict = style.paint(Colour::Green, "none lost");
+            lines.push(format!("{verdict}: all {all} notifications arrived."));
+            if !self.own_config {
+                lines.push("Your own rules, on the same stage: callwatch demo --config FILE".to_owned());
+            }
+        } else {
+            lines.push(style.paint(Colour::Red, "not all is well:"));
+            lines.extend(problems.into_iter().map(|problem| format!("  {problem}")));
+        }
+        lines
+    }
+
+    fn receipts(&self) -> impl Iterator<Item = &Receipts> {
+        self.destinations.iter().filter_map(|destination| self.ledger.receipts(&destination.name))
+    }
+
+    fn rules(&self, lines: &mut Vec<String>, style: Style) {
+        let rules = self.ledger.rules();
+        let names = self.events.keys().map(String::as_str).chain(rules.keys().copied());
+        let names: BTreeSet<_> = names.collect();
+        let width = names.iter().map(|name| name.len()).max().unwrap_or(0).max(12);
+        let head = if rules.is_empty() { "" } else { "  to arrive  arrived" };
+        lines.push(style.paint(Colour::Dim, &format!("  {:<width$}  events{head}", "rule")));
+        for name in names {
+            let events = self.events.get(name).copied().unwrap_or(0);
+            let account =
+                rules.get(name).map(|account| format!("  {:>9}  {:>7}", account.expected, account.told));
+            lines.push(format!("  {name:<width$}  {events:>6}{}", account.unwrap_or_default()));
+        }
+        lines.push(String::new());
+    }
+
+    fn deliveries(&self, lines: &mut Vec<String>, style: Style) {
+        let width = self.destinations.iter().map(|d| d.name.as_str().len()).max().unwrap_or(0).max(12);
+        let head = format!("  {:<width$}    sent  arrived  repeats     p50     p99", "destination");
+        lines.push(style.paint(Colour::Dim, &head));
+        for Destination { name, tally, has_ids, .. } in &self.destinations {
+            let nothing = Receipts::default();
+            let receipts = self.ledger.receipts(name).unwrap_or(&nothing);
+            let repeats = if *has_ids { receipts.repeats.to_string() } else { "-".to_owned() };
+            let latency = |share| receipts.latency(share).map_or("-".to_owned(), seconds);
+            lines.push(format!(
+                "  {name:<width$}  {:>6}  {:>7}  {repeats:>7}  {:>6}  {:>6}",
+                tally.delivered,
+                receipts.arrived,
+                latency(0.5),
+                latency(0.99)
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        change::Kind,
+        demo::{ledger::BUNDLED, script::Script, sighting::Sighting},
+        time::Timestamp,
+    };
+
+    const NOON: Timestamp = Timestamp::from_millis(1_765_800_000_000);
+
+    /// The books after one call ended, of which the CRM was told so many times.
+    fn ledger(told: &[&str]) -> Ledger {
+        let mut ledger = Ledger::new(BUNDLED, [Name::from("crm")]);
+        let ended = Script::new(1, NOON).find(|step| step.kind == Kind::Ended);
+        let ended = ended.unwrap();
+        ledger.happened(&ended, NOON);
+        for id in told {
+            let sighting = Sighting {
+                call: Some(ended.call.id().to_owned()),
+                rule: Some("call-completed".to_owned()),
+                kinds: vec![Kind::Ended],
+                ..Sighting::default()
+            };
+            ledger.arrived(&"crm".into(), id, NOON.after(Duration::from_millis(600)), &sighting);
+        }
+        ledger
+    }
+
+    fn crm(tally: Tally) -> Destination {
+        Destination { name: "crm".into(), tally, refused: 0, provoked: 0, has_ids: true }
+    }
+
+    fn summary(ledger: &Ledger, destination: Destination) -> Summary<'_> {
+        Summary {
+            lasted: Duration::from_secs(30),
+            waited: Duration::from_millis(900),
+            ledger,
+            old_calls: 150,
+            stale: 0,
+            requests: 31,
+            events: BTreeMap::from([("call-completed".to_owned(), 1)]),
+            destinations: vec![destination],
+            own_config: false,
+        }
+    }
+
+    const DELIVERED: Tally = Tally { pending: 0, delivered: 1, dead: 0 };
+
+    #[test]
+    fn all_is_well_when_everything_arrived_repeats_or_not() {
+        for told in [&["1"][..], &["1", "1"]] {
+            let ledger = ledger(told);
+            let summary = summary(&ledger, crm(DELIVERED));
+            assert_eq!(summary.problems(), Vec::<String>::new());
+            let text = summary.lines(Style::PLAIN).join("\n");
+            assert!(text.contains("none lost: all 1 notifications arrived"), "{text}");
+            assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_not_well_is_named() {
+        let tally = Tally { pending: 2, delivered: 3, dead: 1 };
+        let ledger = ledger(&[]);
+        let destination = Destination { refused: 4, ..crm(tally) };
+        let summary = Summary { stale: 5, ..summary(&ledger, destination) };
+        assert_eq!(
+            summary.problems(),
+            [
+                "5 calls are not known as they are now",
+                "1 of the rule call-completed never reached crm",
+                "crm: 2 not delivered yet",
+                "crm: 1 given up",
+                "crm: 3 called delivered, but never arrived",
+                "crm: 4 refused by the receiver",
+            ]
+        );
+        let text = summary.lines(Style::PLAIN).join("\n");
+        assert!(text.contains("not all is well") && !text.contains("none lost"), "{text}");
+    }
+
+    #[test]
+    fn a_second_event_for_one_change_is_not_well_either() {
+        let ledger = ledger(&["1", "2"]);
+        let summary = summary(&ledger, crm(Tally { delivered: 2, ..DELIVERED }));
+        assert_eq!(summary.problems(), ["crm: 1 arrived that nobody expected"]);
+    }
+}

@@ -1,0 +1,297 @@
+//! The live view: one line for each thing that happens. Pure.
+
+use std::time::Duration;
+
+use super::{
+    receivers::{Arrival, Message},
+    sighting::{Sighting, mask_numbers},
+    terminal::{Colour, Style, WIDTH, fit},
+    world::{INTERVAL, World},
+};
+use crate::{config::Config, name::Name, store::Verdict, telemetry::Signal, time::Timestamp};
+
+/// How the lines look.
+#[derive(Debug)]
+pub struct View {
+    style: Style,
+    /// What times are counted from.
+    begun: Timestamp,
+    /// Columns for who it is about.
+    who: usize,
+    /// Whether calls have to be told apart by their source.
+    many_sources: bool,
+}
+
+/// Columns before who it is about: the time and a mark.
+const MARGIN: usize = 11;
+
+impl View {
+    /// A view of what `world` will see, counting time from `begun`.
+    pub fn new(style: Style, world: &World, begun: Timestamp) -> Self {
+        let names = world.destinations.iter().map(|(name, _)| name);
+        let names = names.chain(world.sources.iter().map(|(name, _)| name));
+        let longest = names.map(|name| name.as_str().len()).max().unwrap_or(0);
+        Self {
+            style,
+            begun,
+            who: longest.clamp("callwatch".len(), 20),
+            many_sources: world.sources.len() > 1,
+        }
+    }
+
+    /// What a newcomer reads first.
+    pub fn introduction(
+        &self,
+        world: &World,
+        config: &Config,
+        old: u32,
+        lasts: Option<Duration>,
+    ) -> Vec<String> {
+        let row = |who: &str, address: &str, what: &str| {
+            let who = format!("{:<width$}", fit(who, self.who + 1), width = self.who + 1);
+            format!(
+                "  {}  {}",
+                self.style.paint(Colour::Bold, &who),
+                fit(&format!("{address:<29}  {what}"), WIDTH - self.who - 5)
+            )
+        };
+        let title = "callwatch demo: the whole way of a call, on this machine only";
+        let mut lines = vec![self.style.paint(Colour::Bold, title), String::new()];
+        for (name, callem) in &world.sources {
+            let what = format!("a simulated Callem, {old} old calls");
+            lines.push(row(name.as_str(), callem.base_url().as_str(), &what));
+        }
+        let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let work = format!("polls every {}", humantime::format_duration(INTERVAL));
+        let rules = counted(config.rules.len(), "rule");
+        lines.push(row("callwatch", &work, &format!("{rules}, a temporary store")));
+        for (name, receiver) in &world.destinations {
+            lines.push(row(name.as_str(), &receiver.address(), receiver.describe()));
+        }
+        let end = match lasts {
+            Some(lasts) => {
+                format!("Ends with a summary after {}, or at Ctrl-C.", humantime::format_duration(lasts))
+            }
+            None => "Ctrl-C ends it with a summary.".to_owned(),
+        };
+        let legend = [Mark::Call, Mark::Rule, Mark::Arrival].map(|mark| mark.paint(self.style));
+        let [call, rule, arrival] = legend;
+        lines.push(String::new());
+        lines.push(format!(
+            "{call} a call changed   {rule} a rule matched   {arrival} it arrived, so long after the change"
+        ));
+        lines.extend([end, String::new()]);
+        lines
+    }
+
+    /// The line for something callwatch did or met; `None` for what only matters to a log.
+    pub fn signal(&self, signal: &Signal, now: Timestamp) -> Option<String> {
+        Some(match signal {
+            Signal::BaselineDone { source, calls, events: 0 } => {
+                let text = format!("{calls} calls were here before: remembered, not announced");
+                self.line(now, Mark::Call, source.as_str(), &text)
+            }
+            Signal::BaselineDone { source, calls, events } => {
+                let text = format!("{calls} calls were here before: remembered, {events} events");
+                self.line(now, Mark::Call, source.as_str(), &text)
+            }
+            Signal::Changed { source, kinds, caller, .. } => {
+                let kinds = kinds.to_string().replace('+', " and ");
+                let who = if self.many_sources { source.as_str() } else { "call" };
+                self.line(now, Mark::Call, who, &format!("{caller} {kinds}"))
+            }
+            Signal::Fired { rule, destinations, .. } => {
+                let to = destinations.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+                self.line(now, Mark::Rule, "rule", &format!("{rule} → {to}"))
+            }
+            Signal::Attempted { delivery, result, verdict, .. } => {
+                let destination = delivery.destination.as_str();
+                match verdict {
+                    Verdict::Delivered => return None,
+                    Verdict::Retry(at) => {
+                        let wait = seconds(at.since(now));
+                        self.line(now, Mark::Trouble, destination, &format!("{result}; next try in {wait}"))
+                    }
+                    Verdict::Dead(why) => {
+                        self.line(now, Mark::Trouble, destination, &format!("given up: {why} ({result})"))
+                    }
+                }
+            }
+            Signal::DestinationPaused { destination, pause, why } => {
+                let text = format!("left alone for {}: {why}", seconds(*pause));
+                self.line(now, Mark::Trouble, destination.as_str(), &text)
+            }
+            Signal::DestinationResumed { destination } => {
+                self.line(now, Mark::Arrival, destination.as_str(), "takes deliveries again")
+            }
+            Signal::FetchFailed { source, error, .. } => {
+                self.line(now, Mark::Trouble, source.as_str(), error)
+            }
+            Signal::RuleFailed { rule, error } => self.line(now, Mark::Trouble, rule.as_str(), error),
+            Signal::StoreFailed { doing, error } => {
+                self.line(now, Mark::Trouble, "store", &format!("failed while {doing}: {error}"))
+            }
+            Signal::TooOld { rule, .. } => {
+                self.line(now, Mark::Rule, "rule", &format!("{rule}: older than its max_age, not announced"))
+            }
+            Signal::BaselineProgress { .. }
+            | Signal::Fetched { .. }
+            | Signal::SourceRecovered { .. }
+            | Signal::BadRecord { .. }
+            | Signal::SourceNotice { .. }
+            | Signal::Unknown { .. } => return None,
+        })
+    }
+
+    /// The line for something that arrived.
+    pub fn arrival(
+        &self,
+        destination: &Name,
+        arrival: &Arrival,
+        sighting: &Sighting,
+        latency: Option<Duration>,
+    ) -> String {
+        let mut headline = mask_numbers(&sighting.headline);
+        if let Some(rule) = &sighting.rule {
+            headline = format!("{rule}: {headline}");
+        }
+        let mut ending = match arrival.message {
+            Message::Webhook { verified: true, .. } => ", signature verified".to_owned(),
+            _ => String::new(),
+        };
+        if let Some(latency) = latency {
+            ending += &format!(", in {}", seconds(latency));
+        }
+        let room = WIDTH - MARGIN - self.who - 2;
+        let text = fit(&headline, room.saturating_sub(ending.chars().count())) + &ending;
+        self.line(arrival.at, Mark::Arrival, destination.as_str(), &text)
+    }
+
+    /// The line for a receiver that found something wrong with what it was sent.
+    pub fn refusal(&self, destination: &Name, why: &str, now: Timestamp) -> String {
+        self.line(now, Mark::Trouble, destination.as_str(), &format!("refused by the receiver: {why}"))
+    }
+
+    /// Something said between the lines.
+    pub fn note(&self, text: &str) -> String {
+        self.style.paint(Colour::Dim, &format!("         {text}"))
+    }
+
+    /// Trouble is told whole, whatever its width.
+    fn line(&self, at: Timestamp, mark: Mark, who: &str, text: &str) -> String {
+        let time = self.style.paint(Colour::Dim, &format!("{:>7}", seconds(at.since(self.begun))));
+        let sign = mark.paint(self.style);
+        let who = format!("{:<width$}", fit(who, self.who), width = self.who);
+        let room = if mark == Mark::Trouble { usize::MAX } else { WIDTH - MARGIN - self.who - 2 };
+        format!("{time}  {sign} {who}  {}", fit(text, room))
+    }
+}
+
+/// What a line is about, at a glance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Call,
+    Rule,
+    Arrival,
+    Trouble,
+}
+
+impl Mark {
+    fn paint(self, style: Style) -> String {
+        let (colour, sign) = match self {
+            Self::Call => (Colour::Cyan, "●"),
+            Self::Rule => (Colour::Yellow, "→"),
+            Self::Arrival => (Colour::Green, "✓"),
+            Self::Trouble => (Colour::Red, "!"),
+        };
+        style.paint(colour, sign)
+    }
+}
+
+/// `0.7s`
+pub fn seconds(duration: Duration) -> String {
+    format!("{:.1}s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        change::{Kind, Kinds},
+        event::EventId,
+        store::DeliveryId,
+    };
+
+    const NOON: Timestamp = Timestamp::from_millis(1_765_800_000_000);
+
+    fn view() -> View {
+        View::new(Style::PLAIN, &World { sources: vec![], destinations: vec![] }, NOON)
+    }
+
+    fn shown(signal: &Signal) -> Option<String> {
+        view().signal(signal, NOON.after(Duration::from_millis(1500)))
+    }
+
+    fn attempted(verdict: Verdict) -> Signal {
+        Signal::Attempted {
+            delivery: DeliveryId { event: EventId::from("evt_1"), destination: "crm".into() },
+            call: None,
+            attempt: 1,
+            result: "503 Service Unavailable".to_owned(),
+            took: Duration::ZERO,
+            verdict,
+            created: NOON,
+        }
+    }
+
+    #[test]
+    fn what_callwatch_does_is_one_line_each() {
+        let changed = Signal::Changed {
+            source: "clinic".into(),
+            call: "c1".into(),
+            kinds: Kinds::from(Kind::Ended) | Kind::Analyzed.into(),
+            caller: "+3363•••1234".to_owned(),
+        };
+        assert_eq!(shown(&changed).unwrap(), "   1.5s  ● call       +3363•••1234 ended and analyzed");
+        let fired = Signal::Fired {
+            event: EventId::from("evt_1"),
+            rule: "booked".into(),
+            source: "clinic".into(),
+            call: Some("c1".into()),
+            kinds: Kind::Analyzed.into(),
+            destinations: vec!["crm".into(), "frontdesk".into()],
+        };
+        assert_eq!(shown(&fired).unwrap(), "   1.5s  → rule       booked → crm, frontdesk");
+    }
+
+    #[test]
+    fn trouble_is_shown_whole_and_success_is_left_to_the_receiver() {
+        assert_eq!(shown(&attempted(Verdict::Delivered)), None);
+        assert_eq!(
+            shown(&attempted(Verdict::Retry(NOON.after(Duration::from_millis(2700))))).unwrap(),
+            "   1.5s  ! crm        503 Service Unavailable; next try in 1.2s"
+        );
+        let long = "x".repeat(200);
+        assert!(shown(&attempted(Verdict::Dead(long.clone()))).unwrap().contains(&long));
+    }
+
+    #[test]
+    fn an_arrival_fits_the_terminal_and_hides_the_number() {
+        let text = format!("Appointment booked by +33639981234 {}", "and so on ".repeat(20));
+        let arrival =
+            Arrival { at: NOON, id: String::new(), message: Message::Slack(json!({ "text": text })) };
+
+        let line = view().arrival(
+            &"frontdesk".into(),
+            &arrival,
+            &Sighting::of(&arrival),
+            Some(Duration::from_millis(640)),
+        );
+
+        assert!(line.starts_with("   0.0s  ✓ frontdesk  Appointment booked by +3363•••1234 and"), "{line}");
+        assert!(line.ends_with("…, in 0.6s"), "{line}");
+        assert_eq!(line.chars().count(), WIDTH);
+    }
+}

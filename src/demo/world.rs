@@ -1,0 +1,144 @@
+//! A config's surroundings, simulated: a Callem for every source and a receiver for every destination.
+
+use std::{io, path::Path, time::Duration};
+
+use url::Url;
+
+use super::{
+    callem::{API_KEY, SimulatedCallem},
+    receivers::{DEMO_SECRET, Inbox, SlackReceiver, SmtpReceiver, WebhookReceiver},
+};
+use crate::{
+    config::{Config, DestinationKind, Secret, SmtpSecurity, SmtpServer},
+    name::Name,
+};
+
+/// How often a simulated Callem is polled.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time within which a simulated Callem's whole list is walked.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// Requests a minute per source: far more than the real API allows, so that a demo need not wait.
+const REQUESTS_PER_MINUTE: u32 = 600;
+
+/// What stands in for the outside of a config.
+#[derive(Debug)]
+pub struct World {
+    /// In the order of the config.
+    pub sources: Vec<(Name, SimulatedCallem)>,
+    /// In the order of the config.
+    pub destinations: Vec<(Name, Receiver)>,
+}
+
+/// What stands in for a destination.
+#[derive(Clone, Debug)]
+pub enum Receiver {
+    /// `type = "webhook"`
+    Webhook(WebhookReceiver),
+    /// `type = "slack"`
+    Slack(SlackReceiver),
+    /// `type = "email"`
+    Email(SmtpReceiver),
+}
+
+impl World {
+    /// Starts what a config needs and rewrites it to use that: addresses, keys and secrets, the store (a folder
+    /// in `folder`) and the pace. Names, rules and everything else stay. No secret of the config is read.
+    ///
+    /// # Errors
+    /// When no loopback port can be had.
+    pub async fn around(mut config: Config, folder: &Path) -> io::Result<(Self, Config)> {
+        let mut world = Self { sources: vec![], destinations: vec![] };
+        let together =
+            REQUESTS_PER_MINUTE.saturating_mul(u32::try_from(config.sources.len()).unwrap_or(u32::MAX));
+        for source in &mut config.sources {
+            let callem = SimulatedCallem::start().await?;
+            callem.set_rate_limit(None);
+            source.api_key = Secret::from(API_KEY);
+            source.base_url = callem.base_url();
+            source.interval = INTERVAL;
+            source.sweep = SWEEP;
+            // Sources on one host share one budget.
+            source.requests_per_minute = together;
+            world.sources.push((source.name.clone(), callem));
+        }
+        for destination in &mut config.destinations {
+            let receiver = Receiver::in_place_of(&mut destination.kind).await?;
+            world.destinations.push((destination.name.clone(), receiver));
+        }
+        config.store.path = folder.join("store");
+        config.server = None;
+        Ok((world, config))
+    }
+}
+
+impl Receiver {
+    async fn in_place_of(kind: &mut DestinationKind) -> io::Result<Self> {
+        Ok(match kind {
+            DestinationKind::Webhook(webhook) => {
+                for secret in &mut webhook.secrets {
+                    *secret = Secret::from(DEMO_SECRET);
+                }
+                for (_, value) in &mut webhook.headers {
+                    *value = Secret::from("demo");
+                }
+                let secrets = (!webhook.secrets.is_empty()).then_some(DEMO_SECRET);
+                let receiver = WebhookReceiver::start(secrets).await?;
+                webhook.url = receiver.url();
+                Self::Webhook(receiver)
+            }
+            DestinationKind::Slack(slack) => {
+                let receiver = SlackReceiver::start().await?;
+                slack.webhook_url = Secret::from(receiver.url().as_str());
+                Self::Slack(receiver)
+            }
+            DestinationKind::Email(email) => {
+                let receiver = SmtpReceiver::start().await?;
+                email.smtp = SmtpServer {
+                    security: SmtpSecurity::Insecure,
+                    host: receiver.addr().ip().to_string(),
+                    port: receiver.addr().port(),
+                    user: None,
+                    password: None,
+                };
+                email.password = None;
+                Self::Email(receiver)
+            }
+        })
+    }
+
+    /// What it accepted.
+    pub fn inbox(&self) -> &Inbox {
+        match self {
+            Self::Webhook(receiver) => receiver.inbox(),
+            Self::Slack(receiver) => receiver.inbox(),
+            Self::Email(receiver) => receiver.inbox(),
+        }
+    }
+
+    /// Where it listens, as people write it.
+    pub fn address(&self) -> String {
+        let host = |url: Url| format!("http://{}", url.authority());
+        match self {
+            Self::Webhook(receiver) => host(receiver.url()),
+            Self::Slack(receiver) => host(receiver.url()),
+            Self::Email(receiver) => format!("smtp://{}", receiver.addr()),
+        }
+    }
+
+    /// What it is, in a few words.
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Self::Webhook(receiver) if receiver.verifies() => "a webhook that checks signatures",
+            Self::Webhook(_) => "a webhook, unsigned",
+            Self::Slack(_) => "a Slack channel",
+            Self::Email(_) => "a mail server",
+        }
+    }
+
+    /// Whether what arrives has an id that says which event it is; Slack messages have none.
+    pub fn has_ids(&self) -> bool {
+        !matches!(self, Self::Slack(_))
+    }
+}

@@ -1,0 +1,124 @@
+//! What came of an attempt, and how much of what came back is kept.
+
+use std::time::Duration;
+
+use chrono::DateTime;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+
+use super::{Answer, Reaction};
+use crate::time::Timestamp;
+
+/// The largest part of a response that is kept, in bytes.
+const EXCERPT: usize = 2 * 1024;
+
+/// The shortest text that is hidden as a secret: masking `1` or `on` would make every response unreadable.
+const SHORTEST_SECRET: usize = 4;
+
+impl Answer {
+    pub(super) fn delivered(result: impl Into<String>) -> Self {
+        Self { reaction: Reaction::Delivered, result: result.into(), response: String::new() }
+    }
+
+    pub(super) fn retry(result: impl Into<String>) -> Self {
+        Self { reaction: Reaction::Retry { after: None }, result: result.into(), response: String::new() }
+    }
+
+    pub(super) fn dead(result: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { reaction: Reaction::Dead(reason.into()), result: result.into(), response: String::new() }
+    }
+
+    /// With the wait the receiver asked for, if what happened means another try.
+    pub(super) fn after(mut self, wait: Option<Duration>) -> Self {
+        if let Reaction::Retry { after } = &mut self.reaction {
+            *after = wait;
+        }
+        self
+    }
+
+    /// With the beginning of what came back, and with no secret left in anything the receiver said.
+    pub(super) fn with_response<'a>(
+        mut self,
+        response: &str,
+        secrets: impl IntoIterator<Item = &'a str> + Clone,
+    ) -> Self {
+        self.response = one_line(&masked(response, secrets.clone()));
+        let mut end = EXCERPT.min(self.response.len());
+        while !self.response.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.response.truncate(end);
+        self.result = masked(&self.result, secrets.clone());
+        if let Reaction::Dead(reason) = &mut self.reaction {
+            *reason = masked(reason, secrets);
+        }
+        self
+    }
+}
+
+/// `Retry-After`, in seconds or as an HTTP date (RFC 9110, section 10.2.3).
+pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = DateTime::parse_from_rfc2822(value).ok()?;
+    Some(Timestamp::from_millis(at.timestamp_millis()).since(now))
+}
+
+fn masked<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
+    let secrets = secrets.into_iter().filter(|secret| secret.len() >= SHORTEST_SECRET);
+    secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "•••"))
+}
+
+/// The text without control characters and without marks that change the direction of writing; runs of white
+/// space become one space.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_whitespace() {
+            if !line.ends_with(' ') {
+                line.push(' ');
+            }
+        } else if !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            line.push(c);
+        }
+    }
+    line.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn secrets_and_control_characters_are_gone() {
+        let text = "key=\u{1b}[31mwhsec_abc\r\n\tand\u{202e} abc1 ok";
+        let answer = Answer::dead(text, text).with_response(text, ["whsec_abc", "abc1", "o"]);
+        assert_eq!(answer.response, "key=[31m••• and ••• ok");
+        for text in [answer.result, format!("{:?}", answer.reaction)] {
+            assert!(!text.contains("abc"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_response_is_cut_between_characters() {
+        let kept = |text: String| Answer::delivered("").with_response(&text, []).response.len();
+        assert_eq!(kept("é".repeat(3000)), 2048);
+        assert_eq!(kept(format!("x{}", "é".repeat(3000))), 2047);
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = Timestamp::parse("2025-12-15T14:32:25.000Z").unwrap();
+        let asked = |value: &'static str| {
+            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]), now)
+        };
+        assert_eq!(asked("120"), Some(Duration::from_secs(120)));
+        assert_eq!(asked("Mon, 15 Dec 2025 14:33:25 GMT"), Some(Duration::from_secs(60)));
+        assert_eq!(asked("Mon, 15 Dec 2025 14:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(asked("soon"), None);
+        assert_eq!(asked("-1"), None);
+    }
+}

@@ -1,0 +1,45 @@
+//! Secrets at the moment they are used.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use tokio::{task::spawn_blocking, time::Instant};
+
+use crate::config::{Secret, SecretError};
+
+/// A secret that is read again shortly after it was rotated, without touching the disk at every attempt.
+#[derive(Clone, Debug)]
+pub(super) struct FreshSecret {
+    secret: Secret,
+    last: Arc<Mutex<Option<(Instant, SecretString)>>>,
+}
+
+impl FreshSecret {
+    /// How long a file's content is relied on; shorter than the first wait of the retry schedule, so that an
+    /// attempt refused because of a rotated secret is repeated with the new one.
+    const MAX_AGE: Duration = Duration::from_secs(3);
+
+    pub(super) fn new(secret: Secret) -> Self {
+        Self { secret, last: Arc::default() }
+    }
+
+    pub(super) async fn read(&self) -> Result<SecretString, SecretError> {
+        let Secret::File(path) = &self.secret else {
+            return self.secret.read();
+        };
+        if let Some((at, secret)) = &*self.last.lock().unwrap_or_else(PoisonError::into_inner)
+            && at.elapsed() < Self::MAX_AGE
+        {
+            return Ok(secret.clone());
+        }
+        let secret = self.secret.clone();
+        let secret = spawn_blocking(move || secret.read()).await.unwrap_or_else(|error| {
+            Err(SecretError::NoFile { path: path.display().to_string(), why: error.to_string() })
+        })?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), secret.clone()));
+        Ok(secret)
+    }
+}

@@ -1,2 +1,0 @@
-/// S
-pub struct SledStore;

@@ -1,0 +1,281 @@
+//! The tree on disk: writes that are whole or not there, however large, and durable once synced.
+
+use std::{
+    fs::File,
+    ops::Bound::{Excluded, Included, Unbounded},
+};
+
+use ::sled::{Batch, Db, IVec};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    fault::Fault,
+    keys::{self, Key},
+    value,
+    view::{View, Writes},
+};
+
+/// The most operations in one batch; larger ones cost sled memory out of proportion.
+const BATCH_OPERATIONS: usize = 2000;
+
+/// The most bytes of keys and values in one batch.
+const BATCH_BYTES: usize = 512 << 10;
+
+/// The schema of what this version writes.
+pub(super) const SCHEMA: u32 = 1;
+
+/// What the store knows of itself. Later schemas must keep it readable to earlier ones.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Meta {
+    /// The schema of everything else.
+    schema: u32,
+    /// Counts the writes.
+    sequence: u64,
+    /// Whether it was closed in good order.
+    clean: bool,
+}
+
+/// An open tree.
+pub(super) struct Disk {
+    db: Db,
+    /// Our own handle of sled's file: sled's `flush` hands everything to the system but does not make the
+    /// system write it out.
+    file: File,
+    meta: Meta,
+    /// Whether something was written since the last sync.
+    dirty: bool,
+    /// Whether a write failed, so that memory may hold half of it.
+    broken: bool,
+}
+
+impl Disk {
+    /// Takes over a tree that sled has opened: finishes what was begun and, after an unclean stop, checks every
+    /// value. `used` says that it held something before, so that an emptied tree is not mistaken for a new one.
+    pub(super) fn start(db: Db, file: File, used: bool) -> Result<Self, Fault> {
+        let meta = match View::new(&db).get::<Meta>(&keys::meta())? {
+            Some(meta) if meta.schema > SCHEMA => return Err(Fault::TooNew(meta.schema)),
+            Some(meta) => meta,
+            None if used || !db.is_empty() => return Err(Fault::Damaged("its contents are gone")),
+            None => Meta { schema: SCHEMA, sequence: 0, clean: true },
+        };
+        let mut disk = Self { db, file, meta, dirty: false, broken: false };
+        if !meta.clean {
+            disk.finish_journal()?;
+            disk.check()?;
+        }
+        disk.mark_clean(false)?;
+        Ok(disk)
+    }
+
+    /// Ends in good order.
+    pub(super) fn finish(mut self) -> Result<(), Fault> {
+        self.mark_clean(true)
+    }
+
+    /// The tree as it is now.
+    pub(super) fn view(&self) -> View<'_> {
+        View::new(&self.db)
+    }
+
+    /// What stands at keys that begin with `prefix`, in order; only after `after` when that is given.
+    pub(super) fn scan(
+        &self,
+        prefix: &Key,
+        after: Option<&Key>,
+    ) -> impl Iterator<Item = Result<(IVec, IVec), Fault>> + use<> {
+        let from = after.map_or(Included(prefix.as_ref()), |after| Excluded(after.as_ref()));
+        let prefix = prefix.clone();
+        self.db
+            .range::<&[u8], _>((from, Unbounded))
+            .take_while(move |item| item.as_ref().map_or(true, |(key, _)| prefix.is_prefix_of(key)))
+            .map(|item| Ok(item?))
+    }
+
+    /// Writes all or nothing; durable after the next [`Disk::sync`].
+    pub(super) fn write(&mut self, mut writes: Writes) -> Result<(), Fault> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.meta.sequence += 1;
+        writes.append(&mut self.meta_writes()?);
+        self.dirty = true;
+        let one_batch =
+            writes.len() <= BATCH_OPERATIONS && writes.iter().map(size).sum::<usize>() <= BATCH_BYTES;
+        let written = if one_batch {
+            self.apply(writes)
+        } else {
+            self.write_journal(&writes).and_then(|()| self.finish_journal())
+        };
+        self.broken |= written.is_err();
+        written
+    }
+
+    /// Makes everything written so far survive a power cut.
+    pub(super) fn sync(&mut self) -> Result<(), Fault> {
+        if self.dirty {
+            let synced = self.force();
+            self.broken |= synced.is_err();
+            synced?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Whether a write or a sync failed: then nothing can be relied on until the tree is opened again.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    fn mark_clean(&mut self, clean: bool) -> Result<(), Fault> {
+        self.meta.clean = clean;
+        self.write(self.meta_writes()?)?;
+        self.sync()
+    }
+
+    fn meta_writes(&self) -> Result<Writes, Fault> {
+        let mut view = self.view();
+        view.put(&keys::meta(), &self.meta)?;
+        Ok(view.into_writes())
+    }
+
+    fn force(&self) -> Result<(), Fault> {
+        self.db.flush()?;
+        Ok(self.file.sync_all()?)
+    }
+
+    /// Applies writes in as many batches as it takes.
+    fn apply(&self, writes: Writes) -> Result<(), Fault> {
+        let mut batch = Batch::default();
+        let (mut operations, mut bytes) = (0, 0);
+        for (key, value) in writes {
+            let size = size((&key, &value));
+            if operations == BATCH_OPERATIONS || (operations > 0 && bytes + size > BATCH_BYTES) {
+                self.db.apply_batch(std::mem::take(&mut batch))?;
+                (operations, bytes) = (0, 0);
+            }
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+            operations += 1;
+            bytes += size;
+        }
+        Ok(self.db.apply_batch(batch)?)
+    }
+
+    /// Notes writes that need several batches. The journal counts once its head is there, which comes last; the
+    /// syncs keep a power cut from leaving the head without the rest, or its consequences without the head.
+    fn write_journal(&self, writes: &Writes) -> Result<(), Fault> {
+        let mut view = self.view();
+        view.put_bytes(&keys::journal(), &[], &value::from_writes(writes))?;
+        let mut chunks = view.into_writes();
+        let head = chunks.split_off(keys::journal().as_ref());
+        self.apply(chunks)?;
+        self.force()?;
+        self.apply(head)?;
+        self.force()
+    }
+
+    /// Carries out what is in the journal, as often as it takes, and clears it.
+    fn finish_journal(&mut self) -> Result<(), Fault> {
+        if let Some(writes) = self.view().bytes(&keys::journal())? {
+            self.apply(value::to_writes(&writes)?)?;
+            self.dirty = true;
+        }
+        let head = [(keys::journal().as_ref().into(), None)];
+        self.apply(head.into())?;
+        let parts = self.scan(&keys::chunks(&keys::journal()), None);
+        self.apply(parts.map(|part| Ok((part?.0, None))).collect::<Result<_, Fault>>()?)
+    }
+
+    /// Reads every value and compares it with its checksum.
+    fn check(&self) -> Result<(), Fault> {
+        for item in self.db.iter() {
+            let (key, bytes) = item?;
+            value::unseal(&key, &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a write weighs in a batch, in bytes.
+fn size((key, value): (&IVec, &Option<IVec>)) -> usize {
+    key.len() + value.as_ref().map_or(0, |value| value.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::Path,
+        time::{Duration, Instant},
+    };
+
+    use super::{super::open::open_sled, *};
+
+    fn start(folder: &Path) -> Result<Disk, Fault> {
+        let db = open_sled(folder, 1 << 20, Instant::now() + Duration::from_secs(10))?;
+        Disk::start(db, File::open(folder.join("db"))?, false)
+    }
+
+    fn writes(range: std::ops::Range<u64>, value: &[u8]) -> Writes {
+        range.map(|number| (number.to_be_bytes().as_slice().into(), Some(value.into()))).collect()
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = start(folder.path()).unwrap();
+        disk.meta.schema = SCHEMA + 1;
+        disk.finish().unwrap();
+        assert!(matches!(start(folder.path()), Err(Fault::TooNew(found)) if found == SCHEMA + 1));
+    }
+
+    #[test]
+    fn every_write_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = start(folder.path()).unwrap();
+        let before = disk.meta.sequence;
+        disk.write(writes(0..1, b"one")).unwrap();
+        disk.write(Writes::new()).unwrap();
+        disk.write(writes(0..5_000, b"many")).unwrap();
+        assert_eq!(disk.meta.sequence, before + 2);
+    }
+
+    #[test]
+    fn a_journal_without_head_is_as_if_it_had_never_been() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = start(folder.path()).unwrap();
+        disk.write(writes(0..10, b"small")).unwrap();
+        disk.write_journal(&writes(0..5_000, &[7; 200])).unwrap();
+        disk.db.remove(keys::journal()).unwrap();
+        disk.finish_journal().unwrap();
+        assert_eq!(
+            disk.db.range(0_u64.to_be_bytes()..).filter(|item| item.as_ref().unwrap().1 == b"small").count(),
+            10
+        );
+        assert!(disk.scan(&keys::chunks(&keys::journal()), None).next().is_none());
+    }
+
+    #[test]
+    fn a_journal_with_its_head_is_carried_out_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = start(folder.path()).unwrap();
+        let mut view = disk.view();
+        for number in 0..3_000 {
+            view.put(&keys::event(&format!("{number:04}").as_str().into()), &"x".repeat(300)).unwrap();
+        }
+        let mut large = view.into_writes();
+        disk.write_journal(&large).unwrap();
+        // Some of it has been carried out already.
+        let rest = large.split_off(keys::event(&"0500".into()).as_ref());
+        disk.apply(large).unwrap();
+        drop(disk);
+
+        let disk = start(folder.path()).unwrap();
+        for key in rest.keys() {
+            assert!(disk.db.contains_key(key).unwrap());
+        }
+        assert!(!disk.db.contains_key(keys::journal()).unwrap());
+        assert!(disk.scan(&keys::chunks(&keys::journal()), None).next().is_none());
+    }
+}

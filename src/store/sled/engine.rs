@@ -1,0 +1,360 @@
+//! What the store does, on the one thread that holds the tree.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    disk::Disk,
+    fault::Fault,
+    keys::{self, Key},
+    value,
+    view::View,
+};
+use crate::{
+    call::{CallId, RecordHash},
+    event::{Event, EventId},
+    name::Name,
+    snapshot::Snapshot,
+    store::{
+        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, Lease, LeaseRequest, Leased,
+        NewDelivery, Outcome, Tally, arrivals::Arrivals,
+    },
+    time::Timestamp,
+};
+
+/// At most this many deliveries are forgotten in one write.
+const PURGE_STEP: usize = 200;
+
+/// The tree, and what is remembered beside it only as long as the process lives.
+pub(super) struct Engine {
+    disk: Disk,
+    /// When the leases of each destination end.
+    leases: BTreeMap<Name, BTreeMap<EventId, Timestamp>>,
+    arrivals: Arc<Arrivals>,
+    /// Destinations with deliveries that were written since the last sync.
+    arrived: BTreeSet<Name>,
+}
+
+impl Engine {
+    pub(super) fn new(disk: Disk, arrivals: Arc<Arrivals>) -> Self {
+        Self { disk, leases: BTreeMap::new(), arrivals, arrived: BTreeSet::new() }
+    }
+
+    /// Makes what was written durable and wakes those it is for.
+    pub(super) fn sync(&mut self) -> Result<(), Fault> {
+        self.disk.sync()?;
+        std::mem::take(&mut self.arrived).iter().for_each(|destination| self.arrivals.wake(destination));
+        Ok(())
+    }
+
+    /// See [`Disk::is_broken`].
+    pub(super) fn is_broken(&self) -> bool {
+        self.disk.is_broken()
+    }
+
+    /// Ends in good order.
+    pub(super) fn finish(self) -> Result<(), Fault> {
+        self.disk.finish()
+    }
+
+    pub(super) fn commit(&mut self, commit: Commit) -> Result<(), Fault> {
+        let mut view = self.disk.view();
+        for (call, snapshot) in &commit.snapshots {
+            let key = keys::snapshot(&commit.source, call);
+            let facts = value::to_json(&Facts::of(KnownCall::of(call.clone(), snapshot)))?;
+            view.put_bytes(&key, &facts, &value::to_json(snapshot)?)?;
+        }
+        let mut events: BTreeMap<&EventId, &Event> = BTreeMap::new();
+        for event in &commit.events {
+            let key = keys::event(&event.id);
+            if !view.contains(&key)? {
+                view.put(&key, event)?;
+            }
+            events.entry(&event.id).or_insert(event);
+        }
+        let mut arrived = BTreeSet::new();
+        for delivery in commit.deliveries {
+            let destination = delivery.id.destination.clone();
+            let event = events.get(&delivery.id.event).copied();
+            if add_delivery(&mut view, delivery, event)? {
+                arrived.insert(destination);
+            }
+        }
+        if let Some(checkpoint) = &commit.checkpoint {
+            view.put(&keys::checkpoint(&commit.source), checkpoint)?;
+        }
+        let writes = view.into_writes();
+        self.disk.write(writes)?;
+        self.arrived.append(&mut arrived);
+        Ok(())
+    }
+
+    pub(super) fn snapshots(&self, source: &Name, calls: &[CallId]) -> Result<Vec<Option<Snapshot>>, Fault> {
+        let view = self.disk.view();
+        calls.iter().map(|call| view.get(&keys::snapshot(source, call))).collect()
+    }
+
+    pub(super) fn known(
+        &self,
+        source: &Name,
+        after: Option<&CallId>,
+        limit: usize,
+    ) -> Result<Vec<KnownCall>, Fault> {
+        let prefix = keys::snapshots(source);
+        let after = after.map(|call| keys::snapshot(source, call));
+        let page = self.disk.scan(&prefix, after.as_ref()).take(limit);
+        page.map(|item| {
+            let (key, bytes) = item?;
+            let id = std::str::from_utf8(prefix.rest(&key))
+                .map_err(|_| Fault::Damaged("the id of a call is not a text"))?;
+            let facts: Facts = value::from_json(value::unseal(&key, &bytes)?.head)?;
+            Ok(facts.into_known(id.into()))
+        })
+        .collect()
+    }
+
+    pub(super) fn checkpoint(&self, source: &Name) -> Result<Option<serde_json::Value>, Fault> {
+        self.disk.view().get(&keys::checkpoint(source))
+    }
+
+    pub(super) fn lease(&mut self, request: &LeaseRequest) -> Result<Leased, Fault> {
+        let view = self.disk.view();
+        let leases = self.leases.entry(request.destination.clone()).or_default();
+        leases.retain(|_, until| *until > request.now);
+        let mut leased = Leased::default();
+        let queue = keys::queue(&request.destination);
+        for item in self.disk.scan(&queue, None) {
+            let (due, event) = keys::due_in_queue(&queue, &item?.0).ok_or(BAD_KEY)?;
+            let waits_until = match leases.get(&event) {
+                Some(until) => due.max(*until),
+                None if due <= request.now && leased.deliveries.len() < request.limit => {
+                    let id = DeliveryId { event, destination: request.destination.clone() };
+                    let record: DeliveryRecord = view.require(&keys::delivery(&id))?;
+                    leased.deliveries.push(Lease {
+                        event: Arc::new(view.require(&keys::event(&id.event))?),
+                        id,
+                        sequence: record.sequence,
+                        created: record.created,
+                        attempts: record.attempts,
+                    });
+                    continue;
+                }
+                None => due,
+            };
+            leased.next_due = Some(leased.next_due.map_or(waits_until, |next| next.min(waits_until)));
+            // What follows is due no earlier than this, and a lease only makes it later.
+            if due >= waits_until {
+                break;
+            }
+        }
+        leases.extend(leased.deliveries.iter().map(|lease| (lease.id.event.clone(), request.until)));
+        Ok(leased)
+    }
+
+    pub(super) fn release(&mut self, deliveries: &[DeliveryId]) {
+        for id in deliveries {
+            if let Some(leases) = self.leases.get_mut(&id.destination) {
+                leases.remove(&id.event);
+            }
+        }
+    }
+
+    pub(super) fn settle(&mut self, outcomes: Vec<Outcome>) -> Result<(), Fault> {
+        let mut view = self.disk.view();
+        let mut settled = vec![];
+        for outcome in outcomes {
+            let id = outcome.id.clone();
+            if settle_delivery(&mut view, outcome)? {
+                settled.push(id);
+            }
+        }
+        let writes = view.into_writes();
+        self.disk.write(writes)?;
+        self.release(&settled);
+        Ok(())
+    }
+
+    pub(super) fn tally(&self) -> Result<BTreeMap<Name, Tally>, Fault> {
+        let prefix = keys::tallies();
+        let all = self.disk.scan(&prefix, None).map(|item| {
+            let (key, bytes) = item?;
+            let destination = std::str::from_utf8(prefix.rest(&key)).map_err(|_| BAD_KEY)?;
+            Ok((Name::from(destination), value::from_json(value::unseal(&key, &bytes)?.body)?))
+        });
+        all.collect()
+    }
+
+    /// Looks at up to `scan` deliveries after `after` and returns those that match, at most `limit`, and where to
+    /// go on; `None` when there is nothing after that.
+    pub(super) fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<&DeliveryId>,
+        limit: usize,
+        scan: usize,
+    ) -> Result<(Vec<DeliveryRecord>, Option<DeliveryId>), Fault> {
+        let view = self.disk.view();
+        let after = after.map(keys::delivery);
+        let mut found = vec![];
+        let mut last = None;
+        for item in self.disk.scan(&keys::deliveries(), after.as_ref()).take(scan) {
+            let key = Key::from(item?.0);
+            let record: DeliveryRecord = view.require(&key)?;
+            last = Some(record.id.clone());
+            if filter.matches(&record) {
+                found.push(record);
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        Ok((found, last))
+    }
+
+    /// Forgets at most [`PURGE_STEP`] deliveries.
+    pub(super) fn purge(&mut self, before: Timestamp, limit: usize) -> Result<usize, Fault> {
+        let mut old = vec![];
+        for item in self.disk.scan(&keys::finished(), None).take(limit.min(PURGE_STEP)) {
+            let (at, id) = keys::what_finished(&item?.0).ok_or(BAD_KEY)?;
+            if at >= before {
+                break;
+            }
+            old.push((at, id));
+        }
+        let mut view = self.disk.view();
+        for (at, id) in &old {
+            let record: DeliveryRecord = view.require(&keys::delivery(id))?;
+            view.unmark(&keys::finished_at(id, *at));
+            view.remove(&keys::delivery(id))?;
+            count(&mut view, &id.destination, |tally| tally.subtract(&record.state))?;
+            if view.first(&keys::deliveries_of(&id.event))?.is_none() {
+                view.remove(&keys::event(&id.event))?;
+            }
+        }
+        let writes = view.into_writes();
+        self.disk.write(writes)?;
+        Ok(old.len())
+    }
+}
+
+const BAD_KEY: Fault = Fault::Damaged("a key cannot be read");
+
+/// Adds a delivery unless it is there already; says whether it did. `event` is given when it comes with it.
+fn add_delivery(view: &mut View<'_>, new: NewDelivery, event: Option<&Event>) -> Result<bool, Fault> {
+    let key = keys::delivery(&new.id);
+    if view.contains(&key)? {
+        return Ok(false);
+    }
+    let record = match event {
+        Some(event) => DeliveryRecord::new(new, event),
+        None => match view.get::<Event>(&keys::event(&new.id.event))? {
+            Some(event) => DeliveryRecord::new(new, &event),
+            None => return Err(Fault::UnknownEvent(new.id)),
+        },
+    };
+    let first = place_of_first(view, &record)?;
+    view.put(&key, &record)?;
+    view.mark(&keys::in_lane(&record));
+    requeue(view, first, &record)?;
+    count(view, &record.id.destination, |tally| tally.add(&record.state))?;
+    Ok(true)
+}
+
+/// Records an outcome unless the delivery is not pending any more; says whether it did.
+fn settle_delivery(view: &mut View<'_>, outcome: Outcome) -> Result<bool, Fault> {
+    let key = keys::delivery(&outcome.id);
+    let Some(before) = view.get::<DeliveryRecord>(&key)?.filter(|record| record.due().is_some()) else {
+        return Ok(false);
+    };
+    let first = place_of_first(view, &before)?;
+    let mut after = before.clone();
+    after.settle(outcome.attempt, outcome.verdict);
+    view.put(&key, &after)?;
+    if let Some(at) = after.finished() {
+        view.unmark(&keys::in_lane(&after));
+        view.mark(&keys::finished_at(&after.id, at));
+        count(view, &after.id.destination, |tally| {
+            tally.subtract(&before.state);
+            tally.add(&after.state);
+        })?;
+    }
+    requeue(view, first, &after)?;
+    Ok(true)
+}
+
+/// After a change to `record`, brings the queue up to date: of a lane, only the first delivery stands in it.
+/// `before` is where that was before the change.
+fn requeue(view: &mut View<'_>, before: Option<Key>, record: &DeliveryRecord) -> Result<(), Fault> {
+    let after = place_of_first(view, record)?;
+    if before != after {
+        before.iter().for_each(|place| view.unmark(place));
+        after.iter().for_each(|place| view.mark(place));
+    }
+    Ok(())
+}
+
+/// Where the first delivery of the lane stands in the queue. `record` is one of the lane, as it is now.
+fn place_of_first(view: &View<'_>, record: &DeliveryRecord) -> Result<Option<Key>, Fault> {
+    let lane = keys::lane(record);
+    let Some(first) = view.first(&lane)? else { return Ok(None) };
+    let event = keys::event_in_lane(&lane, &first).ok_or(BAD_KEY)?;
+    let id = DeliveryId { event, destination: record.id.destination.clone() };
+    let due = if id == record.id {
+        record.due()
+    } else {
+        view.require::<DeliveryRecord>(&keys::delivery(&id))?.due()
+    };
+    let due = due.ok_or(Fault::Damaged("a finished delivery is waiting"))?;
+    Ok(Some(keys::in_queue(&id, due)))
+}
+
+/// Changes a destination's tally; one without deliveries has none.
+fn count(view: &mut View<'_>, destination: &Name, change: impl FnOnce(&mut Tally)) -> Result<(), Fault> {
+    let key = keys::tally(destination);
+    let mut tally: Tally = view.get(&key)?.unwrap_or_default();
+    change(&mut tally);
+    if tally == Tally::default() { view.remove(&key) } else { view.put(&key, &tally) }
+}
+
+/// What stands in front of a snapshot: a [`KnownCall`] without its id.
+#[derive(Serialize, Deserialize)]
+struct Facts {
+    record: u128,
+    status: String,
+    analyzed: bool,
+    completed_seen: Option<Timestamp>,
+    created_at: Option<Timestamp>,
+    updated_at: Option<Timestamp>,
+    deleted: bool,
+}
+
+impl Facts {
+    fn of(known: KnownCall) -> Self {
+        Self {
+            record: known.record.as_u128(),
+            status: known.status.as_str().to_owned(),
+            analyzed: known.analyzed,
+            completed_seen: known.completed_seen,
+            created_at: known.created_at,
+            updated_at: known.updated_at,
+            deleted: known.deleted,
+        }
+    }
+
+    fn into_known(self, id: CallId) -> KnownCall {
+        KnownCall {
+            id,
+            record: RecordHash::from_u128(self.record),
+            status: self.status.as_str().into(),
+            analyzed: self.analyzed,
+            completed_seen: self.completed_seen,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            deleted: self.deleted,
+        }
+    }
+}

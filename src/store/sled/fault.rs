@@ -1,0 +1,71 @@
+//! What goes wrong below, before the store's folder and an advice are added to it.
+
+use std::{io, path::Path};
+
+use crate::store::{DeliveryId, StoreError};
+
+/// What went wrong.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Something is not what was written.
+    Damaged(&'static str),
+    /// sled, or the system below it.
+    Sled(::sled::Error),
+    /// The system.
+    Io(io::Error),
+    /// A newer schema than [`super::disk::SCHEMA`].
+    TooNew(u32),
+    /// The delivery belongs to no event.
+    UnknownEvent(DeliveryId),
+    /// Code below panicked.
+    Panicked,
+}
+
+impl From<::sled::Error> for Fault {
+    fn from(error: ::sled::Error) -> Self {
+        match error {
+            ::sled::Error::Io(error) => Self::Io(error),
+            other => Self::Sled(other),
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Fault {
+    /// Whether another look at the same files, without sled's snapshots of its page table, may find more.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Sled(_) | Self::Panicked)
+    }
+
+    /// In words for a person: what was being done to which store.
+    pub(super) fn at(self, path: &Path, doing: &'static str) -> StoreError {
+        let path = path.display().to_string();
+        match self {
+            Self::Damaged(why) => damaged(path, why.to_owned()),
+            // Some of sled's errors quote keys and values; its corruption does not say anything useful.
+            Self::Sled(::sled::Error::Unsupported(why)) => damaged(path, why),
+            Self::Sled(_) => damaged(path, "its pages do not fit together".to_owned()),
+            Self::Panicked => damaged(path, "reading it failed badly".to_owned()),
+            Self::Io(error) if is_full(&error) => StoreError::DiskFull { path },
+            Self::Io(error) => StoreError::Io { path, doing, why: error.to_string() },
+            Self::TooNew(found) => StoreError::TooNew { path, found, known: super::disk::SCHEMA },
+            Self::UnknownEvent(id) => StoreError::UnknownEvent(id),
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn damaged(path: String, why: String) -> StoreError {
+    let advice = "move that folder away and start again: every call is then remembered afresh without being \
+                  announced, so nothing is told twice, but what was still to be delivered is only in the old folder"
+        .to_owned();
+    StoreError::Damaged { path, why, advice }
+}

@@ -1,0 +1,157 @@
+//! The store in a folder on this machine, in [sled](https://docs.rs/sled).
+//!
+//! * [`thread`]: sled blocks, so it has a thread of its own; the store's methods send it jobs.
+//! * [`engine`]: what each job does; [`view`]: what it reads, and the writes it prepares.
+//! * [`disk`]: writes that are whole or not there, and durable; [`keys`] and [`value`]: what they look like.
+//! * [`open`]: the folder, its lock, and what a crash may have left; [`fault`]: what goes wrong.
+
+mod disk;
+mod engine;
+mod fault;
+mod keys;
+mod open;
+mod thread;
+mod value;
+mod view;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use self::thread::Thread;
+use super::{
+    Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, LeaseRequest, Leased, Outcome, Store,
+    StoreError, Tally, arrivals::Arrivals,
+};
+use crate::{call::CallId, config::StoreConfig, name::Name, snapshot::Snapshot, time::Timestamp};
+
+/// How many records one job looks at before others have their turn.
+const SLICE: usize = 2000;
+
+/// The store in a folder on this machine. For one process at a time.
+///
+/// Dropping it ends it in good order as [`Store::close`] does, but without waiting for it.
+pub struct SledStore {
+    thread: Thread,
+    arrivals: Arc<Arrivals>,
+}
+
+impl SledStore {
+    /// Opens the store in `config.path`, or makes one there. After an unclean stop every value is checked first,
+    /// which takes a while for a large store.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what is damaged has been tried to repair, and was copied aside before.
+    pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+        let arrivals = Arc::new(Arrivals::default());
+        let thread = Thread::start(config, Arc::clone(&arrivals)).await?;
+        Ok(Self { thread, arrivals })
+    }
+}
+
+#[async_trait]
+impl Store for SledStore {
+    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        self.thread.write(move |engine| engine.commit(commit)).await
+    }
+
+    async fn snapshots(&self, source: &Name, calls: &[CallId]) -> Result<Vec<Option<Snapshot>>, StoreError> {
+        let (source, calls) = (source.clone(), calls.to_vec());
+        self.thread.read(move |engine| engine.snapshots(&source, &calls)).await
+    }
+
+    async fn known(
+        &self,
+        source: &Name,
+        after: Option<&CallId>,
+        limit: usize,
+    ) -> Result<Vec<KnownCall>, StoreError> {
+        let mut page: Vec<KnownCall> = vec![];
+        while page.len() < limit {
+            let slice = SLICE.min(limit - page.len());
+            let (source, after) = (source.clone(), page.last().map(|call| &call.id).or(after).cloned());
+            let mut calls =
+                self.thread.read(move |engine| engine.known(&source, after.as_ref(), slice)).await?;
+            let is_last = calls.len() < slice;
+            page.append(&mut calls);
+            if is_last {
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    async fn checkpoint(&self, source: &Name) -> Result<Option<Value>, StoreError> {
+        let source = source.clone();
+        self.thread.read(move |engine| engine.checkpoint(&source)).await
+    }
+
+    async fn lease(&self, request: &LeaseRequest) -> Result<Leased, StoreError> {
+        let request = request.clone();
+        // Answered like a write: what is handed out must be durable. A delivery that was sent and then forgotten
+        // in a crash would be observed anew, and sent again with another time in it.
+        self.thread.write(move |engine| engine.lease(&request)).await
+    }
+
+    async fn settle(&self, outcomes: Vec<Outcome>) -> Result<(), StoreError> {
+        self.thread.write(move |engine| engine.settle(outcomes)).await
+    }
+
+    async fn release(&self, deliveries: Vec<DeliveryId>) -> Result<(), StoreError> {
+        self.thread
+            .read(move |engine| {
+                engine.release(&deliveries);
+                Ok(())
+            })
+            .await
+    }
+
+    fn arrivals(&self, destination: &Name) -> Arc<Notify> {
+        self.arrivals.of(destination)
+    }
+
+    async fn tally(&self) -> Result<BTreeMap<Name, Tally>, StoreError> {
+        self.thread.read(|engine| engine.tally()).await
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<&DeliveryId>,
+        limit: usize,
+    ) -> Result<Vec<DeliveryRecord>, StoreError> {
+        let mut page: Vec<DeliveryRecord> = vec![];
+        let mut from = after.cloned();
+        while page.len() < limit {
+            let (filter, missing) = (filter.clone(), limit - page.len());
+            let look =
+                move |engine: &mut engine::Engine| engine.deliveries(&filter, from.as_ref(), missing, SLICE);
+            let (mut found, last) = self.thread.read(look).await?;
+            page.append(&mut found);
+            if last.is_none() {
+                break;
+            }
+            from = last;
+        }
+        Ok(page)
+    }
+
+    async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let mut purged = 0;
+        while purged < limit {
+            let missing = limit - purged;
+            let step = self.thread.write(move |engine| engine.purge(before, missing)).await?;
+            if step == 0 {
+                break;
+            }
+            purged += step;
+        }
+        Ok(purged)
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.thread.close().await
+    }
+}

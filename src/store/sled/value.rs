@@ -1,0 +1,162 @@
+//! How a value stands in the tree: sealed with a checksum over its key and itself, so that whatever the disk
+//! or the tree below makes of it is noticed and never believed.
+//!
+//! ```text
+//! format: u8 = 1 │ length of head: u32 LE │ number of chunks: u32 LE │ head │ body │ xxh3-64 of key and all before: u64 LE
+//! ```
+//!
+//! A body above [`CHUNK`] is cut into chunks, each sealed under a key of its own: sled writes a page that is
+//! larger than a quarter of a segment to a file of its own, which it never syncs.
+
+use serde::{Serialize, de::DeserializeOwned};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{fault::Fault, view::Writes};
+
+/// The only format there has been so far.
+const FORMAT: u8 = 1;
+
+/// The longest body in one piece, in bytes. A page holds up to about twenty values and must stay below 1 MiB.
+pub(super) const CHUNK: usize = 32 << 10;
+
+const FIXED: usize = 1 + 4 + 4;
+const SUM: usize = 8;
+
+/// A value read back.
+#[derive(Clone, Copy)]
+pub(super) struct Value<'b> {
+    /// What can be read without the body.
+    pub(super) head: &'b [u8],
+    /// The body, unless it is in chunks.
+    pub(super) body: &'b [u8],
+    /// How many chunks the body is in; 0 when it is here.
+    pub(super) chunks: u32,
+}
+
+/// Seals a value for its key.
+pub(super) fn seal(key: &[u8], value: Value<'_>) -> Vec<u8> {
+    let Value { head, body, chunks } = value;
+    let mut bytes = Vec::with_capacity(FIXED + head.len() + body.len() + SUM);
+    bytes.push(FORMAT);
+    bytes.extend((head.len() as u32).to_le_bytes());
+    bytes.extend(chunks.to_le_bytes());
+    bytes.extend(head);
+    bytes.extend(body);
+    bytes.extend(checksum(key, &bytes).to_le_bytes());
+    bytes
+}
+
+/// Opens what was sealed for this key.
+pub(super) fn unseal<'b>(key: &[u8], bytes: &'b [u8]) -> Result<Value<'b>, Fault> {
+    let (sealed, sum) = bytes.split_last_chunk::<SUM>().ok_or(Fault::Damaged("a value is too short"))?;
+    if u64::from_le_bytes(*sum) != checksum(key, sealed) {
+        return Err(Fault::Damaged("a value does not match its checksum"));
+    }
+    let parse = || {
+        let (format, rest) = sealed.split_first()?;
+        let (head_len, rest) = rest.split_first_chunk()?;
+        let (chunks, rest) = rest.split_first_chunk()?;
+        let (head, body) = rest.split_at_checked(u32::from_le_bytes(*head_len) as usize)?;
+        (*format == FORMAT).then_some(Value { head, body, chunks: u32::from_le_bytes(*chunks) })
+    };
+    parse().ok_or(Fault::Damaged("a value has an unknown format"))
+}
+
+fn checksum(key: &[u8], bytes: &[u8]) -> u64 {
+    let mut hasher = Xxh3::new();
+    hasher.update(key);
+    hasher.update(bytes);
+    hasher.digest()
+}
+
+/// Writes as JSON.
+pub(super) fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
+    serde_json::to_vec(value).map_err(|_| Fault::Damaged("a value cannot be written as JSON"))
+}
+
+/// Reads JSON that this store wrote.
+pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    // A record of the API is read within serde_json's limit of nesting; what is stored wraps it in a few more
+    // levels, and must be readable all the same.
+    json.disable_recursion_limit();
+    T::deserialize(&mut json).map_err(|_| Fault::Damaged("a value is not the JSON it should be"))
+}
+
+/// Writes as bytes: of each the key, a byte that says whether there is a value, and the value; texts of bytes
+/// behind their length.
+pub(super) fn from_writes(writes: &Writes) -> Vec<u8> {
+    fn push(bytes: &mut Vec<u8>, part: &[u8]) {
+        bytes.extend((part.len() as u32).to_le_bytes());
+        bytes.extend(part);
+    }
+    let mut bytes = vec![];
+    for (key, value) in writes {
+        push(&mut bytes, key);
+        bytes.push(u8::from(value.is_some()));
+        push(&mut bytes, value.as_deref().unwrap_or_default());
+    }
+    bytes
+}
+
+/// Reads what [`from_writes`] wrote.
+pub(super) fn to_writes(bytes: &[u8]) -> Result<Writes, Fault> {
+    fn take<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
+        let (len, rest) = bytes.split_first_chunk()?;
+        let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        *bytes = rest;
+        Some(part)
+    }
+    fn write<'b>(bytes: &mut &'b [u8]) -> Option<(&'b [u8], Option<&'b [u8]>)> {
+        let key = take(bytes)?;
+        let (is_some, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let value = take(bytes)?;
+        Some((key, (*is_some == 1).then_some(value)))
+    }
+    let mut rest = bytes;
+    let mut writes = Writes::new();
+    while !rest.is_empty() {
+        let (key, value) = write(&mut rest).ok_or(Fault::Damaged("the journal breaks off"))?;
+        writes.insert(key.into(), value.map(Into::into));
+    }
+    Ok(writes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_can_be_opened_with_its_key_only() {
+        let sealed = seal(b"key", Value { head: b"head", body: b"body", chunks: 3 });
+        let value = unseal(b"key", &sealed).unwrap();
+        assert_eq!((value.head, value.body, value.chunks), (&b"head"[..], &b"body"[..], 3));
+        assert!(unseal(b"kez", &sealed).is_err());
+    }
+
+    #[test]
+    fn no_changed_bit_and_no_missing_byte_goes_unnoticed() {
+        let sealed = seal(b"key", Value { head: b"", body: b"body", chunks: 0 });
+        for bit in 0..sealed.len() * 8 {
+            let mut changed = sealed.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(unseal(b"key", &changed).is_err(), "bit {bit}");
+        }
+        for len in 0..sealed.len() {
+            assert!(unseal(b"key", &sealed[..len]).is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn writes_come_back_and_half_of_them_do_not() {
+        let writes = Writes::from([
+            (b"".into(), Some(b"".into())),
+            (b"gone".into(), None),
+            (b"there".into(), Some(b"value".into())),
+        ]);
+        let bytes = from_writes(&writes);
+        assert_eq!(to_writes(&bytes).unwrap(), writes);
+        assert!(to_writes(&bytes[..bytes.len() - 1]).is_err());
+    }
+}

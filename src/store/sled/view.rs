@@ -1,0 +1,148 @@
+//! The tree as it will be once what is being prepared has been written.
+
+use std::{collections::BTreeMap, ops::Bound};
+
+use ::sled::{IVec, Tree};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    fault::Fault,
+    keys::{self, Key},
+    value::{self, CHUNK, Value},
+};
+
+/// What is to be written: a new value for a key, or none.
+pub(super) type Writes = BTreeMap<IVec, Option<IVec>>;
+
+/// Reads through what is prepared to the tree below, and collects writes. Nothing reaches the tree.
+pub(super) struct View<'t> {
+    tree: &'t Tree,
+    writes: Writes,
+}
+
+impl<'t> View<'t> {
+    pub(super) fn new(tree: &'t Tree) -> Self {
+        Self { tree, writes: Writes::new() }
+    }
+
+    /// What was prepared.
+    pub(super) fn into_writes(self) -> Writes {
+        self.writes
+    }
+
+    fn sealed(&self, key: &[u8]) -> Result<Option<IVec>, Fault> {
+        match self.writes.get(key) {
+            Some(prepared) => Ok(prepared.clone()),
+            None => Ok(self.tree.get(key)?),
+        }
+    }
+
+    /// Whether there is a value.
+    pub(super) fn contains(&self, key: &Key) -> Result<bool, Fault> {
+        Ok(self.sealed(key.as_ref())?.is_some())
+    }
+
+    /// Reads a value's body.
+    pub(super) fn bytes(&self, key: &Key) -> Result<Option<Vec<u8>>, Fault> {
+        let Some(sealed) = self.sealed(key.as_ref())? else { return Ok(None) };
+        let value = value::unseal(key.as_ref(), &sealed)?;
+        let mut body = value.body.to_vec();
+        for number in 0..value.chunks {
+            let key = keys::chunk(key, number);
+            let chunk = self.sealed(key.as_ref())?.ok_or(Fault::Damaged("a part of a value is missing"))?;
+            body.extend(value::unseal(key.as_ref(), &chunk)?.body);
+        }
+        Ok(Some(body))
+    }
+
+    /// Reads a value written with [`View::put`].
+    pub(super) fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, Fault> {
+        self.bytes(key)?.map(|body| value::from_json(&body)).transpose()
+    }
+
+    /// Reads a value that must be there because something refers to it.
+    pub(super) fn require<T: DeserializeOwned>(&self, key: &Key) -> Result<T, Fault> {
+        self.get(key)?.ok_or(Fault::Damaged("something is referred to that is not there"))
+    }
+
+    /// Prepares a value.
+    pub(super) fn put(&mut self, key: &Key, value: &impl Serialize) -> Result<(), Fault> {
+        self.put_bytes(key, &[], &value::to_json(value)?)
+    }
+
+    /// Prepares a value of `body`, with something in front that can be read without it.
+    pub(super) fn put_bytes(&mut self, key: &Key, head: &[u8], body: &[u8]) -> Result<(), Fault> {
+        let before = self.chunks(key)?;
+        let after = if body.len() <= CHUNK {
+            self.set(key, Value { head, body, chunks: 0 });
+            0
+        } else {
+            let mut number = 0;
+            for body in body.chunks(CHUNK) {
+                self.set(&keys::chunk(key, number), Value { head: &[], body, chunks: 0 });
+                number += 1;
+            }
+            self.set(key, Value { head, body: &[], chunks: number });
+            number
+        };
+        for number in after..before {
+            self.delete(&keys::chunk(key, number));
+        }
+        Ok(())
+    }
+
+    /// Prepares a key that says all by itself.
+    pub(super) fn mark(&mut self, key: &Key) {
+        self.set(key, Value { head: &[], body: &[], chunks: 0 });
+    }
+
+    /// Prepares the end of a key written with [`View::mark`].
+    pub(super) fn unmark(&mut self, key: &Key) {
+        self.delete(key);
+    }
+
+    /// Prepares the end of a value.
+    pub(super) fn remove(&mut self, key: &Key) -> Result<(), Fault> {
+        for number in 0..self.chunks(key)? {
+            self.delete(&keys::chunk(key, number));
+        }
+        self.delete(key);
+        Ok(())
+    }
+
+    /// How many chunks the value has now.
+    fn chunks(&self, key: &Key) -> Result<u32, Fault> {
+        match self.sealed(key.as_ref())? {
+            Some(sealed) => Ok(value::unseal(key.as_ref(), &sealed)?.chunks),
+            None => Ok(0),
+        }
+    }
+
+    fn set(&mut self, key: &Key, value: Value<'_>) {
+        let sealed = value::seal(key.as_ref(), value);
+        self.writes.insert(key.as_ref().into(), Some(sealed.into()));
+    }
+
+    fn delete(&mut self, key: &Key) {
+        self.writes.insert(key.as_ref().into(), None);
+    }
+
+    /// The first key that begins with `prefix`.
+    pub(super) fn first(&self, prefix: &Key) -> Result<Option<IVec>, Fault> {
+        let mut written = None;
+        for key in self.tree.scan_prefix(prefix).keys() {
+            let key = key?;
+            if !matches!(self.writes.get(&key), Some(None)) {
+                written = Some(key);
+                break;
+            }
+        }
+        let prepared = self
+            .writes
+            .range::<[u8], _>((Bound::Included(prefix.as_ref()), Bound::Unbounded))
+            .take_while(|(key, _)| prefix.is_prefix_of(key))
+            .find(|(_, value)| value.is_some())
+            .map(|(key, _)| key.clone());
+        Ok(written.into_iter().chain(prepared).min())
+    }
+}

@@ -1,0 +1,255 @@
+//! The task that drives one source: it asks the planner what to fetch, fetches it, and commits what it means.
+
+mod digest;
+mod health;
+mod state;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use self::{health::Health, state::SourceState};
+use super::{
+    index::Index,
+    observe::{Observations, Observer},
+    planner::{Fetch, Notice, Planner, Settings, Slot, Step},
+};
+use crate::{
+    callem::{
+        Client,
+        budget::{Budget, Claim, Grant},
+    },
+    config::SourceConfig,
+    rule::Rule,
+    store::{Commit, KnownCall, Store, StoreError},
+    telemetry::{Signal, Telemetry},
+    time::Clock,
+};
+
+/// How many known calls are read from the store at a time when the task starts.
+const LOAD_PAGE: usize = 2000;
+
+/// Everything one source needs.
+pub struct SourceTask {
+    /// How to poll it.
+    pub config: SourceConfig,
+    /// Its connection.
+    pub client: Client,
+    /// What its host allows, shared with the other sources there.
+    pub budget: Arc<Mutex<Budget>>,
+    /// The rules, all of them; each knows which sources it looks at.
+    pub rules: Arc<[Rule]>,
+    /// Where everything is remembered.
+    pub store: Arc<dyn Store>,
+    /// What is said about the work.
+    pub telemetry: Telemetry,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// A source being polled.
+struct Poller {
+    task: SourceTask,
+    index: Index,
+    planner: Planner,
+    state: SourceState,
+    health: Health,
+}
+
+impl SourceTask {
+    /// Polls until `stop` is cancelled. Whatever was fetched by then is committed or will be fetched again.
+    ///
+    /// # Errors
+    /// When the store fails: nothing can be promised any more.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
+        let mut poller = Poller::start(self).await?;
+        // Only waiting is cancelled; a commit that has begun is seen through.
+        while !stop.is_cancelled() {
+            poller.step(&stop).await?;
+        }
+        poller.save().await
+    }
+}
+
+impl Poller {
+    /// Reads what is remembered of the source.
+    async fn start(task: SourceTask) -> Result<Self, StoreError> {
+        let SourceConfig { name, analysis_window, .. } = &task.config;
+        let state = SourceState::load(name, task.store.checkpoint(name).await?)?;
+        let mut index = Index::new(*analysis_window);
+        let mut known = vec![];
+        loop {
+            let last = known.last().map(|call: &KnownCall| call.id.clone());
+            known = task.store.known(name, last.as_ref(), LOAD_PAGE).await?;
+            if known.is_empty() {
+                break;
+            }
+            for call in &known {
+                index.insert(call);
+            }
+        }
+        let settings = Settings {
+            interval: task.config.interval,
+            sweep: task.config.sweep,
+            analysis_window: *analysis_window,
+            page_size: task.config.page_size,
+            requests_per_minute: task.config.requests_per_minute,
+            seed: xxhash_rust::xxh3::xxh3_64(name.as_str().as_bytes()),
+        };
+        let planner = Planner::new(settings, index.rows(), state.planner.as_ref(), task.clock.steady());
+        Ok(Self { task, index, planner, state, health: Health::default() })
+    }
+
+    /// Does one thing, or waits for one.
+    async fn step(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+        match self.planner.next(self.task.clock.steady()) {
+            Step::Sleep(until) => {
+                let waited = sleep_until(self.task.clock.instant(until));
+                stop.run_until_cancelled(waited).await;
+                Ok(())
+            }
+            Step::Fetch(fetch, claim) => {
+                if stop.run_until_cancelled(self.wait_for_budget(claim)).await.is_none() {
+                    return Ok(());
+                }
+                match fetch {
+                    Fetch::Page { offset, limit } => self.fetch_page(offset, limit, stop).await,
+                    Fetch::Call(slot) => self.fetch_call(slot, stop).await,
+                }
+            }
+            Step::Deleted(slot) => self.deleted(slot).await,
+            Step::Notice(notice) => self.notice(notice).await,
+        }
+    }
+
+    fn budget(&self) -> MutexGuard<'_, Budget> {
+        self.task.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn wait_for_budget(&self, claim: Claim) {
+        loop {
+            let now = self.task.clock.steady();
+            let grant = self.budget().request(&self.task.config.name, claim, now);
+            match grant {
+                Grant::Now => return,
+                Grant::At(at) => sleep_until(self.task.clock.instant(at)).await,
+            }
+        }
+    }
+
+    async fn fetch_page(
+        &mut self,
+        offset: u64,
+        limit: u32,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let started = self.task.clock.steady();
+        let Some(answer) = stop.run_until_cancelled(self.task.client.page(offset, limit)).await else {
+            return Ok(());
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return self.failed(&error).await,
+        };
+        let page = match answer.body.read() {
+            Ok(page) => page,
+            Err(error) => return self.failed(&error).await,
+        };
+        let server_time = answer.server_time.unwrap_or_else(|| self.task.clock.wall());
+        self.state.begin(server_time, self.task.config.notify_since);
+        let digest = self.digest(page.records.iter().copied()).await?;
+        let now = self.task.clock.steady();
+        self.planner.on_page(&digest.rows, page.records.len(), page.total, now);
+        self.answered(digest.rows.len(), digest.new, digest.changed, now.since(started)).await?;
+        if self.planner.in_baseline() {
+            let progress = self.planner.progress();
+            self.emit(Signal::BaselineProgress {
+                source: self.task.config.name.clone(),
+                found: progress.found,
+                total: progress.total,
+            });
+        }
+        Ok(())
+    }
+
+    async fn fetch_call(&mut self, slot: Slot, stop: &CancellationToken) -> Result<(), StoreError> {
+        let started = self.task.clock.steady();
+        let id = self.index.id(slot);
+        let Some(answer) = stop.run_until_cancelled(self.task.client.call(&id)).await else {
+            return Ok(());
+        };
+        match answer {
+            Err(error) => self.failed(&error).await,
+            Ok(None) => {
+                let now = self.task.clock.steady();
+                self.planner.on_call(None, now);
+                self.answered(0, 0, 0, now.since(started)).await
+            }
+            Ok(Some(raw)) => {
+                let digest = self.digest(std::iter::once(&*raw)).await?;
+                let now = self.task.clock.steady();
+                self.planner.on_call(digest.rows.first().copied(), now);
+                self.answered(1, digest.new, digest.changed, now.since(started)).await
+            }
+        }
+    }
+
+    /// The planner is sure that a call is gone.
+    async fn deleted(&mut self, slot: Slot) -> Result<(), StoreError> {
+        let id = self.index.id(slot);
+        let source = &self.task.config.name;
+        let found = self.task.store.snapshots(source, std::slice::from_ref(&id)).await?;
+        let Some(Some(before)) = found.into_iter().next() else { return Ok(()) };
+        let mut observations = Observations::new(source.clone());
+        self.observer().observe_deletion(&id, &before, &mut observations);
+        let after = observations.commit.snapshots.first().map(|(_, snapshot)| KnownCall::of(id, snapshot));
+        self.commit(observations).await?;
+        if let Some(after) = after {
+            self.index.update(slot, before.record, &after);
+        }
+        Ok(())
+    }
+
+    async fn notice(&mut self, notice: Notice) -> Result<(), StoreError> {
+        let source = self.task.config.name.clone();
+        match notice {
+            Notice::BaselineDone { calls } => {
+                // From here on a restart must not take what it finds for a baseline.
+                self.save().await?;
+                self.emit(Signal::BaselineDone { source, calls, events: self.state.baseline_events });
+            }
+            Notice::Order(text) | Notice::Odd(text) => self.emit(Signal::SourceNotice { source, text }),
+        }
+        Ok(())
+    }
+
+    fn observer(&self) -> Observer<'_> {
+        Observer { source: &self.task.config.name, rules: &self.task.rules, now: self.task.clock.wall() }
+    }
+
+    /// Makes observations durable, then says so and learns from them.
+    async fn commit(&mut self, observations: Observations) -> Result<(), StoreError> {
+        let Observations { mut commit, signals, .. } = observations;
+        if self.planner.in_baseline() {
+            self.state.baseline_events += commit.events.len() as u64;
+            commit.checkpoint = Some(self.state.save(&self.planner));
+        }
+        if !commit.is_empty() {
+            self.task.store.commit(commit).await?;
+        }
+        signals.into_iter().for_each(|signal| self.emit(signal));
+        Ok(())
+    }
+
+    /// Keeps what the planner wants back after a restart.
+    async fn save(&mut self) -> Result<(), StoreError> {
+        let mut commit = Commit::new(self.task.config.name.clone());
+        commit.checkpoint = Some(self.state.save(&self.planner));
+        self.task.store.commit(commit).await
+    }
+
+    fn emit(&self, signal: Signal) {
+        self.task.telemetry.emit(signal);
+    }
+}

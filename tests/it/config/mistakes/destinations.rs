@@ -1,0 +1,426 @@
+//! `[destinations.NAME]`
+
+use super::check;
+
+#[test]
+fn types() {
+    check(
+        r#"
+[destinations.a]
+url = "https://crm.example.com/"
+
+[destinations.b]
+type = "webhok"
+url = "https://crm.example.com/"
+
+[destinations.c]
+type = ["slack"]
+
+[rules.r]
+on = ["ended"]
+to = ["a", "b", "c"]
+"#,
+        r#"
+error: `type` is missing
+ --> config.toml:1:1
+  |
+1 | [destinations.a]
+  | ^^^^^^^^^^^^^^^^
+  |
+  = help: add type = "webhook" (or "slack", "email")
+
+error: there is no type of destination `webhok`
+ --> config.toml:5:8
+  |
+5 | type = "webhok"
+  |        ^^^^^^^^
+  |
+  = help: did you mean `webhook`?
+
+error: expected a text, found a list
+ --> config.toml:9:8
+  |
+9 | type = ["*****"]
+  |        ^^^^^^^^^
+
+"#,
+    );
+}
+
+#[test]
+fn keys_common_to_all() {
+    check(
+        r#"
+[destinations.crm]
+type = "webhook"
+url = "https://crm.example.com/"
+retry = ["5s", "10x", 3]
+max_attempts_age = "forever"
+rate = "0/s"
+concurrency = 0
+timeout = "1h"
+include = ["call.summary", "callAnalysis..sentiment"]
+exclude = "transcript"
+"#,
+        r#"
+error: there is no unit of time `x`
+ --> config.toml:4:16
+  |
+4 | retry = ["5s", "10x", 3]
+  |                ^^^^^
+  |
+  = help: write numbers with units, as in "15s", "2h 30m" or "7d"
+
+error: expected a duration in quotes, found an integer
+ --> config.toml:4:23
+  |
+4 | retry = ["5s", "10x", 3]
+  |                       ^
+  |
+  = help: write "3s"
+
+error: this is not a duration
+ --> config.toml:5:20
+  |
+5 | max_attempts_age = "forever"
+  |                    ^^^^^^^^^
+  |
+  = help: write numbers with units, as in "15s", "2h 30m" or "7d"
+
+error: this is not a rate
+ --> config.toml:6:8
+  |
+6 | rate = "0/s"
+  |        ^^^^^
+  |
+  = help: write a number per s, m or h, as in "1/s" or "30/m"
+
+error: expected 1 to 100
+ --> config.toml:7:15
+  |
+7 | concurrency = 0
+  |               ^
+
+error: too long, at most 10m
+ --> config.toml:8:11
+  |
+8 | timeout = "1h"
+  |           ^^^^
+
+warning: calls have no field `call`
+ --> config.toml:9:12
+  |
+9 | include = ["call.summary", "callAnalysis..sentiment"]
+  |            ^^^^^^^^^^^^^^
+  |
+  = help: paths start inside the call: write "summary"
+
+error: this is not the path of a field
+ --> config.toml:9:28
+  |
+9 | include = ["call.summary", "callAnalysis..sentiment"]
+  |                            ^^^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: write the names of fields with dots between them, as in
+          "callAnalysis.sentiment"
+
+error: expected a list, found a text
+  --> config.toml:10:11
+   |
+10 | exclude = "transcript"
+   |           ^^^^^^^^^^^^
+   |
+   = help: put it into brackets, as in ["one", "two"]
+
+"#,
+    );
+}
+
+#[test]
+fn webhooks() {
+    check(
+        r#"
+[destinations.crm]
+type = "webhook"
+url = "http://crm.example.com/hooks/s3cret"
+secret = ["whsec_!", { env = "CRM_SECRET" }, 7]
+format = "cloudevent"
+webhook_url = "https://hooks.slack.com/services/T/B/X"
+
+[destinations.crm.headers]
+content-type = "text/plain"
+"no spaces" = "x"
+x-tenant = "acme\n"
+X-A = "1"
+x-a = "2"
+
+[destinations.other]
+type = "webhook"
+url = "mailto:crm@example.com"
+
+[rules.r]
+on = ["ended"]
+to = ["crm", "other"]
+"#,
+        r#"
+warning: with http, the calls travel in clear
+ --> config.toml:3:7
+  |
+3 | url = "http://crm.example.com/************"
+  |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: use https
+
+error: this is not a signing secret
+ --> config.toml:4:11
+  |
+4 | secret = ["*******", { env = "CRM_SECRET" }, *]
+  |           ^^^^^^^^^
+  |
+  = help: a signing secret is `whsec_` and 24 to 64 bytes in base64
+
+error: expected a text, { env = "NAME" } or { file = "path" }, found an integer
+ --> config.toml:4:46
+  |
+4 | secret = ["*******", { env = "CRM_SECRET" }, *]
+  |                                              ^
+
+error: there is no format `cloudevent`
+ --> config.toml:5:10
+  |
+5 | format = "cloudevent"
+  |          ^^^^^^^^^^^^
+  |
+  = help: did you mean `cloudevents`?
+
+error: unknown key `webhook_url`
+ --> config.toml:6:1
+  |
+6 | webhook_url = "**************************************"
+  | ^^^^^^^^^^^
+  |
+  = help: choose from `type`, `url`, `format`, `secret`, `headers`, `retry`,
+          `max_attempts_age`, `rate`, `concurrency`, `timeout`, `include`,
+          `exclude`
+
+error: callwatch sets this header itself
+ --> config.toml:9:1
+  |
+9 | content-type = "**********"
+  | ^^^^^^^^^^^^
+
+error: this cannot be the name of a header
+  --> config.toml:10:1
+   |
+10 | "no spaces" = "*"
+   | ^^^^^^^^^^^
+
+error: this cannot be the value of a header
+  --> config.toml:11:12
+   |
+11 | x-tenant = "******"
+   |            ^^^^^^^^
+
+error: this header is there twice
+  --> config.toml:13:1
+   |
+13 | x-a = "*"
+   | ^^^
+
+error: the URL must begin with https:// or http://
+  --> config.toml:17:7
+   |
+17 | url = "**********************"
+   |       ^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: write it whole, as in "https://example.com/path"
+
+"#,
+    );
+}
+
+#[test]
+fn slack() {
+    check(
+        r#"
+[destinations.a]
+type = "slack"
+webhook_url = "hooks.slack.com/services/T0/B0/XX"
+
+[destinations.b]
+type = "slack"
+webhook_url = "http://hooks.slack.com/services/T0/B0/XX"
+
+[destinations.c]
+type = "slack"
+token = "xoxb-1"
+channel = "C0123"
+
+[rules.r]
+on = ["ended"]
+to = ["a", "b", "c"]
+"#,
+        r#"
+error: this is not a whole URL
+ --> config.toml:3:15
+  |
+3 | webhook_url = "*********************************"
+  |               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: Slack gives it as https://hooks.slack.com/services/…
+
+error: this URL must begin with https://, it is a secret as a whole
+ --> config.toml:7:15
+  |
+7 | webhook_url = "****************************************"
+  |               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: Slack gives it as https://hooks.slack.com/services/…
+
+error: `webhook_url` is missing
+ --> config.toml:9:1
+  |
+9 | [destinations.c]
+  | ^^^^^^^^^^^^^^^^
+  |
+  = help: add webhook_url = { env = "SLACK_WEBHOOK_URL" }
+
+error: unknown key `token`
+  --> config.toml:11:1
+   |
+11 | token = "******"
+   | ^^^^^
+   |
+   = help: choose from `type`, `webhook_url`, `retry`, `max_attempts_age`,
+           `rate`, `concurrency`, `timeout`, `include`, `exclude`
+
+error: unknown key `channel`
+  --> config.toml:12:1
+   |
+12 | channel = "*****"
+   | ^^^^^^^
+   |
+   = help: choose from `type`, `webhook_url`, `retry`, `max_attempts_age`,
+           `rate`, `concurrency`, `timeout`, `include`, `exclude`
+
+"#,
+    );
+}
+
+#[test]
+fn email() {
+    check(
+        r#"
+[destinations.a]
+type = "email"
+smtp = "https://me:s3cret@smtp.example.com"
+from = "nobody"
+to = ["manager@example.com", "desk at example.com", "manager@example.com"]
+
+[destinations.b]
+type = "email"
+smtp = "smtps://me@smtp.example.com"
+from = "me@example.com"
+to = []
+
+[destinations.c]
+type = "email"
+smtp = "smtp+insecure://me:s3cret@smtp.example.com/inbox"
+from = "me@example.com"
+to = ["me@example.com"]
+
+[destinations.d]
+type = "email"
+smtp = "smtp+insecure://me:s3cret@smtp.example.com"
+password = { env = "SMTP_PASSWORD" }
+from = "me@example.com"
+to = "me@example.com"
+
+[rules.r]
+on = ["ended"]
+to = ["a", "b", "c", "d"]
+"#,
+        r#"
+error: the URL must begin with smtps://, smtp:// or smtp+insecure://
+ --> config.toml:3:8
+  |
+3 | smtp = "https://*********@smtp.example.com"
+  |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: write "smtps://user@smtp.example.com"; an @ in the user is written
+          %40
+
+error: this is not an email address
+ --> config.toml:4:8
+  |
+4 | from = "nobody"
+  |        ^^^^^^^^
+  |
+  = help: write "alerts@example.com" or "Callwatch <alerts@example.com>"
+
+error: this is not an email address
+ --> config.toml:5:30
+  |
+5 | to = ["manager@example.com", "desk at example.com", "manager@example.com"]
+  |                              ^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: write "alerts@example.com" or "Callwatch <alerts@example.com>"
+
+error: this is in the list twice
+ --> config.toml:5:53
+  |
+5 | to = ["manager@example.com", "desk at example.com", "manager@example.com"]
+  |                                                     ^^^^^^^^^^^^^^^^^^^^^
+
+error: there is a user, and `password` is missing
+ --> config.toml:9:8
+  |
+9 | smtp = "smtps://**@smtp.example.com"
+  |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: the user belongs into smtp = "smtps://user@host", the password into
+          `password`
+
+error: `to` is empty
+  --> config.toml:11:6
+   |
+11 | to = []
+   |      ^^
+
+error: expected nothing after the host and the port
+  --> config.toml:15:8
+   |
+15 | smtp = "smtp+insecure://*********@smtp.example.com/inbox"
+   |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: write "smtps://user@smtp.example.com"; an @ in the user is written
+           %40
+
+warning: the password and the calls travel in clear
+  --> config.toml:21:8
+   |
+21 | smtp = "smtp+insecure://*********@smtp.example.com"
+   |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: use smtps:// or smtp:// unless the server is on this machine
+
+error: there is a password in `smtp` already
+  --> config.toml:22:12
+   |
+22 | password = { env = "SMTP_PASSWORD" }
+   |            ^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: the user belongs into smtp = "smtps://user@host", the password into
+           `password`
+
+error: expected a list, found a text
+  --> config.toml:24:6
+   |
+24 | to = "me@example.com"
+   |      ^^^^^^^^^^^^^^^^
+   |
+   = help: put it into brackets, as in ["one", "two"]
+
+"#,
+    );
+}

@@ -1,0 +1,308 @@
+//! `[rules.NAME]`
+
+use super::check;
+
+#[test]
+fn no_rule_is_a_warning() {
+    check(
+        r#"
+# neither [destinations.NAME] nor [rules.NAME]
+"#,
+        r#"
+warning: there is no rule: nothing will ever be told to anybody
+--> config.toml
+ = help: add a table [rules.NAME] with `on` and `to`
+
+"#,
+    );
+}
+
+#[test]
+fn a_rule_says_when_and_to_whom() {
+    check(
+        r#"
+[rules.everything]
+severity = "info"
+"#,
+        r#"
+error: this rule would fire on everything that happens
+ --> config.toml:1:1
+  |
+1 | [rules.everything]
+  | ^^^^^^^^^^^^^^^^^^
+  |
+  = help: say what it is for with `on` or `when`, as in on = ["ended"]
+
+error: `to` is missing
+ --> config.toml:1:1
+  |
+1 | [rules.everything]
+  | ^^^^^^^^^^^^^^^^^^
+  |
+  = help: add to = ["crm"]
+
+"#,
+    );
+}
+
+#[test]
+fn words_that_do_not_exist() {
+    check(
+        r#"
+[rules.r]
+on = ["completed", "end", "ended", "ended"]
+to = ["cmr", "pager"]
+sources = ["clinc"]
+severity = "urgent"
+"#,
+        r#"
+error: there is no kind of change `completed`
+ --> config.toml:2:7
+  |
+2 | on = ["completed", "end", "ended", "ended"]
+  |       ^^^^^^^^^^^
+  |
+  = help: choose from `ended`, `started`, `analyzed`, `updated`, `deleted`,
+          `source.failing`, `source.recovered`
+
+error: there is no kind of change `end`
+ --> config.toml:2:20
+  |
+2 | on = ["completed", "end", "ended", "ended"]
+  |                    ^^^^^
+  |
+  = help: did you mean `ended`?
+
+error: this is in the list twice
+ --> config.toml:2:36
+  |
+2 | on = ["completed", "end", "ended", "ended"]
+  |                                    ^^^^^^^
+
+error: there is no destination `cmr`
+ --> config.toml:3:7
+  |
+3 | to = ["cmr", "pager"]
+  |       ^^^^^
+  |
+  = help: did you mean `crm`?
+
+error: there is no destination `pager`
+ --> config.toml:3:14
+  |
+3 | to = ["cmr", "pager"]
+  |              ^^^^^^^
+  |
+  = help: choose from `crm`
+
+error: there is no source `clinc`
+ --> config.toml:4:12
+  |
+4 | sources = ["clinc"]
+  |            ^^^^^^^
+  |
+  = help: did you mean `clinic`?
+
+error: there is no severity `urgent`
+ --> config.toml:5:12
+  |
+5 | severity = "urgent"
+  |            ^^^^^^^^
+  |
+  = help: choose from `info`, `warning`, `critical`
+
+"#,
+    );
+}
+
+#[test]
+fn other_keys() {
+    check(
+        r#"
+[rules.r]
+on = []
+to = "crm"
+sources = []
+repeat = "yes"
+max_age = "0s"
+title = 3
+"#,
+        r#"
+error: `on` is empty
+ --> config.toml:2:6
+  |
+2 | on = []
+  |      ^^
+
+error: expected a list, found a text
+ --> config.toml:3:6
+  |
+3 | to = "crm"
+  |      ^^^^^
+  |
+  = help: put it into brackets, as in ["one", "two"]
+
+error: `sources` is empty
+ --> config.toml:4:11
+  |
+4 | sources = []
+  |           ^^
+
+error: expected true or false, found a text
+ --> config.toml:5:10
+  |
+5 | repeat = "yes"
+  |          ^^^^^
+
+error: too short, at least 1s
+ --> config.toml:6:11
+  |
+6 | max_age = "0s"
+  |           ^^^^
+
+error: expected a text, found an integer
+ --> config.toml:7:9
+  |
+7 | title = 3
+  |         ^
+
+"#,
+    );
+}
+
+#[test]
+fn repeat_without_when_is_a_warning() {
+    check(
+        r#"
+[rules.r]
+on = ["ended"]
+to = ["crm"]
+repeat = true
+
+[destinations.crm]
+type = "webhook"
+url = "https://crm.example.com/"
+
+[destinations.unused]
+type = "webhook"
+url = "https://crm.example.com/"
+"#,
+        r#"
+warning: `repeat` changes nothing without `when`
+ --> config.toml:4:10
+  |
+4 | repeat = true
+  |          ^^^^
+  |
+  = help: a rule without `when` fires on every change of the kinds in `on`
+
+warning: no rule tells destination `unused` anything
+  --> config.toml:10:1
+   |
+10 | [destinations.unused]
+   | ^^^^^^^^^^^^^^^^^^^^^
+
+"#,
+    );
+}
+
+#[test]
+fn conditions_are_marked_at_the_exact_place() {
+    check(
+        r#"
+[rules.literal]
+when = 'call.status = "live"'
+to = ["crm"]
+
+[rules.basic]
+when = "call.duration = 3"
+to = ["crm"]
+
+[rules.many-lines]
+when = '''
+  call.status == "live"
+  && call.duration = 3'''
+to = ["crm"]
+
+[rules.many-lines-basic]
+when = """call.isEngaged
+  && é = 3"""
+to = ["crm"]
+
+[rules.escaped]
+when = "call.status = \"live\""
+to = ["crm"]
+"#,
+        r#"
+error: `=` is not an operator
+ --> config.toml:2:21
+  |
+2 | when = 'call.status = "live"'
+  |                     ^
+  |
+  = help: write `==`
+
+error: `=` is not an operator
+ --> config.toml:6:23
+  |
+6 | when = "call.duration = 3"
+  |                       ^
+  |
+  = help: write `==`
+
+error: `=` is not an operator
+  --> config.toml:12:20
+   |
+12 |   && call.duration = 3'''
+   |                    ^
+   |
+   = help: write `==`
+
+error: `=` is not an operator
+  --> config.toml:17:8
+   |
+17 |   && é = 3"""
+   |        ^
+   |
+   = help: write `==`
+
+error: `=` is not an operator
+  --> config.toml:21:8
+   |
+21 | when = "call.status = \"live\""
+   |        ^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: write `==`
+
+"#,
+    );
+}
+
+#[test]
+fn templates_are_marked_at_the_exact_place() {
+    check(
+        r#"
+[rules.r]
+on = ["ended"]
+to = ["crm"]
+title = "Call of {{ call.callerNumber "
+body = '''
+{% if call.isEngaged %}
+  {{ call.summary }}'''
+"#,
+        r#"
+error: unexpected end of input, expected end of variable block
+ --> config.toml:4:26
+  |
+4 | title = "Call of {{ call.callerNumber "
+  |                          ^^^^^^^^^^^^
+
+error: unexpected end of input, expected end of block
+ --> config.toml:7:19
+  |
+7 |   {{ call.summary }}'''
+  |                   ^^
+
+"#,
+    );
+}

@@ -1,0 +1,48 @@
+//! What a config file may say, and what is said about one that is wrong.
+
+mod check;
+mod mistakes;
+mod reference;
+mod robust;
+mod secrets;
+
+use std::path::Path;
+
+use callwatch::config::{Config, LoadOptions, Loaded, Report, Secrets};
+
+/// An API key that looks like one.
+const KEY: &str = "ck_live_abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwx";
+
+/// What the environment holds in these tests.
+fn env(name: &str) -> Option<String> {
+    let value = match name {
+        "CALLEM_API_KEY" => KEY,
+        "CALLWATCH_TOKEN" | "SMTP_PASSWORD" => "correct horse battery staple",
+        "CRM_SECRET" | "CRM_SECRET_OLD" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "CRM_AUTHORIZATION" => "Bearer 0123456789",
+        "SLACK_WEBHOOK_URL" => "https://hooks.slack.com/services/T000/B000/XXXX",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+const OPTIONS: LoadOptions<'static> = LoadOptions { secrets: Secrets::Required, env: &env };
+
+fn parse(text: &str) -> Result<Loaded, Report> {
+    Config::parse(text, Path::new("config.toml"), OPTIONS)
+}
+
+/// `text`, and after it what it needs to be a config.
+fn completed(text: &str) -> String {
+    let mut whole = text.to_owned();
+    for (table, rest) in [
+        ("[sources", "\n[sources.clinic]\napi_key = { env = \"CALLEM_API_KEY\" }\n"),
+        ("[destinations", "\n[destinations.crm]\ntype = \"webhook\"\nurl = \"https://crm.example.com/\"\n"),
+        ("[rules", "\n[rules.ended]\non = [\"ended\"]\nto = [\"crm\"]\n"),
+    ] {
+        if !text.contains(table) {
+            whole.push_str(rest);
+        }
+    }
+    whole
+}

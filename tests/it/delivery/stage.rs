@@ -1,0 +1,328 @@
+//! A store, a scripted receiver and paused time: everything around a dispatcher.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use callwatch::{
+    call::CallId,
+    change::Kind,
+    config::{DestinationConfig, DestinationKind, Rate, SlackConfig},
+    delivery::{self, DestinationTask},
+    destination::{Answer, Destination, Notification, Reaction},
+    event::{Event, EventId},
+    name::Name,
+    rule::{RuleText, Severity},
+    store::{
+        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, DeliveryState, NewDelivery, Store, StoreError,
+        Verdict,
+    },
+    telemetry::{Signal, Telemetry},
+    time::{Clock, Timestamp},
+};
+use serde_json::value::RawValue;
+use tokio::{sync::broadcast, task::JoinHandle, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::store::Watched;
+
+/// Longer than any test's deliveries take, in paused time.
+const FOR_EVER: Duration = Duration::from_secs(60 * 24 * 3600);
+
+pub fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// One try as the receiver saw it.
+#[derive(Clone, Debug)]
+pub struct Try {
+    pub at: Timestamp,
+    pub event: EventId,
+    pub call: String,
+    pub sequence: u64,
+    /// How the rule says it matters.
+    pub severity: Option<Severity>,
+    /// The how-many-eth try of this event, from 1.
+    pub number: usize,
+}
+
+/// What a scripted receiver does with a try.
+pub enum Reply {
+    Ok,
+    Slow(Duration),
+    Fail,
+    FailSlowly(Duration),
+    Busy(Duration),
+    Refuse,
+    Hang,
+    Panic,
+}
+
+pub struct Receiver {
+    clock: Clock,
+    script: Box<dyn Fn(&Try) -> Reply + Send + Sync>,
+    tries: Mutex<Vec<Try>>,
+    in_flight: AtomicUsize,
+    most_in_flight: AtomicUsize,
+    /// Whether one event was ever in flight twice.
+    overlapped: AtomicBool,
+    flying: Mutex<Vec<EventId>>,
+}
+
+impl Receiver {
+    pub fn tries(&self) -> Vec<Try> {
+        self.tries.lock().unwrap().clone()
+    }
+
+    pub fn most_in_flight(&self) -> usize {
+        self.most_in_flight.load(Ordering::SeqCst)
+    }
+
+    pub fn overlapped(&self) -> bool {
+        self.overlapped.load(Ordering::SeqCst)
+    }
+}
+
+/// Counts down when an attempt ends, however it ends.
+struct Flying<'a>(&'a Receiver, EventId);
+
+impl Drop for Flying<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+        let mut flying = self.0.flying.lock().unwrap();
+        let at = flying.iter().position(|event| *event == self.1).unwrap();
+        flying.remove(at);
+    }
+}
+
+#[async_trait]
+impl Destination for Receiver {
+    async fn deliver(&self, notification: &Notification<'_>) -> Answer {
+        let event = &notification.event.id;
+        let arrived = {
+            let mut tries = self.tries.lock().unwrap();
+            let arrived = Try {
+                at: self.clock.steady(),
+                event: event.clone(),
+                call: notification.event.call.as_ref().unwrap().to_string(),
+                sequence: notification.sequence,
+                severity: notification.text.map(|text| text.severity),
+                number: tries.iter().filter(|earlier| earlier.event == *event).count() + 1,
+            };
+            tries.push(arrived.clone());
+            arrived
+        };
+        let now = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_in_flight.fetch_max(now, Ordering::SeqCst);
+        {
+            let mut flying = self.flying.lock().unwrap();
+            if flying.contains(event) {
+                self.overlapped.store(true, Ordering::SeqCst);
+            }
+            flying.push(event.clone());
+        }
+        let _flying = Flying(self, event.clone());
+        let answer = |reaction, result: &str| Answer {
+            reaction,
+            result: result.to_owned(),
+            response: "the beginning of it".to_owned(),
+        };
+        let failed = || answer(Reaction::Retry { after: None }, "500 Internal Server Error");
+        match (self.script)(&arrived) {
+            Reply::Ok => answer(Reaction::Delivered, "200 OK"),
+            Reply::Slow(by) => {
+                sleep(by).await;
+                answer(Reaction::Delivered, "200 OK")
+            }
+            Reply::Fail => failed(),
+            Reply::FailSlowly(by) => {
+                sleep(by).await;
+                failed()
+            }
+            Reply::Busy(after) => answer(Reaction::Retry { after: Some(after) }, "429 Too Many Requests"),
+            Reply::Refuse => answer(Reaction::Dead("refused for good".to_owned()), "410 Gone"),
+            Reply::Hang => std::future::pending().await,
+            Reply::Panic => panic!("the receiver's code has a bug"),
+        }
+    }
+}
+
+/// Deliver this now: (call, sequence).
+pub type Item<'a> = (&'a str, u64);
+
+pub struct Stage {
+    pub store: Arc<Watched>,
+    pub telemetry: Telemetry,
+    pub clock: Clock,
+    signals: broadcast::Receiver<Arc<Signal>>,
+}
+
+/// A dispatcher at work.
+pub struct Running {
+    pub stop: CancellationToken,
+    pub task: JoinHandle<Result<(), StoreError>>,
+}
+
+impl Running {
+    /// Asks it to stop and waits until it has.
+    pub async fn stop(self) -> Result<(), StoreError> {
+        self.stop.cancel();
+        self.task.await.unwrap()
+    }
+
+    /// Cuts it off where it stands.
+    pub async fn cut_off(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        let clock = Clock::starting_at(Timestamp::parse("2025-12-15T14:30:00Z").unwrap());
+        let telemetry = Telemetry::default();
+        let signals = telemetry.watch();
+        Self { store: Arc::new(Watched::new(clock)), telemetry, clock, signals }
+    }
+
+    pub fn receiver(&self, script: impl Fn(&Try) -> Reply + Send + Sync + 'static) -> Arc<Receiver> {
+        Arc::new(Receiver {
+            clock: self.clock,
+            script: Box::new(script),
+            tries: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            most_in_flight: AtomicUsize::new(0),
+            overlapped: AtomicBool::new(false),
+            flying: Mutex::default(),
+        })
+    }
+
+    pub fn serve(&self, config: DestinationConfig, receiver: &Arc<Receiver>) -> Running {
+        let stop = CancellationToken::new();
+        self.store.stop_with(&stop);
+        let text = RuleText { severity: Severity::Critical, ..RuleText::default() };
+        let task = DestinationTask {
+            config,
+            destination: Arc::clone(receiver) as Arc<dyn Destination>,
+            texts: BTreeMap::from([("call-completed".into(), Arc::new(text))]),
+            store: Arc::clone(&self.store) as Arc<dyn Store>,
+            telemetry: self.telemetry.clone(),
+            clock: self.clock,
+            grace: secs(20),
+        };
+        Running { task: tokio::spawn(delivery::run(task, stop.clone())), stop }
+    }
+
+    /// Commits deliveries of `items` for a destination, all made now.
+    pub async fn add(&self, destination: &str, items: &[Item<'_>]) {
+        self.store.commit(commit(destination, items, self.clock.wall())).await.unwrap();
+    }
+
+    /// Waits until so many more deliveries are delivered or dead.
+    pub async fn finished(&mut self, count: usize) {
+        let mut left = count;
+        let wait = async {
+            while left > 0 {
+                if let Signal::Attempted { verdict: Verdict::Delivered | Verdict::Dead(_), .. } =
+                    *self.signals.recv().await.unwrap()
+                {
+                    left -= 1;
+                }
+            }
+        };
+        let waited = tokio::time::timeout(FOR_EVER, wait).await;
+        assert!(waited.is_ok(), "{left} of {count} deliveries never finished");
+    }
+
+    /// Waits until so many more attempts have been settled.
+    pub async fn attempted(&mut self, count: usize) {
+        let mut left = count;
+        let wait = async {
+            while left > 0 {
+                left -= usize::from(matches!(*self.signals.recv().await.unwrap(), Signal::Attempted { .. }));
+            }
+        };
+        let waited = tokio::time::timeout(FOR_EVER, wait).await;
+        assert!(waited.is_ok(), "{left} of {count} attempts were never made");
+    }
+
+    /// How often something happened, by the telemetry's name for it.
+    pub fn count(&self, what: &str) -> u64 {
+        self.telemetry.counts().iter().filter(|((name, _), _)| *name == what).map(|(_, count)| count).sum()
+    }
+
+    /// What the store knows of a destination's deliveries, by (call, sequence).
+    pub async fn records(&self, destination: &str) -> Vec<DeliveryRecord> {
+        let filter = DeliveryFilter { destination: Some(destination.into()), ..DeliveryFilter::default() };
+        let mut records = self.store.deliveries(&filter, None, 10_000).await.unwrap();
+        records.sort_by_key(|record| (record.call.clone(), record.sequence));
+        records
+    }
+
+    pub async fn record(&self, destination: &str, call: &str, sequence: u64) -> DeliveryRecord {
+        let records = self.records(destination).await;
+        let wanted = Some(CallId::from(call));
+        records.into_iter().find(|it| it.call == wanted && it.sequence == sequence).unwrap()
+    }
+
+    pub fn elapsed(&self, since: Timestamp) -> Duration {
+        self.clock.steady().since(since)
+    }
+}
+
+pub fn is_delivered(record: &DeliveryRecord) -> bool {
+    matches!(record.state, DeliveryState::Delivered { .. })
+}
+
+/// A destination that retries after 5 s, 1 min and 10 min, with eight slots.
+pub fn config(name: &str) -> DestinationConfig {
+    DestinationConfig {
+        name: name.into(),
+        kind: DestinationKind::Slack(SlackConfig { webhook_url: "https://hooks.example.com/".into() }),
+        retry: vec![secs(5), secs(60), secs(600)],
+        max_attempts_age: None,
+        rate: None,
+        concurrency: 8,
+        timeout: secs(15),
+        fields: Default::default(),
+    }
+}
+
+pub fn rate(count: u32, period: Duration) -> Option<Rate> {
+    Some(Rate { count, period })
+}
+
+pub fn event_id(call: &str, sequence: u64) -> EventId {
+    EventId::from(format!("evt_{call}_{sequence}").as_str())
+}
+
+pub fn commit(destination: &str, items: &[Item<'_>], now: Timestamp) -> Commit {
+    let source = Name::from("clinic");
+    let mut commit = Commit::new(source.clone());
+    for (call, sequence) in items {
+        let id = event_id(call, *sequence);
+        commit.events.push(Event {
+            id: id.clone(),
+            source: source.clone(),
+            call: Some(CallId::from(*call)),
+            rule: "call-completed".into(),
+            kinds: Kind::Ended.into(),
+            changes: Default::default(),
+            at: now,
+            record: RawValue::from_string("{}".to_owned()).unwrap().into(),
+        });
+        let id = DeliveryId { event: id, destination: destination.into() };
+        commit.deliveries.push(NewDelivery { id, sequence: *sequence, created: now });
+    }
+    commit
+}

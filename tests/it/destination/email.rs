@@ -1,0 +1,306 @@
+//! Mails to a real SMTP server.
+
+use std::time::Duration;
+
+use callwatch::{
+    change::Kind,
+    config::{DestinationConfig, DestinationKind, EmailConfig, SmtpSecurity, SmtpServer},
+    destination::Reaction,
+    event::EventId,
+    rule::{RuleText, Severity},
+    template::Template,
+};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::{smtp::SmtpReceiver, *};
+
+fn email(receiver: &SmtpReceiver, to: &[&str]) -> EmailConfig {
+    EmailConfig {
+        smtp: SmtpServer {
+            security: SmtpSecurity::Insecure,
+            host: "127.0.0.1".to_owned(),
+            port: receiver.address.port(),
+            user: None,
+            password: None,
+        },
+        password: None,
+        from: "Callwatch <alerts@acme.example>".parse().unwrap(),
+        to: to.iter().map(|to| to.parse().unwrap()).collect(),
+    }
+}
+
+fn to(receiver: &SmtpReceiver, to: &[&str]) -> DestinationConfig {
+    config(DestinationKind::Email(email(receiver, to)))
+}
+
+const MANAGER: &[&str] = &["Manager <manager@acme.example>"];
+const BOTH: &[&str] = &["a@acme.example", "b@acme.example"];
+
+/// A header of a mail, unfolded.
+fn header(mail: &str, name: &str) -> String {
+    let head = mail.split("\r\n\r\n").next().unwrap().replace("\r\n ", " ");
+    let found: Vec<_> = head.lines().filter_map(|line| line.strip_prefix(&format!("{name}: "))).collect();
+    assert_eq!(found.len(), 1, "{name} in {head}");
+    found[0].to_owned()
+}
+
+/// The text and the HTML part of a mail, decoded.
+fn parts(mail: &str) -> [String; 2] {
+    let boundary = format!("\r\n--{}", header(mail, "Content-Type").split('"').nth(1).unwrap());
+    let mut parts = mail.split(&boundary).skip(1).map(|part| {
+        let (head, body) = part.split_once("\r\n\r\n").unwrap();
+        if head.contains("quoted-printable") { decode_quoted_printable(body) } else { body.to_owned() }
+    });
+    [parts.next().unwrap(), parts.next().unwrap()]
+}
+
+fn decode_quoted_printable(text: &str) -> String {
+    let text = text.replace("=\r\n", "");
+    let mut bytes = vec![];
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte == b'=' {
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&after[..2]).unwrap(), 16).unwrap());
+            rest = &after[2..];
+        } else {
+            bytes.push(byte);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).unwrap().replace("\r\n", "\n")
+}
+
+#[tokio::test]
+async fn a_mail_says_who_called_how_it_went_and_why_they_are_told() {
+    let receiver = SmtpReceiver::start().await;
+    let event = event(Kind::Ended);
+    let answer = deliver(&to(&receiver, MANAGER), &event).await;
+    assert_eq!((answer.reaction, answer.result.as_str()), (Reaction::Delivered, "250 2.0.0 queued as 1"));
+
+    let mail = receiver.only_mail();
+    assert_eq!(mail.to, ["manager@acme.example"]);
+    assert_eq!(header(&mail.text, "From"), "Callwatch <alerts@acme.example>");
+    assert_eq!(header(&mail.text, "To"), "Manager <manager@acme.example>");
+    assert_eq!(header(&mail.text, "Message-ID"), format!("<{}@acme.example>", event.id));
+    assert_eq!(header(&mail.text, "Date"), "Mon, 15 Dec 2025 14:32:30 +0000");
+    assert_eq!(header(&mail.text, "Auto-Submitted"), "auto-generated");
+
+    let [text, html] = parts(&mail.text);
+    assert_eq!(
+        text.trim_end(),
+        "Call ended · +33612345678 · 2m 25s
+
+Caller              +33612345678
+Called              +33198765432
+Status              Completed, 2m 25s
+Outcome             Success, user hangup
+Engaged             yes
+Sentiment           positive
+Lead quality        hot
+Appointment booked  yes
+
+The caller asked about appointment availability next Tuesday. …
+
+-- 
+Rule call-completed · source clinic · 15 Dec 2025, 14:32 UTC
+Call 6789abcdef0123456789abcd"
+    );
+    for part in
+        ["<h1", "tel:+33612345678", "Lead quality", "appointment availability", "<b>call-completed</b>"]
+    {
+        assert!(html.contains(part), "{part} in {html}");
+    }
+    assert!(!mail.text.contains("thank you for calling"));
+}
+
+#[tokio::test]
+async fn mails_about_one_call_hang_together_and_a_repeat_is_recognised() {
+    let receiver = SmtpReceiver::start().await;
+    let destination = destination(&to(&receiver, MANAGER));
+    let ended = event(Kind::Ended);
+    let analyzed = Event { id: EventId::from("evt_other"), ..event(Kind::Analyzed) };
+    let elsewhere = Event { source: "practice".into(), ..event(Kind::Ended) };
+    for event in [&ended, &analyzed, &elsewhere, &ended] {
+        destination.deliver(&Notification { event, text: None, sequence: 1, now: now() }).await;
+    }
+    let mails = receiver.mails();
+    let [ended, analyzed, elsewhere, again] = &mails[..] else { panic!("{} mails", mails.len()) };
+    let of = |name| move |mail: &smtp::Received| header(&mail.text, name);
+    for name in ["References", "In-Reply-To"] {
+        assert_eq!(of(name)(ended), of(name)(analyzed));
+        assert_ne!(of(name)(ended), of(name)(elsewhere));
+    }
+    assert_eq!(of("Message-ID")(ended), of("Message-ID")(again));
+    assert_ne!(of("Message-ID")(ended), of("Message-ID")(analyzed));
+    assert_eq!(receiver.connections(), 1, "one connection is enough");
+}
+
+#[tokio::test]
+async fn nothing_of_a_call_becomes_a_header_or_markup() {
+    let receiver = SmtpReceiver::start().await;
+    let evil = "x\r\nBcc: thief@evil.example\r\n\r\n<script>alert(1)</script>\r\n.\r\nQUIT\r\n";
+    let record = json!({ "id": "1", "status": evil, "callerNumber": evil, "summary": evil });
+    let event = Event { call: Some(evil.into()), ..event_of(Kind::Ended, &record.to_string()) };
+    let text = RuleText {
+        title: Some(Template::compile("{{ call.summary }}").unwrap()),
+        severity: Severity::Critical,
+        ..RuleText::default()
+    };
+    let answer = deliver_with(&to(&receiver, MANAGER), &event, Some(&text)).await;
+    assert_eq!(answer.reaction, Reaction::Delivered, "{}", answer.result);
+    let mail = receiver.only_mail();
+    assert_eq!(mail.to, ["manager@acme.example"]);
+    let head = mail.text.split("\r\n\r\n").next().unwrap();
+    assert!(head.lines().all(|line| !line.starts_with("Bcc")), "{head}");
+    assert_eq!(header(&mail.text, "Importance"), "high");
+    let [_, html] = parts(&mail.text);
+    assert!(!html.contains("<script") && html.contains("&lt;script"), "{html}");
+    assert!(html.contains("#c62828"));
+}
+
+#[tokio::test]
+async fn a_title_beyond_ascii_arrives_whole() {
+    let receiver = SmtpReceiver::start().await;
+    let text =
+        RuleText { title: Some(Template::compile("Appel terminé ☎").unwrap()), ..RuleText::default() };
+    deliver_with(&to(&receiver, MANAGER), &event(Kind::Ended), Some(&text)).await;
+    let mail = receiver.only_mail();
+    assert!(mail.text.is_ascii());
+    assert!(header(&mail.text, "Subject").contains("=?utf-8?"));
+    assert!(parts(&mail.text)[1].contains("Appel terminé ☎"));
+}
+
+#[tokio::test]
+async fn a_refused_recipient_does_not_keep_a_mail_from_the_others() {
+    let receiver = SmtpReceiver::refusing(vec![("RCPT TO:<a@", "550 5.1.1 no such mailbox")]).await;
+    let answer = deliver(&to(&receiver, BOTH), &event(Kind::Ended)).await;
+    assert_eq!(answer.reaction, Reaction::Delivered);
+    assert_eq!(answer.result, "250 2.0.0 queued as 1; refused for a@acme.example: 550 5.1.1 no such mailbox");
+    assert_eq!(receiver.only_mail().to, ["b@acme.example"]);
+}
+
+#[tokio::test]
+async fn when_everybody_is_refused_the_mail_is_dead() {
+    let receiver = SmtpReceiver::refusing(vec![("RCPT", "550 5.1.1 no such mailbox")]).await;
+    let answer = deliver(&to(&receiver, &["a@acme.example"]), &event(Kind::Ended)).await;
+    assert_dead(
+        &answer,
+        "every recipient was refused: a@acme.example: 550 5.1.1 no such mailbox; correct `to`, then retry the delivery",
+    );
+    assert_eq!(receiver.mails().len(), 0);
+}
+
+#[tokio::test]
+async fn who_has_a_mail_does_not_get_it_again_because_another_has_to_wait() {
+    let receiver = SmtpReceiver::refusing(vec![("RCPT TO:<a@", "450 4.2.1 come back later")]).await;
+    let destination = destination(&to(&receiver, BOTH));
+    let event = event(Kind::Ended);
+    let notification = Notification { event: &event, text: None, sequence: 1, now: now() };
+
+    let answer = destination.deliver(&notification).await;
+    assert_retry(&answer, None, "a@acme.example: 450 4.2.1 come back later; one recipient has it");
+    let answer = destination.deliver(&notification).await;
+    assert_retry(&answer, None, "a@acme.example: 450 4.2.1 come back later; one recipient has it");
+    receiver.refuse(vec![]);
+    assert_eq!(destination.deliver(&notification).await.reaction, Reaction::Delivered);
+
+    let told: Vec<_> = receiver.mails().into_iter().flat_map(|mail| mail.to).collect();
+    assert_eq!(told, ["b@acme.example", "a@acme.example"]);
+}
+
+#[tokio::test]
+async fn a_refusal_means_what_its_code_says() {
+    for (command, reply, dead) in [
+        ("MAIL", "550 5.7.1 not from you", true),
+        ("DATA", "554 5.6.0 no", true),
+        ("MAIL", "451 4.3.0 busy", false),
+        ("DATA", "452 4.3.1 full", false),
+        ("MAIL", "530 5.7.0 authenticate first", false),
+        ("EHLO", "554 5.7.1 your address is blocked", false),
+    ] {
+        let receiver = SmtpReceiver::refusing(vec![(command, reply)]).await;
+        let answer = deliver(&to(&receiver, MANAGER), &event(Kind::Ended)).await;
+        assert_eq!(matches!(answer.reaction, Reaction::Dead(_)), dead, "{answer:?}");
+        assert!(answer.result.starts_with(reply), "{answer:?}");
+        assert_eq!(answer.response, reply);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_account_is_the_destinations_fault_and_its_password_stays_secret() {
+    let receiver = SmtpReceiver::refusing(vec![("AUTH", "535 5.7.8 hunter22 is not the password")]).await;
+    let mut email = email(&receiver, MANAGER);
+    email.smtp.user = Some("alerts@acme.example".to_owned());
+    let answer = deliver(&config(DestinationKind::Email(email.clone())), &event(Kind::Ended)).await;
+    assert_retry(&answer, None, "no password is given for the account alerts@acme.example; nothing was sent");
+
+    email.password = Some("hunter22".into());
+    let config = config(DestinationKind::Email(email));
+    let answer = deliver(&config, &event(Kind::Ended)).await;
+    assert_eq!(answer.reaction, Reaction::Retry { after: None });
+    assert!(answer.result.ends_with("; check the account and its password"), "{answer:?}");
+    assert!(!format!("{answer:?} {config:?}").contains("hunter22"), "{answer:?}");
+
+    receiver.refuse(vec![]);
+    assert_eq!(deliver(&config, &event(Kind::Ended)).await.reaction, Reaction::Delivered);
+    assert!(receiver.commands().iter().any(|command| command.starts_with("AUTH PLAIN ")));
+}
+
+#[tokio::test]
+async fn without_starttls_nothing_is_said_to_the_server() {
+    let receiver = SmtpReceiver::start().await;
+    let mut email = email(&receiver, MANAGER);
+    email.smtp.security = SmtpSecurity::StartTls;
+    email.smtp.user = Some("alerts".to_owned());
+    email.password = Some("hunter22".into());
+    let answer = deliver(&config(DestinationKind::Email(email.clone())), &event(Kind::Ended)).await;
+    assert_retry(
+        &answer,
+        None,
+        "the server offers no STARTTLS; nothing was sent (smtps:// is TLS from the start)",
+    );
+    assert!(
+        receiver.commands().iter().all(|command| command.starts_with("EHLO")),
+        "{:?}",
+        receiver.commands()
+    );
+
+    email.smtp.security = SmtpSecurity::Tls;
+    let mut config = config(DestinationKind::Email(email));
+    config.timeout = Duration::from_millis(500);
+    let answer = deliver(&config, &event(Kind::Ended)).await;
+    assert_eq!(answer.reaction, Reaction::Retry { after: None });
+    assert!(answer.result.starts_with("TLS: "), "{}", answer.result);
+}
+
+#[tokio::test]
+async fn one_deadline_covers_a_server_that_stops_in_the_middle() {
+    let receiver = SmtpReceiver::refusing(vec![("DATA", "say nothing")]).await;
+    let mut config = to(&receiver, MANAGER);
+    config.timeout = Duration::from_millis(200);
+    config.concurrency = 1;
+    let destination = destination(&config);
+    let event = event(Kind::Ended);
+    let notification = Notification { event: &event, text: None, sequence: 1, now: now() };
+    assert_retry(&destination.deliver(&notification).await, None, "timed out after 200ms");
+
+    // The connection that was left in the middle of a mail is not used again, and its slot is free.
+    receiver.refuse(vec![]);
+    assert_eq!(destination.deliver(&notification).await.reaction, Reaction::Delivered);
+    assert_eq!(receiver.connections(), 2);
+    assert_eq!(receiver.only_mail().to, ["manager@acme.example"]);
+}
+
+#[tokio::test]
+async fn connections_that_fail_are_tried_again() {
+    let receiver = SmtpReceiver::refusing(vec![("MAIL", "hang up")]).await;
+    let answer = deliver(&to(&receiver, MANAGER), &event(Kind::Ended)).await;
+    assert_eq!(answer.reaction, Reaction::Retry { after: None });
+
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut email = email(&receiver, MANAGER);
+    email.smtp.port = closed.port();
+    let answer = deliver(&config(DestinationKind::Email(email)), &event(Kind::Ended)).await;
+    assert_retry(&answer, None, "connection refused");
+}

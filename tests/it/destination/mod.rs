@@ -1,0 +1,124 @@
+//! What arrives at receivers, and what their answers are taken for.
+
+mod docs;
+mod email;
+mod slack;
+mod smtp;
+mod tls;
+mod webhook;
+
+use std::{sync::Arc, time::Duration};
+
+use callwatch::{
+    call::CallId,
+    change::{Changes, Kind, Kinds},
+    config::{DestinationConfig, DestinationKind, FieldFilter},
+    destination::{Answer, Destination, Notification, Reaction, build},
+    event::{Event, EventId},
+    http,
+    rule::RuleText,
+    time::Timestamp,
+};
+use serde_json::{json, value::RawValue};
+
+/// The record of the API's documentation, with a field nobody knows and numbers that a parser would respell.
+pub const RECORD: &str = r#"{
+      "id": "6789abcdef0123456789abcd",
+      "status": "completed",
+      "duration": 145,
+      "summary": "The caller asked about appointment availability next Tuesday. …",
+      "evaluation": "success",
+      "endedReason": "user_hangup",
+      "callerNumber": "+33612345678",
+      "calledNumber": "+33198765432",
+      "isEngaged": true,
+      "callAnalysis": { "sentiment": "positive", "leadQuality": "hot", "appointmentBooked": true },
+      "transcript": [
+        { "role": "assistant", "content": "Hello, thank you for calling Acme Clinic. …" },
+        { "role": "user", "content": "Hi, I'd like to book an appointment for next Tuesday." }
+      ],
+      "cost": { "exact": 0.100000000000000000001, "big": 123456789012345678901234567890 },
+      "createdAt": "2025-12-15T14:30:00.000Z",
+      "updatedAt": "2025-12-15T14:32:25.000Z"
+    }"#;
+
+/// When the tests' attempts are made.
+pub fn now() -> Timestamp {
+    Timestamp::parse("2025-12-15T14:32:30.000Z").unwrap()
+}
+
+/// An event about the call of the documentation.
+pub fn event(kinds: impl Into<Kinds>) -> Event {
+    event_of(kinds, RECORD)
+}
+
+pub fn event_of(kinds: impl Into<Kinds>, record: &str) -> Event {
+    let changes = json!({ "status": { "from": "live", "to": "completed" } });
+    Event {
+        id: EventId::compute(&"clinic".into(), "6789abcdef0123456789abcd", &"feed".into(), b"state", 0),
+        source: "clinic".into(),
+        call: Some(CallId::from("6789abcdef0123456789abcd")),
+        rule: "call-completed".into(),
+        kinds: kinds.into(),
+        changes: Changes(changes.as_object().unwrap().clone()),
+        at: Timestamp::parse("2025-12-15T14:32:25.000Z").unwrap(),
+        record: raw(record),
+    }
+}
+
+/// An event about a source.
+pub fn source_event() -> Event {
+    Event {
+        call: None,
+        kinds: Kind::SourceFailing.into(),
+        changes: Changes::default(),
+        rule: "callwatch-itself".into(),
+        record: raw(r#"{"error": "401 Invalid API key", "failingSince": "2025-12-15T14:00:00.000Z"}"#),
+        ..event(Kind::Updated)
+    }
+}
+
+pub fn raw(json: &str) -> Arc<RawValue> {
+    RawValue::from_string(json.to_owned()).unwrap().into()
+}
+
+pub fn config(kind: DestinationKind) -> DestinationConfig {
+    DestinationConfig {
+        name: "receiver".into(),
+        kind,
+        retry: vec![],
+        max_attempts_age: None,
+        rate: None,
+        concurrency: 2,
+        timeout: Duration::from_secs(5),
+        fields: FieldFilter::default(),
+    }
+}
+
+pub fn destination(config: &DestinationConfig) -> Arc<dyn Destination> {
+    build(config, &http::client().unwrap()).unwrap()
+}
+
+/// Delivers once, as the seventh of its lane.
+pub async fn deliver(config: &DestinationConfig, event: &Event) -> Answer {
+    deliver_with(config, event, None).await
+}
+
+pub async fn deliver_with(config: &DestinationConfig, event: &Event, text: Option<&RuleText>) -> Answer {
+    destination(config).deliver(&Notification { event, text, sequence: 7, now: now() }).await
+}
+
+pub fn filter(include: Option<&[&str]>, exclude: &[&str]) -> FieldFilter {
+    let set = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+    FieldFilter { include: include.map(set), exclude: set(exclude) }
+}
+
+#[track_caller]
+pub fn assert_retry(answer: &Answer, after: Option<Duration>, result: &str) {
+    assert_eq!((&answer.reaction, answer.result.as_str()), (&Reaction::Retry { after }, result));
+}
+
+#[track_caller]
+pub fn assert_dead(answer: &Answer, reason: &str) {
+    assert_eq!(answer.reaction, Reaction::Dead(reason.to_owned()), "{}", answer.result);
+}

@@ -1,0 +1,286 @@
+//! Messages to Slack.
+
+use std::time::Duration;
+
+use callwatch::{
+    change::Kind,
+    config::{DestinationConfig, DestinationKind, Secret, SlackConfig},
+    destination::Reaction,
+    event::Event,
+    rule::{RuleText, Severity},
+    template::Template,
+};
+use serde_json::{Value, json};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+
+use super::*;
+
+fn to(url: &str) -> DestinationConfig {
+    config(DestinationKind::Slack(SlackConfig { webhook_url: url.into() }))
+}
+
+async fn slack(status: u16, body: &str) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(status).set_body_string(body)).mount(&server).await;
+    server
+}
+
+/// What a channel gets to see.
+async fn posted(
+    adjust: impl FnOnce(&mut DestinationConfig),
+    event: &Event,
+    text: Option<&RuleText>,
+) -> Value {
+    let server = slack(200, "ok").await;
+    let mut config = to(&server.uri());
+    adjust(&mut config);
+    let answer = deliver_with(&config, event, text).await;
+    assert_eq!(answer.reaction, Reaction::Delivered, "{}", answer.result);
+    let requests = server.received_requests().await.unwrap();
+    let message: Value = serde_json::from_slice(&requests[0].body).unwrap();
+    assert_within_limits(&message);
+    message
+}
+
+/// <https://docs.slack.dev/reference/block-kit/blocks>
+fn assert_within_limits(message: &Value) {
+    let chars = |text: &Value| text["text"].as_str().unwrap().chars().count();
+    let blocks = message["blocks"].as_array().unwrap();
+    assert!((1..=50).contains(&blocks.len()));
+    for block in blocks {
+        match block["type"].as_str().unwrap() {
+            "header" => assert!((1..=150).contains(&chars(&block["text"]))),
+            "section" => {
+                if let Some(text) = block.get("text") {
+                    assert!((1..=3000).contains(&chars(text)));
+                    assert_eq!(text["verbatim"], true);
+                }
+                for field in block.get("fields").and_then(Value::as_array).into_iter().flatten() {
+                    assert!((1..=2000).contains(&chars(field)));
+                    assert_eq!(field["verbatim"], true);
+                }
+                assert!(block.get("fields").is_none_or(|fields| fields.as_array().unwrap().len() <= 10));
+            }
+            "context" => assert!(block["elements"].as_array().unwrap().len() <= 10),
+            other => panic!("unexpected block {other}"),
+        }
+    }
+}
+
+fn text(title: Option<&str>, body: Option<&str>, severity: Severity) -> RuleText {
+    let template = |source: &str| Template::compile(source).unwrap();
+    RuleText { title: title.map(template), body: body.map(template), severity }
+}
+
+#[tokio::test]
+async fn a_reader_sees_who_called_how_it_went_and_why_they_are_told() {
+    let message = posted(|_| {}, &event(Kind::Ended), None).await;
+    assert_eq!(message["text"], "Call ended · +33612345678 · 2m 25s");
+    assert_eq!(
+        message["blocks"],
+        json!([
+            { "type": "header", "text": {
+                "type": "plain_text", "text": "Call ended · +33612345678 · 2m 25s", "emoji": false
+            } },
+            { "type": "section", "fields": [
+                { "type": "mrkdwn", "verbatim": true, "text": "*Caller*\n+33612345678" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Called*\n+33198765432" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Status*\nCompleted, 2m 25s" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Outcome*\nSuccess, user hangup" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Engaged*\nyes" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Sentiment*\npositive" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Lead quality*\nhot" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Appointment booked*\nyes" }
+            ] },
+            { "type": "section", "text": {
+                "type": "mrkdwn", "verbatim": true,
+                "text": "> The caller asked about appointment availability next Tuesday. …"
+            } },
+            { "type": "context", "elements": [{
+                "type": "mrkdwn", "verbatim": true,
+                "text": "rule *call-completed* · source *clinic* · <!date^1765809145^{date_short_pretty}, {time}|15 Dec 2025, 14:32 UTC> · call 6789abcdef0123456789abcd"
+            }] }
+        ])
+    );
+}
+
+#[tokio::test]
+async fn the_title_says_what_happened() {
+    for (kind, record, title) in [
+        (
+            Kind::Started,
+            r#"{"callerNumber": "+331", "status": "live", "duration": 0}"#,
+            "Call started · +331",
+        ),
+        (Kind::Ended, r#"{"callerNumber": null, "duration": 5}"#, "Call ended · unknown number · 5s"),
+        (Kind::Analyzed, r#"{"callerNumber": "+331", "duration": 3600}"#, "Call analyzed · +331 · 1h"),
+        (Kind::Updated, r#"{"callerNumber": "+331"}"#, "Call updated · +331 · status"),
+        (Kind::Deleted, r#"{"callerNumber": "+331"}"#, "Call deleted · +331"),
+    ] {
+        assert_eq!(posted(|_| {}, &event_of(kind, record), None).await["text"], title);
+    }
+    let message = posted(|_| {}, &source_event(), None).await;
+    assert_eq!(message["text"], "Source clinic is failing");
+    assert_eq!(message["blocks"][1]["fields"][0]["text"], "*Error*\n401 Invalid API key");
+}
+
+#[tokio::test]
+async fn a_rule_has_its_own_words_and_its_severity_shows() {
+    let text = text(
+        Some("Unhappy caller {{ call.callerNumber }}"),
+        Some("Call {{ call.callerNumber|mask_phone }} back & be *kind*"),
+        Severity::Critical,
+    );
+    let message = posted(|_| {}, &event(Kind::Analyzed), Some(&text)).await;
+    assert_eq!(message["text"], "🚨 Unhappy caller +33612345678");
+    assert_eq!(message["blocks"][1]["text"]["text"], "Call +3361•••5678 back &amp; be *kind*");
+    let context = message["blocks"][2]["elements"][0]["text"].as_str().unwrap();
+    assert!(context.starts_with("*critical* · rule *call-completed*"), "{context}");
+}
+
+#[tokio::test]
+async fn a_template_that_fails_loses_nothing() {
+    let text = text(Some("{{ call.mood }}"), Some("  "), Severity::Info);
+    let message = posted(|_| {}, &event(Kind::Ended), Some(&text)).await;
+    assert_eq!(message["text"], "Call ended · +33612345678 · 2m 25s");
+    assert_eq!(message["blocks"][1]["fields"][0]["text"], "*Caller*\n+33612345678");
+    assert_eq!(
+        message["blocks"][3]["elements"][1]["text"],
+        "(the rule's title could not be rendered: `call.mood` is not there; it is missing in this call or left out by the destination)"
+    );
+}
+
+#[tokio::test]
+async fn a_call_cannot_make_links_or_mentions() {
+    let evil = "<!channel> <https://evil.example|click> <@U123> & @here";
+    let record = json!({
+        "id": "1", "status": evil, "callerNumber": evil, "summary": evil, "endedReason": evil,
+        "callAnalysis": { "<!here>": evil }, "transcript": [{ "role": evil, "content": evil }]
+    });
+    let fields = ["status", "callerNumber", "summary", "endedReason", "callAnalysis", "transcript"];
+    let text = text(Some("{{ call.summary }}"), None, Severity::Info);
+    let adjust = |config: &mut DestinationConfig| config.fields = filter(Some(&fields), &[]);
+    let mut message = posted(adjust, &event_of(Kind::Ended, &record.to_string()), Some(&text)).await;
+    let shown = message.to_string();
+    // The one thing in angle brackets is the date we put there; the header is plain text.
+    let header = message["blocks"][0]["text"].take();
+    assert_eq!(header["type"], "plain_text");
+    assert_eq!(message["blocks"].to_string().matches('<').count(), 1, "{shown}");
+    assert!(!message["text"].as_str().unwrap().contains('<'), "{shown}");
+    assert!(shown.contains("&lt;!channel&gt;"), "{shown}");
+}
+
+#[tokio::test]
+async fn long_texts_keep_to_the_limits() {
+    let analysis: Value = (0..40)
+        .map(|i| (format!("field{i}"), json!("&".repeat(3000))))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let turns: Vec<_> = (0..500).map(|_| json!({ "role": "user", "content": "<".repeat(2000) })).collect();
+    let record = json!({
+        "id": "1", "status": "completed", "callerNumber": "9".repeat(500), "summary": "&\n".repeat(4000),
+        "callAnalysis": analysis, "transcript": turns
+    });
+    let fields = ["status", "callerNumber", "summary", "callAnalysis", "transcript"];
+    let adjust = |config: &mut DestinationConfig| config.fields = filter(Some(&fields), &[]);
+    let message = posted(adjust, &event_of(Kind::Ended, &record.to_string()), None).await;
+    let last = message["blocks"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["type"], "context");
+}
+
+#[tokio::test]
+async fn the_transcript_is_shown_only_when_asked_for() {
+    let message = posted(|_| {}, &event(Kind::Ended), None).await;
+    assert!(!message.to_string().contains("thank you for calling"));
+    let adjust = |config: &mut DestinationConfig| config.fields = filter(Some(&["transcript"]), &[]);
+    let message = posted(adjust, &event(Kind::Ended), None).await;
+    assert_eq!(message["text"], "Call ended");
+    assert_eq!(
+        message["blocks"][1]["text"]["text"],
+        "*Agent:* Hello, thank you for calling Acme Clinic. …\n*Caller:* Hi, I'd like to book an appointment for next Tuesday.\n"
+    );
+}
+
+#[tokio::test]
+async fn what_the_receiver_may_not_see_is_nowhere() {
+    let adjust = |config: &mut DestinationConfig| {
+        config.fields = filter(None, &["callerNumber", "callAnalysis.leadQuality"]);
+    };
+    let text = text(Some("{{ call.callerNumber }}"), None, Severity::Info);
+    let message = posted(adjust, &event(Kind::Ended), Some(&text)).await;
+    assert_eq!(message["text"], "Call ended · 2m 25s");
+    let shown = message.to_string();
+    assert!(!shown.contains("+33612345678") && !shown.contains("hot"), "{shown}");
+}
+
+#[tokio::test]
+async fn slacks_words_mean_what_slack_says() {
+    for (status, body, dead) in [
+        (400, "invalid_blocks", true),
+        (400, "invalid_payload", true),
+        (400, "user_not_found", true),
+        (403, "action_prohibited", true),
+        (403, "invalid_token", true),
+        (403, "posting_to_general_channel_denied", true),
+        (404, "channel_not_found", true),
+        (404, "no_service", true),
+        (410, "channel_is_archived", true),
+        (400, "something new", false),
+        (500, "rollup_error", false),
+    ] {
+        let server = slack(status, body).await;
+        let answer = deliver(&to(&server.uri()), &event(Kind::Ended)).await;
+        match &answer.reaction {
+            Reaction::Dead(reason) => {
+                assert!(
+                    dead && reason.contains(body) && reason.ends_with("then retry the delivery"),
+                    "{reason}"
+                );
+            }
+            reaction => assert_eq!((dead, reaction), (false, &Reaction::Retry { after: None }), "{body}"),
+        }
+        assert_eq!(answer.response, body);
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_not_slacks_is_no_success() {
+    let server = slack(200, "<html>Welcome to our proxy</html>").await;
+    let answer = deliver(&to(&server.uri()), &event(Kind::Ended)).await;
+    assert_retry(
+        &answer,
+        None,
+        "200 OK, but not Slack's `ok`; check that `webhook_url` is an incoming webhook",
+    );
+}
+
+#[tokio::test]
+async fn slack_is_left_alone_as_long_as_it_asks() {
+    let server = MockServer::start().await;
+    let answer =
+        ResponseTemplate::new(429).insert_header("retry-after", "30").set_body_string("rate_limited");
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    let answer = deliver(&to(&server.uri()), &event(Kind::Ended)).await;
+    assert_retry(&answer, Some(Duration::from_secs(30)), "429 Too Many Requests");
+}
+
+#[tokio::test]
+async fn the_address_is_a_secret() {
+    let echo =
+        |request: &wiremock::Request| ResponseTemplate::new(404).set_body_string(request.url.to_string());
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(echo).mount(&server).await;
+    let url = format!("{}/services/T0000/B0000/XXXXXXXXXXXXXXXXXXXXXXXX", server.uri());
+    let config = to(&url);
+    let answer = deliver(&config, &event(Kind::Ended)).await;
+    let shown = format!("{answer:?} {config:?}");
+    assert!(shown.contains("•••") && !shown.contains("XXXX"), "{shown}");
+
+    let answer = deliver(&to("http://127.0.0.1:1/services/XXXX"), &event(Kind::Ended)).await;
+    assert_retry(&answer, None, "connection refused");
+    let answer = deliver(&to("no address/XXXX"), &event(Kind::Ended)).await;
+    assert_retry(&answer, None, "`webhook_url` is not an https:// address; nothing was sent");
+    let missing = SlackConfig { webhook_url: Secret::Env("CALLWATCH_NOT_SET".to_owned()) };
+    let answer = deliver(&super::config(DestinationKind::Slack(missing)), &event(Kind::Ended)).await;
+    assert_retry(&answer, None, "the environment variable CALLWATCH_NOT_SET is not set");
+}
