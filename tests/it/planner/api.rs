@@ -193,7 +193,7 @@ impl Api {
         if self.fails() {
             return Answer::Error;
         }
-        let mut list = self.list.clone();
+        let mut list: Vec<&SimCall> = self.list.iter().collect();
         match self.manners.order {
             Order::Newest => list.sort_by_key(|call| std::cmp::Reverse((call.created, call.id))),
             Order::Oldest => list.sort_by_key(|call| (call.created, call.id)),
@@ -207,9 +207,9 @@ impl Api {
             limit = self.random.usize(1..=limit);
         }
         let offset = if self.manners.ignores_offset { 0 } else { offset as usize };
-        let rows: Vec<SimCall> = list.into_iter().skip(offset).take(limit).collect();
-        let received = rows.len();
-        let rows = rows.into_iter().filter(|call| !self.is_bad(call.id)).collect();
+        let page = || list.iter().skip(offset).take(limit);
+        let received = page().count();
+        let rows = page().filter(|call| !self.is_bad(call.id)).map(|call| SimCall::clone(call)).collect();
         let length = self.list.len() as u64;
         let total = match self.manners.total {
             Total::True => Some(length),

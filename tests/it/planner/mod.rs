@@ -303,7 +303,7 @@ fn any_friendly_scenario() -> impl Strategy<Value = Scenario> {
 }
 
 proptest! {
-    #![proptest_config(cases(600))]
+    #![proptest_config(cases(1000))]
 
     #[test]
     fn any_history_in_any_order_is_followed(scenario in any_scenario()) {
