@@ -18,7 +18,7 @@ use super::{
 use crate::{
     callem::{
         Client,
-        budget::{Budget, Claim, Grant, SweepLoad},
+        budget::{Budget, Grant, SweepLoad},
     },
     config::SourceConfig,
     rule::Rule,
@@ -110,12 +110,16 @@ impl Poller {
                 Ok(())
             }
             Step::Fetch(fetch, claim) => {
-                if stop.run_until_cancelled(self.wait_for_budget(claim)).await.is_none() {
-                    return Ok(());
-                }
-                match fetch {
-                    Fetch::Page { offset, limit } => self.fetch_page(offset, limit, stop).await,
-                    Fetch::Call(slot) => self.fetch_call(slot, stop).await,
+                let now = self.task.clock.steady();
+                let grant = self.budget().request(&self.task.config.name, claim, now);
+                match (grant, fetch) {
+                    (Grant::Now, Fetch::Page { offset, limit }) => self.fetch_page(offset, limit, stop).await,
+                    (Grant::Now, Fetch::Call(slot)) => self.fetch_call(slot, stop).await,
+                    // By then something else may have a better claim, so the planner is asked again.
+                    (Grant::At(at), _) => {
+                        stop.run_until_cancelled(sleep_until(self.task.clock.instant(at))).await;
+                        Ok(())
+                    }
                 }
             }
             Step::Deleted(slot) => self.deleted(slot).await,
@@ -125,17 +129,6 @@ impl Poller {
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
         self.task.budget.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn wait_for_budget(&self, claim: Claim) {
-        loop {
-            let now = self.task.clock.steady();
-            let grant = self.budget().request(&self.task.config.name, claim, now);
-            match grant {
-                Grant::Now => return,
-                Grant::At(at) => sleep_until(self.task.clock.instant(at)).await,
-            }
-        }
     }
 
     async fn fetch_page(
