@@ -1,14 +1,43 @@
 //! HTTP as the house speaks it: one way to make a client, to read a body, and to say what went wrong.
 
-use std::{error::Error, io, time::Duration};
+use std::{error::Error, fs, io, net::SocketAddr, path::Path, time::Duration};
 
-use reqwest::{Client, Response};
+use reqwest::{
+    Certificate, Client, ClientBuilder, Identity, Proxy, Response,
+    dns::{Addrs, Name, Resolve, Resolving},
+};
 use rustls::CertificateError;
+use secrecy::ExposeSecret;
 
-/// Why no client can be made: the system offers no usable TLS.
+use crate::{
+    address::{NotPublic, is_public},
+    config::{Connection, SecretError},
+};
+
+/// Why no client can be made.
 #[derive(Debug, thiserror::Error)]
-#[error("HTTPS cannot be used on this machine ({0}); install its CA certificates")]
-pub struct ClientError(String);
+pub enum ClientError {
+    /// The system offers no usable TLS, or certificate and key do not go together.
+    #[error(
+        "HTTPS cannot be set up ({0}); check this machine's CA certificates, and `client_cert` and `client_key` \
+         where they are set"
+    )]
+    Tls(String),
+    /// A file of certificates or a key cannot be used.
+    #[error("the file {path} cannot be used: {why}")]
+    File {
+        /// Which file.
+        path: String,
+        /// Why not.
+        why: String,
+    },
+    /// The proxy's address cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The proxy's address is none.
+    #[error("`proxy` is not an http:// or https:// address")]
+    Proxy,
+}
 
 /// Makes a client. Cloning it shares its connections.
 ///
@@ -16,8 +45,74 @@ pub struct ClientError(String);
 /// sets its own.
 ///
 /// # Errors
-/// [`ClientError`] when TLS cannot be set up.
+/// [`ClientError::Tls`] when TLS cannot be set up.
 pub fn client() -> Result<Client, ClientError> {
+    finish(builder())
+}
+
+/// Makes a client that connects as `connection` says, and is like [`client`] otherwise. Reads the files it names.
+///
+/// # Errors
+/// [`ClientError`] when one of them, or TLS as a whole, cannot be used.
+pub fn client_for(connection: &Connection) -> Result<Client, ClientError> {
+    let Connection { ca_file, identity, proxy, public_only } = connection;
+    let mut builder = builder();
+    if let Some(path) = ca_file {
+        let certificates = Certificate::from_pem_bundle(&read(path)?).map_err(|error| bad(path, &error))?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    if let Some(identity) = identity {
+        let mut pem = read(&identity.key)?;
+        pem.push(b'\n');
+        pem.extend(read(&identity.certificate)?);
+        builder =
+            builder.identity(Identity::from_pem(&pem).map_err(|error| bad(&identity.certificate, &error))?);
+    }
+    if let Some(proxy) = proxy {
+        let address = proxy.read()?;
+        // The library's error would quote the address, which may hold a password.
+        builder = builder.proxy(Proxy::all(address.expose_secret()).map_err(|_| ClientError::Proxy)?);
+    }
+    if *public_only {
+        builder = builder.dns_resolver(PublicOnly);
+    }
+    finish(builder)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ClientError> {
+    fs::read(path)
+        .map_err(|error| ClientError::File { path: path.display().to_string(), why: error.to_string() })
+}
+
+fn bad(path: &Path, error: &reqwest::Error) -> ClientError {
+    ClientError::File { path: path.display().to_string(), why: root_cause(error).to_string() }
+}
+
+/// Looks names up and gives away only their public addresses, so that what was vetted is what is connected to.
+/// It is not asked about an address that stands in the URL itself: that is for [`crate::address::vet`].
+#[derive(Clone, Copy, Debug)]
+struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            // The client puts the port in.
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let public: Vec<_> = found.into_iter().filter(|address| is_public(address.ip())).collect();
+            if public.is_empty() {
+                return Err(NotPublic.into());
+            }
+            let public: Addrs = Box::new(public.into_iter());
+            Ok(public)
+        })
+    }
+}
+
+fn finish(builder: ClientBuilder) -> Result<Client, ClientError> {
+    builder.build().map_err(|error| ClientError::Tls(root_cause(&error).to_string()))
+}
+
+fn builder() -> ClientBuilder {
     install_tls();
     Client::builder()
         .user_agent(concat!("callwatch/", env!("CARGO_PKG_VERSION")))
@@ -26,8 +121,6 @@ pub fn client() -> Result<Client, ClientError> {
         .no_proxy()
         .gzip(true)
         .pool_idle_timeout(Duration::from_secs(60))
-        .build()
-        .map_err(|error| ClientError(root_cause(&error).to_string()))
 }
 
 /// Makes ring the process's TLS implementation. Doing so again changes nothing.
@@ -59,6 +152,8 @@ pub async fn read_capped(mut response: Response, limit: usize) -> Result<(Vec<u8
 pub fn in_words(error: &reqwest::Error, deadline: Duration) -> String {
     if error.is_timeout() {
         timed_out(deadline)
+    } else if let Some(error) = causes(error).find_map(|cause| cause.downcast_ref::<NotPublic>()) {
+        error.to_string()
     } else if error.is_dns() {
         "name not found".to_owned()
     } else {

@@ -25,6 +25,7 @@
 //! schedule are pure: the time, the answers and the randomness they need are passed in.
 //! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP.
 
+pub mod address;
 pub mod call;
 pub mod callem;
 pub mod change;

@@ -146,12 +146,12 @@ pub enum Signal {
         /// When the delivery was made.
         created: Timestamp,
     },
-    /// A destination is left alone for a while.
+    /// A destination is left alone.
     DestinationPaused {
         /// Which destination.
         destination: Name,
-        /// For how long.
-        pause: Duration,
+        /// For how long; `None` until somebody resumes it.
+        pause: Option<Duration>,
         /// Why.
         why: String,
     },
@@ -267,17 +267,29 @@ impl Signal {
                         warn!(%destination, %event, attempt, took_ms, "attempt failed: {result}; next try at {at}");
                     }
                     Verdict::Dead(why) => {
-                        error!(%destination, %event, attempt, took_ms, "delivery is dead: {why} ({result})");
+                        error!(%destination, %event, attempt, took_ms, "delivery is dead: {why}");
                     }
                 }
             }
-            Self::DestinationPaused { destination, pause, why } => {
-                warn!(%destination, "left alone for {}: {why}", humantime::format_duration(*pause));
-            }
+            Self::DestinationPaused { destination, pause, why } => match pause {
+                Some(pause) => {
+                    let pause = humantime::format_duration(in_seconds(*pause));
+                    warn!(%destination, "left alone for {pause}: {why}");
+                }
+                None => error!(
+                    %destination,
+                    "left alone until `callwatch deliveries resume {destination}`: {why}"
+                ),
+            },
             Self::DestinationResumed { destination } => info!(%destination, "takes deliveries again"),
             Self::StoreFailed { doing, error } => error!("the store failed while {doing}: {error}"),
         }
     }
+}
+
+/// Without the units nobody wants to read.
+fn in_seconds(time: Duration) -> Duration {
+    if time.as_secs() == 0 { time } else { Duration::from_secs(time.as_secs()) }
 }
 
 /// Where signals go. Cheap to clone.

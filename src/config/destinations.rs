@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use reqwest::header::{HeaderName, HeaderValue};
-use url::Host;
+use url::{Host, Url};
 
 use super::{
-    DestinationConfig, DestinationKind, EmailConfig, FieldFilter, Rate, Secret, SlackConfig, SmtpSecurity,
-    SmtpServer, WebhookConfig, WebhookFormat,
+    Connection, DestinationConfig, DestinationKind, EmailConfig, FieldFilter, Rate, Secret, SlackConfig,
+    SmtpSecurity, SmtpServer, WebhookConfig, WebhookFormat,
+    connection::connection,
     reader::Table,
     report::Mistake,
     value::Value,
@@ -17,7 +18,7 @@ use super::{
         is_signing_secret, mailbox, parse_url, parse_web_address, rate, secret, web_address, word,
     },
 };
-use crate::name::Name;
+use crate::{address, name::Name};
 
 /// The schedule Standard Webhooks recommends, in seconds.
 const RETRY: [u64; 9] = [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400];
@@ -91,6 +92,7 @@ fn destination(name: Name, table: &mut Table<'_>) -> Option<DestinationConfig> {
         concurrency: concurrency as usize,
         timeout,
         fields,
+        fingerprint: table.fingerprint(),
     })
 }
 
@@ -111,12 +113,47 @@ fn webhook(table: &mut Table<'_>) -> Option<WebhookConfig> {
         _ => table.one_or_list("secret", signing_secret),
     };
     let headers = table.optional("headers", |value| Ok(headers(&value.table()?)));
+    let permanent = table.list("permanent", permanent);
+    let connection = connection(table);
+    let allow_private = table.optional("allow_private", Value::boolean).unwrap_or(true);
+    if !allow_private {
+        check_public_only(table, url.as_ref());
+    }
     Some(WebhookConfig {
         url: url?,
         secrets: secrets.unwrap_or_default(),
         format,
         headers: headers.unwrap_or_default(),
+        permanent: permanent.into_iter().flatten().collect(),
+        connection: Connection { public_only: !allow_private, ..connection },
     })
+}
+
+/// A status that means "never".
+fn permanent(value: &Value<'_>) -> Result<u16, Mistake> {
+    let status = value.integer(400..=499)?;
+    let meaning = match status {
+        408 | 425 | 429 => "this status asks for another try later",
+        410 => "this status pauses the whole destination already",
+        // 400 to 499 are few enough.
+        _ => return Ok(status as u16),
+    };
+    Err(value.error(meaning))
+}
+
+/// Reports what `allow_private = false` cannot go together with.
+fn check_public_only(table: &Table<'_>, url: Option<&Url>) {
+    if url.is_some_and(|url| address::vet(url).is_err()) {
+        let hint = "give a public address, or let go of allow_private = false";
+        table.cx.add(Mistake::error(table.span_of("url"), "this address is not public").hint(hint));
+    }
+    if table.has("proxy") {
+        let message = "with a proxy, callwatch does not learn the receiver's address and cannot vet it";
+        table.cx.add(
+            Mistake::error(table.span_of("allow_private"), message)
+                .hint("let the proxy refuse private addresses, and let go of allow_private = false"),
+        );
+    }
 }
 
 fn signing_secret(value: &Value<'_>) -> Result<Secret, Mistake> {
@@ -174,7 +211,8 @@ fn slack(table: &mut Table<'_>) -> Option<SlackConfig> {
         };
         Err(value.error(why).hint("Slack gives it as https://hooks.slack.com/services/…"))
     });
-    Some(SlackConfig { webhook_url: webhook_url? })
+    let connection = connection(table);
+    Some(SlackConfig { webhook_url: webhook_url?, connection })
 }
 
 fn email(table: &mut Table<'_>) -> Option<EmailConfig> {

@@ -1,6 +1,8 @@
 //! The config file: read, checked whole, and handed on as values that cannot be wrong any more.
 
+mod connection;
 mod destinations;
+mod fingerprint;
 mod load;
 mod reader;
 mod report;
@@ -16,6 +18,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use url::Url;
 
 pub use self::{
+    fingerprint::Fingerprint,
     load::{LoadOptions, Loaded, Secrets},
     report::{Level, Mistake, Report},
     secret::{Secret, SecretError},
@@ -115,6 +118,8 @@ pub struct DestinationConfig {
     pub timeout: Duration,
     /// Which fields of a call the receiver is shown.
     pub fields: FieldFilter,
+    /// Of the whole table.
+    pub fingerprint: Fingerprint,
 }
 
 /// What only one kind of destination needs.
@@ -139,6 +144,10 @@ pub struct WebhookConfig {
     pub format: WebhookFormat,
     /// Additional headers. Values may be secrets.
     pub headers: Vec<(reqwest::header::HeaderName, Secret)>,
+    /// Statuses of 400 to 499 that make a delivery dead at once. Default none.
+    pub permanent: BTreeSet<u16>,
+    /// How the receiver is reached.
+    pub connection: Connection,
 }
 
 /// Shows of the URL only where it leads to.
@@ -149,8 +158,40 @@ impl std::fmt::Debug for WebhookConfig {
             .field("secrets", &self.secrets)
             .field("format", &self.format)
             .field("headers", &self.headers)
+            .field("permanent", &self.permanent)
+            .field("connection", &self.connection)
             .finish()
     }
+}
+
+/// How an HTTP receiver is reached.
+#[derive(Clone, Debug, Default)]
+pub struct Connection {
+    /// Certificates (PEM) to trust beside the machine's own.
+    pub ca_file: Option<PathBuf>,
+    /// What callwatch shows a receiver that wants to know who calls.
+    pub identity: Option<ClientIdentity>,
+    /// The proxy that makes the connections. May hold a password.
+    pub proxy: Option<Secret>,
+    /// Connect to public addresses only (`allow_private = false`).
+    pub public_only: bool,
+}
+
+impl Connection {
+    /// Whether there is nothing special about it.
+    pub fn is_plain(&self) -> bool {
+        let Self { ca_file, identity, proxy, public_only } = self;
+        ca_file.is_none() && identity.is_none() && proxy.is_none() && !public_only
+    }
+}
+
+/// A certificate for callwatch itself and its key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// The certificate, and those that vouch for it.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// The shape of a webhook's body and headers.
@@ -170,6 +211,8 @@ pub enum WebhookFormat {
 pub struct SlackConfig {
     /// The incoming webhook's address, a secret as a whole.
     pub webhook_url: Secret,
+    /// How Slack is reached.
+    pub connection: Connection,
 }
 
 /// `type = "email"`

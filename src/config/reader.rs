@@ -10,7 +10,7 @@ use toml::{
     de::{DeString, DeTable, DeValue},
 };
 
-use super::{LoadOptions, report::Mistake, value::Value};
+use super::{Fingerprint, LoadOptions, report::Mistake, value::Value};
 use crate::name::Name;
 
 /// What all readers of one file share.
@@ -231,6 +231,11 @@ impl<'a> Table<'a> {
     /// Where the value of `key` is; the table's own place when it is not there.
     pub fn span_of(&self, key: &str) -> Range<usize> {
         self.entries.get(key).map_or(self.span.clone(), Spanned::span)
+    }
+
+    /// Of all it says.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.entries)
     }
 
     /// Takes every key for a known one.

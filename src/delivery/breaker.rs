@@ -1,7 +1,8 @@
 //! When a destination is left alone: a circuit breaker, and the pauses a receiver asks for. Pure.
 //!
 //! Only failures that say something about the destination count: what will never arrive as it is (a delivery
-//! that is dead at once) neither opens nor closes the breaker.
+//! that is dead at once) neither opens nor closes the breaker. A receiver that wants nothing any more is the
+//! store's to remember.
 
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ impl Breaker {
         }
         let counts = probe || self.openings == 0;
         match reaction {
-            Reaction::Dead(_) => None,
+            Reaction::Dead(_) | Reaction::Pause(_) => None,
             Reaction::Delivered => {
                 if counts {
                     self.failures = 0;

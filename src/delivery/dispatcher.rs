@@ -26,7 +26,7 @@ use crate::{
     destination::{Answer, Destination, Notification, Reaction},
     event::EventId,
     rule::RuleText,
-    store::{Attempt, DeliveryId, Lease, LeaseRequest, Outcome, StoreError, Verdict},
+    store::{Attempt, DeliveryId, Lease, LeaseRequest, Outcome, Pause, StoreError, Verdict},
     telemetry::{Signal, Telemetry},
     time::Timestamp,
 };
@@ -35,6 +35,9 @@ use crate::{
 const CLEAN_UP: Duration = Duration::from_secs(5);
 /// How much longer than the longest attempt a lease lasts. Whoever else leases would send a second time.
 const LEASE_MARGIN: Duration = Duration::from_secs(60);
+/// A pause with less than this left is not worth telling: to the store's clock, the one that was told may end a
+/// little later.
+const BRIEF: Duration = Duration::from_secs(1);
 /// The queue is looked at this often even if nothing is said to be due: the system's clock may have been set.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
 /// The queue is not looked at more often than this when looking brought nothing.
@@ -57,6 +60,10 @@ pub(super) struct Dispatcher {
     ended: Vec<Ended>,
     /// The events of all deliveries that take a slot: in flight, or ended and not settled.
     taken: HashSet<EventId>,
+    /// A pause the receiver asked for, to be kept in the store with the next settlement.
+    asked: Option<Pause>,
+    /// Whether people were told of a pause that the store keeps.
+    paused: bool,
     /// When to look at the queue again.
     look_at: Instant,
 }
@@ -89,6 +96,8 @@ impl Dispatcher {
             in_flight: HashMap::new(),
             ended: vec![],
             taken: HashSet::new(),
+            asked: None,
+            paused: false,
             look_at: Instant::now(),
             task,
         }
@@ -153,6 +162,22 @@ impl Dispatcher {
         let due_in = leased.next_due.map_or(LOOK_AT_LEAST, |due| due.since(clock.wall()).min(LOOK_AT_LEAST));
         let at_most = if leased.deliveries.is_empty() { LOOK_AT_MOST } else { Duration::ZERO };
         self.look_at = Instant::now() + due_in.max(at_most);
+        match leased.pause {
+            Some(pause)
+                if pause
+                    .config
+                    .as_ref()
+                    .is_some_and(|made| made != self.task.config.fingerprint.as_str()) =>
+            {
+                self.resume().await?;
+            }
+            Some(pause) => self.tell_paused(&pause),
+            None if std::mem::take(&mut self.paused) => {
+                let destination = self.task.config.name.clone();
+                self.task.telemetry.emit(Signal::DestinationResumed { destination });
+            }
+            None => {}
+        }
         for lease in leased.deliveries {
             self.begin(lease);
         }
@@ -200,11 +225,22 @@ impl Dispatcher {
         // What it panicked with may quote the call, so it is not repeated here.
         let (answer, took) = came_back
             .unwrap_or_else(|| (failed("internal error: the attempt panicked".to_owned()), now.since(at)));
-        let tried = Tried { attempts: lease.attempts + 1, created: lease.created, now };
+        let (begun, before) =
+            lease.restart.map_or((lease.created, 0), |restart| (restart.at, restart.attempts));
+        let tried = Tried { attempts: (lease.attempts + 1).saturating_sub(before), begun, now };
         let verdict = self.schedule.verdict(tried, &answer, fastrand::f64());
         let shift = self.breaker.record(self.task.clock.steady(), &answer.reaction, probe);
         if let Some(shift) = shift {
             self.tell(shift, &answer.result);
+        }
+        let asked = match (&answer.reaction, shift) {
+            (Reaction::Pause(reason), _) => Some((None, reason.clone())),
+            (_, Some(Shift::Asked { pause })) => Some((Some(now.after(pause)), it_asked(&answer.result))),
+            _ => None,
+        };
+        if let Some((until, reason)) = asked {
+            let config = Some(self.task.config.fingerprint.as_str().to_owned());
+            self.asked = Some(Pause { since: now, reason, until, config });
         }
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let attempt = Attempt { at, took_ms, result: answer.result, response: answer.response };
@@ -216,14 +252,34 @@ impl Dispatcher {
         self.task.telemetry.emit(match shift {
             Shift::Opened { pause, failures } => {
                 let why = format!("{failures} attempts in a row failed; last: {result}");
-                Signal::DestinationPaused { destination, pause, why }
+                Signal::DestinationPaused { destination, pause: Some(pause), why }
             }
             Shift::Asked { pause } => {
-                let why = format!("it asked to be left alone ({result})");
-                Signal::DestinationPaused { destination, pause, why }
+                Signal::DestinationPaused { destination, pause: Some(pause), why: it_asked(result) }
             }
             Shift::Resumed => Signal::DestinationResumed { destination },
         });
+    }
+
+    /// Says that the store keeps the destination's deliveries back, unless that is known or as good as over.
+    fn tell_paused(&mut self, pause: &Pause) {
+        let left = pause.until.map(|until| until.since(self.task.clock.wall()));
+        if self.paused || left.is_some_and(|left| left < BRIEF) {
+            return;
+        }
+        self.paused = true;
+        let destination = self.task.config.name.clone();
+        let why = format!("{} (since {})", pause.reason, pause.since);
+        self.task.telemetry.emit(Signal::DestinationPaused { destination, pause: left, why });
+    }
+
+    /// Ends a pause that was made under another config.
+    async fn resume(&mut self) -> Result<(), StoreError> {
+        let DestinationTask { config, store, telemetry, .. } = &self.task;
+        insist(telemetry, "resuming a destination", || store.resume(&config.name)).await?;
+        self.paused = true;
+        self.look_at = Instant::now();
+        Ok(())
     }
 
     /// Records what has ended in one write, and gives the slots back.
@@ -231,7 +287,11 @@ impl Dispatcher {
         if self.ended.is_empty() {
             return Ok(());
         }
-        let DestinationTask { store, telemetry, .. } = &self.task;
+        let DestinationTask { config, store, telemetry, .. } = &self.task;
+        // Before the deliveries are given back: they must not be handed out again meanwhile.
+        if let Some(pause) = &self.asked {
+            insist(telemetry, "pausing a destination", || store.pause(&config.name, pause.clone())).await?;
+        }
         let outcomes = || self.ended.iter().map(Ended::outcome).collect();
         insist(telemetry, "settling deliveries", || store.settle(outcomes())).await?;
         for Ended { lease, attempt, took, verdict } in self.ended.drain(..) {
@@ -248,6 +308,9 @@ impl Dispatcher {
         }
         // The next ones of their lanes may be due now.
         self.look_at = Instant::now();
+        if let Some(pause) = self.asked.take().filter(|pause| pause.until.is_none()) {
+            self.tell_paused(&pause);
+        }
         Ok(())
     }
 
@@ -300,6 +363,11 @@ async fn attempt(
         .await
         .unwrap_or_else(|_| failed(format!("no answer within {}", humantime::format_duration(deadline))));
     (answer, begun.elapsed())
+}
+
+/// Why a receiver is left alone that answered so.
+fn it_asked(result: &str) -> String {
+    format!("it asked to be left alone ({result})")
 }
 
 /// The answer of an attempt that brought none.

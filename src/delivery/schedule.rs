@@ -33,10 +33,10 @@ pub(super) struct Schedule {
 /// An attempt that has ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tried {
-    /// How many attempts there were, this one included.
+    /// How many attempts there were since the schedule began, this one included.
     pub(super) attempts: u32,
-    /// When the delivery was made.
-    pub(super) created: Timestamp,
+    /// When the schedule began: when the delivery was made, or was given a new start.
+    pub(super) begun: Timestamp,
     /// When the attempt ended.
     pub(super) now: Timestamp,
 }
@@ -50,6 +50,8 @@ impl Schedule {
         let after = match &answer.reaction {
             Reaction::Delivered => return Verdict::Delivered,
             Reaction::Dead(reason) => return Verdict::Dead(reason.clone()),
+            // Whenever the destination is resumed.
+            Reaction::Pause(_) => return Verdict::Retry(tried.now),
             Reaction::Retry { after } => asked(*after),
         };
         let Some(wait) = self.wait_after(tried.attempts) else {
@@ -58,7 +60,7 @@ impl Schedule {
         let lengthened = wait.saturating_add((wait / JITTER_PART).mul_f64(jitter));
         let at = tried.now.after(lengthened.max(after));
         match self.max_age {
-            Some(max) if at > tried.created.after(max) => {
+            Some(max) if at > tried.begun.after(max) => {
                 let limit = format!(" (max_attempts_age is {})", humantime::format_duration(max));
                 Verdict::Dead(gave_up(tried, &limit, answer))
             }
@@ -75,7 +77,7 @@ impl Schedule {
 /// The reason of a delivery that ran out of attempts or of time.
 fn gave_up(tried: Tried, limit: &str, answer: &Answer) -> String {
     let plural = if tried.attempts == 1 { "" } else { "s" };
-    let over = humantime::format_duration(readable(tried.now.since(tried.created)));
+    let over = humantime::format_duration(readable(tried.now.since(tried.begun)));
     format!("gave up after {} attempt{plural} over {over}{limit}; last: {}", tried.attempts, answer.result)
 }
 
@@ -106,7 +108,7 @@ mod tests {
     }
 
     fn tried(attempts: u32) -> Tried {
-        Tried { attempts, created: NOW, now: NOW }
+        Tried { attempts, begun: NOW, now: NOW }
     }
 
     #[test]
@@ -121,7 +123,7 @@ mod tests {
             Verdict::Retry(NOW.after(Duration::from_secs(315)))
         );
         let late =
-            Tried { attempts: 3, created: NOW, now: NOW.after(Duration::from_secs(3 * 3600 + 5 * 60 + 7)) };
+            Tried { attempts: 3, begun: NOW, now: NOW.after(Duration::from_secs(3 * 3600 + 5 * 60 + 7)) };
         assert_eq!(
             schedule.verdict(late, &failed(None), 0.0),
             Verdict::Dead("gave up after 3 attempts over 3h 5m; last: 500 Internal Server Error".to_owned())
@@ -142,9 +144,21 @@ mod tests {
         let answer = |reaction| Answer { reaction, result: String::new(), response: String::new() };
         assert_eq!(schedule.verdict(tried(1), &answer(Reaction::Delivered), 0.0), Verdict::Delivered);
         assert_eq!(
-            schedule.verdict(tried(1), &answer(Reaction::Dead("410 Gone".to_owned())), 0.0),
-            Verdict::Dead("410 Gone".to_owned())
+            schedule.verdict(tried(1), &answer(Reaction::Dead("404 Not Found".to_owned())), 0.0),
+            Verdict::Dead("404 Not Found".to_owned())
         );
+    }
+
+    #[test]
+    fn what_a_receiver_wants_nothing_of_waits_however_often_it_was_tried() {
+        let answer = Answer {
+            reaction: Reaction::Pause("410 Gone".to_owned()),
+            result: String::new(),
+            response: String::new(),
+        };
+        let mut schedule = schedule(&[]);
+        schedule.max_age = Some(Duration::ZERO);
+        assert_eq!(schedule.verdict(tried(7), &answer, 0.9), Verdict::Retry(NOW));
     }
 
     #[test]
@@ -152,7 +166,7 @@ mod tests {
         let mut schedule = schedule(&[60, 60, 60]);
         schedule.max_age = Some(Duration::from_secs(100));
         assert!(matches!(schedule.verdict(tried(1), &failed(None), 0.9), Verdict::Retry(_)));
-        let second = Tried { attempts: 2, created: NOW, now: NOW.after(Duration::from_secs(65)) };
+        let second = Tried { attempts: 2, begun: NOW, now: NOW.after(Duration::from_secs(65)) };
         assert_eq!(
             schedule.verdict(second, &failed(None), 0.0),
             Verdict::Dead(
@@ -187,7 +201,7 @@ mod tests {
                 let after = afters[step].map(Duration::from_millis);
                 attempts += 1;
                 match schedule.verdict(
-                    Tried { attempts, created: NOW, now },
+                    Tried { attempts, begun: NOW, now },
                     &failed(after),
                     jitters[step],
                 ) {
@@ -216,7 +230,7 @@ mod tests {
             let at = |ended: u64, after: u64, jitter: f64| {
                 let now = NOW.after(Duration::from_millis(ended));
                 let answer = failed(Some(Duration::from_millis(after)));
-                match schedule.verdict(Tried { attempts: 1, created: NOW, now }, &answer, jitter) {
+                match schedule.verdict(Tried { attempts: 1, begun: NOW, now }, &answer, jitter) {
                     Verdict::Retry(at) => at,
                     other => panic!("{other:?}"),
                 }

@@ -113,12 +113,14 @@ impl View {
                         self.line(now, Mark::Trouble, destination, &format!("{result}; next try in {wait}"))
                     }
                     Verdict::Dead(why) => {
-                        self.line(now, Mark::Trouble, destination, &format!("given up: {why} ({result})"))
+                        self.line(now, Mark::Trouble, destination, &format!("given up: {why}"))
                     }
                 }
             }
             Signal::DestinationPaused { destination, pause, why } => {
-                let text = format!("left alone for {}: {why}", seconds(*pause));
+                let lasts =
+                    pause.map_or("until it is resumed".to_owned(), |pause| format!("for {}", seconds(pause)));
+                let text = format!("left alone {lasts}: {why}");
                 self.line(now, Mark::Trouble, destination.as_str(), &text)
             }
             Signal::DestinationResumed { destination } => {

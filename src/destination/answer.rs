@@ -3,13 +3,19 @@
 use std::time::Duration;
 
 use chrono::DateTime;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{
+    StatusCode,
+    header::{HeaderMap, RETRY_AFTER},
+};
 
 use super::{Answer, Reaction};
 use crate::time::Timestamp;
 
 /// The largest part of a response that is kept, in bytes.
 const EXCERPT: usize = 2 * 1024;
+
+/// What stands in the place of a secret.
+pub(super) const HIDDEN: &str = "•••";
 
 /// The shortest text that is hidden as a secret: masking `1` or `on` would make every response unreadable.
 const SHORTEST_SECRET: usize = 4;
@@ -25,6 +31,10 @@ impl Answer {
 
     pub(super) fn dead(result: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { reaction: Reaction::Dead(reason.into()), result: result.into(), response: String::new() }
+    }
+
+    pub(super) fn pause(result: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { reaction: Reaction::Pause(reason.into()), result: result.into(), response: String::new() }
     }
 
     /// With the wait the receiver asked for, if what happened means another try.
@@ -48,15 +58,19 @@ impl Answer {
         }
         self.response.truncate(end);
         self.result = masked(&self.result, secrets.clone());
-        if let Reaction::Dead(reason) = &mut self.reaction {
+        if let Reaction::Dead(reason) | Reaction::Pause(reason) = &mut self.reaction {
             *reason = masked(reason, secrets);
         }
         self
     }
 }
 
-/// `Retry-After`, in seconds or as an HTTP date (RFC 9110, section 10.2.3).
-pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+/// `Retry-After`, in seconds or as an HTTP date (RFC 9110, section 10.2.3), of the statuses by which a receiver asks
+/// to be left alone.
+pub(super) fn retry_after(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        return None;
+    }
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
@@ -67,7 +81,7 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
 
 fn masked<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
     let secrets = secrets.into_iter().filter(|secret| secret.len() >= SHORTEST_SECRET);
-    secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "•••"))
+    secrets.fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
 }
 
 /// The text without control characters and without marks that change the direction of writing; runs of white
@@ -113,7 +127,13 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         let now = Timestamp::parse("2025-12-15T14:32:25.000Z").unwrap();
         let asked = |value: &'static str| {
-            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]), now)
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
+            assert_eq!(
+                retry_after(StatusCode::NOT_FOUND, &headers, now),
+                None,
+                "that is no wish to be left alone"
+            );
+            retry_after(StatusCode::TOO_MANY_REQUESTS, &headers, now)
         };
         assert_eq!(asked("120"), Some(Duration::from_secs(120)));
         assert_eq!(asked("Mon, 15 Dec 2025 14:33:25 GMT"), Some(Duration::from_secs(60)));

@@ -20,13 +20,16 @@ use async_trait::async_trait;
 
 pub use self::{email::EmailDestination, slack::SlackDestination, webhook::WebhookDestination};
 use crate::{
-    config::{DestinationConfig, DestinationKind},
+    config::{Connection, DestinationConfig, DestinationKind},
     event::Event,
+    http,
+    name::Name,
     rule::RuleText,
     time::Timestamp,
 };
 
-/// Makes the destination that `config` describes. `client` is what [`crate::http::client`] gave, shared by all.
+/// Makes the destination that `config` describes. `client` is what [`crate::http::client`] gave, shared by all that
+/// need nothing special.
 ///
 /// # Errors
 /// [`BuildError`] when something it needs is not there.
@@ -35,12 +38,19 @@ pub fn build(
     client: &reqwest::Client,
 ) -> Result<Arc<dyn Destination>, BuildError> {
     let (fields, timeout) = (config.fields.clone(), config.timeout);
+    let client = |connection: &Connection| {
+        if connection.is_plain() {
+            return Ok(client.clone());
+        }
+        let destination = config.name.clone();
+        http::client_for(connection).map_err(|source| BuildError::Connection { destination, source })
+    };
     Ok(match &config.kind {
         DestinationKind::Webhook(webhook) => {
-            Arc::new(WebhookDestination::new(webhook, fields, timeout, client.clone()))
+            Arc::new(WebhookDestination::new(webhook, fields, timeout, client(&webhook.connection)?))
         }
         DestinationKind::Slack(slack) => {
-            Arc::new(SlackDestination::new(slack, fields, timeout, client.clone()))
+            Arc::new(SlackDestination::new(slack, fields, timeout, client(&slack.connection)?))
         }
         DestinationKind::Email(email) => {
             Arc::new(EmailDestination::new(email, fields, timeout, config.concurrency)?)
@@ -58,6 +68,14 @@ pub enum BuildError {
         host: String,
         /// The library's words.
         why: String,
+    },
+    /// The destination cannot be reached as its config says.
+    #[error("destination {destination}: {source}")]
+    Connection {
+        /// Which destination.
+        destination: Name,
+        /// Why not.
+        source: http::ClientError,
     },
 }
 
@@ -103,6 +121,9 @@ pub enum Reaction {
         /// The receiver asked not to be bothered before this has passed.
         after: Option<Duration>,
     },
-    /// It will never arrive as it is; the reason in a few words.
+    /// It will never arrive as it is; the reason in a few words, the result among them.
     Dead(String),
+    /// The receiver wants nothing any more: the destination is left alone until a person or another config says
+    /// otherwise, and the delivery waits. The reason, the result among it.
+    Pause(String),
 }

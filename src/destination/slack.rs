@@ -100,7 +100,7 @@ impl SlackDestination {
                 let masked: Vec<_> = secrets_in_url(&url).collect();
                 let masked = masked.iter().map(|text| &**text).chain([secret.expose_secret()]);
                 judge(status, &body)
-                    .after(retry_after(&headers, notification.now))
+                    .after(retry_after(status, &headers, notification.now))
                     .with_response(&body, masked)
             }
             Ok(Err(error)) => Answer::retry(http::in_words(&error, self.timeout)),

@@ -1,6 +1,6 @@
 //! Signed webhooks: <https://www.standardwebhooks.com>, the vendor's own shape, or CloudEvents.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, fmt, time::Duration};
 
 use async_trait::async_trait;
 use base64::{
@@ -18,17 +18,21 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Answer, Destination, Notification,
-    answer::retry_after,
+    answer::{HIDDEN, retry_after},
     payload::{self, Payload, callem_word},
     secrets::FreshSecret,
 };
 use crate::{
+    address::{self, NotPublic},
     config::{FieldFilter, SecretError, WebhookConfig, WebhookFormat},
     http,
 };
 
 /// How much of an answer is read, in bytes.
 pub(super) const MAX_ANSWER: usize = 64 * 1024;
+
+/// A part of a URL's path that is this long may be a secret.
+const SECRET_IN_PATH: usize = 16;
 
 /// Secrets are base64 with or without its padding.
 const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -45,6 +49,8 @@ pub struct WebhookDestination {
     format: WebhookFormat,
     fields: FieldFilter,
     timeout: Duration,
+    permanent: BTreeSet<u16>,
+    public_only: bool,
 }
 
 /// Why a request cannot even be made. The config has to change first, so the delivery waits.
@@ -59,6 +65,8 @@ enum NotReady {
     NotBase64,
     #[error("the value of the header {0} holds characters a header may not have; nothing was sent")]
     Header(HeaderName),
+    #[error(transparent)]
+    NotPublic(#[from] NotPublic),
     #[error("the event's id is damaged; nothing was sent")]
     Id,
     #[error("the event's record is damaged ({0}); nothing was sent")]
@@ -103,10 +111,15 @@ impl WebhookDestination {
             format: config.format,
             fields,
             timeout,
+            permanent: config.permanent.clone(),
+            public_only: config.connection.public_only,
         }
     }
 
     async fn request(&self, notification: &Notification<'_>) -> Result<Request, NotReady> {
+        if self.public_only {
+            address::vet(&self.url)?;
+        }
         let mut secrets = vec![];
         for secret in &self.secrets {
             let secret = secret.read().await?;
@@ -148,7 +161,8 @@ impl WebhookDestination {
             Ok(Err(error)) => return Answer::retry(http::in_words(&error, self.timeout)),
             Err(_) => return Answer::retry(http::timed_out(self.timeout)),
         };
-        let answer = judge(&response).after(retry_after(response.headers(), notification.now));
+        let asked = retry_after(response.status(), response.headers(), notification.now);
+        let answer = judge(&response, &self.permanent).after(asked);
         // The status is the answer; the body is only kept for people to look at.
         match timeout_at(deadline, http::read_capped(response, MAX_ANSWER)).await {
             Ok(Ok((body, _more))) => {
@@ -222,25 +236,34 @@ fn header(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("visible ASCII")
 }
 
-/// What a status means. A receiver with a bug in it refuses what it will accept once that is mended, so
-/// everything but an explicit goodbye is tried again.
-fn judge(response: &reqwest::Response) -> Answer {
+/// What a status means. A receiver with a bug in it refuses what it will accept once that is mended, so everything
+/// but an explicit goodbye, and what the config calls `permanent`, is tried again. docs/delivery.md has the table.
+fn judge(response: &reqwest::Response, permanent: &BTreeSet<u16>) -> Answer {
     let status = response.status();
     let result = status_line(status);
     if status.is_success() {
         Answer::delivered(result)
     } else if status == StatusCode::GONE {
-        Answer::dead(result, "410 Gone: the receiver does not want it any more")
+        Answer::pause(result, "410 Gone: the receiver wants no more of this")
+    } else if permanent.contains(&status.as_u16()) {
+        let reason = format!("{result}, which `permanent` lists");
+        Answer::dead(result, reason)
     } else if status.is_redirection() {
         let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        // Only the host is named: the rest may hold a secret.
-        let host = target.and_then(|target| response.url().join(target).ok());
-        let host =
-            host.as_ref().and_then(Url::host_str).map(|host| format!(" to {host}")).unwrap_or_default();
-        Answer::retry(format!("{result}: redirects{host} are not followed; set `url` to the final address"))
+        let target = target.and_then(|target| response.url().join(target).ok());
+        let target = target.map(|target| format!(" to {}", without_secrets(target))).unwrap_or_default();
+        Answer::retry(format!("{result}: redirects{target} are not followed; set `url` to the final address"))
     } else {
         Answer::retry(result)
     }
+}
+
+/// A URL as far as it can be shown: what could be a secret in it is hidden.
+fn without_secrets(url: Url) -> String {
+    let shown = |part: &str| if part.len() < SECRET_IN_PATH { part.to_owned() } else { HIDDEN.to_owned() };
+    let path: Vec<_> = url.path().split('/').map(shown).collect();
+    let query = if url.query().is_some() { format!("?{HIDDEN}") } else { String::new() };
+    format!("{}{}{query}", url.origin().ascii_serialization(), path.join("/"))
 }
 
 /// `200 OK`
@@ -258,8 +281,7 @@ fn spellings(secret: &str) -> impl Iterator<Item = Cow<'_, str>> {
 
 /// The parts of an address that can be secrets: the password, the query, and long parts of the path.
 pub(super) fn secrets_in_url(url: &Url) -> impl Iterator<Item = Cow<'_, str>> {
-    const LONG: usize = 16;
-    let path = url.path().split('/').filter(|part| part.len() >= LONG);
+    let path = url.path().split('/').filter(|part| part.len() >= SECRET_IN_PATH);
     let parts = url.password().into_iter().chain(url.query()).chain(path).map(Cow::Borrowed);
     parts.chain(url.query_pairs().map(|(_, value)| value))
 }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::{
     Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, Lease, LeaseRequest, Leased, Outcome,
-    Store, StoreError, Tally, arrivals::Arrivals,
+    Pause, Store, StoreError, Tally, arrivals::Arrivals,
 };
 use crate::{
     call::CallId,
@@ -39,6 +39,7 @@ struct State {
     /// The pending deliveries of each destination and lane in their order.
     pending: BTreeMap<Name, BTreeMap<Lane, BTreeSet<(u64, EventId)>>>,
     leases: BTreeMap<DeliveryId, Timestamp>,
+    pauses: BTreeMap<Name, Pause>,
 }
 
 /// A source and a call of it, or an empty text for the source itself.
@@ -93,6 +94,10 @@ impl State {
     }
 
     fn lease(&mut self, request: &LeaseRequest) -> Leased {
+        if let Some(pause) = self.pauses.get(&request.destination).filter(|pause| !pause.is_over(request.now))
+        {
+            return Leased { deliveries: vec![], next_due: pause.until, pause: Some(pause.clone()) };
+        }
         self.leases.retain(|id, until| id.destination != request.destination || *until > request.now);
         let mut waiting: Vec<(Timestamp, DeliveryId)> = vec![];
         let mut next_due: Option<Timestamp> = None;
@@ -122,6 +127,7 @@ impl State {
                 sequence: record.sequence,
                 created: record.created,
                 attempts: record.attempts,
+                restart: record.restart,
             });
             self.leases.insert(id, request.until);
         }
@@ -143,6 +149,26 @@ impl State {
         self.deliveries.insert(outcome.id, record);
     }
 
+    fn retry(&mut self, id: &DeliveryId, now: Timestamp) -> bool {
+        let Some(mut record) = self.deliveries.get(id).cloned() else { return false };
+        let is_due = record.retry(now);
+        if is_due {
+            self.lane(&record).insert((record.sequence, record.id.event.clone()));
+            self.deliveries.insert(record.id.clone(), record);
+        }
+        is_due
+    }
+
+    fn forget(&mut self, id: &DeliveryId) -> bool {
+        let Some(record) = self.deliveries.remove(id) else { return false };
+        self.leases.remove(id);
+        self.lane(&record).remove(&(record.sequence, id.event.clone()));
+        if !self.deliveries.keys().any(|other| other.event == id.event) {
+            self.events.remove(&id.event);
+        }
+        true
+    }
+
     fn purge(&mut self, before: Timestamp, limit: usize) -> usize {
         let mut old: Vec<_> = self
             .deliveries
@@ -152,13 +178,7 @@ impl State {
             .collect();
         old.sort();
         old.truncate(limit);
-        for (_, id) in &old {
-            self.deliveries.remove(id);
-            if !self.deliveries.keys().any(|other| other.event == id.event) {
-                self.events.remove(&id.event);
-            }
-        }
-        old.len()
+        old.iter().filter(|(_, id)| self.forget(id)).count()
     }
 }
 
@@ -245,6 +265,38 @@ impl Store for MemoryStore {
             .take(limit)
             .cloned()
             .collect())
+    }
+
+    async fn retry(&self, deliveries: Vec<DeliveryId>, now: Timestamp) -> Result<usize, StoreError> {
+        let mut state = self.state()?;
+        let due: Vec<_> = deliveries.into_iter().filter(|id| state.retry(id, now)).collect();
+        due.iter().for_each(|id| self.arrivals.wake(&id.destination));
+        Ok(due.len())
+    }
+
+    async fn discard(&self, deliveries: Vec<DeliveryId>) -> Result<usize, StoreError> {
+        let mut state = self.state()?;
+        let forgotten: Vec<_> = deliveries.into_iter().filter(|id| state.forget(id)).collect();
+        forgotten.iter().for_each(|id| self.arrivals.wake(&id.destination));
+        Ok(forgotten.len())
+    }
+
+    async fn pause(&self, destination: &Name, pause: Pause) -> Result<(), StoreError> {
+        let mut state = self.state()?;
+        if state.pauses.get(destination).is_none_or(|now| pause.outlasts(now)) {
+            state.pauses.insert(destination.clone(), pause);
+        }
+        Ok(())
+    }
+
+    async fn resume(&self, destination: &Name) -> Result<Option<Pause>, StoreError> {
+        let ended = self.state()?.pauses.remove(destination);
+        self.arrivals.wake(destination);
+        Ok(ended)
+    }
+
+    async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError> {
+        Ok(self.state()?.pauses.clone())
     }
 
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {

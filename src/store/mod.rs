@@ -6,6 +6,7 @@
 
 mod arrivals;
 mod memory;
+mod pause;
 mod record;
 mod sled;
 
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-pub use self::{memory::MemoryStore, sled::SledStore};
+pub use self::{memory::MemoryStore, pause::Pause, sled::SledStore};
 use crate::{
     call::{CallId, RecordHash, Status},
     event::{Event, EventId},
@@ -55,8 +56,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes up to `request.limit` deliveries that are due, oldest due first, for this caller alone until
     /// `request.until` or until they are settled. Of the pending deliveries of one lane (destination, source,
-    /// call) only the one with the lowest sequence is ever handed out. A restart of the process that held a
-    /// lease ends it.
+    /// call) only the one with the lowest sequence is ever handed out, and none while the destination is paused.
+    /// A restart of the process that held a lease ends it.
     async fn lease(&self, request: &LeaseRequest) -> Result<Leased, StoreError>;
 
     /// Records what became of leased deliveries, all in one durable write. An outcome for a delivery that is not
@@ -66,7 +67,8 @@ pub trait Store: Send + Sync + 'static {
     /// Ends leases without an attempt: the deliveries are due again as they were before. They need not be pending.
     async fn release(&self, deliveries: Vec<DeliveryId>) -> Result<(), StoreError>;
 
-    /// Woken after every commit that adds a delivery for this destination. Made for one waiter: a wake-up that
+    /// Woken after everything that may make a delivery for this destination due: a commit, a retry, a delivery
+    /// in front that is discarded, a resumption. Made for one waiter: a wake-up that
     /// finds nobody waiting is kept for the next.
     fn arrivals(&self, destination: &Name) -> Arc<Notify>;
 
@@ -80,6 +82,24 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&DeliveryId>,
         limit: usize,
     ) -> Result<Vec<DeliveryRecord>, StoreError>;
+
+    /// Makes deliveries that are dead, or wait for their next attempt, due at `now`, and begins their schedule anew
+    /// ([`DeliveryRecord::restart`]). What was delivered or is not there is left alone. Returns how many are due.
+    async fn retry(&self, deliveries: Vec<DeliveryId>, now: Timestamp) -> Result<usize, StoreError>;
+
+    /// Forgets deliveries, finished or not, and events none of whose deliveries are left. Returns how many there
+    /// were.
+    async fn discard(&self, deliveries: Vec<DeliveryId>) -> Result<usize, StoreError>;
+
+    /// Leaves a destination alone: nothing is leased for it while the pause lasts, and nothing is lost. Of this
+    /// pause and the one there may be already, the one that lasts longer stays.
+    async fn pause(&self, destination: &Name, pause: Pause) -> Result<(), StoreError>;
+
+    /// Ends a destination's pause, if there is one; returns it.
+    async fn resume(&self, destination: &Name) -> Result<Option<Pause>, StoreError>;
+
+    /// Every pause there is. One that has ended by itself may be among them.
+    async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError>;
 
     /// Forgets deliveries that were finished before `before`, and events none of whose deliveries are left.
     /// At most `limit` deliveries at a time; returns how many, so that zero means done.
@@ -198,6 +218,8 @@ pub struct Leased {
     /// When the next delivery that was not handed out will be due or its lease will end; `None` when there is
     /// none, and not after `now` when only `limit` kept it back.
     pub next_due: Option<Timestamp>,
+    /// The pause that keeps everything back; then there are no deliveries, and `next_due` is its end.
+    pub pause: Option<Pause>,
 }
 
 /// A delivery that is this caller's to try.
@@ -212,6 +234,17 @@ pub struct Lease {
     /// When the delivery was made.
     pub created: Timestamp,
     /// How many attempts were made before.
+    pub attempts: u32,
+    /// Where its schedule began anew.
+    pub restart: Option<Restart>,
+}
+
+/// A point at which a delivery's retry schedule begins anew because a person said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// When.
+    pub at: Timestamp,
+    /// How many attempts had been made by then.
     pub attempts: u32,
 }
 
@@ -293,6 +326,9 @@ pub struct DeliveryRecord {
     pub attempts: u32,
     /// The latest attempts, oldest first, at most [`ATTEMPTS_KEPT`].
     pub log: Vec<Attempt>,
+    /// Where its schedule last began anew; `None` when it began with the delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
 }
 
 /// How many attempts of a delivery are kept word for word.

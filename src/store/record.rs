@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ATTEMPTS_KEPT, Attempt, DeliveryFilter, DeliveryRecord, DeliveryState, NewDelivery, Tally, Verdict,
+    ATTEMPTS_KEPT, Attempt, DeliveryFilter, DeliveryRecord, DeliveryState, NewDelivery, Restart, Tally,
+    Verdict,
 };
 use crate::{call::CallId, event::Event, name::Name, time::Timestamp};
 
@@ -20,6 +21,7 @@ impl DeliveryRecord {
             state: DeliveryState::Pending { due: new.created },
             attempts: 0,
             log: vec![],
+            restart: None,
         }
     }
 
@@ -35,6 +37,17 @@ impl DeliveryRecord {
         self.log.push(attempt);
         let excess = self.log.len().saturating_sub(ATTEMPTS_KEPT);
         self.log.drain(..excess);
+    }
+
+    /// Makes it due at `now`, with its schedule begun anew; says whether it did, which it does not for what has
+    /// arrived.
+    pub(super) fn retry(&mut self, now: Timestamp) -> bool {
+        if matches!(self.state, DeliveryState::Delivered { .. }) {
+            return false;
+        }
+        self.state = DeliveryState::Pending { due: now };
+        self.restart = Some(Restart { at: now, attempts: self.attempts });
+        true
     }
 
     /// When it is to be tried; `None` when it is finished.

@@ -1,5 +1,7 @@
 //! What the store does, on the one thread that holds the tree.
 
+mod by_hand;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -21,7 +23,7 @@ use crate::{
     snapshot::Snapshot,
     store::{
         Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, Lease, LeaseRequest, Leased,
-        NewDelivery, Outcome, Tally, arrivals::Arrivals,
+        NewDelivery, Outcome, Pause, Tally, arrivals::Arrivals,
     },
     time::Timestamp,
 };
@@ -123,6 +125,10 @@ impl Engine {
 
     pub(super) fn lease(&mut self, request: &LeaseRequest) -> Result<Leased, Fault> {
         let view = self.disk.view();
+        let pause = view.get::<Pause>(&keys::pause(&request.destination))?;
+        if let Some(pause) = pause.filter(|pause| !pause.is_over(request.now)) {
+            return Ok(Leased { deliveries: vec![], next_due: pause.until, pause: Some(pause) });
+        }
         let leases = self.leases.entry(request.destination.clone()).or_default();
         leases.retain(|_, until| *until > request.now);
         let mut leased = Leased::default();
@@ -140,6 +146,7 @@ impl Engine {
                         sequence: record.sequence,
                         created: record.created,
                         attempts: record.attempts,
+                        restart: record.restart,
                     });
                     continue;
                 }
@@ -223,17 +230,12 @@ impl Engine {
             if at >= before {
                 break;
             }
-            old.push((at, id));
+            old.push(id);
         }
         let mut view = self.disk.view();
-        for (at, id) in &old {
-            let record: DeliveryRecord = view.require(&keys::delivery(id))?;
-            view.unmark(&keys::finished_at(id, *at));
-            view.remove(&keys::delivery(id))?;
-            count(&mut view, &id.destination, |tally| tally.subtract(&record.state))?;
-            if view.first(&keys::deliveries_of(&id.event))?.is_none() {
-                view.remove(&keys::event(&id.event))?;
-            }
+        for id in &old {
+            let record = view.require(&keys::delivery(id))?;
+            forget(&mut view, &record)?;
         }
         let writes = view.into_writes();
         self.disk.write(writes)?;
@@ -284,6 +286,28 @@ fn settle_delivery(view: &mut View<'_>, outcome: Outcome) -> Result<bool, Fault>
     }
     requeue(view, first, &after)?;
     Ok(true)
+}
+
+/// Forgets a delivery, and its event when that has no other.
+fn forget(view: &mut View<'_>, record: &DeliveryRecord) -> Result<(), Fault> {
+    let id = &record.id;
+    match record.finished() {
+        Some(at) => {
+            view.unmark(&keys::finished_at(id, at));
+            view.remove(&keys::delivery(id))?;
+        }
+        None => {
+            let first = place_of_first(view, record)?;
+            view.unmark(&keys::in_lane(record));
+            view.remove(&keys::delivery(id))?;
+            requeue(view, first, record)?;
+        }
+    }
+    count(view, &id.destination, |tally| tally.subtract(&record.state))?;
+    if view.first(&keys::deliveries_of(&id.event))?.is_none() {
+        view.remove(&keys::event(&id.event))?;
+    }
+    Ok(())
 }
 
 /// After a change to `record`, brings the queue up to date: of a lane, only the first delivery stands in it.

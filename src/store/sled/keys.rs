@@ -12,6 +12,7 @@
 //! | `q` destination, due, event | nothing: the head of a lane in the queue of what is due |
 //! | `f` time, event, destination | nothing: when a delivery was finished |
 //! | `t` destination | a [`Tally`](crate::store::Tally) |
+//! | `h` destination | a [`Pause`](crate::store::Pause) |
 //! | `c` key, number | a part of a value too large to stand in one piece |
 //! | `j` | the journal of a write too large for one batch |
 //!
@@ -167,6 +168,19 @@ pub(super) fn tallies() -> Key {
 
 pub(super) fn tally(destination: &Name) -> Key {
     tallies().last(destination.as_str())
+}
+
+pub(super) fn pauses() -> Key {
+    Key::new(b'h')
+}
+
+pub(super) fn pause(destination: &Name) -> Key {
+    pauses().last(destination.as_str())
+}
+
+/// The destination of a pause's key.
+pub(super) fn paused(key: &[u8]) -> Option<Name> {
+    std::str::from_utf8(pauses().rest(key)).ok().map(Name::from)
 }
 
 /// What the parts of the value at `of` begin with.

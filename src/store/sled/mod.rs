@@ -22,8 +22,8 @@ use tokio::sync::Notify;
 
 use self::thread::Thread;
 use super::{
-    Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, LeaseRequest, Leased, Outcome, Store,
-    StoreError, Tally, arrivals::Arrivals,
+    Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, LeaseRequest, Leased, Outcome, Pause,
+    Store, StoreError, Tally, arrivals::Arrivals,
 };
 use crate::{call::CallId, config::StoreConfig, name::Name, snapshot::Snapshot, time::Timestamp};
 
@@ -136,6 +136,28 @@ impl Store for SledStore {
             from = last;
         }
         Ok(page)
+    }
+
+    async fn retry(&self, deliveries: Vec<DeliveryId>, now: Timestamp) -> Result<usize, StoreError> {
+        self.thread.write(move |engine| engine.retry(&deliveries, now)).await
+    }
+
+    async fn discard(&self, deliveries: Vec<DeliveryId>) -> Result<usize, StoreError> {
+        self.thread.write(move |engine| engine.discard(&deliveries)).await
+    }
+
+    async fn pause(&self, destination: &Name, pause: Pause) -> Result<(), StoreError> {
+        let destination = destination.clone();
+        self.thread.write(move |engine| engine.pause(&destination, pause)).await
+    }
+
+    async fn resume(&self, destination: &Name) -> Result<Option<Pause>, StoreError> {
+        let destination = destination.clone();
+        self.thread.write(move |engine| engine.resume(&destination)).await
+    }
+
+    async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError> {
+        self.thread.read(|engine| engine.pauses()).await
     }
 
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {

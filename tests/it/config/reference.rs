@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use callwatch::config::{Config, DestinationKind, Level, Loaded, Report, SmtpSecurity};
 
 use super::{OPTIONS, completed, parse};
+use crate::destination::tls::{CERTIFICATE, KEY};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
 const REFERENCE: &str = include_str!("../../../docs/configuration.md");
@@ -22,9 +23,19 @@ fn load_example(text: &str) -> Loaded {
     let secret = folder.path().join("smtp");
     std::fs::write(&secret, "correct horse battery staple\n").unwrap();
     close_to_others(&secret);
+    write_identity(folder.path());
     let path = folder.path().join("config.toml");
     std::fs::write(&path, text.replace("/run/secrets/smtp", "smtp")).unwrap();
     Config::load(&path, OPTIONS).unwrap_or_else(|report| panic!("{report}"))
+}
+
+/// The files of certificates that the example names.
+fn write_identity(folder: &std::path::Path) {
+    let certificate = format!("-----BEGIN CERTIFICATE-----\n{CERTIFICATE}\n-----END CERTIFICATE-----\n");
+    std::fs::write(folder.join("ca.pem"), &certificate).unwrap();
+    std::fs::write(folder.join("callwatch.pem"), &certificate).unwrap();
+    let key = format!("-----BEGIN PRIVATE KEY-----\n{KEY}\n-----END PRIVATE KEY-----\n");
+    std::fs::write(folder.join("callwatch.key"), key).unwrap();
 }
 
 fn close_to_others(path: &std::path::Path) {
@@ -173,5 +184,5 @@ fn the_defaults_of_the_reference_are_the_defaults() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 18);
+    assert_eq!(checked, 20);
 }

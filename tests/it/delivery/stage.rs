@@ -64,6 +64,7 @@ pub enum Reply {
     FailSlowly(Duration),
     Busy(Duration),
     Refuse,
+    Goodbye,
     Hang,
     Panic,
 }
@@ -150,7 +151,8 @@ impl Destination for Receiver {
                 failed()
             }
             Reply::Busy(after) => answer(Reaction::Retry { after: Some(after) }, "429 Too Many Requests"),
-            Reply::Refuse => answer(Reaction::Dead("refused for good".to_owned()), "410 Gone"),
+            Reply::Refuse => answer(Reaction::Dead("refused for good".to_owned()), "404 Not Found"),
+            Reply::Goodbye => answer(Reaction::Pause("410 Gone: no more of this".to_owned()), "410 Gone"),
             Reply::Hang => std::future::pending().await,
             Reply::Panic => panic!("the receiver's code has a bug"),
         }
@@ -288,13 +290,17 @@ pub fn is_delivered(record: &DeliveryRecord) -> bool {
 pub fn config(name: &str) -> DestinationConfig {
     DestinationConfig {
         name: name.into(),
-        kind: DestinationKind::Slack(SlackConfig { webhook_url: "https://hooks.example.com/".into() }),
+        kind: DestinationKind::Slack(SlackConfig {
+            webhook_url: "https://hooks.example.com/".into(),
+            connection: Default::default(),
+        }),
         retry: vec![secs(5), secs(60), secs(600)],
         max_attempts_age: None,
         rate: None,
         concurrency: 8,
         timeout: secs(15),
         fields: Default::default(),
+        fingerprint: "first".into(),
     }
 }
 

@@ -13,7 +13,7 @@ use callwatch::{
     snapshot::Snapshot,
     store::{
         Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, LeaseRequest, Leased, MemoryStore,
-        Outcome, Store, StoreError, Tally,
+        Outcome, Pause, Store, StoreError, Tally,
     },
     time::{Clock, Timestamp},
 };
@@ -200,6 +200,30 @@ impl Store for Watched {
         limit: usize,
     ) -> Result<Vec<DeliveryRecord>, StoreError> {
         self.inner.deliveries(filter, after, limit).await
+    }
+
+    async fn retry(&self, deliveries: Vec<DeliveryId>, now: Timestamp) -> Result<usize, StoreError> {
+        let retried = self.inner.retry(deliveries, now).await;
+        self.arrivals.notify_waiters();
+        retried
+    }
+
+    async fn discard(&self, deliveries: Vec<DeliveryId>) -> Result<usize, StoreError> {
+        self.inner.discard(deliveries).await
+    }
+
+    async fn pause(&self, destination: &Name, pause: Pause) -> Result<(), StoreError> {
+        self.inner.pause(destination, pause).await
+    }
+
+    async fn resume(&self, destination: &Name) -> Result<Option<Pause>, StoreError> {
+        let ended = self.inner.resume(destination).await;
+        self.arrivals.notify_waiters();
+        ended
+    }
+
+    async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError> {
+        self.inner.pauses().await
     }
 
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {

@@ -28,6 +28,8 @@ async fn delivered(event: &Event, now: Timestamp) -> Request {
         secrets: vec![SECRET.into()],
         format: WebhookFormat::Standard,
         headers: vec![],
+        permanent: Default::default(),
+        connection: Default::default(),
     }));
     destination(&config).deliver(&Notification { event, text: None, sequence: 7, now }).await;
     server.received_requests().await.unwrap().remove(0)

@@ -1,10 +1,11 @@
 //! What arrives at receivers, and what their answers are taken for.
 
+mod connection;
 mod docs;
 mod email;
 mod slack;
 mod smtp;
-mod tls;
+pub mod tls;
 mod webhook;
 
 use std::{sync::Arc, time::Duration};
@@ -92,6 +93,7 @@ pub fn config(kind: DestinationKind) -> DestinationConfig {
         concurrency: 2,
         timeout: Duration::from_secs(5),
         fields: FieldFilter::default(),
+        fingerprint: Default::default(),
     }
 }
 

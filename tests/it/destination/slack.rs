@@ -16,7 +16,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 use super::*;
 
 fn to(url: &str) -> DestinationConfig {
-    config(DestinationKind::Slack(SlackConfig { webhook_url: url.into() }))
+    config(DestinationKind::Slack(SlackConfig { webhook_url: url.into(), connection: Default::default() }))
 }
 
 async fn slack(status: u16, body: &str) -> MockServer {
@@ -280,7 +280,10 @@ async fn the_address_is_a_secret() {
     assert_retry(&answer, None, "connection refused");
     let answer = deliver(&to("no address/XXXX"), &event(Kind::Ended)).await;
     assert_retry(&answer, None, "`webhook_url` is not an https:// address; nothing was sent");
-    let missing = SlackConfig { webhook_url: Secret::Env("CALLWATCH_NOT_SET".to_owned()) };
+    let missing = SlackConfig {
+        webhook_url: Secret::Env("CALLWATCH_NOT_SET".to_owned()),
+        connection: Default::default(),
+    };
     let answer = deliver(&super::config(DestinationKind::Slack(missing)), &event(Kind::Ended)).await;
     assert_retry(&answer, None, "the environment variable CALLWATCH_NOT_SET is not set");
 }

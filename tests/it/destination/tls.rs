@@ -22,14 +22,14 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 
 /// For localhost and 127.0.0.1, signed by itself, good for a hundred years; of no use but for this test.
-const CERTIFICATE: &str = "MIIB4jCCAYigAwIBAgIUYfOF+U/Nqh++FPISJ0+DEvNI42IwCgYIKoZIzj0EAwIwOTEdMBsGA1UEAwwUTm9ib2R5IGluIHBh\
+pub const CERTIFICATE: &str = "MIIB4jCCAYigAwIBAgIUYfOF+U/Nqh++FPISJ0+DEvNI42IwCgYIKoZIzj0EAwIwOTEdMBsGA1UEAwwUTm9ib2R5IGluIHBh\
      cnRpY3VsYXIxGDAWBgNVBAoMD2NhbGx3YXRjaCB0ZXN0czAgFw0yNjExMjMxMTM2NDFaGA8yMTI2MTAzMDExMzY0MVowOTEd\
      MBsGA1UEAwwUTm9ib2R5IGluIHBhcnRpY3VsYXIxGDAWBgNVBAoMD2NhbGx3YXRjaCB0ZXN0czBZMBMGByqGSM49AgEGCCqG\
      SM49AwEHA0IABLXIY8Yf/3BNZXi7kZ66z5c7ryMI/EE6wHt44h4c8V3sy36nsd2e5cPI3oitFP2QbPwNyTPVxY245R67DBLf\
      ixyjbDBqMB0GA1UdDgQWBBTG+KltJEbcs3bnGYXAd9+XT8zyizAfBgNVHSMEGDAWgBTG+KltJEbcs3bnGYXAd9+XT8zyizAa\
      BgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwDAYDVR0TAQH/BAIwADAKBggqhkjOPQQDAgNIADBFAiB38wQadvPXSefOJtj2\
      SRBSfjK/q4UfJSblagBeGR/ehQIhAPC/FByCjzEAnctafSaV7VZHk+xPeK5sHiSIDJmcboVc";
-const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg4wUgts8XXyAtIQwSbxhatmllS/5//sKbPv/2foPvZT2hRANC\
+pub const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg4wUgts8XXyAtIQwSbxhatmllS/5//sKbPv/2foPvZT2hRANC\
      AAS1yGPGH/9wTWV4u5Geus+XO68jCPxBOsB7eOIeHPFd7Mt+p7HdnuXDyN6IrRT9kGz8Dckz1cWNuOUeuwwS34sc";
 
 /// Serves one connection: first `greet` in plain text, then TLS. Says whether the client accepted the certificate.
@@ -65,6 +65,8 @@ async fn a_webhook_is_not_sent_to_somebody_nobody_vouches_for() {
         secrets: vec![],
         format: WebhookFormat::Standard,
         headers: vec![],
+        permanent: Default::default(),
+        connection: Default::default(),
     }));
     assert_retry(&deliver(&config, &event(Kind::Ended)).await, None, NOT_TRUSTED);
     assert!(!accepted.await.unwrap());

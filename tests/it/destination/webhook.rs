@@ -27,6 +27,8 @@ fn webhook(url: &str) -> WebhookConfig {
         secrets: vec![NEW.into()],
         format: WebhookFormat::Standard,
         headers: vec![],
+        permanent: Default::default(),
+        connection: Default::default(),
     }
 }
 
@@ -286,7 +288,18 @@ async fn an_answer_means_what_the_documentation_says() {
     }
     let server = receiver(ResponseTemplate::new(410)).await;
     let answer = deliver(&to(&server.uri()), &event(Kind::Ended)).await;
-    assert_dead(&answer, "410 Gone: the receiver does not want it any more");
+    assert_eq!(answer.reaction, Reaction::Pause("410 Gone: the receiver wants no more of this".to_owned()));
+}
+
+#[tokio::test]
+async fn what_the_config_calls_permanent_is_not_tried_again() {
+    let answers = async |status: u16| {
+        let server = receiver(ResponseTemplate::new(status)).await;
+        let webhook = WebhookConfig { permanent: [400, 422].into(), ..webhook(&server.uri()) };
+        deliver(&config(DestinationKind::Webhook(webhook)), &event(Kind::Ended)).await
+    };
+    assert_dead(&answers(422).await, "422 Unprocessable Entity, which `permanent` lists");
+    assert_retry(&answers(404).await, None, "404 Not Found");
 }
 
 #[tokio::test]
@@ -299,16 +312,22 @@ async fn retry_after_is_handed_on() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed_and_only_its_host_is_named() {
-    let target = "https://elsewhere.example/hook?token=hush-hush";
-    let server = receiver(ResponseTemplate::new(308).insert_header("location", target)).await;
-    let answer = deliver(&to(&server.uri()), &event(Kind::Ended)).await;
-    assert_retry(
-        &answer,
-        None,
-        "308 Permanent Redirect: redirects to elsewhere.example are not followed; set `url` to the final address",
-    );
-    only_request(&server).await;
+async fn a_redirect_is_not_followed_and_named_without_what_may_be_secret() {
+    for (target, named) in [
+        ("https://elsewhere.example/hook", "https://elsewhere.example/hook"),
+        (
+            "https://me:open-sesame@elsewhere.example/s/T0000000000000000000?token=hush",
+            "https://elsewhere.example/s/•••?•••",
+        ),
+    ] {
+        let server = receiver(ResponseTemplate::new(308).insert_header("location", target)).await;
+        let answer = deliver(&to(&server.uri()), &event(Kind::Ended)).await;
+        let result = format!(
+            "308 Permanent Redirect: redirects to {named} are not followed; set `url` to the final address"
+        );
+        assert_retry(&answer, None, &result);
+        only_request(&server).await;
+    }
 }
 
 #[tokio::test]

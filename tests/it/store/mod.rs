@@ -1,5 +1,6 @@
 //! The store: what it promises, whichever it is; and what is left of one after a crash.
 
+mod by_hand;
 mod conformance;
 mod crash;
 mod damage;
