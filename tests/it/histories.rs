@@ -19,8 +19,10 @@ struct History {
     old: usize,
     live: usize,
     /// What happens, step by step; a few requests go by between two steps.
-    steps: Vec<Box<dyn Fn(&mut World<'_>)>>,
+    steps: Vec<Step>,
 }
+
+type Step = Box<dyn Fn(&mut World<'_>)>;
 
 /// The API and what was done to it.
 struct World<'a> {
