@@ -2,9 +2,11 @@
 
 use std::{error::Error, fs, io, net::SocketAddr, path::Path, time::Duration};
 
+use chrono::DateTime;
 use reqwest::{
     Certificate, Client, ClientBuilder, Identity, Proxy, Response,
     dns::{Addrs, Name, Resolve, Resolving},
+    header::{HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use rustls::CertificateError;
 use secrecy::ExposeSecret;
@@ -12,6 +14,7 @@ use secrecy::ExposeSecret;
 use crate::{
     address::{NotPublic, is_public},
     config::{Connection, SecretError},
+    time::Timestamp,
 };
 
 /// Why no client can be made.
@@ -225,9 +228,37 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     })
 }
 
+/// An HTTP date (RFC 9110, section 5.6.7).
+pub fn date(value: &HeaderValue) -> Option<Timestamp> {
+    let date = DateTime::parse_from_rfc2822(value.to_str().ok()?.trim()).ok()?;
+    Some(Timestamp::from_millis(date.timestamp_millis()))
+}
+
+/// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date, which takes a clock to compare it with.
+pub fn retry_after(headers: &HeaderMap, now: Option<Timestamp>) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?;
+    match value.to_str().ok()?.trim().parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(date(value)?.since(now?)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = Timestamp::parse("2025-12-15T14:32:25.000Z");
+        let asked = |value: &'static str| {
+            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]), now)
+        };
+        assert_eq!(asked("120"), Some(Duration::from_secs(120)));
+        assert_eq!(asked("Mon, 15 Dec 2025 14:33:25 GMT"), Some(Duration::from_secs(60)));
+        assert_eq!(asked("Mon, 15 Dec 2025 14:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(asked("soon"), None);
+        assert_eq!(asked("-1"), None);
+    }
 
     #[test]
     fn the_cause_is_found_wherever_it_is_wrapped() {

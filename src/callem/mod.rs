@@ -4,7 +4,6 @@
 //! to know what is in it.
 
 pub mod budget;
-mod headers;
 mod page;
 
 use std::{sync::Mutex, time::Duration};
@@ -194,7 +193,7 @@ impl Client {
             return Ok(());
         }
         let message = page::error_message(body);
-        let retry_after = || headers::retry_after(headers, server_time(headers));
+        let retry_after = || http::retry_after(headers, server_time(headers));
         Err(match status.as_u16() {
             401 | 403 => {
                 *self.key.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
@@ -225,5 +224,5 @@ impl Client {
 }
 
 fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
-    headers::date(headers.get(DATE)?)
+    http::date(headers.get(DATE)?)
 }

@@ -12,7 +12,7 @@ use tracing::warn;
 use super::EXIT_CONFIG;
 use crate::{
     callem::{Client, budget::SweepLoad},
-    config::{Config, Level, LoadOptions, Loaded, Report},
+    config::{Config, Level, LoadOptions, Loaded, Report, Secrets},
     http,
 };
 
@@ -100,21 +100,30 @@ async fn ask_sources(config: Config) -> ExitCode {
 /// # Errors
 /// The exit code, when there are errors.
 pub fn load(path: &Path) -> Result<Config, ExitCode> {
-    match Config::load(path, LoadOptions::default()) {
-        Ok(Loaded { config, warnings }) => {
-            for mistake in warnings.mistakes() {
-                let (line, column) = warnings.place(mistake).unzip();
-                let hint = mistake.hint.as_deref();
-                warn!(file = %path.display(), line, column, hint, "{}", mistake.message);
-            }
-            Ok(config)
-        }
-        Err(report) => {
-            let rendered = report.render(coloured(&io::stderr()));
-            eprintln!("{rendered}{} {}", path.display(), found(&report));
-            Err(EXIT_CONFIG.into())
-        }
+    let Loaded { config, warnings } = read(path, Secrets::Required)?;
+    for mistake in warnings.mistakes() {
+        let (line, column) = warnings.place(mistake).unzip();
+        let hint = mistake.hint.as_deref();
+        warn!(file = %path.display(), line, column, hint, "{}", mistake.message);
     }
+    Ok(config)
+}
+
+/// Loads the config for a command that sends nothing: its secrets need not be there, and warnings are left to
+/// `check`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_without_secrets(path: &Path) -> Result<Config, ExitCode> {
+    Ok(read(path, Secrets::Ignored)?.config)
+}
+
+fn read(path: &Path, secrets: Secrets) -> Result<Loaded, ExitCode> {
+    Config::load(path, LoadOptions { secrets, ..LoadOptions::default() }).map_err(|report| {
+        let rendered = report.render(coloured(&io::stderr()));
+        eprintln!("{rendered}{} {}", path.display(), found(&report));
+        EXIT_CONFIG.into()
+    })
 }
 
 /// Whether to write colours: only on a terminal, and not when `NO_COLOR` is set (<https://no-color.org>).

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod check;
+mod deliveries;
 mod demo;
 mod logging;
 mod run;
@@ -30,6 +31,8 @@ enum Command {
     Run(run::RunArgs),
     /// Report every mistake in a config file
     Check(check::CheckArgs),
+    /// List deliveries, retry or drop them, pause and resume destinations
+    Deliveries(deliveries::DeliveriesArgs),
 }
 
 /// Reads the arguments and does what they say.
@@ -37,6 +40,10 @@ pub fn main() -> ExitCode {
     let Cli { command, logging } = Cli::parse();
     match command {
         Command::Check(args) => check::check(&args),
+        Command::Deliveries(args) => {
+            logging.start(logging::Default::Info);
+            on_runtime(deliveries::deliveries(args))
+        }
         Command::Demo(args) => {
             logging.start(logging::Default::Off);
             on_runtime(demo::demo(args))

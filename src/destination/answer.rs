@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use chrono::DateTime;
-use reqwest::{
-    StatusCode,
-    header::{HeaderMap, RETRY_AFTER},
-};
+use reqwest::{StatusCode, header::HeaderMap};
 
 use super::{Answer, Reaction};
-use crate::time::Timestamp;
+use crate::{http, time::Timestamp};
 
 /// The largest part of a response that is kept, in bytes.
 const EXCERPT: usize = 2 * 1024;
@@ -65,18 +61,10 @@ impl Answer {
     }
 }
 
-/// `Retry-After`, in seconds or as an HTTP date (RFC 9110, section 10.2.3), of the statuses by which a receiver asks
-/// to be left alone.
+/// `Retry-After` of the statuses by which a receiver asks to be left alone.
 pub(super) fn retry_after(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        return None;
-    }
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = DateTime::parse_from_rfc2822(value).ok()?;
-    Some(Timestamp::from_millis(at.timestamp_millis()).since(now))
+    let asks = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    if asks { http::retry_after(headers, Some(now)) } else { None }
 }
 
 fn masked<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
@@ -102,8 +90,6 @@ pub(super) fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -121,24 +107,5 @@ mod tests {
         let kept = |text: String| Answer::delivered("").with_response(&text, []).response.len();
         assert_eq!(kept("é".repeat(3000)), 2048);
         assert_eq!(kept(format!("x{}", "é".repeat(3000))), 2047);
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = Timestamp::parse("2025-12-15T14:32:25.000Z").unwrap();
-        let asked = |value: &'static str| {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
-            assert_eq!(
-                retry_after(StatusCode::NOT_FOUND, &headers, now),
-                None,
-                "that is no wish to be left alone"
-            );
-            retry_after(StatusCode::TOO_MANY_REQUESTS, &headers, now)
-        };
-        assert_eq!(asked("120"), Some(Duration::from_secs(120)));
-        assert_eq!(asked("Mon, 15 Dec 2025 14:33:25 GMT"), Some(Duration::from_secs(60)));
-        assert_eq!(asked("Mon, 15 Dec 2025 14:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(asked("soon"), None);
-        assert_eq!(asked("-1"), None);
     }
 }

@@ -199,9 +199,10 @@ error: unknown key `webhook_url`
 6 | webhook_url = "**************************************"
   | ^^^^^^^^^^^
   |
-  = help: choose from `type`, `url`, `format`, `secret`, `headers`, `retry`,
-          `max_attempts_age`, `rate`, `concurrency`, `timeout`, `include`,
-          `exclude`
+  = help: choose from `type`, `url`, `format`, `secret`, `headers`,
+          `permanent`, `ca_file`, `client_cert`, `client_key`, `proxy`,
+          `allow_private`, `retry`, `max_attempts_age`, `rate`, `concurrency`,
+          `timeout`, `include`, `exclude`
 
 error: callwatch sets this header itself
  --> config.toml:9:1
@@ -291,8 +292,9 @@ error: unknown key `token`
 11 | token = "******"
    | ^^^^^
    |
-   = help: choose from `type`, `webhook_url`, `retry`, `max_attempts_age`,
-           `rate`, `concurrency`, `timeout`, `include`, `exclude`
+   = help: choose from `type`, `webhook_url`, `ca_file`, `client_cert`,
+           `client_key`, `proxy`, `retry`, `max_attempts_age`, `rate`,
+           `concurrency`, `timeout`, `include`, `exclude`
 
 error: unknown key `channel`
   --> config.toml:12:1
@@ -300,8 +302,9 @@ error: unknown key `channel`
 12 | channel = "*****"
    | ^^^^^^^
    |
-   = help: choose from `type`, `webhook_url`, `retry`, `max_attempts_age`,
-           `rate`, `concurrency`, `timeout`, `include`, `exclude`
+   = help: choose from `type`, `webhook_url`, `ca_file`, `client_cert`,
+           `client_key`, `proxy`, `retry`, `max_attempts_age`, `rate`,
+           `concurrency`, `timeout`, `include`, `exclude`
 
 "#,
     );
@@ -420,6 +423,84 @@ error: expected a list, found a text
    |      ^^^^^^^^^^^^^^^^
    |
    = help: put it into brackets, as in ["one", "two"]
+
+"#,
+    );
+}
+
+#[test]
+fn connections() {
+    check(
+        r#"
+[destinations.a]
+type = "webhook"
+url = "https://10.0.0.1/hook"
+permanent = [422, 429, 410, 500]
+client_cert = "none.pem"
+proxy = "proxy.example.com"
+allow_private = false
+
+[rules.r]
+on = ["ended"]
+to = ["a"]
+"#,
+        r#"
+error: this address is not public
+ --> config.toml:3:7
+  |
+3 | url = "https://10.0.0.1/****"
+  |       ^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: give a public address, or let go of allow_private = false
+
+error: this status asks for another try later
+ --> config.toml:4:19
+  |
+4 | permanent = [422, 429, 410, 500]
+  |                   ^^^
+
+error: this status pauses the whole destination already
+ --> config.toml:4:24
+  |
+4 | permanent = [422, 429, 410, 500]
+  |                        ^^^
+
+error: expected 400 to 499
+ --> config.toml:4:29
+  |
+4 | permanent = [422, 429, 410, 500]
+  |                             ^^^
+
+error: the file none.pem cannot be read: No such file or directory (os error 2)
+ --> config.toml:5:15
+  |
+5 | client_cert = "none.pem"
+  |               ^^^^^^^^^^
+
+error: `client_key` is missing
+ --> config.toml:5:15
+  |
+5 | client_cert = "none.pem"
+  |               ^^^^^^^^^^
+  |
+  = help: a certificate and its private key go together
+
+error: this is not a whole URL
+ --> config.toml:6:9
+  |
+6 | proxy = "*****************"
+  |         ^^^^^^^^^^^^^^^^^^^
+  |
+  = help: write "http://proxy.example.com:3128"
+
+error: with a proxy, callwatch does not learn the receiver's address and cannot vet it
+ --> config.toml:7:17
+  |
+7 | allow_private = false
+  |                 ^^^^^
+  |
+  = help: let the proxy refuse private addresses, and let go of allow_private
+          = false
 
 "#,
     );

@@ -1,0 +1,412 @@
+//! `callwatch deliveries`: what became of them, and what a person decides about them. Works on the store of a
+//! stopped service.
+
+mod view;
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use self::view::View;
+use super::check;
+use crate::{
+    call::CallId,
+    config::Config,
+    event::EventId,
+    name::Name,
+    store::{
+        DeliveryFilter, DeliveryId, DeliveryRecord, DeliveryStateKind, Pause, SledStore, Store, StoreError,
+    },
+    time::Clock,
+};
+
+/// How many deliveries are read, or changed, at a time.
+const PAGE: usize = 500;
+
+/// Arguments of `deliveries`.
+#[derive(Debug, Args)]
+pub struct DeliveriesArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List deliveries, newest first
+    List {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// Of this destination
+        #[arg(long, value_name = "NAME")]
+        destination: Option<Name>,
+        /// In this state
+        #[arg(long, value_enum)]
+        state: Option<StateArg>,
+        /// About this call
+        #[arg(long, value_name = "ID")]
+        call: Option<String>,
+        /// At most this many
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show an event's deliveries and their attempts
+    Show {
+        #[command(flatten)]
+        config: ConfigArg,
+        #[command(flatten)]
+        of: Of,
+        /// Print the beginning of what receivers answered, too; it may quote the call
+        #[arg(long)]
+        answers: bool,
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make dead deliveries due again, with their whole schedule; those that wait are due at once
+    Retry {
+        #[command(flatten)]
+        config: ConfigArg,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Forget deliveries
+    Drop {
+        #[command(flatten)]
+        config: ConfigArg,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Leave a destination alone until it is resumed; what is meant for it waits
+    Pause {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// Which
+        destination: Name,
+    },
+    /// Let a paused destination have its deliveries
+    Resume {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// Which
+        destination: Name,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigArg {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
+    config: PathBuf,
+}
+
+/// An event's deliveries.
+#[derive(Debug, Args)]
+struct Of {
+    /// The event, as `list` shows it: evt_…
+    id: String,
+    /// Only its delivery to this destination
+    destination: Option<Name>,
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// The event, as `list` shows it: evt_…
+    #[arg(required_unless_present = "all")]
+    id: Option<String>,
+    /// Only its delivery to this destination
+    #[arg(value_name = "DESTINATION")]
+    only: Option<Name>,
+    /// All of a destination: `retry` takes the dead, `drop` whatever has not arrived
+    #[arg(long, requires = "destination", conflicts_with = "id")]
+    all: bool,
+    /// Which destination's
+    #[arg(long, value_name = "NAME", requires = "all")]
+    destination: Option<Name>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StateArg {
+    /// Yet to arrive
+    Pending,
+    /// Arrived
+    Delivered,
+    /// Given up
+    Dead,
+}
+
+impl From<StateArg> for DeliveryStateKind {
+    fn from(state: StateArg) -> Self {
+        match state {
+            StateArg::Pending => Self::Pending,
+            StateArg::Delivered => Self::Delivered,
+            StateArg::Dead => Self::Dead,
+        }
+    }
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(
+        "callwatch is running{} and has the store {path} open; stop it, ask again, and start it afterwards: nothing \
+         is lost meanwhile",
+        holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+    )]
+    Running { path: String, holder: Option<u32> },
+    #[error(
+        "there is no store at {0}: `callwatch run` makes it. If the service has another, set [store] path, or \
+         STATE_DIRECTORY as the service has it"
+    )]
+    NoStore(String),
+    #[error("there is no destination `{name}`{}", .known.as_deref().map(|all| format!("; there is {all}")).unwrap_or_default())]
+    NoDestination { name: Name, known: Option<String> },
+    #[error("there is no delivery of {0}; `callwatch deliveries list` shows those there are")]
+    NoDelivery(String),
+    #[error("nothing to do: {0}")]
+    Nothing(String),
+    #[error("cannot print: {0}")]
+    Print(#[from] io::Error),
+}
+
+/// Does what is asked: 0, or 1 with a message on stderr; 78 for a bad config.
+pub async fn deliveries(args: DeliveriesArgs) -> ExitCode {
+    let ConfigArg { config } = args.command.config();
+    let config = match check::load_without_secrets(config) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    match run(args.command, config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("callwatch: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    fn config(&self) -> &ConfigArg {
+        match self {
+            Self::List { config, .. }
+            | Self::Show { config, .. }
+            | Self::Retry { config, .. }
+            | Self::Drop { config, .. }
+            | Self::Pause { config, .. }
+            | Self::Resume { config, .. } => config,
+        }
+    }
+}
+
+async fn run(command: Command, config: Config) -> Result<(), Failure> {
+    let desk = Desk { store: open(&config).await?, config, clock: Clock::system() };
+    let done = desk.obey(command).await;
+    let closed = desk.store.close().await;
+    let text = done?;
+    closed?;
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads this may have stopped reading.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => Ok(printed?),
+    }
+}
+
+/// Opens the store if there is one and nobody else has it open.
+async fn open(config: &Config) -> Result<SledStore, Failure> {
+    if !config.store.path.exists() {
+        return Err(Failure::NoStore(config.store.path.display().to_string()));
+    }
+    SledStore::open(&config.store).await.map_err(|error| match error {
+        StoreError::InUse { path, holder } => Failure::Running { path, holder },
+        error => error.into(),
+    })
+}
+
+/// An open store and what is needed to answer for it.
+struct Desk {
+    store: SledStore,
+    config: Config,
+    clock: Clock,
+}
+
+impl Desk {
+    /// Does it; what there is to print.
+    async fn obey(&self, command: Command) -> Result<String, Failure> {
+        match command {
+            Command::List { destination, state, call, limit, json, .. } => {
+                if let Some(destination) = &destination {
+                    self.check_destination(destination).await?;
+                }
+                let call = call.as_deref().map(CallId::from);
+                let filter = DeliveryFilter { destination, call, state: state.map(Into::into) };
+                let (records, total) = self.newest(&filter, limit).await?;
+                let view = self.view().await?;
+                Ok(if json { view.json(&records, false) } else { view.table(&records, total) })
+            }
+            Command::Show { of, answers, json, .. } => {
+                let records = self.find(&of.id, of.destination.as_ref()).await?;
+                let view = self.view().await?;
+                Ok(if json { view.json(&records, answers) } else { view.details(&records, answers) })
+            }
+            Command::Retry { which, .. } => self.retry(which).await,
+            Command::Drop { which, .. } => self.discard(which).await,
+            Command::Pause { destination, .. } => {
+                self.check_destination(&destination).await?;
+                self.store.pause(&destination, Pause::by_hand(self.clock.wall())).await?;
+                Ok(format!("{destination} is paused: what is meant for it waits until it is resumed\n"))
+            }
+            Command::Resume { destination, .. } => {
+                self.check_destination(&destination).await?;
+                let pending = self.store.tally().await?.get(&destination).map_or(0, |tally| tally.pending);
+                Ok(match self.store.resume(&destination).await? {
+                    Some(_) => format!("{destination} is resumed; {} for it\n", waiting(pending)),
+                    None => format!("{destination} is not paused; {} for it\n", waiting(pending)),
+                })
+            }
+        }
+    }
+
+    async fn retry(&self, which: Which) -> Result<String, Failure> {
+        let records = self.pick(&which, &[DeliveryStateKind::Dead]).await?;
+        let mut due = 0;
+        for page in records.chunks(PAGE) {
+            due += self.store.retry(page.to_vec(), self.clock.wall()).await?;
+        }
+        match due {
+            0 if which.all => Err(Failure::Nothing("no delivery of it is dead".to_owned())),
+            0 => Err(Failure::Nothing("it has arrived".to_owned())),
+            due => Ok(format!("{} due again; callwatch delivers when it runs\n", are(due))),
+        }
+    }
+
+    async fn discard(&self, which: Which) -> Result<String, Failure> {
+        let not_arrived = [DeliveryStateKind::Pending, DeliveryStateKind::Dead];
+        let records = self.pick(&which, &not_arrived).await?;
+        let mut gone = 0;
+        for page in records.chunks(PAGE) {
+            gone += self.store.discard(page.to_vec()).await?;
+        }
+        match gone {
+            0 => Err(Failure::Nothing("all of its deliveries have arrived".to_owned())),
+            gone => Ok(format!("{} dropped\n", are(gone))),
+        }
+    }
+
+    /// The deliveries that are meant: those of an event, or a destination's in one of these states.
+    async fn pick(&self, which: &Which, states: &[DeliveryStateKind]) -> Result<Vec<DeliveryId>, Failure> {
+        let mut ids = vec![];
+        if let Some(id) = &which.id {
+            ids.extend(self.find(id, which.only.as_ref()).await?.into_iter().map(|record| record.id));
+        } else if let Some(destination) = &which.destination {
+            self.check_destination(destination).await?;
+            for state in states {
+                let filter = DeliveryFilter {
+                    destination: Some(destination.clone()),
+                    call: None,
+                    state: Some(*state),
+                };
+                self.each(&filter, |record| ids.push(record.id)).await?;
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The deliveries of one event, or only the one to `destination`; at least one.
+    async fn find(&self, event: &str, destination: Option<&Name>) -> Result<Vec<DeliveryRecord>, Failure> {
+        let id = EventId::from(event);
+        // No destination has an empty name, so all of the event's come after this.
+        let before = DeliveryId { event: id.clone(), destination: "".into() };
+        let page = self.store.deliveries(&DeliveryFilter::default(), Some(&before), PAGE).await?;
+        let found: Vec<_> = page
+            .into_iter()
+            .take_while(|record| record.id.event == id)
+            .filter(|record| destination.is_none_or(|destination| *destination == record.id.destination))
+            .collect();
+        if found.is_empty() {
+            let to = destination.map(|destination| format!(" to {destination}")).unwrap_or_default();
+            return Err(Failure::NoDelivery(format!("{}{to}", event.escape_debug())));
+        }
+        Ok(found)
+    }
+
+    /// The newest of those that match, newest first, and how many there are.
+    async fn newest(
+        &self,
+        filter: &DeliveryFilter,
+        limit: usize,
+    ) -> Result<(Vec<DeliveryRecord>, usize), Failure> {
+        let (mut newest, mut total) = (vec![], 0);
+        let sort = |newest: &mut Vec<DeliveryRecord>| {
+            newest.sort_by(|a, b| (b.created, b.sequence, &b.id).cmp(&(a.created, a.sequence, &a.id)));
+            newest.truncate(limit);
+        };
+        self.each(filter, |record| {
+            total += 1;
+            newest.push(record);
+            // They come in no order of time; no more are kept than a page beyond what is asked for.
+            if newest.len() > limit.saturating_add(PAGE) {
+                sort(&mut newest);
+            }
+        })
+        .await?;
+        sort(&mut newest);
+        Ok((newest, total))
+    }
+
+    /// Goes over all that match.
+    async fn each(
+        &self,
+        filter: &DeliveryFilter,
+        mut look: impl FnMut(DeliveryRecord),
+    ) -> Result<(), Failure> {
+        let mut after = None;
+        loop {
+            let page = self.store.deliveries(filter, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.id.clone());
+            page.into_iter().for_each(&mut look);
+        }
+    }
+
+    /// That the config, or a delivery, or a pause knows the destination.
+    async fn check_destination(&self, name: &Name) -> Result<(), Failure> {
+        let mut known: BTreeSet<Name> = self.config.destinations.iter().map(|it| it.name.clone()).collect();
+        known.extend(self.store.tally().await?.into_keys());
+        known.extend(self.store.pauses().await?.into_keys());
+        if known.contains(name) {
+            return Ok(());
+        }
+        let all: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+        let known = (!all.is_empty()).then(|| all.join(", "));
+        Err(Failure::NoDestination { name: name.clone(), known })
+    }
+
+    async fn view(&self) -> Result<View, Failure> {
+        let now = self.clock.wall();
+        let mut pauses = self.store.pauses().await?;
+        pauses.retain(|_, pause| !pause.is_over(now));
+        let configured = self.config.destinations.iter().map(|it| it.name.clone()).collect();
+        Ok(View { now, pauses, configured, tallies: self.store.tally().await? })
+    }
+}
+
+fn are(count: usize) -> String {
+    if count == 1 { "1 delivery is".to_owned() } else { format!("{count} deliveries are") }
+}
+
+fn waiting(count: u64) -> String {
+    match count {
+        0 => "nothing waits".to_owned(),
+        1 => "1 delivery waits".to_owned(),
+        count => format!("{count} deliveries wait"),
+    }
+}
