@@ -273,8 +273,7 @@ impl Signal {
             }
             Self::DestinationPaused { destination, pause, why } => match pause {
                 Some(pause) => {
-                    let pause = humantime::format_duration(in_seconds(*pause));
-                    warn!(%destination, "left alone for {pause}: {why}");
+                    warn!(%destination, "left alone for {}: {why}", humantime::format_duration(*pause));
                 }
                 None => error!(
                     %destination,
@@ -285,11 +284,6 @@ impl Signal {
             Self::StoreFailed { doing, error } => error!("the store failed while {doing}: {error}"),
         }
     }
-}
-
-/// Without the units nobody wants to read.
-fn in_seconds(time: Duration) -> Duration {
-    if time.as_secs() == 0 { time } else { Duration::from_secs(time.as_secs()) }
 }
 
 /// Where signals go. Cheap to clone.

@@ -148,7 +148,7 @@ fn check_public_only(table: &Table<'_>, url: Option<&Url>) {
         table.cx.add(Mistake::error(table.span_of("url"), "this address is not public").hint(hint));
     }
     if table.has("proxy") {
-        let message = "with a proxy, callwatch does not learn the receiver's address and cannot vet it";
+        let message = "the proxy looks the receiver's address up, so it cannot be vetted";
         table.cx.add(
             Mistake::error(table.span_of("allow_private"), message)
                 .hint("let the proxy refuse private addresses, and let go of allow_private = false"),

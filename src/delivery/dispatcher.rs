@@ -20,7 +20,7 @@ use super::{
     DestinationTask, Room,
     breaker::{Breaker, Shift},
     rate::Window,
-    schedule::{Schedule, Tried},
+    schedule::{self, Schedule, Tried},
 };
 use crate::{
     destination::{Answer, Destination, Notification, Reaction},
@@ -35,9 +35,6 @@ use crate::{
 const CLEAN_UP: Duration = Duration::from_secs(5);
 /// How much longer than the longest attempt a lease lasts. Whoever else leases would send a second time.
 const LEASE_MARGIN: Duration = Duration::from_secs(60);
-/// A pause with less than this left is not worth telling: to the store's clock, the one that was told may end a
-/// little later.
-const BRIEF: Duration = Duration::from_secs(1);
 /// The queue is looked at this often even if nothing is said to be due: the system's clock may have been set.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
 /// The queue is not looked at more often than this when looking brought nothing.
@@ -162,22 +159,7 @@ impl Dispatcher {
         let due_in = leased.next_due.map_or(LOOK_AT_LEAST, |due| due.since(clock.wall()).min(LOOK_AT_LEAST));
         let at_most = if leased.deliveries.is_empty() { LOOK_AT_MOST } else { Duration::ZERO };
         self.look_at = Instant::now() + due_in.max(at_most);
-        match leased.pause {
-            Some(pause)
-                if pause
-                    .config
-                    .as_ref()
-                    .is_some_and(|made| made != self.task.config.fingerprint.as_str()) =>
-            {
-                self.resume().await?;
-            }
-            Some(pause) => self.tell_paused(&pause),
-            None if std::mem::take(&mut self.paused) => {
-                let destination = self.task.config.name.clone();
-                self.task.telemetry.emit(Signal::DestinationResumed { destination });
-            }
-            None => {}
-        }
+        self.heed(leased.pause).await?;
         for lease in leased.deliveries {
             self.begin(lease);
         }
@@ -233,14 +215,12 @@ impl Dispatcher {
         if let Some(shift) = shift {
             self.tell(shift, &answer.result);
         }
-        let asked = match (&answer.reaction, shift) {
-            (Reaction::Pause(reason), _) => Some((None, reason.clone())),
-            (_, Some(Shift::Asked { pause })) => Some((Some(now.after(pause)), it_asked(&answer.result))),
-            _ => None,
-        };
-        if let Some((until, reason)) = asked {
+        if let Some((until, reason)) = asked_for(&answer, now) {
             let config = Some(self.task.config.fingerprint.as_str().to_owned());
-            self.asked = Some(Pause { since: now, reason, until, config });
+            let pause = Pause { since: now, reason, until, config };
+            if self.asked.as_ref().is_none_or(|other| pause.outlasts(other)) {
+                self.asked = Some(pause);
+            }
         }
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let attempt = Attempt { at, took_ms, result: answer.result, response: answer.response };
@@ -261,25 +241,42 @@ impl Dispatcher {
         });
     }
 
+    /// Says what keeps the destination's deliveries back, or no longer does. A pause that was made under another
+    /// config is ended.
+    async fn heed(&mut self, pause: Option<Pause>) -> Result<(), StoreError> {
+        let DestinationTask { config, store, telemetry, .. } = &self.task;
+        let Some(pause) = pause else {
+            if std::mem::take(&mut self.paused) {
+                telemetry.emit(Signal::DestinationResumed { destination: config.name.clone() });
+            }
+            return Ok(());
+        };
+        if pause.config.as_ref().is_none_or(|made| made == config.fingerprint.as_str()) {
+            self.tell_paused(&pause);
+            return Ok(());
+        }
+        insist(telemetry, "resuming a destination", || store.resume(&config.name)).await?;
+        self.paused = true;
+        self.look_at = Instant::now();
+        Ok(())
+    }
+
     /// Says that the store keeps the destination's deliveries back, unless that is known or as good as over.
     fn tell_paused(&mut self, pause: &Pause) {
-        let left = pause.until.map(|until| until.since(self.task.clock.wall()));
-        if self.paused || left.is_some_and(|left| left < BRIEF) {
+        // In whole seconds; less is not worth telling: to the store's clock, a pause that was told may end a little
+        // later than to the breaker's.
+        let left = pause.until.map(|until| until.since(self.task.clock.wall()).as_secs());
+        if self.paused || left == Some(0) {
             return;
         }
         self.paused = true;
         let destination = self.task.config.name.clone();
         let why = format!("{} (since {})", pause.reason, pause.since);
-        self.task.telemetry.emit(Signal::DestinationPaused { destination, pause: left, why });
-    }
-
-    /// Ends a pause that was made under another config.
-    async fn resume(&mut self) -> Result<(), StoreError> {
-        let DestinationTask { config, store, telemetry, .. } = &self.task;
-        insist(telemetry, "resuming a destination", || store.resume(&config.name)).await?;
-        self.paused = true;
-        self.look_at = Instant::now();
-        Ok(())
+        self.task.telemetry.emit(Signal::DestinationPaused {
+            destination,
+            pause: left.map(Duration::from_secs),
+            why,
+        });
     }
 
     /// Records what has ended in one write, and gives the slots back.
@@ -363,6 +360,17 @@ async fn attempt(
         .await
         .unwrap_or_else(|_| failed(format!("no answer within {}", humantime::format_duration(deadline))));
     (answer, begun.elapsed())
+}
+
+/// The pause that a receiver asked for at `now`, if it did: until when, and why.
+fn asked_for(answer: &Answer, now: Timestamp) -> Option<(Option<Timestamp>, String)> {
+    match &answer.reaction {
+        Reaction::Pause(reason) => Some((None, reason.clone())),
+        Reaction::Retry { after: Some(after) } if !after.is_zero() => {
+            Some((Some(now.after(schedule::asked(Some(*after)))), it_asked(&answer.result)))
+        }
+        _ => None,
+    }
 }
 
 /// Why a receiver is left alone that answered so.

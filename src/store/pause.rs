@@ -30,7 +30,7 @@ impl Pause {
     }
 
     /// Whether it ends later, or less easily, than `other`.
-    pub(super) fn outlasts(&self, other: &Self) -> bool {
+    pub fn outlasts(&self, other: &Self) -> bool {
         let rank = |pause: &Self| (pause.until.is_none(), pause.until, pause.config.is_none());
         rank(self) > rank(other)
     }

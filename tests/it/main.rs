@@ -3,6 +3,7 @@
 
 mod binary;
 mod config;
+mod deliveries_cli;
 mod delivery;
 mod demo;
 mod demo_callem;

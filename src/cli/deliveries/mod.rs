@@ -1,18 +1,20 @@
 //! `callwatch deliveries`: what became of them, and what a person decides about them. Works on the store of a
 //! stopped service.
 
+mod args;
 mod view;
 
 use std::{
     collections::BTreeSet,
     io::{self, Write},
-    path::PathBuf,
     process::ExitCode,
 };
 
-use clap::{Args, Subcommand, ValueEnum};
-
-use self::view::View;
+pub use self::args::DeliveriesArgs;
+use self::{
+    args::{Command, ConfigArg, Which},
+    view::View,
+};
 use super::check;
 use crate::{
     call::CallId,
@@ -27,130 +29,6 @@ use crate::{
 
 /// How many deliveries are read, or changed, at a time.
 const PAGE: usize = 500;
-
-/// Arguments of `deliveries`.
-#[derive(Debug, Args)]
-pub struct DeliveriesArgs {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// List deliveries, newest first
-    List {
-        #[command(flatten)]
-        config: ConfigArg,
-        /// Of this destination
-        #[arg(long, value_name = "NAME")]
-        destination: Option<Name>,
-        /// In this state
-        #[arg(long, value_enum)]
-        state: Option<StateArg>,
-        /// About this call
-        #[arg(long, value_name = "ID")]
-        call: Option<String>,
-        /// At most this many
-        #[arg(long, value_name = "N", default_value_t = 50)]
-        limit: usize,
-        /// Print a JSON array
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show an event's deliveries and their attempts
-    Show {
-        #[command(flatten)]
-        config: ConfigArg,
-        #[command(flatten)]
-        of: Of,
-        /// Print the beginning of what receivers answered, too; it may quote the call
-        #[arg(long)]
-        answers: bool,
-        /// Print a JSON array
-        #[arg(long)]
-        json: bool,
-    },
-    /// Make dead deliveries due again, with their whole schedule; those that wait are due at once
-    Retry {
-        #[command(flatten)]
-        config: ConfigArg,
-        #[command(flatten)]
-        which: Which,
-    },
-    /// Forget deliveries
-    Drop {
-        #[command(flatten)]
-        config: ConfigArg,
-        #[command(flatten)]
-        which: Which,
-    },
-    /// Leave a destination alone until it is resumed; what is meant for it waits
-    Pause {
-        #[command(flatten)]
-        config: ConfigArg,
-        /// Which
-        destination: Name,
-    },
-    /// Let a paused destination have its deliveries
-    Resume {
-        #[command(flatten)]
-        config: ConfigArg,
-        /// Which
-        destination: Name,
-    },
-}
-
-#[derive(Debug, Args)]
-struct ConfigArg {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
-    config: PathBuf,
-}
-
-/// An event's deliveries.
-#[derive(Debug, Args)]
-struct Of {
-    /// The event, as `list` shows it: evt_…
-    id: String,
-    /// Only its delivery to this destination
-    destination: Option<Name>,
-}
-
-#[derive(Debug, Args)]
-struct Which {
-    /// The event, as `list` shows it: evt_…
-    #[arg(required_unless_present = "all")]
-    id: Option<String>,
-    /// Only its delivery to this destination
-    #[arg(value_name = "DESTINATION")]
-    only: Option<Name>,
-    /// All of a destination: `retry` takes the dead, `drop` whatever has not arrived
-    #[arg(long, requires = "destination", conflicts_with = "id")]
-    all: bool,
-    /// Which destination's
-    #[arg(long, value_name = "NAME", requires = "all")]
-    destination: Option<Name>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum StateArg {
-    /// Yet to arrive
-    Pending,
-    /// Arrived
-    Delivered,
-    /// Given up
-    Dead,
-}
-
-impl From<StateArg> for DeliveryStateKind {
-    fn from(state: StateArg) -> Self {
-        match state {
-            StateArg::Pending => Self::Pending,
-            StateArg::Delivered => Self::Delivered,
-            StateArg::Dead => Self::Dead,
-        }
-    }
-}
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -190,19 +68,6 @@ pub async fn deliveries(args: DeliveriesArgs) -> ExitCode {
         Err(failure) => {
             eprintln!("callwatch: {failure}");
             ExitCode::FAILURE
-        }
-    }
-}
-
-impl Command {
-    fn config(&self) -> &ConfigArg {
-        match self {
-            Self::List { config, .. }
-            | Self::Show { config, .. }
-            | Self::Retry { config, .. }
-            | Self::Drop { config, .. }
-            | Self::Pause { config, .. }
-            | Self::Resume { config, .. } => config,
         }
     }
 }

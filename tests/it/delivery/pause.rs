@@ -52,6 +52,19 @@ async fn a_goodbye_to_many_at_once_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_goodbye_is_not_shortened_by_a_wish_to_be_left_alone_for_a_while() {
+    let mut stage = Stage::new();
+    let receiver = stage.receiver(|it| if it.call == "b" { Reply::Goodbye } else { Reply::Busy(secs(60)) });
+    stage.add("crm", &[("a", 1), ("b", 1), ("c", 1)]).await;
+    let running = stage.serve(config("crm"), &receiver);
+    stage.attempted(3).await;
+    tokio::time::sleep(secs(DAY)).await;
+    assert_eq!(receiver.tries().len(), 3);
+    assert_eq!(stage.store.pauses().await.unwrap()["crm"].until, None);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_config_ends_the_pause_a_receiver_asked_for() {
     let mut stage = Stage::new();
     let receiver = stage.receiver(|it| if it.number == 1 { Reply::Goodbye } else { Reply::Ok });

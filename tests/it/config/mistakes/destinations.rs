@@ -493,7 +493,7 @@ error: this is not a whole URL
   |
   = help: write "http://proxy.example.com:3128"
 
-error: with a proxy, callwatch does not learn the receiver's address and cannot vet it
+error: the proxy looks the receiver's address up, so it cannot be vetted
  --> config.toml:7:17
   |
 7 | allow_private = false

@@ -1,0 +1,340 @@
+//! `callwatch deliveries` as an operator meets it: the store of a stopped service.
+
+use std::{path::PathBuf, process::Stdio, time::Duration};
+
+use callwatch::{
+    call::CallId,
+    change::{Changes, Kind},
+    config::StoreConfig,
+    event::{Event, EventId},
+    name::Name,
+    store::{Attempt, Commit, DeliveryId, NewDelivery, Outcome, SledStore, Store, Verdict},
+    time::Timestamp,
+};
+use serde_json::{Value, value::RawValue};
+use tokio::process::Command;
+
+const CONFIG: &str = r#"
+    [store]
+    path = "callwatch.db"
+
+    [sources.clinic]
+    api_key = { env = "CALLWATCH_TEST_NOT_SET" }
+
+    [destinations.crm]
+    type = "webhook"
+    url = "https://crm.example.com/hooks/0123456789abcdef"
+    secret = { env = "CALLWATCH_TEST_NOT_SET" }
+
+    [destinations.frontdesk]
+    type = "slack"
+    webhook_url = { env = "CALLWATCH_TEST_NOT_SET" }
+
+    [rules.call-completed]
+    on = ["ended"]
+    to = ["crm", "frontdesk"]
+"#;
+
+/// What a run of the command came to.
+struct Done {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Done {
+    #[track_caller]
+    fn fine(self) -> String {
+        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
+        self.out
+    }
+
+    #[track_caller]
+    fn failed(self, code: i32) -> String {
+        assert_eq!((self.code, self.out.as_str()), (Some(code), ""), "{}", self.err);
+        self.err
+    }
+}
+
+/// A folder with a config and, once it has run, a store.
+struct Stopped {
+    folder: tempfile::TempDir,
+}
+
+impl Stopped {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.toml"), CONFIG).unwrap();
+        Self { folder }
+    }
+
+    /// With a delivery that arrived (`evt_a`), one that is dead (`evt_d`), one that waits for its next try (`evt_p`)
+    /// and one for a destination that is no longer in the config (`evt_o`).
+    async fn with_deliveries() -> Self {
+        let stopped = Self::new();
+        let store = stopped.store().await;
+        for (minute, (event, destination)) in
+            [("evt_a", "crm"), ("evt_d", "crm"), ("evt_p", "crm"), ("evt_o", "old-crm")]
+                .into_iter()
+                .enumerate()
+        {
+            store.commit(commit(event, destination, minute as u64)).await.unwrap();
+        }
+        let settle = |event: &str, result: &str, verdict| Outcome {
+            id: id(event, "crm"),
+            attempt: Attempt {
+                at: now(),
+                took_ms: 120,
+                result: result.to_owned(),
+                response: "no room for +33612345678: Hello, thank you".to_owned(),
+            },
+            verdict,
+        };
+        let next = now().after(Duration::from_secs(365 * 24 * 3600));
+        let dead = "gave up after 2 attempts over 5m; last: 500 Internal Server Error";
+        store
+            .settle(vec![
+                settle("evt_a", "200 OK", Verdict::Delivered),
+                settle("evt_d", "503 Service Unavailable", Verdict::Retry(now())),
+                settle("evt_p", "timed out after 15s", Verdict::Retry(next)),
+            ])
+            .await
+            .unwrap();
+        let outcome = settle("evt_d", "500 Internal Server Error", Verdict::Dead(dead.to_owned()));
+        store.settle(vec![outcome]).await.unwrap();
+        store.close().await.unwrap();
+        stopped
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    async fn store(&self) -> SledStore {
+        let path = self.path("callwatch.db");
+        SledStore::open(&StoreConfig { path, retain: Duration::from_secs(86_400), cache: 8 << 20 })
+            .await
+            .unwrap()
+    }
+
+    async fn run(&self, args: &[&str]) -> Done {
+        let output = Command::new(env!("CARGO_BIN_EXE_callwatch"))
+            .arg("deliveries")
+            .args(args)
+            .arg("--config")
+            .arg(self.path("config.toml"))
+            .env_remove("STATE_DIRECTORY")
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Done { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    async fn json(&self, args: &[&str]) -> Vec<Value> {
+        let out = self.run(&[args, &["--json"]].concat()).await.fine();
+        assert!(!out.contains("+33612345678"), "{out}");
+        serde_json::from_str(&out).unwrap()
+    }
+
+    /// The state of an event's only delivery.
+    async fn state(&self, event: &str) -> String {
+        let all = self.json(&["show", event]).await;
+        all[0]["state"].as_str().unwrap().to_owned()
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(chrono::Utc::now().timestamp_millis())
+}
+
+fn id(event: &str, destination: &str) -> DeliveryId {
+    DeliveryId { event: EventId::from(event), destination: destination.into() }
+}
+
+/// An event about a call of its own, made so many minutes after three hours ago.
+fn commit(event: &str, destination: &str, minute: u64) -> Commit {
+    let source = Name::from("clinic");
+    let call = CallId::from(format!("call-of-{event}").as_str());
+    let at = now().before(Duration::from_secs(3 * 3600)).after(Duration::from_secs(60 * minute));
+    let record = r#"{"callerNumber": "+33612345678", "transcript": [{"content": "Hello, thank you"}]}"#;
+    let mut commit = Commit::new(source.clone());
+    commit.events.push(Event {
+        id: EventId::from(event),
+        source,
+        call: Some(call),
+        rule: "call-completed".into(),
+        kinds: Kind::Ended.into(),
+        changes: Changes::default(),
+        at,
+        record: RawValue::from_string(record.to_owned()).unwrap().into(),
+    });
+    commit.deliveries.push(NewDelivery { id: id(event, destination), sequence: 1, created: at });
+    commit
+}
+
+fn events(all: &[Value]) -> Vec<&str> {
+    all.iter().map(|it| it["event"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_list_is_a_table_newest_first_with_what_is_held_back() {
+    let stopped = Stopped::with_deliveries().await;
+    let out = stopped.run(&["list"]).await.fine();
+    let expected = "\
+EVENT  TO       STATE      TRIES  AGE  LAST
+evt_o  old-crm  pending    0      2h   not in the config
+evt_p  crm      pending    1      2h   timed out after 15s
+evt_d  crm      dead       2      2h   500 Internal Server Error
+evt_a  crm      delivered  1      3h   200 OK
+old-crm is not in the config: 1 delivery waits until it is back, or until `callwatch deliveries drop --all --destination old-crm`
+";
+    assert_eq!(out, expected);
+}
+
+#[tokio::test]
+async fn the_table_fits_a_terminal_whatever_is_in_it() {
+    let stopped = Stopped::new();
+    let store = stopped.store().await;
+    let event = EventId::compute(&"clinic".into(), "call", &"rule".into(), b"state", 0);
+    let destination = "a-destination-with-a-name-that-goes-on-and-on-to-sixty-four-char";
+    store.commit(commit(event.as_str(), destination, 0)).await.unwrap();
+    let attempt =
+        Attempt { at: now(), took_ms: 1, result: "long words ".repeat(20), response: String::new() };
+    let verdict = Verdict::Dead("long words ".repeat(20));
+    store.settle(vec![Outcome { id: id(event.as_str(), destination), attempt, verdict }]).await.unwrap();
+    store.close().await.unwrap();
+    let out = stopped.run(&["list"]).await.fine();
+    assert_eq!(out.lines().count(), 2, "{out}");
+    assert!(out.contains(event.as_str()), "an id is never cut: {out}");
+    for line in out.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_list_is_filtered_and_limited() {
+    let stopped = Stopped::with_deliveries().await;
+    for (filter, expected) in [
+        (&["--destination", "crm"][..], &["evt_p", "evt_d", "evt_a"][..]),
+        (&["--state", "pending"], &["evt_o", "evt_p"]),
+        (&["--state", "dead", "--destination", "crm"], &["evt_d"]),
+        (&["--call", "call-of-evt_a"], &["evt_a"]),
+        (&["--call", "call-of-nobody"], &[]),
+        (&["--limit", "2"], &["evt_o", "evt_p"]),
+    ] {
+        let all = stopped.json(&[&["list"], filter].concat()).await;
+        assert_eq!(events(&all), expected, "{filter:?}");
+    }
+    let out = stopped.run(&["list", "--limit", "1"]).await.fine();
+    assert!(out.contains("\nthe newest 1 of 4; --limit shows more\n"), "{out}");
+    let err = stopped.run(&["list", "--destination", "cmr"]).await.failed(1);
+    assert_eq!(err, "callwatch: there is no destination `cmr`; there is `crm`, `frontdesk`, `old-crm`\n");
+}
+
+#[tokio::test]
+async fn a_delivery_is_shown_with_its_attempts_and_answers_on_request_only() {
+    let stopped = Stopped::with_deliveries().await;
+    let out = stopped.run(&["show", "evt_d"]).await.fine();
+    for part in [
+        "event       evt_d\ndestination crm\nstate       dead since ",
+        ": gave up after 2 attempts over 5m; last: 500 Internal Server Error\n",
+        "\ncall        call-of-evt_d of clinic, delivery 1 about it\nrule        call-completed\nmade        ",
+        " (2h ago)\nattempts    2\n  ",
+        "  120 ms  503 Service Unavailable\n  ",
+        "  120 ms  500 Internal Server Error\n",
+    ] {
+        assert!(out.contains(part), "{part} in\n{out}");
+    }
+    assert!(!out.contains("Hello") && !out.contains("no room"), "{out}");
+    let out = stopped.run(&["show", "evt_d", "crm", "--answers"]).await.fine();
+    assert!(out.contains("    no room for +3361•••5678: Hello, thank you\n"), "{out}");
+
+    let all = stopped.json(&["show", "evt_d"]).await;
+    assert_eq!((&all[0]["state"], &all[0]["attempts"]), (&"dead".into(), &2.into()));
+    assert_eq!(all[0]["log"][1]["result"], "500 Internal Server Error");
+    assert!(all[0]["log"][1].get("answer").is_none());
+    for args in [&["show", "evt_none"][..], &["show", "evt_d", "frontdesk"]] {
+        let err = stopped.run(args).await.failed(1);
+        assert!(err.starts_with("callwatch: there is no delivery of evt_"), "{err}");
+    }
+}
+
+#[tokio::test]
+async fn dead_deliveries_are_retried_one_by_one_or_all() {
+    let stopped = Stopped::with_deliveries().await;
+    let out = stopped.run(&["retry", "evt_d", "crm"]).await.fine();
+    assert_eq!(out, "1 delivery is due again; callwatch delivers when it runs\n");
+    let all = stopped.json(&["show", "evt_d"]).await;
+    assert_eq!((&all[0]["state"], &all[0]["attempts"]), (&"pending".into(), &2.into()));
+    let err = stopped.run(&["retry", "--all", "--destination", "crm"]).await.failed(1);
+    assert_eq!(err, "callwatch: nothing to do: no delivery of it is dead\n");
+    let err = stopped.run(&["retry", "evt_a"]).await.failed(1);
+    assert_eq!(err, "callwatch: nothing to do: it has arrived\n");
+    // One that waits for its next try needs not wait.
+    stopped.run(&["retry", "evt_p"]).await.fine();
+    assert!(stopped.run(&["show", "evt_p"]).await.fine().contains("pending: due now"));
+
+    let stopped = Stopped::with_deliveries().await;
+    stopped.run(&["retry", "--all", "--destination", "crm"]).await.fine();
+    assert_eq!(stopped.state("evt_d").await, "pending");
+    assert!(stopped.run(&["show", "evt_p"]).await.fine().contains("pending: next try at "));
+}
+
+#[tokio::test]
+async fn what_is_dropped_is_gone() {
+    let stopped = Stopped::with_deliveries().await;
+    let out = stopped.run(&["drop", "--all", "--destination", "old-crm"]).await.fine();
+    assert_eq!(out, "1 delivery is dropped\n");
+    let out = stopped.run(&["drop", "--all", "--destination", "crm"]).await.fine();
+    assert_eq!(out, "2 deliveries are dropped\n");
+    assert_eq!(events(&stopped.json(&["list"]).await), ["evt_a"], "what has arrived is kept");
+    stopped.run(&["drop", "evt_a"]).await.fine();
+    assert_eq!(stopped.run(&["list"]).await.fine(), "no deliveries\n");
+}
+
+#[tokio::test]
+async fn a_destination_is_paused_and_resumed() {
+    let stopped = Stopped::with_deliveries().await;
+    let out = stopped.run(&["pause", "crm"]).await.fine();
+    assert_eq!(out, "crm is paused: what is meant for it waits until it is resumed\n");
+    let out = stopped.run(&["list"]).await.fine();
+    assert!(out.contains("\nevt_p  crm      pending    1      2h   paused\n"), "{out}");
+    assert!(
+        out.contains(" (paused by hand): 1 delivery waits until `callwatch deliveries resume crm`\n"),
+        "{out}"
+    );
+    assert_eq!(stopped.json(&["show", "evt_p"]).await[0]["held"], "paused");
+    let out = stopped.run(&["resume", "crm"]).await.fine();
+    assert_eq!(out, "crm is resumed; 1 delivery waits for it\n");
+    let out = stopped.run(&["resume", "crm"]).await.fine();
+    assert_eq!(out, "crm is not paused; 1 delivery waits for it\n");
+    assert!(stopped.run(&["pause", "cmr"]).await.failed(1).contains("there is no destination `cmr`"));
+}
+
+#[tokio::test]
+async fn without_a_store_or_beside_a_running_service_it_says_so() {
+    let stopped = Stopped::new();
+    let err = stopped.run(&["list"]).await.failed(1);
+    assert!(
+        err.starts_with("callwatch: there is no store at ") && !stopped.path("callwatch.db").exists(),
+        "{err}"
+    );
+
+    let store = stopped.store().await;
+    let err = stopped.run(&["list"]).await.failed(1);
+    let running =
+        format!("callwatch: callwatch is running (process {}) and has the store ", std::process::id());
+    assert!(err.starts_with(&running), "{err}");
+    store.close().await.unwrap();
+    stopped.run(&["list"]).await.fine();
+
+    std::fs::write(stopped.path("config.toml"), "[store]\npaths = 1").unwrap();
+    assert!(stopped.run(&["list"]).await.failed(78).contains("paths"));
+    for wrong in
+        [&[][..], &["retry"], &["retry", "--all"], &["drop", "evt_a", "--all", "--destination", "crm"]]
+    {
+        stopped.run(wrong).await.failed(2);
+    }
+}
