@@ -1,11 +1,15 @@
 //! A call as the API gives it: every field kept, a few of them understood.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{
+    borrow::Borrow,
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::time::Timestamp;
+use crate::{json, time::Timestamp};
 
 /// The API's id of a call. Opaque: it looks like 24 hexadecimal digits, but nothing may rely on that.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,15 +35,19 @@ impl Borrow<str> for CallId {
     }
 }
 
+/// On one line: an id may hold any character, and a log is read line by line.
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        for c in self.0.chars() {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
+        }
+        Ok(())
     }
 }
 
 impl fmt::Debug for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -131,8 +139,7 @@ impl Call {
     /// # Errors
     /// [`BadRecord`] says what is missing.
     pub fn parse(raw: &RawValue) -> Result<Self, BadRecord> {
-        let fields: Map<String, Value> =
-            serde_json::from_str(raw.get()).map_err(|_| BadRecord::NotAnObject)?;
+        let fields = json::fields(raw.get()).ok_or(BadRecord::NotAnObject)?;
         let id = match fields.get("id") {
             Some(Value::String(id)) if !id.is_empty() => CallId::from(id.as_str()),
             _ => return Err(BadRecord::NoId),

@@ -36,6 +36,7 @@ pub mod demo;
 pub mod destination;
 pub mod event;
 pub mod http;
+pub mod json;
 pub mod name;
 pub mod privacy;
 pub mod rule;

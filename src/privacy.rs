@@ -4,7 +4,7 @@
 ///
 /// Keeps the first five and the last four characters of a longer text; a shorter one is hidden whole.
 pub fn mask_phone(number: &str) -> String {
-    let chars: Vec<char> = number.chars().collect();
+    let chars: Vec<char> = number.chars().filter(|c| !c.is_control()).collect();
     if chars.len() < 11 {
         return "•••".to_owned();
     }

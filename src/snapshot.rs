@@ -260,6 +260,13 @@ impl<'de> Deserialize<'de> for ContentHash {
 #[serde(transparent)]
 pub struct StateTag(u64);
 
+impl StateTag {
+    /// Its 64 bits.
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+}
+
 /// A record hash as hexadecimal text.
 mod record_hash {
     use serde::{Deserialize, Deserializer, Serializer};

@@ -70,7 +70,7 @@ pub enum Signal {
         /// After how many failures in a row.
         failures: u32,
     },
-    /// A record of a page is not a call and was left out.
+    /// A record is not as it should be, and what was done about it.
     BadRecord {
         /// Which source.
         source: Name,
@@ -227,9 +227,9 @@ impl Signal {
             Self::SourceRecovered { source, failures } => info!(%source, failures, "the API answers again"),
             Self::BadRecord { source, why } => {
                 if so_far == 1 {
-                    warn!(%source, "left out a record of a page: {why} (further ones are counted)");
+                    warn!(%source, "{why} (further ones are counted)");
                 } else {
-                    debug!(%source, "left out a record of a page: {why}");
+                    debug!(%source, "{why}");
                 }
             }
             Self::SourceNotice { source, text } => info!(%source, "{text}"),

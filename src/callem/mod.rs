@@ -64,7 +64,7 @@ pub enum FetchError {
     #[error("no API key: {0}")]
     NoKey(String),
     /// 429.
-    #[error("the API asked for fewer requests (429)")]
+    #[error("the API asked for fewer requests (429{})", wait(.retry_after))]
     RateLimited {
         /// For how long it wants to be left alone.
         retry_after: Option<Duration>,
@@ -105,7 +105,29 @@ fn detail(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
+fn wait(retry_after: &Option<Duration>) -> String {
+    retry_after.map_or_else(String::new, |wait| {
+        format!("; it wants to be left alone for {}", humantime::format_duration(wait))
+    })
+}
+
+/// The longest time an API is left alone because it asked for it: its limit is per minute, so more is a mistake.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
 impl FetchError {
+    /// Whether it may be about the one call that was asked for, and the API be well otherwise.
+    pub fn may_be_of_one_call(&self) -> bool {
+        matches!(
+            self,
+            Self::KeyRefused { status: 403, .. }
+                | Self::Server { .. }
+                | Self::Rejected { .. }
+                | Self::NotJson(_)
+                | Self::WrongShape(_)
+                | Self::TooLarge
+        )
+    }
+
     /// For how long the API wants to be left alone, when it said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -157,6 +179,10 @@ impl Client {
     /// # Errors
     /// [`FetchError`] says what went wrong.
     pub async fn call(&self, id: &CallId) -> Result<Option<Box<RawValue>>, FetchError> {
+        if matches!(id.as_str(), "." | "..") {
+            // A URL cannot say it: these are steps along its path, however they are escaped.
+            return Err(FetchError::WrongShape("the call's id cannot be part of an address"));
+        }
         let (status, headers, body) = self.get(self.url(&["calls", id.as_str()])).await?;
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -193,7 +219,8 @@ impl Client {
             return Ok(());
         }
         let message = page::error_message(body);
-        let retry_after = || http::retry_after(headers, server_time(headers));
+        let retry_after =
+            || http::retry_after(headers, server_time(headers)).map(|wait| wait.min(LONGEST_PAUSE));
         Err(match status.as_u16() {
             401 | 403 => {
                 *self.key.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;

@@ -8,7 +8,7 @@ use crate::call::{Call, CallId};
 
 /// The body of a list answer.
 #[derive(Debug)]
-pub struct PageBody(Vec<u8>);
+pub struct PageBody(String);
 
 /// A page: raw records, and what the API says about the whole list.
 #[derive(Debug)]
@@ -29,8 +29,11 @@ struct Shape<'a> {
 
 impl PageBody {
     /// The bytes of a list answer; [`PageBody::read`] says whether they are one.
+    /// What is not UTF-8 in them is replaced: one bad text must not cost the page.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        let lossy =
+            |error: std::string::FromUtf8Error| String::from_utf8_lossy(error.as_bytes()).into_owned();
+        Self(String::from_utf8(bytes).unwrap_or_else(lossy))
     }
 
     /// The page.
@@ -38,11 +41,11 @@ impl PageBody {
     /// # Errors
     /// When the body is not JSON, or not a page.
     pub fn read(&self) -> Result<Page<'_>, FetchError> {
-        let shape: Shape<'_> = serde_json::from_slice(&self.0).map_err(|error| {
+        let shape: Shape<'_> = serde_json::from_str(&self.0).map_err(|error| {
             if error.is_data() {
                 FetchError::WrongShape("a list has no array `data`")
             } else {
-                FetchError::NotJson(looks_like(&self.0))
+                FetchError::NotJson(looks_like(self.0.as_bytes()))
             }
         })?;
         let total = shape.pagination.as_ref().and_then(|p| p.get("total")).and_then(Value::as_u64);
@@ -52,8 +55,8 @@ impl PageBody {
 
 /// A single call, bare.
 pub(super) fn single(body: &[u8], id: &CallId) -> Result<Box<RawValue>, FetchError> {
-    let raw: Box<RawValue> =
-        serde_json::from_slice(body).map_err(|_| FetchError::NotJson(looks_like(body)))?;
+    let raw: Box<RawValue> = serde_json::from_str(&String::from_utf8_lossy(body))
+        .map_err(|_| FetchError::NotJson(looks_like(body)))?;
     match Call::parse(&raw) {
         Ok(call) if call.id() == id => Ok(raw),
         Ok(_) => Err(FetchError::WrongShape("asked for one call, it sent another")),

@@ -19,8 +19,9 @@ use tracing::{error, info, warn};
 
 use super::check;
 use crate::{
+    config::Config,
     service::Service,
-    store::SledStore,
+    store::{SledStore, Store},
     telemetry::{Signal, Telemetry},
     time::Clock,
 };
@@ -54,6 +55,7 @@ pub async fn run(args: RunArgs) -> ExitCode {
         store = %config.store.path.display(),
         "callwatch starts"
     );
+    warn_of_stranded(&config, &*store).await;
     let telemetry = Telemetry::default();
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
@@ -81,6 +83,23 @@ pub async fn run(args: RunArgs) -> ExitCode {
         Err(failure) => {
             error!("callwatch had to stop: {failure}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says which deliveries wait for a destination that the config does not have.
+async fn warn_of_stranded(config: &Config, store: &dyn Store) {
+    let tallies = match store.tally().await {
+        Ok(tallies) => tallies,
+        Err(failure) => return warn!("the deliveries cannot be counted: {failure}"),
+    };
+    for (name, tally) in tallies {
+        if tally.pending > 0 && !config.destinations.iter().any(|destination| destination.name == name) {
+            warn!(
+                "{} deliveries wait for destination `{name}`, which is not in the config: put it back, or forget \
+                 them with `callwatch deliveries drop`",
+                tally.pending
+            );
         }
     }
 }

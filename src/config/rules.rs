@@ -30,6 +30,16 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<Rule> {
                     .hint("say what it is for with `on` or `when`, as in on = [\"ended\"]"),
             );
         }
+        let of_source = |kinds: &Kinds| kinds.iter().any(|kind| !kind.is_of_call());
+        if table.has("when") && on.as_ref().is_some_and(of_source) {
+            cx.add_absence(
+                Mistake::error(
+                    table.span_of("when"),
+                    "a condition is about a call, and this rule is also about a source",
+                )
+                .hint("make a rule of its own, without `when`, for source.failing and source.recovered"),
+            );
+        }
         table.require("to", "[\"crm\"]");
         let to = table.set("to", |value| {
             let name = reference(value, "destination", &destinations)?;

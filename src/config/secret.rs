@@ -56,7 +56,8 @@ impl Secret {
         match self {
             Self::Plain(secret) => Ok(secret.clone()),
             Self::Env(name) => match env(name) {
-                Some(value) if !value.is_empty() => Ok(value.into()),
+                // As in a file: a line break at the end is not part of it.
+                Some(value) if !value.trim().is_empty() => Ok(value.trim_end_matches(['\r', '\n']).into()),
                 _ => Err(SecretError::NoVariable(name.clone())),
             },
             Self::File(path) => read_file(path).map_err(|error| SecretError::NoFile {

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     change::Kind,
     config::FieldFilter,
+    json,
     name::Name,
     rule::Severity,
     template::{self, ChangeContext, Context, EventContext, Template, truncate},
@@ -94,7 +95,8 @@ impl Writer {
     /// When the event's record is not JSON, which a store could only bring back damaged.
     pub(super) fn write(&self, notification: &Notification<'_>) -> Result<Message, serde_json::Error> {
         let event = notification.event;
-        let record: Value = serde_json::from_str(self.fields.record(&event.record)?.get())?;
+        let record = json::fields(self.fields.record(&event.record)?.get()).unwrap_or_default();
+        let record = Value::Object(record);
         let changes = self.fields.changes(&event.changes)?;
         let about_call = event.call.is_some();
         let severity = notification.text.map(|text| text.severity).unwrap_or_default();

@@ -94,13 +94,11 @@ impl Observer<'_> {
         let mut snapshot = before.clone();
         snapshot.deleted = true;
         snapshot.kinds_seen = snapshot.kinds_seen | Kind::Deleted.into();
-        let seen = Seen {
-            id,
-            fields: &before.fields,
-            record: record.into(),
-            content: b"deleted",
-            before: Some(before),
-        };
+        // The last state is part of it: a call that came back in another one can be deleted again.
+        let last = before.past.last().map_or(0, |(tag, _)| tag.to_bits()).to_be_bytes();
+        let content = [&b"deleted"[..], &last].concat();
+        let record = record.into();
+        let seen = Seen { id, fields: &before.fields, record, content: &content, before: Some(before) };
         self.apply_rules(&seen, &change, &mut snapshot, into);
         into.commit.snapshots.push((id.clone(), snapshot));
     }

@@ -354,3 +354,29 @@ proptest! {
         prop_assert_eq!(ids(&looks).into_iter().collect::<BTreeSet<_>>().len(), ids(&looks).len());
     }
 }
+
+#[test]
+fn a_call_that_came_back_in_another_state_can_be_deleted_again() {
+    let mut watch = Watch::new(vec![rule("gone", &[Kind::Deleted], None)]);
+    watch.see(completed());
+    let first = watch.gone();
+    watch.see(with(completed(), json!({"summary": "another"})));
+    let second = watch.gone();
+    assert_ne!(first[0].id, second[0].id);
+}
+
+#[test]
+fn what_a_strict_parser_refuses_is_carried_through() {
+    let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+    for odd in [r#""cut \ud83d""#, "1e400", &deep] {
+        let raw = format!(r#"{{"id":"a","status":"completed","summary":{odd}}}"#);
+        let raw: Box<serde_json::value::RawValue> = serde_json::from_str(&raw).unwrap();
+        let call = Call::parse(&raw).unwrap();
+        let source = Name::from("clinic");
+        let rules = [rule("feed", CALL_KINDS, None)];
+        let mut observations = Observations::new(source.clone());
+        let observer = Observer { source: &source, rules: &rules, now: Timestamp::from_millis(0) };
+        observer.observe(None, &call, &mut observations);
+        assert_eq!(observations.commit.events[0].record.get(), raw.get());
+    }
+}

@@ -425,3 +425,58 @@ async fn a_source_that_fails_for_a_while_is_told_once_and_so_is_its_recovery() {
     assert_eq!((rig.slack_texts().len(), rig.mail_subjects().len()), (2, 2));
     println!("{:?} {:?}", rig.slack_texts(), rig.mail_subjects());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_stands_twice_in_one_answer_is_told_once() {
+    let page = |body: &str| wiremock::ResponseTemplate::new(200).set_body_raw(body, "application/json");
+    let api = wiremock::MockServer::start().await;
+    let mut later = record("a", "completed");
+    later["updatedAt"] = "2025-12-15T14:40:00.000Z".into();
+    let twice = json!({"data": [record("a", "live"), later], "pagination": {"total": 1}}).to_string();
+    let first = wiremock::Mock::given(wiremock::matchers::any()).respond_with(page(r#"{"data":[]}"#));
+    first.up_to_n_times(2).mount(&api).await;
+    wiremock::Mock::given(wiremock::matchers::any()).respond_with(page(&twice)).mount(&api).await;
+    let rig = Rig::new().await;
+    let text = rig.config_text().replace(rig.callem.base_url().as_str(), &api.uri());
+    let mut running = rig.start_with(rig.parse(&text)).await;
+    timeout(PATIENCE, rig.crm.inbox().wait_for(1)).await.expect("it is told");
+    running.quiet_polls(5).await;
+    running.stop().await;
+    assert_eq!(rig.webhooks().len(), 1);
+    assert_eq!(rig.webhooks()[0].body["data"]["call"]["status"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_is_not_utf8_costs_only_itself() {
+    let api = wiremock::MockServer::start().await;
+    let mut body = br#"{"data":[{"id":"a","status":"completed","summary":"caf"#.to_vec();
+    body.push(0xe9);
+    body.extend(br#""},{"id":"b","status":"completed"}],"pagination":{"total":2}}"#);
+    let empty = wiremock::ResponseTemplate::new(200).set_body_raw(r#"{"data":[]}"#, "application/json");
+    wiremock::Mock::given(wiremock::matchers::any()).respond_with(empty).up_to_n_times(2).mount(&api).await;
+    let page = wiremock::ResponseTemplate::new(200).set_body_raw(body, "application/json");
+    wiremock::Mock::given(wiremock::matchers::any()).respond_with(page).mount(&api).await;
+    let rig = Rig::new().await;
+    let text = rig.config_text().replace(rig.callem.base_url().as_str(), &api.uri());
+    let running = rig.start_with(rig.parse(&text)).await;
+    timeout(PATIENCE, rig.crm.inbox().wait_for(2)).await.expect("both are told");
+    running.stop().await;
+    let mut calls: Vec<String> = rig.webhooks().into_iter().map(|webhook| webhook.call).collect();
+    calls.sort_unstable();
+    assert_eq!(calls, ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_asks_to_be_left_alone_for_long_is_told_to_be_failing() {
+    let rig = Rig::new().await;
+    let text = rig.config_text().replace("[destinations.crm]", "failing_after = \"300ms\"\n\n[destinations.crm]").replace(
+        "[rules.booked]",
+        "[rules.trouble]\non = [\"source.failing\"]\nto = [\"crm\"]\n\n[rules.booked]",
+    );
+    let mut running = rig.start_with(rig.parse(&text)).await;
+    running.baseline().await;
+    rig.callem.fail_next(1, Failure::RateLimited { retry_after: Some(Duration::from_secs(3600)) });
+    timeout(PATIENCE, rig.crm.inbox().wait_for(1)).await.expect("it is told though nothing is asked");
+    running.stop().await;
+    assert_eq!(rig.webhooks()[0].rule, "trouble");
+}

@@ -53,6 +53,23 @@ const FUNCTIONS: &[&str] = &[
     "optional.ofNonZeroValue",
 ];
 
+/// Operators and functions whose result is never true or false.
+const NOT_BOOLEAN: &[&str] = &[
+    operators::ADD,
+    operators::SUBSTRACT,
+    operators::MULTIPLY,
+    operators::DIVIDE,
+    operators::MODULO,
+    operators::NEGATE,
+    "size",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "duration",
+    "timestamp",
+];
+
 /// The fields of a call that the API documents. Others are allowed (the API may grow), but not near misses.
 const FIELDS: &[&str] = &[
     "id",
@@ -81,6 +98,7 @@ pub(super) fn compile(source: &str) -> Result<IdedExpr, ConditionError> {
     let program = ENV.compile(source).map_err(|errors| syntax_error(source, errors.errors.first()))?;
     let mut checker = Checker { source, info: program.source_info(), bound: vec![], comprehensions: 0 };
     checker.check(program.expression(), 0)?;
+    checker.check_result(program.expression())?;
     let mut expression = program.expression().clone();
     guard(&mut expression);
     Ok(expression)
@@ -176,8 +194,16 @@ impl<'a> Checker<'a> {
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
             Expr::Ident(name) => self.check_variable(node, name),
             Expr::Select(select) => {
-                if matches!(&select.operand.expr, Expr::Ident(name) if name == "call" || name == "before") {
-                    self.check_field(node, &select.field)?;
+                match &select.operand.expr {
+                    Expr::Ident(name) if name == "call" || name == "before" => {
+                        self.check_field(node, &select.field)?;
+                    }
+                    Expr::Ident(name) if name == "change" && select.field != "kinds" => {
+                        let message = format!("a change has no `{}`", select.field);
+                        let hint = "write `\"ended\" in change.kinds`".to_owned();
+                        return Err(self.error(node, &message, Some(hint)));
+                    }
+                    _ => {}
                 }
                 self.check(&select.operand, depth + 1)
             }
@@ -210,6 +236,25 @@ impl<'a> Checker<'a> {
                 checked
             }
         }
+    }
+
+    /// A condition is true or false; what is plainly a number, a text or a list is neither.
+    fn check_result(&self, node: &IdedExpr) -> Result<(), ConditionError> {
+        let is_other = match &node.expr {
+            Expr::Literal(LiteralValue::Boolean(_)) => false,
+            Expr::Literal(_) | Expr::List(_) | Expr::Map(_) => true,
+            Expr::Ident(name) => VARIABLES.contains(&name.as_str()),
+            Expr::Call(call) if call.func_name == operators::CONDITIONAL => {
+                return call.args.iter().skip(1).try_for_each(|branch| self.check_result(branch));
+            }
+            Expr::Call(call) => NOT_BOOLEAN.contains(&call.func_name.as_str()),
+            _ => false,
+        };
+        if is_other {
+            let hint = Some("compare it with something, as in `call.duration > 60`".to_owned());
+            return Err(self.error(node, "this is neither true nor false", hint));
+        }
+        Ok(())
     }
 
     fn check_all(
@@ -313,8 +358,15 @@ impl<'a> Checker<'a> {
         };
         match Value::resolve(&IdedExpr { id: node.id, expr: Expr::Call(tried) }, &empty_context()) {
             Ok(_) => Ok(()),
-            Err(cel::ExecutionError::FunctionError { function, message }) => {
-                Err(self.error(node, &format!("`{function}`: {message}"), None))
+            Err(cel::ExecutionError::FunctionError { function, .. }) => {
+                let hint = match function.as_str() {
+                    "duration" => Some("write a number and h, m, s or ms, as in duration(\"2h30m\")"),
+                    "timestamp" => Some("write timestamp(\"2025-12-15T14:30:00Z\")"),
+                    "matches" => Some("this is not a regular expression"),
+                    _ => None,
+                };
+                let message = format!("`{function}` cannot read this text");
+                Err(self.error(node, &message, hint.map(str::to_owned)))
             }
             Err(failure) => Err(self.error(node, &in_words(&failure), None)),
         }

@@ -148,6 +148,18 @@ fn mistakes_are_found_before_anything_runs() {
         ),
         ("call.duraton > 3", "a call has no field `duraton`", "", Some("did you mean `duration`?")),
         ("", "the condition is empty", "", None),
+        (
+            "call.duration + 1",
+            "this is neither true nor false",
+            "",
+            Some("compare it with something, as in `call.duration > 60`"),
+        ),
+        (
+            "change.kind == \"ended\"",
+            "a change has no `kind`",
+            "",
+            Some("write `\"ended\" in change.kinds`"),
+        ),
         ("call.duration >", "something is missing at the end of the condition", "", None),
     ] {
         let error = broken(condition);

@@ -295,6 +295,17 @@ impl Planner {
         }
     }
 
+    /// The single call asked for cannot be had by itself, though the API may be well: it is looked for in the
+    /// list. Says nothing about whether it exists.
+    pub fn on_call_unavailable(&mut self) {
+        let Some(Asked { fetch: Fetch::Call(slot), purpose, .. }) = self.asked.take() else { return };
+        self.count(&purpose);
+        match purpose {
+            Purpose::Verify => self.suspects.retain(|suspect| *suspect != slot),
+            _ => self.watches.refuse(slot),
+        }
+    }
+
     /// The request asked for has failed. What is known stays as it is; the next request waits.
     pub fn on_error(&mut self, trouble: Trouble, now: Timestamp) {
         self.backoff.failed(trouble, now);

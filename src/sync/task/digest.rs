@@ -1,12 +1,12 @@
 //! From the records of an answer to committed observations and rows for the planner.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::value::RawValue;
 
 use super::Poller;
 use crate::{
-    call::{Call, CallId, RecordHash},
+    call::{Call, CallId, RecordHash, Status},
     snapshot::Snapshot,
     store::{KnownCall, StoreError},
     sync::{
@@ -14,6 +14,7 @@ use crate::{
         planner::{Row, Slot},
     },
     telemetry::Signal,
+    time::Timestamp,
 };
 
 /// How much one commit may hold before the next one is begun: snapshots, events and deliveries together, …
@@ -62,8 +63,8 @@ impl Poller {
         &mut self,
         records: impl Iterator<Item = &RawValue>,
     ) -> Result<Digest, StoreError> {
-        let records = self.sift(records);
-        let mut remembered = self.remembered(&records).await?;
+        let records = self.one_per_call(self.sift(records));
+        let remembered = self.remembered(&records).await?;
         let mut digest = Rows { rows: Vec::with_capacity(records.len()), new: 0, changed: 0 };
         let mut observations = Observations::new(self.task.config.name.clone());
         let mut looked = vec![];
@@ -85,8 +86,6 @@ impl Poller {
                 after: KnownCall::of(call.id().clone(), after),
                 changed,
             });
-            // The same call may stand in one answer twice.
-            remembered.insert(call.id().clone(), after.clone());
             // Its row is known when it is committed.
             digest.rows.push(None);
             bytes += call.raw().get().len();
@@ -117,11 +116,46 @@ impl Poller {
             }
             match Call::parse(raw) {
                 Ok(call) => sifted.push(Record::Look(call)),
-                Err(bad) => self
-                    .emit(Signal::BadRecord { source: self.task.config.name.clone(), why: bad.to_string() }),
+                Err(bad) => {
+                    let why = format!("left out a record of a page: {bad}");
+                    self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
+                }
             }
         }
         sifted
+    }
+
+    /// An answer that shows a call twice shows it in one state: the one updated last, over rather than live. Or
+    /// else the two would take turns, and each turn would be a change.
+    fn one_per_call(&self, mut records: Vec<Record>) -> Vec<Record> {
+        if !records.iter().any(|record| matches!(record, Record::Look(_))) {
+            return records;
+        }
+        let mut best: HashMap<CallId, (usize, Option<Timestamp>, bool)> = HashMap::new();
+        let mut repeated = HashSet::new();
+        for (place, record) in records.iter().enumerate() {
+            let (id, updated, is_over) = match record {
+                Record::Unchanged(slot) => {
+                    let row = self.index.row(*slot, false, false);
+                    (self.index.id(*slot), row.updated_at, !row.live)
+                }
+                Record::Look(call) => (call.id().clone(), call.updated_at(), *call.status() != Status::Live),
+            };
+            let Some(other) = best.get_mut(&id) else {
+                best.insert(id, (place, updated, is_over));
+                continue;
+            };
+            let why = format!("call {id} stands twice in one answer; what was updated last counts");
+            self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
+            if (updated, is_over) > (other.1, other.2) {
+                repeated.insert(std::mem::replace(other, (place, updated, is_over)).0);
+            } else {
+                repeated.insert(place);
+            }
+        }
+        let mut place = 0..;
+        records.retain(|_| place.next().is_none_or(|place| !repeated.contains(&place)));
+        records
     }
 
     async fn remembered(&self, records: &[Record]) -> Result<HashMap<CallId, Snapshot>, StoreError> {

@@ -23,6 +23,8 @@ pub(super) struct Health {
     failures: u32,
     /// When the first of them failed: by the steady clock, and by the one for people.
     since: Option<(Timestamp, Timestamp)>,
+    /// What went wrong last.
+    last: String,
 }
 
 impl Poller {
@@ -42,13 +44,25 @@ impl Poller {
             refused: error.is_refusal(),
             failures: self.health.failures,
         });
-        let (since, since_wall) = *self.health.since.get_or_insert((now, wall));
-        if self.state.failing_since.is_none() && now.since(since) >= self.task.config.failing_after {
-            self.state.failing_since = Some(since_wall);
-            let details = json!({ "since": since_wall.to_string(), "error": error.to_string() });
-            self.tell(Kind::SourceFailing, since_wall, &details).await?;
-        }
+        self.health.last = error.to_string();
+        self.health.since.get_or_insert((now, wall));
         Ok(())
+    }
+
+    /// When it will have to be told that the source is failing, unless it recovers or that was told.
+    pub(super) fn failing_at(&self) -> Option<Timestamp> {
+        let (since, _) = self.health.since.filter(|_| self.state.failing_since.is_none())?;
+        Some(since.after(self.task.config.failing_after))
+    }
+
+    /// Tells that the source has been failing for long enough, even while nothing is asked of it: an API can ask
+    /// to be left alone for an hour.
+    pub(super) async fn tell_if_failing(&mut self) -> Result<(), StoreError> {
+        let due = self.failing_at().is_some_and(|at| at <= self.task.clock.steady());
+        let (true, Some((_, since))) = (due, self.health.since) else { return Ok(()) };
+        self.state.failing_since = Some(since);
+        let details = json!({ "since": since.to_string(), "error": self.health.last });
+        self.tell(Kind::SourceFailing, since, &details).await
     }
 
     /// A request was answered.

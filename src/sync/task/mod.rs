@@ -4,7 +4,10 @@ mod digest;
 mod health;
 mod state;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
@@ -24,11 +27,14 @@ use crate::{
     rule::Rule,
     store::{Commit, KnownCall, Store, StoreError},
     telemetry::{Signal, Telemetry},
-    time::Clock,
+    time::{Clock, Timestamp},
 };
 
 /// How many known calls are read from the store at a time when the task starts.
 const LOAD_PAGE: usize = 2000;
+
+/// The order of the list is spoken of at most so often.
+const ORDER_EVERY: Duration = Duration::from_secs(3600);
 
 /// Everything one source needs.
 pub struct SourceTask {
@@ -55,6 +61,8 @@ struct Poller {
     planner: Planner,
     state: SourceState,
     health: Health,
+    /// When the order of the list was last spoken of.
+    order_told: Option<Timestamp>,
 }
 
 impl SourceTask {
@@ -98,15 +106,15 @@ impl Poller {
             seed: xxhash_rust::xxh3::xxh3_64(name.as_str().as_bytes()),
         };
         let planner = Planner::new(settings, index.rows(), state.planner.as_ref(), task.clock.steady());
-        Ok(Self { task, index, planner, state, health: Health::default() })
+        Ok(Self { task, index, planner, state, health: Health::default(), order_told: None })
     }
 
     /// Does one thing, or waits for one.
     async fn step(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+        self.tell_if_failing().await?;
         match self.planner.next(self.task.clock.steady()) {
             Step::Sleep(until) => {
-                let waited = sleep_until(self.task.clock.instant(until));
-                stop.run_until_cancelled(waited).await;
+                self.sleep(until, stop).await;
                 Ok(())
             }
             Step::Fetch(fetch, claim) => {
@@ -117,7 +125,7 @@ impl Poller {
                     (Grant::Now, Fetch::Call(slot)) => self.fetch_call(slot, stop).await,
                     // By then something else may have a better claim, so the planner is asked again.
                     (Grant::At(at), _) => {
-                        stop.run_until_cancelled(sleep_until(self.task.clock.instant(at))).await;
+                        self.sleep(at, stop).await;
                         Ok(())
                     }
                 }
@@ -125,6 +133,12 @@ impl Poller {
             Step::Deleted(slot) => self.deleted(slot).await,
             Step::Notice(notice) => self.notice(notice).await,
         }
+    }
+
+    /// Waits until then, until there is something to be told, or until it is time to stop.
+    async fn sleep(&self, until: Timestamp, stop: &CancellationToken) {
+        let until = self.failing_at().map_or(until, |at| until.min(at));
+        stop.run_until_cancelled(sleep_until(self.task.clock.instant(until))).await;
     }
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
@@ -173,6 +187,13 @@ impl Poller {
             return Ok(());
         };
         match answer {
+            Err(error) if error.may_be_of_one_call() => {
+                self.planner.on_call_unavailable();
+                let why =
+                    format!("call {id} cannot be had by itself, so it is looked for in the list: {error}");
+                self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
+                Ok(())
+            }
             Err(error) => self.failed(&error).await,
             Ok(None) => {
                 let now = self.task.clock.steady();
@@ -216,7 +237,15 @@ impl Poller {
                 let load = SweepLoad { calls, page_size, sweep, requests_per_minute };
                 self.emit(Signal::SourceNotice { source, text: load.to_string() });
             }
-            Notice::Order(text) | Notice::Odd(text) => self.emit(Signal::SourceNotice { source, text }),
+            Notice::Odd(text) => self.emit(Signal::SourceNotice { source, text }),
+            Notice::Order(text) => {
+                // An order that is in doubt may be found and lost with every walk.
+                let now = self.task.clock.steady();
+                if self.order_told.is_none_or(|told| now.since(told) >= ORDER_EVERY) {
+                    self.order_told = Some(now);
+                    self.emit(Signal::SourceNotice { source, text });
+                }
+            }
         }
         Ok(())
     }

@@ -1,0 +1,90 @@
+//! Reading records that a strict parser refuses.
+//!
+//! A text cut inside an emoji leaves half a surrogate pair, a number may be larger than any float, and nesting may
+//! be deeper than is safe to recurse into. Such a record is delivered as it came; what conditions and people see
+//! of the field in question is the nearest thing that can be seen.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use serde_json::{Map, Value, value::RawValue};
+
+/// The fields of a record, in its order. A field that cannot be read even after mending is its own JSON text.
+/// `None` when the record is not an object.
+pub fn fields(raw: &str) -> Option<Map<String, Value>> {
+    if let Ok(fields) = serde_json::from_str(raw) {
+        return Some(fields);
+    }
+    let mended = mend_surrogates(raw);
+    if let Ok(fields) = serde_json::from_str(&mended) {
+        return Some(fields);
+    }
+    let shallow: BTreeMap<String, &RawValue> = serde_json::from_str(&mended).ok()?;
+    let read = |raw: &RawValue| serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into());
+    Some(shallow.into_iter().map(|(name, raw)| (name, read(raw))).collect())
+}
+
+/// Replaces escapes of half a surrogate pair by the replacement character.
+fn mend_surrogates(json: &str) -> Cow<'_, str> {
+    let mut mended = String::new();
+    let mut copied = 0;
+    let mut at = 0;
+    let bytes = json.as_bytes();
+    while at < bytes.len() {
+        if bytes[at] != b'\\' {
+            at += 1;
+        } else if let Some(unit) = escape(json, at) {
+            let is_pair = matches!(unit, 0xd800..=0xdbff)
+                && escape(json, at + 6).is_some_and(|low| matches!(low, 0xdc00..=0xdfff));
+            if is_pair {
+                at += 6;
+            } else if matches!(unit, 0xd800..=0xdfff) {
+                mended.push_str(&json[copied..at]);
+                mended.push_str("\\ufffd");
+                copied = at + 6;
+            }
+            at += 6;
+        } else {
+            // Whatever is escaped, a backslash included, begins nothing.
+            at += 2;
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(json);
+    }
+    mended.push_str(&json[copied..]);
+    Cow::Owned(mended)
+}
+
+/// The UTF-16 unit of a `\uXXXX` that begins at `at`.
+fn escape(json: &str, at: usize) -> Option<u16> {
+    let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn half_a_pair_is_replaced_and_a_whole_one_kept() {
+        for (text, expected) in [
+            (r#"{"a":"cut \ud83d"}"#, json!({"a": "cut \u{fffd}"})),
+            (r#"{"a":"\ude00\ud83d\ude00"}"#, json!({"a": "\u{fffd}😀"})),
+            (r#"{"a":"\\ud83d \ud83d\n"}"#, json!({"a": "\\ud83d \u{fffd}\n"})),
+            (r#"{"a":"\ud83d\ud83d\ude00"}"#, json!({"a": "\u{fffd}😀"})),
+        ] {
+            assert_eq!(fields(text).map(Value::Object), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_held_is_seen_as_its_text() {
+        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        let text = format!(r#"{{"id":"a","score":1e400,"deep":{deep},"fine":[1,2]}}"#);
+        let expected = json!({"id": "a", "score": "1e400", "deep": deep, "fine": [1, 2]});
+        assert_eq!(fields(&text).map(Value::Object), Some(expected));
+        assert_eq!(fields("[1]"), None);
+    }
+}
