@@ -9,7 +9,7 @@ use std::{
 use toml::de::DeTable;
 
 use super::{
-    Config, DeliveryConfig, Report, ServerConfig, StoreConfig, destinations,
+    BackupConfig, Config, DeliveryConfig, Report, ServerConfig, StoreConfig, destinations,
     reader::{Context, Table},
     report::{Level, Mistake},
     rules, sources,
@@ -81,6 +81,7 @@ impl Config {
         let mut root = Table::new(&cx, 0..0, document.get_ref());
 
         let store = root.section("store", store).unwrap_or_else(|| default_store(&cx));
+        let backup = root.section("backup", backup).unwrap_or(DEFAULT_BACKUP);
         let delivery = root.section("delivery", delivery).unwrap_or(DEFAULT_DELIVERY);
         let server = root.section("server", server);
         let sources = sources::read(&mut root);
@@ -96,6 +97,7 @@ impl Config {
         let config = Self {
             path: path.to_owned(),
             store,
+            backup,
             delivery,
             server: server.flatten(),
             sources,
@@ -139,6 +141,13 @@ fn store(table: &mut Table<'_>) -> StoreConfig {
         retain: table.optional("retain", duration(SECOND..=3650 * DAY)).unwrap_or(default.retain),
         cache: table.optional("cache", |value| bytes(value, 1_000_000)).unwrap_or(default.cache),
     }
+}
+
+const DEFAULT_BACKUP: BackupConfig = BackupConfig { every: Duration::from_secs(3600) };
+
+fn backup(table: &mut Table<'_>) -> BackupConfig {
+    let every = table.optional("every", duration("1m", "365d"));
+    BackupConfig { every: every.unwrap_or(DEFAULT_BACKUP.every) }
 }
 
 const DEFAULT_DELIVERY: DeliveryConfig = DeliveryConfig { shutdown_grace: Duration::from_secs(20) };
