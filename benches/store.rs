@@ -1,6 +1,8 @@
 //! What the store can do: `cargo bench --bench store`. Prints a table for each question; `-- WORD` asks only the
 //! questions whose name contains the word.
 
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
 use std::{path::Path, sync::Arc, time::Instant};
 
 use callwatch::{

@@ -14,7 +14,7 @@ use super::{
     report::{Level, Mistake},
     rules, sources,
     syntax::Syntax,
-    values::{DAY, HOUR, SECOND, bytes, duration, secret, socket_address},
+    values::{DAY, HOUR, MINUTE, SECOND, bytes, duration, secret, socket_address},
 };
 
 /// What a config that can be used comes with.
@@ -143,10 +143,10 @@ fn store(table: &mut Table<'_>) -> StoreConfig {
     }
 }
 
-const DEFAULT_BACKUP: BackupConfig = BackupConfig { every: Duration::from_secs(3600) };
+const DEFAULT_BACKUP: BackupConfig = BackupConfig { every: HOUR };
 
 fn backup(table: &mut Table<'_>) -> BackupConfig {
-    let every = table.optional("every", duration("1m", "365d"));
+    let every = table.optional("every", duration(MINUTE..=365 * DAY));
     BackupConfig { every: every.unwrap_or(DEFAULT_BACKUP.every) }
 }
 

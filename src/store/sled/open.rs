@@ -351,6 +351,7 @@ mod tests {
             created: crate::time::Timestamp::from_millis(5),
             state,
             attempts: 0,
+            restart: None,
             log: vec![],
         }
     }
@@ -399,7 +400,7 @@ mod tests {
             let all = contents(&disk);
             assert_eq!(
                 all.len(),
-                11,
+                12,
                 "a snapshot, three deliveries with their events, two in a lane, one in the queue, one finished, a tally"
             );
             for (key, value) in &all {
@@ -459,7 +460,7 @@ mod tests {
         fs::rename(sled_folder(folder.path()), old_folder(folder.path())).unwrap();
         fs::create_dir(new_folder(folder.path())).unwrap();
         let Opened { disk, .. } = open(&config(folder.path())).unwrap();
-        assert_eq!(contents(&disk).len(), 11);
+        assert_eq!(contents(&disk).len(), 12);
     }
 
     #[test]

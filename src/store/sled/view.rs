@@ -14,6 +14,9 @@ use super::{
 /// What is to be written: a new value for a key, or none.
 pub(super) type Writes = BTreeMap<IVec, Option<IVec>>;
 
+/// A value's head and body.
+pub(super) type Parts = (Vec<u8>, Vec<u8>);
+
 /// Reads through what is prepared to the tree below, and collects writes. Nothing reaches the tree.
 pub(super) struct View<'t> {
     tree: &'t Tree,
@@ -48,7 +51,7 @@ impl<'t> View<'t> {
     }
 
     /// Reads a value's head and body.
-    pub(super) fn parts(&self, key: &Key) -> Result<Option<(Vec<u8>, Vec<u8>)>, Fault> {
+    pub(super) fn parts(&self, key: &Key) -> Result<Option<Parts>, Fault> {
         let Some(sealed) = self.sealed(key.as_ref())? else { return Ok(None) };
         let value = value::unseal(key.as_ref(), &sealed)?;
         let mut body = value.body.to_vec();
