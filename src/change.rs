@@ -145,7 +145,8 @@ impl fmt::Debug for Kinds {
 
 impl Serialize for Kinds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter().map(Kind::as_str))
+        // Some formats want to know beforehand how many there are.
+        self.iter().map(Kind::as_str).collect::<Vec<_>>().serialize(serializer)
     }
 }
 
@@ -163,7 +164,8 @@ impl<'de> Deserialize<'de> for Kinds {
 pub struct Change {
     /// Never empty.
     pub kinds: Kinds,
-    /// The top-level fields that differ, in the API's order; empty when the call was not known before.
+    /// The top-level fields that differ, in the API's order; empty when the call was not known before, or when
+    /// too little is remembered of it to tell (see [`Snapshot::shrunk`]).
     pub fields: Changes,
 }
 
@@ -210,8 +212,10 @@ pub fn diff(before: Option<&Snapshot>, call: &Call) -> Option<Change> {
     let Some(before) = before else {
         return Some(Change { kinds: kinds_of_first_sight(call), fields: Changes::default() });
     };
-    let fields = changed_fields(before, call);
-    if fields.0.is_empty() && !before.deleted {
+    let is_shrunk = before.shrunk.is_some();
+    let fields = if is_shrunk { Changes::default() } else { changed_fields(before, call) };
+    let same = if is_shrunk { before.is_of(call) } else { fields.0.is_empty() };
+    if same && !before.deleted {
         return None;
     }
     let mut kinds = Kinds::NONE;
@@ -229,7 +233,7 @@ pub fn diff(before: Option<&Snapshot>, call: &Call) -> Option<Change> {
         _ => {}
     }
     let analysis = call.fields().get("callAnalysis");
-    if analysis.is_some_and(|now| !now.is_null()) && analysis != before.fields.get("callAnalysis") {
+    if analysis.is_some_and(|now| !now.is_null() && !before.has_analysis(now)) {
         kinds = kinds | Kind::Analyzed.into();
     }
     if kinds.is_empty() {

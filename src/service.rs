@@ -14,6 +14,7 @@ use crate::{
     config::{Config, SourceConfig, StoreConfig},
     delivery::{self, DestinationTask},
     destination, http,
+    name::Name,
     rule::Rule,
     store::{Store, StoreError},
     sync::task::SourceTask,
@@ -23,6 +24,12 @@ use crate::{
 
 /// How often finished deliveries that are older than `retain` are looked for.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
+
+/// How often snapshots of calls that have settled since are looked for.
+const SHRINK_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// How soon a backup that failed is tried again, at the latest.
+const BACKUP_RETRY: Duration = Duration::from_secs(600);
 
 /// How many of them are forgotten at a time, so that nobody waits long for the store.
 const PURGE_STEP: usize = 500;
@@ -76,6 +83,14 @@ impl Service {
         }
         tasks.spawn(purge(
             self.config.store.clone(),
+            self.config.sources.iter().map(|source| source.name.clone()).collect(),
+            Arc::clone(&self.store),
+            self.telemetry.clone(),
+            self.clock,
+            stop.clone(),
+        ));
+        tasks.spawn(back_up(
+            self.config.backup.every,
             Arc::clone(&self.store),
             self.telemetry.clone(),
             self.clock,
@@ -150,25 +165,60 @@ impl Service {
     }
 }
 
-/// Forgets what was finished longer ago than `retain`, in small steps.
+/// Forgets what was finished longer ago than `retain`, and most of what is remembered of calls that have been
+/// settled for so long, in small steps.
 async fn purge(
     config: StoreConfig,
+    sources: Vec<Name>,
     store: Arc<dyn Store>,
     telemetry: Telemetry,
     clock: Clock,
     stop: CancellationToken,
 ) -> Result<(), StoreError> {
+    let told = |error: StoreError| {
+        telemetry.emit(Signal::StoreFailed { doing: "purging", error: error.to_string() });
+        error
+    };
+    let mut shrink_at = tokio::time::Instant::now();
     while !stop.is_cancelled() {
-        match store.purge(clock.wall().before(config.retain), PURGE_STEP).await {
-            Ok(0) => {
-                stop.run_until_cancelled(tokio::time::sleep(PURGE_EVERY)).await;
-            }
-            Ok(_) => tokio::task::yield_now().await,
-            Err(error) => {
-                telemetry.emit(Signal::StoreFailed { doing: "purging", error: error.to_string() });
-                return Err(error);
-            }
+        let before = clock.wall().before(config.retain);
+        if store.purge(before, PURGE_STEP).await.map_err(told)? > 0 {
+            tokio::task::yield_now().await;
+            continue;
         }
+        if tokio::time::Instant::now() >= shrink_at {
+            for source in &sources {
+                let shrunk = stop.run_until_cancelled(store.shrink(source, before)).await;
+                shrunk.unwrap_or(Ok(())).map_err(told)?;
+            }
+            shrink_at = tokio::time::Instant::now() + SHRINK_EVERY;
+        }
+        stop.run_until_cancelled(tokio::time::sleep(PURGE_EVERY)).await;
+    }
+    Ok(())
+}
+
+/// Backs the store up again and again. A backup that fails is told and tried again; it stops nothing.
+async fn back_up(
+    every: Duration,
+    store: Arc<dyn Store>,
+    telemetry: Telemetry,
+    clock: Clock,
+    stop: CancellationToken,
+) -> Result<(), StoreError> {
+    while let Some(taken) = stop.run_until_cancelled(store.back_up(clock.wall(), every)).await {
+        let wait = match taken {
+            Ok(None) => return Ok(()),
+            Ok(Some(due)) => due.since(clock.wall()),
+            Err(error) => {
+                telemetry.emit(Signal::StoreFailed { doing: "backing up", error: error.to_string() });
+                if !matches!(error, StoreError::Backup { .. }) {
+                    return Err(error);
+                }
+                every.min(BACKUP_RETRY)
+            }
+        };
+        stop.run_until_cancelled(tokio::time::sleep(wait)).await;
     }
     Ok(())
 }

@@ -16,14 +16,25 @@ use crate::{
 /// The field that is never remembered, only hashed: it can be tens of kilobytes, and it is a conversation.
 pub const TRANSCRIPT: &str = "transcript";
 
+/// The field that makes a call analyzed.
+const ANALYSIS: &str = "callAnalysis";
+
 /// How many different states of a call are remembered, by their content hash.
 const PAST: usize = 16;
+
+/// The fields that are kept when a snapshot is shrunk.
+const KEPT: [&str; 4] = ["id", "status", "createdAt", "updatedAt"];
 
 /// What the store remembers of a call: its fields without the transcript, and what callwatch did about it.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// The call's fields as last seen, in the API's order, without its transcript.
+    /// The call's fields as last seen, in the API's order, without its transcript; only a few of them when
+    /// `shrunk` says so.
     pub fields: Map<String, Value>,
+    /// Present when most of the fields have been forgotten: that the call changes is still noticed, and what kind
+    /// of change it is, but no longer which fields differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shrunk: Option<Shrunk>,
     /// Hash of the transcript as last seen; `None` when there was no such field.
     pub transcript: Option<ContentHash>,
     /// Hash of the record's bytes as last seen.
@@ -51,6 +62,13 @@ pub struct Snapshot {
     pub sequences: BTreeMap<Name, u64>,
 }
 
+/// What a shrunk snapshot remembers in place of fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shrunk {
+    /// The analysis, if there was one.
+    pub analysis: Option<StateTag>,
+}
+
 /// What a rule with a condition remembers of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleMemory {
@@ -67,6 +85,7 @@ impl Snapshot {
     pub fn first(call: &Call, kinds_seen: Kinds, now: Timestamp) -> Self {
         Self {
             fields: without_transcript(call),
+            shrunk: None,
             transcript: call.fields().get(TRANSCRIPT).map(ContentHash::of),
             record: call.record_hash(),
             kinds_seen,
@@ -102,6 +121,7 @@ impl Snapshot {
         let completed = *call.status() == Status::Completed;
         Self {
             fields: without_transcript(call),
+            shrunk: None,
             transcript: call.fields().get(TRANSCRIPT).map(ContentHash::of),
             record: call.record_hash(),
             kinds_seen: self.kinds_seen | kinds,
@@ -112,6 +132,35 @@ impl Snapshot {
             past,
             rules: self.rules.clone(),
             sequences: self.sequences.clone(),
+        }
+    }
+
+    /// Forgets most of the fields.
+    pub fn shrink(&mut self) {
+        if self.shrunk.is_none() {
+            let analysis = self.fields.get(ANALYSIS).filter(|analysis| !analysis.is_null());
+            self.shrunk = Some(Shrunk { analysis: analysis.map(|analysis| ContentHash::of(analysis).tag()) });
+            self.fields.retain(|name, _| KEPT.contains(&name.as_str()));
+            self.transcript = None;
+        }
+    }
+
+    /// Whether nothing has been heard of the call since `before`, and nothing is expected.
+    pub fn is_settled(&self, before: Timestamp) -> bool {
+        let ended = self.completed_seen.max(self.deleted.then_some(self.first_seen));
+        ended.is_some_and(|ended| self.updated_at().map_or(ended, |updated| updated.max(ended)) < before)
+    }
+
+    /// Whether the call, if it was not deleted, is in the state it was last seen in.
+    pub fn is_of(&self, call: &Call) -> bool {
+        self.past.last().is_some_and(|(tag, _)| *tag == ContentHash::of_call(call).tag())
+    }
+
+    /// Whether this is the analysis as last seen.
+    pub fn has_analysis(&self, analysis: &Value) -> bool {
+        match self.shrunk {
+            Some(shrunk) => shrunk.analysis == Some(ContentHash::of(analysis).tag()),
+            None => self.fields.get(ANALYSIS) == Some(analysis),
         }
     }
 
@@ -134,7 +183,10 @@ impl Snapshot {
 
     /// Whether an analysis is there.
     pub fn is_analyzed(&self) -> bool {
-        self.fields.get("callAnalysis").is_some_and(|analysis| !analysis.is_null())
+        match self.shrunk {
+            Some(shrunk) => shrunk.analysis.is_some(),
+            None => self.fields.get(ANALYSIS).is_some_and(|analysis| !analysis.is_null()),
+        }
     }
 
     /// `createdAt`, when it is there and a time.

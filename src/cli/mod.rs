@@ -1,9 +1,11 @@
 //! The command line: one file per subcommand.
 
+mod backup;
 mod check;
 mod deliveries;
 mod demo;
 mod logging;
+mod restore;
 mod run;
 
 use std::process::ExitCode;
@@ -31,6 +33,10 @@ enum Command {
     Run(run::RunArgs),
     /// Report every mistake in a config file
     Check(check::CheckArgs),
+    /// Write the store of a stopped service to a file
+    Backup(backup::BackupArgs),
+    /// Put a backup in the place of a damaged store
+    Restore(restore::RestoreArgs),
     /// List deliveries, retry or drop them, pause and resume destinations
     Deliveries(deliveries::DeliveriesArgs),
 }
@@ -47,6 +53,14 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => {
             logging.start(logging::Default::Off);
             on_runtime(demo::demo(args))
+        }
+        Command::Backup(args) => {
+            logging.start(logging::Default::Info);
+            on_runtime(backup::backup(args))
+        }
+        Command::Restore(args) => {
+            logging.start(logging::Default::Info);
+            on_runtime(restore::restore(args))
         }
         Command::Run(args) => {
             logging.start(logging::Default::Info);

@@ -17,10 +17,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::check;
+use super::{check, restore};
 use crate::{
     config::Config,
-    service::Service,
+    service::{Service, ServiceError},
     store::{SledStore, Store},
     telemetry::{Signal, Telemetry},
     time::Clock,
@@ -43,7 +43,7 @@ pub async fn run(args: RunArgs) -> ExitCode {
     let store = match SledStore::open(&config.store).await {
         Ok(store) => Arc::new(store),
         Err(error) => {
-            error!("{error}");
+            error!("{}", restore::explain(&error, &args.config));
             return ExitCode::FAILURE;
         }
     };
@@ -79,6 +79,10 @@ pub async fn run(args: RunArgs) -> ExitCode {
                 "callwatch has stopped in good order"
             );
             ExitCode::SUCCESS
+        }
+        Err(ServiceError::Store(error)) => {
+            error!("callwatch had to stop: {}", restore::explain(&error, &args.config));
+            ExitCode::FAILURE
         }
         Err(failure) => {
             error!("callwatch had to stop: {failure}");

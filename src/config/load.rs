@@ -9,12 +9,12 @@ use std::{
 use toml::de::DeTable;
 
 use super::{
-    Config, DeliveryConfig, Report, ServerConfig, StoreConfig, destinations,
+    BackupConfig, Config, DeliveryConfig, Report, ServerConfig, StoreConfig, destinations,
     reader::{Context, Table},
     report::{Level, Mistake},
     rules, sources,
     syntax::Syntax,
-    values::{DAY, HOUR, SECOND, bytes, duration, secret, socket_address},
+    values::{DAY, HOUR, MINUTE, SECOND, bytes, duration, secret, socket_address},
 };
 
 /// What a config that can be used comes with.
@@ -81,6 +81,7 @@ impl Config {
         let mut root = Table::new(&cx, 0..0, document.get_ref());
 
         let store = root.section("store", store).unwrap_or_else(|| default_store(&cx));
+        let backup = root.section("backup", backup).unwrap_or(DEFAULT_BACKUP);
         let delivery = root.section("delivery", delivery).unwrap_or(DEFAULT_DELIVERY);
         let server = root.section("server", server);
         let sources = sources::read(&mut root);
@@ -96,6 +97,7 @@ impl Config {
         let config = Self {
             path: path.to_owned(),
             store,
+            backup,
             delivery,
             server: server.flatten(),
             sources,
@@ -139,6 +141,13 @@ fn store(table: &mut Table<'_>) -> StoreConfig {
         retain: table.optional("retain", duration(SECOND..=3650 * DAY)).unwrap_or(default.retain),
         cache: table.optional("cache", |value| bytes(value, 1_000_000)).unwrap_or(default.cache),
     }
+}
+
+const DEFAULT_BACKUP: BackupConfig = BackupConfig { every: HOUR };
+
+fn backup(table: &mut Table<'_>) -> BackupConfig {
+    let every = table.optional("every", duration(MINUTE..=365 * DAY));
+    BackupConfig { every: every.unwrap_or(DEFAULT_BACKUP.every) }
 }
 
 const DEFAULT_DELIVERY: DeliveryConfig = DeliveryConfig { shutdown_grace: Duration::from_secs(20) };

@@ -32,6 +32,8 @@ pub struct Config {
     pub path: PathBuf,
     /// `[store]`
     pub store: StoreConfig,
+    /// `[backup]`
+    pub backup: BackupConfig,
     /// `[delivery]`
     pub delivery: DeliveryConfig,
     /// `[server]`; `None` listens on nothing.
@@ -49,10 +51,18 @@ pub struct Config {
 pub struct StoreConfig {
     /// The folder. Default: `$STATE_DIRECTORY`, else `callwatch.db` beside the config file.
     pub path: PathBuf,
-    /// How long finished deliveries and their events are kept. Default 30 days.
+    /// How long finished deliveries and their events are kept, and snapshots of settled calls in full. Default
+    /// 30 days.
     pub retain: Duration,
     /// How much memory the store may use to keep pages at hand, in bytes. Default 64 MB.
     pub cache: u64,
+}
+
+/// `[backup]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupConfig {
+    /// How often the store is backed up while the service runs. Default 1 h.
+    pub every: Duration,
 }
 
 /// `[delivery]`

@@ -94,7 +94,8 @@ impl<'a> Subject<'a> {
             // A change the rule would not have looked at is no "before".
             (Some(before), Some(record)) if rule.on.intersects(before.kinds_seen) => {
                 let facts = Facts::new(record, None, before.kinds_seen, self.source, self.now);
-                condition.evaluate(&facts) == Ok(Truth::True)
+                // What was forgotten of a call must not make old news new.
+                before.shrunk.is_some() || condition.evaluate(&facts) == Ok(Truth::True)
             }
             _ => false,
         }

@@ -303,6 +303,13 @@ impl Store for MemoryStore {
         Ok(self.state()?.purge(before, limit))
     }
 
+    async fn shrink(&self, source: &Name, before: Timestamp) -> Result<(), StoreError> {
+        let mut state = self.state()?;
+        let known = state.snapshots.entry(source.clone()).or_default();
+        known.values_mut().filter(|snapshot| snapshot.is_settled(before)).for_each(Snapshot::shrink);
+        Ok(())
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.state()?.closed = true;
         Ok(())

@@ -10,14 +10,18 @@ mod pause;
 mod record;
 mod sled;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-pub use self::{memory::MemoryStore, pause::Pause, sled::SledStore};
+pub use self::{
+    memory::MemoryStore,
+    pause::Pause,
+    sled::{Backup, Restored, SledStore},
+};
 use crate::{
     call::{CallId, RecordHash, Status},
     event::{Event, EventId},
@@ -104,6 +108,17 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets deliveries that were finished before `before`, and events none of whose deliveries are left.
     /// At most `limit` deliveries at a time; returns how many, so that zero means done.
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError>;
+
+    /// Shrinks the snapshots of a source's calls that have been settled since before `before` (see
+    /// [`Snapshot::shrink`]), a few at a time.
+    async fn shrink(&self, source: &Name, before: Timestamp) -> Result<(), StoreError>;
+
+    /// Takes a backup when the last one is older than `every`, and returns when the next one will be due; `None`
+    /// for a store whose backups are not callwatch's business. What is committed or settled meanwhile does not
+    /// wait for it. Fails with [`StoreError::Backup`] when only the backup failed.
+    async fn back_up(&self, _now: Timestamp, _every: Duration) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
 
     /// Writes out whatever is buffered and ends the store in good order. Later calls fail with
     /// [`StoreError::Closed`].
@@ -415,6 +430,26 @@ pub enum StoreError {
         why: String,
         /// What to do.
         advice: String,
+    },
+    /// A backup could not be written, read or used; the store itself is as it was.
+    #[error("the backup {file} cannot be {doing}: {why}")]
+    Backup {
+        /// The backup's file.
+        file: String,
+        /// `written`, `read`.
+        doing: &'static str,
+        /// What is in the way.
+        why: String,
+    },
+    /// There is nothing to restore.
+    #[error(
+        "the store {path} has no backup that can be used; name one with --from, or move the folder {path} away and \
+         start callwatch again: every call is then remembered afresh without being announced, and what was still to \
+         be delivered is only in the old folder"
+    )]
+    NoBackup {
+        /// The store's folder.
+        path: String,
     },
     /// It was written by a newer callwatch.
     #[error(

@@ -469,10 +469,13 @@ async fn a_text_that_is_not_utf8_costs_only_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_asks_to_be_left_alone_for_long_is_told_to_be_failing() {
     let rig = Rig::new().await;
-    let text = rig.config_text().replace("[destinations.crm]", "failing_after = \"300ms\"\n\n[destinations.crm]").replace(
-        "[rules.booked]",
-        "[rules.trouble]\non = [\"source.failing\"]\nto = [\"crm\"]\n\n[rules.booked]",
-    );
+    let text = rig
+        .config_text()
+        .replace("[destinations.crm]", "failing_after = \"300ms\"\n\n[destinations.crm]")
+        .replace(
+            "[rules.booked]",
+            "[rules.trouble]\non = [\"source.failing\"]\nto = [\"crm\"]\n\n[rules.booked]",
+        );
     let mut running = rig.start_with(rig.parse(&text)).await;
     running.baseline().await;
     rig.callem.fail_next(1, Failure::RateLimited { retry_after: Some(Duration::from_secs(3600)) });

@@ -154,12 +154,7 @@ fn mistakes_are_found_before_anything_runs() {
             "",
             Some("compare it with something, as in `call.duration > 60`"),
         ),
-        (
-            "change.kind == \"ended\"",
-            "a change has no `kind`",
-            "",
-            Some("write `\"ended\" in change.kinds`"),
-        ),
+        ("change.kind == \"ended\"", "a change has no `kind`", "", Some("write `\"ended\" in change.kinds`")),
         ("call.duration >", "something is missing at the end of the condition", "", None),
     ] {
         let error = broken(condition);

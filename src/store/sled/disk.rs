@@ -3,16 +3,19 @@
 use std::{
     fs::File,
     ops::Bound::{Excluded, Included, Unbounded},
+    sync::Arc,
 };
 
 use ::sled::{Batch, Db, IVec};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    dump::{Dump, Keep, Slice},
     fault::Fault,
     keys::{self, Key},
     value,
     view::{View, Writes},
+    witness::Witness,
 };
 
 /// The most operations in one batch; larger ones cost sled memory out of proportion.
@@ -22,7 +25,7 @@ const BATCH_OPERATIONS: usize = 2000;
 const BATCH_BYTES: usize = 512 << 10;
 
 /// The schema of what this version writes.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 2;
 
 /// What the store knows of itself. Later schemas must keep it readable to earlier ones.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -46,19 +49,26 @@ pub(super) struct Disk {
     dirty: bool,
     /// Whether a write failed, so that memory may hold half of it.
     broken: bool,
+    /// Keeps the count of writes beside the tree.
+    witness: Option<Witness>,
+    /// A copy being taken.
+    dump: Option<Dump>,
 }
 
 impl Disk {
     /// Takes over a tree that sled has opened: finishes what was begun and, after an unclean stop, checks every
-    /// value. `used` says that it held something before, so that an emptied tree is not mistaken for a new one.
-    pub(super) fn start(db: Db, file: File, used: bool) -> Result<Self, Fault> {
+    /// value. `least` is the count of writes it must have reached; `None` when it may be new.
+    pub(super) fn start(db: Db, file: File, least: Option<u64>) -> Result<Self, Fault> {
         let meta = match View::new(&db).get::<Meta>(&keys::meta())? {
             Some(meta) if meta.schema > SCHEMA => return Err(Fault::TooNew(meta.schema)),
+            Some(meta) if least.is_some_and(|least| meta.sequence < least) => {
+                return Err(Fault::Damaged("what was written last is missing"));
+            }
             Some(meta) => meta,
-            None if used || !db.is_empty() => return Err(Fault::Damaged("its contents are gone")),
+            None if least.is_some() || !db.is_empty() => return Err(Fault::Damaged("its contents are gone")),
             None => Meta { schema: SCHEMA, sequence: 0, clean: true },
         };
-        let mut disk = Self { db, file, meta, dirty: false, broken: false };
+        let mut disk = Self { db, file, meta, dirty: false, broken: false, witness: None, dump: None };
         if !meta.clean {
             disk.finish_journal()?;
             disk.check()?;
@@ -67,9 +77,68 @@ impl Disk {
         Ok(disk)
     }
 
+    /// Has the count of writes kept beside the tree from now on.
+    pub(super) fn keep_count(&mut self, mut witness: Witness) -> Result<(), Fault> {
+        witness.note(self.meta.sequence)?;
+        witness.sync()?;
+        self.witness = Some(witness);
+        Ok(())
+    }
+
+    /// The schema of what is in it; writing needs [`SCHEMA`].
+    pub(super) fn schema(&self) -> u32 {
+        self.meta.schema
+    }
+
+    /// How often it was written to.
+    pub(super) fn sequence(&self) -> u64 {
+        self.meta.sequence
+    }
+
+    /// How many bytes keys and values have together.
+    pub(super) fn live_bytes(&self) -> Result<u64, Fault> {
+        self.db
+            .iter()
+            .map(|item| item.map(|(key, value)| (key.len() + value.len()) as u64).map_err(Fault::from))
+            .sum()
+    }
+
+    /// Begins to take a copy; it is given up when what is returned is dropped. `None` while there is another.
+    pub(super) fn begin_dump(&mut self, keep: Keep) -> Option<Arc<()>> {
+        if self.dump.as_ref().is_some_and(Dump::is_wanted) {
+            return None;
+        }
+        let (dump, taker) = Dump::begin(keep);
+        self.dump = Some(dump);
+        Some(taker)
+    }
+
+    /// The next piece of the copy; `None` when more was written meanwhile than could be noted.
+    pub(super) fn next_of_dump(&mut self, taker: &Arc<()>) -> Result<Option<Slice>, Fault> {
+        let Some(mut dump) = self.dump.take_if(|dump| dump.is_for(taker)) else { return Ok(None) };
+        let slice = dump.next(self)?;
+        if !slice.is_last {
+            self.dump = Some(dump);
+        }
+        Ok(Some(slice))
+    }
+
+    /// Fills a new tree: neither whole nor durable before [`Disk::finish_renewed`].
+    pub(super) fn load(&mut self, writes: Writes) -> Result<(), Fault> {
+        self.dirty = true;
+        self.apply(writes)
+    }
+
+    /// Ends the filling of a new tree; `sequence` counts the writes to the one it was copied from.
+    pub(super) fn finish_renewed(mut self, sequence: u64) -> Result<(), Fault> {
+        self.meta.sequence = sequence;
+        self.finish()
+    }
+
     /// Ends in good order.
     pub(super) fn finish(mut self) -> Result<(), Fault> {
-        self.mark_clean(true)
+        self.mark_clean(true)?;
+        Ok(self.witness.as_mut().map_or(Ok(()), Witness::sync)?)
     }
 
     /// The tree as it is now.
@@ -99,6 +168,10 @@ impl Disk {
         self.meta.sequence += 1;
         writes.append(&mut self.meta_writes()?);
         self.dirty = true;
+        if let Some(dump) = &mut self.dump {
+            dump.note(writes.keys());
+        }
+        self.dump.take_if(|dump| !dump.is_wanted());
         let one_batch =
             writes.len() <= BATCH_OPERATIONS && writes.iter().map(size).sum::<usize>() <= BATCH_BYTES;
         let written = if one_batch {
@@ -117,6 +190,9 @@ impl Disk {
             self.broken |= synced.is_err();
             synced?;
             self.dirty = false;
+            if let Some(witness) = &mut self.witness {
+                witness.note(self.meta.sequence)?;
+            }
         }
         Ok(())
     }
@@ -124,6 +200,13 @@ impl Disk {
     /// Whether a write or a sync failed: then nothing can be relied on until the tree is opened again.
     pub(super) fn is_broken(&self) -> bool {
         self.broken
+    }
+
+    /// As a version of callwatch that knew only `schema` would have left it.
+    #[cfg(test)]
+    pub(super) fn finish_as_schema(mut self, schema: u32) -> Result<(), Fault> {
+        self.meta.schema = schema;
+        self.finish()
     }
 
     fn mark_clean(&mut self, clean: bool) -> Result<(), Fault> {
@@ -214,7 +297,7 @@ mod tests {
 
     fn start(folder: &Path) -> Result<Disk, Fault> {
         let db = open_sled(folder, 1 << 20, Instant::now() + Duration::from_secs(10))?;
-        Disk::start(db, File::open(folder.join("db"))?, false)
+        Disk::start(db, File::open(folder.join("db"))?, None)
     }
 
     fn writes(range: std::ops::Range<u64>, value: &[u8]) -> Writes {
@@ -224,9 +307,8 @@ mod tests {
     #[test]
     fn a_newer_schema_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let mut disk = start(folder.path()).unwrap();
-        disk.meta.schema = SCHEMA + 1;
-        disk.finish().unwrap();
+        let disk = start(folder.path()).unwrap();
+        disk.finish_as_schema(SCHEMA + 1).unwrap();
         assert!(matches!(start(folder.path()), Err(Fault::TooNew(found)) if found == SCHEMA + 1));
     }
 

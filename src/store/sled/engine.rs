@@ -7,17 +7,19 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
+use ::sled::IVec;
 
 use super::{
     disk::Disk,
+    dump::{Keep, Slice},
     fault::Fault,
     keys::{self, Key},
+    remembered::{self, Stored},
     value,
     view::View,
 };
 use crate::{
-    call::{CallId, RecordHash},
+    call::CallId,
     event::{Event, EventId},
     name::Name,
     snapshot::Snapshot,
@@ -53,6 +55,16 @@ impl Engine {
         Ok(())
     }
 
+    /// See [`Disk::begin_dump`].
+    pub(super) fn begin_dump(&mut self, keep: Keep) -> Option<Arc<()>> {
+        self.disk.begin_dump(keep)
+    }
+
+    /// See [`Disk::next_of_dump`]; with the count of writes that what has been copied by then amounts to.
+    pub(super) fn next_of_dump(&mut self, taker: &Arc<()>) -> Result<Option<(Slice, u64)>, Fault> {
+        Ok(self.disk.next_of_dump(taker)?.map(|slice| (slice, self.disk.sequence())))
+    }
+
     /// See [`Disk::is_broken`].
     pub(super) fn is_broken(&self) -> bool {
         self.disk.is_broken()
@@ -66,9 +78,8 @@ impl Engine {
     pub(super) fn commit(&mut self, commit: Commit) -> Result<(), Fault> {
         let mut view = self.disk.view();
         for (call, snapshot) in &commit.snapshots {
-            let key = keys::snapshot(&commit.source, call);
-            let facts = value::to_json(&Facts::of(KnownCall::of(call.clone(), snapshot)))?;
-            view.put_bytes(&key, &facts, &value::to_json(snapshot)?)?;
+            let stored = Stored::of(call, snapshot)?;
+            view.put_bytes(&keys::snapshot(&commit.source, call), &stored.head, &stored.body)?;
         }
         let mut events: BTreeMap<&EventId, &Event> = BTreeMap::new();
         for event in &commit.events {
@@ -97,7 +108,11 @@ impl Engine {
 
     pub(super) fn snapshots(&self, source: &Name, calls: &[CallId]) -> Result<Vec<Option<Snapshot>>, Fault> {
         let view = self.disk.view();
-        calls.iter().map(|call| view.get(&keys::snapshot(source, call))).collect()
+        let find = |call| match view.parts(&keys::snapshot(source, call))? {
+            Some((head, body)) => Ok(Some(Stored { head, body }.snapshot(call)?)),
+            None => Ok(None),
+        };
+        calls.iter().map(find).collect()
     }
 
     pub(super) fn known(
@@ -109,14 +124,39 @@ impl Engine {
         let prefix = keys::snapshots(source);
         let after = after.map(|call| keys::snapshot(source, call));
         let page = self.disk.scan(&prefix, after.as_ref()).take(limit);
-        page.map(|item| {
-            let (key, bytes) = item?;
-            let id = std::str::from_utf8(prefix.rest(&key))
-                .map_err(|_| Fault::Damaged("the id of a call is not a text"))?;
-            let facts: Facts = value::from_json(value::unseal(&key, &bytes)?.head)?;
-            Ok(facts.into_known(id.into()))
-        })
-        .collect()
+        page.map(|item| Ok(known(&prefix, &item?)?.0)).collect()
+    }
+
+    /// Looks at up to `scan` snapshots after `after`, shrinks those of calls settled before `before`, and returns
+    /// where to go on; `None` when there is nothing after that.
+    pub(super) fn shrink(
+        &mut self,
+        source: &Name,
+        before: Timestamp,
+        after: Option<&CallId>,
+        scan: usize,
+    ) -> Result<Option<CallId>, Fault> {
+        let prefix = keys::snapshots(source);
+        let mut view = self.disk.view();
+        let mut last = None;
+        for item in
+            self.disk.scan(&prefix, after.map(|call| keys::snapshot(source, call)).as_ref()).take(scan)
+        {
+            let (KnownCall { id, .. }, shrunk) = known(&prefix, &item?)?;
+            let key = keys::snapshot(source, &id);
+            if !shrunk && let Some((head, body)) = view.parts(&key)? {
+                let mut snapshot = Stored { head, body }.snapshot(&id)?;
+                if snapshot.is_settled(before) {
+                    snapshot.shrink();
+                    let stored = Stored::of(&id, &snapshot)?;
+                    view.put_bytes(&key, &stored.head, &stored.body)?;
+                }
+            }
+            last = Some(id);
+        }
+        let writes = view.into_writes();
+        self.disk.write(writes)?;
+        Ok(last)
     }
 
     pub(super) fn checkpoint(&self, source: &Name) -> Result<Option<serde_json::Value>, Fault> {
@@ -245,6 +285,12 @@ impl Engine {
 
 const BAD_KEY: Fault = Fault::Damaged("a key cannot be read");
 
+/// Reads what stands in front of a snapshot; also whether the snapshot is shrunk.
+fn known(prefix: &Key, (key, bytes): &(IVec, IVec)) -> Result<(KnownCall, bool), Fault> {
+    let id = std::str::from_utf8(prefix.rest(key)).map_err(|_| BAD_KEY)?;
+    remembered::known(id.into(), value::unseal(key, bytes)?.head)
+}
+
 /// Adds a delivery unless it is there already; says whether it did. `event` is given when it comes with it.
 fn add_delivery(view: &mut View<'_>, new: NewDelivery, event: Option<&Event>) -> Result<bool, Fault> {
     let key = keys::delivery(&new.id);
@@ -260,7 +306,7 @@ fn add_delivery(view: &mut View<'_>, new: NewDelivery, event: Option<&Event>) ->
     };
     let first = place_of_first(view, &record)?;
     view.put(&key, &record)?;
-    view.mark(&keys::in_lane(&record));
+    wait_in_lane(view, &record);
     requeue(view, first, &record)?;
     count(view, &record.id.destination, |tally| tally.add(&record.state))?;
     Ok(true)
@@ -276,8 +322,8 @@ fn settle_delivery(view: &mut View<'_>, outcome: Outcome) -> Result<bool, Fault>
     let mut after = before.clone();
     after.settle(outcome.attempt, outcome.verdict);
     view.put(&key, &after)?;
+    wait_in_lane(view, &after);
     if let Some(at) = after.finished() {
-        view.unmark(&keys::in_lane(&after));
         view.mark(&keys::finished_at(&after.id, at));
         count(view, &after.id.destination, |tally| {
             tally.subtract(&before.state);
@@ -310,6 +356,14 @@ fn forget(view: &mut View<'_>, record: &DeliveryRecord) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Puts a delivery where it belongs in its lane: nowhere when it is finished.
+pub(super) fn wait_in_lane(view: &mut View<'_>, record: &DeliveryRecord) {
+    match record.due() {
+        Some(due) => view.mark_with(&keys::in_lane(record), &keys::due_in_lane(due)),
+        None => view.unmark(&keys::in_lane(record)),
+    }
+}
+
 /// After a change to `record`, brings the queue up to date: of a lane, only the first delivery stands in it.
 /// `before` is where that was before the change.
 fn requeue(view: &mut View<'_>, before: Option<Key>, record: &DeliveryRecord) -> Result<(), Fault> {
@@ -321,18 +375,13 @@ fn requeue(view: &mut View<'_>, before: Option<Key>, record: &DeliveryRecord) ->
     Ok(())
 }
 
-/// Where the first delivery of the lane stands in the queue. `record` is one of the lane, as it is now.
-fn place_of_first(view: &View<'_>, record: &DeliveryRecord) -> Result<Option<Key>, Fault> {
+/// Where the first delivery of this one's lane stands in the queue.
+pub(super) fn place_of_first(view: &View<'_>, record: &DeliveryRecord) -> Result<Option<Key>, Fault> {
     let lane = keys::lane(record);
-    let Some(first) = view.first(&lane)? else { return Ok(None) };
+    let Some((first, due)) = view.first(&lane)? else { return Ok(None) };
     let event = keys::event_in_lane(&lane, &first).ok_or(BAD_KEY)?;
     let id = DeliveryId { event, destination: record.id.destination.clone() };
-    let due = if id == record.id {
-        record.due()
-    } else {
-        view.require::<DeliveryRecord>(&keys::delivery(&id))?.due()
-    };
-    let due = due.ok_or(Fault::Damaged("a finished delivery is waiting"))?;
+    let due = keys::to_due_in_lane(&due).ok_or(BAD_KEY)?;
     Ok(Some(keys::in_queue(&id, due)))
 }
 
@@ -342,43 +391,4 @@ fn count(view: &mut View<'_>, destination: &Name, change: impl FnOnce(&mut Tally
     let mut tally: Tally = view.get(&key)?.unwrap_or_default();
     change(&mut tally);
     if tally == Tally::default() { view.remove(&key) } else { view.put(&key, &tally) }
-}
-
-/// What stands in front of a snapshot: a [`KnownCall`] without its id.
-#[derive(Serialize, Deserialize)]
-struct Facts {
-    record: u128,
-    status: String,
-    analyzed: bool,
-    completed_seen: Option<Timestamp>,
-    created_at: Option<Timestamp>,
-    updated_at: Option<Timestamp>,
-    deleted: bool,
-}
-
-impl Facts {
-    fn of(known: KnownCall) -> Self {
-        Self {
-            record: known.record.as_u128(),
-            status: known.status.as_str().to_owned(),
-            analyzed: known.analyzed,
-            completed_seen: known.completed_seen,
-            created_at: known.created_at,
-            updated_at: known.updated_at,
-            deleted: known.deleted,
-        }
-    }
-
-    fn into_known(self, id: CallId) -> KnownCall {
-        KnownCall {
-            id,
-            record: RecordHash::from_u128(self.record),
-            status: self.status.as_str().into(),
-            analyzed: self.analyzed,
-            completed_seen: self.completed_seen,
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-            deleted: self.deleted,
-        }
-    }
 }

@@ -64,8 +64,9 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 fn damaged(path: String, why: String) -> StoreError {
-    let advice = "move that folder away and start again: every call is then remembered afresh without being \
-                  announced, so nothing is told twice, but what was still to be delivered is only in the old folder"
-        .to_owned();
+    let advice =
+        "`callwatch restore --config FILE`, with your config file, puts the last backup in its place; \
+                  then start callwatch again"
+            .to_owned();
     StoreError::Damaged { path, why, advice }
 }

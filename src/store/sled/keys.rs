@@ -8,7 +8,7 @@
 //! | `p` source | the planner's checkpoint |
 //! | `e` event | an event |
 //! | `d` event, destination | a delivery |
-//! | `l` destination, source, call, sequence, event | nothing: a pending delivery in its lane |
+//! | `l` destination, source, call, sequence, event | when it is due: a pending delivery in its lane |
 //! | `q` destination, due, event | nothing: the head of a lane in the queue of what is due |
 //! | `f` time, event, destination | nothing: when a delivery was finished |
 //! | `t` destination | a [`Tally`](crate::store::Tally) |
@@ -28,8 +28,36 @@ use crate::{
 };
 
 /// A key or the beginning of one.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key(Vec<u8>);
+
+/// What a key stands for, as far as those who copy have to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Snapshot,
+    Delivery,
+    /// Part of something else, or made anew from the rest.
+    Derived,
+    /// Anything else.
+    Other,
+}
+
+impl Kind {
+    pub(super) fn of(key: &[u8]) -> Self {
+        match key.first() {
+            Some(b's') => Self::Snapshot,
+            Some(b'd') => Self::Delivery,
+            // Chunks go with their value, events with their deliveries.
+            Some(b'c' | b'e' | b'f' | b'j' | b'l' | b'm' | b'q' | b't') => Self::Derived,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether what stands there is copied for itself.
+    pub(super) fn is_copied(self) -> bool {
+        self != Self::Derived
+    }
+}
 
 impl AsRef<[u8]> for Key {
     fn as_ref(&self) -> &[u8] {
@@ -91,8 +119,12 @@ pub(super) fn meta() -> Key {
     Key::new(b'm')
 }
 
+pub(super) fn all_snapshots() -> Key {
+    Key::new(b's')
+}
+
 pub(super) fn snapshots(source: &Name) -> Key {
-    Key::new(b's').text(source.as_str())
+    all_snapshots().text(source.as_str())
 }
 
 pub(super) fn snapshot(source: &Name, call: &CallId) -> Key {
@@ -103,8 +135,17 @@ pub(super) fn checkpoint(source: &Name) -> Key {
     Key::new(b'p').last(source.as_str())
 }
 
+pub(super) fn events() -> Key {
+    Key::new(b'e')
+}
+
 pub(super) fn event(id: &EventId) -> Key {
-    Key::new(b'e').last(id.as_str())
+    events().last(id.as_str())
+}
+
+/// The event that stands at `key`.
+pub(super) fn event_of(key: &Key) -> Option<EventId> {
+    std::str::from_utf8(events().rest(&key.0)).ok().map(EventId::from)
 }
 
 pub(super) fn deliveries() -> Key {
@@ -126,6 +167,16 @@ pub(super) fn lane(record: &DeliveryRecord) -> Key {
 
 pub(super) fn in_lane(record: &DeliveryRecord) -> Key {
     lane(record).number(record.sequence).last(record.id.event.as_str())
+}
+
+/// When a delivery is due, as it stands beside its place in the lane.
+pub(super) fn due_in_lane(due: Timestamp) -> [u8; 8] {
+    due.as_millis().to_be_bytes()
+}
+
+/// Reads what [`due_in_lane`] wrote.
+pub(super) fn to_due_in_lane(bytes: &[u8]) -> Option<Timestamp> {
+    bytes.try_into().ok().map(|bytes| Timestamp::from_millis(i64::from_be_bytes(bytes)))
 }
 
 /// The event of a key that begins with the lane's.

@@ -3,23 +3,33 @@
 //! * [`thread`]: sled blocks, so it has a thread of its own; the store's methods send it jobs.
 //! * [`engine`]: what each job does; [`view`]: what it reads, and the writes it prepares.
 //! * [`disk`]: writes that are whole or not there, and durable; [`keys`] and [`value`]: what they look like.
+//! * [`remembered`]: what snapshots look like, shrunk or not; [`witness`]: how often the store was written to.
 //! * [`open`]: the folder, its lock, and what a crash may have left; [`fault`]: what goes wrong.
+//! * [`backup`]: the store to and from a file ([`archive`]), with [`dump`] and [`renew`], which also make a store
+//!   smaller or bring it up to this schema.
 
+mod archive;
+mod backup;
 mod disk;
+mod dump;
 mod engine;
 mod fault;
 mod keys;
 mod open;
+mod remembered;
+mod renew;
 mod thread;
 mod value;
 mod view;
+mod witness;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+pub use self::backup::{Backup, Restored};
 use self::thread::Thread;
 use super::{
     Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, LeaseRequest, Leased, Outcome, Pause,
@@ -30,12 +40,16 @@ use crate::{call::CallId, config::StoreConfig, name::Name, snapshot::Snapshot, t
 /// How many records one job looks at before others have their turn.
 const SLICE: usize = 2000;
 
+/// How many snapshots one job looks at to shrink some of them.
+const SHRINK_STEP: usize = 200;
+
 /// The store in a folder on this machine. For one process at a time.
 ///
 /// Dropping it ends it in good order as [`Store::close`] does, but without waiting for it.
 pub struct SledStore {
     thread: Thread,
     arrivals: Arc<Arrivals>,
+    path: PathBuf,
 }
 
 impl SledStore {
@@ -47,7 +61,7 @@ impl SledStore {
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         let arrivals = Arc::new(Arrivals::default());
         let thread = Thread::start(config, Arc::clone(&arrivals)).await?;
-        Ok(Self { thread, arrivals })
+        Ok(Self { thread, arrivals, path: config.path.clone() })
     }
 }
 
@@ -171,6 +185,23 @@ impl Store for SledStore {
             purged += step;
         }
         Ok(purged)
+    }
+
+    async fn shrink(&self, source: &Name, before: Timestamp) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let (source, from) = (source.clone(), after);
+            let step =
+                move |engine: &mut engine::Engine| engine.shrink(&source, before, from.as_ref(), SHRINK_STEP);
+            after = self.thread.write(step).await?;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn back_up(&self, now: Timestamp, every: Duration) -> Result<Option<Timestamp>, StoreError> {
+        self.back_up_when_due(now, every).await.map(Some)
     }
 
     async fn close(&self) -> Result<(), StoreError> {

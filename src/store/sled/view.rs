@@ -14,6 +14,9 @@ use super::{
 /// What is to be written: a new value for a key, or none.
 pub(super) type Writes = BTreeMap<IVec, Option<IVec>>;
 
+/// A value's head and body.
+pub(super) type Parts = (Vec<u8>, Vec<u8>);
+
 /// Reads through what is prepared to the tree below, and collects writes. Nothing reaches the tree.
 pub(super) struct View<'t> {
     tree: &'t Tree,
@@ -44,15 +47,34 @@ impl<'t> View<'t> {
 
     /// Reads a value's body.
     pub(super) fn bytes(&self, key: &Key) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(self.parts(key)?.map(|(_, body)| body))
+    }
+
+    /// Reads a value's head and body.
+    pub(super) fn parts(&self, key: &Key) -> Result<Option<Parts>, Fault> {
         let Some(sealed) = self.sealed(key.as_ref())? else { return Ok(None) };
         let value = value::unseal(key.as_ref(), &sealed)?;
         let mut body = value.body.to_vec();
         for number in 0..value.chunks {
             let key = keys::chunk(key, number);
-            let chunk = self.sealed(key.as_ref())?.ok_or(Fault::Damaged("a part of a value is missing"))?;
+            let chunk = self.sealed(key.as_ref())?.ok_or(MISSING_PART)?;
             body.extend(value::unseal(key.as_ref(), &chunk)?.body);
         }
-        Ok(Some(body))
+        Ok(Some((value.head.to_vec(), body)))
+    }
+
+    /// A value as it stands in the tree, with its chunks; empty when there is none.
+    pub(super) fn as_it_stands(&self, key: &Key) -> Result<Vec<(IVec, IVec)>, Fault> {
+        let Some(sealed) = self.sealed(key.as_ref())? else { return Ok(vec![]) };
+        let chunks = value::unseal(key.as_ref(), &sealed)?.chunks;
+        let mut all = vec![(key.as_ref().into(), sealed)];
+        for number in 0..chunks {
+            let key = keys::chunk(key, number);
+            let chunk = self.sealed(key.as_ref())?.ok_or(MISSING_PART)?;
+            value::unseal(key.as_ref(), &chunk)?;
+            all.push((key.as_ref().into(), chunk));
+        }
+        Ok(all)
     }
 
     /// Reads a value written with [`View::put`].
@@ -93,7 +115,12 @@ impl<'t> View<'t> {
 
     /// Prepares a key that says all by itself.
     pub(super) fn mark(&mut self, key: &Key) {
-        self.set(key, Value { head: &[], body: &[], chunks: 0 });
+        self.mark_with(key, &[]);
+    }
+
+    /// Prepares a key that says almost all by itself.
+    pub(super) fn mark_with(&mut self, key: &Key, head: &[u8]) {
+        self.set(key, Value { head, body: &[], chunks: 0 });
     }
 
     /// Prepares the end of a key written with [`View::mark`].
@@ -127,13 +154,13 @@ impl<'t> View<'t> {
         self.writes.insert(key.as_ref().into(), None);
     }
 
-    /// The first key that begins with `prefix`.
-    pub(super) fn first(&self, prefix: &Key) -> Result<Option<IVec>, Fault> {
+    /// The first key that begins with `prefix`, and its value's head.
+    pub(super) fn first(&self, prefix: &Key) -> Result<Option<(IVec, Vec<u8>)>, Fault> {
         let mut written = None;
-        for key in self.tree.scan_prefix(prefix).keys() {
-            let key = key?;
-            if !matches!(self.writes.get(&key), Some(None)) {
-                written = Some(key);
+        for item in self.tree.scan_prefix(prefix) {
+            let item = item?;
+            if !self.writes.contains_key(&item.0) {
+                written = Some(item);
                 break;
             }
         }
@@ -141,8 +168,10 @@ impl<'t> View<'t> {
             .writes
             .range::<[u8], _>((Bound::Included(prefix.as_ref()), Bound::Unbounded))
             .take_while(|(key, _)| prefix.is_prefix_of(key))
-            .find(|(_, value)| value.is_some())
-            .map(|(key, _)| key.clone());
-        Ok(written.into_iter().chain(prepared).min())
+            .find_map(|(key, value)| Some((key.clone(), value.clone()?)));
+        let first = written.into_iter().chain(prepared).min();
+        first.map(|(key, sealed)| Ok((key.clone(), value::unseal(&key, &sealed)?.head.to_vec()))).transpose()
     }
 }
+
+const MISSING_PART: Fault = Fault::Damaged("a part of a value is missing");

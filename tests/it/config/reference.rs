@@ -127,6 +127,7 @@ fn sections() -> BTreeMap<&'static str, BTreeMap<&'static str, &'static str>> {
 fn table(heading: &str) -> &'static str {
     match heading {
         "[store]" => "[store]\n",
+        "[backup]" => "[backup]\n",
         "[delivery]" => "[delivery]\n",
         "[server]" => "[server]\nlisten = \"127.0.0.1:9464\"\n",
         "[sources.NAME]" => "[sources.clinic]\napi_key = { env = \"CALLEM_API_KEY\" }\n",
@@ -148,7 +149,7 @@ fn table(heading: &str) -> &'static str {
 #[test]
 fn the_reference_has_exactly_the_keys_there_are() {
     let sections = sections();
-    assert_eq!(sections.len(), 9);
+    assert_eq!(sections.len(), 10);
     for (heading, documented) in &sections {
         if *heading == "[destinations.NAME]" {
             continue; // Its keys are among those of each type.
@@ -184,5 +185,5 @@ fn the_defaults_of_the_reference_are_the_defaults() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 20);
+    assert_eq!(checked, 21);
 }

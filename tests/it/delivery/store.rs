@@ -230,6 +230,10 @@ impl Store for Watched {
         self.inner.purge(before, limit).await
     }
 
+    async fn shrink(&self, source: &Name, before: Timestamp) -> Result<(), StoreError> {
+        self.inner.shrink(source, before).await
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.inner.close().await
     }

@@ -20,7 +20,7 @@ fn stores() -> usize {
 }
 
 /// Everything of the `number`-th commit of the child. Some need many batches.
-fn numbered_commit(number: u64) -> Commit {
+pub(super) fn numbered_commit(number: u64) -> Commit {
     let mut commit = Commit::new(clinic());
     for part in 0..3 {
         let id = format!("{number:06}-{part}");
@@ -44,7 +44,7 @@ fn numbered_commit(number: u64) -> Commit {
 }
 
 /// Settles the second event of a commit, and nothing else.
-fn numbered_outcome(number: u64) -> Outcome {
+pub(super) fn numbered_outcome(number: u64) -> Outcome {
     outcome(&format!("evt_{number:06}-1"), "crm", 20, Verdict::Delivered)
 }
 

@@ -54,7 +54,8 @@ async fn use_all(store: &SledStore) -> Result<usize, StoreError> {
 fn assert_clear(error: &StoreError) {
     let text = error.to_string();
     assert!(matches!(error, StoreError::Damaged { .. } | StoreError::Failed { .. }), "{text}");
-    assert!(text.contains("callwatch.db") && text.contains("start"), "{text}");
+    assert!(text.contains("callwatch.db") && text.contains("start callwatch again"), "{text}");
+    assert_eq!(text.contains("callwatch restore"), matches!(error, StoreError::Damaged { .. }), "{text}");
 }
 
 #[tokio::test]
@@ -140,9 +141,46 @@ async fn an_emptied_store_is_not_taken_for_a_new_one() {
     fs::remove_dir_all(&sled).unwrap();
     let error = open(folder.path()).await.err().unwrap();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-    // What the error advises works.
+    assert_clear(&error);
+    // There is no backup; what is advised then works.
+    let error = SledStore::restore(&config(folder.path()), None).await.err().unwrap();
+    assert!(matches!(error, StoreError::NoBackup { .. }), "{error}");
     fs::remove_dir_all(config(folder.path()).path).unwrap();
     assert_eq!(use_all(&open(folder.path()).await.unwrap()).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_store_that_went_back_in_time_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let sled = make(folder.path()).await;
+    let earlier = tempfile::tempdir().unwrap();
+    copy(&sled, earlier.path());
+    let store = open(folder.path()).await.unwrap();
+    store.commit(events(&[("evt_late", "late", 1)], 10)).await.unwrap();
+    store.close().await.unwrap();
+    fs::remove_dir_all(&sled).unwrap();
+    copy(earlier.path(), &sled);
+    let error = open(folder.path()).await.err().unwrap();
+    assert!(error.to_string().contains("what was written last is missing"), "{error}");
+    assert_clear(&error);
+}
+
+#[tokio::test]
+async fn a_restart_loop_on_a_damaged_store_does_not_fill_the_disk_with_copies() {
+    let folder = tempfile::tempdir().unwrap();
+    let sled = make(folder.path()).await;
+    tamper(&sled, |key, mut value| {
+        if key[0] == b'm' {
+            value.pop();
+        }
+        value
+    });
+    for _ in 0..3 {
+        assert_clear(&open(folder.path()).await.err().unwrap());
+    }
+    let entries = fs::read_dir(config(folder.path()).path).unwrap();
+    let copies = entries.filter(|entry| entry.as_ref().unwrap().path().join("db").exists());
+    assert!(copies.count() <= 2, "the data and one copy");
 }
 
 /// Changes every value of the store with `change`.

@@ -1,10 +1,13 @@
 //! The store: what it promises, whichever it is; and what is left of one after a crash.
 
+mod backup;
 mod by_hand;
 mod conformance;
 mod crash;
 mod damage;
 mod model;
+mod restored;
+mod shrunk;
 
 use std::{path::Path, sync::Arc, time::Duration};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{BAD_KEY, Engine, count, forget, place_of_first, requeue};
+use super::{BAD_KEY, Engine, count, forget, place_of_first, requeue, wait_in_lane};
 use crate::{
     name::Name,
     store::{
@@ -24,7 +24,7 @@ impl Engine {
                 return Ok(false);
             }
             let first = place_of_first(view, before)?;
-            view.mark(&keys::in_lane(&after));
+            wait_in_lane(view, &after);
             view.put(&keys::delivery(&after.id), &after)?;
             requeue(view, first, &after)?;
             if let Some(at) = before.finished() {

@@ -1,0 +1,57 @@
+//! `callwatch backup`: the store of a stopped service to a file.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+
+use super::{check, restore};
+use crate::{
+    store::{Backup, SledStore, Store, StoreError},
+    time::Clock,
+};
+
+/// Arguments of `backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
+    config: PathBuf,
+    /// Where to write it [default: the folder backups/ of the store, where the last three are kept]
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+}
+
+/// Writes a backup and says where.
+pub async fn backup(args: BackupArgs) -> ExitCode {
+    let config = match check::load(&args.config) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let written: Result<Backup, StoreError> = async {
+        let store = SledStore::open(&config.store).await?;
+        let written = store.back_up_to(args.to.as_deref(), Clock::system().wall()).await;
+        let closed = store.close().await;
+        written.and_then(|backup| closed.map(|()| backup))
+    }
+    .await;
+    match written {
+        Ok(Backup { file, bytes }) => {
+            println!(
+                "{} has been backed up to {} ({bytes} bytes)",
+                config.store.path.display(),
+                file.display()
+            );
+            ExitCode::SUCCESS
+        }
+        // A running service makes its own.
+        Err(error @ StoreError::InUse { .. }) => {
+            let own = config.store.path.join("backups");
+            eprintln!("callwatch: {error}; its own backups are in {}", own.display());
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("callwatch: {}", restore::explain(&error, &args.config));
+            ExitCode::FAILURE
+        }
+    }
+}

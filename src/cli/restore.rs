@@ -1,0 +1,61 @@
+//! `callwatch restore`: a backup in the place of the store.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+
+use super::check;
+use crate::store::{Restored, SledStore, StoreError};
+
+/// Arguments of `restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
+    config: PathBuf,
+    /// The backup [default: the last good one in the folder backups/ of the store]
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+}
+
+/// Restores, and says what was done.
+pub async fn restore(args: RestoreArgs) -> ExitCode {
+    let config = match check::load(&args.config) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    match SledStore::restore(&config.store, args.from.as_deref()).await {
+        Ok(Restored { from, made, calls, pending, quarantine }) => {
+            let path = config.store.path.display();
+            println!("{path} is now what it was at {made}, from {}", from.display());
+            println!("it remembers {calls} calls and has {pending} deliveries to finish");
+            if let Some(quarantine) = quarantine {
+                println!(
+                    "what was there before is in {}; remove it when it is not needed",
+                    quarantine.display()
+                );
+            }
+            println!(
+                "start callwatch again: what happened since will be found and told again, under the same ids"
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("callwatch: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error of the store in words, with the command that helps against damage.
+pub fn explain(error: &StoreError, config: &Path) -> String {
+    match error {
+        StoreError::Damaged { .. } => {
+            format!("{error}. The command is: callwatch restore --config {}", config.display())
+        }
+        _ => error.to_string(),
+    }
+}

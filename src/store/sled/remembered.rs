@@ -1,0 +1,242 @@
+//! How a snapshot stands in the tree. In front, compact, is what is asked of every call at every start; behind it
+//! the whole snapshot as JSON or, of a shrunk one, what the front does not say, compact too.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+use super::{fault::Fault, value};
+use crate::{
+    call::{CallId, RecordHash, Status},
+    change::Kinds,
+    name::Name,
+    snapshot::{RuleMemory, Shrunk, Snapshot, StateTag},
+    store::KnownCall,
+    time::Timestamp,
+};
+
+/// A snapshot as it is stored.
+pub(super) struct Stored {
+    pub(super) head: Vec<u8>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Stored {
+    pub(super) fn of(id: &CallId, snapshot: &Snapshot) -> Result<Self, Fault> {
+        let front = Front::of(&KnownCall::of(id.clone(), snapshot), snapshot.shrunk.is_some());
+        let body = match snapshot.shrunk {
+            None => value::to_json(snapshot)?,
+            Some(shrunk) => to_compact(&Rest {
+                kinds_seen: snapshot.kinds_seen,
+                first_seen: snapshot.first_seen,
+                revision: snapshot.revision,
+                past: snapshot.past.clone(),
+                analysis: shrunk.analysis,
+                rules: snapshot.rules.clone(),
+                sequences: snapshot.sequences.clone(),
+            })?,
+        };
+        Ok(Self { head: to_compact(&front)?, body })
+    }
+
+    pub(super) fn snapshot(&self, id: &CallId) -> Result<Snapshot, Fault> {
+        let front: Front = from_compact(&self.head)?;
+        if !front.shrunk {
+            return value::from_json(&self.body);
+        }
+        let rest: Rest = from_compact(&self.body)?;
+        let known = front.known(id.clone());
+        let time = |name: &str, time: Option<Timestamp>| Some((name.to_owned(), time?.to_string().into()));
+        let fields: [Option<(String, Value)>; 4] = [
+            Some(("id".to_owned(), id.as_str().into())),
+            Some(("status".to_owned(), known.status.as_str().into())),
+            time("createdAt", known.created_at),
+            time("updatedAt", known.updated_at),
+        ];
+        Ok(Snapshot {
+            fields: Map::from_iter(fields.into_iter().flatten()),
+            shrunk: Some(Shrunk { analysis: rest.analysis }),
+            transcript: None,
+            record: known.record,
+            kinds_seen: rest.kinds_seen,
+            first_seen: rest.first_seen,
+            completed_seen: known.completed_seen,
+            deleted: known.deleted,
+            revision: rest.revision,
+            past: rest.past,
+            rules: rest.rules,
+            sequences: rest.sequences,
+        })
+    }
+}
+
+/// Reads the front of a snapshot: what is known of the call, and whether the rest is shrunk.
+pub(super) fn known(id: CallId, head: &[u8]) -> Result<(KnownCall, bool), Fault> {
+    let front: Front = from_compact(head)?;
+    let shrunk = front.shrunk;
+    Ok((front.known(id), shrunk))
+}
+
+/// The front as schema 1 wrote it, as this schema writes it.
+pub(super) fn migrate_head(head: &[u8]) -> Result<Vec<u8>, Fault> {
+    #[derive(Deserialize)]
+    struct Front1 {
+        record: u128,
+        status: String,
+        analyzed: bool,
+        completed_seen: Option<Timestamp>,
+        created_at: Option<Timestamp>,
+        updated_at: Option<Timestamp>,
+        deleted: bool,
+    }
+    let old: Front1 = value::from_json(head)?;
+    let known = KnownCall {
+        id: "".into(),
+        record: RecordHash::from_u128(old.record),
+        status: old.status.as_str().into(),
+        analyzed: old.analyzed,
+        completed_seen: old.completed_seen,
+        created_at: old.created_at,
+        updated_at: old.updated_at,
+        deleted: old.deleted,
+    };
+    to_compact(&Front::of(&known, false))
+}
+
+/// A [`KnownCall`] without its id.
+#[derive(Serialize, Deserialize)]
+struct Front {
+    record: [u8; 16],
+    phase: Phase,
+    analyzed: bool,
+    deleted: bool,
+    shrunk: bool,
+    completed_seen: Option<Timestamp>,
+    created_at: Option<Timestamp>,
+    updated_at: Option<Timestamp>,
+}
+
+/// A [`Status`] in as little as a byte.
+#[derive(Serialize, Deserialize)]
+enum Phase {
+    Live,
+    Completed,
+    Other(String),
+}
+
+/// What is left of a shrunk snapshot behind its front.
+#[derive(Serialize, Deserialize)]
+struct Rest {
+    kinds_seen: Kinds,
+    first_seen: Timestamp,
+    revision: u32,
+    past: Vec<(StateTag, u32)>,
+    analysis: Option<StateTag>,
+    rules: BTreeMap<Name, RuleMemory>,
+    sequences: BTreeMap<Name, u64>,
+}
+
+impl Front {
+    fn of(known: &KnownCall, shrunk: bool) -> Self {
+        Self {
+            record: known.record.as_u128().to_be_bytes(),
+            phase: match &known.status {
+                Status::Live => Phase::Live,
+                Status::Completed => Phase::Completed,
+                Status::Other(text) => Phase::Other(text.clone()),
+            },
+            analyzed: known.analyzed,
+            deleted: known.deleted,
+            shrunk,
+            completed_seen: known.completed_seen,
+            created_at: known.created_at,
+            updated_at: known.updated_at,
+        }
+    }
+
+    fn known(self, id: CallId) -> KnownCall {
+        KnownCall {
+            id,
+            record: RecordHash::from_u128(u128::from_be_bytes(self.record)),
+            status: match self.phase {
+                Phase::Live => Status::Live,
+                Phase::Completed => Status::Completed,
+                Phase::Other(text) => Status::Other(text),
+            },
+            analyzed: self.analyzed,
+            completed_seen: self.completed_seen,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            deleted: self.deleted,
+        }
+    }
+}
+
+fn to_compact(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
+    postcard::to_stdvec(value).map_err(|_| Fault::Damaged("a snapshot cannot be written"))
+}
+
+fn from_compact<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+    postcard::from_bytes(bytes).map_err(|_| Fault::Damaged("a snapshot cannot be read"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::call::Call;
+
+    #[test]
+    fn a_shrunk_snapshot_comes_back_from_tens_of_bytes() {
+        let record = json!({
+            "id": "6789abcdef0123456789abcd", "status": "completed", "summary": "x".repeat(1_000),
+            "callAnalysis": { "sentiment": "positive" }, "createdAt": "2025-12-15T14:30:00.000Z",
+            "updatedAt": "2025-12-15T14:32:25.000Z", "transcript": [{ "role": "user", "content": "Hello." }],
+        });
+        let call = Call::parse(&serde_json::value::to_raw_value(&record).unwrap()).unwrap();
+        let kinds = crate::change::kinds_of_first_sight(&call);
+        let mut snapshot = Snapshot::first(&call, kinds, Timestamp::from_millis(1_765_809_146_000));
+        snapshot.shrink();
+        let stored = Stored::of(call.id(), &snapshot).unwrap();
+        assert!(stored.snapshot(call.id()).unwrap() == snapshot);
+        let size = stored.head.len() + stored.body.len();
+        assert!(size < 100, "{size}");
+    }
+
+    #[test]
+    fn a_shrunk_snapshot_keeps_what_rules_and_destinations_made_of_it() {
+        for (status, deleted) in [("live", true), ("completed", false), ("wrapping_up", true)] {
+            let record = json!({ "id": "a", "status": status });
+            let call = Call::parse(&serde_json::value::to_raw_value(&record).unwrap()).unwrap();
+            let mut snapshot = Snapshot::first(&call, Kinds::NONE, Timestamp::from_millis(7));
+            let memory = RuleMemory { condition: u64::MAX, was_true: true, fired: true };
+            snapshot.rules.insert("booked".into(), memory);
+            snapshot.sequences.insert("crm".into(), 12);
+            snapshot.deleted = deleted;
+            snapshot.shrink();
+            let stored = Stored::of(call.id(), &snapshot).unwrap();
+            assert!(stored.snapshot(call.id()).unwrap() == snapshot);
+            assert_eq!(
+                known("a".into(), &stored.head).unwrap(),
+                (KnownCall::of("a".into(), &snapshot), true)
+            );
+        }
+    }
+
+    #[test]
+    fn what_schema_1_said_of_a_call_is_still_known() {
+        let head = json!({
+            "record": 5, "status": "wrapping_up", "analyzed": true, "completed_seen": 3, "created_at": null,
+            "updated_at": -1, "deleted": true,
+        });
+        let head = migrate_head(head.to_string().as_bytes()).unwrap();
+        let (known, shrunk) = known("a".into(), &head).unwrap();
+        assert!(!shrunk && known.deleted && known.analyzed);
+        assert_eq!(known.record, RecordHash::from_u128(5));
+        assert_eq!(known.status, Status::Other("wrapping_up".to_owned()));
+        assert_eq!(known.completed_seen, Some(Timestamp::from_millis(3)));
+        assert_eq!((known.created_at, known.updated_at), (None, Some(Timestamp::from_millis(-1))));
+    }
+}

@@ -1,0 +1,140 @@
+//! Calls that have been settled for long: most of what is known of them is forgotten, and still what becomes of
+//! them is told once, as what it is.
+
+use super::*;
+use callwatch::{
+    rule::{Rule, RuleText, condition::Condition},
+    sync::observe::{Observations, Observer},
+};
+
+const LATER: i64 = 1_770_000_000_000;
+
+fn rule(name: &str, on: &[Kind], when: Option<&str>) -> Rule {
+    Rule {
+        name: name.into(),
+        on: on.iter().copied().collect(),
+        when: when.map(|when| Condition::compile(when).unwrap()),
+        to: vec!["crm".into()],
+        sources: None,
+        repeat: false,
+        max_age: None,
+        text: Arc::new(RuleText::default()),
+    }
+}
+
+const ALL: &[Kind] = &[Kind::Started, Kind::Ended, Kind::Analyzed, Kind::Updated, Kind::Deleted];
+
+fn rules() -> Vec<Rule> {
+    vec![rule("feed", ALL, None), rule("unhappy", ALL, Some(r#"call.callAnalysis.sentiment == "negative""#))]
+}
+
+fn record(sentiment: &str, summary: &str) -> Value {
+    json!({
+        "id": "a", "status": "completed", "summary": summary, "callAnalysis": { "sentiment": sentiment },
+        "createdAt": "2025-12-15T14:30:00.000Z", "updatedAt": "2025-12-15T14:32:25.000Z",
+        "transcript": [{ "role": "user", "content": "Hello." }],
+    })
+}
+
+/// Looks at a call whose memory has been through the store, shrunk; each (kinds, rule, sequence) that follows.
+async fn look(store: &dyn Store, rules: &[Rule], record: Option<&Value>) -> Vec<(String, String, u64)> {
+    let source = clinic();
+    let before = store.snapshots(&source, &["a".into()]).await.unwrap().remove(0);
+    let observer = Observer { source: &source, rules, now: at(1_765_809_146_000) };
+    let mut seen = Observations::new(clinic());
+    match record {
+        Some(record) => {
+            observer.observe(before.as_ref(), &Call::parse(&raw(record)).unwrap(), &mut seen);
+        }
+        None => observer.observe_deletion(&"a".into(), &before.unwrap(), &mut seen),
+    }
+    let fired = seen.commit.events.iter().zip(&seen.commit.deliveries);
+    let fired =
+        fired.map(|(event, new)| (event.kinds.to_string(), event.rule.to_string(), new.sequence)).collect();
+    store.commit(seen.commit).await.unwrap();
+    store.shrink(&source, at(LATER)).await.unwrap();
+    let after = store.snapshots(&source, &["a".into()]).await.unwrap().remove(0).unwrap();
+    assert!(after.shrunk.is_some() && !after.fields.contains_key("summary"));
+    fired
+}
+
+fn told(kinds: &str, rule: &str, sequence: u64) -> (String, String, u64) {
+    (kinds.to_owned(), rule.to_owned(), sequence)
+}
+
+#[tokio::test]
+async fn what_becomes_of_a_settled_call_is_told_once_as_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let stores: [Box<dyn Store>; 2] =
+        [Box::new(open(folder.path()).await.unwrap()), Box::new(callwatch::store::MemoryStore::new())];
+    for store in &stores {
+        let (store, rules) = (store.as_ref(), rules());
+        let first = look(store, &rules, Some(&record("negative", "one"))).await;
+        assert_eq!(first, [told("ended+analyzed", "feed", 1), told("ended+analyzed", "unhappy", 2)]);
+        assert_eq!(look(store, &rules, Some(&record("negative", "one"))).await, []);
+        assert_eq!(look(store, &rules, Some(&record("negative", "two"))).await, [told("updated", "feed", 3)]);
+        assert_eq!(look(store, &rules, Some(&record("negative", "two"))).await, []);
+        assert_eq!(
+            look(store, &rules, Some(&record("positive", "two"))).await,
+            [told("analyzed", "feed", 4)]
+        );
+        // Once per call is once per call.
+        assert_eq!(
+            look(store, &rules, Some(&record("negative", "two"))).await,
+            [told("analyzed", "feed", 5)]
+        );
+        assert_eq!(look(store, &rules, None).await, [told("deleted", "feed", 6)]);
+        assert_eq!(look(store, &rules, Some(&record("negative", "two"))).await, [told("updated", "feed", 7)]);
+        // No two of them under one id.
+        let all = store.deliveries(&Default::default(), None, 99).await.unwrap();
+        assert_eq!(all.len(), 7);
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_never_looked_at_a_settled_call_does_not_take_old_news_for_new() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await.unwrap();
+    let baselined = Snapshot::first(
+        &Call::parse(&raw(&record("negative", "one"))).unwrap(),
+        [Kind::Ended, Kind::Analyzed].into_iter().collect(),
+        at(1_765_809_146_000),
+    );
+    let mut commit = Commit::new(clinic());
+    commit.snapshots.push(("a".into(), baselined));
+    store.commit(commit).await.unwrap();
+    store.shrink(&clinic(), at(LATER)).await.unwrap();
+    let rules = rules();
+    assert_eq!(look(&store, &rules, Some(&record("negative", "two"))).await, [told("updated", "feed", 1)]);
+    // From here on it knows, and what becomes true is told.
+    assert_eq!(look(&store, &rules, Some(&record("positive", "two"))).await, [told("analyzed", "feed", 2)]);
+    let now_true = look(&store, &rules, Some(&record("negative", "two"))).await;
+    assert_eq!(now_true, [told("analyzed", "feed", 3), told("analyzed", "unhappy", 4)]);
+}
+
+#[tokio::test]
+async fn only_what_has_settled_is_shrunk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await.unwrap();
+    let mut commit = Commit::new(clinic());
+    let mut add = |id: &str, change: &dyn Fn(&mut Value, &mut i64)| {
+        let (mut record, mut seen) = (record("negative", "one"), 1_765_809_146_000);
+        record["id"] = id.into();
+        change(&mut record, &mut seen);
+        let call = Call::parse(&raw(&record)).unwrap();
+        commit.snapshots.push((id.into(), Snapshot::first(&call, Kinds::NONE, at(seen))));
+    };
+    add("live", &|record, _| record["status"] = "live".into());
+    add("settled", &|_, _| {});
+    add("just seen", &|_, seen| *seen = LATER);
+    add("just changed", &|record, _| record["updatedAt"] = "2026-06-15T14:32:25.000Z".into());
+    add("undated", &|record, _| record["updatedAt"] = Value::Null);
+    store.commit(commit).await.unwrap();
+    store.shrink(&clinic(), at(LATER)).await.unwrap();
+    let known = store.known(&clinic(), None, 9).await.unwrap();
+    let ids: Vec<CallId> = known.into_iter().map(|call| call.id).collect();
+    let snapshots = store.snapshots(&clinic(), &ids).await.unwrap();
+    let shrunk =
+        ids.iter().zip(snapshots).filter(|(_, snapshot)| snapshot.as_ref().unwrap().shrunk.is_some());
+    assert_eq!(shrunk.map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["settled", "undated"]);
+}
