@@ -6,12 +6,14 @@
 use std::{path::Path, sync::Arc, time::Instant};
 
 use callwatch::{
-    call::CallId,
+    call::{Call, CallId},
     change::{Changes, Kind},
     config::StoreConfig,
     event::{Event, EventId},
     name::Name,
+    snapshot::{ContentHash, RuleMemory, Snapshot},
     store::{Attempt, Commit, DeliveryId, LeaseRequest, NewDelivery, Outcome, SledStore, Store, Verdict},
+    sync::index::Index,
     time::Timestamp,
 };
 use serde_json::{json, value::RawValue};
@@ -31,15 +33,104 @@ async fn main() {
             deliveries(destinations, concurrency).await;
         }
     }
+    if "snapshots".contains(&asked) {
+        snapshots().await;
+    }
 }
 
-async fn open(folder: &Path) -> SledStore {
-    let config = StoreConfig {
+/// What a million calls that have settled cost, and how long a start, a backup and a restore take with them.
+async fn snapshots() {
+    const CALLS: usize = 1_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let source = Name::from("clinic");
+    let began = Instant::now();
+    let store = open(folder.path()).await;
+    for from in (0..CALLS).step_by(500) {
+        let mut commit = Commit::new(source.clone());
+        commit.snapshots.extend((from..from + 500).map(settled));
+        store.commit(commit).await.unwrap();
+    }
+    store.close().await.unwrap();
+    println!("{CALLS} settled calls, shrunk, each told once by two rules to one destination");
+    println!("  written in               {:>8.1} s", began.elapsed().as_secs_f64());
+    println!("  on disk                  {:>8.0} MB", size_of(folder.path()) as f64 / 1e6);
+    let before = resident();
+    let began = Instant::now();
+    let store = open(folder.path()).await;
+    let (mut after, mut index) = (None, Index::new(std::time::Duration::ZERO));
+    loop {
+        let known = store.known(&source, after.as_ref(), 2000).await.unwrap();
+        let Some(last) = known.last() else { break };
+        after = Some(last.id.clone());
+        known.iter().for_each(|call| {
+            index.insert(call);
+        });
+    }
+    assert_eq!(index.len(), CALLS);
+    println!("  opened and read in       {:>8.1} s", began.elapsed().as_secs_f64());
+    println!("  memory (index and cache) {:>8.0} MB", (resident() - before) / 1e6);
+    let began = Instant::now();
+    let file = folder.path().join("calls.backup");
+    let backup = store.back_up_to(Some(&file), NOW).await.unwrap();
+    println!("  backed up in             {:>8.1} s", began.elapsed().as_secs_f64());
+    println!("  the backup               {:>8.0} MB", backup.bytes as f64 / 1e6);
+    store.close().await.unwrap();
+    let began = Instant::now();
+    SledStore::restore(&config(folder.path()), Some(&file)).await.unwrap();
+    println!("  restored in              {:>8.1} s", began.elapsed().as_secs_f64());
+    println!(
+        "  on disk then             {:>8.0} MB",
+        size_of(&folder.path().join("callwatch.db/sled")) as f64 / 1e6
+    );
+}
+
+/// What is left of a call that has been through two states.
+fn settled(number: usize) -> (CallId, Snapshot) {
+    let id = CallId::from(format!("{:024x}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+    let record = json!({
+        "id": id.as_str(), "status": "completed", "summary": "s", "callAnalysis": {"sentiment": "positive"},
+        "createdAt": "2025-12-15T14:30:00.000Z", "updatedAt": "2025-12-15T14:32:25.000Z", "transcript": [],
+    });
+    let call = Call::parse(&serde_json::value::to_raw_value(&record).unwrap()).unwrap();
+    let mut snapshot =
+        Snapshot::first(&call, [Kind::Started, Kind::Ended, Kind::Analyzed].into_iter().collect(), NOW);
+    snapshot.past.insert(0, (ContentHash::of(&json!("live")).tag(), 1));
+    snapshot
+        .rules
+        .insert("unhappy-caller".into(), RuleMemory { condition: u64::MAX, was_true: false, fired: false });
+    snapshot.sequences.insert("crm".into(), 2);
+    snapshot.shrink();
+    (id, snapshot)
+}
+
+fn size_of(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    entries
+        .map(
+            |entry| {
+                if entry.path().is_dir() { size_of(&entry.path()) } else { entry.metadata().unwrap().len() }
+            },
+        )
+        .sum()
+}
+
+/// The memory of this process, in bytes.
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap_or(0.0) * 1024.0
+}
+
+fn config(folder: &Path) -> StoreConfig {
+    StoreConfig {
         path: folder.join("callwatch.db"),
         retain: std::time::Duration::from_secs(86400),
         cache: 64_000_000,
-    };
-    SledStore::open(&config).await.unwrap()
+    }
+}
+
+async fn open(folder: &Path) -> SledStore {
+    SledStore::open(&config(folder)).await.unwrap()
 }
 
 /// A commit as a poll makes it: `calls` calls that ended, told to every destination.
