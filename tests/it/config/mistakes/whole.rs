@@ -85,7 +85,7 @@ error: unknown key `logging`
 9 | [logging]
   |  ^^^^^^^
   |
-  = help: choose from `store`, `delivery`, `server`, `sources`,
+  = help: choose from `store`, `backup`, `delivery`, `server`, `sources`,
           `destinations`, `rules`
 
 "#,
