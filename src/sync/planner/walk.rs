@@ -86,7 +86,7 @@ pub(super) struct Walk {
     loose: bool,
     pass: u8,
     last_pass: u8,
-    /// Whether a list of several pages is looked at once more from its beginning, for rows that moved there.
+    /// Whether the list is looked at once more from its beginning, for rows that moved there.
     closing: bool,
     pub pages: u64,
     /// In this pass: the longest page, calls never seen before, records that were no calls.
@@ -330,8 +330,7 @@ impl Walk {
     }
 
     fn end_of_pass(&mut self, length: u64) -> Walked {
-        let one_page = self.pass == 1 && self.widest >= length;
-        let complete = self.has_all(length) && (one_page || !self.closing || self.pass > 1)
+        let complete = self.has_all(length) && (!self.closing || self.pass > 1)
             // Nothing new in a whole pass: the rest of the length is rows that are shown twice.
             || self.pass > 1 && self.found == 0 && !self.unstable && !self.loose;
         if complete { Walked::End { length, complete } } else { self.next_pass(length, false) }
