@@ -7,9 +7,10 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use callwatch::{
     call::{Call, CallId},
-    change::{Changes, Kind},
+    change::Changes,
     config::StoreConfig,
     event::{Event, EventId},
+    kind::Kind,
     name::Name,
     snapshot::{ContentHash, RuleMemory, Snapshot},
     store::{Attempt, Commit, DeliveryId, LeaseRequest, NewDelivery, Outcome, SledStore, Store, Verdict},

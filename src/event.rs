@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::{
     call::CallId,
-    change::{Changes, Kind, Kinds},
+    change::Changes,
+    kind::{Kind, Kinds},
     name::Name,
     time::Timestamp,
 };
@@ -107,5 +108,31 @@ impl fmt::Debug for Event {
             .field("rule", &self.rule)
             .field("kinds", &self.kinds)
             .finish_non_exhaustive()
+    }
+}
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Good to know.
+    #[default]
+    Info,
+    /// Somebody should look.
+    Warning,
+    /// Somebody must look now.
+    Critical,
+}
+
+impl Severity {
+    /// Every severity.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
+    /// The config's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
     }
 }

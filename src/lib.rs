@@ -21,7 +21,7 @@
 //! # What a module may not know
 //!
 //! Dependencies point down: `cli` → `sync, delivery` → `store, destination, callem` →
-//! `rule, change` → `event, snapshot, call` → [`time`]. `sync::planner`, `change`, `rule` and the retry
+//! `rule, change` → `event, snapshot, call` → [`kind`], [`time`]. `sync::planner`, `change`, `rule` and the retry
 //! schedule are pure: the time, the answers and the randomness they need are passed in.
 //! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP.
 
@@ -37,6 +37,7 @@ pub mod destination;
 pub mod event;
 pub mod http;
 pub mod json;
+pub mod kind;
 pub mod name;
 pub mod privacy;
 pub mod rule;

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     call::{Call, RecordHash, Status, time_field},
-    change::Kinds,
+    kind::Kinds,
     name::Name,
     time::Timestamp,
 };

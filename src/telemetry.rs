@@ -8,8 +8,8 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     call::CallId,
-    change::Kinds,
     event::EventId,
+    kind::Kinds,
     name::Name,
     store::{DeliveryId, Verdict},
     time::Timestamp,

@@ -9,9 +9,10 @@ use super::{
     values::{DAY, SECOND, duration, kind, reference, template, word},
 };
 use crate::{
-    change::{Kind, Kinds},
+    event::Severity,
+    kind::{Kind, Kinds},
     name::Name,
-    rule::{Rule, RuleText, Severity, condition::Condition},
+    rule::{Rule, RuleText, condition::Condition},
 };
 
 /// Reads every rule.

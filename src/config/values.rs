@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::{Rate, Secret, SecretError, Secrets, reader::closest_of, report::Mistake, value::Value};
-use crate::{change::Kind, name::Name, template::Template};
+use crate::{kind::Kind, name::Name, template::Template};
 
 type Read<T> = Result<T, Mistake>;
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{clinic::Outcome, script::Step, sighting::Sighting};
-use crate::{change::Kind, name::Name, time::Timestamp};
+use crate::{kind::Kind, name::Name, time::Timestamp};
 
 /// What a rule of the bundled config has to bring, said a second time and without the pipeline.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::Value;
 
 use super::clinic::{Clinic, Outcome, PhoneCall};
-use crate::{change::Kind, time::Timestamp};
+use crate::{kind::Kind, time::Timestamp};
 
 /// How far apart the calls of the past are.
 const PAST_GAP: Duration = Duration::from_secs(1000);

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::receivers::{Arrival, Message};
-use crate::{change::Kind, privacy::mask_phone};
+use crate::{kind::Kind, privacy::mask_phone};
 
 /// The facts in something that arrived.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

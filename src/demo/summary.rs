@@ -166,8 +166,8 @@ impl Summary<'_> {
 mod tests {
     use super::*;
     use crate::{
-        change::Kind,
         demo::{ledger::BUNDLED, script::Script, sighting::Sighting},
+        kind::Kind,
         time::Timestamp,
     };
 

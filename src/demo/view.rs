@@ -221,8 +221,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        change::{Kind, Kinds},
         event::EventId,
+        kind::{Kind, Kinds},
         store::DeliveryId,
     };
 

@@ -32,10 +32,9 @@ use super::{
 };
 use crate::{
     config::{EmailConfig, FieldFilter, Secret, SecretError},
+    event::Severity,
     event::{Event, EventId},
-    http,
-    rule::Severity,
-    template,
+    http, template,
     time::Timestamp,
 };
 

@@ -17,11 +17,11 @@ use super::{
     facts::{Fact, changed, facts_of_call, field, label, other_facts},
 };
 use crate::{
-    change::Kind,
     config::FieldFilter,
+    event::Severity,
     json,
+    kind::Kind,
     name::Name,
-    rule::Severity,
     template::{self, ChangeContext, Context, EventContext, Template, truncate},
     time::Timestamp,
 };

@@ -7,8 +7,9 @@ use serde_json::value::RawValue;
 
 use super::Notification;
 use crate::{
-    change::{Changes, Kind, Kinds},
+    change::Changes,
     config::{FieldFilter, WebhookFormat},
+    kind::{Kind, Kinds},
 };
 
 /// What is POSTed, before it is signed.

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     config::{FieldFilter, SecretError, SlackConfig},
+    event::Severity,
     http,
-    rule::Severity,
     template::truncate,
 };
 

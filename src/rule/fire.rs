@@ -7,7 +7,8 @@ use super::{
     condition::{Condition, ConditionFailure, Facts, Truth},
 };
 use crate::{
-    change::{Change, Kinds},
+    change::Change,
+    kind::Kinds,
     name::Name,
     snapshot::{RuleMemory, Snapshot},
     time::Timestamp,

@@ -8,7 +8,7 @@ pub mod fire;
 use std::{sync::Arc, time::Duration};
 
 use self::condition::Condition;
-use crate::{change::Kinds, name::Name, template::Template};
+use crate::{event::Severity, kind::Kinds, name::Name, template::Template};
 
 /// `[rules.NAME]`, checked and compiled.
 #[derive(Clone, Debug)]
@@ -47,30 +47,4 @@ pub struct RuleText {
     pub body: Option<Template>,
     /// How much it matters.
     pub severity: Severity,
-}
-
-/// How much an event matters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Good to know.
-    #[default]
-    Info,
-    /// Somebody should look.
-    Warning,
-    /// Somebody must look now.
-    Critical,
-}
-
-impl Severity {
-    /// Every severity.
-    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
-
-    /// The config's word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
-    }
 }

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     call::{Call, CallId},
-    change::{self, Change, Changes, Kind},
+    change::{self, Change, Changes},
     event::{Event, EventId},
+    kind::Kind,
     name::Name,
     privacy::mask_phone,
     rule::{

@@ -19,10 +19,7 @@ use serde::Serialize;
 
 use self::environment::Capped;
 pub(crate) use self::environment::{duration_in_words, environment, truncate};
-use crate::{
-    change::{Changes, Kinds},
-    rule::Severity,
-};
+use crate::{change::Changes, event::Severity, kind::Kinds};
 
 /// The longest text a template may produce, in bytes. What is beyond it is cut.
 pub const MAX_OUTPUT: usize = 16 * 1024;
@@ -217,7 +214,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::change::Kind;
+    use crate::kind::Kind;
 
     fn render(source: &str) -> Result<String, TemplateError> {
         let call = json!({

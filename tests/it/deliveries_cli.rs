@@ -4,9 +4,10 @@ use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use callwatch::{
     call::CallId,
-    change::{Changes, Kind},
+    change::Changes,
     config::StoreConfig,
     event::{Event, EventId},
+    kind::Kind,
     name::Name,
     store::{Attempt, Commit, DeliveryId, NewDelivery, Outcome, SledStore, Store, Verdict},
     time::Timestamp,

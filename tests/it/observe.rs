@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use callwatch::{
     call::Call,
-    change::{Kind, Kinds},
     event::Event,
+    kind::{Kind, Kinds},
     name::Name,
     rule::{Rule, RuleText, condition::Condition},
     snapshot::Snapshot,

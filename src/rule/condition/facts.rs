@@ -7,7 +7,7 @@ use chrono::DateTime;
 use serde_json::{Map, Value as Json};
 
 use super::empty_context;
-use crate::{change::Kinds, name::Name, time::Timestamp};
+use crate::{kind::Kinds, name::Name, time::Timestamp};
 
 /// What a condition can see of one change: `call`, `before`, `change`, `now`, `source`.
 #[derive(Clone)]

@@ -2,7 +2,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Condition, ConditionError, Facts, Truth};
 use crate::{
-    change::{Kind, Kinds},
+    kind::{Kind, Kinds},
     name::Name,
     time::Timestamp,
 };

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::{fault::Fault, value};
 use crate::{
     call::{CallId, RecordHash, Status},
-    change::Kinds,
+    kind::Kinds,
     name::Name,
     snapshot::{RuleMemory, Shrunk, Snapshot, StateTag},
     store::KnownCall,

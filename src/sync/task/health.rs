@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Poller;
 use crate::{
     callem::FetchError,
-    change::Kind,
+    kind::Kind,
     store::StoreError,
     sync::{observe::Observations, planner::Trouble},
     telemetry::Signal,

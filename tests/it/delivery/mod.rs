@@ -12,7 +12,7 @@ use std::sync::{
 };
 
 use callwatch::{
-    rule::Severity,
+    event::Severity,
     store::{DeliveryRecord, DeliveryState, DeliveryStateKind},
     time::Timestamp,
 };

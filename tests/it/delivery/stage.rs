@@ -12,13 +12,14 @@ use std::{
 use async_trait::async_trait;
 use callwatch::{
     call::CallId,
-    change::Kind,
     config::{DestinationConfig, DestinationKind, Rate, SlackConfig},
     delivery::{self, DestinationTask},
     destination::{Answer, Destination, Notification, Reaction},
+    event::Severity,
     event::{Event, EventId},
+    kind::Kind,
     name::Name,
-    rule::{RuleText, Severity},
+    rule::RuleText,
     store::{
         Commit, DeliveryFilter, DeliveryId, DeliveryRecord, DeliveryState, NewDelivery, Store, StoreError,
         Verdict,

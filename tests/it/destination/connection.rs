@@ -4,10 +4,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use callwatch::{
-    change::Kind,
     config::{ClientIdentity, Connection, DestinationKind, WebhookConfig, WebhookFormat},
     destination::Reaction,
     http,
+    kind::Kind,
 };
 use rustls::{
     RootCertStore, ServerConfig,

@@ -3,8 +3,8 @@
 use std::{io::Write, process::Stdio, time::SystemTime};
 
 use callwatch::{
-    change::Kind,
     config::{DestinationKind, WebhookConfig, WebhookFormat},
+    kind::Kind,
 };
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
@@ -83,7 +83,7 @@ async fn the_code_accepts_what_arrives_and_nothing_else() {
 async fn the_body_is_the_one_shown() {
     let shown: Value = serde_json::from_str(example("json")).unwrap();
     let event = event_of(
-        [Kind::Ended, Kind::Analyzed].into_iter().collect::<callwatch::change::Kinds>(),
+        [Kind::Ended, Kind::Analyzed].into_iter().collect::<callwatch::kind::Kinds>(),
         &shown["data"]["call"].to_string(),
     );
     let body: Value = serde_json::from_slice(&delivered(&event, now()).await.body).unwrap();

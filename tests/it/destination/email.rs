@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use callwatch::{
-    change::Kind,
     config::{DestinationConfig, DestinationKind, EmailConfig, SmtpSecurity, SmtpServer},
     destination::Reaction,
     event::EventId,
-    rule::{RuleText, Severity},
+    event::Severity,
+    kind::Kind,
+    rule::RuleText,
     template::Template,
 };
 use serde_json::json;

@@ -12,11 +12,12 @@ use std::{sync::Arc, time::Duration};
 
 use callwatch::{
     call::CallId,
-    change::{Changes, Kind, Kinds},
+    change::Changes,
     config::{DestinationConfig, DestinationKind, FieldFilter},
     destination::{Answer, Destination, Notification, Reaction, build},
     event::{Event, EventId},
     http,
+    kind::{Kind, Kinds},
     rule::RuleText,
     time::Timestamp,
 };

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use callwatch::{
-    change::Kind,
     config::{DestinationConfig, DestinationKind, Secret, SlackConfig},
     destination::Reaction,
     event::Event,
-    rule::{RuleText, Severity},
+    event::Severity,
+    kind::Kind,
+    rule::RuleText,
     template::Template,
 };
 use serde_json::{Value, json};

@@ -4,9 +4,9 @@ use std::{net::SocketAddr, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use callwatch::{
-    change::Kind,
     config::{DestinationKind, EmailConfig, SmtpSecurity, SmtpServer, WebhookConfig, WebhookFormat},
     http,
+    kind::Kind,
 };
 use rustls::{
     ServerConfig,

@@ -3,9 +3,9 @@
 use std::{io::Write, net::SocketAddr, time::Duration};
 
 use callwatch::{
-    change::{Kind, Kinds},
     config::{DestinationConfig, DestinationKind, Secret, WebhookConfig, WebhookFormat},
     destination::Reaction,
+    kind::{Kind, Kinds},
 };
 use ring::hmac;
 use serde_json::{Value, json};

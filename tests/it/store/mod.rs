@@ -13,9 +13,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use callwatch::{
     call::{Call, CallId},
-    change::{Changes, Kind, Kinds},
+    change::Changes,
     config::StoreConfig,
     event::{Event, EventId},
+    kind::{Kind, Kinds},
     name::Name,
     snapshot::Snapshot,
     store::{

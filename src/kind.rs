@@ -1,0 +1,154 @@
+//! What can happen to a call or to a source: the kinds of change, and sets of them.
+
+use std::{fmt, ops::BitOr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// What happened. In the order of precedence in which an event takes its `type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Was not completed and now is, or was first seen completed after the baseline.
+    Ended,
+    /// First seen live.
+    Started,
+    /// `callAnalysis` appeared or changed.
+    Analyzed,
+    /// Anything else changed.
+    Updated,
+    /// It is gone from the list.
+    Deleted,
+    /// The source itself has been failing for a while.
+    SourceFailing,
+    /// The source answers again.
+    SourceRecovered,
+}
+
+impl Kind {
+    /// Every kind, in order of precedence.
+    pub const ALL: [Self; 7] = [
+        Self::Ended,
+        Self::Started,
+        Self::Analyzed,
+        Self::Updated,
+        Self::Deleted,
+        Self::SourceFailing,
+        Self::SourceRecovered,
+    ];
+
+    /// The word used in the config (`on = […]`) and in payloads.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Started => "started",
+            Self::Analyzed => "analyzed",
+            Self::Updated => "updated",
+            Self::Deleted => "deleted",
+            Self::SourceFailing => "source.failing",
+            Self::SourceRecovered => "source.recovered",
+        }
+    }
+
+    /// Reads the config's word.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Whether it is about a call; the others are about a source.
+    pub const fn is_of_call(self) -> bool {
+        !matches!(self, Self::SourceFailing | Self::SourceRecovered)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A set of kinds.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kinds(u8);
+
+impl Kinds {
+    /// No kind at all.
+    pub const NONE: Self = Self(0);
+
+    /// Whether `kind` is in the set.
+    pub const fn contains(self, kind: Kind) -> bool {
+        self.0 & (1 << kind as u8) != 0
+    }
+
+    /// Whether the two sets have a kind in common.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether nothing is in the set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The members, in order of precedence.
+    pub fn iter(self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(move |kind| self.contains(*kind))
+    }
+
+    /// The member that names an event's `type`.
+    pub fn first(self) -> Option<Kind> {
+        self.iter().next()
+    }
+}
+
+impl From<Kind> for Kinds {
+    fn from(kind: Kind) -> Self {
+        Self(1 << kind as u8)
+    }
+}
+
+impl FromIterator<Kind> for Kinds {
+    fn from_iter<I: IntoIterator<Item = Kind>>(kinds: I) -> Self {
+        kinds.into_iter().fold(Self::NONE, |set, kind| set | kind.into())
+    }
+}
+
+impl BitOr for Kinds {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Display for Kinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, kind) in self.iter().enumerate() {
+            if i > 0 {
+                f.write_str("+")?;
+            }
+            f.write_str(kind.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Kinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Kinds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Some formats want to know beforehand how many there are.
+        self.iter().map(Kind::as_str).collect::<Vec<_>>().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Kinds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::<String>::deserialize(deserializer)?
+            .iter()
+            .map(|word| Kind::parse(word).ok_or_else(|| D::Error::custom("unknown kind of change")))
+            .collect()
+    }
+}
