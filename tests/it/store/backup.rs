@@ -215,4 +215,14 @@ async fn an_abandoned_backup_leaves_nothing_behind() {
     // A write finds out that nobody takes the copy any more.
     store.commit(numbered_commit(20)).await.unwrap();
     store.back_up_to(Some(&to), at(5)).await.unwrap();
+    // What was being written when it was abandoned is cleared away by the thread that wrote it.
+    let files = || fs::read_dir(folder.path()).unwrap().count();
+    let cleared = async {
+        while files() > 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), cleared)
+        .await
+        .expect("only the store and the backup are left");
 }
