@@ -111,7 +111,11 @@ impl Summary<'_> {
         if problems.is_empty() {
             let all: u64 = self.receipts().map(Receipts::unique).sum();
             let verdict = style.paint(Colour::Green, "none lost");
-            lines.push(format!("{verdict}: all {all} notifications arrived."));
+            lines.push(match all {
+                0 => format!("{verdict}: there was nothing to tell."),
+                1 => format!("{verdict}: the one notification arrived."),
+                _ => format!("{verdict}: all {all} notifications arrived."),
+            });
             if !self.own_config {
                 lines.push("Your own rules, on the same stage: callwatch demo --config FILE".to_owned());
             }
@@ -218,7 +222,7 @@ mod tests {
             let summary = summary(&ledger, crm(DELIVERED));
             assert_eq!(summary.problems(), Vec::<String>::new());
             let text = summary.lines(Style::PLAIN).join("\n");
-            assert!(text.contains("none lost: all 1 notifications arrived"), "{text}");
+            assert!(text.contains("none lost: the one notification arrived"), "{text}");
             assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         }
     }
