@@ -51,6 +51,23 @@ impl fmt::Debug for CallId {
     }
 }
 
+/// The fields of a call that the API documents. Every other one is carried through as it came.
+pub const DOCUMENTED_FIELDS: [&str; 13] = [
+    "id",
+    "status",
+    "duration",
+    "summary",
+    "evaluation",
+    "endedReason",
+    "callerNumber",
+    "calledNumber",
+    "isEngaged",
+    "callAnalysis",
+    "transcript",
+    "createdAt",
+    "updatedAt",
+];
+
 /// Where a call is in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {

@@ -4,27 +4,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::answer::one_line;
+use crate::call::DOCUMENTED_FIELDS;
 use crate::template::{duration_in_words, truncate};
 
 /// The longest value of a fact, in characters.
 const MAX_FACT: usize = 300;
-
-/// The fields of a call that have a place of their own, or that tell people nothing.
-const TOLD_OTHERWISE: [&str; 13] = [
-    "id",
-    "status",
-    "duration",
-    "summary",
-    "evaluation",
-    "endedReason",
-    "callerNumber",
-    "calledNumber",
-    "isEngaged",
-    "callAnalysis",
-    "transcript",
-    "createdAt",
-    "updatedAt",
-];
 
 /// Something worth knowing, with its name.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -99,7 +83,8 @@ pub(super) fn facts_of_call(call: &Map<String, Value>) -> Vec<Fact> {
 
 /// Fields without a place of their own.
 pub(super) fn other_facts(fields: &Map<String, Value>) -> Vec<Fact> {
-    let others = fields.iter().filter(|(name, _)| !TOLD_OTHERWISE.contains(&name.as_str()));
+    // The documented ones have a place of their own in a message, or tell people nothing.
+    let others = fields.iter().filter(|(name, _)| !DOCUMENTED_FIELDS.contains(&name.as_str()));
     others.filter_map(|(name, value)| Some(fact(label(name), in_words(value)?))).collect()
 }
 

@@ -6,6 +6,7 @@ use cel::{
 };
 
 use super::{ConditionError, ENV, KNOWN, MAX_LEN, empty_context, facts::VARIABLES, in_words};
+use crate::call::DOCUMENTED_FIELDS;
 
 /// How deeply an expression may nest. The interpreter recurses once per level.
 const MAX_DEPTH: usize = 40;
@@ -68,23 +69,6 @@ const NOT_BOOLEAN: &[&str] = &[
     "string",
     "duration",
     "timestamp",
-];
-
-/// The fields of a call that the API documents. Others are allowed (the API may grow), but not near misses.
-const FIELDS: &[&str] = &[
-    "id",
-    "status",
-    "duration",
-    "summary",
-    "evaluation",
-    "endedReason",
-    "callerNumber",
-    "calledNumber",
-    "isEngaged",
-    "callAnalysis",
-    "transcript",
-    "createdAt",
-    "updatedAt",
 ];
 
 pub(super) fn compile(source: &str) -> Result<IdedExpr, ConditionError> {
@@ -273,7 +257,7 @@ impl<'a> Checker<'a> {
         if VARIABLES.contains(&name) || types.contains(&name) || self.bound.contains(&name) {
             return Ok(());
         }
-        let hint = if FIELDS.contains(&name) {
+        let hint = if DOCUMENTED_FIELDS.contains(&name) {
             Some(format!("write `call.{name}`"))
         } else if ["sentiment", "leadQuality", "appointmentBooked"].contains(&name) {
             Some(format!("write `call.callAnalysis.{name}`"))
@@ -286,8 +270,8 @@ impl<'a> Checker<'a> {
     }
 
     fn check_field(&self, node: &IdedExpr, field: &str) -> Result<(), ConditionError> {
-        match closest(field, FIELDS.iter().copied()) {
-            Some(near) if !FIELDS.contains(&field) => Err(self.error(
+        match closest(field, DOCUMENTED_FIELDS.iter().copied()) {
+            Some(near) if !DOCUMENTED_FIELDS.contains(&field) => Err(self.error(
                 node,
                 &format!("a call has no field `{field}`"),
                 Some(format!("did you mean `{near}`?")),
