@@ -104,8 +104,7 @@ async fn ones_own_rules_run_without_ones_secrets() {
 
     let text = printed(demo(&["--for", "2s", "--config", config.to_str().unwrap()], folder.path()), 0).await;
 
-    for part in
-        ["north", "south", "begun → mine, mailbox", "call_started, signature verified", "none lost: "]
+    for part in ["north", "south", "begun → mine, mailbox", "call_started, signature verified", "none lost: "]
     {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }
