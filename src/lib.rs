@@ -26,6 +26,7 @@
 //! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP.
 
 pub mod address;
+pub mod calendar;
 pub mod call;
 pub mod callem;
 pub mod change;

@@ -1,0 +1,314 @@
+//! Hours of the week.
+
+use std::fmt;
+
+use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, TimeZone, Timelike, Weekday};
+use chrono_tz::Tz;
+
+use super::Zone;
+use crate::time::Timestamp;
+
+const DAY: u32 = 24 * 60;
+
+/// The days as they are written, in order.
+const DAYS: [(&str, Weekday); 7] = [
+    ("mon", Weekday::Mon),
+    ("tue", Weekday::Tue),
+    ("wed", Weekday::Wed),
+    ("thu", Weekday::Thu),
+    ("fri", Weekday::Fri),
+    ("sat", Weekday::Sat),
+    ("sun", Weekday::Sun),
+];
+
+/// Hours that come every week, in a zone: `22:00-07:00` every night, `MON-FRI 08:00-18:00`, `SAT,SUN` all day.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hours {
+    spans: Vec<Span>,
+    zone: Zone,
+}
+
+/// Hours that begin on certain days.
+#[derive(Clone, PartialEq, Eq)]
+struct Span {
+    text: String,
+    /// From Monday.
+    days: [bool; 7],
+    /// Minutes after midnight.
+    from: u32,
+    /// Minutes after the same midnight, up to two days.
+    to: u32,
+}
+
+impl Hours {
+    /// Reads one text or several, which add up.
+    ///
+    /// # Errors
+    /// Which of them is wrong (its place in the list), and why, in words.
+    pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>, zone: Zone) -> Result<Self, (usize, String)> {
+        let spans = texts.into_iter().enumerate();
+        let spans = spans.map(|(place, text)| Span::parse(text).map_err(|why| (place, why)));
+        Ok(Self { spans: spans.collect::<Result<_, _>>()?, zone })
+    }
+
+    /// Whether `at` is within them.
+    pub fn contain(&self, at: Timestamp) -> bool {
+        let Some(local) = self.zone.local(at) else { return false };
+        let minute = local.hour() * 60 + local.minute();
+        let day = local.weekday().num_days_from_monday() as usize;
+        self.spans.iter().any(|span| {
+            let begun = |days_ago: usize, minute: u32| {
+                span.days[(day + 7 - days_ago) % 7] && (span.from..span.to).contains(&minute)
+            };
+            begun(0, minute) || begun(1, minute + DAY)
+        })
+    }
+
+    /// When the hours that `at` is in end: the first time from `at` on that is not within them. `None` when they
+    /// never end.
+    pub fn end(&self, at: Timestamp) -> Option<Timestamp> {
+        if !self.contain(at) {
+            return Some(at);
+        }
+        let mut ends = self.boundaries(at, |span| span.to);
+        ends.retain(|end| *end > at && !self.contain(*end));
+        ends.into_iter().min()
+    }
+
+    /// When the hours that `at` is in began. `None` when they always were, or `at` is not within them.
+    pub fn start(&self, at: Timestamp) -> Option<Timestamp> {
+        if !self.contain(at) {
+            return None;
+        }
+        let just_before = |start: Timestamp| Timestamp::from_millis(start.as_millis() - 1);
+        let mut starts = self.boundaries(at, |span| span.from);
+        starts.retain(|start| *start <= at && !self.contain(just_before(*start)));
+        starts.into_iter().max()
+    }
+
+    /// When the next hours after `at` begin, if `at` is not within them; else `at`. `None` when there are none.
+    pub fn next(&self, at: Timestamp) -> Option<Timestamp> {
+        if self.contain(at) {
+            return Some(at);
+        }
+        let mut starts = self.boundaries(at, |span| span.from);
+        starts.retain(|start| *start > at && self.contain(*start));
+        starts.into_iter().min()
+    }
+
+    /// One of the two ends of every span, for a week and a bit in both directions.
+    fn boundaries(&self, at: Timestamp, minute: impl Fn(&Span) -> u32) -> Vec<Timestamp> {
+        let Some(local) = self.zone.local(at) else { return vec![] };
+        let Some(first) = local.date_naive().checked_sub_days(Days::new(9)) else { return vec![] };
+        let dates = first.iter_days().take(19);
+        let on = |date: NaiveDate| {
+            let spans = self.spans.iter().filter(move |span| span.begins_on(date.weekday()));
+            spans.filter_map(|span| instant(self.zone, date, minute(span))).collect::<Vec<_>>()
+        };
+        dates.flat_map(on).collect()
+    }
+}
+
+impl Span {
+    fn parse(text: &str) -> Result<Self, String> {
+        const HINT: &str = "write \"22:00-07:00\", \"MON-FRI 08:00-18:00\" or \"SAT,SUN\"";
+        let wrong = |what: String| format!("{what}; {HINT}");
+        let parts: Vec<_> = text.split_whitespace().collect();
+        let (days, hours) = match parts.as_slice() {
+            [one] if one.starts_with(|c: char| c.is_ascii_digit()) => (None, Some(*one)),
+            [one] => (Some(*one), None),
+            [days, hours] => (Some(*days), Some(*hours)),
+            _ => return Err(wrong("these are no hours".to_owned())),
+        };
+        let days = match days {
+            Some(days) => read_days(days).map_err(wrong)?,
+            None => [true; 7],
+        };
+        let (from, to) = match hours {
+            None => (0, DAY),
+            Some(hours) => {
+                let (from, to) = hours
+                    .split_once('-')
+                    .ok_or_else(|| wrong(format!("`{}` has no end", hours.escape_debug())))?;
+                (read_time(from).map_err(wrong)?, read_time(to).map_err(wrong)?)
+            }
+        };
+        if from == to {
+            return Err(wrong("these hours end when they begin".to_owned()));
+        }
+        let to = if to < from { to + DAY } else { to };
+        Ok(Self { text: text.to_owned(), days, from, to })
+    }
+
+    fn begins_on(&self, day: Weekday) -> bool {
+        self.days[day.num_days_from_monday() as usize]
+    }
+}
+
+fn read_days(text: &str) -> Result<[bool; 7], String> {
+    let read = |word: &str| {
+        let lower = word.to_lowercase();
+        // `Monday` is as clear as `MON`.
+        let day = DAYS.iter().find(|(name, day)| lower == *name || lower == day_name(*day));
+        let (_, day) = day.ok_or_else(|| format!("there is no day `{}`", word.escape_debug()))?;
+        Ok::<_, String>(day.num_days_from_monday() as usize)
+    };
+    let mut days = [false; 7];
+    for part in text.split(',') {
+        let (first, last) = match part.split_once('-') {
+            Some((first, last)) => (read(first)?, read(last)?),
+            None => (read(part)?, read(part)?),
+        };
+        for day in 0..=(last + 7 - first) % 7 {
+            days[(first + day) % 7] = true;
+        }
+    }
+    Ok(days)
+}
+
+fn day_name(day: Weekday) -> &'static str {
+    match day {
+        Weekday::Mon => "monday",
+        Weekday::Tue => "tuesday",
+        Weekday::Wed => "wednesday",
+        Weekday::Thu => "thursday",
+        Weekday::Fri => "friday",
+        Weekday::Sat => "saturday",
+        Weekday::Sun => "sunday",
+    }
+}
+
+/// `08:00`, `8:00`, `24:00`: minutes after midnight.
+fn read_time(text: &str) -> Result<u32, String> {
+    let read = || {
+        let (hour, minute) = text.split_once(':')?;
+        let short = |part: &str| (1..=2).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+        if !short(hour) || minute.len() != 2 || !short(minute) {
+            return None;
+        }
+        let (hour, minute): (u32, u32) = (hour.parse().ok()?, minute.parse().ok()?);
+        (minute < 60 && hour * 60 + minute <= DAY).then_some(hour * 60 + minute)
+    };
+    read().ok_or_else(|| format!("`{}` is not a time of day", text.escape_debug()))
+}
+
+/// When clocks show so many minutes after the midnight of `date`. A time that is left out when clocks go forward is
+/// the moment they do.
+fn instant(zone: Zone, date: NaiveDate, minute: u32) -> Option<Timestamp> {
+    let local = date.and_hms_opt(0, 0, 0)?.checked_add_signed(TimeDelta::minutes(minute.into()))?;
+    // Gaps are an hour or less but for a few in history.
+    let found: Option<DateTime<Tz>> = (0..=180).find_map(|later| {
+        zone.0.from_local_datetime(&local.checked_add_signed(TimeDelta::minutes(later))?).earliest()
+    });
+    found.map(|at| Timestamp::from_millis(at.timestamp_millis()))
+}
+
+impl fmt::Display for Hours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<_> = self.spans.iter().map(|span| span.text.as_str()).collect();
+        write!(f, "{} {}", texts.join(", "), self.zone)
+    }
+}
+
+impl fmt::Debug for Hours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(text).unwrap()
+    }
+
+    fn hours(texts: &[&str]) -> Hours {
+        Hours::parse(texts.iter().copied(), Zone::parse("Europe/Berlin").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn nights_go_over_midnight() {
+        let nights = hours(&["22:00-07:00"]);
+        // 15 December 2025 is a Monday; Berlin is an hour ahead of UTC.
+        for (time, quiet) in [("20:59", false), ("21:00", true), ("23:30", true)] {
+            assert_eq!(nights.contain(at(&format!("2025-12-15T{time}:00Z"))), quiet, "{time}");
+        }
+        assert!(nights.contain(at("2025-12-16T05:59:00Z")) && !nights.contain(at("2025-12-16T06:00:00Z")));
+        assert_eq!(nights.end(at("2025-12-15T21:00:00Z")), Some(at("2025-12-16T06:00:00Z")));
+        assert_eq!(nights.start(at("2025-12-16T05:00:00Z")), Some(at("2025-12-15T21:00:00Z")));
+        assert_eq!(nights.next(at("2025-12-16T06:00:00Z")), Some(at("2025-12-16T21:00:00Z")));
+    }
+
+    #[test]
+    fn hours_that_touch_are_one() {
+        let quiet = hours(&["22:00-07:00", "SAT,SUN"]);
+        // From Friday night to Monday morning.
+        assert_eq!(quiet.end(at("2025-12-19T22:00:00Z")), Some(at("2025-12-22T06:00:00Z")));
+        assert_eq!(quiet.start(at("2025-12-22T05:00:00Z")), Some(at("2025-12-19T21:00:00Z")));
+    }
+
+    #[test]
+    fn days_can_be_lists_and_ranges_over_the_weekend() {
+        let open = hours(&["sat-mon 9:00-17:00", "Wednesday"]);
+        let local = |day: u32, hour: u32| open.contain(at(&format!("2025-12-{day}T{:02}:00:00Z", hour - 1)));
+        assert!(local(20, 9) && local(21, 10) && local(22, 16) && local(17, 23));
+        assert!(!local(19, 10) && !local(22, 17) && !local(18, 9));
+    }
+
+    #[test]
+    fn all_the_time_never_ends() {
+        let always = hours(&["mon-sun"]);
+        assert_eq!(
+            (always.end(at("2025-12-15T10:00:00Z")), always.start(at("2025-12-15T10:00:00Z"))),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn clocks_that_are_set_are_followed() {
+        let nights = hours(&["22:00-02:30"]);
+        // At 02:00 it is 03:00, so the night ends half an hour early.
+        assert_eq!(nights.end(at("2026-03-28T23:00:00Z")), Some(at("2026-03-29T01:00:00Z")));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let why = |text: &str| Hours::parse([text], Zone::UTC).unwrap_err().1;
+        assert!(why("22:00").starts_with("`22:00` has no end; write"));
+        assert!(why("25:00-07:00").starts_with("`25:00` is not a time of day"));
+        assert!(why("MO-FR 8:00-9:00").starts_with("there is no day `MO`"));
+        assert!(why("8:00-8:00").starts_with("these hours end when they begin"));
+        assert_eq!(Hours::parse(["8:00-9:00", "x"], Zone::UTC).unwrap_err().0, 1);
+    }
+
+    proptest! {
+        /// Whatever the clocks do: the end is the first time not within the hours, the start the last time before
+        /// which it was not.
+        #[test]
+        fn ends_and_starts_are_where_it_changes(
+            minutes in 0i64..2 * 366 * 24 * 60,
+            from in 0u32..DAY, length in 1u32..DAY, days in 1u32..128,
+        ) {
+            let days: Vec<_> = (0..7).filter(|day| days & (1 << day) != 0).map(|day| DAYS[day].0).collect();
+            let to = (from + length) % DAY;
+            let time = |minute: u32| format!("{:02}:{:02}", minute / 60, minute % 60);
+            let hours = hours(&[&format!("{} {}-{}", days.join(","), time(from), time(to))]);
+            let at = Timestamp::from_millis(1_765_756_800_000 + minutes * 60_000);
+            let minute = |n: i64| Timestamp::from_millis(at.as_millis() + n * 60_000);
+            let scan = 10 * 24 * 60;
+            if hours.contain(at) {
+                let end = (1..scan).map(minute).find(|at| !hours.contain(*at));
+                prop_assert_eq!(hours.end(at), end);
+                let start = (1..scan).map(|n| minute(-n)).find(|at| !hours.contain(*at));
+                prop_assert_eq!(hours.start(at), start.map(|at| Timestamp::from_millis(at.as_millis() + 60_000)));
+            } else {
+                let next = (1..scan).map(minute).find(|at| hours.contain(*at));
+                prop_assert_eq!(hours.next(at), next);
+            }
+        }
+    }
+}
