@@ -21,11 +21,13 @@ pub enum Kind {
     SourceFailing,
     /// The source answers again.
     SourceRecovered,
+    /// No call has started in the source for a while.
+    SourceSilent,
 }
 
 impl Kind {
     /// Every kind, in order of precedence.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Ended,
         Self::Started,
         Self::Analyzed,
@@ -33,6 +35,7 @@ impl Kind {
         Self::Deleted,
         Self::SourceFailing,
         Self::SourceRecovered,
+        Self::SourceSilent,
     ];
 
     /// The word used in the config (`on = […]`) and in payloads.
@@ -45,6 +48,7 @@ impl Kind {
             Self::Deleted => "deleted",
             Self::SourceFailing => "source.failing",
             Self::SourceRecovered => "source.recovered",
+            Self::SourceSilent => "source.silent",
         }
     }
 
@@ -55,7 +59,7 @@ impl Kind {
 
     /// Whether it is about a call; the others are about a source.
     pub const fn is_of_call(self) -> bool {
-        !matches!(self, Self::SourceFailing | Self::SourceRecovered)
+        !matches!(self, Self::SourceFailing | Self::SourceRecovered | Self::SourceSilent)
     }
 }
 

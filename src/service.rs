@@ -1,7 +1,7 @@
 //! The whole pipeline, put together from a config: what `run` and `demo` both start.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -15,7 +15,7 @@ use crate::{
     delivery::{self, DestinationTask},
     destination, http,
     name::Name,
-    rule::Rule,
+    rule::{Rule, Rules},
     store::{Store, StoreError},
     sync::task::SourceTask,
     telemetry::{Signal, Telemetry},
@@ -145,8 +145,7 @@ impl Service {
         rules: &Arc<[Rule]>,
         http: &reqwest::Client,
     ) -> Result<Vec<DestinationTask>, ServiceError> {
-        let texts: BTreeMap<_, _> =
-            rules.iter().map(|rule| (rule.name.clone(), Arc::clone(&rule.text))).collect();
+        let by_name: Rules = Arc::new(rules.iter().map(|rule| (rule.name.clone(), rule.clone())).collect());
         self.config
             .destinations
             .iter()
@@ -154,7 +153,7 @@ impl Service {
                 Ok(DestinationTask {
                     config: config.clone(),
                     destination: destination::build(config, http)?,
-                    texts: texts.clone(),
+                    rules: Arc::clone(&by_name),
                     store: Arc::clone(&self.store),
                     telemetry: self.telemetry.clone(),
                     clock: self.clock,

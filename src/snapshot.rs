@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     call::{Call, RecordHash, Status, time_field},
-    kind::Kinds,
+    kind::{Kind, Kinds},
     name::Name,
     time::Timestamp,
 };
@@ -78,6 +78,9 @@ pub struct RuleMemory {
     pub was_true: bool,
     /// Whether the rule has ever fired for this call.
     pub fired: bool,
+    /// Of a rule with `for`: since when the condition has been true, until it fires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 impl Snapshot {
@@ -187,6 +190,17 @@ impl Snapshot {
             Some(shrunk) => shrunk.analysis.is_some(),
             None => self.fields.get(ANALYSIS).is_some_and(|analysis| !analysis.is_null()),
         }
+    }
+
+    /// The kinds of change that its state amounts to.
+    pub fn kinds_now(&self) -> Kinds {
+        let of_status = match self.status() {
+            _ if self.deleted => Kind::Deleted.into(),
+            Status::Live => Kind::Started.into(),
+            Status::Completed => Kind::Ended.into(),
+            Status::Other(_) => Kind::Updated.into(),
+        };
+        if self.is_analyzed() { of_status | Kind::Analyzed.into() } else { of_status }
     }
 
     /// `createdAt`, when it is there and a time.

@@ -3,12 +3,26 @@
 //! What is to be told together waits in a *batch*: the deliveries of one destination that are held for the same
 //! reason. When the batch goes out, one event stands for all of them, and its record is a [`Summary`].
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
+use xxhash_rust::xxh3::Xxh3;
 
-use crate::{call::CallId, change::Changes, event::EventId, kind::Kinds, name::Name, time::Timestamp};
+use crate::{
+    call::CallId,
+    change::Changes,
+    event::{Event, EventId},
+    json,
+    kind::Kinds,
+    name::Name,
+    snapshot::TRANSCRIPT,
+    time::Timestamp,
+};
 
 /// How many events a summary lists; of the others it only says how many there are.
 pub const MAX_ITEMS: usize = 50;
@@ -112,4 +126,181 @@ impl fmt::Debug for Summary {
             .field("count", &self.count)
             .finish_non_exhaustive()
     }
+}
+
+impl Reason {
+    /// What stands in place of a rule's name when events of several rules are told.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Group => "group",
+            Self::Throttle => "throttle",
+            Self::Count => "count",
+            Self::Digest => "digest",
+            Self::Quiet => "quiet-hours",
+        }
+    }
+}
+
+impl Item {
+    fn of(event: &Event) -> Self {
+        Self {
+            id: event.id.clone(),
+            source: event.source.clone(),
+            call: event.call.clone(),
+            rule: event.rule.clone(),
+            kinds: event.kinds,
+            changes: event.changes.clone(),
+            at: event.at,
+            record: Arc::clone(&event.record),
+        }
+    }
+
+    /// The event it stands for, as far as it is told.
+    pub fn event(&self) -> Event {
+        Event {
+            id: self.id.clone(),
+            source: self.source.clone(),
+            call: self.call.clone(),
+            rule: self.rule.clone(),
+            kinds: self.kinds,
+            changes: self.changes.clone(),
+            at: self.at,
+            record: Arc::clone(&self.record),
+            batch: None,
+        }
+    }
+
+    /// Shows the call as it is now.
+    pub fn show(&mut self, fields: &Map<String, Value>) {
+        if let Ok(record) = serde_json::value::to_raw_value(fields) {
+            self.record = record.into();
+        }
+    }
+}
+
+/// Makes one event of many. Keeps no more of them than are listed.
+pub struct Summarizer {
+    summary: Summary,
+    /// The latest sentiment of each call.
+    sentiments: HashMap<(Name, CallId), Option<String>>,
+    kinds: Kinds,
+    /// Over the ids of all.
+    content: Xxh3,
+    members: u64,
+}
+
+impl Summarizer {
+    /// Nothing to tell yet.
+    pub fn new(reason: Reason) -> Self {
+        let summary = Summary {
+            reason,
+            since: Timestamp::from_millis(i64::MAX),
+            count: 0,
+            rules: BTreeMap::new(),
+            sentiments: BTreeMap::new(),
+            items: vec![],
+        };
+        Self { summary, sentiments: HashMap::new(), kinds: Kinds::NONE, content: Xxh3::new(), members: 0 }
+    }
+
+    /// Adds an event. One that stands for several is added as those.
+    pub fn add(&mut self, event: &Event) {
+        self.content.update(event.id.as_str().as_bytes());
+        self.members += 1;
+        self.kinds = self.kinds | event.kinds;
+        let summary = &mut self.summary;
+        if event.batch.is_some()
+            && let Ok(inner) = serde_json::from_str::<Summary>(event.record.get())
+        {
+            summary.since = summary.since.min(inner.since);
+            summary.count += inner.count;
+            for (rule, count) in inner.rules {
+                *summary.rules.entry(rule).or_default() += count;
+            }
+            for (sentiment, count) in inner.sentiments {
+                *summary.sentiments.entry(sentiment).or_default() += count;
+            }
+            summary.items.extend(inner.items);
+        } else {
+            summary.since = summary.since.min(event.at);
+            summary.count += 1;
+            *summary.rules.entry(event.rule.clone()).or_default() += 1;
+            if let Some(call) = &event.call {
+                let sentiment = sentiment(&event.record);
+                self.sentiments.insert((event.source.clone(), call.clone()), sentiment);
+            }
+            summary.items.push(Item::of(event));
+        }
+        if summary.items.len() > 2 * MAX_ITEMS {
+            self.keep_latest();
+        }
+    }
+
+    /// The only event there is, when there is only one and it does not stand for several.
+    pub fn only(&self) -> Option<&EventId> {
+        match self.summary.items.as_slice() {
+            [item] if self.members == 1 && self.summary.count == 1 => Some(&item.id),
+            _ => None,
+        }
+    }
+
+    /// What will be listed, by source, to be shown as it is now.
+    pub fn items_by_source(&mut self) -> BTreeMap<Name, Vec<&mut Item>> {
+        self.keep_latest();
+        let mut by_source: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for item in &mut self.summary.items {
+            by_source.entry(item.source.clone()).or_default().push(item);
+        }
+        by_source
+    }
+
+    /// The event that stands for all of them, told to `destination` at `now`; none when there are none.
+    pub fn event(mut self, destination: &Name, batch: BatchKey, now: Timestamp) -> Option<Event> {
+        self.keep_latest();
+        let mut summary = self.summary;
+        for sentiment in self.sentiments.into_values().flatten() {
+            *summary.sentiments.entry(sentiment).or_default() += 1;
+        }
+        for item in &mut summary.items {
+            item.leave_out_transcript();
+        }
+        let source = summary.items.first()?.source.clone();
+        let mut rules = summary.rules.keys();
+        let rule = match (rules.next(), rules.next()) {
+            (Some(rule), None) => rule.clone(),
+            _ => summary.reason.as_str().into(),
+        };
+        let content = self.content.digest128().to_be_bytes();
+        Some(Event {
+            id: EventId::compute(destination, batch.as_str(), &rule, &content, 1),
+            source,
+            call: None,
+            rule,
+            kinds: self.kinds,
+            changes: Changes::default(),
+            at: now,
+            record: serde_json::value::to_raw_value(&summary).ok()?.into(),
+            batch: Some(batch),
+        })
+    }
+
+    fn keep_latest(&mut self) {
+        self.summary.items.sort_by(|a, b| b.at.cmp(&a.at));
+        self.summary.items.truncate(MAX_ITEMS);
+    }
+}
+
+impl Item {
+    fn leave_out_transcript(&mut self) {
+        if let Some(mut fields) = json::fields(self.record.get())
+            && fields.remove(TRANSCRIPT).is_some()
+        {
+            self.show(&fields);
+        }
+    }
+}
+
+fn sentiment(record: &RawValue) -> Option<String> {
+    let fields = json::fields(record.get())?;
+    fields.get("callAnalysis")?.get("sentiment")?.as_str().map(str::to_owned)
 }

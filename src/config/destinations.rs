@@ -10,15 +10,21 @@ use super::{
     Connection, DestinationConfig, DestinationKind, EmailConfig, FieldFilter, Rate, Secret, SlackConfig,
     SmtpSecurity, SmtpServer, WebhookConfig, WebhookFormat,
     connection::connection,
+    pacing::own_zone,
     reader::Table,
     report::Mistake,
     value::Value,
     values::{
-        DAY, MINUTE, SECOND, duration, field_path, hide_path_of_url, hide_user_of_url, is_loopback,
+        DAY, MINUTE, SECOND, duration, field_path, hide_path_of_url, hide_user_of_url, hours, is_loopback,
         is_signing_secret, mailbox, parse_url, parse_web_address, rate, secret, web_address, word,
     },
 };
-use crate::{address, name::Name};
+use crate::{
+    address,
+    calendar::{Hours, Zone},
+    name::Name,
+    time::Timestamp,
+};
 
 /// The schedule Standard Webhooks recommends, in seconds.
 const RETRY: [u64; 9] = [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400];
@@ -41,8 +47,8 @@ const RESERVED: [&str; 13] = [
 ];
 
 /// Reads every destination.
-pub(super) fn read(root: &mut Table<'_>) -> Vec<DestinationConfig> {
-    root.named("destinations", destination)
+pub(super) fn read(root: &mut Table<'_>, zone: Zone) -> Vec<DestinationConfig> {
+    root.named("destinations", |name, table| destination(name, table, zone))
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -52,7 +58,7 @@ enum Type {
     Email,
 }
 
-fn destination(name: Name, table: &mut Table<'_>) -> Option<DestinationConfig> {
+fn destination(name: Name, table: &mut Table<'_>, zone: Zone) -> Option<DestinationConfig> {
     let types = [("webhook", Type::Webhook), ("slack", Type::Slack), ("email", Type::Email)];
     let kind = table.required("type", "\"webhook\" (or \"slack\", \"email\")", |value| {
         word(value, "type of destination", &types)
@@ -79,6 +85,8 @@ fn destination(name: Name, table: &mut Table<'_>) -> Option<DestinationConfig> {
     let timeout = table
         .optional("timeout", duration(SECOND / 10..=10 * MINUTE))
         .unwrap_or(Duration::from_secs(timeout));
+    let zone = own_zone(table, zone);
+    let quiet = table.optional("quiet", |value| quiet_hours(value, zone));
     let fields = FieldFilter {
         include: table.set("include", field_path).map(FromIterator::from_iter),
         exclude: table.set("exclude", field_path).into_iter().flatten().collect(),
@@ -91,9 +99,20 @@ fn destination(name: Name, table: &mut Table<'_>) -> Option<DestinationConfig> {
         rate,
         concurrency: concurrency as usize,
         timeout,
+        quiet,
         fields,
         fingerprint: table.fingerprint(),
     })
+}
+
+/// Hours that end: otherwise nothing would ever be told.
+fn quiet_hours(value: &Value<'_>, zone: Zone) -> Result<Hours, Mistake> {
+    let quiet = hours(value, zone)?;
+    let ends = quiet.next(Timestamp::from_millis(0)).is_none_or(|quiet_at| quiet.end(quiet_at).is_some());
+    match ends {
+        true => Ok(quiet),
+        false => Err(value.error("these quiet hours never end")),
+    }
 }
 
 fn webhook(table: &mut Table<'_>) -> Option<WebhookConfig> {

@@ -14,8 +14,9 @@ use super::{
     report::{Level, Mistake},
     rules, sources,
     syntax::Syntax,
-    values::{DAY, HOUR, MINUTE, SECOND, bytes, duration, secret, socket_address},
+    values::{DAY, HOUR, MINUTE, SECOND, bytes, duration, secret, socket_address, zone},
 };
+use crate::calendar::Zone;
 
 /// What a config that can be used comes with.
 #[derive(Clone, Debug)]
@@ -80,13 +81,14 @@ impl Config {
         syntax.hide_secrets(&cx);
         let mut root = Table::new(&cx, 0..0, document.get_ref());
 
+        let timezone = root.optional("timezone", zone).unwrap_or(Zone::UTC);
         let store = root.section("store", store).unwrap_or_else(|| default_store(&cx));
         let backup = root.section("backup", backup).unwrap_or(DEFAULT_BACKUP);
         let delivery = root.section("delivery", delivery).unwrap_or(DEFAULT_DELIVERY);
         let server = root.section("server", server);
         let sources = sources::read(&mut root);
-        let destinations = destinations::read(&mut root);
-        let rules = rules::read(&mut root);
+        let destinations = destinations::read(&mut root, timezone);
+        let rules = rules::read(&mut root, timezone, &destinations);
         root.finish();
 
         let (mistakes, hidden) = cx.finish();
@@ -96,6 +98,7 @@ impl Config {
         }
         let config = Self {
             path: path.to_owned(),
+            timezone,
             store,
             backup,
             delivery,

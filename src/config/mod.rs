@@ -4,6 +4,7 @@ mod connection;
 mod destinations;
 mod fingerprint;
 mod load;
+mod pacing;
 mod reader;
 mod report;
 mod rules;
@@ -23,13 +24,19 @@ pub use self::{
     report::{Level, Mistake, Report},
     secret::{Secret, SecretError},
 };
-use crate::{name::Name, rule::Rule};
+use crate::{
+    calendar::{Hours, Zone},
+    name::Name,
+    rule::Rule,
+};
 
 /// A config without a mistake in it.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file it was read from.
     pub path: PathBuf,
+    /// The time zone of everything that does not say another. Default UTC.
+    pub timezone: Zone,
     /// `[store]`
     pub store: StoreConfig,
     /// `[backup]`
@@ -126,6 +133,8 @@ pub struct DestinationConfig {
     pub concurrency: usize,
     /// The deadline of one attempt. Default 15 s (email 30 s).
     pub timeout: Duration,
+    /// When it is not to be bothered, but for what is critical.
+    pub quiet: Option<Hours>,
     /// Which fields of a call the receiver is shown.
     pub fields: FieldFilter,
     /// Of the whole table.

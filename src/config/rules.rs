@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use super::{
+    DestinationConfig, DestinationKind, WebhookFormat,
+    pacing::{own_zone, pacing, silence},
     reader::Table,
     report::Mistake,
     value::Value,
     values::{DAY, SECOND, duration, kind, reference, template, word},
 };
 use crate::{
+    calendar::Zone,
     event::Severity,
     kind::{Kind, Kinds},
     name::Name,
-    rule::{Rule, RuleText, condition::Condition},
+    rule::{Rule, RuleText, condition::Condition, pacing::Pacing},
 };
 
-/// Reads every rule.
-pub(super) fn read(root: &mut Table<'_>) -> Vec<Rule> {
+/// Reads every rule. `receivers` are the destinations without a mistake.
+pub(super) fn read(root: &mut Table<'_>, zone: Zone, receivers: &[DestinationConfig]) -> Vec<Rule> {
     let cx = root.cx;
     let sources = root.declared("sources");
     let destinations = root.declared("destinations");
@@ -25,7 +28,12 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<Rule> {
     let rules = root.named("rules", |name, table| {
         let on = table.set("on", kind).map(Kinds::from_iter);
         let when = table.optional("when", condition);
-        if !table.has("on") && !table.has("when") {
+        let zone = own_zone(table, zone);
+        let pacing = pacing(table, zone);
+        let silence = silence(table, zone);
+        let lasting = table.optional("for", duration(SECOND..=90 * DAY));
+        check_time(table, on.as_ref());
+        if !table.has("on") && !table.has("when") && !table.has("silence") {
             cx.add_absence(
                 Mistake::error(table.span.clone(), "this rule would fire on everything that happens")
                     .hint("say what it is for with `on` or `when`, as in on = [\"ended\"]"),
@@ -38,7 +46,7 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<Rule> {
                     table.span_of("when"),
                     "a condition is about a call, and this rule is also about a source",
                 )
-                .hint("make a rule of its own, without `when`, for source.failing and source.recovered"),
+                .hint("make a rule of its own, without `when`, for what happens to sources"),
             );
         }
         table.require("to", "[\"crm\"]");
@@ -64,11 +72,22 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<Rule> {
                 .optional("severity", |value| word(value, "severity", &severities))
                 .unwrap_or_default(),
         };
+        let to = to?;
+        let sorted = sorted(table, &to, &pacing, text.severity, receivers);
         Some(Rule {
             name,
-            on: on.unwrap_or_else(|| Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect()),
+            on: match silence {
+                Some(_) => Kind::SourceSilent.into(),
+                None => {
+                    on.unwrap_or_else(|| Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect())
+                }
+            },
             when,
-            to: to?,
+            to,
+            sorted,
+            lasting,
+            silence,
+            pacing,
             sources: of_sources,
             repeat,
             max_age,
@@ -89,6 +108,59 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<Rule> {
         }
     }
     rules
+}
+
+/// Reports what rules that fire on the clock cannot be combined with.
+fn check_time(table: &Table<'_>, on: Option<&Kinds>) {
+    let cx = table.cx;
+    let error = |key: &str, message: String| Mistake::error(table.span_of(key), message);
+    if table.has("for") && !table.has("when") {
+        let mistake = error("for", "`for` says how long a condition holds, and `when` is missing".to_owned());
+        cx.add_absence(mistake.hint("add the condition, as in when = 'call.status == \"live\"'"));
+    }
+    if table.has("for") && table.has("on") {
+        let message = "a rule with `for` watches the condition whatever happens to the call";
+        cx.add(error("on", message.to_owned()).hint("leave `on` out"));
+    }
+    let clash = ["on", "when", "for", "repeat", "max_age", "count"].into_iter().find(|key| table.has(key));
+    if let Some(key) = clash.filter(|_| table.has("silence")) {
+        let message =
+            format!("a rule with `silence` fires when nothing happens, so `{key}` does not go with it");
+        cx.add(error(key, message).hint("make two rules of it"));
+    }
+    if on.is_some_and(|on| on.contains(Kind::SourceSilent)) {
+        let message = "how long is silence?".to_owned();
+        cx.add(error("on", message).hint("write silence = \"2h\" in place of `on`"));
+    }
+}
+
+/// Those of the destinations whose deliveries are not due at once.
+fn sorted(
+    table: &Table<'_>,
+    to: &[Name],
+    pacing: &Pacing,
+    severity: Severity,
+    receivers: &[DestinationConfig],
+) -> Vec<Name> {
+    let mut sorted = vec![];
+    for receiver in receivers.iter().filter(|receiver| to.contains(&receiver.name)) {
+        let is_quiet = receiver.quiet.is_some() && severity != Severity::Critical;
+        if pacing.is_none() && !is_quiet {
+            continue;
+        }
+        if matches!(&receiver.kind, DestinationKind::Webhook(webhook) if webhook.format == WebhookFormat::Callem)
+        {
+            let message = format!(
+                "`{}` has format = \"callem\", in which several calls cannot be told as one",
+                receiver.name
+            );
+            table.cx.add(Mistake::error(table.span_of("to"), message).hint(
+                "use format = \"standard\" there, or leave out quiet hours, count, group, digest and throttle",
+            ));
+        }
+        sorted.push(receiver.name.clone());
+    }
+    sorted
 }
 
 fn condition(value: &Value<'_>) -> Result<Condition, Mistake> {

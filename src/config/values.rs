@@ -13,7 +13,13 @@ use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::{Rate, Secret, SecretError, Secrets, reader::closest_of, report::Mistake, value::Value};
-use crate::{kind::Kind, name::Name, template::Template};
+use crate::{
+    calendar::{Hours, Schedule, Zone},
+    kind::Kind,
+    name::Name,
+    rule::pacing::Field,
+    template::Template,
+};
 
 type Read<T> = Result<T, Mistake>;
 
@@ -106,6 +112,42 @@ pub(super) fn word<T: Copy>(value: &Value<'_>, what: &str, words: &[(&str, T)]) 
     words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
         let words: Vec<_> = words.iter().map(|(word, _)| word).collect();
         value.error(format!("there is no {what} `{}`", text.escape_debug())).hint(closest_of(text, &words))
+    })
+}
+
+/// A time zone.
+pub(super) fn zone(value: &Value<'_>) -> Read<Zone> {
+    let text = value.text()?;
+    Zone::parse(text).ok_or_else(|| {
+        let names: Vec<_> = Zone::names().collect();
+        let mistake = value.error(format!("there is no time zone `{}`", text.escape_debug()));
+        mistake.hint(format!("{}, as in \"Europe/Berlin\"", closest_of(text, &names)))
+    })
+}
+
+/// Hours of the week, a text or a list of texts.
+pub(super) fn hours(value: &Value<'_>, zone: Zone) -> Read<Hours> {
+    let parts = if value.is_list() { value.elements()? } else { vec![] };
+    let parts = if value.is_list() { parts.iter().collect() } else { vec![value] };
+    let texts = parts.iter().map(|part| part.text()).collect::<Read<Vec<_>>>()?;
+    if texts.is_empty() {
+        return Err(value.error("there are no hours in it"));
+    }
+    Hours::parse(texts, zone).map_err(|(place, why)| parts[place].error(why))
+}
+
+/// A schedule in cron's syntax.
+pub(super) fn schedule(value: &Value<'_>, zone: Zone) -> Read<Schedule> {
+    Schedule::parse(value.text()?, zone)
+        .map_err(|why| value.error(why).hint("\"0 8 * * MON-FRI\" is eight o'clock from Monday to Friday"))
+}
+
+/// What events are grouped by.
+pub(super) fn group_field(value: &Value<'_>) -> Read<Field> {
+    Field::parse(value.text()?).ok_or_else(|| {
+        value
+            .error("events can be grouped by a field of the call or by the source")
+            .hint("write \"call.callerNumber\", \"call.callAnalysis.topic\" or \"source\"")
     })
 }
 

@@ -12,22 +12,24 @@ use std::{
 
 use tokio::{
     task::{self, JoinError, JoinSet},
-    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     DestinationTask, Room,
     breaker::{Breaker, Shift},
+    insist,
     rate::Window,
     schedule::{self, Schedule, Tried},
+    sorter::Sorter,
 };
 use crate::{
     destination::{Answer, Destination, Notification, Reaction},
     event::EventId,
-    rule::RuleText,
+    rule::Rules,
     store::{Attempt, DeliveryId, Lease, LeaseRequest, Outcome, Pause, StoreError, Verdict},
-    telemetry::{Signal, Telemetry},
+    telemetry::Signal,
     time::Timestamp,
 };
 
@@ -39,13 +41,10 @@ const LEASE_MARGIN: Duration = Duration::from_secs(60);
 const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
 /// The queue is not looked at more often than this when looking brought nothing.
 const LOOK_AT_MOST: Duration = Duration::from_millis(10);
-/// The waits before a store that could not be read or written is tried again.
-const STORE_RETRY: [Duration; 3] =
-    [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5)];
-
 /// Everything about one destination that changes while it is served.
 pub(super) struct Dispatcher {
     task: DestinationTask,
+    sorter: Sorter,
     schedule: Schedule,
     breaker: Breaker,
     rate: Option<Window>,
@@ -63,6 +62,8 @@ pub(super) struct Dispatcher {
     paused: bool,
     /// When to look at the queue again.
     look_at: Instant,
+    /// Whether something may have arrived that has to be sorted.
+    unsorted: bool,
 }
 
 /// An attempt in flight.
@@ -83,9 +84,13 @@ struct Ended {
 }
 
 impl Dispatcher {
-    pub(super) fn new(task: DestinationTask) -> Self {
+    pub(super) async fn new(task: DestinationTask) -> Result<Self, StoreError> {
         let config = &task.config;
-        Self {
+        let (name, rules) = (config.name.clone(), Arc::clone(&task.rules));
+        let (store, telemetry) = (Arc::clone(&task.store), task.telemetry.clone());
+        let sorter = Sorter::load(name, rules, config.quiet.clone(), store, telemetry).await?;
+        Ok(Self {
+            sorter,
             schedule: Schedule { waits: config.retry.clone(), max_age: config.max_attempts_age },
             breaker: Breaker::default(),
             rate: config.rate.map(Window::new),
@@ -96,8 +101,9 @@ impl Dispatcher {
             asked: None,
             paused: false,
             look_at: Instant::now(),
+            unsorted: true,
             task,
-        }
+        })
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
@@ -106,6 +112,7 @@ impl Dispatcher {
         let mut arrived = std::pin::pin!(arrivals.notified());
         while !stop.is_cancelled() {
             self.settle().await?;
+            self.sort().await?;
             self.fill(&stop).await?;
             let wake = self.wake();
             tokio::select! {
@@ -114,12 +121,23 @@ impl Dispatcher {
                 () = &mut arrived => {
                     arrived.set(arrivals.notified());
                     self.look_at = Instant::now();
+                    self.unsorted = true;
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
             self.gather();
         }
         self.wind_down().await
+    }
+
+    /// Decides about what has arrived to be held, and makes what it waited for due.
+    async fn sort(&mut self) -> Result<(), StoreError> {
+        let now = self.task.clock.wall();
+        if std::mem::take(&mut self.unsorted) || self.sorter.next().is_some_and(|next| next <= now) {
+            self.sorter.sort(now).await?;
+            self.look_at = Instant::now();
+        }
+        Ok(())
     }
 
     /// How many attempts may begin now.
@@ -135,11 +153,15 @@ impl Dispatcher {
 
     /// When there is something to do even if nothing happens.
     fn wake(&mut self) -> Option<Instant> {
-        match self.room() {
+        let look_at = match self.room() {
             Room::For(_) => Some(self.look_at),
             Room::At(at) => Some(self.look_at.max(self.task.clock.instant(at))),
             Room::Full => None,
-        }
+        };
+        // The system's clock may be set meanwhile.
+        let sort_in = self.sorter.next().map(|next| next.since(self.task.clock.wall()).min(LOOK_AT_LEAST));
+        let sort_at = sort_in.map(|wait| Instant::now() + wait.max(LOOK_AT_MOST));
+        look_at.into_iter().chain(sort_at).min()
     }
 
     /// Leases as much as may begin now, if it is time to look, and begins it.
@@ -160,7 +182,13 @@ impl Dispatcher {
         let at_most = if leased.deliveries.is_empty() { LOOK_AT_MOST } else { Duration::ZERO };
         self.look_at = Instant::now() + due_in.max(at_most);
         self.heed(leased.pause).await?;
-        for lease in leased.deliveries {
+        let (quiet, due): (Vec<_>, Vec<_>) =
+            leased.deliveries.into_iter().partition(|lease| self.sorter.is_quiet_for(&lease.event.rule, now));
+        if !quiet.is_empty() {
+            self.sorter.hush(quiet.into_iter().map(|lease| lease.id.event).collect(), now).await?;
+            self.look_at = Instant::now();
+        }
+        for lease in due {
             self.begin(lease);
         }
         Ok(())
@@ -178,7 +206,7 @@ impl Dispatcher {
         let at = self.task.clock.wall();
         let attempt = attempt(
             Arc::clone(&self.task.destination),
-            self.task.texts.get(&lease.event.rule).cloned(),
+            Arc::clone(&self.task.rules),
             lease.clone(),
             at,
             self.task.config.timeout.saturating_add(CLEAN_UP),
@@ -348,14 +376,13 @@ impl Ended {
 /// Tries once, for no longer than `deadline`; what came back, and after how long.
 async fn attempt(
     destination: Arc<dyn Destination>,
-    text: Option<Arc<RuleText>>,
+    rules: Rules,
     lease: Lease,
     now: Timestamp,
     deadline: Duration,
 ) -> (Answer, Duration) {
     let begun = Instant::now();
-    let notification =
-        Notification { event: &lease.event, text: text.as_deref(), sequence: lease.sequence, now };
+    let notification = Notification { event: &lease.event, rules: &rules, sequence: lease.sequence, now };
     let answer = timeout(deadline, destination.deliver(&notification))
         .await
         .unwrap_or_else(|_| failed(format!("no answer within {}", humantime::format_duration(deadline))));
@@ -381,24 +408,4 @@ fn it_asked(result: &str) -> String {
 /// The answer of an attempt that brought none.
 fn failed(result: String) -> Answer {
     Answer { reaction: Reaction::Retry { after: None }, result, response: String::new() }
-}
-
-/// Asks the store again when it could not be read or written, which may pass. Nothing else gets better by waiting.
-async fn insist<T, F: Future<Output = Result<T, StoreError>>>(
-    telemetry: &Telemetry,
-    doing: &'static str,
-    ask: impl Fn() -> F,
-) -> Result<T, StoreError> {
-    let mut waits = STORE_RETRY.into_iter();
-    loop {
-        let error = match ask().await {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        telemetry.emit(Signal::StoreFailed { doing, error: error.to_string() });
-        match waits.next().filter(|_| matches!(error, StoreError::Io { .. })) {
-            Some(wait) => sleep(wait).await,
-            None => return Err(error),
-        }
-    }
 }

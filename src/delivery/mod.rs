@@ -2,30 +2,36 @@
 //! became of it.
 //!
 //! [`dispatcher`] is the shell: it holds the store, the clock and the attempts in flight. What follows from an
-//! attempt ([`schedule`]), when a destination is left alone ([`breaker`]) and how often it may be bothered
-//! ([`rate`]) are pure and are told the time.
+//! attempt ([`schedule`]), when a destination is left alone ([`breaker`]), how often it may be bothered ([`rate`])
+//! and what waits to be told with others ([`pacer`], whose shell is [`sorter`]) are pure and are told the time.
 //!
 //! Order within a lane is the store's doing: it hands out only the first pending delivery of each lane, and the
 //! next one not before that has been settled.
 
 mod breaker;
 mod dispatcher;
+mod pacer;
 mod rate;
 mod schedule;
+mod sorter;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::DestinationConfig,
     destination::Destination,
-    name::Name,
-    rule::RuleText,
+    rule::Rules,
     store::{Store, StoreError},
-    telemetry::Telemetry,
+    telemetry::{Signal, Telemetry},
     time::{Clock, Timestamp},
 };
+
+/// The waits before a store that could not be read or written is tried again.
+const STORE_RETRY: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5)];
 
 /// One destination and everything needed to serve it.
 pub struct DestinationTask {
@@ -33,8 +39,8 @@ pub struct DestinationTask {
     pub config: DestinationConfig,
     /// What tries.
     pub destination: Arc<dyn Destination>,
-    /// How each rule wants its events to be said, by the rule's name.
-    pub texts: BTreeMap<Name, Arc<RuleText>>,
+    /// How each rule wants its events to be said, and how often.
+    pub rules: Rules,
     /// Where deliveries are taken from and settled.
     pub store: Arc<dyn Store>,
     /// What is said about the work.
@@ -54,7 +60,7 @@ pub struct DestinationTask {
 /// # Errors
 /// [`StoreError`] when the store failed and went on failing. Attempts in flight are then cut off.
 pub async fn run(task: DestinationTask, stop: CancellationToken) -> Result<(), StoreError> {
-    dispatcher::Dispatcher::new(task).run(stop).await
+    dispatcher::Dispatcher::new(task).await?.run(stop).await
 }
 
 /// How many attempts may begin.
@@ -76,6 +82,26 @@ impl Room {
             (Self::At(a), Self::At(b)) => Self::At(a.max(b)),
             (Self::At(at), Self::For(_)) | (Self::For(_), Self::At(at)) => Self::At(at),
             (Self::For(a), Self::For(b)) => Self::For(a.min(b)),
+        }
+    }
+}
+
+/// Asks the store again when it could not be read or written, which may pass. Nothing else gets better by waiting.
+async fn insist<T, F: Future<Output = Result<T, StoreError>>>(
+    telemetry: &Telemetry,
+    doing: &'static str,
+    ask: impl Fn() -> F,
+) -> Result<T, StoreError> {
+    let mut waits = STORE_RETRY.into_iter();
+    loop {
+        let error = match ask().await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        telemetry.emit(Signal::StoreFailed { doing, error: error.to_string() });
+        match waits.next().filter(|_| matches!(error, StoreError::Io { .. })) {
+            Some(wait) => sleep(wait).await,
+            None => return Err(error),
         }
     }
 }

@@ -99,7 +99,7 @@ impl Writer {
         let record = Value::Object(record);
         let changes = self.fields.changes(&event.changes)?;
         let about_call = event.call.is_some();
-        let severity = notification.text.map(|text| text.severity).unwrap_or_default();
+        let severity = notification.text().map(|text| text.severity).unwrap_or_default();
         let context = Context {
             call: about_call.then_some(&record),
             details: (!about_call).then_some(&record),
@@ -128,8 +128,8 @@ impl Writer {
             notes.push(format!("(the rule's {part} could not be rendered: {error})"));
             None
         };
-        let title = render("title", notification.text.and_then(|text| text.title.as_ref()));
-        let body = render("body", notification.text.and_then(|text| text.body.as_ref()));
+        let title = render("title", notification.text().and_then(|text| text.title.as_ref()));
+        let body = render("body", notification.text().and_then(|text| text.body.as_ref()));
 
         let none = Map::new();
         let fields = record.as_object().unwrap_or(&none);
@@ -139,7 +139,7 @@ impl Writer {
         let own_body = body.is_some();
         let facts = match kind {
             _ if own_body => vec![],
-            Kind::SourceFailing | Kind::SourceRecovered => other_facts(fields),
+            kind if !kind.is_of_call() => other_facts(fields),
             _ => {
                 let mut facts = changed;
                 facts.extend(facts_of_call(fields));
@@ -189,6 +189,7 @@ fn default_title(kind: Kind, source: &str, call: &Map<String, Value>, changed: &
         Kind::Deleted => "Call deleted",
         Kind::SourceFailing => return format!("Source {source} is failing"),
         Kind::SourceRecovered => return format!("Source {source} answers again"),
+        Kind::SourceSilent => return format!("No calls in {source}"),
     };
     let mut parts = vec![what.to_owned()];
     match call.get("callerNumber") {

@@ -14,7 +14,7 @@ mod slack;
 mod smtp;
 mod webhook;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -24,7 +24,7 @@ use crate::{
     event::Event,
     http,
     name::Name,
-    rule::RuleText,
+    rule::{Rule, RuleText},
     time::Timestamp,
 };
 
@@ -92,12 +92,19 @@ pub trait Destination: Send + Sync + 'static {
 pub struct Notification<'a> {
     /// What happened.
     pub event: &'a Event,
-    /// How the rule wants it said; `None` when the rule is no longer in the config.
-    pub text: Option<&'a RuleText>,
+    /// How rules want their events said.
+    pub rules: &'a BTreeMap<Name, Rule>,
     /// The order within (destination, source, call).
     pub sequence: u64,
     /// The time now, for timestamps and signatures.
     pub now: Timestamp,
+}
+
+impl Notification<'_> {
+    /// How the event's rule wants it said; `None` when it is no longer in the config.
+    pub fn text(&self) -> Option<&RuleText> {
+        self.rules.get(&self.event.rule).map(|rule| &*rule.text)
+    }
 }
 
 /// What came of an attempt: *what happened*, not when to try again.

@@ -80,6 +80,7 @@ pub(super) fn callem_word(kinds: Kinds) -> &'static str {
         Some(Kind::Deleted) => "call_deleted",
         Some(Kind::SourceFailing) => "source_failing",
         Some(Kind::SourceRecovered) => "source_recovered",
+        Some(Kind::SourceSilent) => "source_silent",
         Some(Kind::Updated) | None => "call_updated",
     }
 }

@@ -1,4 +1,6 @@
-//! Whether a rule fires for a change. Pure.
+//! Whether a rule fires for a change, or after a while without one. Pure.
+
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -8,7 +10,7 @@ use super::{
 };
 use crate::{
     change::Change,
-    kind::Kinds,
+    kind::{Kind, Kinds},
     name::Name,
     snapshot::{RuleMemory, Snapshot},
     time::Timestamp,
@@ -38,6 +40,8 @@ pub enum Finding {
     Failed(ConditionFailure),
     /// The condition held before already, or the rule has fired for this call and fires only once.
     Already,
+    /// The condition holds, but not for long enough yet; it fires at this time if it holds until then.
+    Waiting(Timestamp),
     /// It would have fired, but what happened is older than `max_age`.
     TooOld,
     /// It fires.
@@ -61,6 +65,22 @@ impl<'a> Subject<'a> {
         Self { source, kinds: change.kinds, before, before_record, happened, now, facts }
     }
 
+    /// Prepares to look again at a call that has not changed. What is remembered of it is all there is: there is no
+    /// transcript.
+    pub fn again(source: &'a Name, kinds: Kinds, snapshot: &'a Snapshot, now: Timestamp) -> Self {
+        let record = snapshot.fields.clone();
+        let facts = Facts::new(&record, Some(&record), kinds, source, now);
+        Self {
+            source,
+            kinds,
+            before: Some(snapshot),
+            before_record: Some(record),
+            happened: None,
+            now,
+            facts,
+        }
+    }
+
     /// What `rule` makes of it, and what is to be remembered of that.
     ///
     /// A rule with a condition fires when the condition *becomes* true: true now, and not true at the last change
@@ -75,6 +95,9 @@ impl<'a> Subject<'a> {
         };
         let memory = self.before.and_then(|before| before.rules.get(&rule.name)).copied();
         let fired = memory.is_some_and(|memory| memory.fired);
+        if let Some(lasting) = rule.lasting {
+            return self.look_on(rule, condition, memory, lasting);
+        }
         let (finding, is_true) = match condition.evaluate(&self.facts) {
             Err(failure) => (Finding::Failed(failure), false),
             Ok(Truth::Unknown) => (Finding::Unknown, false),
@@ -84,7 +107,43 @@ impl<'a> Subject<'a> {
             Ok(Truth::True) => (self.unless_too_old(rule), true),
         };
         let fired = fired || finding == Finding::Fired;
-        (finding, Some(RuleMemory { condition: condition.fingerprint(), was_true: is_true, fired }))
+        (
+            finding,
+            Some(RuleMemory { condition: condition.fingerprint(), was_true: is_true, fired, since: None }),
+        )
+    }
+
+    /// A rule with `for` fires once the condition has been true for `lasting`, and again only after it was not.
+    /// What is gone is not true any more.
+    fn look_on(
+        &self,
+        rule: &Rule,
+        condition: &Condition,
+        memory: Option<RuleMemory>,
+        lasting: Duration,
+    ) -> (Finding, Option<RuleMemory>) {
+        let fingerprint = condition.fingerprint();
+        let fired = memory.is_some_and(|memory| memory.fired);
+        let now = RuleMemory { condition: fingerprint, was_true: false, fired, since: None };
+        let truth = match condition.evaluate(&self.facts) {
+            Err(failure) => return (Finding::Failed(failure), Some(now)),
+            Ok(Truth::Unknown) => return (Finding::Unknown, Some(now)),
+            Ok(truth) => truth == Truth::True && !self.kinds.contains(Kind::Deleted),
+        };
+        let then = memory.filter(|memory| memory.condition == fingerprint);
+        // Of a call that is seen for the first time, the API knows since when it is as it is.
+        let first_sight =
+            self.happened.filter(|_| self.before.is_none()).map_or(self.now, |at| at.min(self.now));
+        let since = then.and_then(|memory| memory.since).unwrap_or(first_sight);
+        match then {
+            _ if !truth => (Finding::False, Some(now)),
+            _ if fired && !rule.repeat => (Finding::Already, Some(RuleMemory { was_true: true, ..now })),
+            Some(then) if then.was_true => (Finding::Already, Some(RuleMemory { was_true: true, ..now })),
+            _ if since.after(lasting) <= self.now => {
+                (Finding::Fired, Some(RuleMemory { was_true: true, fired: true, ..now }))
+            }
+            _ => (Finding::Waiting(since.after(lasting)), Some(RuleMemory { since: Some(since), ..now })),
+        }
     }
 
     fn was_true(&self, rule: &Rule, condition: &Condition, memory: Option<RuleMemory>) -> bool {

@@ -4,11 +4,12 @@
 
 pub mod condition;
 pub mod fire;
+pub mod pacing;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use self::condition::Condition;
-use crate::{event::Severity, kind::Kinds, name::Name, template::Template};
+use self::{condition::Condition, pacing::Pacing};
+use crate::{calendar::Hours, event::Severity, kind::Kinds, name::Name, template::Template};
 
 /// `[rules.NAME]`, checked and compiled.
 #[derive(Clone, Debug)]
@@ -21,21 +22,42 @@ pub struct Rule {
     pub when: Option<Condition>,
     /// The destinations.
     pub to: Vec<Name>,
+    /// Those of the destinations whose deliveries are sorted before they are due: because of the rule's pacing, or
+    /// because the destination has quiet hours.
+    pub sorted: Vec<Name>,
     /// The sources it looks at; `None` means all.
     pub sources: Option<Vec<Name>>,
     /// Whether it may fire more than once for a call.
     pub repeat: bool,
     /// What happened longer ago than this is not announced.
     pub max_age: Option<Duration>,
+    /// Fires not when the condition becomes true but when it has been true for so long (`for`).
+    pub lasting: Option<Duration>,
+    /// Fires when nothing happens.
+    pub silence: Option<Silence>,
+    /// What keeps it from flooding.
+    pub pacing: Pacing,
     /// How it wants to be said.
     pub text: Arc<RuleText>,
 }
+
+/// Rules by their names.
+pub type Rules = Arc<BTreeMap<Name, Rule>>;
 
 impl Rule {
     /// Whether it looks at this source.
     pub fn looks_at(&self, source: &Name) -> bool {
         self.sources.as_ref().is_none_or(|sources| sources.contains(source))
     }
+}
+
+/// `silence = "2h"`: fires when no call has started in a source for so long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// For how long.
+    pub lasting: Duration,
+    /// Only silence within these hours counts; `None` is always.
+    pub hours: Option<Hours>,
 }
 
 /// How a rule wants its events to be said to people.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
-    call::{Call, CallId},
+    call::{Call, CallId, Status},
     change::{self, Change, Changes},
     event::{Event, EventId},
     kind::Kind,
@@ -43,20 +43,35 @@ pub struct Observations {
     pub new: usize,
     /// Calls that changed.
     pub changed: usize,
+    /// When the latest of the calls seen for the first time was created.
+    pub latest: Option<Timestamp>,
 }
 
 impl Observations {
     /// Nothing observed yet.
     pub fn new(source: Name) -> Self {
-        Self { commit: Commit::new(source), signals: vec![], new: 0, changed: 0 }
+        Self { commit: Commit::new(source), signals: vec![], new: 0, changed: 0, latest: None }
+    }
+}
+
+impl Observations {
+    fn first_sight(&mut self, call: &Call, now: Timestamp) {
+        self.new += 1;
+        let created = call.created_at().map_or(now, |created| created.min(now));
+        self.latest = self.latest.max(Some(created));
     }
 }
 
 impl Observer<'_> {
     /// A call that is already there when the watching begins: remembered, not announced.
     pub fn remember(&self, call: &Call, into: &mut Observations) {
-        let snapshot = Snapshot::first(call, change::kinds_of_first_sight(call), self.now);
-        into.new += 1;
+        let kinds = change::kinds_of_first_sight(call);
+        let mut snapshot = Snapshot::first(call, kinds, self.now);
+        into.first_sight(call, self.now);
+        if *call.status() == Status::Live {
+            // How long it lasts is news even of a call that was there before.
+            self.wait_on(&mut snapshot);
+        }
         into.commit.snapshots.push((call.id().clone(), snapshot));
     }
 
@@ -71,7 +86,7 @@ impl Observer<'_> {
         };
         match before {
             Some(_) => into.changed += usize::from(change.is_some()),
-            None => into.new += 1,
+            None => into.first_sight(call, self.now),
         }
         let changed = change.is_some();
         if let Some(change) = change {
@@ -125,7 +140,7 @@ impl Observer<'_> {
                 snapshot.rules.insert(rule.name.clone(), memory);
             }
             match finding {
-                Finding::NotConcerned | Finding::False | Finding::Already => {}
+                Finding::NotConcerned | Finding::False | Finding::Already | Finding::Waiting(_) => {}
                 Finding::Unknown => into.signals.push(Signal::Unknown { rule: rule.name.clone() }),
                 Finding::Failed(failure) => into
                     .signals
@@ -160,11 +175,59 @@ impl Observer<'_> {
             changes: change.fields.clone(),
             at: self.now,
             record: Arc::clone(&seen.record),
+            batch: None,
         };
         self.deliver(rule, event, &mut snapshot.sequences, into);
     }
 
-    /// Something that happened to the source itself (`source.failing`, `source.recovered`): what the rules that
+    /// A call that may not have changed for a while, for the sake of rules with `for`. Whether anything came of it:
+    /// then there is a snapshot to be committed.
+    pub fn observe_again(&self, id: &CallId, before: &Snapshot, into: &mut Observations) -> bool {
+        let mut snapshot = before.clone();
+        self.wait_on(&mut snapshot);
+        let fired = |rule: &&Rule| {
+            let is_over =
+                |snapshot: &Snapshot| snapshot.rules.get(&rule.name).is_some_and(|memory| memory.was_true);
+            rule.lasting.is_some() && is_over(&snapshot) && !is_over(before)
+        };
+        let fired: Vec<&Rule> = self.rules.iter().filter(fired).collect();
+        if let Ok(record) = serde_json::value::to_raw_value(&before.fields) {
+            let content = [&b"lasting"[..], &before.revision.to_be_bytes()].concat();
+            let seen = Seen {
+                id,
+                fields: &before.fields,
+                record: record.into(),
+                content: &content,
+                before: Some(before),
+            };
+            let change = Change { kinds: before.kinds_now(), fields: Changes::default() };
+            fired.into_iter().for_each(|rule| self.fire(rule, &seen, &change, &mut snapshot, into));
+        }
+        let anything = snapshot != *before;
+        if anything {
+            into.commit.snapshots.push((id.clone(), snapshot));
+        }
+        anything
+    }
+
+    /// Lets the rules with `for` look at a call as it is remembered.
+    fn wait_on(&self, snapshot: &mut Snapshot) {
+        let kinds = snapshot.kinds_now();
+        let memories: Vec<_> = {
+            let subject = Subject::again(self.source, kinds, snapshot, self.now);
+            let lasting = self.rules.iter().filter(|rule| rule.lasting.is_some());
+            lasting.filter_map(|rule| Some((rule.name.clone(), subject.look(rule).1?))).collect()
+        };
+        snapshot.rules.extend(memories);
+    }
+
+    /// When rules with `for` want to look at a call again.
+    pub fn waits(&self, snapshot: &Snapshot) -> Option<Timestamp> {
+        let due = |rule: &Rule| Some(snapshot.rules.get(&rule.name)?.since?.after(rule.lasting?));
+        self.rules.iter().filter_map(due).min()
+    }
+
+    /// Something that happened to the source itself (`source.failing`, `source.recovered`, `source.silent`): what the rules that
     /// ask for it make of it. `incident`, when it began, tells one incident from the next; `details` describes it;
     /// `sequences` counts what each destination has been told about this source.
     pub fn observe_source(
@@ -186,6 +249,7 @@ impl Observer<'_> {
                 changes: Changes::default(),
                 at: self.now,
                 record: Arc::clone(details),
+                batch: None,
             };
             self.deliver(rule, event, sequences, into);
         }
@@ -206,6 +270,7 @@ impl Observer<'_> {
                 id: DeliveryId { event: event.id.clone(), destination: destination.clone() },
                 sequence: *sequence,
                 created: self.now,
+                held: rule.sorted.contains(destination),
             });
         }
         into.signals.push(fired(&event, rule));

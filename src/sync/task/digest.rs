@@ -64,6 +64,7 @@ impl Poller {
         records: impl Iterator<Item = &RawValue>,
     ) -> Result<Digest, StoreError> {
         let records = self.one_per_call(self.sift(records));
+        self.note_seen(&records);
         let remembered = self.remembered(&records).await?;
         let mut digest = Rows { rows: Vec::with_capacity(records.len()), new: 0, changed: 0 };
         let mut observations = Observations::new(self.task.config.name.clone());
@@ -156,6 +157,20 @@ impl Poller {
         let mut place = 0..;
         records.retain(|_| place.next().is_none_or(|place| !repeated.contains(&place)));
         records
+    }
+
+    /// Tells the clockwork which of the calls it waits for are there.
+    fn note_seen(&mut self, records: &[Record]) {
+        if !self.state.clockwork.is_curious() {
+            return;
+        }
+        let now = self.task.clock.wall();
+        for record in records {
+            match record {
+                Record::Unchanged(slot) => self.state.clockwork.saw(&self.index.id(*slot), now),
+                Record::Look(call) => self.state.clockwork.saw(call.id(), now),
+            }
+        }
     }
 
     async fn remembered(&self, records: &[Record]) -> Result<HashMap<CallId, Snapshot>, StoreError> {

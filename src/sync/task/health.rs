@@ -8,8 +8,12 @@ use super::Poller;
 use crate::{
     callem::FetchError,
     kind::Kind,
+    rule::Rule,
     store::StoreError,
-    sync::{observe::Observations, planner::Trouble},
+    sync::{
+        observe::{Observations, Observer},
+        planner::Trouble,
+    },
     telemetry::Signal,
     time::Timestamp,
 };
@@ -62,7 +66,8 @@ impl Poller {
         let (true, Some((_, since))) = (due, self.health.since) else { return Ok(()) };
         self.state.failing_since = Some(since);
         let details = json!({ "since": since.to_string(), "error": self.health.last });
-        self.tell(Kind::SourceFailing, since, &details).await
+        let rules = Arc::clone(&self.task.rules);
+        self.tell(Kind::SourceFailing, since, &details, &rules).await
     }
 
     /// A request was answered.
@@ -74,6 +79,7 @@ impl Poller {
         took: Duration,
     ) -> Result<(), StoreError> {
         let source = self.task.config.name.clone();
+        self.state.clockwork.answered(self.task.clock.wall());
         self.emit(Signal::Fetched { source: source.clone(), calls, new, changed, took });
         let Health { failures, .. } = std::mem::take(&mut self.health);
         if failures > 0 {
@@ -81,23 +87,31 @@ impl Poller {
         }
         if let Some(since) = self.state.failing_since.take() {
             let details = json!({ "since": since.to_string() });
-            self.tell(Kind::SourceRecovered, since, &details).await?;
+            let rules = Arc::clone(&self.task.rules);
+            self.tell(Kind::SourceRecovered, since, &details, &rules).await?;
         }
         Ok(())
     }
 
-    /// Commits what the rules make of something that happened to the source, and that it was told.
-    async fn tell(
+    /// Commits what `rules` make of something that happened to the source, and that it was told.
+    pub(super) async fn tell(
         &mut self,
         kind: Kind,
         incident: Timestamp,
         details: &serde_json::Value,
+        rules: &[Rule],
     ) -> Result<(), StoreError> {
         let mut observations = Observations::new(self.task.config.name.clone());
         if let Ok(details) = serde_json::value::to_raw_value(details) {
             let mut sequences = std::mem::take(&mut self.state.sequences);
             let details = Arc::from(details);
-            self.observer().observe_source(kind, incident, &details, &mut sequences, &mut observations);
+            Observer { rules, ..self.observer() }.observe_source(
+                kind,
+                incident,
+                &details,
+                &mut sequences,
+                &mut observations,
+            );
             self.state.sequences = sequences;
         }
         observations.commit.checkpoint = Some(self.state.save(&self.planner));

@@ -1,5 +1,6 @@
 //! The task that drives one source: it asks the planner what to fetch, fetches it, and commits what it means.
 
+mod clockwork;
 mod digest;
 mod health;
 mod state;
@@ -61,6 +62,8 @@ struct Poller {
     planner: Planner,
     state: SourceState,
     health: Health,
+    /// When the task was started, by the clock for people.
+    started: Timestamp,
     /// When the order of the list was last spoken of.
     order_told: Option<Timestamp>,
 }
@@ -105,13 +108,20 @@ impl Poller {
             requests_per_minute: task.config.requests_per_minute,
             seed: xxhash_rust::xxh3::xxh3_64(name.as_str().as_bytes()),
         };
+        let mut state = state;
+        let now = task.clock.wall();
+        if task.rules.iter().any(|rule| rule.lasting.is_some()) {
+            let live = index.rows().filter(|row| row.live && !row.deleted);
+            live.for_each(|row| state.clockwork.look_at(index.id(row.slot), now));
+        }
         let planner = Planner::new(settings, index.rows(), state.planner.as_ref(), task.clock.steady());
-        Ok(Self { task, index, planner, state, health: Health::default(), order_told: None })
+        Ok(Self { task, index, planner, state, health: Health::default(), started: now, order_told: None })
     }
 
     /// Does one thing, or waits for one.
     async fn step(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
         self.tell_if_failing().await?;
+        self.tell_the_time().await?;
         match self.planner.next(self.task.clock.steady()) {
             Step::Sleep(until) => {
                 self.sleep(until, stop).await;
@@ -138,6 +148,9 @@ impl Poller {
     /// Waits until then, until there is something to be told, or until it is time to stop.
     async fn sleep(&self, until: Timestamp, stop: &CancellationToken) {
         let until = self.failing_at().map_or(until, |at| until.min(at));
+        let (steady, wall) = (self.task.clock.steady(), self.task.clock.wall());
+        let clock_due = self.clock_due().filter(|due| *due > wall);
+        let until = clock_due.map_or(until, |due| until.min(steady.after(due.since(wall))));
         stop.run_until_cancelled(sleep_until(self.task.clock.instant(until))).await;
     }
 
@@ -256,9 +269,16 @@ impl Poller {
 
     /// Makes observations durable, then says so and learns from them.
     async fn commit(&mut self, observations: Observations) -> Result<(), StoreError> {
+        let rules = Arc::clone(&self.task.rules);
+        let observer =
+            Observer { source: &self.task.config.name, rules: &rules, now: self.task.clock.wall() };
+        let waits = self.state.clockwork.learn(&observations, &observer);
         let Observations { mut commit, signals, .. } = observations;
-        if self.planner.in_baseline() {
+        let in_baseline = self.planner.in_baseline();
+        if in_baseline {
             self.state.baseline_events += commit.events.len() as u64;
+        }
+        if in_baseline || waits {
             commit.checkpoint = Some(self.state.save(&self.planner));
         }
         if !commit.is_empty() {

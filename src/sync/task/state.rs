@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::clockwork::Clockwork;
 use crate::{name::Name, store::StoreError, sync::planner::Planner, time::Timestamp};
 
 /// Kept in the store as the source's checkpoint.
@@ -21,6 +22,8 @@ pub(super) struct SourceState {
     pub sequences: BTreeMap<Name, u64>,
     /// Since when the source has been failing, once that was told.
     pub failing_since: Option<Timestamp>,
+    /// What waits for its time.
+    pub clockwork: Clockwork,
 }
 
 impl SourceState {

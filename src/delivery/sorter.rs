@@ -1,0 +1,175 @@
+//! Sorts the held deliveries of a destination: reads them, asks the [`Pacer`], and makes in the store what it says.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde_json::{Map, Value};
+
+use super::{
+    insist,
+    pacer::{Outgoing, Pacer, Place},
+};
+use crate::{
+    calendar::Hours,
+    call::CallId,
+    event::EventId,
+    json,
+    name::Name,
+    rule::Rules,
+    store::{DeliveryId, Held, Merge, NewDelivery, Sorting, Store, StoreError},
+    summary::{BatchKey, Reason, Summarizer},
+    telemetry::Telemetry,
+    time::Timestamp,
+};
+
+/// How many held deliveries are read at a time.
+const PAGE: usize = 500;
+
+/// The held deliveries of one destination.
+pub(super) struct Sorter {
+    destination: Name,
+    store: Arc<dyn Store>,
+    telemetry: Telemetry,
+    pacer: Pacer,
+}
+
+impl Sorter {
+    /// With what the store remembers of the destination.
+    pub(super) async fn load(
+        destination: Name,
+        rules: Rules,
+        quiet: Option<Hours>,
+        store: Arc<dyn Store>,
+        telemetry: Telemetry,
+    ) -> Result<Self, StoreError> {
+        let ledgers = insist(&telemetry, "reading what is held", || store.ledgers(&destination)).await?;
+        Ok(Self { pacer: Pacer::new(rules, quiet, ledgers), destination, store, telemetry })
+    }
+
+    /// When there is something to do even if nothing arrives.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        self.pacer.next()
+    }
+
+    /// Whether what the rule tells has to wait because of the quiet hours.
+    pub(super) fn is_quiet_for(&self, rule: &Name, now: Timestamp) -> bool {
+        self.pacer.is_quiet_for(rule, now)
+    }
+
+    /// Sorts what has arrived, and sends what is due.
+    ///
+    /// # Errors
+    /// When the store fails. The sorter is of no use then: it may know of more than the store does.
+    pub(super) async fn sort(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.forget_late(now).await?;
+        loop {
+            let arrived = self.held(&BatchKey::arrived(), None).await?;
+            let mut sorting = Sorting::new(self.destination.clone(), now);
+            for Held { id, event, created } in &arrived {
+                let call = json::fields(event.record.get()).unwrap_or_default();
+                match self.pacer.place(event, &call, *created, now) {
+                    Place::Send => sorting.send.push(id.event.clone()),
+                    Place::Hold(batch) => sorting.hold.push((id.event.clone(), batch)),
+                }
+            }
+            self.write(sorting).await?;
+            if arrived.len() < PAGE {
+                break;
+            }
+        }
+        for outgoing in self.pacer.due(now) {
+            self.send(outgoing, now).await?;
+        }
+        self.forget_late(now).await
+    }
+
+    /// Keeps deliveries that were due until the quiet hours are over.
+    pub(super) async fn hush(&mut self, deliveries: Vec<EventId>, now: Timestamp) -> Result<(), StoreError> {
+        let mut sorting = Sorting::new(self.destination.clone(), now);
+        sorting.hold = deliveries.into_iter().map(|event| (event, self.pacer.hush(now))).collect();
+        self.write(sorting).await
+    }
+
+    async fn forget_late(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let mut sorting = Sorting::new(self.destination.clone(), now);
+        sorting.forget = self.pacer.expire(now);
+        self.write(sorting).await
+    }
+
+    async fn write(&mut self, mut sorting: Sorting) -> Result<(), StoreError> {
+        sorting.ledgers = self.pacer.changes();
+        if sorting.is_empty() {
+            return Ok(());
+        }
+        insist(&self.telemetry, "sorting deliveries", || self.store.sort(sorting.clone())).await
+    }
+
+    async fn held(&self, batch: &BatchKey, after: Option<&Held>) -> Result<Vec<Held>, StoreError> {
+        insist(&self.telemetry, "reading what is held", || {
+            self.store.held(&self.destination, batch, after, PAGE)
+        })
+        .await
+    }
+
+    async fn send(&mut self, outgoing: Outgoing, now: Timestamp) -> Result<(), StoreError> {
+        let Outgoing { batches, reason } = outgoing;
+        let mut summarizer = Summarizer::new(reason);
+        for batch in &batches {
+            let mut last: Option<Held> = None;
+            loop {
+                let page = self.held(batch, last.as_ref()).await?;
+                page.iter().for_each(|held| summarizer.add(&held.event));
+                let is_last = page.len() < PAGE;
+                last = page.into_iter().next_back().or(last);
+                if is_last {
+                    break;
+                }
+            }
+        }
+        let mut sorting = Sorting::new(self.destination.clone(), now);
+        match summarizer.only() {
+            // What was only held back for a while is told as if it had not been.
+            Some(event) if reason == Reason::Throttle => sorting.send.push(event.clone()),
+            _ => sorting.merge = self.merge(batches.clone(), summarizer, now).await?,
+        }
+        let told = sorting.merge.is_some() || !sorting.send.is_empty();
+        self.pacer.gone(&batches, told, now);
+        self.write(sorting).await
+    }
+
+    /// What goes out for everything in `batches`; nothing when somebody has dropped it all.
+    async fn merge(
+        &self,
+        batches: Vec<BatchKey>,
+        mut summarizer: Summarizer,
+        now: Timestamp,
+    ) -> Result<Option<Merge>, StoreError> {
+        for (source, items) in summarizer.items_by_source() {
+            let calls: Vec<_> = items.iter().filter_map(|item| item.call.clone()).collect();
+            let ask = || self.store.snapshots(&source, &calls);
+            let snapshots = insist(&self.telemetry, "reading calls", ask).await?;
+            let current: HashMap<CallId, Map<String, Value>> = calls
+                .into_iter()
+                .zip(snapshots)
+                .filter_map(|(call, snapshot)| {
+                    Some((call, snapshot.filter(|snapshot| snapshot.shrunk.is_none())?.fields))
+                })
+                .collect();
+            for item in items {
+                if let Some(fields) = item.call.as_ref().and_then(|call| current.get(call)) {
+                    item.show(fields);
+                }
+            }
+        }
+        // The first names the batch: after quiet hours there may be several.
+        let Some(batch) = batches.iter().find(|batch| batch.as_str() == "quiet").or(batches.first()).cloned()
+        else {
+            return Ok(None);
+        };
+        let Some(event) = summarizer.event(&self.destination, batch, now) else { return Ok(None) };
+        let id = DeliveryId { event: event.id.clone(), destination: self.destination.clone() };
+        // Later ones of a batch have higher numbers, whatever was forgotten in between.
+        let sequence = u64::try_from(now.as_millis()).unwrap_or_default();
+        let delivery = NewDelivery { id, sequence, created: now, held: false };
+        Ok(Some(Merge { batches, event, delivery }))
+    }
+}
