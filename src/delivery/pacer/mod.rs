@@ -352,3 +352,6 @@ fn quiet() -> BatchKey {
 fn key(kind: &str, rule: &Rule, group: u64) -> BatchKey {
     format!("{kind}/{}/{group:016x}", rule.name).into()
 }
+
+#[cfg(test)]
+mod tests;
