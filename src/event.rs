@@ -12,6 +12,7 @@ use crate::{
     change::Changes,
     kind::{Kind, Kinds},
     name::Name,
+    summary::BatchKey,
     time::Timestamp,
 };
 
@@ -78,13 +79,20 @@ pub struct Event {
     pub changes: Changes,
     /// When it was observed.
     pub at: Timestamp,
-    /// The call as the API gave it, byte for byte; for an event about a source, an object that describes it.
+    /// The call as the API gave it, byte for byte; for an event about a source, an object that describes it; for
+    /// one that stands for several, a [`Summary`](crate::summary::Summary).
     pub record: Arc<RawValue>,
+    /// The batch it stands for, when it stands for several events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchKey>,
 }
 
 impl Event {
-    /// The `type` of its payload: `call.ended`, `source.failing`, …
+    /// The `type` of its payload: `call.ended`, `source.failing`, `summary`, …
     pub fn type_name(&self) -> String {
+        if self.batch.is_some() {
+            return "summary".to_owned();
+        }
         match self.kinds.first() {
             Some(kind) if kind.is_of_call() => format!("call.{kind}"),
             Some(kind) => kind.to_string(),

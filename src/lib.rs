@@ -44,6 +44,7 @@ pub mod rule;
 pub mod service;
 pub mod snapshot;
 pub mod store;
+pub mod summary;
 pub mod sync;
 pub mod telemetry;
 pub mod template;

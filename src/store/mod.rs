@@ -27,6 +27,7 @@ use crate::{
     event::{Event, EventId},
     name::Name,
     snapshot::Snapshot,
+    summary::BatchKey,
     time::Timestamp,
 };
 
@@ -105,6 +106,21 @@ pub trait Store: Send + Sync + 'static {
     /// Every pause there is. One that has ended by itself may be among them.
     async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError>;
 
+    /// One page of what a batch of a destination holds, oldest first: those after `after`, at most `limit`.
+    async fn held(
+        &self,
+        destination: &Name,
+        batch: &BatchKey,
+        after: Option<&Held>,
+        limit: usize,
+    ) -> Result<Vec<Held>, StoreError>;
+
+    /// Moves deliveries of a destination into batches and out of them, all in one durable write.
+    async fn sort(&self, sorting: Sorting) -> Result<(), StoreError>;
+
+    /// What was last stored in [`Sorting::ledgers`] for each batch of a destination.
+    async fn ledgers(&self, destination: &Name) -> Result<BTreeMap<BatchKey, Value>, StoreError>;
+
     /// Forgets deliveries that were finished before `before`, and events none of whose deliveries are left.
     /// At most `limit` deliveries at a time; returns how many, so that zero means done.
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError>;
@@ -164,7 +180,7 @@ pub struct DeliveryId {
     pub destination: Name,
 }
 
-/// A delivery that a commit adds, due at once.
+/// A delivery that a commit adds, due at once unless it is held.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewDelivery {
     /// Which event to which destination.
@@ -173,6 +189,66 @@ pub struct NewDelivery {
     pub sequence: u64,
     /// When it was made, which is when it is due first.
     pub created: Timestamp,
+    /// Whether it is not due, but held in [`BatchKey::arrived`] until it is sorted ([`Store::sort`]).
+    pub held: bool,
+}
+
+/// A delivery that waits in a batch.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Which event to which destination.
+    pub id: DeliveryId,
+    /// What is to be told.
+    pub event: Arc<Event>,
+    /// When the delivery was made.
+    pub created: Timestamp,
+}
+
+/// What becomes of a destination's held deliveries. An event named here whose delivery is neither held nor pending
+/// is ignored.
+#[derive(Clone, Debug)]
+pub struct Sorting {
+    /// Whose deliveries.
+    pub destination: Name,
+    /// When.
+    pub now: Timestamp,
+    /// Deliveries, held or pending, that go into a batch. A lease on one ends.
+    pub hold: Vec<(EventId, BatchKey)>,
+    /// Held deliveries that are due now, in the order of their lanes.
+    pub send: Vec<EventId>,
+    /// Held deliveries that are of no use any more: they are forgotten, and their events with them.
+    pub forget: Vec<EventId>,
+    /// What goes out as one.
+    pub merge: Option<Merge>,
+    /// What is to be remembered of batches; `None` forgets.
+    pub ledgers: Vec<(BatchKey, Option<Value>)>,
+}
+
+impl Sorting {
+    /// Nothing to be done yet.
+    pub fn new(destination: Name, now: Timestamp) -> Self {
+        Self { destination, now, hold: vec![], send: vec![], forget: vec![], merge: None, ledgers: vec![] }
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.hold.is_empty()
+            && self.send.is_empty()
+            && self.forget.is_empty()
+            && self.merge.is_none()
+            && self.ledgers.is_empty()
+    }
+}
+
+/// Batches that go out as one delivery of an event that stands for all of them.
+#[derive(Clone, Debug)]
+pub struct Merge {
+    /// Everything that is held in these (after [`Sorting::hold`]) becomes [`DeliveryState::Merged`].
+    pub batches: Vec<BatchKey>,
+    /// What stands for it.
+    pub event: Event,
+    /// The only delivery of `event`, not held.
+    pub delivery: NewDelivery,
 }
 
 /// What is known of a call without opening its snapshot.
@@ -306,10 +382,22 @@ pub enum DeliveryState {
         /// When it is due, if it is the first of its lane.
         due: Timestamp,
     },
+    /// Not to be tried by itself: it will be told with others, or when its time comes.
+    Held {
+        /// With which others.
+        batch: BatchKey,
+    },
     /// It arrived.
     Delivered {
         /// When that was known.
         at: Timestamp,
+    },
+    /// It is told by another event, which stands for several.
+    Merged {
+        /// Since when.
+        at: Timestamp,
+        /// By which.
+        into: EventId,
     },
     /// It was given up.
     Dead {
@@ -329,6 +417,9 @@ pub struct DeliveryRecord {
     pub source: Name,
     /// The call the event is about.
     pub call: Option<CallId>,
+    /// The batch the event stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchKey>,
     /// The rule that made it.
     pub rule: Name,
     /// The order within (destination, source, call).
@@ -365,8 +456,12 @@ pub struct DeliveryFilter {
 pub enum DeliveryStateKind {
     /// Yet to arrive.
     Pending,
+    /// Waiting to be told with others.
+    Held,
     /// It arrived.
     Delivered,
+    /// Told by another event.
+    Merged,
     /// It was given up.
     Dead,
 }
@@ -376,6 +471,8 @@ impl DeliveryState {
     pub fn kind(&self) -> DeliveryStateKind {
         match self {
             Self::Pending { .. } => DeliveryStateKind::Pending,
+            Self::Held { .. } => DeliveryStateKind::Held,
+            Self::Merged { .. } => DeliveryStateKind::Merged,
             Self::Delivered { .. } => DeliveryStateKind::Delivered,
             Self::Dead { .. } => DeliveryStateKind::Dead,
         }
@@ -387,6 +484,12 @@ impl DeliveryState {
 pub struct Tally {
     /// Yet to arrive.
     pub pending: u64,
+    /// Waiting to be told with others.
+    #[serde(default)]
+    pub held: u64,
+    /// Told by another event, and still kept.
+    #[serde(default)]
+    pub merged: u64,
     /// Arrived, and still kept.
     pub delivered: u64,
     /// Given up, and still kept.
