@@ -160,6 +160,7 @@ impl Observer<'_> {
             changes: change.fields.clone(),
             at: self.now,
             record: Arc::clone(&seen.record),
+            batch: None,
         };
         self.deliver(rule, event, &mut snapshot.sequences, into);
     }
@@ -186,6 +187,7 @@ impl Observer<'_> {
                 changes: Changes::default(),
                 at: self.now,
                 record: Arc::clone(details),
+                batch: None,
             };
             self.deliver(rule, event, sequences, into);
         }
@@ -206,6 +208,7 @@ impl Observer<'_> {
                 id: DeliveryId { event: event.id.clone(), destination: destination.clone() },
                 sequence: *sequence,
                 created: self.now,
+                held: false,
             });
         }
         into.signals.push(fired(&event, rule));
