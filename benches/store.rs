@@ -147,6 +147,7 @@ fn commit(from: usize, calls: usize, destinations: &[Name]) -> Commit {
             id: DeliveryId { event: id.clone(), destination: destination.clone() },
             sequence: 1,
             created: NOW,
+            held: false,
         }));
         commit.events.push(Event {
             id,
@@ -157,6 +158,7 @@ fn commit(from: usize, calls: usize, destinations: &[Name]) -> Commit {
             changes: Changes::default(),
             at: NOW,
             record,
+            batch: None,
         });
     }
     commit

@@ -28,10 +28,10 @@ pub async fn restore(args: RestoreArgs) -> ExitCode {
         Err(code) => return code,
     };
     match SledStore::restore(&config.store, args.from.as_deref()).await {
-        Ok(Restored { from, made, calls, pending, quarantine }) => {
+        Ok(Restored { from, made, calls, unfinished, quarantine }) => {
             let path = config.store.path.display();
             println!("{path} is now what it was at {made}, from {}", from.display());
-            println!("it remembers {calls} calls and has {pending} deliveries to finish");
+            println!("it remembers {calls} calls and has {unfinished} deliveries to finish");
             if let Some(quarantine) = quarantine {
                 println!(
                     "what was there before is in {}; remove it when it is not needed",

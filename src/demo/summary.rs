@@ -213,7 +213,7 @@ mod tests {
         }
     }
 
-    const DELIVERED: Tally = Tally { pending: 0, delivered: 1, dead: 0 };
+    const DELIVERED: Tally = Tally { pending: 0, held: 0, merged: 0, delivered: 1, dead: 0 };
 
     #[test]
     fn all_is_well_when_everything_arrived_repeats_or_not() {
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn everything_that_is_not_well_is_named() {
-        let tally = Tally { pending: 2, delivered: 3, dead: 1 };
+        let tally = Tally { pending: 2, delivered: 3, dead: 1, ..Tally::default() };
         let ledger = ledger(&[]);
         let destination = Destination { refused: 4, ..crm(tally) };
         let summary = Summary { stale: 5, ..summary(&ledger, destination) };

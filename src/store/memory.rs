@@ -9,14 +9,15 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::{
-    Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, Lease, LeaseRequest, Leased, Outcome,
-    Pause, Store, StoreError, Tally, arrivals::Arrivals,
+    Commit, DeliveryFilter, DeliveryId, DeliveryRecord, Held, KnownCall, Lease, LeaseRequest, Leased, Merge,
+    Outcome, Pause, Sorting, Store, StoreError, Tally, arrivals::Arrivals,
 };
 use crate::{
     call::CallId,
     event::{Event, EventId},
     name::Name,
     snapshot::Snapshot,
+    summary::BatchKey,
     time::Timestamp,
 };
 
@@ -40,9 +41,10 @@ struct State {
     pending: BTreeMap<Name, BTreeMap<Lane, BTreeSet<(u64, EventId)>>>,
     leases: BTreeMap<DeliveryId, Timestamp>,
     pauses: BTreeMap<Name, Pause>,
+    ledgers: BTreeMap<Name, BTreeMap<BatchKey, Value>>,
 }
 
-/// A source and a call of it, or an empty text for the source itself.
+/// A source, and what of it: see [`DeliveryRecord::lane`].
 type Lane = (Name, String);
 
 impl MemoryStore {
@@ -78,8 +80,7 @@ impl State {
             }
             let record = DeliveryRecord::new(delivery, event);
             added.insert(record.id.destination.clone());
-            self.lane(&record).insert((record.sequence, record.id.event.clone()));
-            self.deliveries.insert(record.id.clone(), record);
+            self.put(record);
         }
         if let Some(checkpoint) = commit.checkpoint {
             self.checkpoints.insert(commit.source, checkpoint);
@@ -90,7 +91,19 @@ impl State {
     fn lane(&mut self, record: &DeliveryRecord) -> &mut BTreeSet<(u64, EventId)> {
         let (destination, source, call) = record.lane();
         let lanes = self.pending.entry(destination.clone()).or_default();
-        lanes.entry((source.clone(), call.to_owned())).or_default()
+        lanes.entry((source.clone(), call.into_owned())).or_default()
+    }
+
+    /// Adds a delivery, or replaces it by what has become of it.
+    fn put(&mut self, record: DeliveryRecord) {
+        let place = (record.sequence, record.id.event.clone());
+        let lane = self.lane(&record);
+        if record.due().is_some() {
+            lane.insert(place)
+        } else {
+            lane.remove(&place)
+        };
+        self.deliveries.insert(record.id.clone(), record);
     }
 
     fn lease(&mut self, request: &LeaseRequest) -> Leased {
@@ -143,20 +156,73 @@ impl State {
         };
         self.leases.remove(&outcome.id);
         record.settle(outcome.attempt, outcome.verdict);
-        if record.finished().is_some() {
-            self.lane(&record).remove(&(record.sequence, record.id.event.clone()));
-        }
-        self.deliveries.insert(outcome.id, record);
+        self.put(record);
     }
 
-    fn retry(&mut self, id: &DeliveryId, now: Timestamp) -> bool {
+    /// Changes a delivery if it is there; says whether it is and `change` did.
+    fn change(&mut self, id: &DeliveryId, change: impl FnOnce(&mut DeliveryRecord) -> bool) -> bool {
         let Some(mut record) = self.deliveries.get(id).cloned() else { return false };
-        let is_due = record.retry(now);
-        if is_due {
-            self.lane(&record).insert((record.sequence, record.id.event.clone()));
-            self.deliveries.insert(record.id.clone(), record);
+        let changed = change(&mut record);
+        if changed {
+            self.put(record);
         }
-        is_due
+        changed
+    }
+
+    fn held<'s>(
+        &'s self,
+        destination: &'s Name,
+        batch: &'s BatchKey,
+    ) -> impl Iterator<Item = &'s DeliveryRecord> {
+        let records = self.deliveries.values().filter(move |record| record.id.destination == *destination);
+        records.filter(move |record| record.batch_it_waits_in() == Some(batch))
+    }
+
+    /// Says whether anything became due or was put into a batch.
+    fn sort(&mut self, sorting: Sorting) -> Result<bool, StoreError> {
+        let Sorting { destination, now, hold, send, forget, merge, ledgers } = sorting;
+        let id = |event| DeliveryId { event, destination: destination.clone() };
+        let merge = merge.filter(|merge| !self.deliveries.contains_key(&merge.delivery.id));
+        if let Some(Merge { event, delivery, .. }) = &merge
+            && delivery.id.event != event.id
+        {
+            return Err(StoreError::UnknownEvent(delivery.id.clone()));
+        }
+        let mut moved = merge.is_some();
+        for (event, batch) in hold {
+            let id = id(event);
+            if self.change(&id, |record| record.hold(batch)) {
+                self.leases.remove(&id);
+                moved = true;
+            }
+        }
+        for event in send {
+            moved |= self.change(&id(event), |record| record.send(now));
+        }
+        for id in forget.into_iter().map(id) {
+            if self.deliveries.get(&id).is_some_and(|record| record.batch_it_waits_in().is_some()) {
+                self.forget(&id);
+            }
+        }
+        if let Some(Merge { batches, event, delivery }) = merge {
+            for batch in &batches {
+                let members: Vec<_> = self.held(&destination, batch).cloned().collect();
+                for mut record in members {
+                    record.merge(now, event.id.clone());
+                    self.put(record);
+                }
+            }
+            self.put(DeliveryRecord::new(delivery, &event));
+            self.events.entry(event.id.clone()).or_insert_with(|| Arc::new(event));
+        }
+        let known = self.ledgers.entry(destination).or_default();
+        for (batch, ledger) in ledgers {
+            match ledger {
+                Some(ledger) => known.insert(batch, ledger),
+                None => known.remove(&batch),
+            };
+        }
+        Ok(moved)
     }
 
     fn forget(&mut self, id: &DeliveryId) -> bool {
@@ -269,7 +335,8 @@ impl Store for MemoryStore {
 
     async fn retry(&self, deliveries: Vec<DeliveryId>, now: Timestamp) -> Result<usize, StoreError> {
         let mut state = self.state()?;
-        let due: Vec<_> = deliveries.into_iter().filter(|id| state.retry(id, now)).collect();
+        let due: Vec<_> =
+            deliveries.into_iter().filter(|id| state.change(id, |record| record.retry(now))).collect();
         due.iter().for_each(|id| self.arrivals.wake(&id.destination));
         Ok(due.len())
     }
@@ -297,6 +364,42 @@ impl Store for MemoryStore {
 
     async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError> {
         Ok(self.state()?.pauses.clone())
+    }
+
+    async fn held(
+        &self,
+        destination: &Name,
+        batch: &BatchKey,
+        after: Option<&Held>,
+        limit: usize,
+    ) -> Result<Vec<Held>, StoreError> {
+        let state = self.state()?;
+        let after = after.map(|held| (held.created, &held.id.event));
+        let mut held: Vec<_> = state
+            .held(destination, batch)
+            .filter(|record| after.is_none_or(|after| after < (record.created, &record.id.event)))
+            .collect();
+        held.sort_by_key(|record| (record.created, &record.id.event));
+        held.truncate(limit);
+        Ok(held
+            .into_iter()
+            .filter_map(|record| {
+                let event = Arc::clone(state.events.get(&record.id.event)?);
+                Some(Held { id: record.id.clone(), event, created: record.created })
+            })
+            .collect())
+    }
+
+    async fn sort(&self, sorting: Sorting) -> Result<(), StoreError> {
+        let destination = sorting.destination.clone();
+        if self.state()?.sort(sorting)? {
+            self.arrivals.wake(&destination);
+        }
+        Ok(())
+    }
+
+    async fn ledgers(&self, destination: &Name) -> Result<BTreeMap<BatchKey, Value>, StoreError> {
+        Ok(self.state()?.ledgers.get(destination).cloned().unwrap_or_default())
     }
 
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {

@@ -1,12 +1,161 @@
 //! A delivery's life: how it begins, what an attempt makes of it, and what is asked of it.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
-use super::{
-    ATTEMPTS_KEPT, Attempt, DeliveryFilter, DeliveryRecord, DeliveryState, NewDelivery, Restart, Tally,
-    Verdict,
+use serde::{Deserialize, Serialize};
+
+use super::{DeliveryId, NewDelivery, Verdict};
+use crate::{
+    call::CallId,
+    event::{Event, EventId},
+    name::Name,
+    summary::BatchKey,
+    time::Timestamp,
 };
-use crate::{call::CallId, event::Event, name::Name, time::Timestamp};
+
+/// Where a delivery is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeliveryState {
+    /// To be tried at this time.
+    Pending {
+        /// When it is due, if it is the first of its lane.
+        due: Timestamp,
+    },
+    /// Not to be tried by itself: it will be told with others, or when its time comes.
+    Held {
+        /// With which others.
+        batch: BatchKey,
+    },
+    /// It arrived.
+    Delivered {
+        /// When that was known.
+        at: Timestamp,
+    },
+    /// It is told by another event, which stands for several.
+    Merged {
+        /// Since when.
+        at: Timestamp,
+        /// By which.
+        into: EventId,
+    },
+    /// It was given up.
+    Dead {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// All that is known of a delivery.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeliveryRecord {
+    /// Which event to which destination.
+    pub id: DeliveryId,
+    /// The source the event came from.
+    pub source: Name,
+    /// The call the event is about.
+    pub call: Option<CallId>,
+    /// The batch the event stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchKey>,
+    /// The rule that made it.
+    pub rule: Name,
+    /// The order within (destination, source, call).
+    pub sequence: u64,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Where it is.
+    pub state: DeliveryState,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// The latest attempts, oldest first, at most [`ATTEMPTS_KEPT`].
+    pub log: Vec<Attempt>,
+    /// Where its schedule last began anew; `None` when it began with the delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
+}
+
+/// How many attempts of a delivery are kept word for word.
+pub const ATTEMPTS_KEPT: usize = 20;
+
+/// Which deliveries to list; every part that is given must match.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Of this destination.
+    pub destination: Option<Name>,
+    /// About this call.
+    pub call: Option<CallId>,
+    /// In this state.
+    pub state: Option<DeliveryStateKind>,
+}
+
+/// A delivery's state without its details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeliveryStateKind {
+    /// Yet to arrive.
+    Pending,
+    /// Waiting to be told with others.
+    Held,
+    /// It arrived.
+    Delivered,
+    /// Told by another event.
+    Merged,
+    /// It was given up.
+    Dead,
+}
+
+impl DeliveryState {
+    /// The state without its details.
+    pub fn kind(&self) -> DeliveryStateKind {
+        match self {
+            Self::Pending { .. } => DeliveryStateKind::Pending,
+            Self::Held { .. } => DeliveryStateKind::Held,
+            Self::Merged { .. } => DeliveryStateKind::Merged,
+            Self::Delivered { .. } => DeliveryStateKind::Delivered,
+            Self::Dead { .. } => DeliveryStateKind::Dead,
+        }
+    }
+}
+
+/// One try of a delivery, as it is kept for people to look at. Holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it began.
+    pub at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// What happened, in one line: `200 OK`, `connection refused`, `550 mailbox unavailable`.
+    pub result: String,
+    /// The beginning of what came back, at most 2 KiB, secrets masked.
+    pub response: String,
+}
+
+/// A point at which a delivery's retry schedule begins anew because a person said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// When.
+    pub at: Timestamp,
+    /// How many attempts had been made by then.
+    pub attempts: u32,
+}
+
+/// How many deliveries a destination has in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Yet to arrive.
+    pub pending: u64,
+    /// Waiting to be told with others.
+    #[serde(default)]
+    pub held: u64,
+    /// Told by another event, and still kept.
+    #[serde(default)]
+    pub merged: u64,
+    /// Arrived, and still kept.
+    pub delivered: u64,
+    /// Given up, and still kept.
+    pub dead: u64,
+}
 
 impl DeliveryRecord {
     /// A delivery no one has tried yet.
@@ -15,10 +164,15 @@ impl DeliveryRecord {
             id: new.id,
             source: event.source.clone(),
             call: event.call.clone(),
+            batch: event.batch.clone(),
             rule: event.rule.clone(),
             sequence: new.sequence,
             created: new.created,
-            state: DeliveryState::Pending { due: new.created },
+            state: if new.held {
+                DeliveryState::Held { batch: BatchKey::arrived() }
+            } else {
+                DeliveryState::Pending { due: new.created }
+            },
             attempts: 0,
             log: vec![],
             restart: None,
@@ -40,9 +194,9 @@ impl DeliveryRecord {
     }
 
     /// Makes it due at `now`, with its schedule begun anew; says whether it did, which it does not for what has
-    /// arrived.
+    /// arrived or was told with others.
     pub(super) fn retry(&mut self, now: Timestamp) -> bool {
-        if matches!(self.state, DeliveryState::Delivered { .. }) {
+        if matches!(self.state, DeliveryState::Delivered { .. } | DeliveryState::Merged { .. }) {
             return false;
         }
         self.state = DeliveryState::Pending { due: now };
@@ -50,25 +204,64 @@ impl DeliveryRecord {
         true
     }
 
-    /// When it is to be tried; `None` when it is finished.
+    /// Puts it into a batch; says whether it did, which it does not for what is finished.
+    pub(super) fn hold(&mut self, batch: BatchKey) -> bool {
+        let may = matches!(self.state, DeliveryState::Pending { .. } | DeliveryState::Held { .. });
+        if may {
+            self.state = DeliveryState::Held { batch };
+        }
+        may
+    }
+
+    /// Makes it due at `now` if it is held; says whether it is.
+    pub(super) fn send(&mut self, now: Timestamp) -> bool {
+        let may = self.batch_it_waits_in().is_some();
+        if may {
+            self.state = DeliveryState::Pending { due: now };
+        }
+        may
+    }
+
+    /// Ends it because `into` tells it.
+    pub(super) fn merge(&mut self, at: Timestamp, into: EventId) {
+        self.state = DeliveryState::Merged { at, into };
+    }
+
+    /// When it is to be tried; `None` when it is held or finished.
     pub(super) fn due(&self) -> Option<Timestamp> {
         match self.state {
             DeliveryState::Pending { due } => Some(due),
-            DeliveryState::Delivered { .. } | DeliveryState::Dead { .. } => None,
+            _ => None,
         }
     }
 
-    /// When it was finished; `None` when it is pending.
-    pub(super) fn finished(&self) -> Option<Timestamp> {
+    /// The batch that holds it; `None` when it is not held.
+    pub(super) fn batch_it_waits_in(&self) -> Option<&BatchKey> {
+        match &self.state {
+            DeliveryState::Held { batch } => Some(batch),
+            _ => None,
+        }
+    }
+
+    /// When it was finished; `None` when it is pending or held.
+    pub fn finished(&self) -> Option<Timestamp> {
         match self.state {
-            DeliveryState::Pending { .. } => None,
-            DeliveryState::Delivered { at } | DeliveryState::Dead { at, .. } => Some(at),
+            DeliveryState::Pending { .. } | DeliveryState::Held { .. } => None,
+            DeliveryState::Delivered { at }
+            | DeliveryState::Merged { at, .. }
+            | DeliveryState::Dead { at, .. } => Some(at),
         }
     }
 
-    /// What must stay in order: what one destination is told of one call, or of the source itself.
-    pub(super) fn lane(&self) -> (&Name, &Name, &str) {
-        (&self.id.destination, &self.source, self.call.as_ref().map_or("", CallId::as_str))
+    /// What must stay in order: what one destination is told of one call, of one batch, or of the source itself.
+    pub(super) fn lane(&self) -> (&Name, &Name, Cow<'_, str>) {
+        let about = match (&self.batch, &self.call) {
+            // No call's id begins with a control character.
+            (Some(batch), _) => format!("\u{1}{batch}").into(),
+            (None, Some(call)) => call.as_str().into(),
+            (None, None) => "".into(),
+        };
+        (&self.id.destination, &self.source, about)
     }
 }
 
@@ -93,9 +286,16 @@ impl Tally {
         *count = count.saturating_sub(1);
     }
 
+    /// How many are not finished.
+    pub fn unfinished(&self) -> u64 {
+        self.pending + self.held
+    }
+
     fn of(&mut self, state: &DeliveryState) -> &mut u64 {
         match state {
             DeliveryState::Pending { .. } => &mut self.pending,
+            DeliveryState::Held { .. } => &mut self.held,
+            DeliveryState::Merged { .. } => &mut self.merged,
             DeliveryState::Delivered { .. } => &mut self.delivered,
             DeliveryState::Dead { .. } => &mut self.dead,
         }

@@ -170,8 +170,9 @@ fn commit(event: &str, destination: &str, minute: u64) -> Commit {
         changes: Changes::default(),
         at,
         record: RawValue::from_string(record.to_owned()).unwrap().into(),
+        batch: None,
     });
-    commit.deliveries.push(NewDelivery { id: id(event, destination), sequence: 1, created: at });
+    commit.deliveries.push(NewDelivery { id: id(event, destination), sequence: 1, created: at, held: false });
     commit
 }
 

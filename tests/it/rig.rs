@@ -236,7 +236,7 @@ impl Running {
         .await;
     }
 
-    /// Waits until every delivery of these destinations is delivered or dead.
+    /// Waits until every delivery of these destinations is finished.
     pub async fn settled(&self) -> Tally {
         let settled = async {
             loop {
@@ -244,11 +244,13 @@ impl Running {
                     self.store.tally().await.unwrap().into_values().fold(Tally::default(), |sum, tally| {
                         Tally {
                             pending: sum.pending + tally.pending,
+                            held: sum.held + tally.held,
+                            merged: sum.merged + tally.merged,
                             delivered: sum.delivered + tally.delivered,
                             dead: sum.dead + tally.dead,
                         }
                     });
-                if tally.pending == 0 {
+                if tally.unfinished() == 0 {
                     return tally;
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -48,7 +48,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make dead deliveries due again, with their whole schedule; those that wait are due at once
+    /// Make dead deliveries due again, with their whole schedule; those that wait, or are held, are due at once
     Retry {
         #[command(flatten)]
         config: ConfigArg,
@@ -114,8 +114,12 @@ pub(super) struct Which {
 pub(super) enum StateArg {
     /// Yet to arrive
     Pending,
+    /// Waiting to be told with others
+    Held,
     /// Arrived
     Delivered,
+    /// Told as part of another event
+    Merged,
     /// Given up
     Dead,
 }
@@ -124,7 +128,9 @@ impl From<StateArg> for DeliveryStateKind {
     fn from(state: StateArg) -> Self {
         match state {
             StateArg::Pending => Self::Pending,
+            StateArg::Held => Self::Held,
             StateArg::Delivered => Self::Delivered,
+            StateArg::Merged => Self::Merged,
             StateArg::Dead => Self::Dead,
         }
     }

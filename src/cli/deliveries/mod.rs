@@ -22,7 +22,8 @@ use crate::{
     event::EventId,
     name::Name,
     store::{
-        DeliveryFilter, DeliveryId, DeliveryRecord, DeliveryStateKind, Pause, SledStore, Store, StoreError,
+        DeliveryFilter, DeliveryId, DeliveryRecord, DeliveryState, DeliveryStateKind, Pause, SledStore,
+        Store, StoreError, Tally,
     },
     time::Clock,
 };
@@ -131,46 +132,60 @@ impl Desk {
             }
             Command::Resume { destination, .. } => {
                 self.check_destination(&destination).await?;
-                let pending = self.store.tally().await?.get(&destination).map_or(0, |tally| tally.pending);
+                let waiting_for_it =
+                    waiting(self.store.tally().await?.get(&destination).map_or(0, Tally::unfinished));
                 Ok(match self.store.resume(&destination).await? {
-                    Some(_) => format!("{destination} is resumed; {} for it\n", waiting(pending)),
-                    None => format!("{destination} is not paused; {} for it\n", waiting(pending)),
+                    Some(_) => format!("{destination} is resumed; {waiting_for_it} for it\n"),
+                    None => format!("{destination} is not paused; {waiting_for_it} for it\n"),
                 })
             }
         }
     }
 
     async fn retry(&self, which: Which) -> Result<String, Failure> {
-        let records = self.pick(&which, &[DeliveryStateKind::Dead]).await?;
+        let picked = self.pick(&which, &[DeliveryStateKind::Dead]).await?;
         let mut due = 0;
-        for page in records.chunks(PAGE) {
+        for page in picked.ids.chunks(PAGE) {
             due += self.store.retry(page.to_vec(), self.clock.wall()).await?;
         }
-        match due {
-            0 if which.all => Err(Failure::Nothing("no delivery of it is dead".to_owned())),
-            0 => Err(Failure::Nothing("it has arrived".to_owned())),
-            due => Ok(format!("{} due again; callwatch delivers when it runs\n", are(due))),
+        match (due, picked.told_by) {
+            (0, _) if which.all => Err(Failure::Nothing("no delivery of it is dead".to_owned())),
+            (0, Some(into)) => Err(Failure::Nothing(format!("it was told as part of {into}; retry that"))),
+            (0, None) => Err(Failure::Nothing("it has arrived".to_owned())),
+            (due, _) if picked.held > 0 => Ok(format!(
+                "{} due, {} of them no longer held with others; callwatch delivers when it runs\n",
+                are(due),
+                picked.held
+            )),
+            (due, _) => Ok(format!("{} due again; callwatch delivers when it runs\n", are(due))),
         }
     }
 
     async fn discard(&self, which: Which) -> Result<String, Failure> {
-        let not_arrived = [DeliveryStateKind::Pending, DeliveryStateKind::Dead];
-        let records = self.pick(&which, &not_arrived).await?;
+        let not_arrived = [DeliveryStateKind::Pending, DeliveryStateKind::Held, DeliveryStateKind::Dead];
+        let picked = self.pick(&which, &not_arrived).await?;
         let mut gone = 0;
-        for page in records.chunks(PAGE) {
+        for page in picked.ids.chunks(PAGE) {
             gone += self.store.discard(page.to_vec()).await?;
         }
-        match gone {
-            0 => Err(Failure::Nothing("all of its deliveries have arrived".to_owned())),
-            gone => Ok(format!("{} dropped\n", are(gone))),
+        if gone == 0 {
+            return Err(Failure::Nothing("all of its deliveries have arrived".to_owned()));
         }
+        let mut said = format!("{} dropped\n", are(gone));
+        if picked.held > 0 {
+            said += &format!("{} were held: what they waited with goes out without them\n", picked.held);
+        }
+        if let Some(into) = picked.told_by {
+            said += &format!("{into}, which told it, is left as it is\n");
+        }
+        Ok(said)
     }
 
     /// The deliveries that are meant: those of an event, or a destination's in one of these states.
-    async fn pick(&self, which: &Which, states: &[DeliveryStateKind]) -> Result<Vec<DeliveryId>, Failure> {
-        let mut ids = vec![];
+    async fn pick(&self, which: &Which, states: &[DeliveryStateKind]) -> Result<Picked, Failure> {
+        let mut picked = Picked::default();
         if let Some(id) = &which.id {
-            ids.extend(self.find(id, which.only.as_ref()).await?.into_iter().map(|record| record.id));
+            self.find(id, which.only.as_ref()).await?.into_iter().for_each(|record| picked.add(record));
         } else if let Some(destination) = &which.destination {
             self.check_destination(destination).await?;
             for state in states {
@@ -179,10 +194,10 @@ impl Desk {
                     call: None,
                     state: Some(*state),
                 };
-                self.each(&filter, |record| ids.push(record.id)).await?;
+                self.each(&filter, |record| picked.add(record)).await?;
             }
         }
-        Ok(ids)
+        Ok(picked)
     }
 
     /// The deliveries of one event, or only the one to `destination`; at least one.
@@ -261,6 +276,27 @@ impl Desk {
         pauses.retain(|_, pause| !pause.is_over(now));
         let configured = self.config.destinations.iter().map(|it| it.name.clone()).collect();
         Ok(View { now, pauses, configured, tallies: self.store.tally().await? })
+    }
+}
+
+/// Deliveries that something is done with, and what is to be said of it.
+#[derive(Default)]
+struct Picked {
+    ids: Vec<DeliveryId>,
+    /// How many of them are held.
+    held: usize,
+    /// The event one of them is told by.
+    told_by: Option<EventId>,
+}
+
+impl Picked {
+    fn add(&mut self, record: DeliveryRecord) {
+        match record.state {
+            DeliveryState::Held { .. } => self.held += 1,
+            DeliveryState::Merged { into, .. } => self.told_by = Some(into),
+            _ => {}
+        }
+        self.ids.push(record.id);
     }
 }
 

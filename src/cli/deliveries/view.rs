@@ -1,6 +1,7 @@
 //! Deliveries as people and programs read them. Pure.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
     time::Duration,
@@ -12,7 +13,7 @@ use super::waiting;
 use crate::{
     name::Name,
     privacy::mask_phones_in,
-    store::{Attempt, DeliveryRecord, DeliveryState, Pause, Tally},
+    store::{Attempt, DeliveryId, DeliveryRecord, DeliveryState, Pause, Tally},
     template::truncate,
     time::Timestamp,
 };
@@ -60,20 +61,26 @@ impl View {
     /// What happened last, or what it waits for.
     fn last(&self, record: &DeliveryRecord, attempt: Option<&Attempt>) -> String {
         match (self.held(record), attempt) {
-            (Some(why), _) => why.to_owned(),
+            (Some(why), _) => why.into_owned(),
             (None, Some(attempt)) => mask_phones_in(&attempt.result),
-            (None, None) => "not tried yet".to_owned(),
+            (None, None) => match &record.state {
+                DeliveryState::Merged { into, .. } => format!("told by {into}"),
+                _ => "not tried yet".to_owned(),
+            },
         }
     }
 
-    /// Why a delivery that is pending is not tried, if it is not.
-    fn held(&self, record: &DeliveryRecord) -> Option<&'static str> {
-        let destination = &record.id.destination;
-        match record.state {
-            DeliveryState::Pending { .. } if !self.configured.contains(destination) => {
-                Some("not in the config")
+    /// Why a delivery that is not finished is not tried, if it is not.
+    fn held(&self, record: &DeliveryRecord) -> Option<Cow<'static, str>> {
+        let DeliveryRecord { id: DeliveryId { destination, .. }, state, .. } = record;
+        match state {
+            DeliveryState::Pending { .. } | DeliveryState::Held { .. }
+                if !self.configured.contains(destination) =>
+            {
+                Some("not in the config".into())
             }
-            DeliveryState::Pending { .. } if self.pauses.contains_key(destination) => Some("paused"),
+            DeliveryState::Pending { .. } if self.pauses.contains_key(destination) => Some("paused".into()),
+            DeliveryState::Held { batch } => Some(format!("waits in batch {batch}").into()),
             _ => None,
         }
     }
@@ -81,18 +88,20 @@ impl View {
     /// Which destinations' deliveries wait for a person.
     fn held_back(&self) -> String {
         let mut out = String::new();
-        let pending = |name: &Name| self.tallies.get(name).map_or(0, |tally| tally.pending);
+        let unfinished = |name: &Name| self.tallies.get(name).map_or(0, Tally::unfinished);
         for (name, Pause { since, reason, until, .. }) in &self.pauses {
             let end = match until {
                 Some(until) => format!("until {until}"),
                 None => format!("until `callwatch deliveries resume {name}`"),
             };
-            let waiting = waiting(pending(name));
+            let waiting = waiting(unfinished(name));
             let reason = mask_phones_in(reason);
             let _ = writeln!(out, "{name} is paused since {since} ({reason}): {waiting} {end}");
         }
-        for name in self.tallies.keys().filter(|name| pending(name) > 0 && !self.configured.contains(*name)) {
-            let waiting = waiting(pending(name));
+        for name in
+            self.tallies.keys().filter(|name| unfinished(name) > 0 && !self.configured.contains(*name))
+        {
+            let waiting = waiting(unfinished(name));
             let _ = writeln!(
                 out,
                 "{name} is not in the config: {waiting} until it is back, or until `callwatch deliveries drop --all \
@@ -115,7 +124,8 @@ impl View {
     }
 
     fn detail(&self, out: &mut String, record: &DeliveryRecord, answers: bool) {
-        let DeliveryRecord { id, source, call, rule, sequence, created, state, attempts, log, .. } = record;
+        let DeliveryRecord { id, source, call, batch, rule, sequence, created, state, attempts, log, .. } =
+            record;
         let mut line = |name: &str, value: &str| {
             let _ = writeln!(out, "{name:11} {value}");
         };
@@ -125,6 +135,9 @@ impl View {
         match call {
             Some(call) => line("call", &format!("{call} of {source}, delivery {sequence} about it")),
             None => line("source", source.as_str()),
+        }
+        if let Some(batch) = batch {
+            line("stands for", &format!("what waited in batch {batch}"));
         }
         line("rule", rule.as_str());
         line("made", &format!("{created} ({} ago)", brief(self.now.since(*created))));
@@ -144,6 +157,13 @@ impl View {
             (DeliveryState::Pending { .. }, Some(why)) => {
                 format!("pending: {} is {why}", record.id.destination)
             }
+            (DeliveryState::Held { batch }, why) => match why {
+                Some(why) if !self.configured.contains(&record.id.destination) => {
+                    format!("held: {} is {why}", record.id.destination)
+                }
+                _ => format!("held: waits in batch {batch}"),
+            },
+            (DeliveryState::Merged { at, into }, _) => format!("merged at {at}: told as part of {into}"),
             (DeliveryState::Pending { due }, None) if *due <= self.now => "pending: due now".to_owned(),
             (DeliveryState::Pending { due }, None) => {
                 format!("pending: next try at {due} (in {})", brief(due.since(self.now)))
@@ -160,12 +180,13 @@ impl View {
     }
 
     fn object(&self, record: &DeliveryRecord, answers: bool) -> Value {
-        let DeliveryRecord { id, source, call, rule, sequence, created, state, attempts, log, .. } = record;
-        let (due, at, reason) = match state {
-            DeliveryState::Pending { due } => (Some(due.to_string()), None, None),
-            DeliveryState::Delivered { at } => (None, Some(at.to_string()), None),
-            DeliveryState::Dead { at, reason } => (None, Some(at.to_string()), Some(mask_phones_in(reason))),
-        };
+        let DeliveryRecord { id, source, call, batch, rule, sequence, created, state, attempts, log, .. } =
+            record;
+        let due = if let DeliveryState::Pending { due } = state { Some(due.to_string()) } else { None };
+        let reason =
+            if let DeliveryState::Dead { reason, .. } = state { Some(mask_phones_in(reason)) } else { None };
+        let waits_in = if let DeliveryState::Held { batch } = state { Some(batch.as_str()) } else { None };
+        let told_by = if let DeliveryState::Merged { into, .. } = state { Some(into.as_str()) } else { None };
         let log: Vec<_> = log
             .iter()
             .map(|Attempt { at, took_ms, result, response }| {
@@ -183,10 +204,13 @@ impl View {
             "state": state_word(state),
             "due": due,
             "held": self.held(record),
-            "finished": at,
+            "waits_in": waits_in,
+            "finished": record.finished().map(|at| at.to_string()),
+            "told_by": told_by,
             "reason": reason,
             "source": source.as_str(),
             "call": call.as_ref().map(|call| call.as_str()),
+            "stands_for": batch.as_ref().map(|batch| batch.as_str()),
             "rule": rule.as_str(),
             "sequence": sequence,
             "created": created.to_string(),
@@ -216,6 +240,8 @@ fn lay_out<const N: usize>(rows: &[[String; N]]) -> String {
 fn state_word(state: &DeliveryState) -> &'static str {
     match state {
         DeliveryState::Pending { .. } => "pending",
+        DeliveryState::Held { .. } => "held",
+        DeliveryState::Merged { .. } => "merged",
         DeliveryState::Delivered { .. } => "delivered",
         DeliveryState::Dead { .. } => "dead",
     }

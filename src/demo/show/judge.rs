@@ -16,7 +16,7 @@ impl Show {
     pub(super) async fn has_caught_up(&self) -> Result<bool, StoreError> {
         Ok(self.ledger.owed().is_empty()
             && self.stale().await? == 0
-            && self.store.tally().await?.values().all(|tally| tally.pending == 0))
+            && self.store.tally().await?.values().all(|tally| tally.unfinished() == 0))
     }
 
     /// How many calls the store does not know as the simulated API has them, byte for byte.

@@ -45,7 +45,7 @@ pub struct Restored {
     /// How many calls it remembers.
     pub calls: u64,
     /// How many deliveries were unfinished.
-    pub pending: u64,
+    pub unfinished: u64,
     /// Where the files are now that were the store's before.
     pub quarantine: Option<PathBuf>,
 }
@@ -138,8 +138,8 @@ fn restore(path: &Path, from: Option<&Path>) -> Result<Restored, StoreError> {
     let (file, trailer) = choose(path, from)?;
     let contents = fill(path, &file, &trailer)?;
     let quarantine = replace(path).map_err(|error| fail(error.into()))?;
-    let Contents { calls, pending } = contents;
-    Ok(Restored { from: file, made: trailer.made, calls, pending, quarantine })
+    let Contents { calls, unfinished } = contents;
+    Ok(Restored { from: file, made: trailer.made, calls, unfinished, quarantine })
 }
 
 /// The backup to use, read once to the end.

@@ -1,5 +1,6 @@
 //! What the store does, on the one thread that holds the tree.
 
+mod batches;
 mod by_hand;
 
 use std::{
@@ -14,9 +15,9 @@ use super::{
     dump::{Keep, Slice},
     fault::Fault,
     keys::{self, Key},
+    outbox::Outbox,
     remembered::{self, Stored},
     value,
-    view::View,
 };
 use crate::{
     call::CallId,
@@ -24,8 +25,8 @@ use crate::{
     name::Name,
     snapshot::Snapshot,
     store::{
-        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, Lease, LeaseRequest, Leased,
-        NewDelivery, Outcome, Pause, Tally, arrivals::Arrivals,
+        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, Lease, LeaseRequest, Leased, Outcome,
+        Pause, Tally, arrivals::Arrivals,
     },
     time::Timestamp,
 };
@@ -76,7 +77,8 @@ impl Engine {
     }
 
     pub(super) fn commit(&mut self, commit: Commit) -> Result<(), Fault> {
-        let mut view = self.disk.view();
+        let mut outbox = Outbox::new(self.disk.view());
+        let view = &mut outbox.view;
         for (call, snapshot) in &commit.snapshots {
             let stored = Stored::of(call, snapshot)?;
             view.put_bytes(&keys::snapshot(&commit.source, call), &stored.head, &stored.body)?;
@@ -89,18 +91,18 @@ impl Engine {
             }
             events.entry(&event.id).or_insert(event);
         }
+        if let Some(checkpoint) = &commit.checkpoint {
+            view.put(&keys::checkpoint(&commit.source), checkpoint)?;
+        }
         let mut arrived = BTreeSet::new();
         for delivery in commit.deliveries {
             let destination = delivery.id.destination.clone();
             let event = events.get(&delivery.id.event).copied();
-            if add_delivery(&mut view, delivery, event)? {
+            if outbox.add(delivery, event)? {
                 arrived.insert(destination);
             }
         }
-        if let Some(checkpoint) = &commit.checkpoint {
-            view.put(&keys::checkpoint(&commit.source), checkpoint)?;
-        }
-        let writes = view.into_writes();
+        let writes = outbox.into_writes()?;
         self.disk.write(writes)?;
         self.arrived.append(&mut arrived);
         Ok(())
@@ -211,15 +213,21 @@ impl Engine {
     }
 
     pub(super) fn settle(&mut self, outcomes: Vec<Outcome>) -> Result<(), Fault> {
-        let mut view = self.disk.view();
+        let mut outbox = Outbox::new(self.disk.view());
         let mut settled = vec![];
-        for outcome in outcomes {
-            let id = outcome.id.clone();
-            if settle_delivery(&mut view, outcome)? {
+        for Outcome { id, attempt, verdict } in outcomes {
+            let settle = |record: &mut DeliveryRecord| {
+                let is_pending = record.due().is_some();
+                if is_pending {
+                    record.settle(attempt, verdict);
+                }
+                is_pending
+            };
+            if outbox.change(&id, settle)? {
                 settled.push(id);
             }
         }
-        let writes = view.into_writes();
+        let writes = outbox.into_writes()?;
         self.disk.write(writes)?;
         self.release(&settled);
         Ok(())
@@ -272,123 +280,22 @@ impl Engine {
             }
             old.push(id);
         }
-        let mut view = self.disk.view();
+        let mut outbox = Outbox::new(self.disk.view());
         for id in &old {
-            let record = view.require(&keys::delivery(id))?;
-            forget(&mut view, &record)?;
+            if !outbox.forget(id, |_| true)? {
+                return Err(Fault::Damaged("a delivery is missing"));
+            }
         }
-        let writes = view.into_writes();
+        let writes = outbox.into_writes()?;
         self.disk.write(writes)?;
         Ok(old.len())
     }
 }
 
-const BAD_KEY: Fault = Fault::Damaged("a key cannot be read");
+pub(super) const BAD_KEY: Fault = Fault::Damaged("a key cannot be read");
 
 /// Reads what stands in front of a snapshot; also whether the snapshot is shrunk.
 fn known(prefix: &Key, (key, bytes): &(IVec, IVec)) -> Result<(KnownCall, bool), Fault> {
     let id = std::str::from_utf8(prefix.rest(key)).map_err(|_| BAD_KEY)?;
     remembered::known(id.into(), value::unseal(key, bytes)?.head)
-}
-
-/// Adds a delivery unless it is there already; says whether it did. `event` is given when it comes with it.
-fn add_delivery(view: &mut View<'_>, new: NewDelivery, event: Option<&Event>) -> Result<bool, Fault> {
-    let key = keys::delivery(&new.id);
-    if view.contains(&key)? {
-        return Ok(false);
-    }
-    let record = match event {
-        Some(event) => DeliveryRecord::new(new, event),
-        None => match view.get::<Event>(&keys::event(&new.id.event))? {
-            Some(event) => DeliveryRecord::new(new, &event),
-            None => return Err(Fault::UnknownEvent(new.id)),
-        },
-    };
-    let first = place_of_first(view, &record)?;
-    view.put(&key, &record)?;
-    wait_in_lane(view, &record);
-    requeue(view, first, &record)?;
-    count(view, &record.id.destination, |tally| tally.add(&record.state))?;
-    Ok(true)
-}
-
-/// Records an outcome unless the delivery is not pending any more; says whether it did.
-fn settle_delivery(view: &mut View<'_>, outcome: Outcome) -> Result<bool, Fault> {
-    let key = keys::delivery(&outcome.id);
-    let Some(before) = view.get::<DeliveryRecord>(&key)?.filter(|record| record.due().is_some()) else {
-        return Ok(false);
-    };
-    let first = place_of_first(view, &before)?;
-    let mut after = before.clone();
-    after.settle(outcome.attempt, outcome.verdict);
-    view.put(&key, &after)?;
-    wait_in_lane(view, &after);
-    if let Some(at) = after.finished() {
-        view.mark(&keys::finished_at(&after.id, at));
-        count(view, &after.id.destination, |tally| {
-            tally.subtract(&before.state);
-            tally.add(&after.state);
-        })?;
-    }
-    requeue(view, first, &after)?;
-    Ok(true)
-}
-
-/// Forgets a delivery, and its event when that has no other.
-fn forget(view: &mut View<'_>, record: &DeliveryRecord) -> Result<(), Fault> {
-    let id = &record.id;
-    match record.finished() {
-        Some(at) => {
-            view.unmark(&keys::finished_at(id, at));
-            view.remove(&keys::delivery(id))?;
-        }
-        None => {
-            let first = place_of_first(view, record)?;
-            view.unmark(&keys::in_lane(record));
-            view.remove(&keys::delivery(id))?;
-            requeue(view, first, record)?;
-        }
-    }
-    count(view, &id.destination, |tally| tally.subtract(&record.state))?;
-    if view.first(&keys::deliveries_of(&id.event))?.is_none() {
-        view.remove(&keys::event(&id.event))?;
-    }
-    Ok(())
-}
-
-/// Puts a delivery where it belongs in its lane: nowhere when it is finished.
-pub(super) fn wait_in_lane(view: &mut View<'_>, record: &DeliveryRecord) {
-    match record.due() {
-        Some(due) => view.mark_with(&keys::in_lane(record), &keys::due_in_lane(due)),
-        None => view.unmark(&keys::in_lane(record)),
-    }
-}
-
-/// After a change to `record`, brings the queue up to date: of a lane, only the first delivery stands in it.
-/// `before` is where that was before the change.
-fn requeue(view: &mut View<'_>, before: Option<Key>, record: &DeliveryRecord) -> Result<(), Fault> {
-    let after = place_of_first(view, record)?;
-    if before != after {
-        before.iter().for_each(|place| view.unmark(place));
-        after.iter().for_each(|place| view.mark(place));
-    }
-    Ok(())
-}
-
-/// Where the first delivery of this one's lane stands in the queue.
-pub(super) fn place_of_first(view: &View<'_>, record: &DeliveryRecord) -> Result<Option<Key>, Fault> {
-    let lane = keys::lane(record);
-    let Some((first, due)) = view.first(&lane)? else { return Ok(None) };
-    let event = keys::event_in_lane(&lane, &first).ok_or(BAD_KEY)?;
-    let id = DeliveryId { event, destination: record.id.destination.clone() };
-    let due = keys::to_due_in_lane(&due).ok_or(BAD_KEY)?;
-    Ok(Some(keys::in_queue(&id, due)))
-}
-
-/// Changes a destination's tally; one without deliveries has none.
-fn count(view: &mut View<'_>, destination: &Name, change: impl FnOnce(&mut Tally)) -> Result<(), Fault> {
-    let key = keys::tally(destination);
-    let mut tally: Tally = view.get(&key)?.unwrap_or_default();
-    change(&mut tally);
-    if tally == Tally::default() { view.remove(&key) } else { view.put(&key, &tally) }
 }

@@ -8,11 +8,13 @@
 //! | `p` source | the planner's checkpoint |
 //! | `e` event | an event |
 //! | `d` event, destination | a delivery |
-//! | `l` destination, source, call, sequence, event | when it is due: a pending delivery in its lane |
+//! | `l` destination, source, call or batch, sequence, event | when it is due: a pending delivery in its lane |
 //! | `q` destination, due, event | nothing: the head of a lane in the queue of what is due |
+//! | `b` destination, batch, time made, event | nothing: a delivery that is held |
 //! | `f` time, event, destination | nothing: when a delivery was finished |
 //! | `t` destination | a [`Tally`](crate::store::Tally) |
 //! | `h` destination | a [`Pause`](crate::store::Pause) |
+//! | `g` destination, batch | the ledger of a batch |
 //! | `c` key, number | a part of a value too large to stand in one piece |
 //! | `j` | the journal of a write too large for one batch |
 //!
@@ -24,6 +26,7 @@ use crate::{
     event::EventId,
     name::Name,
     store::{DeliveryId, DeliveryRecord},
+    summary::BatchKey,
     time::Timestamp,
 };
 
@@ -48,7 +51,7 @@ impl Kind {
             Some(b's') => Self::Snapshot,
             Some(b'd') => Self::Delivery,
             // Chunks go with their value, events with their deliveries.
-            Some(b'c' | b'e' | b'f' | b'j' | b'l' | b'm' | b'q' | b't') => Self::Derived,
+            Some(b'b' | b'c' | b'e' | b'f' | b'j' | b'l' | b'm' | b'q' | b't') => Self::Derived,
             _ => Self::Other,
         }
     }
@@ -161,8 +164,8 @@ pub(super) fn delivery(id: &DeliveryId) -> Key {
 }
 
 pub(super) fn lane(record: &DeliveryRecord) -> Key {
-    let (destination, source, call) = record.lane();
-    Key::new(b'l').text(destination.as_str()).text(source.as_str()).text(call)
+    let (destination, source, about) = record.lane();
+    Key::new(b'l').text(destination.as_str()).text(source.as_str()).text(&about)
 }
 
 pub(super) fn in_lane(record: &DeliveryRecord) -> Key {
@@ -195,6 +198,32 @@ pub(super) fn in_queue(id: &DeliveryId, due: Timestamp) -> Key {
 /// When what stands in this queue at `key` is due, and its event.
 pub(super) fn due_in_queue(queue: &Key, key: &[u8]) -> Option<(Timestamp, EventId)> {
     number_and_text(queue.rest(key)).map(|(number, event)| (to_time(number), event.into()))
+}
+
+pub(super) fn batch(destination: &Name, batch: &BatchKey) -> Key {
+    Key::new(b'b').text(destination.as_str()).text(batch.as_str())
+}
+
+pub(super) fn in_batch(batch: &Key, created: Timestamp, event: &EventId) -> Key {
+    batch.clone().time(created).last(event.as_str())
+}
+
+/// When what is held in this batch at `key` was made, and its event.
+pub(super) fn held_in_batch(batch: &Key, key: &[u8]) -> Option<(Timestamp, EventId)> {
+    number_and_text(batch.rest(key)).map(|(number, event)| (to_time(number), event.into()))
+}
+
+pub(super) fn ledgers(destination: &Name) -> Key {
+    Key::new(b'g').text(destination.as_str())
+}
+
+pub(super) fn ledger(destination: &Name, batch: &BatchKey) -> Key {
+    ledgers(destination).last(batch.as_str())
+}
+
+/// The batch of a ledger's key that begins with `ledgers`.
+pub(super) fn batch_of_ledger(ledgers: &Key, key: &[u8]) -> Option<BatchKey> {
+    std::str::from_utf8(ledgers.rest(key)).ok().map(BatchKey::from)
 }
 
 pub(super) fn finished() -> Key {

@@ -1,7 +1,8 @@
 //! The store in a folder on this machine, in [sled](https://docs.rs/sled).
 //!
 //! * [`thread`]: sled blocks, so it has a thread of its own; the store's methods send it jobs.
-//! * [`engine`]: what each job does; [`view`]: what it reads, and the writes it prepares.
+//! * [`engine`]: what each job does; [`view`]: what it reads, and the writes it prepares; [`outbox`]: what follows
+//!   from a change to a delivery.
 //! * [`disk`]: writes that are whole or not there, and durable; [`keys`] and [`value`]: what they look like.
 //! * [`remembered`]: what snapshots look like, shrunk or not; [`witness`]: how often the store was written to.
 //! * [`open`]: the folder, its lock, and what a crash may have left; [`fault`]: what goes wrong.
@@ -16,6 +17,7 @@ mod engine;
 mod fault;
 mod keys;
 mod open;
+mod outbox;
 mod remembered;
 mod renew;
 mod thread;
@@ -32,13 +34,18 @@ use tokio::sync::Notify;
 pub use self::backup::{Backup, Restored};
 use self::thread::Thread;
 use super::{
-    Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, LeaseRequest, Leased, Outcome, Pause,
-    Store, StoreError, Tally, arrivals::Arrivals,
+    Commit, DeliveryFilter, DeliveryId, DeliveryRecord, Held, KnownCall, LeaseRequest, Leased, Outcome,
+    Pause, Sorting, Store, StoreError, Tally, arrivals::Arrivals,
 };
-use crate::{call::CallId, config::StoreConfig, name::Name, snapshot::Snapshot, time::Timestamp};
+use crate::{
+    call::CallId, config::StoreConfig, name::Name, snapshot::Snapshot, summary::BatchKey, time::Timestamp,
+};
 
 /// How many records one job looks at before others have their turn.
 const SLICE: usize = 2000;
+
+/// How many held deliveries, whose events may be large, one job reads before others have their turn.
+const HELD_SLICE: usize = 200;
 
 /// How many snapshots one job looks at to shrink some of them.
 const SHRINK_STEP: usize = 200;
@@ -172,6 +179,39 @@ impl Store for SledStore {
 
     async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError> {
         self.thread.read(|engine| engine.pauses()).await
+    }
+
+    async fn held(
+        &self,
+        destination: &Name,
+        batch: &BatchKey,
+        after: Option<&Held>,
+        limit: usize,
+    ) -> Result<Vec<Held>, StoreError> {
+        let mut page: Vec<Held> = vec![];
+        while page.len() < limit {
+            let slice = HELD_SLICE.min(limit - page.len());
+            let (destination, batch) = (destination.clone(), batch.clone());
+            let after = page.last().or(after).cloned();
+            let look =
+                move |engine: &mut engine::Engine| engine.held(&destination, &batch, after.as_ref(), slice);
+            let mut held = self.thread.read(look).await?;
+            let is_last = held.len() < slice;
+            page.append(&mut held);
+            if is_last {
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    async fn sort(&self, sorting: Sorting) -> Result<(), StoreError> {
+        self.thread.write(move |engine| engine.sort(sorting)).await
+    }
+
+    async fn ledgers(&self, destination: &Name) -> Result<BTreeMap<BatchKey, Value>, StoreError> {
+        let destination = destination.clone();
+        self.thread.read(move |engine| engine.ledgers(&destination)).await
     }
 
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {

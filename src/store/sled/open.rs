@@ -346,6 +346,7 @@ mod tests {
             id: crate::store::DeliveryId { event: id.as_str().into(), destination: "crm".into() },
             source: "clinic".into(),
             call: Some("a".into()),
+            batch: None,
             rule: "booked".into(),
             sequence: number,
             created: crate::time::Timestamp::from_millis(5),

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     disk::{Disk, SCHEMA},
-    engine::{place_of_first, wait_in_lane},
     fault::Fault,
     keys::{self, Key, Kind},
     open,
+    outbox::{place_of_first, stand},
     remembered::migrate_head,
     value::{self, Value},
     view::Writes,
@@ -29,8 +29,8 @@ const STEP: usize = 500;
 pub(super) struct Contents {
     /// Snapshots.
     pub(super) calls: u64,
-    /// Pending deliveries.
-    pub(super) pending: u64,
+    /// Deliveries that are not finished.
+    pub(super) unfinished: u64,
 }
 
 /// A folder being filled.
@@ -75,10 +75,7 @@ impl Renewal {
             for key in keys {
                 let record: DeliveryRecord = view.require(key)?;
                 tallies.entry(record.id.destination.clone()).or_default().add(&record.state);
-                match record.finished() {
-                    Some(at) => view.mark(&keys::finished_at(&record.id, at)),
-                    None => wait_in_lane(&mut view, &record),
-                }
+                stand(&mut view, &record);
             }
             disk.load(view.into_writes())
         })?;
@@ -88,7 +85,7 @@ impl Renewal {
             for key in keys {
                 let record: DeliveryRecord = view.require(key)?;
                 if record.due().is_some()
-                    && let Some(place) = place_of_first(&view, &record)?
+                    && let Some(place) = place_of_first(&view, &keys::lane(&record), &record.id.destination)?
                 {
                     view.mark(&place);
                 }
@@ -117,7 +114,7 @@ impl Renewal {
         let writes = view.into_writes();
         self.disk.load(writes)?;
         self.disk.finish_renewed(sequence)?;
-        Ok(Contents { calls, pending: tallies.values().map(|tally| tally.pending).sum() })
+        Ok(Contents { calls, unfinished: tallies.values().map(Tally::unfinished).sum() })
     }
 
     /// Does something with every key that begins with `prefix`, some at a time.
@@ -143,6 +140,7 @@ impl Renewal {
 /// |---|---|
 /// | 1 | the front of a snapshot was JSON |
 /// | 2 | snapshots can be shrunk; a place in a lane says when it is due |
+/// | 3 | deliveries can be held and merged, batches have ledgers; otherwise as 2 |
 fn migrate(from: u32, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Fault> {
     let value = value::unseal(key, sealed)?;
     if from < 2 && Kind::of(key) == Kind::Snapshot {

@@ -1,6 +1,9 @@
 //! The tree as it will be once what is being prepared has been written.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 use ::sled::{IVec, Tree};
 use serde::{Serialize, de::DeserializeOwned};
@@ -164,13 +167,29 @@ impl<'t> View<'t> {
                 break;
             }
         }
-        let prepared = self
-            .writes
-            .range::<[u8], _>((Bound::Included(prefix.as_ref()), Bound::Unbounded))
-            .take_while(|(key, _)| prefix.is_prefix_of(key))
-            .find_map(|(key, value)| Some((key.clone(), value.clone()?)));
+        let prepared = self.prepared(prefix).find_map(|(key, value)| Some((key.clone(), value.clone()?)));
         let first = written.into_iter().chain(prepared).min();
         first.map(|(key, sealed)| Ok((key.clone(), value::unseal(&key, &sealed)?.head.to_vec()))).transpose()
+    }
+
+    /// All keys that begin with `prefix`, in their order.
+    pub(super) fn keys(&self, prefix: &Key) -> Result<BTreeSet<IVec>, Fault> {
+        let mut keys = self.tree.scan_prefix(prefix).keys().collect::<Result<BTreeSet<_>, _>>()?;
+        for (key, value) in self.prepared(prefix) {
+            if value.is_some() {
+                keys.insert(key.clone())
+            } else {
+                keys.remove(key)
+            };
+        }
+        Ok(keys)
+    }
+
+    /// What is prepared for keys that begin with `prefix`.
+    fn prepared(&self, prefix: &Key) -> impl Iterator<Item = (&IVec, &Option<IVec>)> {
+        self.writes
+            .range::<[u8], _>((Bound::Included(prefix.as_ref()), Bound::Unbounded))
+            .take_while(|(key, _)| prefix.is_prefix_of(key))
     }
 }
 

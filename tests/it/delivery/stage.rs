@@ -327,9 +327,10 @@ pub fn commit(destination: &str, items: &[Item<'_>], now: Timestamp) -> Commit {
             changes: Default::default(),
             at: now,
             record: RawValue::from_string("{}".to_owned()).unwrap().into(),
+            batch: None,
         });
         let id = DeliveryId { event: id, destination: destination.into() };
-        commit.deliveries.push(NewDelivery { id, sequence: *sequence, created: now });
+        commit.deliveries.push(NewDelivery { id, sequence: *sequence, created: now, held: false });
     }
     commit
 }

@@ -12,9 +12,10 @@ use callwatch::{
     name::Name,
     snapshot::Snapshot,
     store::{
-        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, LeaseRequest, Leased, MemoryStore,
-        Outcome, Pause, Store, StoreError, Tally,
+        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, Held, KnownCall, LeaseRequest, Leased,
+        MemoryStore, Outcome, Pause, Sorting, Store, StoreError, Tally,
     },
+    summary::BatchKey,
     time::{Clock, Timestamp},
 };
 use serde_json::Value;
@@ -224,6 +225,26 @@ impl Store for Watched {
 
     async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError> {
         self.inner.pauses().await
+    }
+
+    async fn held(
+        &self,
+        destination: &Name,
+        batch: &BatchKey,
+        after: Option<&Held>,
+        limit: usize,
+    ) -> Result<Vec<Held>, StoreError> {
+        self.inner.held(destination, batch, after, limit).await
+    }
+
+    async fn sort(&self, sorting: Sorting) -> Result<(), StoreError> {
+        self.inner.sort(sorting).await?;
+        self.arrivals.notify_waiters();
+        Ok(())
+    }
+
+    async fn ledgers(&self, destination: &Name) -> Result<BTreeMap<BatchKey, Value>, StoreError> {
+        self.inner.ledgers(destination).await
     }
 
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {

@@ -65,6 +65,7 @@ pub fn event_of(kinds: impl Into<Kinds>, record: &str) -> Event {
         changes: Changes(changes.as_object().unwrap().clone()),
         at: Timestamp::parse("2025-12-15T14:32:25.000Z").unwrap(),
         record: raw(record),
+        batch: None,
     }
 }
 

@@ -50,7 +50,7 @@ async fn snapshots_checkpoints_and_what_is_unfinished_come_back() {
     store.settle(vec![outcome("evt_4", "crm", 20, Verdict::Retry(at(500)))]).await.unwrap();
 
     let (copy, restored) = clone(&store, other.path()).await;
-    assert_eq!((restored.calls, restored.pending, restored.made), (2, 3, at(5)));
+    assert_eq!((restored.calls, restored.unfinished, restored.made), (2, 3, at(5)));
     assert_eq!(restored.quarantine, None);
     let calls = ["a".into(), "b".into()];
     assert!(

@@ -143,8 +143,11 @@ async fn check(store: &SledStore, acknowledged: &BTreeMap<String, u64>) {
         (0..settled.len() as u64).map(|number| numbered_outcome(number).id).collect();
     assert_eq!(settled, expected_settled.iter().collect::<Vec<_>>());
     if !found.is_empty() {
-        let tally =
-            Tally { pending: (found.len() - settled.len()) as u64, delivered: settled.len() as u64, dead: 0 };
+        let tally = Tally {
+            pending: (found.len() - settled.len()) as u64,
+            delivered: settled.len() as u64,
+            ..Tally::default()
+        };
         assert_eq!(store.tally().await.unwrap(), [(name("crm"), tally)].into());
     }
 

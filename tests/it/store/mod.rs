@@ -75,6 +75,7 @@ fn event(id: &str, call: &str) -> Event {
         changes: Changes::default(),
         at: at(1_000),
         record: Arc::from(raw(&json!({ "id": call, "status": "completed" }))),
+        batch: None,
     }
 }
 
@@ -83,7 +84,7 @@ fn delivery_id(event: &str, destination: &str) -> DeliveryId {
 }
 
 fn delivery(event: &str, destination: &str, sequence: u64, created: i64) -> NewDelivery {
-    NewDelivery { id: delivery_id(event, destination), sequence, created: at(created) }
+    NewDelivery { id: delivery_id(event, destination), sequence, created: at(created), held: false }
 }
 
 /// A commit of one event per (id, call, sequence), each with a delivery to `crm` made at `created`.

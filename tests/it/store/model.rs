@@ -91,7 +91,12 @@ async fn take(store: &dyn Store, step: &Step) -> String {
             }
             commit.events = events.into_iter().map(numbered_event).collect();
             for (of, sequence, created) in deliveries {
-                commit.deliveries.push(NewDelivery { id: numbered_id(of), sequence, created: at(created) });
+                commit.deliveries.push(NewDelivery {
+                    id: numbered_id(of),
+                    sequence,
+                    created: at(created),
+                    held: false,
+                });
             }
             commit.checkpoint = checkpoint.map(Value::from);
             format!("{:?}", store.commit(commit).await)

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{BAD_KEY, Engine, count, forget, place_of_first, requeue, wait_in_lane};
+use super::{BAD_KEY, Engine};
 use crate::{
     name::Name,
     store::{
-        DeliveryId, DeliveryRecord, Pause,
-        sled::{fault::Fault, keys, value, view::View},
+        DeliveryId, Pause,
+        sled::{fault::Fault, keys, outbox::Outbox, value},
     },
     time::Timestamp,
 };
@@ -18,48 +18,29 @@ impl Engine {
         deliveries: &[DeliveryId],
         now: Timestamp,
     ) -> Result<usize, Fault> {
-        self.change(deliveries, |view, before| {
-            let mut after = before.clone();
-            if !after.retry(now) {
-                return Ok(false);
-            }
-            let first = place_of_first(view, before)?;
-            wait_in_lane(view, &after);
-            view.put(&keys::delivery(&after.id), &after)?;
-            requeue(view, first, &after)?;
-            if let Some(at) = before.finished() {
-                view.unmark(&keys::finished_at(&before.id, at));
-                count(view, &before.id.destination, |tally| {
-                    tally.subtract(&before.state);
-                    tally.add(&after.state);
-                })?;
-            }
-            Ok(true)
-        })
+        self.change(deliveries, |outbox, id| outbox.change(id, |record| record.retry(now)))
     }
 
     pub(in crate::store::sled) fn discard(&mut self, deliveries: &[DeliveryId]) -> Result<usize, Fault> {
-        let forgotten = self.change(deliveries, |view, record| forget(view, record).map(|()| true))?;
+        let forgotten = self.change(deliveries, |outbox, id| outbox.forget(id, |_| true))?;
         self.release(deliveries);
         Ok(forgotten)
     }
 
-    /// Changes those of the deliveries that are there; returns how many `change` said it changed.
+    /// Changes deliveries; returns how many `change` said it changed.
     fn change(
         &mut self,
         deliveries: &[DeliveryId],
-        change: impl Fn(&mut View<'_>, &DeliveryRecord) -> Result<bool, Fault>,
+        change: impl Fn(&mut Outbox<'_>, &DeliveryId) -> Result<bool, Fault>,
     ) -> Result<usize, Fault> {
-        let mut view = self.disk.view();
+        let mut outbox = Outbox::new(self.disk.view());
         let mut changed = vec![];
         for id in deliveries {
-            if let Some(record) = view.get(&keys::delivery(id))?
-                && change(&mut view, &record)?
-            {
+            if change(&mut outbox, id)? {
                 changed.push(&id.destination);
             }
         }
-        let writes = view.into_writes();
+        let writes = outbox.into_writes()?;
         self.disk.write(writes)?;
         self.arrived.extend(changed.iter().copied().cloned());
         Ok(changed.len())

@@ -1,0 +1,87 @@
+//! Why the store could not do what it was asked to.
+
+use super::DeliveryId;
+
+/// Why the store could not do what it was asked to. The text says what a person can do about it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it open.
+    #[error("the store {path} is in use by another callwatch{}; stop that one first, or set [store] path to another folder",
+        holder.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
+    InUse {
+        /// The store's folder.
+        path: String,
+        /// The process that holds the lock, when it said so.
+        holder: Option<u32>,
+    },
+    /// The disk is full.
+    #[error("the disk is full; make room where the store {path} is, then start callwatch again")]
+    DiskFull {
+        /// The store's folder.
+        path: String,
+    },
+    /// It cannot be read or written.
+    #[error("the store {path} cannot be {doing}: {why}")]
+    Io {
+        /// The store's folder.
+        path: String,
+        /// `opened`, `read`, `written`.
+        doing: &'static str,
+        /// The system's words.
+        why: String,
+    },
+    /// What is on disk is not what was written.
+    #[error("the store {path} is damaged ({why}); {advice}")]
+    Damaged {
+        /// The store's folder.
+        path: String,
+        /// What was found.
+        why: String,
+        /// What to do.
+        advice: String,
+    },
+    /// A backup could not be written, read or used; the store itself is as it was.
+    #[error("the backup {file} cannot be {doing}: {why}")]
+    Backup {
+        /// The backup's file.
+        file: String,
+        /// `written`, `read`.
+        doing: &'static str,
+        /// What is in the way.
+        why: String,
+    },
+    /// There is nothing to restore.
+    #[error(
+        "the store {path} has no backup that can be used; name one with --from, or move the folder {path} away and \
+         start callwatch again: every call is then remembered afresh without being announced, and what was still to \
+         be delivered is only in the old folder"
+    )]
+    NoBackup {
+        /// The store's folder.
+        path: String,
+    },
+    /// It was written by a newer callwatch.
+    #[error(
+        "the store {path} was written by a newer callwatch (schema {found}; this one knows up to {known}); install that version again"
+    )]
+    TooNew {
+        /// The store's folder.
+        path: String,
+        /// The schema found.
+        found: u32,
+        /// The newest schema this version knows.
+        known: u32,
+    },
+    /// A commit holds a delivery whose event is neither in it nor in the store. Nothing of it was written.
+    #[error("the delivery to {} belongs to no known event ({}); this is a mistake in callwatch", .0.destination, .0.event)]
+    UnknownEvent(DeliveryId),
+    /// It broke down while it was open, and what it holds in memory cannot be relied on any more.
+    #[error("the store {path} broke down; start callwatch again: nothing that was acknowledged is lost")]
+    Failed {
+        /// The store's folder.
+        path: String,
+    },
+    /// It has been closed.
+    #[error("the store is closed")]
+    Closed,
+}
