@@ -45,6 +45,24 @@ pub struct Rule {
 pub type Rules = Arc<BTreeMap<Name, Rule>>;
 
 impl Rule {
+    /// A feed of every change of the kinds in `on`, told one by one and at once.
+    pub fn new(name: Name, on: Kinds, to: Vec<Name>) -> Self {
+        Self {
+            name,
+            on,
+            when: None,
+            to,
+            sorted: vec![],
+            sources: None,
+            repeat: false,
+            max_age: None,
+            lasting: None,
+            silence: None,
+            pacing: Pacing::default(),
+            text: Arc::default(),
+        }
+    }
+
     /// Whether it looks at this source.
     pub fn looks_at(&self, source: &Name) -> bool {
         self.sources.as_ref().is_none_or(|sources| sources.contains(source))

@@ -7,7 +7,7 @@ use callwatch::{
     event::Event,
     kind::{Kind, Kinds},
     name::Name,
-    rule::{Rule, RuleText, condition::Condition},
+    rule::{Rule, condition::Condition},
     snapshot::Snapshot,
     store::NewDelivery,
     sync::observe::{Observations, Observer},
@@ -18,16 +18,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json, value::to_raw_value};
 
 fn rule(name: &str, on: &[Kind], when: Option<&str>) -> Rule {
-    Rule {
-        name: name.into(),
-        on: on.iter().copied().collect(),
-        when: when.map(|source| Condition::compile(source).expect(source)),
-        to: vec!["crm".into()],
-        sources: None,
-        repeat: false,
-        max_age: None,
-        text: Arc::new(RuleText::default()),
-    }
+    let feed = Rule::new(name.into(), on.iter().copied().collect(), vec!["crm".into()]);
+    Rule { when: when.map(|source| Condition::compile(source).expect(source)), ..feed }
 }
 
 const CALL_KINDS: &[Kind] = &[Kind::Started, Kind::Ended, Kind::Analyzed, Kind::Updated];

@@ -25,20 +25,8 @@ fn secs(secs: u64) -> Duration {
 }
 
 fn rule(name: &str, severity: Severity, pacing: Pacing) -> Rule {
-    Rule {
-        name: name.into(),
-        on: Kind::Ended.into(),
-        when: None,
-        to: vec!["team".into()],
-        sorted: vec!["team".into()],
-        sources: None,
-        repeat: false,
-        max_age: None,
-        lasting: None,
-        silence: None,
-        pacing,
-        text: Arc::new(RuleText { severity, ..RuleText::default() }),
-    }
+    let text = Arc::new(RuleText { severity, ..RuleText::default() });
+    Rule { pacing, text, ..Rule::new(name.into(), Kind::Ended.into(), vec!["team".into()]) }
 }
 
 fn caller() -> Vec<Field> {

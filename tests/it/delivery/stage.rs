@@ -19,11 +19,12 @@ use callwatch::{
     event::{Event, EventId},
     kind::Kind,
     name::Name,
-    rule::RuleText,
+    rule::{Rule, RuleText, Rules},
     store::{
         Commit, DeliveryFilter, DeliveryId, DeliveryRecord, DeliveryState, NewDelivery, Store, StoreError,
         Verdict,
     },
+    summary::Summary,
     telemetry::{Signal, Telemetry},
     time::{Clock, Timestamp},
 };
@@ -49,7 +50,10 @@ pub fn millis(millis: u64) -> Duration {
 pub struct Try {
     pub at: Timestamp,
     pub event: EventId,
+    /// Empty when it stands for several.
     pub call: String,
+    /// The events it tells.
+    pub told: Vec<String>,
     pub sequence: u64,
     /// How the rule says it matters.
     pub severity: Option<Severity>,
@@ -116,9 +120,10 @@ impl Destination for Receiver {
             let arrived = Try {
                 at: self.clock.steady(),
                 event: event.clone(),
-                call: notification.event.call.as_ref().unwrap().to_string(),
+                call: notification.event.call.as_ref().map_or_else(String::new, ToString::to_string),
+                told: told(notification.event),
                 sequence: notification.sequence,
-                severity: notification.text.map(|text| text.severity),
+                severity: notification.text().map(|text| text.severity),
                 number: tries.iter().filter(|earlier| earlier.event == *event).count() + 1,
             };
             tries.push(arrived.clone());
@@ -160,6 +165,17 @@ impl Destination for Receiver {
     }
 }
 
+/// The events that one event tells.
+fn told(event: &Event) -> Vec<String> {
+    match event.batch {
+        Some(_) => {
+            let summary: Summary = serde_json::from_str(event.record.get()).unwrap();
+            summary.items.iter().map(|item| item.id.to_string()).collect()
+        }
+        None => vec![event.id.to_string()],
+    }
+}
+
 /// Deliver this now: (call, sequence).
 pub type Item<'a> = (&'a str, u64);
 
@@ -167,6 +183,8 @@ pub struct Stage {
     pub store: Arc<Watched>,
     pub telemetry: Telemetry,
     pub clock: Clock,
+    /// The rules of the config.
+    pub rules: Rules,
     signals: broadcast::Receiver<Arc<Signal>>,
 }
 
@@ -195,7 +213,10 @@ impl Stage {
         let clock = Clock::starting_at(Timestamp::parse("2025-12-15T14:30:00Z").unwrap());
         let telemetry = Telemetry::default();
         let signals = telemetry.watch();
-        Self { store: Arc::new(Watched::new(clock)), telemetry, clock, signals }
+        let text = Arc::new(RuleText { severity: Severity::Critical, ..RuleText::default() });
+        let feed = Rule { text, ..Rule::new("call-completed".into(), Kind::Ended.into(), vec![]) };
+        let rules = Arc::new(BTreeMap::from([(feed.name.clone(), feed)]));
+        Self { store: Arc::new(Watched::new(clock)), telemetry, clock, rules, signals }
     }
 
     pub fn receiver(&self, script: impl Fn(&Try) -> Reply + Send + Sync + 'static) -> Arc<Receiver> {
@@ -213,11 +234,10 @@ impl Stage {
     pub fn serve(&self, config: DestinationConfig, receiver: &Arc<Receiver>) -> Running {
         let stop = CancellationToken::new();
         self.store.stop_with(&stop);
-        let text = RuleText { severity: Severity::Critical, ..RuleText::default() };
         let task = DestinationTask {
             config,
             destination: Arc::clone(receiver) as Arc<dyn Destination>,
-            texts: BTreeMap::from([("call-completed".into(), Arc::new(text))]),
+            rules: Arc::clone(&self.rules),
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             telemetry: self.telemetry.clone(),
             clock: self.clock,
@@ -300,6 +320,7 @@ pub fn config(name: &str) -> DestinationConfig {
         rate: None,
         concurrency: 8,
         timeout: secs(15),
+        quiet: None,
         fields: Default::default(),
         fingerprint: "first".into(),
     }

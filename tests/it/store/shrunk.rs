@@ -3,23 +3,15 @@
 
 use super::*;
 use callwatch::{
-    rule::{Rule, RuleText, condition::Condition},
+    rule::{Rule, condition::Condition},
     sync::observe::{Observations, Observer},
 };
 
 const LATER: i64 = 1_770_000_000_000;
 
 fn rule(name: &str, on: &[Kind], when: Option<&str>) -> Rule {
-    Rule {
-        name: name.into(),
-        on: on.iter().copied().collect(),
-        when: when.map(|when| Condition::compile(when).unwrap()),
-        to: vec!["crm".into()],
-        sources: None,
-        repeat: false,
-        max_age: None,
-        text: Arc::new(RuleText::default()),
-    }
+    let feed = Rule::new(name.into(), on.iter().copied().collect(), vec!["crm".into()]);
+    Rule { when: when.map(|when| Condition::compile(when).unwrap()), ..feed }
 }
 
 const ALL: &[Kind] = &[Kind::Started, Kind::Ended, Kind::Analyzed, Kind::Updated, Kind::Deleted];
