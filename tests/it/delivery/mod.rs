@@ -1,6 +1,7 @@
 //! D3, D4, D5 and what keeps a destination from being flooded: what arrives, when, and what the store says.
 
 mod order;
+mod pacing;
 mod pause;
 mod stage;
 mod store;

@@ -78,6 +78,7 @@ pub struct Receiver {
     clock: Clock,
     script: Box<dyn Fn(&Try) -> Reply + Send + Sync>,
     tries: Mutex<Vec<Try>>,
+    records: Mutex<Vec<String>>,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
     /// Whether one event was ever in flight twice.
@@ -88,6 +89,11 @@ pub struct Receiver {
 impl Receiver {
     pub fn tries(&self) -> Vec<Try> {
         self.tries.lock().unwrap().clone()
+    }
+
+    /// The record of each event, as often as it came.
+    pub fn records(&self) -> Vec<String> {
+        self.records.lock().unwrap().clone()
     }
 
     pub fn most_in_flight(&self) -> usize {
@@ -127,6 +133,7 @@ impl Destination for Receiver {
                 number: tries.iter().filter(|earlier| earlier.event == *event).count() + 1,
             };
             tries.push(arrived.clone());
+            self.records.lock().unwrap().push(notification.event.record.get().to_owned());
             arrived
         };
         let now = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
@@ -224,6 +231,7 @@ impl Stage {
             clock: self.clock,
             script: Box::new(script),
             tries: Mutex::default(),
+            records: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
             overlapped: AtomicBool::new(false),
