@@ -244,6 +244,11 @@ impl Summarizer {
         }
     }
 
+    /// How many events there are.
+    pub fn count(&self) -> u64 {
+        self.summary.count
+    }
+
     /// What will be listed, by source, to be shown as it is now.
     pub fn items_by_source(&mut self) -> BTreeMap<Name, Vec<&mut Item>> {
         self.keep_latest();

@@ -12,6 +12,7 @@ use crate::{
     kind::Kinds,
     name::Name,
     store::{DeliveryId, Verdict},
+    summary::{BatchKey, Reason},
     time::Timestamp,
 };
 
@@ -129,6 +130,24 @@ pub enum Signal {
         /// Why, without any of the call's content.
         error: String,
     },
+    /// A delivery waits to be told with others.
+    Held {
+        /// Which delivery.
+        delivery: DeliveryId,
+        /// With which others.
+        batch: BatchKey,
+    },
+    /// Events that waited are told as one.
+    Summarized {
+        /// By which event.
+        event: EventId,
+        /// To whom.
+        destination: Name,
+        /// Why they waited.
+        reason: Reason,
+        /// How many there are.
+        count: u64,
+    },
     /// A delivery was tried.
     Attempted {
         /// Which delivery.
@@ -184,6 +203,8 @@ impl Signal {
             Self::TooOld { rule, .. } => ("too_old", rule.to_string()),
             Self::Unknown { rule } => ("unknown", rule.to_string()),
             Self::RuleFailed { rule, .. } => ("rule_failures", rule.to_string()),
+            Self::Held { delivery, .. } => ("held", delivery.destination.to_string()),
+            Self::Summarized { destination, .. } => ("summaries", destination.to_string()),
             Self::Attempted { delivery, verdict, .. } => (
                 match verdict {
                     Verdict::Delivered => "delivered",
@@ -249,6 +270,12 @@ impl Signal {
                 } else {
                     debug!(%rule, "the condition failed: {error}");
                 }
+            }
+            Self::Held { delivery: DeliveryId { event, destination }, batch } => {
+                info!(%destination, %event, %batch, "held");
+            }
+            Self::Summarized { event, destination, reason, count } => {
+                info!(%destination, %event, reason = reason.as_str(), "{count} events told as one");
             }
             Self::Attempted {
                 delivery: DeliveryId { event, destination },

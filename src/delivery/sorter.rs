@@ -17,7 +17,7 @@ use crate::{
     rule::Rules,
     store::{DeliveryId, Held, Merge, NewDelivery, Sorting, Store, StoreError},
     summary::{BatchKey, Reason, Summarizer},
-    telemetry::Telemetry,
+    telemetry::{Signal, Telemetry},
     time::Timestamp,
 };
 
@@ -71,7 +71,9 @@ impl Sorter {
                     Place::Hold(batch) => sorting.hold.push((id.event.clone(), batch)),
                 }
             }
+            let held = sorting.hold.clone();
             self.write(sorting).await?;
+            self.tell_held(held);
             if arrived.len() < PAGE {
                 break;
             }
@@ -86,7 +88,17 @@ impl Sorter {
     pub(super) async fn hush(&mut self, deliveries: Vec<EventId>, now: Timestamp) -> Result<(), StoreError> {
         let mut sorting = Sorting::new(self.destination.clone(), now);
         sorting.hold = deliveries.into_iter().map(|event| (event, self.pacer.hush(now))).collect();
-        self.write(sorting).await
+        let held = sorting.hold.clone();
+        self.write(sorting).await?;
+        self.tell_held(held);
+        Ok(())
+    }
+
+    fn tell_held(&self, held: Vec<(EventId, BatchKey)>) {
+        for (event, batch) in held {
+            let delivery = DeliveryId { event, destination: self.destination.clone() };
+            self.telemetry.emit(Signal::Held { delivery, batch });
+        }
     }
 
     async fn forget_late(&mut self, now: Timestamp) -> Result<(), StoreError> {
@@ -125,6 +137,7 @@ impl Sorter {
                 }
             }
         }
+        let count = summarizer.count();
         let mut sorting = Sorting::new(self.destination.clone(), now);
         match summarizer.only() {
             // What was only held back for a while is told as if it had not been.
@@ -132,8 +145,14 @@ impl Sorter {
             _ => sorting.merge = self.merge(batches.clone(), summarizer, now).await?,
         }
         let told = sorting.merge.is_some() || !sorting.send.is_empty();
+        let summary = sorting.merge.as_ref().map(|merge| merge.event.id.clone());
         self.pacer.gone(&batches, told, now);
-        self.write(sorting).await
+        self.write(sorting).await?;
+        if let Some(event) = summary {
+            let destination = self.destination.clone();
+            self.telemetry.emit(Signal::Summarized { event, destination, reason, count });
+        }
+        Ok(())
     }
 
     /// What goes out for everything in `batches`; nothing when somebody has dropped it all.

@@ -139,6 +139,8 @@ impl View {
             Signal::BaselineProgress { .. }
             | Signal::Fetched { .. }
             | Signal::SourceRecovered { .. }
+            | Signal::Held { .. }
+            | Signal::Summarized { .. }
             | Signal::BadRecord { .. }
             | Signal::SourceNotice { .. }
             | Signal::Unknown { .. } => return None,
