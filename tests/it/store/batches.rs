@@ -493,7 +493,7 @@ const CHILD: &str = "store::batches::child_that_sorts_until_it_is_killed";
 
 /// The held deliveries of the `number`-th commit; some are so many that sorting them needs several batches of writes.
 fn numbered_events(number: u64) -> Vec<String> {
-    let count = if number % 3 == 1 { 900 } else { 6 };
+    let count = if number % 3 == 1 { 550 } else { 6 };
     (0..count).map(|part| format!("evt_{number:04}-{part:03}")).collect()
 }
 
@@ -541,7 +541,7 @@ async fn child_that_sorts_until_it_is_killed() {
 
 #[tokio::test]
 async fn a_kill_leaves_no_sorting_half_done() {
-    for _ in 0..stores() {
+    for _ in 0..stores().div_ceil(2) {
         let folder = tempfile::tempdir().unwrap();
         let mut acknowledged: BTreeMap<String, u64> = BTreeMap::new();
         for _ in 0..KILLS {
