@@ -13,7 +13,11 @@ use callwatch::{
     kind::Kind,
     name::Name,
     snapshot::{ContentHash, RuleMemory, Snapshot},
-    store::{Attempt, Commit, DeliveryId, LeaseRequest, NewDelivery, Outcome, SledStore, Store, Verdict},
+    store::{
+        Attempt, Commit, DeliveryId, LeaseRequest, Merge, NewDelivery, Outcome, SledStore, Sorting, Store,
+        Verdict,
+    },
+    summary::BatchKey,
     sync::index::Index,
     time::Timestamp,
 };
@@ -34,9 +38,50 @@ async fn main() {
             deliveries(destinations, concurrency).await;
         }
     }
+    if "batches".contains(&asked) {
+        println!("10,000 held deliveries of one destination; events of 1 KB, each of a call of its own");
+        batches().await;
+    }
     if "snapshots".contains(&asked) {
         snapshots().await;
     }
+}
+
+/// What it takes to put many deliveries into a batch, and to let it go out as one.
+async fn batches() {
+    const HELD: usize = 10_000;
+    let folder = tempfile::tempdir().unwrap();
+    let (store, crm) = (open(folder.path()).await, Name::from("crm"));
+    let mut ids = vec![];
+    for from in (0..HELD).step_by(100) {
+        let mut commit = commit(from, 100, std::slice::from_ref(&crm));
+        commit.deliveries.iter_mut().for_each(|delivery| delivery.held = true);
+        ids.extend(commit.events.iter().map(|event| event.id.clone()));
+        store.commit(commit).await.unwrap();
+    }
+    let batch = BatchKey::from("digest/daily");
+    let mut hold = Sorting::new(crm.clone(), NOW);
+    hold.hold = ids.into_iter().map(|id| (id, batch.clone())).collect();
+    let mut merge = Sorting::new(crm.clone(), NOW);
+    let mut summary = commit(HELD, 1, std::slice::from_ref(&crm));
+    let (event, delivery) = (summary.events.remove(0), summary.deliveries.remove(0));
+    merge.merge = Some(Merge { batches: vec![batch.clone()], event, delivery });
+    measured("put into a batch in", store.sort(hold)).await.unwrap();
+    let read = measured("read in", store.held(&crm, &batch, None, HELD)).await.unwrap();
+    assert_eq!(read.len(), HELD);
+    drop(read);
+    measured("merged in", store.sort(merge)).await.unwrap();
+    assert_eq!(store.tally().await.unwrap()[&crm].merged, HELD as u64);
+    store.close().await.unwrap();
+}
+
+/// Waits for something; says how long that took, and by how much it raised the most memory there ever was.
+async fn measured<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let (began, before) = (Instant::now(), memory("VmHWM:"));
+    let done = work.await;
+    let (took, more) = (began.elapsed().as_secs_f64(), (memory("VmHWM:") - before) / 1e6);
+    println!("  {what:24} {took:>8.2} s, {more:.0} MB more at its peak");
+    done
 }
 
 /// What a million calls that have settled cost, and how long a start, a backup and a restore take with them.
@@ -55,7 +100,7 @@ async fn snapshots() {
     println!("{CALLS} settled calls, shrunk, each told once by two rules to one destination");
     println!("  written in               {:>8.1} s", began.elapsed().as_secs_f64());
     println!("  on disk                  {:>8.0} MB", size_of(folder.path()) as f64 / 1e6);
-    let before = resident();
+    let before = memory("VmRSS:");
     let began = Instant::now();
     let store = open(folder.path()).await;
     let (mut after, mut index) = (None, Index::new(std::time::Duration::ZERO));
@@ -69,7 +114,7 @@ async fn snapshots() {
     }
     assert_eq!(index.len(), CALLS);
     println!("  opened and read in       {:>8.1} s", began.elapsed().as_secs_f64());
-    println!("  memory (index and cache) {:>8.0} MB", (resident() - before) / 1e6);
+    println!("  memory (index and cache) {:>8.0} MB", (memory("VmRSS:") - before) / 1e6);
     let began = Instant::now();
     let file = folder.path().join("calls.backup");
     let backup = store.back_up_to(Some(&file), NOW).await.unwrap();
@@ -115,10 +160,10 @@ fn size_of(folder: &Path) -> u64 {
         .sum()
 }
 
-/// The memory of this process, in bytes.
-fn resident() -> f64 {
+/// The memory of this process, in bytes: `VmRSS:` now, `VmHWM:` at its peak.
+fn memory(of: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(of)).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse().unwrap_or(0.0) * 1024.0
 }
 

@@ -175,7 +175,7 @@ impl State {
         batch: &'s BatchKey,
     ) -> impl Iterator<Item = &'s DeliveryRecord> {
         let records = self.deliveries.values().filter(move |record| record.id.destination == *destination);
-        records.filter(move |record| record.batch_it_waits_in() == Some(batch))
+        records.filter(move |record| record.waits_in() == Some(batch))
     }
 
     /// Says whether anything became due or was put into a batch.
@@ -200,7 +200,7 @@ impl State {
             moved |= self.change(&id(event), |record| record.send(now));
         }
         for id in forget.into_iter().map(id) {
-            if self.deliveries.get(&id).is_some_and(|record| record.batch_it_waits_in().is_some()) {
+            if self.deliveries.get(&id).is_some_and(|record| record.waits_in().is_some()) {
                 self.forget(&id);
             }
         }

@@ -215,7 +215,7 @@ impl DeliveryRecord {
 
     /// Makes it due at `now` if it is held; says whether it is.
     pub(super) fn send(&mut self, now: Timestamp) -> bool {
-        let may = self.batch_it_waits_in().is_some();
+        let may = self.waits_in().is_some();
         if may {
             self.state = DeliveryState::Pending { due: now };
         }
@@ -236,7 +236,7 @@ impl DeliveryRecord {
     }
 
     /// The batch that holds it; `None` when it is not held.
-    pub(super) fn batch_it_waits_in(&self) -> Option<&BatchKey> {
+    pub(super) fn waits_in(&self) -> Option<&BatchKey> {
         match &self.state {
             DeliveryState::Held { batch } => Some(batch),
             _ => None,

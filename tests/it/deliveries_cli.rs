@@ -9,7 +9,8 @@ use callwatch::{
     event::{Event, EventId},
     kind::Kind,
     name::Name,
-    store::{Attempt, Commit, DeliveryId, NewDelivery, Outcome, SledStore, Store, Verdict},
+    store::{Attempt, Commit, DeliveryId, Merge, NewDelivery, Outcome, SledStore, Sorting, Store, Verdict},
+    summary::BatchKey,
     time::Timestamp,
 };
 use serde_json::{Value, value::RawValue};
@@ -294,6 +295,80 @@ async fn what_is_dropped_is_gone() {
     assert_eq!(events(&stopped.json(&["list"]).await), ["evt_a"], "what has arrived is kept");
     stopped.run(&["drop", "evt_a"]).await.fine();
     assert_eq!(stopped.run(&["list"]).await.fine(), "no deliveries\n");
+}
+
+/// Four deliveries to crm: `evt_1` is held, `evt_2` and `evt_3` are told as part of `evt_s`.
+async fn with_batches() -> Stopped {
+    let stopped = Stopped::new();
+    let store = stopped.store().await;
+    for (minute, event) in [(0, "evt_1"), (1, "evt_2"), (2, "evt_3")] {
+        let mut commit = commit(event, "crm", minute);
+        commit.deliveries[0].held = true;
+        store.commit(commit).await.unwrap();
+    }
+    let mut sorting = Sorting::new("crm".into(), now());
+    sorting.hold = vec![("evt_1".into(), "group/booked/7f".into())];
+    let mut summary = commit("evt_s", "crm", 3);
+    let event = Event { call: None, batch: Some("digest/daily".into()), ..summary.events.remove(0) };
+    let (batches, delivery) = (vec![BatchKey::arrived()], summary.deliveries.remove(0));
+    sorting.merge = Some(Merge { batches, event, delivery });
+    store.sort(sorting).await.unwrap();
+    store.close().await.unwrap();
+    stopped
+}
+
+#[tokio::test]
+async fn what_is_held_and_what_was_told_with_others_is_listed_and_shown() {
+    let stopped = with_batches().await;
+    let out = stopped.run(&["list"]).await.fine();
+    let expected = "\
+EVENT  TO   STATE    TRIES  AGE  LAST
+evt_s  crm  pending  0      2h   not tried yet
+evt_3  crm  merged   0      2h   part of evt_s
+evt_2  crm  merged   0      2h   part of evt_s
+evt_1  crm  held     0      3h   in batch group/booked/7f
+";
+    assert_eq!(out, expected);
+    for (state, expected) in [("held", &["evt_1"][..]), ("merged", &["evt_3", "evt_2"])] {
+        assert_eq!(events(&stopped.json(&["list", "--state", state]).await), expected);
+    }
+    let held = stopped.run(&["show", "evt_1"]).await.fine();
+    assert!(held.contains("\nstate       held: waits in batch group/booked/7f\n"), "{held}");
+    let merged = stopped.run(&["show", "evt_2"]).await.fine();
+    assert!(
+        merged.contains("\nstate       merged at ") && merged.contains(": told as part of evt_s\n"),
+        "{merged}"
+    );
+    let summary = stopped.run(&["show", "evt_s"]).await.fine();
+    assert!(summary.contains("\nstands for  what waited in batch digest/daily\n"), "{summary}");
+
+    let held = stopped.json(&["show", "evt_1"]).await.remove(0);
+    assert_eq!((&held["state"], &held["waits_in"]), (&"held".into(), &"group/booked/7f".into()));
+    assert_eq!((&held["held"], &held["finished"]), (&"in batch group/booked/7f".into(), &Value::Null));
+    let merged = stopped.json(&["show", "evt_2"]).await.remove(0);
+    assert_eq!((&merged["state"], &merged["told_by"]), (&"merged".into(), &"evt_s".into()));
+    assert!(merged["finished"].is_string() && merged["due"].is_null(), "{merged}");
+    let summary = stopped.json(&["show", "evt_s"]).await.remove(0);
+    assert_eq!((&summary["state"], &summary["stands_for"]), (&"pending".into(), &"digest/daily".into()));
+}
+
+#[tokio::test]
+async fn what_is_held_can_be_sent_or_dropped_and_what_was_told_with_others_only_dropped() {
+    let stopped = with_batches().await;
+    let out = stopped.run(&["retry", "evt_1"]).await.fine();
+    let expected = "1 delivery is due again; callwatch delivers when it runs\n\
+                    1 delivery is no longer held: told alone, not with others\n";
+    assert_eq!(out, expected);
+    assert_eq!(stopped.state("evt_1").await, "pending");
+    let err = stopped.run(&["retry", "evt_2"]).await.failed(1);
+    assert_eq!(err, "callwatch: nothing to do: it was told as part of evt_s; retry that\n");
+    let out = stopped.run(&["drop", "evt_2"]).await.fine();
+    assert_eq!(out, "1 delivery is dropped\nevt_s, which told it, is left as it is\n");
+
+    let stopped = with_batches().await;
+    let out = stopped.run(&["drop", "--all", "--destination", "crm"]).await.fine();
+    assert_eq!(out, "2 deliveries are dropped\nwhat was held is left out when its batch goes out\n");
+    assert_eq!(events(&stopped.json(&["list"]).await), ["evt_3", "evt_2"], "what was told is kept");
 }
 
 #[tokio::test]

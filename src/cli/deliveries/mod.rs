@@ -152,12 +152,13 @@ impl Desk {
             (0, _) if which.all => Err(Failure::Nothing("no delivery of it is dead".to_owned())),
             (0, Some(into)) => Err(Failure::Nothing(format!("it was told as part of {into}; retry that"))),
             (0, None) => Err(Failure::Nothing("it has arrived".to_owned())),
-            (due, _) if picked.held > 0 => Ok(format!(
-                "{} due, {} of them no longer held with others; callwatch delivers when it runs\n",
-                are(due),
-                picked.held
-            )),
-            (due, _) => Ok(format!("{} due again; callwatch delivers when it runs\n", are(due))),
+            (due, _) => {
+                let mut said = format!("{} due again; callwatch delivers when it runs\n", are(due));
+                if picked.held > 0 {
+                    said += &format!("{} no longer held: told alone, not with others\n", are(picked.held));
+                }
+                Ok(said)
+            }
         }
     }
 
@@ -173,7 +174,7 @@ impl Desk {
         }
         let mut said = format!("{} dropped\n", are(gone));
         if picked.held > 0 {
-            said += &format!("{} were held: what they waited with goes out without them\n", picked.held);
+            said += "what was held is left out when its batch goes out\n";
         }
         if let Some(into) = picked.told_by {
             said += &format!("{into}, which told it, is left as it is\n");

@@ -64,7 +64,7 @@ impl View {
             (Some(why), _) => why.into_owned(),
             (None, Some(attempt)) => mask_phones_in(&attempt.result),
             (None, None) => match &record.state {
-                DeliveryState::Merged { into, .. } => format!("told by {into}"),
+                DeliveryState::Merged { into, .. } => format!("part of {into}"),
                 _ => "not tried yet".to_owned(),
             },
         }
@@ -74,13 +74,11 @@ impl View {
     fn held(&self, record: &DeliveryRecord) -> Option<Cow<'static, str>> {
         let DeliveryRecord { id: DeliveryId { destination, .. }, state, .. } = record;
         match state {
-            DeliveryState::Pending { .. } | DeliveryState::Held { .. }
-                if !self.configured.contains(destination) =>
-            {
+            DeliveryState::Pending { .. } if !self.configured.contains(destination) => {
                 Some("not in the config".into())
             }
             DeliveryState::Pending { .. } if self.pauses.contains_key(destination) => Some("paused".into()),
-            DeliveryState::Held { batch } => Some(format!("waits in batch {batch}").into()),
+            DeliveryState::Held { batch } => Some(format!("in batch {batch}").into()),
             _ => None,
         }
     }
@@ -157,12 +155,7 @@ impl View {
             (DeliveryState::Pending { .. }, Some(why)) => {
                 format!("pending: {} is {why}", record.id.destination)
             }
-            (DeliveryState::Held { batch }, why) => match why {
-                Some(why) if !self.configured.contains(&record.id.destination) => {
-                    format!("held: {} is {why}", record.id.destination)
-                }
-                _ => format!("held: waits in batch {batch}"),
-            },
+            (DeliveryState::Held { batch }, _) => format!("held: waits in batch {batch}"),
             (DeliveryState::Merged { at, into }, _) => format!("merged at {at}: told as part of {into}"),
             (DeliveryState::Pending { due }, None) if *due <= self.now => "pending: due now".to_owned(),
             (DeliveryState::Pending { due }, None) => {

@@ -27,6 +27,9 @@ const BATCH_BYTES: usize = 512 << 10;
 /// The schema of what this version writes.
 pub(super) const SCHEMA: u32 = 3;
 
+/// The oldest schema whose values stand as this one writes them: a store of it only has to say that it is newer.
+const SAME_SINCE: u32 = 2;
+
 /// What the store knows of itself. Later schemas must keep it readable to earlier ones.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Meta {
@@ -72,6 +75,9 @@ impl Disk {
         if !meta.clean {
             disk.finish_journal()?;
             disk.check()?;
+        }
+        if disk.meta.schema >= SAME_SINCE {
+            disk.meta.schema = SCHEMA;
         }
         disk.mark_clean(false)?;
         Ok(disk)

@@ -322,7 +322,7 @@ mod tests {
 
     use super::*;
     use crate::store::{
-        DeliveryRecord, DeliveryState,
+        DeliveryRecord, DeliveryState, Tally,
         sled::{
             keys::{self, Key, Kind},
             value::{self, Value},
@@ -420,6 +420,34 @@ mod tests {
         let left: Vec<_> =
             ["sled.new", "sled.old"].iter().filter(|name| folder.path().join(name).exists()).collect();
         assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[test]
+    fn a_store_of_schema_2_stays_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = open(&config(folder.path())).unwrap().disk;
+        let mut view = disk.view();
+        let pending = record(1, DeliveryState::Pending { due: crate::time::Timestamp::from_millis(7) });
+        super::super::outbox::stand(&mut view, &pending);
+        // It knew neither held nor merged deliveries.
+        let key = keys::tally(&"crm".into());
+        view.put(&key, &json!({ "pending": 1, "delivered": 0, "dead": 0 })).unwrap();
+        view.put(&keys::delivery(&pending.id), &pending).unwrap();
+        let writes = view.into_writes();
+        disk.write(writes).unwrap();
+        let before = contents(&disk);
+        disk.finish_as_schema(2).unwrap();
+        for _ in 0..2 {
+            let Opened { disk, lock } = open(&config(folder.path())).unwrap();
+            assert_eq!(disk.schema(), SCHEMA);
+            assert!(contents(&disk) == before);
+            let tally: Tally = disk.view().require(&key).unwrap();
+            assert_eq!(tally, Tally { pending: 1, ..Tally::default() });
+            let found: DeliveryRecord = disk.view().require(&keys::delivery(&pending.id)).unwrap();
+            assert_eq!(found, pending);
+            disk.finish().unwrap();
+            drop(lock);
+        }
     }
 
     #[test]

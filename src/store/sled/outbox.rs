@@ -146,7 +146,7 @@ impl<'t> Outbox<'t> {
 /// Where a delivery stands besides its record.
 fn place(record: &DeliveryRecord) -> Key {
     let DeliveryRecord { id, created, .. } = record;
-    match (record.batch_it_waits_in(), record.finished()) {
+    match (record.waits_in(), record.finished()) {
         (Some(batch), _) => keys::in_batch(&keys::batch(&id.destination, batch), *created, &id.event),
         (None, Some(at)) => keys::finished_at(id, at),
         (None, None) => keys::in_lane(record),

@@ -1,16 +1,9 @@
 //! What people ask of a store: another try, an end, a pause. Every implementation alike.
 
-use callwatch::store::{DeliveryFilter, DeliveryState, MemoryStore, Pause, Restart, Tally};
+use callwatch::store::{DeliveryFilter, DeliveryState, Pause, Restart, Tally};
 use tokio::time::timeout;
 
 use super::*;
-
-/// Runs a test against every implementation.
-async fn each(test: impl AsyncFn(&dyn Store)) {
-    test(&MemoryStore::new()).await;
-    let folder = tempfile::tempdir().unwrap();
-    test(&open(folder.path()).await.unwrap()).await;
-}
 
 async fn settle(store: &dyn Store, event: &str, verdict: Verdict) {
     store.settle(vec![outcome(event, "crm", 50, verdict)]).await.unwrap();

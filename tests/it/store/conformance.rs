@@ -2,7 +2,7 @@
 
 use super::*;
 use callwatch::store::{
-    ATTEMPTS_KEPT, DeliveryFilter, DeliveryState, DeliveryStateKind, KnownCall, MemoryStore, Tally,
+    ATTEMPTS_KEPT, DeliveryFilter, DeliveryState, DeliveryStateKind, KnownCall, MemoryStore, Sorting, Tally,
 };
 
 /// Makes a test of each function, for each implementation.
@@ -594,6 +594,9 @@ async fn after_close_everything_says_so(store: &dyn Store) {
         store.settle(vec![]).await.err(),
         store.release(vec![]).await.err(),
         store.tally().await.err(),
+        store.held(&name("crm"), &"digest".into(), None, 1).await.err(),
+        store.sort(Sorting::new(name("crm"), at(10))).await.err(),
+        store.ledgers(&name("crm")).await.err(),
         store.deliveries(&DeliveryFilter::default(), None, 1).await.err(),
         store.purge(at(0), 1).await.err(),
         store.close().await.err(),

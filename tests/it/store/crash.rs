@@ -9,13 +9,15 @@ use std::{
 use super::*;
 use callwatch::store::{DeliveryFilter, DeliveryRecord, DeliveryState, Tally};
 
-const STORE: &str = "CALLWATCH_TEST_STORE";
+pub(super) const STORE: &str = "CALLWATCH_TEST_STORE";
+
+const CHILD: &str = "store::crash::child_that_writes_until_it_is_killed";
 
 /// How often a store is killed before a new one is begun.
-const KILLS: usize = 5;
+pub(super) const KILLS: usize = 5;
 
 /// How many stores are killed; more of them with `CALLWATCH_STORE_KILLS`.
-fn stores() -> usize {
+pub(super) fn stores() -> usize {
     std::env::var("CALLWATCH_STORE_KILLS").map_or(4, |stores| stores.parse().unwrap())
 }
 
@@ -53,11 +55,6 @@ pub(super) fn numbered_outcome(number: u64) -> Outcome {
 async fn child_that_writes_until_it_is_killed() {
     let Some(path) = std::env::var_os(STORE) else { return };
     let store = open(Path::new(&path)).await.unwrap();
-    let say = |what: &str, number: u64| {
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{what} {number}").unwrap();
-        out.flush().unwrap();
-    };
     say("opened", 0);
     let last = store.checkpoint(&clinic()).await.unwrap().and_then(|last| last.as_u64());
     if let Some(last) = last {
@@ -72,10 +69,17 @@ async fn child_that_writes_until_it_is_killed() {
     }
 }
 
-/// Starts the child and reads what it says.
-fn start_child(folder: &Path) -> (Child, impl Iterator<Item = (String, u64)>) {
+/// Says, as a child, what has been done.
+pub(super) fn say(what: &str, number: u64) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{what} {number}").unwrap();
+    out.flush().unwrap();
+}
+
+/// Starts a child and reads what it says.
+pub(super) fn start_child(folder: &Path, child: &str) -> (Child, impl Iterator<Item = (String, u64)>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "store::crash::child_that_writes_until_it_is_killed", "--nocapture"])
+        .args(["--exact", child, "--nocapture"])
         .env(STORE, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -84,7 +88,9 @@ fn start_child(folder: &Path) -> (Child, impl Iterator<Item = (String, u64)>) {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let said = lines.map_while(Result::ok).filter_map(|line| {
         let (what, number) = line.split_once(' ')?;
-        ["opened", "committed", "settled"].contains(&what).then(|| (what.to_owned(), number.parse().unwrap()))
+        ["opened", "committed", "settled", "sorted"]
+            .contains(&what)
+            .then(|| (what.to_owned(), number.parse().unwrap()))
     });
     (child, said)
 }
@@ -95,7 +101,7 @@ async fn a_kill_loses_nothing_acknowledged_and_leaves_nothing_half_done() {
         let folder = tempfile::tempdir().unwrap();
         let mut acknowledged: BTreeMap<String, u64> = BTreeMap::new();
         for kill in 0..KILLS {
-            let (mut child, mut said) = start_child(folder.path());
+            let (mut child, mut said) = start_child(folder.path(), CHILD);
             let lines = fastrand::usize(0..16);
             acknowledged.extend(said.by_ref().take(lines));
             // Not to wait for anything, but to strike at any moment of what follows: of opening, or of writing.
@@ -179,7 +185,7 @@ fn is_delivered(record: &DeliveryRecord) -> bool {
 #[tokio::test]
 async fn a_store_in_use_says_by_whom() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut child, mut said) = start_child(folder.path());
+    let (mut child, mut said) = start_child(folder.path(), CHILD);
     assert_eq!(said.next().unwrap().0, "opened");
     let error = open(folder.path()).await.err().unwrap();
     assert!(matches!(error, StoreError::InUse { holder, .. } if holder == Some(child.id())), "{error}");

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use super::*;
-use callwatch::store::DeliveryFilter;
+use callwatch::store::{DeliveryFilter, Sorting};
 
 /// A closed store with some hundred calls and events, opened and closed a few times.
 async fn make(folder: &Path) -> PathBuf {
@@ -15,6 +15,7 @@ async fn make(folder: &Path) -> PathBuf {
             commit.snapshots.push((CallId::from(id.as_str()), snapshot(&id, &"x".repeat(500))));
             store.commit(commit).await.unwrap();
         }
+        store.sort(sorting(round)).await.unwrap();
         store.close().await.unwrap();
     }
     config(folder).path.join("sled")
@@ -37,6 +38,14 @@ fn snapshot_files(sled: &Path) -> Vec<PathBuf> {
     files.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("snap.")).collect()
 }
 
+/// Holds a delivery of the round, and remembers a batch.
+fn sorting(round: u64) -> Sorting {
+    let mut sorting = Sorting::new(name("crm"), at(15));
+    sorting.hold.push((event_id(&format!("evt_{round}-49")), "digest".into()));
+    sorting.ledgers.push(("digest".into(), Some(json!(round))));
+    sorting
+}
+
 /// Uses the store in every way; the first error ends it.
 async fn use_all(store: &SledStore) -> Result<usize, StoreError> {
     let known = store.known(&clinic(), None, usize::MAX).await?;
@@ -47,6 +56,9 @@ async fn use_all(store: &SledStore) -> Result<usize, StoreError> {
     store.lease(&request("crm", 10, 20, usize::MAX)).await?;
     store.commit(events(&[("evt_new", "new", 1)], 10)).await?;
     store.settle(vec![outcome("evt_new", "crm", 20, Verdict::Delivered)]).await?;
+    store.held(&name("crm"), &"digest".into(), None, usize::MAX).await?;
+    store.ledgers(&name("crm")).await?;
+    store.sort(sorting(0)).await?;
     store.purge(at(50), 100).await?;
     Ok(known.len())
 }
@@ -194,7 +206,7 @@ fn tamper(sled: &Path, change: impl Fn(&[u8], Vec<u8>) -> Vec<u8>) {
 
 #[tokio::test]
 async fn a_value_that_is_not_what_was_written_is_never_believed() {
-    for kind in *b"sedtm" {
+    for kind in *b"sedtgm" {
         let folder = tempfile::tempdir().unwrap();
         let sled = make(folder.path()).await;
         let store = open(folder.path()).await.unwrap();

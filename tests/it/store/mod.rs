@@ -1,6 +1,7 @@
 //! The store: what it promises, whichever it is; and what is left of one after a crash.
 
 mod backup;
+mod batches;
 mod by_hand;
 mod conformance;
 mod crash;
@@ -20,8 +21,8 @@ use callwatch::{
     name::Name,
     snapshot::Snapshot,
     store::{
-        Attempt, Commit, DeliveryId, LeaseRequest, NewDelivery, Outcome, SledStore, Store, StoreError,
-        Verdict,
+        Attempt, Commit, DeliveryId, LeaseRequest, MemoryStore, NewDelivery, Outcome, SledStore, Store,
+        StoreError, Verdict,
     },
     time::Timestamp,
 };
@@ -45,6 +46,13 @@ fn config(path: &Path) -> StoreConfig {
 
 async fn open(path: &Path) -> Result<SledStore, StoreError> {
     SledStore::open(&config(path)).await
+}
+
+/// Runs a test against every implementation.
+async fn each(test: impl AsyncFn(&dyn Store)) {
+    test(&MemoryStore::new()).await;
+    let folder = tempfile::tempdir().unwrap();
+    test(&open(folder.path()).await.unwrap()).await;
 }
 
 fn raw(record: &Value) -> Box<RawValue> {

@@ -1,7 +1,10 @@
 //! Random histories, told to both implementations: whatever is asked, they say the same.
 
 use super::*;
-use callwatch::store::{DeliveryFilter, DeliveryStateKind, Leased, MemoryStore};
+use callwatch::{
+    store::{DeliveryFilter, DeliveryStateKind, Held, Leased, MemoryStore, Merge, Sorting},
+    summary::BatchKey,
+};
 use proptest::{collection::vec, option, prelude::*};
 
 #[derive(Clone, Debug)]
@@ -9,7 +12,8 @@ enum Step {
     Commit {
         calls: Vec<(usize, u8)>,
         events: Vec<usize>,
-        deliveries: Vec<(Of, u64, i64)>,
+        /// Which, its sequence, when it was made, whether it is held.
+        deliveries: Vec<(Of, u64, i64, bool)>,
         checkpoint: Option<u8>,
     },
     Lease {
@@ -20,6 +24,18 @@ enum Step {
     },
     Settle(Vec<(Of, i64, Verdict)>),
     Release(Vec<Of>),
+    Sort {
+        destination: usize,
+        now: i64,
+        hold: Vec<(usize, usize)>,
+        send: Vec<usize>,
+        forget: Vec<usize>,
+        /// The batches, and what stands for them.
+        merge: Option<(Vec<usize>, usize)>,
+        ledgers: Vec<(usize, Option<u8>)>,
+    },
+    Retry(Vec<Of>, i64),
+    Discard(Vec<Of>),
     Purge {
         before: i64,
         limit: usize,
@@ -32,7 +48,10 @@ type Of = (usize, usize);
 
 const CALLS: [&str; 4] = ["a", "a\0", "b", ""];
 const DESTINATIONS: [&str; 2] = ["crm", "cr"];
+const BATCHES: [&str; 3] = ["arrived", "digest", "digest\0"];
 const EVENTS: usize = 9;
+/// Those from here on stand for a batch, whether they come from a commit or from a sorting.
+const SUMMARIES: usize = 7;
 
 fn of() -> impl Strategy<Value = Of> {
     (0..EVENTS, 0..DESTINATIONS.len())
@@ -43,7 +62,7 @@ fn step() -> impl Strategy<Value = Step> {
     let commit = (
         vec((0..CALLS.len(), any::<u8>()), 0..3),
         vec(0..EVENTS, 0..4),
-        vec((of(), 1..4_u64, time()), 0..5),
+        vec((of(), 1..4_u64, time(), any::<bool>()), 0..5),
         option::of(any::<u8>()),
     );
     let verdict = prop_oneof![
@@ -51,12 +70,25 @@ fn step() -> impl Strategy<Value = Step> {
         time().prop_map(|due| Verdict::Retry(at(due))),
         Just(Verdict::Dead("no".to_owned())),
     ];
+    let sort = (
+        (0..DESTINATIONS.len(), time()),
+        vec((0..EVENTS, 0..BATCHES.len()), 0..4),
+        vec(0..EVENTS, 0..3),
+        vec(0..EVENTS, 0..2),
+        option::of((vec(0..BATCHES.len(), 0..3), SUMMARIES..EVENTS)),
+        vec((0..BATCHES.len(), option::of(any::<u8>())), 0..2),
+    );
     prop_oneof![
         4 => commit.prop_map(|(calls, events, deliveries, checkpoint)| Step::Commit { calls, events, deliveries, checkpoint }),
         4 => (0..DESTINATIONS.len(), time(), 0..40_i64, 0..4_usize)
             .prop_map(|(destination, now, lasts, limit)| Step::Lease { destination, now, lasts, limit }),
         4 => vec((of(), time(), verdict), 0..4).prop_map(Step::Settle),
         1 => vec(of(), 0..3).prop_map(Step::Release),
+        4 => sort.prop_map(|((destination, now), hold, send, forget, merge, ledgers)| Step::Sort {
+            destination, now, hold, send, forget, merge, ledgers,
+        }),
+        1 => (vec(of(), 0..3), time()).prop_map(|(of, now)| Step::Retry(of, now)),
+        1 => vec(of(), 0..3).prop_map(Step::Discard),
         1 => (time(), 0..3_usize).prop_map(|(before, limit)| Step::Purge { before, limit }),
         1 => Just(Step::Reopen),
     ]
@@ -68,6 +100,9 @@ fn numbered_event(number: usize) -> Event {
     let mut event = event(&format!("evt_{number}"), call);
     if call.is_empty() {
         event.call = None;
+    }
+    if number >= SUMMARIES {
+        event.batch = Some(BATCHES[number % BATCHES.len()].into());
     }
     if number % 4 == 3 {
         event.record = Arc::from(raw(&json!({ "id": call, "transcript": "x".repeat(90_000) })));
@@ -90,12 +125,12 @@ async fn take(store: &dyn Store, step: &Step) -> String {
                 commit.snapshots.push((CallId::from(CALLS[call]), snapshot("id", &summary)));
             }
             commit.events = events.into_iter().map(numbered_event).collect();
-            for (of, sequence, created) in deliveries {
+            for (of, sequence, created, held) in deliveries {
                 commit.deliveries.push(NewDelivery {
                     id: numbered_id(of),
                     sequence,
                     created: at(created),
-                    held: false,
+                    held,
                 });
             }
             commit.checkpoint = checkpoint.map(Value::from);
@@ -114,6 +149,40 @@ async fn take(store: &dyn Store, step: &Step) -> String {
         }
         Step::Release(of) => {
             format!("{:?}", store.release(of.into_iter().map(numbered_id).collect()).await)
+        }
+        Step::Sort { destination, now, hold, send, forget, merge, ledgers } => {
+            let destination = name(DESTINATIONS[destination]);
+            let event = |number| numbered_event(number).id;
+            let batch = |number: usize| BatchKey::from(BATCHES[number]);
+            let merge = merge.map(|(batches, summary)| Merge {
+                batches: batches.into_iter().map(batch).collect(),
+                event: numbered_event(summary),
+                delivery: NewDelivery {
+                    id: DeliveryId { event: event(summary), destination: destination.clone() },
+                    sequence: 1,
+                    created: at(now),
+                    held: false,
+                },
+            });
+            let sorting = Sorting {
+                destination,
+                now: at(now),
+                hold: hold.into_iter().map(|(number, into)| (event(number), batch(into))).collect(),
+                send: send.into_iter().map(event).collect(),
+                forget: forget.into_iter().map(event).collect(),
+                merge,
+                ledgers: ledgers
+                    .into_iter()
+                    .map(|(number, ledger)| (batch(number), ledger.map(Value::from)))
+                    .collect(),
+            };
+            format!("{:?}", store.sort(sorting).await)
+        }
+        Step::Retry(of, now) => {
+            format!("{:?}", store.retry(of.into_iter().map(numbered_id).collect(), at(now)).await)
+        }
+        Step::Discard(of) => {
+            format!("{:?}", store.discard(of.into_iter().map(numbered_id).collect()).await)
         }
         Step::Purge { before, limit } => format!("{:?}", store.purge(at(before), limit).await),
         Step::Reopen => String::new(),
@@ -148,6 +217,20 @@ async fn ask(store: &dyn Store) -> String {
     ];
     for snapshot in store.snapshots(&clinic(), &calls).await.unwrap().into_iter().flatten() {
         answers.push(format!("{snapshot:?} {:?}", snapshot.fields));
+    }
+    for destination in DESTINATIONS.map(name) {
+        answers.push(format!("{:?}", store.ledgers(&destination).await.unwrap()));
+        for batch in BATCHES.map(BatchKey::from) {
+            let mut held: Vec<Held> = vec![];
+            loop {
+                let page = store.held(&destination, &batch, held.last(), 2).await.unwrap();
+                if page.is_empty() {
+                    break;
+                }
+                held.extend(page);
+            }
+            answers.push(format!("{held:?}"));
+        }
     }
     for filter in filters {
         answers.push(format!("{:?}", store.deliveries(&filter, None, 99).await.unwrap()));

@@ -56,7 +56,7 @@ impl Engine {
             moved |= outbox.change(&id(event), |record| record.send(now))?;
         }
         for event in forget {
-            outbox.forget(&id(event), |record| record.batch_it_waits_in().is_some())?;
+            outbox.forget(&id(event), |record| record.waits_in().is_some())?;
         }
         if let Some(Merge { batches, event, delivery }) = merge {
             for batch in &batches {
