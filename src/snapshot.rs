@@ -145,6 +145,8 @@ impl Snapshot {
             self.shrunk = Some(Shrunk { analysis: analysis.map(|analysis| ContentHash::of(analysis).tag()) });
             self.fields.retain(|name, _| KEPT.contains(&name.as_str()));
             self.transcript = None;
+            // A call that has settled waits for nothing.
+            self.rules.values_mut().for_each(|memory| memory.since = None);
         }
     }
 

@@ -217,8 +217,14 @@ impl Pacer {
             ledger.since = None;
             ledger.hits.clear();
             ledger.reached = None;
-            if told && rule.is_some() {
-                ledger.sent(now, rule.and_then(|rule| rule.pacing.throttle.as_ref()));
+            let pacing = rule.map(|rule| &rule.pacing);
+            // Only these care for when the last message went out.
+            let limited = pacing.filter(|pacing| pacing.group.is_some() || pacing.throttle.is_some());
+            if let Some(pacing) = limited.filter(|_| told) {
+                ledger.sent(now, pacing.throttle.as_ref());
+            }
+            if ledger.sent.is_empty() {
+                self.ledgers.remove(batch);
             }
             self.changed.insert(batch.clone());
         }

@@ -33,7 +33,11 @@ impl Stored {
                 revision: snapshot.revision,
                 past: snapshot.past.clone(),
                 analysis: shrunk.analysis,
-                rules: snapshot.rules.clone(),
+                rules: snapshot
+                    .rules
+                    .iter()
+                    .map(|(rule, memory)| (rule.clone(), to_compact_memory(*memory)))
+                    .collect(),
                 sequences: snapshot.sequences.clone(),
             })?,
         };
@@ -65,7 +69,7 @@ impl Stored {
             deleted: known.deleted,
             revision: rest.revision,
             past: rest.past,
-            rules: rest.rules,
+            rules: rest.rules.into_iter().map(|(rule, memory)| (rule, to_memory(memory))).collect(),
             sequences: rest.sequences,
         })
     }
@@ -104,6 +108,14 @@ pub(super) fn migrate_head(head: &[u8]) -> Result<Vec<u8>, Fault> {
     to_compact(&Front::of(&known, false))
 }
 
+fn to_compact_memory(memory: RuleMemory) -> (u64, bool, bool) {
+    (memory.condition, memory.was_true, memory.fired)
+}
+
+fn to_memory((condition, was_true, fired): (u64, bool, bool)) -> RuleMemory {
+    RuleMemory { condition, was_true, fired, since: None }
+}
+
 /// A [`KnownCall`] without its id.
 #[derive(Serialize, Deserialize)]
 struct Front {
@@ -133,7 +145,8 @@ struct Rest {
     revision: u32,
     past: Vec<(StateTag, u32)>,
     analysis: Option<StateTag>,
-    rules: BTreeMap<Name, RuleMemory>,
+    /// Of each rule the condition, whether it was true, whether it has fired: a settled call waits for nothing.
+    rules: BTreeMap<Name, (u64, bool, bool)>,
     sequences: BTreeMap<Name, u64>,
 }
 
@@ -211,7 +224,7 @@ mod tests {
             let record = json!({ "id": "a", "status": status });
             let call = Call::parse(&serde_json::value::to_raw_value(&record).unwrap()).unwrap();
             let mut snapshot = Snapshot::first(&call, Kinds::NONE, Timestamp::from_millis(7));
-            let memory = RuleMemory { condition: u64::MAX, was_true: true, fired: true };
+            let memory = RuleMemory { condition: u64::MAX, was_true: true, fired: true, since: None };
             snapshot.rules.insert("booked".into(), memory);
             snapshot.sequences.insert("crm".into(), 12);
             snapshot.deleted = deleted;

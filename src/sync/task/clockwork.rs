@@ -182,7 +182,7 @@ mod tests {
     fn silence_counts_within_its_hours() {
         let hours = Hours::parse(["MON-FRI 08:00-18:00"], Zone::UTC).unwrap();
         let silence =
-            |hour| Silence { lasting: Duration::from_secs(hour * 3600), hours: Some(hours.clone()) };
+            |hour: u64| Silence { lasting: Duration::from_secs(hour * 3600), hours: Some(hours.clone()) };
         // Monday morning; Monday evening until Tuesday; Friday evening until Monday; before opening.
         for (latest, due) in [
             ("2025-12-15T09:00:00Z", "2025-12-15T11:00:00Z"),
