@@ -1,6 +1,6 @@
 //! From one look at a call to the next: which changes are reported, which rules fire, under which ids (S2, R1, R2).
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use callwatch::{
     call::Call,

@@ -3,18 +3,20 @@
 //! For each batch a [`Ledger`] says what has come in and what has gone out lately. It stands in the store, so that a
 //! restart neither forgets what is held nor how much was told already.
 
+mod ledger;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use self::ledger::{Batch, Ledger};
 use crate::{
-    calendar::{Hours, Schedule, Zone},
+    calendar::Hours,
     event::{Event, EventId, Severity},
     name::Name,
     rule::{
         Rule, Rules,
-        pacing::{Count, Group, Throttle, group_of},
+        pacing::{Count, group_of},
     },
     summary::{BatchKey, Reason},
     time::Timestamp,
@@ -28,24 +30,6 @@ pub(super) struct Pacer {
     ledgers: BTreeMap<BatchKey, Ledger>,
     /// Those that are not in the store as they are here.
     changed: BTreeSet<BatchKey>,
-}
-
-/// What is remembered of a batch.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-struct Ledger {
-    /// When the first of those that wait came in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<Timestamp>,
-    /// When messages went out, the latest last, as many as it takes to know when the next one may.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    sent: Vec<Timestamp>,
-    /// Of a `count` that is not reached: when those within the time came in, and which they are.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    hits: Vec<(Timestamp, EventId)>,
-    /// When the count was reached.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reached: Option<Timestamp>,
 }
 
 /// Where a delivery belongs.
@@ -64,25 +48,11 @@ pub(super) struct Outgoing {
     pub(super) reason: Reason,
 }
 
-/// What a batch's key says.
-enum Batch<'k> {
-    Group(&'k str),
-    Count(&'k str),
-    Throttle(&'k str),
-    Digest(Schedule),
-    Quiet,
-    /// None that this version makes.
-    Unknown,
-}
-
 impl Pacer {
     /// With what the store remembers. What cannot be read of it is due at once.
     pub(super) fn new(rules: Rules, quiet: Option<Hours>, ledgers: BTreeMap<BatchKey, Value>) -> Self {
-        let due = || Ledger { since: Some(Timestamp::default()), ..Ledger::default() };
-        let ledgers = ledgers
-            .into_iter()
-            .map(|(batch, ledger)| (batch, serde_json::from_value(ledger).unwrap_or_else(|_| due())))
-            .collect();
+        let ledgers =
+            ledgers.into_iter().map(|(key, kept)| (key.clone(), Ledger::load(&key, kept))).collect();
         Self { rules, quiet, ledgers, changed: BTreeSet::new() }
     }
 
@@ -110,7 +80,7 @@ impl Pacer {
             Place::Hold(self.wait(group("group"), created))
         } else if let Some(throttle) = &pacing.throttle {
             let batch = group("throttle");
-            let ledger = self.ledgers.entry(batch.clone()).or_default();
+            let ledger = self.ledgers.entry(batch.clone()).or_insert_with_key(Ledger::new);
             if ledger.since.is_some() || ledger.slot(Some(throttle)) > now {
                 return Place::Hold(self.wait(batch, created));
             }
@@ -137,7 +107,7 @@ impl Pacer {
     }
 
     fn wait(&mut self, batch: BatchKey, created: Timestamp) -> BatchKey {
-        let ledger = self.ledgers.entry(batch.clone()).or_default();
+        let ledger = self.ledgers.entry(batch.clone()).or_insert_with_key(Ledger::new);
         if ledger.since.is_none() {
             ledger.since = Some(created);
             self.changed.insert(batch.clone());
@@ -146,7 +116,7 @@ impl Pacer {
     }
 
     fn hit(&mut self, batch: BatchKey, count: &Count, event: &Event, created: Timestamp) -> BatchKey {
-        let ledger = self.ledgers.entry(batch.clone()).or_default();
+        let ledger = self.ledgers.entry(batch.clone()).or_insert_with_key(Ledger::new);
         ledger.since.get_or_insert(created);
         if ledger.reached.is_none() {
             ledger.hits.push((created, event.id.clone()));
@@ -166,11 +136,11 @@ impl Pacer {
         let mut late = vec![];
         let mut over = vec![];
         for (batch, ledger) in &mut self.ledgers {
-            let before = ledger.clone();
-            ledger.not_after(now);
-            let rule = Batch::of(batch).rule().and_then(|rule| self.rules.get(rule));
+            let mut changed = ledger.not_after(now);
+            let rule = ledger.batch.rule().and_then(|rule| self.rules.get(rule));
             if let Some(count) = rule.and_then(|rule| rule.pacing.count.as_ref()) {
                 let newest = ledger.reached.unwrap_or(now);
+                let before = ledger.hits.len();
                 ledger.hits.retain(|(at, event)| {
                     let is_late = newest.since(*at) > count.within;
                     if is_late {
@@ -178,11 +148,12 @@ impl Pacer {
                     }
                     !is_late
                 });
+                changed |= ledger.hits.len() != before;
                 if ledger.reached.is_none() {
                     ledger.since = ledger.hits.first().map(|(at, _)| *at);
                 }
             }
-            if *ledger != before {
+            if changed {
                 self.changed.insert(batch.clone());
             }
             if ledger.since.is_none() && ledger.forgotten_at(rule).is_none_or(|at| at <= now) {
@@ -198,10 +169,8 @@ impl Pacer {
 
     /// What goes out at `now`. After quiet hours everything that is due goes out as one.
     pub(super) fn due(&self, now: Timestamp) -> Vec<Outgoing> {
-        let due =
-            |(batch, ledger): (&BatchKey, &Ledger)| self.due_at(batch, ledger).is_some_and(|at| at <= now);
-        let due: Vec<_> =
-            self.ledgers.iter().filter(|entry| due(*entry)).map(|(batch, _)| batch.clone()).collect();
+        let due = |(_, ledger): &(&BatchKey, &Ledger)| self.due_at(ledger).is_some_and(|at| at <= now);
+        let due: Vec<_> = self.ledgers.iter().filter(due).map(|(batch, _)| batch.clone()).collect();
         if due.contains(&quiet()) {
             return vec![Outgoing { batches: due, reason: Reason::Quiet }];
         }
@@ -213,7 +182,7 @@ impl Pacer {
     pub(super) fn gone(&mut self, batches: &[BatchKey], told: bool, now: Timestamp) {
         for batch in batches {
             let Some(ledger) = self.ledgers.get_mut(batch) else { continue };
-            let rule = Batch::of(batch).rule().and_then(|rule| self.rules.get(rule));
+            let rule = ledger.batch.rule().and_then(|rule| self.rules.get(rule));
             ledger.since = None;
             ledger.hits.clear();
             ledger.reached = None;
@@ -232,15 +201,15 @@ impl Pacer {
 
     /// When there is something to do next.
     pub(super) fn next(&self) -> Option<Timestamp> {
-        let next = |(batch, ledger): (&BatchKey, &Ledger)| {
-            let rule = Batch::of(batch).rule().and_then(|rule| self.rules.get(rule));
+        let next = |ledger: &Ledger| {
+            let rule = ledger.batch.rule().and_then(|rule| self.rules.get(rule));
             let count = rule.and_then(|rule| rule.pacing.count.as_ref());
             let late = ledger.hits.first().zip(count).filter(|_| ledger.reached.is_none());
             let late = late.map(|((at, _), count)| at.after(count.within).after(MOMENT));
             let over = ledger.forgotten_at(rule).filter(|_| ledger.since.is_none());
-            [self.due_at(batch, ledger), late, over].into_iter().flatten().min()
+            [self.due_at(ledger), late, over].into_iter().flatten().min()
         };
-        self.ledgers.iter().filter_map(next).min()
+        self.ledgers.values().filter_map(next).min()
     }
 
     /// What the store has to remember from here on.
@@ -252,12 +221,12 @@ impl Pacer {
     }
 
     /// When a batch goes out, if anything waits in it.
-    fn due_at(&self, batch: &BatchKey, ledger: &Ledger) -> Option<Timestamp> {
+    fn due_at(&self, ledger: &Ledger) -> Option<Timestamp> {
         let since = ledger.since?;
-        let kind = Batch::of(batch);
-        let rule = kind.rule().and_then(|rule| self.rules.get(rule));
+        let batch = &ledger.batch;
+        let rule = batch.rule().and_then(|rule| self.rules.get(rule));
         let throttle = rule.and_then(|rule| rule.pacing.throttle.as_ref());
-        let due = match &kind {
+        let due = match batch {
             Batch::Digest(schedule) => schedule.next(since).unwrap_or(since),
             Batch::Count(_) if rule.is_some_and(|rule| rule.pacing.count.is_some()) => ledger.reached?,
             Batch::Group(_) => rule
@@ -266,7 +235,7 @@ impl Pacer {
             _ => since,
         };
         let due = due.max(ledger.slot(throttle));
-        let critical = kind.rule().is_some_and(|rule| self.is_critical(rule));
+        let critical = batch.rule().is_some_and(|rule| self.is_critical(rule));
         match &self.quiet {
             Some(quiet) if !critical => Some(quiet.end(due).unwrap_or(due)),
             _ => Some(due),
@@ -276,80 +245,6 @@ impl Pacer {
 
 /// Something exactly as old as a limit is still within it.
 const MOMENT: std::time::Duration = std::time::Duration::from_millis(1);
-
-impl Ledger {
-    /// When another message may go out.
-    fn slot(&self, throttle: Option<&Throttle>) -> Timestamp {
-        let Some(throttle) = throttle else { return Timestamp::default() };
-        let earlier = self.sent.len().checked_sub(throttle.at_most as usize).and_then(|at| self.sent.get(at));
-        earlier.map_or(Timestamp::default(), |at| at.after(throttle.per))
-    }
-
-    fn group_due(&self, since: Timestamp, group: &Group) -> Timestamp {
-        let after_last = self.sent.last().map(|last| last.after(group.interval));
-        since.after(group.wait).max(after_last.unwrap_or_default())
-    }
-
-    fn sent(&mut self, now: Timestamp, throttle: Option<&Throttle>) {
-        self.sent.push(now);
-        let kept = throttle.map_or(1, |throttle| throttle.at_most as usize);
-        let excess = self.sent.len().saturating_sub(kept);
-        self.sent.drain(..excess);
-    }
-
-    /// When what went out no longer matters; `None` when nothing did.
-    fn forgotten_at(&self, rule: Option<&Rule>) -> Option<Timestamp> {
-        let last = self.sent.last()?;
-        let pacing = &rule?.pacing;
-        let throttle = pacing.throttle.as_ref().map(|throttle| throttle.per);
-        let group = pacing.group.as_ref().map(|group| group.interval);
-        Some(last.after(throttle.max(group).unwrap_or_default()))
-    }
-
-    /// A clock that was wrong and was set must not hold anything back until it is as late as it was.
-    fn not_after(&mut self, now: Timestamp) {
-        let hits = self.hits.iter_mut().map(|(at, _)| at);
-        let all = self.sent.iter_mut().chain(&mut self.since).chain(&mut self.reached).chain(hits);
-        all.for_each(|at| *at = now.min(*at));
-    }
-}
-
-impl<'k> Batch<'k> {
-    fn of(key: &'k BatchKey) -> Self {
-        let (kind, rest) = key.as_str().split_once('/').unwrap_or((key.as_str(), ""));
-        let rule = rest.split_once('/').map_or(rest, |(rule, _)| rule);
-        match kind {
-            "group" => Self::Group(rule),
-            "count" => Self::Count(rule),
-            "throttle" => Self::Throttle(rule),
-            "quiet" => Self::Quiet,
-            "digest" => {
-                let parts = rest.rsplit_once(' ');
-                let parts = parts.and_then(|(cron, zone)| Some((cron, Zone::parse(zone)?)));
-                let schedule = parts.and_then(|(cron, zone)| Schedule::parse(cron, zone).ok());
-                schedule.map_or(Self::Unknown, Self::Digest)
-            }
-            _ => Self::Unknown,
-        }
-    }
-
-    fn rule(&self) -> Option<&'k str> {
-        match self {
-            Self::Group(rule) | Self::Count(rule) | Self::Throttle(rule) => Some(rule),
-            Self::Digest(_) | Self::Quiet | Self::Unknown => None,
-        }
-    }
-
-    fn reason(&self) -> Reason {
-        match self {
-            Self::Group(_) | Self::Unknown => Reason::Group,
-            Self::Count(_) => Reason::Count,
-            Self::Throttle(_) => Reason::Throttle,
-            Self::Digest(_) => Reason::Digest,
-            Self::Quiet => Reason::Quiet,
-        }
-    }
-}
 
 fn quiet() -> BatchKey {
     "quiet".into()

@@ -5,11 +5,12 @@ use serde_json::json;
 
 use super::*;
 use crate::{
+    calendar::{Schedule, Zone},
     change::Changes,
     kind::Kind,
     rule::{
         RuleText,
-        pacing::{Field, Pacing},
+        pacing::{Field, Group, Pacing, Throttle},
     },
 };
 
@@ -279,6 +280,8 @@ fn happening() -> impl Strategy<Value = Happening> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     /// Whatever happens: everything goes out once, or a count came too late for it; no limit is exceeded; nothing
     /// but what is critical goes out in quiet hours; nothing waits for longer than it has to.
     #[test]

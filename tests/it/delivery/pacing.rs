@@ -237,7 +237,7 @@ async fn a_digest_shows_each_call_as_it_is_by_then_and_counts_everything() {
     let told = leased.iter().find(|record| record.batch.is_some()).unwrap();
     assert_eq!(told.rule.as_str(), "booked");
     let summary: Summary = serde_json::from_str(&receiver.records()[0]).unwrap();
-    assert_eq!((summary.count, summary.items.len(), summary.rules[&"booked".into()]), (70, 50, 70));
+    assert_eq!((summary.count, summary.items.len(), summary.rules[&callwatch::name::Name::from("booked")]), (70, 50, 70));
     assert_eq!((summary.sentiments["negative"], summary.sentiments["positive"]), (20, 50));
     assert!(summary.items[0].record.get().contains("new"), "{}", summary.items[0].record);
     assert!(summary.items[1].record.get().contains("old"));

@@ -1,0 +1,143 @@
+//! What is remembered of a batch, and what follows from it alone.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    calendar::{Schedule, Zone},
+    event::EventId,
+    name::Name,
+    rule::{
+        Rule,
+        pacing::{Group, Throttle},
+    },
+    summary::{BatchKey, Reason},
+    time::Timestamp,
+};
+
+/// What is remembered of a batch.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Ledger {
+    /// What the batch's key says.
+    #[serde(skip)]
+    pub(super) batch: Batch,
+    /// When the first of those that wait came in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) since: Option<Timestamp>,
+    /// When messages went out, the latest last, as many as it takes to know when the next one may.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) sent: Vec<Timestamp>,
+    /// Of a `count` that is not reached: when those within the time came in, and which they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) hits: Vec<(Timestamp, EventId)>,
+    /// When the count was reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reached: Option<Timestamp>,
+}
+
+/// What a batch waits for, as its key says.
+#[derive(Debug, Default)]
+pub(super) enum Batch {
+    /// The `group` of this rule.
+    Group(Name),
+    /// The `count` of this rule.
+    Count(Name),
+    /// The `throttle` of this rule.
+    Throttle(Name),
+    /// This time, for all rules that have the same.
+    Digest(Schedule),
+    /// The end of the quiet hours.
+    Quiet,
+    /// Nothing that this version knows.
+    #[default]
+    Unknown,
+}
+
+impl Ledger {
+    pub(super) fn new(key: &BatchKey) -> Self {
+        Self { batch: Batch::of(key), ..Self::default() }
+    }
+
+    /// What was kept of it. What cannot be read is due at once.
+    pub(super) fn load(key: &BatchKey, kept: Value) -> Self {
+        let due = || Self { since: Some(Timestamp::default()), ..Self::default() };
+        Self { batch: Batch::of(key), ..serde_json::from_value(kept).unwrap_or_else(|_| due()) }
+    }
+
+    /// When another message may go out.
+    pub(super) fn slot(&self, throttle: Option<&Throttle>) -> Timestamp {
+        let Some(throttle) = throttle else { return Timestamp::default() };
+        let earlier = self.sent.len().checked_sub(throttle.at_most as usize).and_then(|at| self.sent.get(at));
+        earlier.map_or(Timestamp::default(), |at| at.after(throttle.per))
+    }
+
+    pub(super) fn group_due(&self, since: Timestamp, group: &Group) -> Timestamp {
+        let after_last = self.sent.last().map(|last| last.after(group.interval));
+        since.after(group.wait).max(after_last.unwrap_or_default())
+    }
+
+    pub(super) fn sent(&mut self, now: Timestamp, throttle: Option<&Throttle>) {
+        self.sent.push(now);
+        let kept = throttle.map_or(1, |throttle| throttle.at_most as usize);
+        let excess = self.sent.len().saturating_sub(kept);
+        self.sent.drain(..excess);
+    }
+
+    /// When what went out no longer matters; `None` when nothing did.
+    pub(super) fn forgotten_at(&self, rule: Option<&Rule>) -> Option<Timestamp> {
+        let last = self.sent.last()?;
+        let pacing = &rule?.pacing;
+        let throttle = pacing.throttle.as_ref().map(|throttle| throttle.per);
+        let group = pacing.group.as_ref().map(|group| group.interval);
+        Some(last.after(throttle.max(group).unwrap_or_default()))
+    }
+
+    /// A clock that was wrong and was set must not hold anything back until it is as late as it was. Whether
+    /// anything changed.
+    pub(super) fn not_after(&mut self, now: Timestamp) -> bool {
+        let hits = self.hits.iter_mut().map(|(at, _)| at);
+        let all = self.sent.iter_mut().chain(&mut self.since).chain(&mut self.reached).chain(hits);
+        let late: Vec<_> = all.filter(|at| **at > now).collect();
+        let changed = !late.is_empty();
+        late.into_iter().for_each(|at| *at = now);
+        changed
+    }
+}
+
+impl Batch {
+    pub(super) fn of(key: &BatchKey) -> Self {
+        let (kind, rest) = key.as_str().split_once('/').unwrap_or((key.as_str(), ""));
+        let rule = rest.split_once('/').map_or(rest, |(rule, _)| rule);
+        match kind {
+            "group" => Self::Group(rule.into()),
+            "count" => Self::Count(rule.into()),
+            "throttle" => Self::Throttle(rule.into()),
+            "quiet" => Self::Quiet,
+            "digest" => {
+                let parts = rest.rsplit_once(' ');
+                let parts = parts.and_then(|(cron, zone)| Some((cron, Zone::parse(zone)?)));
+                let schedule = parts.and_then(|(cron, zone)| Schedule::parse(cron, zone).ok());
+                schedule.map_or(Self::Unknown, Self::Digest)
+            }
+            _ => Self::Unknown,
+        }
+    }
+
+    pub(super) fn rule(&self) -> Option<&str> {
+        match self {
+            Self::Group(rule) | Self::Count(rule) | Self::Throttle(rule) => Some(rule.as_str()),
+            Self::Digest(_) | Self::Quiet | Self::Unknown => None,
+        }
+    }
+
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Group(_) | Self::Unknown => Reason::Group,
+            Self::Count(_) => Reason::Count,
+            Self::Throttle(_) => Reason::Throttle,
+            Self::Digest(_) => Reason::Digest,
+            Self::Quiet => Reason::Quiet,
+        }
+    }
+}
