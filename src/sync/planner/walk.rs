@@ -217,7 +217,8 @@ impl Walk {
             self.repeats = 0;
             return Walked::On;
         }
-        self.repeats = if same && page.offset != self.previous.1 { self.repeats + 1 } else { 0 };
+        // Stepping back, calls that went from above show the same page by right.
+        self.repeats = if same && page.offset > self.previous.1 { self.repeats + 1 } else { 0 };
         self.unstable |= self.is_reordered(page.rows);
         let walked = match self.stage {
             Stage::Probe if page.received == 0 => self.end_of_pass(page.offset),

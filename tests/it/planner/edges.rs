@@ -263,3 +263,19 @@ fn polls_that_did_not_happen_are_not_made_up_for() {
     driver.run(driver.now + 10_000);
     assert!(driver.requests.len() - before <= 2 + 4, "{:?}", &driver.requests[before..]);
 }
+
+/// The baseline's requests take 100 ms each, so that what happens at a multiple of that happens between two pages.
+fn baseline(order: Order, history: u32, page_size: u32, happenings: Vec<(i64, Happening)>) -> Driver {
+    let manners = Manners { latency_ms: 100, ..friendly(order) };
+    let mut driver = driver(manners, history, page_size, happenings);
+    driver.run(2 * MINUTE);
+    driver
+}
+
+#[test]
+fn a_page_that_comes_again_because_calls_before_it_went_is_no_ignored_offset() {
+    let gone = [200, 200, 200, 300, 400].map(|time| (time, Happening::Delete(0)));
+    let driver = baseline(Order::Oldest, 8, 2, gone.into());
+    assert!(!driver.notices.iter().any(|notice| matches!(notice, Notice::Odd(_))), "{:?}", driver.notices);
+    assert!(new_calls(&driver).is_empty());
+}
