@@ -180,13 +180,16 @@ impl Planner {
         }
         let due = self.watches.live_due(self.rounds.begun);
         let head = self.head.request();
-        if let Some(((offset, limit), first)) = head
-            && (first || due.is_empty() || self.since_head >= HEAD_SHARE)
-        {
-            let claim = if first && !due.is_empty() { Claim::Live } else { Claim::Head };
-            return Ok(Asked { fetch: Fetch::Page { offset, limit }, claim, purpose: Purpose::Head });
+        let first = head.is_some_and(|(_, first)| first);
+        let claim = if first && !due.is_empty() { Claim::Live } else { Claim::Head };
+        let mut head = head.map(|((offset, limit), _)| {
+            let fetch = Fetch::Page { offset, limit };
+            Asked { fetch, claim, purpose: Purpose::Head }
+        });
+        if let Some(asked) = head.take_if(|_| first || self.since_head >= HEAD_SHARE) {
+            return Ok(asked);
         }
-        if let Some(asked) = self.look(due, Claim::Live, now) {
+        if let Some(asked) = self.look(due, Claim::Live, now).or(head) {
             return Ok(asked);
         }
         let Settings { interval, analysis_window, .. } = self.settings;

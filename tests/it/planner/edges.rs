@@ -279,3 +279,15 @@ fn a_page_that_comes_again_because_calls_before_it_went_is_no_ignored_offset() {
     assert!(!driver.notices.iter().any(|notice| matches!(notice, Notice::Odd(_))), "{:?}", driver.notices);
     assert!(new_calls(&driver).is_empty());
 }
+
+#[test]
+fn a_poll_goes_on_while_a_live_call_cannot_be_found() {
+    let mut happenings = vec![(10 * MINUTE, Happening::Complete(0))];
+    happenings.extend([(10 * MINUTE + 1, Happening::Edit(0)); 12]);
+    let manners = Manners { has_get: false, ..friendly(Order::LatestUpdateLast) };
+    let mut settings = settings(40, 100, 1);
+    settings.sweep = Duration::from_secs(3600);
+    let mut driver = Driver::new(Api::new(manners, 60, 1, 1), settings, happenings, vec![]);
+    driver.run(10 * MINUTE + 11_000);
+    assert_eq!(driver.known(59), Some((1, false)));
+}
