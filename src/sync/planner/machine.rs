@@ -315,7 +315,9 @@ impl Planner {
         // One call that cannot be had must not keep the others waiting.
         if let Some(Asked { fetch: Fetch::Call(slot), purpose, .. }) = self.asked.take() {
             self.watches.skip(slot, now);
-            if let (Purpose::Verify, Some(suspect)) = (purpose, self.suspects.pop_front()) {
+            if matches!(purpose, Purpose::Verify)
+                && let Some(suspect) = self.suspects.pop_front()
+            {
                 self.suspects.push_back(suspect);
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use callwatch::{
     callem::budget::Claim,
-    sync::planner::{Fetch, Notice, Planner, Step, Trouble},
+    sync::planner::{Fetch, Notice, Planner, Row, Slot, Step, Trouble},
 };
 
 use super::{
@@ -212,6 +212,19 @@ fn pages_of_one_call_are_enough() {
     assert_eq!(driver.reports.iter().filter(|report| report.what != What::Changed).count(), 20);
 }
 
+fn row(slot: Slot, live: bool) -> Row {
+    Row {
+        slot,
+        new: false,
+        changed: false,
+        live,
+        analysis_until: None,
+        created_at: None,
+        updated_at: None,
+        deleted: false,
+    }
+}
+
 fn fetch(planner: &mut Planner, mut now: i64) -> (Fetch, i64) {
     loop {
         match planner.next(at(now)) {
@@ -290,4 +303,32 @@ fn a_poll_goes_on_while_a_live_call_cannot_be_found() {
     let mut driver = Driver::new(Api::new(manners, 60, 1, 1), settings, happenings, vec![]);
     driver.run(10 * MINUTE + 11_000);
     assert_eq!(driver.known(59), Some((1, false)));
+}
+
+#[test]
+fn a_call_that_cannot_be_had_does_not_make_a_suspect_forgotten() {
+    // The list ends with a live call; after it there was another.
+    let known: Vec<Row> = (0..21).map(|slot| row(slot, slot == 19)).collect();
+    let checkpoint = serde_json::json!({ "order": "newest-first", "length": 21 });
+    let mut planner = Planner::new(settings(10, 100, 1), known.clone(), Some(&checkpoint), at(0));
+    let (mut now, mut walks, mut verified) = (0, 0, 0);
+    loop {
+        match planner.next(at(now)) {
+            Step::Sleep(until) => now = until.as_millis(),
+            Step::Notice(_) => {}
+            Step::Deleted(slot) => break assert_eq!((slot, walks), (20, 2)),
+            Step::Fetch(Fetch::Page { offset, limit }, _) => {
+                walks += u32::from(offset == 20);
+                let rows = &known[offset as usize..20.min(offset as usize + limit as usize)];
+                planner.on_page(rows, rows.len(), Some(20), at(now));
+            }
+            // The live call can be had at first, the suspect only when asked for again.
+            Step::Fetch(Fetch::Call(19), _) if walks == 0 => planner.on_call(Some(known[19]), at(now)),
+            Step::Fetch(Fetch::Call(20), _) if verified == 1 => planner.on_call(None, at(now)),
+            Step::Fetch(Fetch::Call(slot), _) => {
+                verified += u32::from(slot == 20);
+                planner.on_error(Trouble { retry_after: None, refused: false }, at(now));
+            }
+        }
+    }
 }
