@@ -331,10 +331,11 @@ impl Walk {
     }
 
     fn end_of_pass(&mut self, length: u64) -> Walked {
-        let complete = self.has_all(length) && (!self.closing || self.pass > 1)
+        let quiet = self.pass > 1 && self.found == 0;
+        let complete = self.has_all(length) && (!self.closing || quiet)
             // Nothing new in a whole pass: the rest of the length is rows that are shown twice.
-            || self.pass > 1 && self.found == 0 && !self.unstable && !self.loose;
-        if complete { Walked::End { length, complete } } else { self.next_pass(length, false) }
+            || quiet && !self.unstable && !self.loose;
+        if complete { Walked::End { length, complete } } else { self.next_pass(length, self.has_all(length)) }
     }
 
     /// Starts over at the beginning of the list, if there is a pass left.

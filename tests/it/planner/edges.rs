@@ -294,6 +294,23 @@ fn a_page_that_comes_again_because_calls_before_it_went_is_no_ignored_offset() {
 }
 
 #[test]
+fn a_call_that_moves_ahead_of_the_baseline_twice_is_still_no_news() {
+    let happenings = vec![
+        // After two pages calls 0, 1, 9 and 8 come to the top: the first two have not been seen.
+        (200, Happening::Edit(0)),
+        (200, Happening::Edit(0)),
+        (200, Happening::Edit(7)),
+        (200, Happening::Edit(6)),
+        // The second time round call 0 moves again, and another goes, so that the count fits without it.
+        (800, Happening::Edit(6)),
+        (800, Happening::Delete(5)),
+    ];
+    let driver = baseline(Order::LatestUpdateFirst, 10, 3, happenings);
+    assert_eq!(driver.reports.iter().filter(|report| report.what == What::Baselined).count(), 10);
+    assert!(new_calls(&driver).is_empty());
+}
+
+#[test]
 fn a_poll_goes_on_while_a_live_call_cannot_be_found() {
     let mut happenings = vec![(10 * MINUTE, Happening::Complete(0))];
     happenings.extend([(10 * MINUTE + 1, Happening::Edit(0)); 12]);
