@@ -355,7 +355,13 @@ impl Planner {
     fn saw(&mut self, row: &Row, place: Option<u64>, purpose: &Purpose, now: Timestamp) {
         self.books.see(row.slot);
         self.watches.see(row, place, now);
-        if !matches!(purpose, Purpose::Head) {
+        let known_to_polls = match purpose {
+            Purpose::Head => true,
+            // What the baseline shows is what polls go by.
+            Purpose::Sweep => self.in_baseline(),
+            Purpose::Look(_) | Purpose::Verify => false,
+        };
+        if !known_to_polls {
             self.head.note(row);
         }
         if !matches!(purpose, Purpose::Sweep) {

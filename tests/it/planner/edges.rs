@@ -311,6 +311,38 @@ fn a_call_that_moves_ahead_of_the_baseline_twice_is_still_no_news() {
 }
 
 #[test]
+fn a_new_call_before_many_that_moved_to_the_end_is_seen() {
+    let mut happenings = vec![(10 * MINUTE, Happening::Start)];
+    happenings.extend([(10 * MINUTE + 1, Happening::Edit(0)); 12]);
+    let manners = Manners { total: Total::Missing, ..friendly(Order::LatestUpdateLast) };
+    let mut driver = seldom_swept(manners, 60, happenings);
+    driver.run(10 * MINUTE + 11_000);
+    assert_eq!(new_calls(&driver), [60]);
+}
+
+#[test]
+fn a_new_call_below_many_that_were_seen_to_change_is_seen() {
+    // The live calls are far down when they end.
+    let buried = vec![(5 * MINUTE, Happening::Edit(0)); 30];
+    let manners = Manners { total: Total::Missing, ..friendly(Order::LatestUpdateFirst) };
+    let mut settings = settings(20, 100, 1);
+    settings.sweep = Duration::from_secs(3600);
+    let mut driver = Driver::new(Api::new(manners, 60, 12, 1), settings, buried, vec![]);
+    driver.run(10 * MINUTE);
+    // Between a poll and the looks at them that follow it.
+    while !matches!(driver.requests.last().map(|last| last.fetch), Some(Fetch::Page { offset: 0, .. })) {
+        driver.run(driver.now + 1);
+    }
+    let now = driver.now;
+    driver.api.happen(Happening::Start, now);
+    for _ in 0..12 {
+        driver.api.happen(Happening::Complete(0), now + 1);
+    }
+    driver.run(now + 11_000);
+    assert_eq!(new_calls(&driver), [60]);
+}
+
+#[test]
 fn a_poll_goes_on_while_a_live_call_cannot_be_found() {
     let mut happenings = vec![(10 * MINUTE, Happening::Complete(0))];
     happenings.extend([(10 * MINUTE + 1, Happening::Edit(0)); 12]);
