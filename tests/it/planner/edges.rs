@@ -9,7 +9,7 @@ use callwatch::{
 
 use super::{
     api::{Api, Happening, Manners, Order, Total, at},
-    driver::{Driver, What, settings},
+    driver::{Driver, Request, What, settings},
 };
 
 const MINUTE: i64 = 60_000;
@@ -380,4 +380,29 @@ fn a_call_that_cannot_be_had_does_not_make_a_suspect_forgotten() {
             }
         }
     }
+}
+
+#[test]
+fn a_sweep_that_must_start_over_is_over_in_time_all_the_same() {
+    let manners = Manners { total: Total::Missing, latency_ms: 100, ..friendly(Order::Newest) };
+    let mut driver = driver(manners, 47, 48, vec![]);
+    let first_pages = |driver: &Driver| {
+        let first = |request: &&Request| matches!(request.fetch, Fetch::Page { offset: 0, limit: 48 });
+        driver.requests.iter().filter(first).count()
+    };
+    let pass = |driver: &mut Driver| {
+        let before = first_pages(driver);
+        while first_pages(driver) == before {
+            driver.run(driver.now + 1);
+        }
+    };
+    driver.run(3 * MINUTE);
+    pass(&mut driver);
+    let start = driver.now;
+    driver.api.happen(Happening::Start, start);
+    pass(&mut driver);
+    let edit = driver.now;
+    driver.api.happen(Happening::Edit(0), edit);
+    driver.run(start + 61_000);
+    assert_eq!(driver.known(0), Some((1, false)));
 }
