@@ -12,7 +12,10 @@ use crate::{
     event::Severity,
     kind::{Kind, Kinds},
     name::Name,
-    rule::{Rule, RuleText, condition::Condition},
+    rule::{
+        Rule, RuleText,
+        condition::{Condition, ConditionError},
+    },
 };
 
 /// Reads every rule.
@@ -24,7 +27,8 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<Rule> {
 
     let rules = root.named("rules", |name, table| {
         let on = table.set("on", kind).map(Kinds::from_iter);
-        let when = table.optional("when", condition);
+        let looks_at = on.unwrap_or_else(|| Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect());
+        let when = table.value("when").and_then(|value| condition(&value, looks_at));
         if !table.has("on") && !table.has("when") {
             cx.add_absence(
                 Mistake::error(table.span.clone(), "this rule would fire on everything that happens")
@@ -66,7 +70,7 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<Rule> {
         };
         Some(Rule {
             name,
-            on: on.unwrap_or_else(|| Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect()),
+            on: looks_at,
             when,
             to: to?,
             sources: of_sources,
@@ -91,12 +95,20 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<Rule> {
     rules
 }
 
-fn condition(value: &Value<'_>) -> Result<Condition, Mistake> {
-    Condition::compile(value.text()?).map_err(|error| {
-        let mistake = Mistake::error(value.part(error.span), error.message);
-        match error.hint {
-            Some(hint) => mistake.hint(hint),
-            None => mistake,
+/// Reads a condition and reports everything that is wrong with it, for a rule that looks at `on`.
+fn condition(value: &Value<'_>, on: Kinds) -> Option<Condition> {
+    let text = value.text().map_err(|mistake| value.cx.add(mistake)).ok()?;
+    let (condition, wrong) = match Condition::compile(text) {
+        Ok(condition) => {
+            let wrong = condition.check(on);
+            (Some(condition), wrong)
         }
-    })
+        Err(wrong) => (None, wrong),
+    };
+    for ConditionError { message, span, hint, is_warning } in wrong {
+        let mut mistake = Mistake::error(value.part(span), message);
+        mistake.hint = hint;
+        value.cx.add(if is_warning { mistake.into_warning() } else { mistake });
+    }
+    condition
 }
