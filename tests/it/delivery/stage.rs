@@ -51,6 +51,8 @@ pub struct Try {
     pub event: EventId,
     pub call: String,
     pub sequence: u64,
+    /// The call's record.
+    pub record: String,
     /// How the rule says it matters.
     pub severity: Option<Severity>,
     /// The how-many-eth try of this event, from 1.
@@ -118,6 +120,7 @@ impl Destination for Receiver {
                 event: event.clone(),
                 call: notification.event.call.as_ref().unwrap().to_string(),
                 sequence: notification.sequence,
+                record: notification.event.record.get().to_owned(),
                 severity: notification.text.map(|text| text.severity),
                 number: tries.iter().filter(|earlier| earlier.event == *event).count() + 1,
             };
@@ -211,14 +214,24 @@ impl Stage {
     }
 
     pub fn serve(&self, config: DestinationConfig, receiver: &Arc<Receiver>) -> Running {
+        let running = self.serve_from(Arc::clone(&self.store) as Arc<dyn Store>, config, receiver);
+        self.store.stop_with(&running.stop);
+        running
+    }
+
+    pub fn serve_from(
+        &self,
+        store: Arc<dyn Store>,
+        config: DestinationConfig,
+        receiver: &Arc<Receiver>,
+    ) -> Running {
         let stop = CancellationToken::new();
-        self.store.stop_with(&stop);
         let text = RuleText { severity: Severity::Critical, ..RuleText::default() };
         let task = DestinationTask {
             config,
             destination: Arc::clone(receiver) as Arc<dyn Destination>,
             texts: BTreeMap::from([("call-completed".into(), Arc::new(text))]),
-            store: Arc::clone(&self.store) as Arc<dyn Store>,
+            store,
             telemetry: self.telemetry.clone(),
             clock: self.clock,
             grace: secs(20),
