@@ -34,6 +34,13 @@ const BACKUP_RETRY: Duration = Duration::from_secs(600);
 /// How many of them are forgotten at a time, so that nobody waits long for the store.
 const PURGE_STEP: usize = 500;
 
+/// How long the store may take to answer before it counts as hung, and in how many steps that is waited for:
+/// a process that was stopped for a while has not waited.
+const STORE_PATIENCE: (Duration, u32) = (Duration::from_secs(10), 12);
+
+/// How often it is asked whether it still answers.
+const STORE_PROBE: Duration = Duration::from_secs(30);
+
 /// Everything the pipeline needs.
 pub struct Service {
     /// What to watch, when to tell, and whom.
@@ -58,6 +65,18 @@ pub enum ServiceError {
     /// A destination cannot be set up.
     #[error(transparent)]
     Destination(#[from] destination::BuildError),
+    /// The store takes jobs and does not do them. There is no ending in good order: that would hang as well.
+    #[error(
+        "the store {path} has not answered for {}; most likely the disk it is on hangs. Ending at once, so that whoever \
+         supervises callwatch notices: nothing that was acknowledged is lost",
+        humantime::format_duration(*.waited)
+    )]
+    StoreHangs {
+        /// The store's folder.
+        path: String,
+        /// For how long it was waited for.
+        waited: Duration,
+    },
     /// A part of the service broke, which is a defect.
     #[error("a part of callwatch failed unexpectedly ({0}); stopping, so that a restart can mend it")]
     Panicked(String),
@@ -66,11 +85,19 @@ pub enum ServiceError {
 impl Service {
     /// Runs until `stop` is cancelled, then ends in good order: no new polls, attempts in flight get their grace
     /// period, and the store is closed. When any part fails the others are stopped in the same order: there is no
-    /// half-alive state.
+    /// half-alive state. Only when the store hangs everything is dropped where it stands.
     ///
     /// # Errors
     /// [`ServiceError`] when it cannot start or go on.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ServiceError> {
+        let (store, path) = (Arc::clone(&self.store), self.config.store.path.display().to_string());
+        tokio::select! {
+            ended = self.work(stop) => ended,
+            waited = until_it_hangs(|| store.tally()) => Err(ServiceError::StoreHangs { path, waited }),
+        }
+    }
+
+    async fn work(self, stop: CancellationToken) -> Result<(), ServiceError> {
         let stop = stop.child_token();
         let mut tasks = JoinSet::new();
         let rules: Arc<[Rule]> = self.config.rules.clone().into();
@@ -164,6 +191,22 @@ impl Service {
     }
 }
 
+/// Asks again and again, and returns when no answer came, not even an error, for how long it waited.
+async fn until_it_hangs<F: Future>(ask: impl Fn() -> F) -> Duration {
+    let (step, steps) = STORE_PATIENCE;
+    loop {
+        tokio::time::sleep(STORE_PROBE).await;
+        let mut answer = std::pin::pin!(ask());
+        let mut unanswered = 0;
+        while tokio::time::timeout(step, &mut answer).await.is_err() {
+            unanswered += 1;
+            if unanswered == steps {
+                return step * steps;
+            }
+        }
+    }
+}
+
 /// Forgets what was finished longer ago than `retain`, and most of what is remembered of calls that have been
 /// settled for so long, in small steps.
 async fn purge(
@@ -220,4 +263,34 @@ async fn back_up(
         stop.run_until_cancelled(tokio::time::sleep(wait)).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_answers_however_slowly_does_not_hang() {
+        let slow = || sleep(Duration::from_secs(119));
+        assert!(timeout(Duration::from_secs(24 * 3600), until_it_hangs(slow)).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_answers_no_more_hangs_after_two_minutes() {
+        let begun = Instant::now();
+        let asked = std::cell::Cell::new(0);
+        let third_hangs = || {
+            asked.set(asked.get() + 1);
+            let hangs = asked.get() == 3;
+            async move {
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        assert_eq!(until_it_hangs(third_hangs).await, Duration::from_secs(120));
+        assert_eq!(begun.elapsed().as_secs(), 3 * 30 + 120);
+    }
 }

@@ -15,7 +15,11 @@ use crate::{
     event::Severity,
     kind::{Kind, Kinds},
     name::Name,
-    rule::{Rule, RuleText, condition::Condition, pacing::Pacing},
+    rule::{
+        Rule, RuleText,
+        condition::{Condition, ConditionError},
+        pacing::Pacing,
+    },
 };
 
 /// Reads every rule. `receivers` are the destinations without a mistake.
@@ -27,12 +31,16 @@ pub(super) fn read(root: &mut Table<'_>, zone: Zone, receivers: &[DestinationCon
 
     let rules = root.named("rules", |name, table| {
         let on = table.set("on", kind).map(Kinds::from_iter);
-        let when = table.optional("when", condition);
         let zone = own_zone(table, zone);
         let pacing = pacing(table, zone);
         let silence = silence(table, zone);
         let lasting = table.optional("for", duration(SECOND..=90 * DAY));
         check_time(table, on.as_ref());
+        let looks_at = match silence {
+            Some(_) => Kind::SourceSilent.into(),
+            None => on.unwrap_or_else(|| Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect()),
+        };
+        let when = table.value("when").and_then(|value| condition(&value, looks_at));
         if !table.has("on") && !table.has("when") && !table.has("silence") {
             cx.add_absence(
                 Mistake::error(table.span.clone(), "this rule would fire on everything that happens")
@@ -76,12 +84,7 @@ pub(super) fn read(root: &mut Table<'_>, zone: Zone, receivers: &[DestinationCon
         let sorted = sorted(table, &to, &pacing, text.severity, receivers);
         Some(Rule {
             name,
-            on: match silence {
-                Some(_) => Kind::SourceSilent.into(),
-                None => {
-                    on.unwrap_or_else(|| Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect())
-                }
-            },
+            on: looks_at,
             when,
             to,
             sorted,
@@ -163,12 +166,20 @@ fn sorted(
     sorted
 }
 
-fn condition(value: &Value<'_>) -> Result<Condition, Mistake> {
-    Condition::compile(value.text()?).map_err(|error| {
-        let mistake = Mistake::error(value.part(error.span), error.message);
-        match error.hint {
-            Some(hint) => mistake.hint(hint),
-            None => mistake,
+/// Reads a condition and reports everything that is wrong with it, for a rule that looks at `on`.
+fn condition(value: &Value<'_>, on: Kinds) -> Option<Condition> {
+    let text = value.text().map_err(|mistake| value.cx.add(mistake)).ok()?;
+    let (condition, wrong) = match Condition::compile(text) {
+        Ok(condition) => {
+            let wrong = condition.check(on);
+            (Some(condition), wrong)
         }
-    })
+        Err(wrong) => (None, wrong),
+    };
+    for ConditionError { message, span, hint, is_warning } in wrong {
+        let mut mistake = Mistake::error(value.part(span), message);
+        mistake.hint = hint;
+        value.cx.add(if is_warning { mistake.into_warning() } else { mistake });
+    }
+    condition
 }

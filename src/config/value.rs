@@ -112,17 +112,17 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The place in the file of a part of a text's value. The whole text when escapes make that inexact.
+    /// The place in the file of a part of a text's value.
     pub fn part(&self, part: Range<usize>) -> Range<usize> {
         let raw = &self.cx.text[self.span.clone()];
         let inside = inside_quotes(raw);
-        match self.value {
-            DeValue::String(value) if raw[inside.clone()] == **value && value.get(part.clone()).is_some() => {
-                let from = self.span.start + inside.start;
-                from + part.start..from + part.end
-            }
-            _ => self.span.clone(),
-        }
+        let from = self.span.start + inside.start;
+        let place = match self.value {
+            DeValue::String(value) if raw.starts_with('"') => part_of_escaped(&raw[inside], value, part),
+            DeValue::String(value) if raw[inside] == **value => value.get(part.clone()).map(|_| part),
+            _ => None,
+        };
+        place.map_or(self.span.clone(), |place| from + place.start..from + place.end)
     }
 
     /// Keeps it out of the report.
@@ -157,4 +157,37 @@ fn inside_quotes(raw: &str) -> Range<usize> {
         start += if content.starts_with("\r\n") { 2 } else { usize::from(content.starts_with('\n')) };
     }
     start..end.max(start)
+}
+
+/// The place in a basic string, as written between its quotes, of a part of its value.
+fn part_of_escaped(raw: &str, value: &str, part: Range<usize>) -> Option<Range<usize>> {
+    let (mut at, mut read) = (0, 0);
+    let (mut start, mut end) = (None, None);
+    while let Some(c) = raw[at..].chars().next() {
+        let escaped = &raw[at + c.len_utf8()..];
+        let code = |digits: usize| {
+            let code = u32::from_str_radix(escaped.get(1..1 + digits)?, 16).ok()?;
+            Some((2 + digits, char::from_u32(code)?.len_utf8()))
+        };
+        let (taken, given) = match escaped.chars().next() {
+            _ if c != '\\' => (c.len_utf8(), c.len_utf8()),
+            Some('x') => code(2)?,
+            Some('u') => code(4)?,
+            Some('U') => code(8)?,
+            // The line goes on at the next character that is not white space.
+            Some(c) if c.is_whitespace() => (1 + escaped.len() - escaped.trim_start().len(), 0),
+            _ => (2, 1),
+        };
+        if given > 0 && read == part.start {
+            start = Some(at);
+        }
+        at += taken;
+        read += given;
+        if given > 0 && read == part.end {
+            end = Some(at);
+        }
+    }
+    let start = start.or((part.start == value.len()).then_some(raw.len()))?;
+    let end = if part.is_empty() { start } else { end? };
+    (read == value.len()).then_some(start..end)
 }

@@ -33,6 +33,11 @@ impl<F: Copy> Faults<F> {
         Some(fault)
     }
 
+    /// Whether nothing is going to go wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Forgets all of them.
     pub fn clear(&mut self) {
         self.0.clear();

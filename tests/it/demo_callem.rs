@@ -223,6 +223,25 @@ async fn connections_break_before_and_in_the_middle_of_an_answer() {
 }
 
 #[tokio::test]
+async fn it_knows_in_which_answer_a_call_was_first_given_out_as_it_is() {
+    let project = Project::with_calls(["a", "b"]).await;
+    project.callem.fail_next(1, Failure::HalfBody);
+    project.get("/calls").send().await.unwrap().bytes().await.unwrap_err();
+    assert_eq!(project.callem.given_out("a"), None, "it did not get there");
+
+    project.ids("/calls?limit=1").await;
+    project.json("/calls/a").await;
+    project.ids("/calls").await;
+    assert_eq!((project.callem.given_out("b"), project.callem.given_out("a")), (Some(1), Some(2)));
+    assert_eq!(project.callem.answers(), 3);
+
+    project.callem.update("a", |call| call["status"] = "completed".into());
+    assert_eq!(project.callem.given_out("a"), None);
+    project.json("/calls/a").await;
+    assert_eq!(project.callem.given_out("a"), Some(4));
+}
+
+#[tokio::test]
 async fn a_slow_answer_is_the_right_one() {
     let project = Project::with_calls(["a"]).await;
     project.callem.fail_next(1, Failure::Slow(Duration::from_millis(150)));

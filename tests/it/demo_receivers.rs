@@ -93,6 +93,8 @@ async fn a_webhook_receiver_misbehaves_in_every_way_and_then_behaves() {
     receiver.misbehave(1, Misbehaviour::Reset);
     receiver.misbehave(1, Misbehaviour::LoseAnswer);
     receiver.misbehave(1, Misbehaviour::Delay(Duration::from_millis(100)));
+    receiver.misbehave(1, Misbehaviour::Gzip(b"no gzip at all"));
+    assert!(!receiver.is_behaving());
 
     let busy = client().post(receiver.url()).send().await.unwrap();
     assert_eq!(
@@ -104,9 +106,11 @@ async fn a_webhook_receiver_misbehaves_in_every_way_and_then_behaves() {
     let asked = std::time::Instant::now();
     assert_eq!(post(&receiver, "evt_late", "{}", 0).await.unwrap(), 204);
     assert!(asked.elapsed() >= Duration::from_millis(100));
+    assert_eq!(post(&receiver, "evt_gzip", "{}", 0).await.unwrap(), 200);
+    assert!(receiver.is_behaving());
     assert_eq!(post(&receiver, "evt_prompt", "{}", 0).await.unwrap(), 204);
 
-    assert_eq!(ids(receiver.inbox()), ["evt_lost", "evt_late", "evt_prompt"]);
+    assert_eq!(ids(receiver.inbox()), ["evt_lost", "evt_late", "evt_gzip", "evt_prompt"]);
 }
 
 #[tokio::test]
@@ -221,6 +225,17 @@ async fn mail_is_refused_at_any_stage_for_now_or_for_ever() {
         mailer.send(letter("x", "x")).await.unwrap();
         assert_eq!(receiver.inbox().counts().borrow().accepted, 1, "{stage:?}");
     }
+}
+
+#[tokio::test]
+async fn a_mail_can_be_taken_and_refused_all_the_same() {
+    let receiver = SmtpReceiver::start().await.unwrap();
+    receiver.refuse(1, Refusal { stage: Stage::Taken, code: 451 });
+
+    assert!(mailer(&receiver).send(letter("x", "x")).await.unwrap_err().is_transient());
+
+    assert_eq!(receiver.inbox().counts().borrow().accepted, 1);
+    assert!(receiver.is_behaving());
 }
 
 #[tokio::test]

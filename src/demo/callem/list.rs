@@ -40,6 +40,8 @@ struct Entry {
     body: Box<str>,
     added: u64,
     changed: u64,
+    /// In which answer the body was first given out.
+    given_out: Option<u64>,
 }
 
 impl CallList {
@@ -53,7 +55,7 @@ impl CallList {
         let now = self.clock;
         let id: Arc<str> = match self.calls.get_mut(id) {
             Some(entry) => {
-                (entry.body, entry.changed) = (body, now);
+                (entry.body, entry.changed, entry.given_out) = (body, now, None);
                 if self.order != Order::ByUpdate {
                     return;
                 }
@@ -61,7 +63,7 @@ impl CallList {
             }
             None => {
                 let id: Arc<str> = id.into();
-                self.calls.insert(Arc::clone(&id), Entry { body, added: now, changed: now });
+                self.calls.insert(Arc::clone(&id), Entry { body, added: now, changed: now, given_out: None });
                 id
             }
         };
@@ -73,6 +75,18 @@ impl CallList {
 
     pub fn get(&self, id: &str) -> Option<&str> {
         self.calls.get(id).map(|entry| &*entry.body)
+    }
+
+    /// In which answer a call was first given out as it is now.
+    pub fn given_out(&self, id: &str) -> Option<u64> {
+        self.calls.get(id)?.given_out
+    }
+
+    /// Notes that a call is given out in an answer.
+    pub fn give_out(&mut self, id: &str, answer: u64) {
+        if let Some(entry) = self.calls.get_mut(id) {
+            entry.given_out.get_or_insert(answer);
+        }
     }
 
     pub fn remove(&mut self, id: &str) -> bool {
@@ -89,8 +103,8 @@ impl CallList {
         self.rank_all();
     }
 
-    /// The bodies of at most `limit` calls after the first `offset`.
-    pub fn page(&mut self, offset: usize, limit: usize) -> impl Iterator<Item = &str> {
+    /// The ids of at most `limit` calls after the first `offset`.
+    pub fn page(&mut self, offset: usize, limit: usize) -> Vec<Arc<str>> {
         if self.order == (Order::Shuffled { every_request: true }) {
             self.salt += 1;
             self.rank_all();
@@ -99,7 +113,7 @@ impl CallList {
             self.ranked.sort();
             self.sorted = true;
         }
-        self.ranked.iter().rev().skip(offset).take(limit).filter_map(|(_, id)| self.get(id))
+        self.ranked.iter().rev().skip(offset).take(limit).map(|(_, id)| Arc::clone(id)).collect()
     }
 
     fn rank_all(&mut self) {

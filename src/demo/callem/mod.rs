@@ -146,6 +146,16 @@ impl SimulatedCallem {
         self.state().list.get(id).map(str::to_owned)
     }
 
+    /// In the how-many-eth answer that gave out calls, from 1, this one was first given out as it is now.
+    pub fn given_out(&self, id: &str) -> Option<u64> {
+        self.state().list.given_out(id)
+    }
+
+    /// How many answers gave out calls; those that were cut on the way do not count.
+    pub fn answers(&self) -> u64 {
+        self.state().answers
+    }
+
     /// How many calls there are.
     pub fn len(&self) -> usize {
         self.state().list.len()

@@ -48,6 +48,8 @@ pub(super) struct Simulation {
     /// When the requests of the last minute came. One window is enough: all of them come from this machine.
     window: VecDeque<Instant>,
     pub(super) failures: Faults<Failure>,
+    /// How many answers gave out calls, and reached the connection whole.
+    pub(super) answers: u64,
     pub(super) log: VecDeque<Request>,
 }
 
@@ -60,6 +62,7 @@ impl Default for Simulation {
             rate_limit: Some(RATE_LIMIT),
             window: VecDeque::new(),
             failures: Faults::default(),
+            answers: 0,
             log: VecDeque::new(),
         }
     }
@@ -107,7 +110,10 @@ impl Project {
         }
         let mut answer = match failure.and_then(Failure::answer) {
             Some(answer) => answer,
-            None => self.state().answer(&asked, headers, at),
+            None => {
+                let whole = !matches!(failure, Some(Failure::Reset | Failure::HalfBody));
+                self.state().answer(&asked, headers, at, whole)
+            }
         };
         let mut status = Some(answer.status.as_u16());
         match failure {
@@ -151,8 +157,9 @@ impl Project {
 const HEAD: usize = 512;
 
 impl Simulation {
-    /// What the API itself would answer: it looks at the rate first, then at the key, then at the question.
-    fn answer(&mut self, asked: &Asked, headers: &HeaderMap, now: Instant) -> Answer {
+    /// What the API itself would answer: it looks at the rate first, then at the key, then at the question. Only
+    /// what is answered `whole` counts as given out.
+    fn answer(&mut self, asked: &Asked, headers: &HeaderMap, now: Instant, whole: bool) -> Answer {
         if let Some(wait) = self.over_the_limit(now) {
             return Answer::rate_limited(Some(wait));
         }
@@ -164,9 +171,12 @@ impl Simulation {
             None => Answer::error(StatusCode::UNAUTHORIZED, "Missing API key"),
             Some(key) if key != self.key => Answer::unauthorized(),
             Some(_) => match asked {
-                Asked::Page { query } => self.page(query),
-                Asked::Call { id } => match self.list.get(id) {
-                    Some(body) => Answer::json(body.to_owned()),
+                Asked::Page { query } => self.page(query, whole),
+                Asked::Call { id } => match self.list.get(id).map(str::to_owned) {
+                    Some(body) => {
+                        self.give_out([id.as_str()], whole);
+                        Answer::json(body)
+                    }
                     None => Answer::error(StatusCode::NOT_FOUND, "Call not found"),
                 },
             },
@@ -187,7 +197,14 @@ impl Simulation {
         Some(self.window.front().map_or(WINDOW, |oldest| WINDOW - now.duration_since(*oldest)))
     }
 
-    fn page(&mut self, query: &str) -> Answer {
+    fn give_out<'a>(&mut self, ids: impl IntoIterator<Item = &'a str>, whole: bool) {
+        if whole {
+            self.answers += 1;
+            ids.into_iter().for_each(|id| self.list.give_out(id, self.answers));
+        }
+    }
+
+    fn page(&mut self, query: &str, whole: bool) -> Answer {
         let (mut limit, mut offset) = (DEFAULT_LIMIT, 0);
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             match (&*name, value.parse()) {
@@ -202,12 +219,14 @@ impl Simulation {
         let limit = limit.min(self.clamp.unwrap_or(usize::MAX));
         let total = self.list.len();
         let mut body = String::from(r#"{"data":["#);
-        for (i, call) in self.list.page(offset, limit).enumerate() {
+        let ids = self.list.page(offset, limit);
+        for (i, call) in ids.iter().filter_map(|id| self.list.get(id)).enumerate() {
             if i > 0 {
                 body.push(',');
             }
             body.push_str(call);
         }
+        self.give_out(ids.iter().map(|id| &**id), whole);
         let pagination = json!({ "total": total, "limit": limit, "offset": offset });
         body.push_str(&format!(r#"],"pagination":{pagination}}}"#));
         Answer::json(body)

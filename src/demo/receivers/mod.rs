@@ -41,6 +41,8 @@ pub enum Misbehaviour {
     Reset,
     /// Takes it in, but resets the connection instead of answering.
     LoseAnswer,
+    /// Takes it in, but answers with this body, which is sent as gzip.
+    Gzip(&'static [u8]),
 }
 
 /// The misbehaviour an HTTP receiver has ahead of it.
@@ -50,6 +52,10 @@ struct Manners(Arc<Mutex<Faults<Misbehaviour>>>);
 impl Manners {
     fn misbehave(&self, n: u64, misbehaviour: Misbehaviour) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).add(n, misbehaviour);
+    }
+
+    fn is_behaving(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     fn behave(&self) {
@@ -81,6 +87,14 @@ impl Manners {
                 let answer = accept();
                 wire.reset();
                 answer
+            }
+            Some(Misbehaviour::Gzip(body)) => {
+                let status = match accept().status() {
+                    // It may have no body.
+                    StatusCode::NO_CONTENT => StatusCode::OK,
+                    status => status,
+                };
+                (status, [(header::CONTENT_ENCODING, "gzip")], body).into_response()
             }
         }
     }

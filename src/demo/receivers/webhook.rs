@@ -76,6 +76,11 @@ impl WebhookReceiver {
         self.receiver.manners.misbehave(n, misbehaviour);
     }
 
+    /// Whether all misbehaviour it was told of has happened.
+    pub fn is_behaving(&self) -> bool {
+        self.receiver.manners.is_behaving()
+    }
+
     /// Ends what [`Self::misbehave`] began.
     pub fn behave(&self) {
         self.receiver.manners.behave();

@@ -1,18 +1,25 @@
 //! What a condition can see, as CEL values.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
-use cel::{Context, Value, objects::Key};
+use cel::{
+    common::{
+        types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelTimestamp},
+        value::{CowVal, Val},
+    },
+    context::VariableResolver,
+};
 use chrono::DateTime;
 use serde_json::{Map, Value as Json};
 
-use super::empty_context;
+use super::{compile::pattern_of, functions::Pattern};
 use crate::{kind::Kinds, name::Name, time::Timestamp};
 
 /// What a condition can see of one change: `call`, `before`, `change`, `now`, `source`.
 #[derive(Clone)]
 pub struct Facts {
-    variables: [(&'static str, Value); VARIABLES.len()],
+    /// In the order of [`VARIABLES`].
+    values: [Box<dyn Val>; VARIABLES.len()],
 }
 
 /// The variables a condition can name.
@@ -28,52 +35,67 @@ impl Facts {
         source: &Name,
         now: Timestamp,
     ) -> Self {
-        let kinds = kinds.iter().map(|kind| Value::from(kind.as_str())).collect::<Vec<_>>();
-        let change = HashMap::from([(Key::from("kinds"), Value::List(Arc::new(kinds)))]);
-        let now = DateTime::from_timestamp_millis(now.as_millis())
-            .map_or(Value::Null, |time| Value::Timestamp(time.fixed_offset()));
+        let kinds: Vec<Box<dyn Val>> = kinds.iter().map(|kind| text(kind.as_str())).collect();
+        let kinds: Box<dyn Val> = Box::new(CelList::from(kinds));
+        let now = DateTime::from_timestamp_millis(now.as_millis());
         Self {
-            variables: [
-                ("call", record(call)),
-                ("before", before.map_or(Value::Null, record)),
-                ("change", Value::from(change)),
-                ("now", now),
-                ("source", Value::from(source.as_str())),
+            values: [
+                record(call),
+                before.map_or_else(null, record),
+                Box::new(CelMap::from(HashMap::from([(key("kinds"), kinds)]))),
+                now.map_or_else(null, |time| Box::new(CelTimestamp::from(time.fixed_offset()))),
+                text(source.as_str()),
             ],
         }
     }
+}
 
-    pub(super) fn context(&self) -> Context<'static, 'static> {
-        let mut context = empty_context();
-        for (name, value) in &self.variables {
-            context.add_variable_from_value(*name, value.clone());
+/// What the variables of one condition stand for while it is evaluated. Nothing is copied.
+pub(super) struct Scope<'a> {
+    pub facts: &'a Facts,
+    pub patterns: &'a [Pattern],
+}
+
+impl VariableResolver for Scope<'_> {
+    fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
+        if let Some(at) = VARIABLES.iter().position(|variable| *variable == name) {
+            return Some(CowVal::Borrowed(&*self.facts.values[at]));
         }
-        context
+        let pattern: &dyn Val = pattern_of(name, self.patterns)?;
+        Some(CowVal::Borrowed(pattern))
     }
 }
 
-fn record(fields: &Map<String, Json>) -> Value {
-    Value::from(
-        fields
-            .iter()
-            .map(|(name, value)| (Key::from(name.as_str()), convert(value)))
-            .collect::<HashMap<_, _>>(),
-    )
+fn record(fields: &Map<String, Json>) -> Box<dyn Val> {
+    let fields = fields.iter().map(|(name, value)| (key(name), convert(value)));
+    Box::new(CelMap::from(fields.collect::<HashMap<_, _>>()))
 }
 
 /// JSON to CEL. Whole numbers become `int`: CEL's own conversion makes positive ones `uint`, and then
 /// `call.duration / 60` is an error.
-fn convert(json: &Json) -> Value {
+fn convert(json: &Json) -> Box<dyn Val> {
     match json {
-        Json::Null => Value::Null,
-        Json::Bool(b) => Value::Bool(*b),
-        Json::Number(n) => match (n.as_i64(), n.as_f64()) {
-            (Some(whole), _) => Value::Int(whole),
-            (None, Some(real)) => Value::Float(real),
-            (None, None) => Value::Null,
+        Json::Null => null(),
+        Json::Bool(truth) => Box::new(CelBool::from(*truth)),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => Box::new(CelInt::from(whole)),
+            (None, Some(real)) => Box::new(CelDouble::from(real)),
+            (None, None) => null(),
         },
-        Json::String(text) => Value::from(text.as_str()),
-        Json::Array(items) => Value::List(Arc::new(items.iter().map(convert).collect())),
+        Json::String(string) => text(string),
+        Json::Array(items) => Box::new(CelList::from(items.iter().map(convert).collect::<Vec<_>>())),
         Json::Object(fields) => record(fields),
     }
+}
+
+fn null() -> Box<dyn Val> {
+    Box::new(CelNull)
+}
+
+fn text(text: &str) -> Box<dyn Val> {
+    Box::new(CelString::from(text.to_owned()))
+}
+
+fn key(name: &str) -> CelMapKey<'static> {
+    CelMapKey::from(name.to_owned())
 }

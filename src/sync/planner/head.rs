@@ -1,7 +1,9 @@
 //! Looking for new calls: where the list's order lets them turn up, no further than needed.
 
+use std::collections::HashSet;
+
 use super::{
-    Row,
+    Row, Slot,
     order::Front,
     walk::{Page, Walk, Walked},
 };
@@ -17,12 +19,15 @@ const TAIL: u64 = 4;
 #[derive(Debug, Default)]
 pub(super) struct Head {
     walk: Option<(Walk, Front)>,
-    /// Calls known from before that the walk under way has met, and new ones it has found.
+    /// Calls the walk under way has met that were known before and have not moved.
     settled: u64,
+    /// Known calls beyond which there may be unknown ones. Those that other fetches showed to be new or changed since
+    /// the last walk began:
+    moved: HashSet<Slot>,
+    /// how many of these there were when it began, and the new calls it has found:
     fresh: u64,
-    /// Known calls beyond which there may be unknown ones: other fetches found them, or a walk that a restart
-    /// cut short.
-    unsettled: u64,
+    /// and how many there were when the process ended.
+    cut_short: u64,
     /// Rows that polls needed of late.
     depth: u64,
     /// Where the list ended when that was last seen.
@@ -56,7 +61,7 @@ pub(super) enum Polled {
 
 impl Head {
     pub fn new(unsettled: u64, length: u64) -> Self {
-        Self { unsettled, length, ..Self::default() }
+        Self { cut_short: unsettled, length, ..Self::default() }
     }
 
     /// Begins a poll unless one is under way.
@@ -66,16 +71,18 @@ impl Head {
         }
         let page_size = u64::from(poll.page_size);
         let rows = (self.depth + self.depth / 2).max(IDLE_ROWS);
+        let unsettled = self.unsettled();
         let (offset, rows) = match poll.front {
-            Front::Top => (0, rows.max(poll.live_depth).max(self.unsettled + SETTLED)),
-            Front::Bottom => (self.length.saturating_sub(TAIL), rows + TAIL),
+            Front::Top => (0, rows.max(poll.live_depth).max(unsettled + SETTLED)),
+            Front::Bottom => (self.length.saturating_sub(TAIL + unsettled), rows + TAIL + unsettled),
             // A list that fits into one page is looked at whole.
             Front::Anywhere if poll.present < page_size => (0, page_size),
             Front::Anywhere => (0, rows.max(poll.live_depth)),
         };
         let rows = if poll.flat { page_size } else { rows.min(page_size) };
-        self.walk = Some((Walk::part(offset, u32::try_from(rows).unwrap_or(poll.page_size)), poll.front));
-        (self.settled, self.fresh) = (0, 0);
+        let limit = u32::try_from(rows).unwrap_or(poll.page_size);
+        (self.settled, self.fresh) = (0, self.moved.len() as u64);
+        self.walk = Some((Walk::part(offset, limit, self.moved.drain()), poll.front));
     }
 
     /// The page a poll under way wants next, and whether it is its first.
@@ -87,7 +94,7 @@ impl Head {
     pub fn swept(&mut self, length: u64, complete: bool) {
         self.length = length;
         if complete {
-            self.unsettled = 0;
+            self.cut_short = 0;
         }
     }
 
@@ -98,7 +105,9 @@ impl Head {
 
     /// Another fetch showed this call.
     pub fn note(&mut self, row: &Row) {
-        self.unsettled += u64::from(row.new);
+        if row.new || row.changed {
+            self.moved.insert(row.slot);
+        }
         if let Some((walk, _)) = &mut self.walk {
             walk.note(row);
         }
@@ -106,13 +115,12 @@ impl Head {
 
     /// Known calls beyond which there may be unknown ones, should the process end now.
     pub fn unsettled(&self) -> u64 {
-        self.unsettled + self.fresh
+        self.cut_short + self.moved.len() as u64 + self.fresh
     }
 
     pub fn on_page(&mut self, page: &Page, poll: Poll) -> Polled {
         let Some((walk, front)) = &mut self.walk else { return Polled::Done { single: false } };
-        let old = |row: &&Row| !row.new && !row.changed && !walk.is_anchor(row.slot);
-        let settled = page.rows.iter().filter(old).count() as u64;
+        let settled = page.rows.iter().filter(|row| walk.is_old(row)).count() as u64;
         let fresh = page.rows.iter().filter(|row| row.new).count() as u64;
         self.fresh += fresh;
         let walked = walk.on_page(page);
@@ -121,7 +129,7 @@ impl Head {
             && match front {
                 Front::Top => {
                     self.settled += settled;
-                    self.settled >= self.unsettled + SETTLED
+                    self.settled >= self.cut_short + SETTLED
                         || fresh == 0 && page.received >= poll.present
                         || short && page.total == Some(page.end())
                 }
@@ -143,7 +151,7 @@ impl Head {
             if single { last_of_interest(page, *front) + SETTLED } else { u64::from(poll.page_size) };
         self.depth = needed.max(self.depth - self.depth.div_ceil(4));
         self.walk = None;
-        (self.unsettled, self.fresh) = (0, 0);
+        (self.cut_short, self.fresh) = (0, 0);
         Polled::Done { single }
     }
 }

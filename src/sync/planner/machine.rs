@@ -180,13 +180,16 @@ impl Planner {
         }
         let due = self.watches.live_due(self.rounds.begun);
         let head = self.head.request();
-        if let Some(((offset, limit), first)) = head
-            && (first || due.is_empty() || self.since_head >= HEAD_SHARE)
-        {
-            let claim = if first && !due.is_empty() { Claim::Live } else { Claim::Head };
-            return Ok(Asked { fetch: Fetch::Page { offset, limit }, claim, purpose: Purpose::Head });
+        let first = head.is_some_and(|(_, first)| first);
+        let claim = if first && !due.is_empty() { Claim::Live } else { Claim::Head };
+        let mut head = head.map(|((offset, limit), _)| {
+            let fetch = Fetch::Page { offset, limit };
+            Asked { fetch, claim, purpose: Purpose::Head }
+        });
+        if let Some(asked) = head.take_if(|_| first || self.since_head >= HEAD_SHARE) {
+            return Ok(asked);
         }
-        if let Some(asked) = self.look(due, Claim::Live, now) {
+        if let Some(asked) = self.look(due, Claim::Live, now).or(head) {
             return Ok(asked);
         }
         let Settings { interval, analysis_window, .. } = self.settings;
@@ -312,7 +315,9 @@ impl Planner {
         // One call that cannot be had must not keep the others waiting.
         if let Some(Asked { fetch: Fetch::Call(slot), purpose, .. }) = self.asked.take() {
             self.watches.skip(slot, now);
-            if let (Purpose::Verify, Some(suspect)) = (purpose, self.suspects.pop_front()) {
+            if matches!(purpose, Purpose::Verify)
+                && let Some(suspect) = self.suspects.pop_front()
+            {
                 self.suspects.push_back(suspect);
             }
         }
@@ -350,7 +355,13 @@ impl Planner {
     fn saw(&mut self, row: &Row, place: Option<u64>, purpose: &Purpose, now: Timestamp) {
         self.books.see(row.slot);
         self.watches.see(row, place, now);
-        if !matches!(purpose, Purpose::Head) {
+        let known_to_polls = match purpose {
+            Purpose::Head => true,
+            // What the baseline shows is what polls go by.
+            Purpose::Sweep => self.in_baseline(),
+            Purpose::Look(_) | Purpose::Verify => false,
+        };
+        if !known_to_polls {
             self.head.note(row);
         }
         if !matches!(purpose, Purpose::Sweep) {

@@ -137,7 +137,8 @@ impl Sweeps {
                 let pages = u32::try_from(sweep.walk.pages).unwrap_or(u32::MAX);
                 let at = match sweep.walk.nears_end(self.clamp) {
                     true => now,
-                    false => sweep.started.after(sweep.gap.saturating_mul(pages)),
+                    // Pages nobody counted on do not make it longer.
+                    false => sweep.started.after(sweep.gap.saturating_mul(pages).min(self.period)),
                 };
                 if at <= now { Ok(sweep.walk.request()) } else { Err(self.next_start().min(at)) }
             }

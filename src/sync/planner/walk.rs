@@ -12,6 +12,8 @@ use super::{Row, Slot};
 
 /// Times the walk may fail to join without progress before it goes on without joining.
 const STRAYS: u32 = 16;
+/// On the trail of a walk: the call has just turned up or moved, and anchors nothing.
+const MOVED: u8 = u8::MAX;
 /// Passes over a list in a stable order.
 const PASSES: u8 = 8;
 /// Passes over a list in an order that differs every time; each finds about 63 % of what the last one missed.
@@ -61,7 +63,7 @@ pub(super) struct Walk {
     next: u64,
     limit: u32,
     stage: Stage,
-    /// Every call seen since the walk began, by any fetch: the pass whose pages anchor it, or 0 for none.
+    /// Every call seen since the walk began, by any fetch: the pass whose pages anchor it, 0 for none, or [`MOVED`].
     trail: HashMap<Slot, u8>,
     /// The calls of the last page, and where it began.
     previous: (Vec<Slot>, u64),
@@ -101,20 +103,21 @@ impl Walk {
     /// A walk over the whole list, from the start or (a baseline taken up again) from `offset`.
     /// `known` are calls seen before it was interrupted.
     pub fn whole(offset: u64, limit: u32, closing: bool, known: impl Iterator<Item = Slot>) -> Self {
-        let mut walk = Self::part(offset, limit);
+        let mut walk = Self::part(offset, limit, std::iter::empty());
         walk.last_pass = PASSES;
         walk.closing = closing;
         walk.trail.extend(known.map(|slot| (slot, 0)));
         walk
     }
 
-    /// A walk from `offset` until whoever started it has seen enough.
-    pub fn part(offset: u64, limit: u32) -> Self {
+    /// A walk from `offset` until whoever started it has seen enough. `moved` are calls that may have turned up or
+    /// moved since what lies before `offset` was last known.
+    pub fn part(offset: u64, limit: u32, moved: impl Iterator<Item = Slot>) -> Self {
         Self {
             next: offset,
             limit,
             stage: Stage::Forward,
-            trail: HashMap::new(),
+            trail: moved.map(|slot| (slot, MOVED)).collect(),
             previous: (vec![], 0),
             reached: 0,
             overlap: 0,
@@ -170,8 +173,13 @@ impl Walk {
         self.stalls || self.received < u64::from(self.limit).min(clamp)
     }
 
+    /// Whether the call was known before the walk began, has not moved since, and has been on none of its pages.
+    pub fn is_old(&self, row: &Row) -> bool {
+        !row.new && !row.changed && matches!(self.trail.get(&row.slot), None | Some(0))
+    }
+
     /// Whether a page of this pass has shown the call, and it has not moved since.
-    pub fn is_anchor(&self, slot: Slot) -> bool {
+    fn is_anchor(&self, slot: Slot) -> bool {
         self.trail.get(&slot) == Some(&self.pass)
     }
 
@@ -188,11 +196,11 @@ impl Walk {
         self.trail.contains_key(&slot)
     }
 
-    /// Another fetch showed this call. If it changed it may have moved, and anchors nothing any more.
+    /// Another fetch showed this call. If it changed it may have moved, and anchors nothing.
     pub fn note(&mut self, row: &Row) {
         let anchor = self.trail.entry(row.slot).or_insert(0);
-        if row.changed {
-            *anchor = 0;
+        if row.new || row.changed {
+            *anchor = MOVED;
         }
     }
 
@@ -217,7 +225,8 @@ impl Walk {
             self.repeats = 0;
             return Walked::On;
         }
-        self.repeats = if same && page.offset != self.previous.1 { self.repeats + 1 } else { 0 };
+        // Stepping back, calls that went from above show the same page by right.
+        self.repeats = if same && page.offset > self.previous.1 { self.repeats + 1 } else { 0 };
         self.unstable |= self.is_reordered(page.rows);
         let walked = match self.stage {
             Stage::Probe if page.received == 0 => self.end_of_pass(page.offset),
@@ -290,7 +299,7 @@ impl Walk {
         }
         if !self.anchored {
             // Taken up in the middle of the list: what was known before is the anchor.
-            return page.rows.iter().find(|row| row.new || !row.changed).is_some_and(|row| !row.new);
+            return page.rows.iter().find(|row| row.new || self.is_old(row)).is_some_and(|row| !row.new);
         }
         page.offset == self.reached
             // A record that is no call cannot be recognized: if stepping back does not help, it is the overlap.
@@ -330,10 +339,11 @@ impl Walk {
     }
 
     fn end_of_pass(&mut self, length: u64) -> Walked {
-        let complete = self.has_all(length) && (!self.closing || self.pass > 1)
+        let quiet = self.pass > 1 && self.found == 0;
+        let complete = self.has_all(length) && (!self.closing || quiet)
             // Nothing new in a whole pass: the rest of the length is rows that are shown twice.
-            || self.pass > 1 && self.found == 0 && !self.unstable && !self.loose;
-        if complete { Walked::End { length, complete } } else { self.next_pass(length, false) }
+            || quiet && !self.unstable && !self.loose;
+        if complete { Walked::End { length, complete } } else { self.next_pass(length, self.has_all(length)) }
     }
 
     /// Starts over at the beginning of the list, if there is a pass left.

@@ -18,7 +18,10 @@ use callwatch::{
 };
 use serde_json::{json, value::to_raw_value};
 
-use super::stage::{Reply, Stage, commit, config, event_id, is_delivered, secs};
+use super::{
+    mortal::{Death, Mortal},
+    stage::{Receiver, Reply, Stage, commit, config, event_id, is_delivered, secs},
+};
 
 fn rule(name: &str, severity: Severity, pacing: Pacing) -> Rule {
     let text = Arc::new(RuleText { severity, ..RuleText::default() });
@@ -236,12 +239,15 @@ async fn a_digest_shows_each_call_as_it_is_by_then_and_counts_everything() {
     let leased = stage.records("team").await;
     let told = leased.iter().find(|record| record.batch.is_some()).unwrap();
     assert_eq!(told.rule.as_str(), "booked");
-    let summary: Summary = serde_json::from_str(&receiver.records()[0]).unwrap();
-    assert_eq!((summary.count, summary.items.len(), summary.rules[&callwatch::name::Name::from("booked")]), (70, 50, 70));
+    let summary: Summary = serde_json::from_str(&receiver.tries()[0].record).unwrap();
+    assert_eq!(
+        (summary.count, summary.items.len(), summary.rules[&callwatch::name::Name::from("booked")]),
+        (70, 50, 70)
+    );
     assert_eq!((summary.sentiments["negative"], summary.sentiments["positive"]), (20, 50));
     assert!(summary.items[0].record.get().contains("new"), "{}", summary.items[0].record);
     assert!(summary.items[1].record.get().contains("old"));
-    assert!(!receiver.records()[0].contains("secret words"));
+    assert!(!receiver.tries()[0].record.contains("secret words"));
     running.stop().await.unwrap();
 }
 
@@ -263,4 +269,81 @@ async fn what_somebody_drops_from_a_batch_is_not_told() {
     stage.finished(1).await;
     assert_eq!(receiver.tries()[0].told, of(&["c"]));
     running.stop().await.unwrap();
+}
+
+/// What comes in: seconds after the beginning, rule, call.
+const COMING: [(u64, &str, &str); 11] = [
+    (1, "feed", "a"),
+    (2, "unhappy", "b"),
+    (3, "feed", "c"),
+    (4, "three", "d"),
+    (10, "unhappy", "e"),
+    (40, "unhappy", "f"),
+    (50, "three", "g"),
+    (60, "daily", "h"),
+    (4000, "three", "i"),
+    (4010, "three", "j"),
+    (4020, "three", "k"),
+];
+
+/// Serves the destination until the store dies or everything is over; what came is in `stage`'s receiver.
+async fn live(stage: &Stage, store: &Arc<Mortal>, receiver: &Arc<Receiver>, come: &mut usize) {
+    let running = stage.serve_from(Arc::clone(store) as Arc<dyn Store>, config("team"), receiver);
+    let begun = at("2025-12-15T14:30:00Z");
+    while let Some((second, rule, call)) = COMING.get(*come) {
+        tokio::time::sleep(begun.after(secs(*second)).since(stage.clock.steady())).await;
+        if store.commit(held(rule, call, begun.after(secs(*second)))).await.is_err() {
+            break;
+        }
+        *come += 1;
+    }
+    let end = at("2025-12-17T12:00:00Z");
+    while !store.is_dead() && stage.clock.steady() < end {
+        tokio::time::sleep(secs(60)).await;
+    }
+    let ended = running.stop().await;
+    assert_eq!(ended.is_err(), store.is_dead(), "{ended:?}");
+    store.bury().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_whichever_write_the_process_ends_everything_held_is_told_once() {
+    let throttle = Throttle { at_most: 1, per: secs(600), by: vec![] };
+    let counted = Count { at_least: 3, within: secs(3600), by: vec![] };
+    let digest = Schedule::parse("0 8 * * *", Zone::UTC).unwrap();
+    let all = [
+        rule("unhappy", Severity::Info, group()),
+        rule("feed", Severity::Info, Pacing { throttle: Some(throttle), ..Pacing::default() }),
+        rule("three", Severity::Info, Pacing { count: Some(counted), ..Pacing::default() }),
+        rule("daily", Severity::Info, Pacing { digest: Some(digest), ..Pacing::default() }),
+    ];
+    let mut deaths = 0;
+    for death in (0..).flat_map(|n| [Death::Before(n), Death::After(n)]) {
+        let mut stage = Stage::new();
+        stage.rules = rules(all.clone());
+        let receiver = stage.receiver(|_| Reply::Ok);
+        let folder = tempfile::tempdir().unwrap();
+        let mut come = 0;
+        let store = Arc::new(Mortal::open(folder.path(), Some(death)).await);
+        live(&stage, &store, &receiver, &mut come).await;
+        let died = store.is_dead();
+        if died {
+            deaths += 1;
+            let again = Arc::new(Mortal::open(folder.path(), None).await);
+            live(&stage, &again, &receiver, &mut come).await;
+        }
+        let mut messages: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for it in receiver.tries() {
+            let told = messages.entry(it.event).or_insert_with(|| it.told.clone());
+            assert_eq!(*told, it.told, "{death:?}: a repeat tells the same");
+        }
+        let mut told: Vec<_> = messages.into_values().flatten().collect();
+        told.sort();
+        // The first two of a count of three were alone in their hour.
+        assert_eq!(told, of(&["a", "b", "c", "e", "f", "h", "i", "j", "k"]), "{death:?}");
+        if !died {
+            break;
+        }
+    }
+    assert!(deaths > 60, "{deaths}");
 }

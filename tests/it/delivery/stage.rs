@@ -55,6 +55,8 @@ pub struct Try {
     /// The events it tells.
     pub told: Vec<String>,
     pub sequence: u64,
+    /// The call's record.
+    pub record: String,
     /// How the rule says it matters.
     pub severity: Option<Severity>,
     /// The how-many-eth try of this event, from 1.
@@ -78,7 +80,6 @@ pub struct Receiver {
     clock: Clock,
     script: Box<dyn Fn(&Try) -> Reply + Send + Sync>,
     tries: Mutex<Vec<Try>>,
-    records: Mutex<Vec<String>>,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
     /// Whether one event was ever in flight twice.
@@ -89,11 +90,6 @@ pub struct Receiver {
 impl Receiver {
     pub fn tries(&self) -> Vec<Try> {
         self.tries.lock().unwrap().clone()
-    }
-
-    /// The record of each event, as often as it came.
-    pub fn records(&self) -> Vec<String> {
-        self.records.lock().unwrap().clone()
     }
 
     pub fn most_in_flight(&self) -> usize {
@@ -129,11 +125,11 @@ impl Destination for Receiver {
                 call: notification.event.call.as_ref().map_or_else(String::new, ToString::to_string),
                 told: told(notification.event),
                 sequence: notification.sequence,
+                record: notification.event.record.get().to_owned(),
                 severity: notification.text().map(|text| text.severity),
                 number: tries.iter().filter(|earlier| earlier.event == *event).count() + 1,
             };
             tries.push(arrived.clone());
-            self.records.lock().unwrap().push(notification.event.record.get().to_owned());
             arrived
         };
         let now = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
@@ -231,7 +227,6 @@ impl Stage {
             clock: self.clock,
             script: Box::new(script),
             tries: Mutex::default(),
-            records: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
             overlapped: AtomicBool::new(false),
@@ -240,13 +235,23 @@ impl Stage {
     }
 
     pub fn serve(&self, config: DestinationConfig, receiver: &Arc<Receiver>) -> Running {
+        let running = self.serve_from(Arc::clone(&self.store) as Arc<dyn Store>, config, receiver);
+        self.store.stop_with(&running.stop);
+        running
+    }
+
+    pub fn serve_from(
+        &self,
+        store: Arc<dyn Store>,
+        config: DestinationConfig,
+        receiver: &Arc<Receiver>,
+    ) -> Running {
         let stop = CancellationToken::new();
-        self.store.stop_with(&stop);
         let task = DestinationTask {
             config,
             destination: Arc::clone(receiver) as Arc<dyn Destination>,
             rules: Arc::clone(&self.rules),
-            store: Arc::clone(&self.store) as Arc<dyn Store>,
+            store,
             telemetry: self.telemetry.clone(),
             clock: self.clock,
             grace: secs(20),

@@ -127,8 +127,8 @@ impl Driver {
 
     fn pass(&mut self, millis: i64) {
         self.now += millis;
-        while let Some((_, what)) = self.happenings.next_if(|(when, _)| *when <= self.now) {
-            self.api.happen(what, self.now);
+        while let Some((when, what)) = self.happenings.next_if(|(when, _)| *when <= self.now) {
+            self.api.happen(what, when);
         }
     }
 

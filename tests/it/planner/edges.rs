@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use callwatch::{
     callem::budget::Claim,
-    sync::planner::{Fetch, Notice, Planner, Step, Trouble},
+    sync::planner::{Fetch, Notice, Planner, Row, Slot, Step, Trouble},
 };
 
 use super::{
     api::{Api, Happening, Manners, Order, Total, at},
-    driver::{Driver, What, settings},
+    driver::{Driver, Request, What, settings},
 };
 
 const MINUTE: i64 = 60_000;
@@ -212,6 +212,19 @@ fn pages_of_one_call_are_enough() {
     assert_eq!(driver.reports.iter().filter(|report| report.what != What::Changed).count(), 20);
 }
 
+fn row(slot: Slot, live: bool) -> Row {
+    Row {
+        slot,
+        new: false,
+        changed: false,
+        live,
+        analysis_until: None,
+        created_at: None,
+        updated_at: None,
+        deleted: false,
+    }
+}
+
 fn fetch(planner: &mut Planner, mut now: i64) -> (Fetch, i64) {
     loop {
         match planner.next(at(now)) {
@@ -262,4 +275,134 @@ fn polls_that_did_not_happen_are_not_made_up_for() {
     driver.now += 60 * MINUTE;
     driver.run(driver.now + 10_000);
     assert!(driver.requests.len() - before <= 2 + 4, "{:?}", &driver.requests[before..]);
+}
+
+/// The baseline's requests take 100 ms each, so that what happens at a multiple of that happens between two pages.
+fn baseline(order: Order, history: u32, page_size: u32, happenings: Vec<(i64, Happening)>) -> Driver {
+    let manners = Manners { latency_ms: 100, ..friendly(order) };
+    let mut driver = driver(manners, history, page_size, happenings);
+    driver.run(2 * MINUTE);
+    driver
+}
+
+#[test]
+fn a_page_that_comes_again_because_calls_before_it_went_is_no_ignored_offset() {
+    let gone = [200, 200, 200, 300, 400].map(|time| (time, Happening::Delete(0)));
+    let driver = baseline(Order::Oldest, 8, 2, gone.into());
+    assert!(!driver.notices.iter().any(|notice| matches!(notice, Notice::Odd(_))), "{:?}", driver.notices);
+    assert!(new_calls(&driver).is_empty());
+}
+
+#[test]
+fn a_call_that_moves_ahead_of_the_baseline_twice_is_still_no_news() {
+    let happenings = vec![
+        // After two pages calls 0, 1, 9 and 8 come to the top: the first two have not been seen.
+        (200, Happening::Edit(0)),
+        (200, Happening::Edit(0)),
+        (200, Happening::Edit(7)),
+        (200, Happening::Edit(6)),
+        // The second time round call 0 moves again, and another goes, so that the count fits without it.
+        (800, Happening::Edit(6)),
+        (800, Happening::Delete(5)),
+    ];
+    let driver = baseline(Order::LatestUpdateFirst, 10, 3, happenings);
+    assert_eq!(driver.reports.iter().filter(|report| report.what == What::Baselined).count(), 10);
+    assert!(new_calls(&driver).is_empty());
+}
+
+#[test]
+fn a_new_call_before_many_that_moved_to_the_end_is_seen() {
+    let mut happenings = vec![(10 * MINUTE, Happening::Start)];
+    happenings.extend([(10 * MINUTE + 1, Happening::Edit(0)); 12]);
+    let manners = Manners { total: Total::Missing, ..friendly(Order::LatestUpdateLast) };
+    let mut driver = seldom_swept(manners, 60, happenings);
+    driver.run(10 * MINUTE + 11_000);
+    assert_eq!(new_calls(&driver), [60]);
+}
+
+#[test]
+fn a_new_call_below_many_that_were_seen_to_change_is_seen() {
+    // The live calls are far down when they end.
+    let buried = vec![(5 * MINUTE, Happening::Edit(0)); 30];
+    let manners = Manners { total: Total::Missing, ..friendly(Order::LatestUpdateFirst) };
+    let mut settings = settings(20, 100, 1);
+    settings.sweep = Duration::from_secs(3600);
+    let mut driver = Driver::new(Api::new(manners, 60, 12, 1), settings, buried, vec![]);
+    driver.run(10 * MINUTE);
+    // Between a poll and the looks at them that follow it.
+    while !matches!(driver.requests.last().map(|last| last.fetch), Some(Fetch::Page { offset: 0, .. })) {
+        driver.run(driver.now + 1);
+    }
+    let now = driver.now;
+    driver.api.happen(Happening::Start, now);
+    for _ in 0..12 {
+        driver.api.happen(Happening::Complete(0), now + 1);
+    }
+    driver.run(now + 11_000);
+    assert_eq!(new_calls(&driver), [60]);
+}
+
+#[test]
+fn a_poll_goes_on_while_a_live_call_cannot_be_found() {
+    let mut happenings = vec![(10 * MINUTE, Happening::Complete(0))];
+    happenings.extend([(10 * MINUTE + 1, Happening::Edit(0)); 12]);
+    let manners = Manners { has_get: false, ..friendly(Order::LatestUpdateLast) };
+    let mut settings = settings(40, 100, 1);
+    settings.sweep = Duration::from_secs(3600);
+    let mut driver = Driver::new(Api::new(manners, 60, 1, 1), settings, happenings, vec![]);
+    driver.run(10 * MINUTE + 11_000);
+    assert_eq!(driver.known(59), Some((1, false)));
+}
+
+#[test]
+fn a_call_that_cannot_be_had_does_not_make_a_suspect_forgotten() {
+    // The list ends with a live call; after it there was another.
+    let known: Vec<Row> = (0..21).map(|slot| row(slot, slot == 19)).collect();
+    let checkpoint = serde_json::json!({ "order": "newest-first", "length": 21 });
+    let mut planner = Planner::new(settings(10, 100, 1), known.clone(), Some(&checkpoint), at(0));
+    let (mut now, mut walks, mut verified) = (0, 0, 0);
+    loop {
+        match planner.next(at(now)) {
+            Step::Sleep(until) => now = until.as_millis(),
+            Step::Notice(_) => {}
+            Step::Deleted(slot) => break assert_eq!((slot, walks), (20, 2)),
+            Step::Fetch(Fetch::Page { offset, limit }, _) => {
+                walks += u32::from(offset == 20);
+                let rows = &known[offset as usize..20.min(offset as usize + limit as usize)];
+                planner.on_page(rows, rows.len(), Some(20), at(now));
+            }
+            // The live call can be had at first, the suspect only when asked for again.
+            Step::Fetch(Fetch::Call(19), _) if walks == 0 => planner.on_call(Some(known[19]), at(now)),
+            Step::Fetch(Fetch::Call(20), _) if verified == 1 => planner.on_call(None, at(now)),
+            Step::Fetch(Fetch::Call(slot), _) => {
+                verified += u32::from(slot == 20);
+                planner.on_error(Trouble { retry_after: None, refused: false }, at(now));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sweep_that_must_start_over_is_over_in_time_all_the_same() {
+    let manners = Manners { total: Total::Missing, latency_ms: 100, ..friendly(Order::Newest) };
+    let mut driver = driver(manners, 47, 48, vec![]);
+    let first_pages = |driver: &Driver| {
+        let first = |request: &&Request| matches!(request.fetch, Fetch::Page { offset: 0, limit: 48 });
+        driver.requests.iter().filter(first).count()
+    };
+    let pass = |driver: &mut Driver| {
+        let before = first_pages(driver);
+        while first_pages(driver) == before {
+            driver.run(driver.now + 1);
+        }
+    };
+    driver.run(3 * MINUTE);
+    pass(&mut driver);
+    let start = driver.now;
+    driver.api.happen(Happening::Start, start);
+    pass(&mut driver);
+    let edit = driver.now;
+    driver.api.happen(Happening::Edit(0), edit);
+    driver.run(start + 61_000);
+    assert_eq!(driver.known(0), Some((1, false)));
 }

@@ -72,6 +72,8 @@ pub enum Stage {
     Data,
     /// The mail is complete.
     Message,
+    /// The mail is taken in; only the reply is still to come.
+    Taken,
 }
 
 impl SmtpReceiver {
@@ -101,6 +103,11 @@ impl SmtpReceiver {
     /// Refuses the next `n` times the refusal's stage is reached, after the refusals that are already ahead.
     pub fn refuse(&self, n: u64, refusal: Refusal) {
         self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).add(n, refusal);
+    }
+
+    /// Whether every refusal it was told of has happened.
+    pub fn is_behaving(&self) -> bool {
+        self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Ends what [`Self::refuse`] began.
@@ -203,7 +210,7 @@ impl Session {
             Some(refusal) => self.refuse(refusal).await,
             None => {
                 self.shared.inbox.accept(id, Message::Mail(mail));
-                self.reply(250, "OK").await
+                self.reach(Stage::Taken, 250, "OK").await.map(drop)
             }
         }
     }

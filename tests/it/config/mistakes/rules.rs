@@ -267,12 +267,99 @@ error: `=` is not an operator
    = help: write `==`
 
 error: `=` is not an operator
-  --> config.toml:21:8
+  --> config.toml:21:21
    |
 21 | when = "call.status = \"live\""
-   |        ^^^^^^^^^^^^^^^^^^^^^^^^
+   |                     ^
    |
    = help: write `==`
+
+"#,
+    );
+}
+
+#[test]
+fn every_mistake_of_a_condition_is_told() {
+    check(
+        r#"
+[rules.r]
+when = """
+call.summary == "\u00e9\t\"" && \
+  call.duraton > 60 &&
+  call.status == \"complete\" && call.isEngaged == \"yes\""""
+to = ["crm"]
+"#,
+        r#"
+error: a call has no field `duraton`
+ --> config.toml:4:3
+  |
+4 |   call.duraton > 60 &&
+  |   ^^^^^^^^^^^^
+  |
+  = help: did you mean `duration`?
+
+error: no call has the status "complete"
+ --> config.toml:5:3
+  |
+5 |   call.status == \"complete\" && call.isEngaged == \"yes\""""
+  |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: write "completed"
+
+error: `call.isEngaged` is true or false, and cannot be compared with a text
+ --> config.toml:5:34
+  |
+5 |   call.status == \"complete\" && call.isEngaged == \"yes\""""
+  |                                  ^^^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: write `call.isEngaged` or `!call.isEngaged`
+
+"#,
+    );
+}
+
+#[test]
+fn a_condition_that_never_holds_for_what_the_rule_looks_at() {
+    check(
+        r#"
+[rules.never]
+on = ["started"]
+when = 'call.isEngaged && call.status == "completed"'
+to = ["crm"]
+
+[rules.hardly]
+on = ["started"]
+when = 'before != null'
+to = ["crm"]
+
+[rules.perhaps]
+when = 'call.status == "ringing"'
+to = ["crm"]
+"#,
+        r#"
+error: this never holds for a change of the kind `started`
+ --> config.toml:3:27
+  |
+3 | when = 'call.isEngaged && call.status == "completed"'
+  |                           ^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: the call is live: `call.status` is "live"
+
+warning: this never holds for a change of the kind `started`
+ --> config.toml:8:9
+  |
+8 | when = 'before != null'
+  |         ^^^^^^^^^^^^^^
+  |
+  = help: the call is seen for the first time: `before` is null
+
+warning: no call has the status "ringing"
+  --> config.toml:12:9
+   |
+12 | when = 'call.status == "ringing"'
+   |         ^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: choose from "live", "completed"
 
 "#,
     );

@@ -1,0 +1,349 @@
+//! What `check` says about conditions.
+
+use super::*;
+
+#[test]
+fn mistakes_are_found_before_anything_runs() {
+    for (condition, message, marked, hint) in [
+        (r#"call.status = "live""#, "`=` is not an operator", "=", Some("write `==`")),
+        ("call.isEngaged and call.duration > 3", "`and` is not an operator", "and", Some("write `&&`")),
+        (
+            r#"sentiment == "negative""#,
+            "there is no `sentiment`",
+            "sentiment",
+            Some("write `call.callAnalysis.sentiment`"),
+        ),
+        (r#"status == "live""#, "there is no `status`", "status", Some("write `call.status`")),
+        (r#"cal.status == "live""#, "there is no `cal`", "cal", Some("did you mean `call`?")),
+        (
+            r#"call.status == "complete""#,
+            "no call has the status \"complete\"",
+            r#"call.status == "complete""#,
+            Some("write \"completed\""),
+        ),
+        (
+            r#"call.callerNumber.startWith("+33")"#,
+            "there is no function `startWith`",
+            "",
+            Some("did you mean `startsWith`?"),
+        ),
+        ("call.duraton > 3", "a call has no field `duraton`", "", Some("did you mean `duration`?")),
+        ("", "the condition is empty", "", None),
+        (
+            "call.duration + 1",
+            "this is neither true nor false but a number",
+            "",
+            Some("compare it with something, as in `call.duration + 1 > 60`"),
+        ),
+        ("change.kind == \"ended\"", "a change has no `kind`", "", Some("write `\"ended\" in change.kinds`")),
+        ("call.duration >", "something is missing at the end of the condition", "", None),
+    ] {
+        let error = broken(condition);
+        assert_eq!(error.message, message, "{condition}");
+        assert_eq!(error.hint.as_deref(), hint, "{condition}");
+        let text =
+            condition.get(error.span.clone()).unwrap_or_else(|| panic!("{condition}: {:?}", error.span));
+        assert!(
+            marked.is_empty() || text.contains(marked) || marked.contains(text),
+            "{condition}: marks {text:?}"
+        );
+    }
+    assert!(broken(r#"call.summary.matches("(")"#).message.contains("matches"));
+    assert!(
+        broken(r#"now - timestamp(call.createdAt) < duration("2 fortnights")"#).message.contains("duration")
+    );
+}
+
+/// A condition, the part of it that is marked, what is said and what is advised.
+#[test]
+fn what_can_never_be_true_is_a_mistake() {
+    for (condition, marked, message, hint) in [
+        (
+            r#"call.isEngaged && call.duration > "60""#,
+            r#"call.duration > "60""#,
+            "`call.duration` is a number, and cannot be compared with a text",
+            "write 60 without quotes",
+        ),
+        (
+            r#"call.duration > duration("2m")"#,
+            r#"call.duration > duration("2m")"#,
+            "`call.duration` is a number and `duration(\"2m\")` is a duration: they cannot be compared",
+            "write it in seconds, as in `call.duration > 120`",
+        ),
+        (
+            r#"call.isEngaged == "true""#,
+            r#"call.isEngaged == "true""#,
+            "`call.isEngaged` is true or false, and cannot be compared with a text",
+            "write true without quotes",
+        ),
+        (
+            "call.createdAt < now",
+            "call.createdAt < now",
+            "`call.createdAt` is a text and `now` is a point in time: they cannot be compared",
+            "write `timestamp(call.createdAt)`",
+        ),
+        (
+            "now - timestamp(call.createdAt) > 120",
+            "now - timestamp(call.createdAt) > 120",
+            "`now - timestamp(call.createdAt)` is a duration, and cannot be compared with a number",
+            "write `duration(\"2m\")`",
+        ),
+        (
+            r#"call.status in ["live", "complete"]"#,
+            r#""complete""#,
+            "no call has the status \"complete\"",
+            "write \"completed\"",
+        ),
+        (
+            r#"call.evaluation != "failed""#,
+            r#"call.evaluation != "failed""#,
+            "no call has the evaluation \"failed\"",
+            "write \"fail\"",
+        ),
+        (
+            r#"change.kinds == "ended""#,
+            r#"change.kinds == "ended""#,
+            "`change.kinds` is a list, and cannot be compared with a text",
+            "write `\"ended\" in change.kinds`",
+        ),
+        (
+            r#"!(("end") in change.kinds)"#,
+            r#"("end") in change.kinds"#,
+            "there is no kind of change \"end\"",
+            "write \"ended\"",
+        ),
+        (
+            r#""refund" in call.summary"#,
+            r#""refund" in call.summary"#,
+            "`in` looks into a list, and this is a text",
+            "write `call.summary.contains(\"refund\")`",
+        ),
+        (
+            r#"call.transcript.contains("refund")"#,
+            "call.transcript",
+            "`contains` works on a text, and this is a list",
+            "write `said(call, \"user\", \"refund\")`",
+        ),
+        (
+            r#"call.duration.startsWith("6")"#,
+            "call.duration",
+            "`startsWith` works on a text, and this is a number",
+            "write it as in `call.summary.startsWith(\"text\")`",
+        ),
+        (
+            "call.status && call.isEngaged",
+            "call.status",
+            "this is neither true nor false but a text",
+            "compare it with something, as in `call.status == \"live\"`",
+        ),
+        (
+            r#"said(call, "refund")"#,
+            r#"said(call, "refund")"#,
+            "`said` is not called like this",
+            "write it as in `said(call, \"user\", \"text\")`",
+        ),
+        (
+            r#"call.summary.toLower() == "x""#,
+            "call.summary.toLower()",
+            "there is no function `toLower`",
+            "did you mean `lower`?",
+        ),
+        (
+            r#"call.summary.matches("(") || "é" == "é""#,
+            r#""(""#,
+            "`matches` cannot read this text",
+            "this is not a regular expression",
+        ),
+        (
+            r#""é" != "è" && call.summary.matches("(\\w{100}){90}")"#,
+            r#""(\\w{100}){90}""#,
+            "`matches` cannot take a pattern as large as this",
+            "repeat less of it",
+        ),
+        (
+            "call.summary.matches(call.status)",
+            "call.status",
+            "the pattern of `matches` must be written out",
+            "write it as a text, as in \"refund\"",
+        ),
+        (
+            r#"now.getHours("berlin") < 8"#,
+            r#""berlin""#,
+            "there is no time zone \"berlin\"",
+            "did you mean \"Europe/Berlin\"?",
+        ),
+        (
+            r#"now.weekday("europe/berlin") == "monday""#,
+            r#""europe/berlin""#,
+            "there is no time zone \"europe/berlin\"",
+            "did you mean \"Europe/Berlin\"?",
+        ),
+        (
+            r#"weekday(now, "Europe/Berlin") in ["sat", "sunday"]"#,
+            r#""sat""#,
+            "\"sat\" is not a weekday",
+            "write \"saturday\"",
+        ),
+        (
+            "call.duration * 1.5 > 60.0",
+            "call.duration * 1.5",
+            "`*` takes two whole numbers or two decimal ones",
+            "write `double(call.duration)`",
+        ),
+        (
+            "( before ) . duraton > -3",
+            "( before ) . duraton",
+            "a call has no field `duraton`",
+            "did you mean `duration`?",
+        ),
+    ] {
+        let error = broken(condition);
+        assert_eq!(&condition[error.span.clone()], marked, "{condition}");
+        assert_eq!((error.message.as_str(), error.hint.as_deref()), (message, Some(hint)), "{condition}");
+        assert!(!error.is_warning, "{condition}");
+    }
+}
+
+#[test]
+fn every_mistake_is_told_in_the_order_of_the_text() {
+    let mistakes =
+        Condition::compile("call.duraton > 3 && (call.summary || transcript == null)").unwrap_err();
+    let messages: Vec<_> = mistakes.iter().map(|mistake| mistake.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "a call has no field `duraton`",
+            "this is neither true nor false but a text",
+            "there is no `transcript`"
+        ]
+    );
+}
+
+fn calls() -> Kinds {
+    Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect()
+}
+
+#[test]
+fn what_the_api_may_come_to_know_is_a_warning() {
+    for condition in [
+        r#"call.status == "ringing""#,
+        r#"call.evaluation == "partial""#,
+        r#"call.transcript.exists(t, t.role == "tool")"#,
+        r#"said(call, "caller", "refund")"#,
+    ] {
+        let doubts = Condition::compile(condition).expect(condition).check(calls());
+        assert!(matches!(doubts.as_slice(), [doubt] if doubt.is_warning), "{condition}: {doubts:?}");
+    }
+}
+
+#[test]
+fn what_may_be_right_is_let_through() {
+    for condition in [
+        "call.callAnalysis.score > 3",
+        r#"call.callAnalysis.score == "high" || call.callAnalysis.score > 3.5"#,
+        "call.callAnalysis.appointmentBooked",
+        r#"call.callAnalysis["lead quality"] == "hot""#,
+        r#"call.language in ["de", "fr"] && call.cost < 0.5"#,
+        r#"call.endedReason == "user_hangup""#,
+        "call.duration > 59.5 && call.duration / 60 >= 2",
+        "double(call.duration) * 1.5 > 60.0",
+        "before == null || before.status != call.status",
+        "has(call.callAnalysis) && call.callAnalysis != null",
+        r#"call.transcript.size() > 3 && call.transcript[0].role == "user""#,
+        r#"call.callAnalysis.exists(key, key.startsWith("lead"))"#,
+        r#"string(call.duration).endsWith("0")"#,
+        r#"call.summary + call.endedReason != """#,
+        r#"now.getDayOfWeek("Europe/Berlin") in [0, 6] || now.getHours("+02:00") < 8"#,
+        r#"(call.isEngaged ? call.duration : 0) > 60"#,
+        r#"source != "test" // and not this: status = "x""#,
+        "call.status in ['live', \"completed\"]",
+    ] {
+        let doubts = Condition::compile(condition).map(|condition| condition.check(calls()));
+        assert_eq!(doubts, Ok(vec![]), "{condition}");
+    }
+}
+
+#[test]
+fn what_can_never_hold_for_the_kinds_a_rule_looks_at_is_a_mistake() {
+    use Kind::{Analyzed, Deleted, Ended, Started, Updated};
+    for (on, condition, marked, is_warning, hint) in [
+        (
+            &[Started][..],
+            r#"call.isEngaged && call.status == "completed""#,
+            r#"call.status == "completed""#,
+            false,
+            "the call is live: `call.status` is \"live\"",
+        ),
+        (
+            &[Ended],
+            r#"call.status != "completed""#,
+            r#"call.status != "completed""#,
+            false,
+            "the call is over: `call.status` is \"completed\"",
+        ),
+        (
+            &[Started],
+            "before.duration < call.duration",
+            "before.duration < call.duration",
+            true,
+            "the call is seen for the first time: `before` is null",
+        ),
+        (
+            &[Deleted],
+            "before == null",
+            "before == null",
+            false,
+            "the call was known already: `before` is not null",
+        ),
+        (
+            &[Ended],
+            r#"before.status == "completed""#,
+            r#"before.status == "completed""#,
+            false,
+            "the call was not over before: `before.status` is not \"completed\"",
+        ),
+        (
+            &[Analyzed],
+            "!(call.callAnalysis != null)",
+            "!(call.callAnalysis != null)",
+            false,
+            "`call.callAnalysis` is not null",
+        ),
+        (
+            &[Started, Deleted],
+            r#""ended" in change.kinds"#,
+            r#""ended" in change.kinds"#,
+            false,
+            "it can hold for a change of the kind `ended`",
+        ),
+        (
+            &[Updated],
+            r#"before.status == "live" && call.status == "completed""#,
+            r#"before.status == "live" && call.status == "completed""#,
+            false,
+            "it can hold for a change of the kind `ended`",
+        ),
+        (
+            &[Ended, Started, Analyzed, Updated, Deleted],
+            r#"call.status == "live" && call.status == "completed""#,
+            r#"call.status == "live" && call.status == "completed""#,
+            false,
+            "`call.status` is one thing at a time",
+        ),
+    ] {
+        let doubts = Condition::compile(condition).expect(condition).check(on.iter().copied().collect());
+        let [doubt] = doubts.as_slice() else { panic!("{condition}: {doubts:?}") };
+        assert_eq!(&condition[doubt.span.clone()], marked, "{condition}");
+        assert_eq!((doubt.is_warning, doubt.hint.as_deref()), (is_warning, Some(hint)), "{condition}");
+    }
+    for (on, condition) in [
+        (Ended, r#""analyzed" in change.kinds"#),
+        (Analyzed, r#""ended" in change.kinds && call.status == "completed" && before == null"#),
+        (Analyzed, r#"call.status == "live""#),
+        (Deleted, r#"call.status == "live" && before.status == "live""#),
+        (Updated, "before.duration < call.duration"),
+        (Started, r#"call.status == "completed" || call.duration > 3"#),
+    ] {
+        assert_eq!(Condition::compile(condition).expect(condition).check(on.into()), [], "{condition}");
+    }
+}

@@ -1,0 +1,253 @@
+//! A process that ends at any write of its deliveries' lives, before it or right after it, and is started again:
+//! D1 to D3 and D5, at every such point.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
+
+use callwatch::{
+    call::{Call, CallId},
+    kind::Kind,
+    name::Name,
+    rule::{Rule, condition::Condition},
+    store::{DeliveryFilter, DeliveryState, DeliveryStateKind, Store, StoreError},
+    sync::observe::{Observations, Observer},
+    time::Clock,
+};
+use serde_json::{Value, value::to_raw_value};
+use tokio::time::sleep;
+
+use super::{
+    mortal::{Death, Mortal},
+    stage::{Receiver, Reply, Running, Stage, Try, config, is_delivered, secs},
+};
+use crate::rig::{analyze, complete, record};
+
+const DESTINATIONS: [&str; 2] = ["crm", "audit"];
+
+/// What lies outside the process, and outlives it.
+struct World {
+    stage: Stage,
+    /// The states of calls that the API shows, one after the other.
+    states: Vec<Value>,
+    /// How many of them are over.
+    over: usize,
+    /// By destination, in the order of [`DESTINATIONS`].
+    receivers: [Arc<Receiver>; 2],
+}
+
+/// What the receivers do: each way a delivery's life can take is taken by one of them.
+fn crm(it: &Try) -> Reply {
+    match (it.call.as_str(), it.sequence, it.number) {
+        ("a", 1, 1) => Reply::Fail,
+        ("a", 2, 1) => Reply::Busy(secs(30)),
+        ("b", 1, 1) => Reply::Refuse,
+        ("b", 2, 1) => Reply::Hang,
+        ("junk", ..) => Reply::Refuse,
+        _ => Reply::Ok,
+    }
+}
+
+fn audit(it: &Try) -> Reply {
+    match (it.call.as_str(), it.sequence, it.number) {
+        ("a", 1, 1) => Reply::Goodbye,
+        ("b", 1, 1) => Reply::FailSlowly(secs(3)),
+        _ => Reply::Ok,
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let stage = Stage::new();
+        let receivers = [stage.receiver(crm), stage.receiver(audit)];
+        let mut states = vec![];
+        let mut shown = |call: &Value| states.push(call.clone());
+        let (mut a, mut b) = (record("a", "live"), record("b", "live"));
+        shown(&a);
+        complete(&mut a);
+        shown(&a);
+        analyze(&mut a, "negative", true);
+        shown(&a);
+        complete(&mut b);
+        shown(&b);
+        analyze(&mut b, "negative", false);
+        shown(&b);
+        b["summary"] = "Edited.".into();
+        shown(&b);
+        shown(&record("junk", "live"));
+        Self { stage, states, over: 0, receivers }
+    }
+
+    fn clock(&self) -> Clock {
+        self.stage.clock
+    }
+
+    /// What a receiver took in, in order: call, sequence, event, record.
+    fn taken(&self, destination: usize) -> Vec<(String, u64, String, String)> {
+        let script = [crm, audit][destination];
+        let taken = |it: &Try| matches!(script(it), Reply::Ok);
+        let tries = self.receivers[destination].tries();
+        let all = tries.into_iter().filter(taken);
+        all.map(|it| (it.call, it.sequence, it.event.to_string(), it.record)).collect()
+    }
+}
+
+fn clinic() -> Name {
+    "clinic".into()
+}
+
+/// A feed to both destinations, and a rule with a condition to one of them.
+fn rules() -> Vec<Rule> {
+    let rule = |name: &str, when: Option<&str>, to: &[&str]| {
+        let to = to.iter().map(|to| Name::from(*to)).collect();
+        let feed = Rule::new(name.into(), Kind::ALL.into_iter().collect(), to);
+        Rule { when: when.map(|when| Condition::compile(when).unwrap()), ..feed }
+    };
+    let unhappy = "call.callAnalysis.sentiment == \"negative\"";
+    vec![rule("feed", None, &DESTINATIONS), rule("unhappy", Some(unhappy), &["crm"])]
+}
+
+/// The process's life: it watches, delivers, is looked after by a person, and forgets what is finished.
+async fn live(store: &Arc<Mortal>, world: &mut World) -> Result<(), StoreError> {
+    let mut deliveries = serve(store, world);
+    let lived = async {
+        watch(store, world).await?;
+        // A restart in good order, with an attempt under way that does not end.
+        for running in std::mem::take(&mut deliveries) {
+            running.stop().await?;
+        }
+        deliveries = serve(store, world);
+        look_after(store, world.clock()).await
+    };
+    let lived = lived.await;
+    for running in deliveries {
+        match &lived {
+            Ok(()) => running.stop().await?,
+            // It is gone, whatever it was doing.
+            Err(_) => running.task.abort(),
+        }
+    }
+    lived?;
+    let all = store.deliveries(&DeliveryFilter::default(), None, 1000).await?;
+    assert!(all.iter().all(is_delivered), "{all:?}");
+    while store.purge(world.clock().wall().after(secs(1)), 4).await? > 0 {}
+    store.shrink(&clinic(), world.clock().wall().after(secs(1))).await
+}
+
+fn serve(store: &Arc<Mortal>, world: &World) -> Vec<Running> {
+    let serve = |(name, receiver): (&str, &Arc<Receiver>)| {
+        let mut config = config(name);
+        config.timeout = secs(120);
+        world.stage.serve_from(Arc::clone(store) as Arc<dyn Store>, config, receiver)
+    };
+    DESTINATIONS.into_iter().zip(&world.receivers).map(serve).collect()
+}
+
+/// The API shows the next state when this one has been committed.
+async fn watch(store: &Mortal, world: &mut World) -> Result<(), StoreError> {
+    let (rules, source) = (rules(), clinic());
+    while let Some(state) = world.states.get(world.over) {
+        let raw = to_raw_value(state).unwrap();
+        let call = Call::parse(&raw).unwrap();
+        let before = store.snapshots(&source, std::slice::from_ref(call.id())).await?.remove(0);
+        let mut seen = Observations::new(source.clone());
+        let observer = Observer { source: &source, rules: &rules, now: world.clock().wall() };
+        observer.observe(before.as_ref(), &call, &mut seen);
+        store.commit(seen.commit).await?;
+        world.over += 1;
+        sleep(secs(1)).await;
+    }
+    Ok(())
+}
+
+/// Resumes what is paused, retries what is dead but the junk, until everything has arrived.
+async fn look_after(store: &Mortal, clock: Clock) -> Result<(), StoreError> {
+    loop {
+        sleep(secs(30)).await;
+        for (destination, pause) in store.pauses().await? {
+            if pause.until.is_none() {
+                store.resume(&destination).await?;
+            }
+        }
+        let all = store.deliveries(&DeliveryFilter::default(), None, 1000).await?;
+        for delivery in &all {
+            if matches!(delivery.state, DeliveryState::Dead { .. }) {
+                if delivery.call == Some(CallId::from("junk")) {
+                    store.discard(vec![delivery.id.clone()]).await?;
+                } else {
+                    store.retry(vec![delivery.id.clone()], clock.wall()).await?;
+                }
+            }
+        }
+        if all.iter().all(|delivery| delivery.state.kind() == DeliveryStateKind::Delivered) {
+            return Ok(());
+        }
+    }
+}
+
+/// Lives until the end, over a death if there is one; what was written before it.
+async fn live_on(folder: &Path, world: &mut World, death: Option<Death>) -> Vec<&'static str> {
+    let store = Arc::new(Mortal::open(folder, death).await);
+    let lived = live(&store, world).await;
+    assert_eq!(lived.is_err(), store.is_dead(), "{lived:?}");
+    store.bury().await;
+    if store.is_dead() {
+        let again = Arc::new(Mortal::open(folder, None).await);
+        live(&again, world).await.unwrap();
+        again.bury().await;
+    }
+    store.writes()
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_whichever_write_it_ends_nothing_is_lost_made_up_or_told_out_of_order() {
+    let mut reference = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let writes = live_on(folder.path(), &mut reference, None).await;
+    let told = [0, 1].map(|destination| reference.taken(destination));
+    assert_eq!((told[0].len(), told[1].len()), (8, 7), "{told:?}");
+    let all =
+        ["commit", "discard", "lease", "pause", "purge", "release", "resume", "retry", "settle", "shrink"];
+    for write in all {
+        assert!(writes.contains(&write), "{write} is not among {writes:?}");
+    }
+
+    let mut repeats = BTreeMap::new();
+    for (number, write) in writes.iter().enumerate() {
+        for death in [Death::Before(number), Death::After(number)] {
+            // A lease is not kept on disk: there is no before and after.
+            if death == Death::Before(number) && *write == "lease" {
+                continue;
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let mut world = World::new();
+            live_on(folder.path(), &mut world, Some(death)).await;
+            for (destination, told) in told.iter().enumerate() {
+                let why = || format!("{death:?} {write} to {}", DESTINATIONS[destination]);
+                assert!(!world.receivers[destination].overlapped(), "{}", why());
+                let taken = world.taken(destination);
+                *repeats.entry(*write).or_insert(0) += taken.len().saturating_sub(told.len());
+                assert_eq!(by_lane(&taken), by_lane(told), "{}", why());
+            }
+        }
+    }
+    println!("{} writes, ended before and after each; repeats by the write: {repeats:?}", writes.len());
+}
+
+/// What arrived for the first time, in order, by call.
+fn by_lane(taken: &[(String, u64, String, String)]) -> BTreeMap<&str, Vec<(u64, &str, &str)>> {
+    let mut seen = BTreeSet::new();
+    let mut lanes: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    for it @ (call, sequence, event, record) in taken {
+        if seen.insert(it) {
+            lanes.entry(call).or_default().push((*sequence, event.as_str(), record.as_str()));
+        }
+    }
+    // What was dead does not keep the others, and comes whenever it is retried.
+    if let Some(lane) = lanes.get_mut("b") {
+        lane.sort_by_key(|(sequence, ..)| *sequence == 1);
+    }
+    lanes
+}

@@ -1,0 +1,104 @@
+//! What callwatch is asked to do.
+
+use callwatch::demo::receivers::DEMO_SECRET;
+
+use super::{crowd::Crowd, history::Histories};
+
+/// Many short waits: nothing gives up before the faults stop, but what is refused for good.
+fn common() -> String {
+    format!("timeout = \"500ms\"\nretry = [{}]", ["\"100ms\""; 60].join(", "))
+}
+
+pub fn text(histories: &Histories, crowd: &Crowd) -> String {
+    let [crm, serial, bus, vendor, frontdesk, oncall, manager] =
+        ["crm", "serial", "bus", "vendor", "frontdesk", "oncall", "manager"].map(|name| crowd.address(name));
+    let (base, common) = (histories.callem.base_url(), common());
+    format!(
+        r#"
+[store]
+path = "callwatch.db"
+
+[delivery]
+shutdown_grace = "1s"
+
+[sources.clinic]
+api_key = {{ env = "CALLEM_API_KEY" }}
+base_url = "{base}"
+interval = "100ms"
+sweep = "1s"
+page_size = 50
+requests_per_minute = 6000
+
+[destinations.crm]
+type = "webhook"
+url = "{crm}"
+secret = "{DEMO_SECRET}"
+concurrency = 8
+{common}
+
+[destinations.serial]
+type = "webhook"
+url = "{serial}"
+secret = "{DEMO_SECRET}"
+concurrency = 1
+{common}
+
+[destinations.bus]
+type = "webhook"
+format = "cloudevents"
+url = "{bus}"
+secret = "{DEMO_SECRET}"
+concurrency = 4
+permanent = [422]
+exclude = ["transcript"]
+{common}
+
+[destinations.vendor]
+type = "webhook"
+format = "callem"
+url = "{vendor}"
+secret = "{DEMO_SECRET}"
+concurrency = 2
+{common}
+
+[destinations.frontdesk]
+type = "slack"
+webhook_url = "{frontdesk}"
+rate = "1000/s"
+{common}
+
+[destinations.oncall]
+type = "slack"
+webhook_url = "{oncall}"
+concurrency = 4
+rate = "1000/s"
+{common}
+
+[destinations.manager]
+type = "email"
+smtp = "{manager}"
+from = "Callwatch <alerts@example.com>"
+to = ["manager@example.com", "deputy@example.com"]
+{common}
+
+[rules.feed]
+on = ["started", "ended", "analyzed", "updated", "deleted"]
+to = ["crm", "serial"]
+
+[rules.over]
+on = ["ended", "analyzed", "deleted"]
+to = ["bus", "crm", "vendor"]
+
+[rules.unhappy]
+when = 'call.callAnalysis.sentiment == "negative"'
+title = "Unhappy {{{{ call.id }}}} <revision> & {{{{ call.revision }}}}"
+to = ["frontdesk", "manager"]
+
+[rules.long]
+when = 'call.duration > 300'
+repeat = true
+title = "Long {{{{ call.id }}}} <revision> & {{{{ call.revision }}}}"
+to = ["bus", "frontdesk", "manager", "oncall"]
+"#
+    )
+}

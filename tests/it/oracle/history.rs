@@ -1,0 +1,209 @@
+//! What is done to the simulated API: the life of every call, state by state.
+
+use std::collections::BTreeMap;
+
+use callwatch::demo::callem::SimulatedCallem;
+use serde_json::{Value, json};
+
+use crate::rig::record;
+
+/// How many calls are there when the watching begins.
+const OLD: usize = 150;
+
+/// How many calls change at once in a burst.
+const BURST: usize = 200;
+
+/// More than a batch of the store holds.
+const GIANT: usize = 600_000;
+
+/// A call's record as it was for a while.
+pub struct State {
+    pub record: Value,
+    /// Byte for byte as it is served.
+    pub text: String,
+    /// The number of the answer that first showed it.
+    given_out: Option<u64>,
+}
+
+/// The life of a call.
+#[derive(Default)]
+pub struct History {
+    /// Whether it was there before the watching began; then its first state is not news.
+    pub is_old: bool,
+    /// At least one.
+    pub states: Vec<State>,
+    /// Whether it was deleted in the end.
+    pub is_deleted: bool,
+}
+
+pub struct Histories {
+    pub callem: SimulatedCallem,
+    pub calls: BTreeMap<String, History>,
+    /// How many answers had been given when each process ended.
+    ends: Vec<u64>,
+}
+
+impl Histories {
+    /// With calls that are there from the beginning.
+    pub async fn new() -> Self {
+        let callem = SimulatedCallem::start().await.unwrap();
+        callem.set_rate_limit(None);
+        let mut histories = Self { callem, calls: BTreeMap::new(), ends: vec![] };
+        for n in 0..OLD {
+            histories.change(&format!("old{n:05}"), |call| {
+                call["createdAt"] = "2025-12-15T14:00:00.000Z".into();
+                finish(call, n as u64 * 7 % 600);
+                analyze(call, n);
+            });
+        }
+        histories.calls.values_mut().for_each(|history| history.is_old = true);
+        histories
+    }
+
+    /// The key of the process that runs now. What one that was killed has still on its way to the API has the
+    /// wrong one.
+    pub fn key(&self) -> String {
+        format!("ck_live_{:060}", self.ends.len())
+    }
+
+    /// The process has ended.
+    pub fn end_of_life(&mut self) {
+        let ended = self.ends.len() + 1;
+        self.callem.set_key(&format!("ck_live_{ended:060}"));
+        self.ends.push(self.callem.answers());
+    }
+
+    /// Lets the API answer the process that is about to start.
+    pub fn begin(&self) {
+        self.callem.set_key(&self.key());
+    }
+
+    /// Whether the process cannot have missed this state: it asked for more after it had been given it, and before
+    /// it asks for more it commits.
+    pub fn was_committed(&self, state: &State) -> bool {
+        let end = |answer: u64| self.ends.iter().find(|end| **end >= answer);
+        state.given_out.is_some_and(|answer| end(answer).is_some_and(|end| *end > answer))
+    }
+
+    /// Notes which of the present states have been given out.
+    pub fn note(&mut self) {
+        for (id, history) in self.calls.iter_mut().filter(|(_, history)| !history.is_deleted) {
+            history.states.last_mut().unwrap().given_out = self.callem.given_out(id);
+        }
+    }
+
+    /// Brings a call into its next state; the first one when it is not there.
+    fn change(&mut self, id: &str, change: impl FnOnce(&mut Value)) {
+        let history = self.calls.entry(id.to_owned()).or_default();
+        let mut call = match history.states.last_mut() {
+            Some(state) => {
+                state.given_out = self.callem.given_out(id);
+                state.record.clone()
+            }
+            None => {
+                let mut call = record(id, "live");
+                // The watching may not have begun yet.
+                call["createdAt"] = "2100-01-01T00:00:00.000Z".into();
+                call
+            }
+        };
+        change(&mut call);
+        // No two states of a call are the same.
+        call["revision"] = history.states.len().into();
+        self.callem.add(call.clone());
+        let text = self.callem.record(id).unwrap();
+        history.states.push(State { record: call, text, given_out: None });
+    }
+
+    fn delete(&mut self, id: &str) {
+        let history = self.calls.get_mut(id).unwrap();
+        history.states.last_mut().unwrap().given_out = self.callem.given_out(id);
+        history.is_deleted = true;
+        self.callem.delete(id);
+    }
+
+    /// A few things happen. `old` says whether they may happen to calls that were there before the watching began.
+    pub fn go_on(&mut self, random: &mut fastrand::Rng, old: bool) {
+        for _ in 0..random.usize(1..4) {
+            self.start(random);
+        }
+        let ids = self.present(old);
+        for id in &ids {
+            let odds = if self.is_live(id) { 2 } else { 1 + ids.len() / 5 };
+            if random.usize(..odds) == 0 {
+                self.live_on(id, random);
+            }
+        }
+        if random.u8(..4) == 0 {
+            self.delete(&ids[random.usize(..ids.len())]);
+        }
+        if random.u8(..12) == 0 {
+            let id = self.start(random);
+            self.change(&id, |call| {
+                call["transcript"] = json!([{ "role": "user", "content": "x".repeat(GIANT) }]);
+            });
+        }
+    }
+
+    /// A great many things happen at once.
+    pub fn burst(&mut self, random: &mut fastrand::Rng) {
+        let mut ids = self.present(true);
+        random.shuffle(&mut ids);
+        ids.truncate(BURST);
+        ids.iter().for_each(|id| self.live_on(id, random));
+    }
+
+    fn present(&self, old: bool) -> Vec<String> {
+        let present = |history: &History| !history.is_deleted && (old || !history.is_old);
+        self.calls.iter().filter(|(_, history)| present(history)).map(|(id, _)| id.clone()).collect()
+    }
+
+    fn is_live(&self, id: &str) -> bool {
+        self.calls[id].states.last().unwrap().record["status"] == "live"
+    }
+
+    fn start(&mut self, random: &mut fastrand::Rng) -> String {
+        let id = format!("call{:05}", self.calls.len());
+        let is_over = random.u8(..4) == 0;
+        let duration = random.u64(30..600);
+        self.change(&id, |call| {
+            if is_over {
+                finish(call, duration);
+            }
+        });
+        id
+    }
+
+    /// One step on in a call's life, or an edit.
+    fn live_on(&mut self, id: &str, random: &mut fastrand::Rng) {
+        let (live, step, number) = (self.is_live(id), random.u8(..8), random.usize(..1000));
+        self.change(id, |call| match step {
+            _ if live => {
+                finish(call, number as u64);
+                if step == 0 {
+                    analyze(call, number);
+                }
+            }
+            0..=3 => analyze(call, number),
+            4 => call["duration"] = number.into(),
+            5 => call["summary"] = format!("Edited: {number} <b> & \"quotes\" é").into(),
+            6 => call["note"] = json!({ "by": number, "nested": [1, null, 2.5e-3] }),
+            _ => {
+                call.as_object_mut().unwrap().remove("note");
+                call["transcript"].as_array_mut().unwrap().push(json!({ "role": "user", "content": "So." }));
+            }
+        });
+    }
+}
+
+fn finish(call: &mut Value, duration: u64) {
+    call["status"] = "completed".into();
+    call["duration"] = duration.into();
+    call["summary"] = format!("They spoke for {duration} seconds.").into();
+}
+
+fn analyze(call: &mut Value, number: usize) {
+    let sentiment = ["negative", "neutral", "positive"][number % 3];
+    call["callAnalysis"] =
+        json!({ "sentiment": sentiment, "appointmentBooked": number.is_multiple_of(2), "n": number });
+}
