@@ -26,7 +26,7 @@ use crate::{
     event::Event,
     http,
     name::Name,
-    rule::Rule,
+    rule::{Rule, RuleText},
     time::Timestamp,
 };
 
@@ -101,6 +101,13 @@ pub struct Notification<'a> {
     pub sequence: u64,
     /// The time now, for timestamps and signatures.
     pub now: Timestamp,
+}
+
+impl Notification<'_> {
+    /// How the event's rule wants it said; `None` when it is no longer in the config.
+    pub fn text(&self) -> Option<&RuleText> {
+        self.rules.get(&self.event.rule).map(|rule| &*rule.text)
+    }
 }
 
 /// What came of an attempt: *what happened*, not when to try again.
