@@ -27,6 +27,9 @@ use crate::{
 /// How many events a summary lists; of the others it only says how many there are.
 pub const MAX_ITEMS: usize = 50;
 
+/// The field that says how a caller felt.
+pub const SENTIMENT: &str = "callAnalysis.sentiment";
+
 /// Names a batch of one destination: `group/RULE/…`, `digest/…`, `quiet`. Holds nothing of a call: what it is
 /// grouped by stands in it as a hash.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -128,6 +131,22 @@ impl fmt::Debug for Summary {
     }
 }
 
+impl Summary {
+    /// What `event` stands for; none when it is a single one.
+    ///
+    /// # Errors
+    /// When its record is not a summary, which a store could only bring back damaged.
+    pub fn of(event: &Event) -> Result<Option<Self>, serde_json::Error> {
+        event.batch.as_ref().map(|_| serde_json::from_str(event.record.get())).transpose()
+    }
+
+    /// The rule of all of them, when it is one.
+    pub fn only_rule(&self) -> Option<&Name> {
+        let mut rules = self.rules.keys();
+        rules.next().filter(|_| rules.next().is_none())
+    }
+}
+
 impl Reason {
     /// What stands in place of a rule's name when events of several rules are told.
     pub const fn as_str(self) -> &'static str {
@@ -209,9 +228,7 @@ impl Summarizer {
         self.members += 1;
         self.kinds = self.kinds | event.kinds;
         let summary = &mut self.summary;
-        if event.batch.is_some()
-            && let Ok(inner) = serde_json::from_str::<Summary>(event.record.get())
-        {
+        if let Ok(Some(inner)) = Summary::of(event) {
             summary.since = summary.since.min(inner.since);
             summary.count += inner.count;
             for (rule, count) in inner.rules {
@@ -270,11 +287,7 @@ impl Summarizer {
             item.leave_out_transcript();
         }
         let source = summary.items.first()?.source.clone();
-        let mut rules = summary.rules.keys();
-        let rule = match (rules.next(), rules.next()) {
-            (Some(rule), None) => rule.clone(),
-            _ => summary.reason.as_str().into(),
-        };
+        let rule = summary.only_rule().cloned().unwrap_or_else(|| summary.reason.as_str().into());
         let content = self.content.digest128().to_be_bytes();
         Some(Event {
             id: EventId::compute(destination, batch.as_str(), &rule, &content, 1),

@@ -8,15 +8,15 @@ use url::{Host, Url};
 
 use super::{
     Connection, DestinationConfig, DestinationKind, EmailConfig, FieldFilter, Rate, Secret, SlackConfig,
-    SmtpSecurity, SmtpServer, WebhookConfig, WebhookFormat,
+    SmtpSecurity, SmtpServer, WebhookBody, WebhookConfig, WebhookFormat,
     connection::connection,
-    pacing::own_zone,
     reader::Table,
     report::Mistake,
     value::Value,
     values::{
-        DAY, MINUTE, SECOND, duration, field_path, hide_path_of_url, hide_user_of_url, hours, is_loopback,
-        is_signing_secret, mailbox, parse_url, parse_web_address, rate, secret, web_address, word,
+        self, DAY, MINUTE, SECOND, body_template, duration, field_path, hide_path_of_url, hide_user_of_url,
+        hours, is_loopback, is_signing_secret, mailbox, parse_url, parse_web_address, rate, secret,
+        web_address, word,
     },
 };
 use crate::{
@@ -85,7 +85,7 @@ fn destination(name: Name, table: &mut Table<'_>, zone: Zone) -> Option<Destinat
     let timeout = table
         .optional("timeout", duration(SECOND / 10..=10 * MINUTE))
         .unwrap_or(Duration::from_secs(timeout));
-    let zone = own_zone(table, zone);
+    let zone = table.optional("timezone", values::zone).unwrap_or(zone);
     let quiet = table.optional("quiet", |value| quiet_hours(value, zone));
     let fields = FieldFilter {
         include: table.set("include", field_path).map(FromIterator::from_iter),
@@ -99,6 +99,7 @@ fn destination(name: Name, table: &mut Table<'_>, zone: Zone) -> Option<Destinat
         rate,
         concurrency: concurrency as usize,
         timeout,
+        timezone: zone,
         quiet,
         fields,
         fingerprint: table.fingerprint(),
@@ -125,7 +126,9 @@ fn webhook(table: &mut Table<'_>) -> Option<WebhookConfig> {
         ("callem", WebhookFormat::Callem),
         ("cloudevents", WebhookFormat::Cloudevents),
     ];
-    let format = table.optional("format", |value| word(value, "format", &formats)).unwrap_or_default();
+    let format = table.optional("format", |value| word(value, "format", &formats));
+    let own = own_body(table);
+    let format = own.map(WebhookFormat::Own).or(format).unwrap_or_default();
     // The vendor's signatures are made with the secret's text as it is.
     let secrets = match format {
         WebhookFormat::Callem => table.one_or_list("secret", |value| Ok(secret(value)?.secret)),
@@ -146,6 +149,52 @@ fn webhook(table: &mut Table<'_>) -> Option<WebhookConfig> {
         permanent: permanent.into_iter().flatten().collect(),
         connection: Connection { public_only: !allow_private, ..connection },
     })
+}
+
+/// Reads `body` and what goes with it.
+fn own_body(table: &mut Table<'_>) -> Option<WebhookBody> {
+    let has_body = table.has("body");
+    for key in ["content_type", "secrets"].into_iter().filter(|key| !has_body && table.has(key)) {
+        let message = format!("`{key}` goes with `body`, and there is none");
+        table.cx.add_absence(Mistake::error(table.span_of(key), message));
+    }
+    if has_body && table.has("format") {
+        let message = "`body` says what is sent, so `format` cannot as well";
+        table.cx.add(Mistake::error(table.span_of("format"), message).hint("leave one of them out"));
+    }
+    let content_type = table.optional("content_type", content_type);
+    let secrets = table.optional("secrets", |value| Ok(body_secrets(&value.table()?))).unwrap_or_default();
+    let names: Vec<_> = secrets.iter().map(|(name, _)| name.as_str()).collect();
+    let template = table.optional("body", |value| body_template(value, &names))?;
+    let content_type = content_type.unwrap_or(HeaderValue::from_static("application/json"));
+    Some(WebhookBody { template, content_type, secrets })
+}
+
+fn content_type(value: &Value<'_>) -> Result<HeaderValue, Mistake> {
+    let hint = "write it as in \"application/json\" or \"text/plain; charset=utf-8\"";
+    HeaderValue::from_str(value.text()?)
+        .ok()
+        .filter(|text| {
+            text.to_str().is_ok_and(|text| text.split(';').next().is_some_and(|kind| kind.contains('/')))
+        })
+        .ok_or_else(|| value.error("this is not a content type").hint(hint))
+}
+
+/// What templates see as `secrets.NAME`.
+fn body_secrets(table: &Table<'_>) -> Vec<(String, Secret)> {
+    let mut secrets = vec![];
+    for (key, value) in table.values() {
+        let name = key.get_ref();
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            let mistake = Mistake::error(key.span(), "a template cannot speak of a secret with this name");
+            table.cx.add(mistake.hint("use letters, digits and `_`"));
+        }
+        match secret(&value) {
+            Ok(found) => secrets.push((name.to_string(), found.secret)),
+            Err(mistake) => table.cx.add(mistake),
+        }
+    }
+    secrets
 }
 
 /// A status that means "never".

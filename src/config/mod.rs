@@ -28,6 +28,7 @@ use crate::{
     calendar::{Hours, Zone},
     name::Name,
     rule::Rule,
+    template::Template,
 };
 
 /// A config without a mistake in it.
@@ -133,6 +134,8 @@ pub struct DestinationConfig {
     pub concurrency: usize,
     /// The deadline of one attempt. Default 15 s (email 30 s).
     pub timeout: Duration,
+    /// The time zone of what people read there, and of its quiet hours. Default that of the whole config.
+    pub timezone: Zone,
     /// When it is not to be bothered, but for what is critical.
     pub quiet: Option<Hours>,
     /// Which fields of a call the receiver is shown.
@@ -159,7 +162,7 @@ pub struct WebhookConfig {
     pub url: Url,
     /// Secrets to sign with, `whsec_` and base64, every one of them; none leaves the request unsigned.
     pub secrets: Vec<Secret>,
-    /// The shape of body and headers.
+    /// The shape of the body, and of what is signed.
     pub format: WebhookFormat,
     /// Additional headers. Values may be secrets.
     pub headers: Vec<(reqwest::header::HeaderName, Secret)>,
@@ -214,7 +217,7 @@ pub struct ClientIdentity {
 }
 
 /// The shape of a webhook's body and headers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum WebhookFormat {
     /// <https://www.standardwebhooks.com>
     #[default]
@@ -223,6 +226,19 @@ pub enum WebhookFormat {
     Callem,
     /// CloudEvents 1.0, structured JSON mode.
     Cloudevents,
+    /// The receiver's own shape, signed as [`WebhookFormat::Standard`] is.
+    Own(WebhookBody),
+}
+
+/// What a webhook's receiver wants to read.
+#[derive(Clone, Debug)]
+pub struct WebhookBody {
+    /// Makes the body.
+    pub template: Template,
+    /// The `content-type`. Default `application/json`.
+    pub content_type: reqwest::header::HeaderValue,
+    /// What the template sees as `secrets.NAME`.
+    pub secrets: Vec<(String, Secret)>,
 }
 
 /// `type = "slack"`

@@ -151,7 +151,7 @@ fn sorted(
         if pacing.is_none() && !is_quiet {
             continue;
         }
-        if matches!(&receiver.kind, DestinationKind::Webhook(webhook) if webhook.format == WebhookFormat::Callem)
+        if matches!(&receiver.kind, DestinationKind::Webhook(webhook) if matches!(webhook.format, WebhookFormat::Callem))
         {
             let message = format!(
                 "`{}` has format = \"callem\", in which several calls cannot be told as one",

@@ -18,7 +18,7 @@ use crate::{
     kind::Kind,
     name::Name,
     rule::pacing::Field,
-    template::Template,
+    template::{Template, TemplateError},
 };
 
 type Read<T> = Result<T, Mistake>;
@@ -107,9 +107,9 @@ pub(super) fn socket_address(value: &Value<'_>) -> Read<SocketAddr> {
 }
 
 /// One of a few words.
-pub(super) fn word<T: Copy>(value: &Value<'_>, what: &str, words: &[(&str, T)]) -> Read<T> {
+pub(super) fn word<T: Clone>(value: &Value<'_>, what: &str, words: &[(&str, T)]) -> Read<T> {
     let text = value.text()?;
-    words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
+    words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| meaning.clone()).ok_or_else(|| {
         let words: Vec<_> = words.iter().map(|(word, _)| word).collect();
         value.error(format!("there is no {what} `{}`", text.escape_debug())).hint(closest_of(text, &words))
     })
@@ -167,12 +167,19 @@ pub(super) fn reference(value: &Value<'_>, what: &str, known: &[(Name, Range<usi
     Ok(Name::from(text))
 }
 
-/// A template.
+/// A template of what people read.
 pub(super) fn template(value: &Value<'_>) -> Read<Template> {
-    Template::compile(value.text()?).map_err(|error| {
-        let place = error.span.map_or(value.span.clone(), |span| value.part(span));
-        Mistake::error(place, error.message)
-    })
+    Template::compile(value.text()?).map_err(|error| mistake_in(value, error))
+}
+
+/// A template of what a webhook's receiver reads. `secrets` are the names of those there are.
+pub(super) fn body_template(value: &Value<'_>, secrets: &[&str]) -> Read<Template> {
+    Template::compile_body(value.text()?, secrets).map_err(|error| mistake_in(value, error))
+}
+
+fn mistake_in(value: &Value<'_>, error: TemplateError) -> Mistake {
+    let place = error.span.map_or(value.span.clone(), |span| value.part(span));
+    Mistake::error(place, error.message)
 }
 
 /// The path of a field of a call: `callAnalysis.sentiment`.

@@ -26,14 +26,13 @@ use tokio::time::timeout;
 
 use super::{
     Answer, BuildError, Destination, Notification,
-    message::{Message, Writer},
+    message::{Message, Writer, in_brackets},
     secrets::FreshSecret,
     smtp::{Failure, Server, Verdicts},
 };
 use crate::{
-    config::{EmailConfig, FieldFilter, Secret, SecretError},
-    event::Severity,
-    event::{Event, EventId},
+    config::{EmailConfig, Secret, SecretError},
+    event::{EventId, Severity},
     http, template,
     time::Timestamp,
 };
@@ -92,7 +91,7 @@ impl Destination for EmailDestination {
 impl EmailDestination {
     pub(super) fn new(
         config: &EmailConfig,
-        fields: FieldFilter,
+        writer: Writer,
         timeout: Duration,
         concurrency: usize,
     ) -> Result<Self, BuildError> {
@@ -105,7 +104,7 @@ impl EmailDestination {
             password: config.password.clone().or(in_address).map(FreshSecret::new),
             from: config.from.clone(),
             to: config.to.clone(),
-            writer: Writer::new(fields),
+            writer,
             timeout,
             partly: Mutex::default(),
         })
@@ -119,7 +118,7 @@ impl EmailDestination {
         };
         let event = notification.event;
         let message = self.writer.write(notification)?;
-        let mail = self.mail(event, &message, notification.now)?.formatted();
+        let mail = self.mail(&event.id, &message, notification.now)?.formatted();
         let have_it = self.who_has(&event.id);
         let to: Vec<_> =
             self.to.iter().map(|to| to.email.clone()).filter(|to| !have_it.contains(to)).collect();
@@ -139,21 +138,21 @@ impl EmailDestination {
     }
 
     /// A mail that is the same at every attempt, but for its date.
-    fn mail(&self, event: &Event, message: &Message, now: Timestamp) -> Result<Mail, NotReady> {
+    fn mail(&self, id: &EventId, message: &Message, now: Timestamp) -> Result<Mail, NotReady> {
         let domain = self.from.email.domain();
         let date = SystemTime::UNIX_EPOCH + now.since(Timestamp::from_millis(0));
         let mut builder = Mail::builder()
             .from(self.from.clone())
             .subject(&message.title)
             .date(date)
-            .message_id(Some(format!("<{}@{domain}>", event.id)))
+            .message_id(Some(format!("<{id}@{domain}>")))
             // RFC 3834: nobody's holiday reply is wanted.
             .raw_header(extra("Auto-Submitted", "auto-generated"))
             .raw_header(extra("X-Auto-Response-Suppress", "All"));
         for to in &self.to {
             builder = builder.to(to.clone());
         }
-        if let Some(thread) = thread(event) {
+        if let Some(thread) = thread(message) {
             let thread = format!("<{thread}@{domain}>");
             builder = builder.in_reply_to(thread.clone()).references(thread);
         }
@@ -188,9 +187,9 @@ fn extra(name: &'static str, value: &str) -> HeaderValue {
 
 /// The id under which the mails about one call hang together. Nothing of the call's own id can be trusted to fit
 /// into a header, so it is hashed.
-fn thread(event: &Event) -> Option<String> {
-    let call = event.call.as_ref()?;
-    let digest = digest::digest(&digest::SHA256, format!("{}\n{call}", event.source).as_bytes());
+fn thread(message: &Message) -> Option<String> {
+    let call = message.call.as_ref()?;
+    let digest = digest::digest(&digest::SHA256, format!("{}\n{call}", message.source).as_bytes());
     Some(format!("call_{}", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])))
 }
 
@@ -249,44 +248,17 @@ fn short(reply: &str) -> String {
 
 /// The text part.
 fn plain(message: &Message) -> String {
-    let mut text = String::new();
-    let mut line = |line: &str| {
-        text.push_str(line);
-        text.push('\n');
-    };
-    if message.severity != Severity::Info {
-        line(&format!("[{}]", message.severity.as_str().to_uppercase()));
-    }
-    line(&message.title);
-    line("");
-    let width = message.facts.iter().map(|fact| fact.label.chars().count()).max().unwrap_or(0);
-    for fact in &message.facts {
-        line(&format!("{:width$}  {}", fact.label, fact.value));
-    }
-    if let Some(body) = &message.text {
-        if !message.facts.is_empty() {
-            line("");
-        }
-        line(body);
-    }
-    if !message.transcript.is_empty() {
-        line("");
-        line("Transcript");
-        for turn in &message.transcript {
-            line(&format!("{}: {}", turn.who, turn.said));
-        }
-    }
-    for note in &message.notes {
-        line("");
-        line(note);
-    }
-    line("");
-    line("-- ");
-    line(&format!("Rule {} · source {} · {}", message.rule, message.source, message.when));
-    if let Some(call) = &message.call {
-        line(&format!("Call {call}"));
-    }
-    text
+    let severity = in_brackets(message.severity);
+    let rule = message.rule.as_ref().map(|rule| format!("Rule {rule} · source"));
+    let origin = rule.unwrap_or_else(|| "Source".to_owned());
+    let call = message.call.as_ref().map(|call| format!("\nCall {call}")).unwrap_or_default();
+    format!(
+        "{severity}{}\n\n{}\n\n-- \n{origin} {} · {}{call}\n",
+        message.title,
+        message.plain(),
+        message.source,
+        message.when,
+    )
 }
 
 /// Shows where it sends, and no secret.

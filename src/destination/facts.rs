@@ -88,8 +88,15 @@ pub(super) fn other_facts(fields: &Map<String, Value>) -> Vec<Fact> {
     others.filter_map(|(name, value)| Some(fact(label(name), in_words(value)?))).collect()
 }
 
+impl Fact {
+    /// Both on one line, and not too long.
+    pub(super) fn new(label: &str, value: &str) -> Self {
+        Self { label: truncate(&one_line(label), 60), value: truncate(&one_line(value), MAX_FACT) }
+    }
+}
+
 fn fact(label: String, value: String) -> Fact {
-    Fact { label: truncate(&one_line(&label), 60), value: truncate(&one_line(&value), MAX_FACT) }
+    Fact::new(&label, &value)
 }
 
 fn joined(parts: [Option<String>; 2]) -> Option<String> {

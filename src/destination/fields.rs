@@ -52,6 +52,14 @@ impl FieldFilter {
         self.include.as_ref().is_some_and(|include| include.iter().any(|path| starts_with(path, field)))
     }
 
+    /// Whether the receiver is shown the field at this path.
+    pub(super) fn shows(&self, path: &str) -> bool {
+        let ends = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
+        let included =
+            ends.fold(Some(self.include.is_none()), |included, end| self.verdict(&path[..end], included?));
+        included == Some(true)
+    }
+
     fn shows_all(&self) -> bool {
         self.include.is_none() && self.exclude.is_empty()
     }
@@ -197,6 +205,18 @@ mod tests {
     fn a_path_is_more_than_a_prefix() {
         assert_eq!(shown(Some(&["sum", "id.x", "callAnalysis.sent"]), &[]), "{}");
         assert!(shown(None, &["sum"]).contains("summary"));
+    }
+
+    #[test]
+    fn a_path_is_shown_or_not() {
+        let shows = |include, exclude| filter(include, exclude).shows("callAnalysis.sentiment");
+        assert!(shows(None, &["summary"]) && shows(Some(&["callAnalysis"]), &["callAnalysis.x"]));
+        assert!(shows(Some(&["callAnalysis.sentiment"]), &[]));
+        assert!(!shows(None, &["callAnalysis"]) && !shows(None, &["callAnalysis.sentiment"]));
+        assert!(
+            !shows(Some(&["callAnalysis.x"]), &[])
+                && !shows(Some(&["callAnalysis"]), &["callAnalysis.sentiment"])
+        );
     }
 
     #[test]

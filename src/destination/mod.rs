@@ -8,6 +8,7 @@ mod email;
 mod facts;
 mod fields;
 mod message;
+mod own_body;
 mod payload;
 mod secrets;
 mod slack;
@@ -18,6 +19,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
+use self::message::Writer;
 pub use self::{email::EmailDestination, slack::SlackDestination, webhook::WebhookDestination};
 use crate::{
     config::{Connection, DestinationConfig, DestinationKind},
@@ -38,6 +40,7 @@ pub fn build(
     client: &reqwest::Client,
 ) -> Result<Arc<dyn Destination>, BuildError> {
     let (fields, timeout) = (config.fields.clone(), config.timeout);
+    let writer = Writer::new(fields.clone(), config.timezone);
     let client = |connection: &Connection| {
         if connection.is_plain() {
             return Ok(client.clone());
@@ -47,13 +50,13 @@ pub fn build(
     };
     Ok(match &config.kind {
         DestinationKind::Webhook(webhook) => {
-            Arc::new(WebhookDestination::new(webhook, fields, timeout, client(&webhook.connection)?))
+            Arc::new(WebhookDestination::new(webhook, fields, writer, timeout, client(&webhook.connection)?))
         }
         DestinationKind::Slack(slack) => {
-            Arc::new(SlackDestination::new(slack, fields, timeout, client(&slack.connection)?))
+            Arc::new(SlackDestination::new(slack, writer, timeout, client(&slack.connection)?))
         }
         DestinationKind::Email(email) => {
-            Arc::new(EmailDestination::new(email, fields, timeout, config.concurrency)?)
+            Arc::new(EmailDestination::new(email, writer, timeout, config.concurrency)?)
         }
     })
 }

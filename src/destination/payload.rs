@@ -1,74 +1,91 @@
-//! The bodies of webhooks, in each of their formats. Pure.
+//! The bodies of webhooks, in each of our formats. Pure.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
+use reqwest::header::HeaderValue;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Notification;
 use crate::{
     change::Changes,
-    config::{FieldFilter, WebhookFormat},
+    config::FieldFilter,
+    event::Event,
     kind::{Kind, Kinds},
+    name::Name,
+    summary::{Item, Reason, SENTIMENT, Summary},
 };
 
 /// What is POSTed, before it is signed.
 pub(super) struct Payload {
-    pub(super) content_type: &'static str,
+    pub(super) content_type: HeaderValue,
     pub(super) body: Vec<u8>,
 }
 
-/// Renders `notification`.
+/// Renders `notification` as <https://www.standardwebhooks.com> recommends.
 ///
 /// # Errors
 /// When the event's record is not JSON, which a store could only bring back damaged.
-pub(super) fn render(
+pub(super) fn standard(
     notification: &Notification<'_>,
-    format: WebhookFormat,
     fields: &FieldFilter,
 ) -> Result<Payload, serde_json::Error> {
     let event = notification.event;
-    let record = fields.record(&event.record)?;
+    let several = several(event)?;
+    let body = serde_json::to_vec(&Standard {
+        r#type: &event.type_name(),
+        timestamp: &event.at.to_string(),
+        data: Data::of(notification, several.as_ref(), fields)?,
+    })?;
+    Ok(Payload { content_type: HeaderValue::from_static("application/json"), body })
+}
+
+/// Renders `notification` as CloudEvents 1.0.
+///
+/// # Errors
+/// As [`standard`].
+pub(super) fn cloudevents(
+    notification: &Notification<'_>,
+    fields: &FieldFilter,
+) -> Result<Payload, serde_json::Error> {
+    let event = notification.event;
+    let several = several(event)?;
+    let source = match several {
+        // It may be of several.
+        Some(_) => "/callwatch".to_owned(),
+        None => format!("/callwatch/{}", event.source),
+    };
+    let body = serde_json::to_vec(&CloudEvent {
+        specversion: "1.0",
+        id: event.id.as_str(),
+        source: &source,
+        r#type: &event.type_name(),
+        subject: event.call.as_ref().map(|call| call.as_str()),
+        time: &event.at.to_string(),
+        datacontenttype: "application/json",
+        data: Data::of(notification, several.as_ref(), fields)?,
+    })?;
+    Ok(Payload { content_type: HeaderValue::from_static("application/cloudevents+json"), body })
+}
+
+/// Renders a single event in the shape of the vendor's own webhooks.
+///
+/// # Errors
+/// As [`standard`].
+pub(super) fn callem(event: &Event, fields: &FieldFilter) -> Result<Payload, serde_json::Error> {
+    let Told { call, details, .. } = Told::of(event, fields)?;
     let time = event.at.to_string();
-    let (call, details) = match &event.call {
-        Some(_) => (Some(&*record), None),
-        None => (None, Some(&*record)),
-    };
-    let data = || -> Result<_, serde_json::Error> {
-        Ok(Data {
-            source: event.source.as_str(),
-            rule: event.rule.as_str(),
-            sequence: notification.sequence,
-            kinds: event.kinds,
-            changes: event.call.as_ref().map(|_| fields.changes(&event.changes)).transpose()?,
-            call,
-            details,
-        })
-    };
-    let (content_type, body) = match format {
-        WebhookFormat::Standard => (
-            "application/json",
-            serde_json::to_vec(&Standard { r#type: &event.type_name(), timestamp: &time, data: data()? })?,
-        ),
-        WebhookFormat::Callem => (
-            "application/json",
-            serde_json::to_vec(&Callem { event: callem_word(event.kinds), timestamp: &time, call, details })?,
-        ),
-        WebhookFormat::Cloudevents => (
-            "application/cloudevents+json",
-            serde_json::to_vec(&CloudEvent {
-                specversion: "1.0",
-                id: event.id.as_str(),
-                source: &format!("/callwatch/{}", event.source),
-                r#type: &event.type_name(),
-                subject: event.call.as_ref().map(|call| call.as_str()),
-                time: &time,
-                datacontenttype: "application/json",
-                data: data()?,
-            })?,
-        ),
-    };
-    Ok(Payload { content_type, body })
+    let word = callem_word(event.kinds);
+    let body = serde_json::to_vec(&Callem { event: word, timestamp: &time, call, details })?;
+    Ok(Payload { content_type: HeaderValue::from_static("application/json"), body })
+}
+
+/// What `event` stands for, if it stands for several, and those of them that are listed.
+fn several(event: &Event) -> Result<Option<(Summary, Vec<Event>)>, serde_json::Error> {
+    Ok(Summary::of(event)?.map(|summary| {
+        let events = summary.items.iter().map(Item::event).collect();
+        (summary, events)
+    }))
 }
 
 /// The vendor's word for what happened; where it has none, one in its style.
@@ -108,17 +125,103 @@ struct CloudEvent<'a> {
 }
 
 #[derive(Serialize)]
-struct Data<'a> {
-    source: &'a str,
-    rule: &'a str,
-    sequence: u64,
+#[serde(untagged)]
+enum Data<'a> {
+    One {
+        source: &'a str,
+        rule: &'a str,
+        sequence: u64,
+        #[serde(flatten)]
+        told: Told<'a>,
+    },
+    Several {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<&'a str>,
+        reason: Reason,
+        count: u64,
+        since: String,
+        totals: Totals<'a>,
+        sequence: u64,
+        events: Vec<Member<'a>>,
+    },
+}
+
+/// What happened.
+#[derive(Serialize)]
+struct Told<'a> {
     kinds: Kinds,
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<Cow<'a, Changes>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    call: Option<&'a RawValue>,
+    call: Option<Cow<'a, RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<&'a RawValue>,
+    details: Option<Cow<'a, RawValue>>,
+}
+
+#[derive(Serialize)]
+struct Totals<'a> {
+    rules: &'a BTreeMap<Name, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sentiments: Option<&'a BTreeMap<String, u64>>,
+}
+
+/// One of several events.
+#[derive(Serialize)]
+struct Member<'a> {
+    id: &'a str,
+    r#type: String,
+    timestamp: String,
+    source: &'a str,
+    rule: &'a str,
+    #[serde(flatten)]
+    told: Told<'a>,
+}
+
+impl<'a> Data<'a> {
+    fn of(
+        notification: &Notification<'a>,
+        several: Option<&'a (Summary, Vec<Event>)>,
+        fields: &FieldFilter,
+    ) -> Result<Self, serde_json::Error> {
+        let (event, sequence) = (notification.event, notification.sequence);
+        let Some((summary, events)) = several else {
+            let (source, rule) = (event.source.as_str(), event.rule.as_str());
+            return Ok(Self::One { source, rule, sequence, told: Told::of(event, fields)? });
+        };
+        let member = |event: &'a Event| {
+            Ok(Member {
+                id: event.id.as_str(),
+                r#type: event.type_name(),
+                timestamp: event.at.to_string(),
+                source: event.source.as_str(),
+                rule: event.rule.as_str(),
+                told: Told::of(event, fields)?,
+            })
+        };
+        Ok(Self::Several {
+            rule: summary.only_rule().map(Name::as_str),
+            reason: summary.reason,
+            count: summary.count,
+            since: summary.since.to_string(),
+            totals: Totals {
+                rules: &summary.rules,
+                sentiments: fields.shows(SENTIMENT).then_some(&summary.sentiments),
+            },
+            sequence,
+            events: events.iter().map(member).collect::<Result<_, serde_json::Error>>()?,
+        })
+    }
+}
+
+impl<'a> Told<'a> {
+    fn of(event: &'a Event, fields: &FieldFilter) -> Result<Self, serde_json::Error> {
+        let record = fields.record(&event.record)?;
+        let (changes, call, details) = match event.call {
+            Some(_) => (Some(fields.changes(&event.changes)?), Some(record), None),
+            None => (None, None, Some(record)),
+        };
+        Ok(Self { kinds: event.kinds, changes, call, details })
+    }
 }
 
 /// The shape of the vendor's own webhooks.
@@ -127,7 +230,7 @@ struct Callem<'a> {
     event: &'a str,
     timestamp: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    call: Option<&'a RawValue>,
+    call: Option<Cow<'a, RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<&'a RawValue>,
+    details: Option<Cow<'a, RawValue>>,
 }

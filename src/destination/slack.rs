@@ -19,10 +19,10 @@ use super::{
     webhook::{MAX_ANSWER, secrets_in_url, status_line},
 };
 use crate::{
-    config::{FieldFilter, SecretError, SlackConfig},
+    config::{SecretError, SlackConfig},
     event::Severity,
     http,
-    template::truncate,
+    template::{slack_escape as escape, truncate},
 };
 
 /// Slack's limits: <https://docs.slack.dev/reference/block-kit/blocks>.
@@ -31,6 +31,9 @@ const MAX_TEXT: usize = 3000;
 const MAX_FIELDS: usize = 10;
 const MAX_FIELD: usize = 2000;
 const MAX_BLOCKS: usize = 50;
+
+/// How many of the events that are told together are listed; more would bury the channel.
+const MAX_ENTRIES: usize = 20;
 
 /// How many blocks of a transcript are shown; nobody reads more in a channel.
 const MAX_TRANSCRIPT_BLOCKS: usize = 10;
@@ -67,9 +70,9 @@ impl Destination for SlackDestination {
 }
 
 impl SlackDestination {
-    pub(super) fn new(config: &SlackConfig, fields: FieldFilter, timeout: Duration, client: Client) -> Self {
+    pub(super) fn new(config: &SlackConfig, writer: Writer, timeout: Duration, client: Client) -> Self {
         let url = FreshSecret::new(config.webhook_url.clone());
-        Self { client, url, writer: Writer::new(fields), timeout }
+        Self { client, url, writer, timeout }
     }
 
     async fn request(&self, notification: &Notification<'_>) -> Result<(Url, SecretString, Value), NotReady> {
@@ -147,17 +150,13 @@ fn judge(status: StatusCode, body: &str) -> Answer {
 
 /// The message in Block Kit, and its title for notifications and screen readers.
 fn render(message: &Message) -> Value {
-    let mark = match message.severity {
-        Severity::Info => "",
-        Severity::Warning => "⚠️ ",
-        Severity::Critical => "🚨 ",
-    };
-    let title = format!("{mark}{}", message.title);
+    let title = format!("{}{}", mark(message.severity), message.title);
     // Slack shows what stands first without unfolding the message: the headline, who and how, and the summary.
     let mut blocks = vec![json!({
         "type": "header",
         "text": { "type": "plain_text", "text": truncate(&title, MAX_HEADER), "emoji": false }
     })];
+    blocks.extend(message.lead.as_ref().map(|lead| section(&capped(&escape(lead), MAX_TEXT))));
     let fields: Vec<_> = message
         .facts
         .iter()
@@ -170,33 +169,52 @@ fn render(message: &Message) -> Value {
         let text = escape(text);
         blocks.push(section(&capped(&if message.own_body { text } else { quoted(&text) }, MAX_TEXT)));
     }
+    blocks.extend(entries(message));
     blocks.extend(transcript(message));
     let severity = match message.severity {
         Severity::Info => String::new(),
         severity => format!("*{}* · ", severity.as_str()),
     };
+    let rule = message.rule.as_ref().map(|rule| format!("rule *{}* · ", escape(rule))).unwrap_or_default();
     let call = message.call.as_ref().map(|call| format!(" · call {}", escape(call))).unwrap_or_default();
-    let mut context = vec![mrkdwn(&capped(
-        &format!(
-            "{severity}rule *{}* · source *{}* · <!date^{}^{{date_short_pretty}}, {{time}}|{}>{call}",
-            escape(&message.rule),
-            escape(&message.source),
-            message.at,
-            escape(&message.when),
-        ),
-        MAX_FIELD,
-    ))];
+    let (source, when) = (escape(&message.source), date(message.at, &message.when));
+    let mut context =
+        vec![mrkdwn(&capped(&format!("{severity}{rule}source *{source}* · {when}{call}"), MAX_FIELD))];
     context.extend(message.notes.iter().map(|note| mrkdwn(&capped(&escape(note), MAX_FIELD))));
     blocks.truncate(MAX_BLOCKS - 1);
     blocks.push(json!({ "type": "context", "elements": context }));
     json!({ "text": escape(&title), "blocks": blocks, "unfurl_links": false, "unfurl_media": false })
 }
 
+/// The events that are told together, one in a line.
+fn entries(message: &Message) -> Vec<Value> {
+    let lines = message.entries.iter().take(MAX_ENTRIES).map(|entry| {
+        let mood = entry.mood.as_ref().map(|mood| format!(" · _{}_", escape(mood))).unwrap_or_default();
+        let (mark, title) = (mark(entry.severity), escape(&entry.title));
+        format!("{}  {mark}{title}{mood}\n", date(entry.at, &entry.when))
+    });
+    let more = message.more + message.entries.len().saturating_sub(MAX_ENTRIES) as u64;
+    let more = (more > 0).then(|| format!("and {more} more"));
+    sections(lines.chain(more)).iter().map(|text| section(text)).collect()
+}
+
 /// The transcript in as few sections as it takes.
 fn transcript(message: &Message) -> Vec<Value> {
+    let lines =
+        message.transcript.iter().map(|turn| format!("*{}:* {}\n", escape(&turn.who), escape(&turn.said)));
+    let mut sections = sections(lines);
+    if sections.len() > MAX_TRANSCRIPT_BLOCKS {
+        sections.truncate(MAX_TRANSCRIPT_BLOCKS);
+        sections.push("_… the rest of the transcript is not shown here_".to_owned());
+    }
+    sections.iter().map(|text| section(text)).collect()
+}
+
+/// The lines in as few texts of at most [`MAX_TEXT`] characters as it takes.
+fn sections(lines: impl Iterator<Item = String>) -> Vec<String> {
     let mut sections: Vec<String> = vec![];
-    for turn in &message.transcript {
-        let line = capped(&format!("*{}:* {}\n", escape(&turn.who), escape(&turn.said)), MAX_TEXT);
+    for line in lines {
+        let line = capped(&line, MAX_TEXT);
         match sections.last_mut() {
             Some(section) if section.chars().count() + line.chars().count() <= MAX_TEXT => {
                 section.push_str(&line)
@@ -204,11 +222,22 @@ fn transcript(message: &Message) -> Vec<Value> {
             _ => sections.push(line),
         }
     }
-    if sections.len() > MAX_TRANSCRIPT_BLOCKS {
-        sections.truncate(MAX_TRANSCRIPT_BLOCKS);
-        sections.push("_… the rest of the transcript is not shown here_".to_owned());
+    sections
+}
+
+/// What catches the eye.
+fn mark(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "",
+        Severity::Warning => "⚠️ ",
+        Severity::Critical => "🚨 ",
     }
-    sections.iter().map(|text| section(text)).collect()
+}
+
+/// A time that everybody sees in their own zone:
+/// <https://docs.slack.dev/messaging/formatting-message-text#date-formatting>.
+fn date(at: i64, fallback: &str) -> String {
+    format!("<!date^{at}^{{date_short_pretty}}, {{time}}|{}>", escape(fallback))
 }
 
 fn section(text: &str) -> Value {
@@ -222,11 +251,6 @@ fn mrkdwn(text: &str) -> Value {
 fn quoted(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(|line| format!("> {line}")).collect();
     lines.join("\n")
-}
-
-/// <https://docs.slack.dev/messaging/formatting-message-text#escaping>
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Cut to what Slack takes, but not through an escaped character.

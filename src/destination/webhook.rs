@@ -19,6 +19,8 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Answer, Destination, Notification,
     answer::{HIDDEN, retry_after},
+    message::Writer,
+    own_body::{NoBody, OwnBody},
     payload::{self, Payload, callem_word},
     secrets::FreshSecret,
 };
@@ -46,11 +48,20 @@ pub struct WebhookDestination {
     url: Url,
     secrets: Vec<FreshSecret>,
     headers: Vec<(HeaderName, FreshSecret)>,
-    format: WebhookFormat,
+    shape: Shape,
     fields: FieldFilter,
     timeout: Duration,
     permanent: BTreeSet<u16>,
     public_only: bool,
+}
+
+/// What a webhook looks like.
+#[derive(Debug)]
+enum Shape {
+    Standard,
+    Callem,
+    Cloudevents,
+    Own(OwnBody),
 }
 
 /// Why a request cannot even be made. The config has to change first, so the delivery waits.
@@ -71,6 +82,10 @@ enum NotReady {
     Id,
     #[error("the event's record is damaged ({0}); nothing was sent")]
     Record(#[from] serde_json::Error),
+    #[error("format = \"callem\" cannot tell several events as one; nothing was sent")]
+    Several,
+    #[error(transparent)]
+    Body(#[from] NoBody),
 }
 
 /// A request that is ready to go, and the secrets in it.
@@ -86,6 +101,10 @@ impl Destination for WebhookDestination {
         let deadline = Instant::now() + self.timeout;
         match timeout_at(deadline, self.request(notification)).await {
             Ok(Ok(request)) => self.send(request, notification, deadline).await,
+            // Of this event the template will never make anything else.
+            Ok(Err(NotReady::Body(error @ (NoBody::Template(_) | NoBody::NotJson(_))))) => {
+                Answer::dead("nothing was sent", format!("{error}; correct it, then retry the delivery"))
+            }
             Ok(Err(error)) => Answer::retry(error.to_string()),
             Err(_) => Answer::retry(http::timed_out(self.timeout)),
         }
@@ -96,6 +115,7 @@ impl WebhookDestination {
     pub(super) fn new(
         config: &WebhookConfig,
         fields: FieldFilter,
+        writer: Writer,
         timeout: Duration,
         client: Client,
     ) -> Self {
@@ -108,7 +128,12 @@ impl WebhookDestination {
                 .iter()
                 .map(|(name, value)| (name.clone(), FreshSecret::new(value.clone())))
                 .collect(),
-            format: config.format,
+            shape: match &config.format {
+                WebhookFormat::Standard => Shape::Standard,
+                WebhookFormat::Callem => Shape::Callem,
+                WebhookFormat::Cloudevents => Shape::Cloudevents,
+                WebhookFormat::Own(body) => Shape::Own(OwnBody::new(body, writer)),
+            },
             fields,
             timeout,
             permanent: config.permanent.clone(),
@@ -129,16 +154,22 @@ impl WebhookDestination {
             secrets.push(secret);
         }
         let mut headers = HeaderMap::new();
-        let Payload { content_type, body } = payload::render(notification, self.format, &self.fields)?;
-        match self.format {
-            WebhookFormat::Standard | WebhookFormat::Cloudevents => {
-                sign_standard(&mut headers, notification, &body, &secrets)?;
-            }
-            WebhookFormat::Callem => sign_callem(&mut headers, notification, &body, secrets.first()),
+        let (payload, in_body) = match &self.shape {
+            Shape::Standard => (payload::standard(notification, &self.fields)?, vec![]),
+            Shape::Cloudevents => (payload::cloudevents(notification, &self.fields)?, vec![]),
+            Shape::Callem if notification.event.batch.is_some() => return Err(NotReady::Several),
+            Shape::Callem => (payload::callem(notification.event, &self.fields)?, vec![]),
+            Shape::Own(body) => body.render(notification).await?,
+        };
+        let Payload { content_type, body } = payload;
+        match &self.shape {
+            Shape::Callem => sign_callem(&mut headers, notification, &body, secrets.first()),
+            _ => sign_standard(&mut headers, notification, &body, &secrets)?,
         }
+        secrets.extend(in_body);
         let id = HeaderValue::from_str(notification.event.id.as_str()).map_err(|_| NotReady::Id)?;
         headers.insert("webhook-id", id);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CONTENT_TYPE, content_type);
         for (name, value) in &self.headers {
             let secret = value.read().await?;
             let mut value =
@@ -291,7 +322,7 @@ impl fmt::Debug for WebhookDestination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookDestination")
             .field("host", &self.url.host_str())
-            .field("format", &self.format)
+            .field("shape", &self.shape)
             .finish_non_exhaustive()
     }
 }

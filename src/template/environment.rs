@@ -1,17 +1,21 @@
 //! What templates are run in: our filters, and limits.
 
-use std::{io, time::Duration};
+use std::{fmt::Write as _, io, time::Duration};
+
+use chrono::format::{Item, StrftimeItems};
 
 use minijinja::{
     Environment, Error, ErrorKind, UndefinedBehavior, escape_formatter,
     value::{Value, ValueKind},
 };
 
-use super::MAX_OUTPUT;
-use crate::privacy;
+use crate::{calendar::Zone, privacy, time::Timestamp};
 
 /// How many steps a template may take; a text of a few lines takes some dozens.
 const FUEL: u64 = 50_000;
+
+/// How `local_time` writes a time unless it is told otherwise.
+const TIME: &str = "%-d %b %Y, %H:%M";
 
 /// A new environment with our filters. Templates whose name ends in `.html` are escaped.
 pub(crate) fn environment() -> Environment<'static> {
@@ -30,7 +34,9 @@ pub(crate) fn environment() -> Environment<'static> {
     });
     env.add_filter("mask_phone", |number: Option<&str>| number.map(privacy::mask_phone));
     env.add_filter("duration", duration);
+    env.add_filter("local_time", local_time);
     env.add_filter("truncate", |text: &str, length: usize| truncate(text, length));
+    env.add_filter("slack_escape", |text: Option<&str>| text.map(slack_escape));
     env
 }
 
@@ -55,6 +61,41 @@ pub(crate) fn duration_in_words(seconds: f64) -> String {
     }
 }
 
+/// A time in RFC 3339 as clocks show it in a zone; `format` as in strftime.
+fn local_time(time: Option<&str>, zone: &str, format: Option<&str>) -> Result<Option<String>, Error> {
+    let wrong = |what: String| Error::new(ErrorKind::InvalidOperation, what);
+    let Some(time) = time else { return Ok(None) };
+    let at = Timestamp::parse(time).ok_or_else(|| wrong("not a time".to_owned()))?;
+    let (zone, format) = zone_and_format(zone, format).map_err(wrong)?;
+    let local = zone.local(at).ok_or_else(|| wrong("beyond all calendars".to_owned()))?;
+    let mut text = String::new();
+    write!(text, "{}", local.format_with_items(format.iter()))
+        .map_err(|_| wrong("no such format".to_owned()))?;
+    Ok(Some(text))
+}
+
+/// The arguments of `local_time`, or what is wrong with them.
+pub(super) fn zone_and_format<'a>(
+    zone: &str,
+    format: Option<&'a str>,
+) -> Result<(Zone, Vec<Item<'a>>), String> {
+    let format = format.unwrap_or(TIME);
+    let items =
+        StrftimeItems::new(format).parse().map_err(|_| format!("`{format}` is not a format of times"))?;
+    Ok((zone_named(zone)?, items))
+}
+
+/// The zone of this name, or that there is none.
+pub(super) fn zone_named(name: &str) -> Result<Zone, String> {
+    Zone::parse(name).ok_or_else(|| format!("there is no time zone `{name}`"))
+}
+
+/// Keeps a text from becoming a link, a mention or a channel in Slack:
+/// <https://docs.slack.dev/messaging/formatting-message-text#escaping>.
+pub(crate) fn slack_escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
 /// At most `length` characters, the last of them `…` when something was cut.
 pub(crate) fn truncate(text: &str, length: usize) -> String {
     if text.chars().nth(length).is_none() {
@@ -64,21 +105,24 @@ pub(crate) fn truncate(text: &str, length: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
-/// Takes up to [`MAX_OUTPUT`] bytes, then stops the writer.
-#[derive(Default)]
+/// Takes so many bytes, then stops the writer.
 pub(super) struct Capped {
     bytes: Vec<u8>,
+    limit: usize,
     /// Whether there was more.
     pub(super) overflown: bool,
 }
 
 impl Capped {
-    pub(super) fn into_text(self) -> String {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { bytes: vec![], limit, overflown: false }
+    }
+
+    pub(super) fn text(&self) -> String {
         // The cut may have gone through a character.
         let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
         if self.overflown {
             text.truncate(text.trim_end_matches('\u{fffd}').len());
-            text.push('…');
         }
         text
     }
@@ -86,7 +130,7 @@ impl Capped {
 
 impl io::Write for Capped {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = MAX_OUTPUT - self.bytes.len();
+        let room = self.limit - self.bytes.len();
         if bytes.len() > room {
             self.bytes.extend_from_slice(&bytes[..room]);
             self.overflown = true;

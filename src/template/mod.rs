@@ -1,8 +1,11 @@
-//! The texts people read: minijinja templates over an event, in one environment shared by the destinations.
+//! The texts people read: minijinja templates over an event, in one environment shared by the destinations; and the
+//! bodies of webhooks whose receivers want a shape of their own.
 //!
 //! A value that is null prints as `–`; one that is not there is an error. See [`Context`] for what a template
 //! may speak of.
 
+mod check;
+mod context;
 mod environment;
 
 use std::{
@@ -12,39 +15,29 @@ use std::{
 
 use minijinja::{
     Environment, Error, ErrorKind,
-    machinery::{Instruction, get_compiled_template},
     value::{Serde, Value},
 };
-use serde::Serialize;
 
-use self::environment::Capped;
-pub(crate) use self::environment::{duration_in_words, environment, truncate};
-use crate::{change::Changes, event::Severity, kind::Kinds};
+pub use self::context::{ChangeContext, Context, EventContext, MessageContext};
+pub(crate) use self::environment::{duration_in_words, environment, slack_escape, truncate};
+use self::{
+    check::{Use, check},
+    context::OF_ALL,
+    environment::Capped,
+};
 
 /// The longest text a template may produce, in bytes. What is beyond it is cut.
 pub const MAX_OUTPUT: usize = 16 * 1024;
 
-/// Our own filters and the most useful ones of minijinja, for "did you mean".
-const FILTERS: [&str; 14] = [
-    "mask_phone",
-    "duration",
-    "truncate",
-    "default",
-    "upper",
-    "lower",
-    "title",
-    "trim",
-    "join",
-    "length",
-    "replace",
-    "round",
-    "first",
-    "last",
-];
+/// The longest body of a webhook a template may produce, in bytes. A longer one is an error: half of it is of no use.
+pub const MAX_BODY: usize = 1024 * 1024;
 
 /// A template that is known to be one: it compiles, and its filters, tests, functions and variables exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Arc<str>);
+pub struct Template {
+    source: Arc<str>,
+    speaks_of_all: bool,
+}
 
 /// Why a text is not a template, or could not be rendered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,100 +49,43 @@ pub struct TemplateError {
     pub span: Option<Range<usize>>,
 }
 
-/// What a template may speak of.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Context<'a> {
-    /// The call as the API gives it, as far as the receiver may see it; not there for an event about a source.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub call: Option<&'a serde_json::Value>,
-    /// What an event about a source says of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub details: Option<&'a serde_json::Value>,
-    /// The fields that differ: `changes.status.from`, `changes.status.to`.
-    pub changes: &'a Changes,
-    /// `change.kinds`, as conditions have it.
-    pub change: ChangeContext,
-    /// The kinds, a list of words.
-    pub kinds: Kinds,
-    /// The source's name.
-    pub source: &'a str,
-    /// The rule's name.
-    pub rule: &'a str,
-    /// `info`, `warning` or `critical`.
-    #[serde(serialize_with = "severity_word")]
-    pub severity: Severity,
-    /// `event.id`, `event.type`, `event.time`.
-    pub event: EventContext<'a>,
-}
-
-/// `change` in a template.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct ChangeContext {
-    /// The kinds, a list of words.
-    pub kinds: Kinds,
-}
-
-/// `event` in a template.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct EventContext<'a> {
-    /// `evt_…`
-    pub id: &'a str,
-    /// `call.ended`, …
-    pub r#type: &'a str,
-    /// RFC 3339
-    pub time: &'a str,
-}
-
-/// The names in a [`Context`].
-const VARIABLES: [&str; 9] =
-    ["call", "details", "changes", "change", "kinds", "source", "rule", "severity", "event"];
-
-fn severity_word<S: serde::Serializer>(severity: &Severity, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(severity.as_str())
-}
-
 impl Template {
-    /// Compiles `source`.
+    /// Compiles a rule's title or body.
     ///
     /// # Errors
     /// [`TemplateError`] says where it is not a template, or what in it does not exist.
     pub fn compile(source: &str) -> Result<Self, TemplateError> {
+        Self::compile_for(source, Use::Text)
+    }
+
+    /// Compiles the body of a webhook, which may also speak of what is in a [`MessageContext`]; `secrets` are the
+    /// names of those there are.
+    ///
+    /// # Errors
+    /// As [`Template::compile`].
+    pub fn compile_body(source: &str, secrets: &[&str]) -> Result<Self, TemplateError> {
+        Self::compile_for(source, Use::Body { secrets })
+    }
+
+    fn compile_for(source: &str, r#use: Use<'_>) -> Result<Self, TemplateError> {
         let template = ENVIRONMENT.template_from_str(source).map_err(|error| TemplateError {
             message: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
             span: error.range(),
         })?;
-        let unknown_variables = template.undeclared_variables(false);
-        let instructions = &get_compiled_template(&template).instructions;
-        for index in 0.. {
-            let Some(instruction) = instructions.get(index) else { break };
-            let message = match *instruction {
-                Instruction::ApplyFilter(name, ..) if !has_filter(name) => unknown("filter", name, &FILTERS),
-                Instruction::PerformTest(name, ..) if !has_test(name) => {
-                    format!("there is no test `{name}`")
-                }
-                Instruction::CallFunction(name, ..) if !is_global(name) => {
-                    format!("there is no function `{name}`")
-                }
-                Instruction::Lookup("before") if unknown_variables.contains("before") => {
-                    "`before` is only there in conditions; a template has `changes.FIELD.from`".to_owned()
-                }
-                Instruction::Lookup(name)
-                    if unknown_variables.contains(name) && !VARIABLES.contains(&name) && !is_global(name) =>
-                {
-                    unknown("variable", name, &VARIABLES)
-                }
-                _ => continue,
-            };
-            let span = instructions.get_span(index);
-            let span = span.map(|span| span.start_offset as usize..span.end_offset as usize);
-            return Err(TemplateError { message, span });
-        }
-        Ok(Self(source.into()))
+        check(&template, r#use)?;
+        let variables = template.undeclared_variables(false);
+        let speaks_of_all = OF_ALL.iter().any(|name| variables.contains(*name));
+        Ok(Self { source: source.into(), speaks_of_all })
     }
 
     /// The template's text.
     pub fn source(&self) -> &str {
-        &self.0
+        &self.source
+    }
+
+    /// Whether it was written with more than one event in mind: it mentions `count` or `calls`.
+    pub fn speaks_of_all(&self) -> bool {
+        self.speaks_of_all
     }
 
     /// Renders it to plain text of at most [`MAX_OUTPUT`] bytes.
@@ -157,21 +93,43 @@ impl Template {
     /// # Errors
     /// [`TemplateError`] when it speaks of something this event does not have, or takes too long.
     pub fn render(&self, context: &Context<'_>) -> Result<String, TemplateError> {
-        let mut output = Capped::default();
-        let rendered = ENVIRONMENT.template_from_str(&self.0).and_then(|template| {
+        let (mut text, overflown) = self.render_within(MAX_OUTPUT, context)?;
+        if overflown {
+            text.push('…');
+        }
+        Ok(text)
+    }
+
+    /// Renders it to the body of a webhook of at most [`MAX_BODY`] bytes.
+    ///
+    /// # Errors
+    /// As [`Template::render`], and when it is longer.
+    pub fn render_body(&self, context: &Context<'_>) -> Result<String, TemplateError> {
+        match self.render_within(MAX_BODY, context)? {
+            (text, false) => Ok(text),
+            (_, true) => {
+                Err(TemplateError { message: "it becomes longer than 1 MiB".to_owned(), span: None })
+            }
+        }
+    }
+
+    /// Renders it, and says whether there was more than `limit` bytes.
+    fn render_within(&self, limit: usize, context: &Context<'_>) -> Result<(String, bool), TemplateError> {
+        let mut output = Capped::new(limit);
+        let rendered = ENVIRONMENT.template_from_str(&self.source).and_then(|template| {
             template.render_captured_to(Value::from(Serde(context)), &mut output).map(drop)
         });
         match rendered {
             Err(error) if !output.overflown => Err(self.explain(&error)),
-            _ => Ok(output.into_text()),
+            _ => Ok((output.text(), output.overflown)),
         }
     }
 
     /// Says what failed by quoting the template: the error's own words may quote the call.
     fn explain(&self, error: &Error) -> TemplateError {
         let span = error.range();
-        let part =
-            span.clone().and_then(|span| self.0.get(span)).map(str::trim).filter(|part| !part.is_empty());
+        let part = span.clone().and_then(|span| self.source.get(span));
+        let part = part.map(str::trim).filter(|part| !part.is_empty());
         let part = part.map_or_else(|| "a part of it".to_owned(), |part| format!("`{part}`"));
         let message = match error.kind() {
             ErrorKind::UndefinedError => {
@@ -184,45 +142,29 @@ impl Template {
     }
 }
 
-/// The environment of every text for people.
+/// The environment of every template of a config.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
-
-fn has_filter(name: &str) -> bool {
-    let result = ENVIRONMENT.empty_state().apply_filter(name, &[]);
-    !result.is_err_and(|error| error.kind() == ErrorKind::UnknownFilter)
-}
-
-fn has_test(name: &str) -> bool {
-    let result = ENVIRONMENT.empty_state().perform_test(name, &[]);
-    !result.is_err_and(|error| error.kind() == ErrorKind::UnknownTest)
-}
-
-fn is_global(name: &str) -> bool {
-    ENVIRONMENT.globals().any(|(global, _)| global == name)
-}
-
-fn unknown(what: &str, name: &str, known: &[&str]) -> String {
-    let closest = known.iter().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
-    match closest.filter(|closest| strsim::jaro(closest, name) > 0.7) {
-        Some(closest) => format!("there is no {what} `{name}`; did you mean `{closest}`?"),
-        None => format!("there is no {what} `{name}`"),
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::kind::Kind;
+    use crate::{change::Changes, event::Severity, kind::Kind};
 
     fn render(source: &str) -> Result<String, TemplateError> {
+        with_context(|context| Template::compile(source)?.render(context))
+    }
+
+    fn with_context<T>(act: impl FnOnce(&Context<'_>) -> T) -> T {
         let call = json!({
             "callerNumber": "+33612345678", "calledNumber": null, "duration": 145, "summary": "a <b> & c",
-            "callAnalysis": { "sentiment": "negative" }
+            "callAnalysis": { "sentiment": "negative" }, "createdAt": "2025-12-15T14:32:25.000Z"
         });
         let changes = json!({ "status": { "from": "live", "to": "completed" } });
-        let context = Context {
+        act(&Context {
             call: Some(&call),
             details: None,
             changes: &Changes(changes.as_object().unwrap().clone()),
@@ -232,8 +174,14 @@ mod tests {
             rule: "unhappy",
             severity: Severity::Warning,
             event: EventContext { id: "evt_1", r#type: "call.ended", time: "2025-12-15T14:32:25.000Z" },
-        };
-        Template::compile(source)?.render(&context)
+            count: 2,
+            calls: &[&call, &call],
+            message: Some(MessageContext {
+                title: "A \"title\"",
+                message: "Two\nlines </script>",
+                secrets: &BTreeMap::from([("routing_key", "hush")]),
+            }),
+        })
     }
 
     #[track_caller]
@@ -277,6 +225,66 @@ mod tests {
         for (seconds, words) in [(0.4, "0s"), (59.6, "1m"), (3600.0, "1h"), (3725.0, "1h 2m"), (-3.0, "0s")] {
             assert_eq!(duration_in_words(seconds), words);
         }
+    }
+
+    #[test]
+    fn times_are_local() {
+        for (source, text) in [
+            ("{{ call.createdAt|local_time('Europe/Paris') }}", "15 Dec 2025, 15:32"),
+            ("{{ call.createdAt|local_time('asia/kolkata', '%H:%M %Z') }}", "20:02 IST"),
+            ("{{ call.calledNumber|local_time('UTC') }}", "–"),
+        ] {
+            assert_renders(source, text);
+        }
+        let at = "call.summary|local_time('UTC')";
+        assert_fails(
+            &format!("{{{{ {at} }}}}"),
+            &format!("`{at}` does not work with this call (invalid operation)"),
+            at,
+        );
+        assert_fails("{{ 'x'|local_time('Paris') }}", "there is no time zone `Paris`", "local_time('Paris')");
+        assert_fails(
+            "{{ 'x'|local_time('UTC', '%Q') }}",
+            "`%Q` is not a format of times",
+            "local_time('UTC', '%Q')",
+        );
+    }
+
+    #[test]
+    fn a_title_can_be_for_several() {
+        assert_renders("{{ count }} {{ calls|map(attribute='duration')|join('+') }}", "2 145+145");
+        let speaks_of_all = |source| Template::compile(source).unwrap().speaks_of_all();
+        assert!(speaks_of_all("{{ count }}") && speaks_of_all("{% for call in calls %}.{% endfor %}"));
+        assert!(!speaks_of_all("{{ call.id }}") && !speaks_of_all("{% set count = 1 %}{{ count }}"));
+    }
+
+    #[test]
+    fn a_body_has_the_message_and_the_secrets() {
+        let body = |source: &str| {
+            with_context(|context| Template::compile_body(source, &["routing_key"])?.render_body(context))
+        };
+        let json = body("{\"a\": {{ title|tojson }}, \"b\": {{ message|tojson }}, \"c\": {{ call|tojson }}}")
+            .unwrap();
+        assert!(!json.contains("</script>"), "{json}");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&json["a"], &json["b"]), (&json!("A \"title\""), &json!("Two\nlines </script>")));
+        assert_eq!((&json["c"]["summary"], &json["c"]["calledNumber"]), (&json!("a <b> & c"), &json!(null)));
+        assert_eq!(body("{{ secrets.routing_key }}").unwrap(), "hush");
+        assert_eq!(
+            body("{{ 'a & b\n<c>'|escape|replace('\n', '<br>') }}").unwrap(),
+            "a &amp; b<br>&lt;c&gt;"
+        );
+        assert_eq!(body("{{ call.summary|slack_escape }}").unwrap(), "a &lt;b&gt; &amp; c");
+        assert_eq!(
+            body("{{ secrets.routing_kei }}").unwrap_err().message,
+            "there is no secret `routing_kei`; did you mean `routing_key`?"
+        );
+        assert_eq!(
+            render("{{ title }}").unwrap_err().message,
+            "`title` is only there in the `body` of a webhook"
+        );
+        let long = "{% for a in range(9000) %}{{ 'x' * 200 }}{% endfor %}";
+        assert_eq!(body(long).unwrap_err().message, "it becomes longer than 1 MiB");
     }
 
     #[test]

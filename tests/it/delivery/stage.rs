@@ -333,6 +333,7 @@ pub fn config(name: &str) -> DestinationConfig {
         rate: None,
         concurrency: 8,
         timeout: secs(15),
+        timezone: callwatch::calendar::Zone::UTC,
         quiet: None,
         fields: Default::default(),
         fingerprint: "first".into(),

@@ -123,7 +123,7 @@ async fn mails_about_one_call_hang_together_and_a_repeat_is_recognised() {
     let analyzed = Event { id: EventId::from("evt_other"), ..event(Kind::Analyzed) };
     let elsewhere = Event { source: "practice".into(), ..event(Kind::Ended) };
     for event in [&ended, &analyzed, &elsewhere, &ended] {
-        destination.deliver(&Notification { event, text: None, sequence: 1, now: now() }).await;
+        destination.deliver(&Notification { event, rules: &BTreeMap::new(), sequence: 1, now: now() }).await;
     }
     let mails = receiver.mails();
     let [ended, analyzed, elsewhere, again] = &mails[..] else { panic!("{} mails", mails.len()) };
@@ -197,7 +197,7 @@ async fn who_has_a_mail_does_not_get_it_again_because_another_has_to_wait() {
     let receiver = SmtpReceiver::refusing(vec![("RCPT TO:<a@", "450 4.2.1 come back later")]).await;
     let destination = destination(&to(&receiver, BOTH));
     let event = event(Kind::Ended);
-    let notification = Notification { event: &event, text: None, sequence: 1, now: now() };
+    let notification = Notification { event: &event, rules: &BTreeMap::new(), sequence: 1, now: now() };
 
     let answer = destination.deliver(&notification).await;
     assert_retry(&answer, None, "a@acme.example: 450 4.2.1 come back later; one recipient has it");
@@ -283,7 +283,7 @@ async fn one_deadline_covers_a_server_that_stops_in_the_middle() {
     config.concurrency = 1;
     let destination = destination(&config);
     let event = event(Kind::Ended);
-    let notification = Notification { event: &event, text: None, sequence: 1, now: now() };
+    let notification = Notification { event: &event, rules: &BTreeMap::new(), sequence: 1, now: now() };
     assert_retry(&destination.deliver(&notification).await, None, "timed out after 200ms");
 
     // The connection that was left in the middle of a mail is not used again, and its slot is free.

@@ -8,9 +8,10 @@ mod smtp;
 pub mod tls;
 mod webhook;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use callwatch::{
+    calendar::Zone,
     call::CallId,
     change::Changes,
     config::{DestinationConfig, DestinationKind, FieldFilter},
@@ -18,7 +19,9 @@ use callwatch::{
     event::{Event, EventId},
     http,
     kind::{Kind, Kinds},
-    rule::RuleText,
+    name::Name,
+    rule::{Rule, RuleText},
+    summary::{BatchKey, Reason, Summarizer},
     time::Timestamp,
 };
 use serde_json::{json, value::RawValue};
@@ -94,6 +97,8 @@ pub fn config(kind: DestinationKind) -> DestinationConfig {
         rate: None,
         concurrency: 2,
         timeout: Duration::from_secs(5),
+        timezone: Zone::UTC,
+        quiet: None,
         fields: FieldFilter::default(),
         fingerprint: Default::default(),
     }
@@ -109,7 +114,59 @@ pub async fn deliver(config: &DestinationConfig, event: &Event) -> Answer {
 }
 
 pub async fn deliver_with(config: &DestinationConfig, event: &Event, text: Option<&RuleText>) -> Answer {
-    destination(config).deliver(&Notification { event, text, sequence: 7, now: now() }).await
+    let rules = text.map(|text| rules(&event.rule, text)).unwrap_or_default();
+    deliver_ruled(config, event, &rules).await
+}
+
+/// Delivers once with these rules.
+pub async fn deliver_ruled(
+    config: &DestinationConfig,
+    event: &Event,
+    rules: &BTreeMap<Name, Rule>,
+) -> Answer {
+    destination(config).deliver(&Notification { event, rules, sequence: 7, now: now() }).await
+}
+
+/// A rule that wants its events said so.
+pub fn rules(name: &Name, text: &RuleText) -> BTreeMap<Name, Rule> {
+    let rule = Rule {
+        name: name.clone(),
+        on: Kinds::NONE,
+        when: None,
+        to: vec![],
+        sorted: vec![],
+        sources: None,
+        repeat: false,
+        max_age: None,
+        lasting: None,
+        silence: None,
+        pacing: Default::default(),
+        text: Arc::new(text.clone()),
+    };
+    BTreeMap::from([(name.clone(), rule)])
+}
+
+/// What goes out in place of these events, at the time of the tests' attempts.
+pub fn summary(reason: Reason, events: &[Event]) -> Event {
+    let mut summarizer = Summarizer::new(reason);
+    events.iter().for_each(|event| summarizer.add(event));
+    summarizer.event(&"receiver".into(), BatchKey::from("batch"), now()).unwrap()
+}
+
+/// An event of a call of its own, so many minutes before the tests' attempts.
+pub fn call(rule: &str, minutes: u64, sentiment: &str) -> Event {
+    let number = format!("+3361234{minutes:04}");
+    let record = json!({
+        "id": number, "status": "completed", "duration": 60 + minutes, "callerNumber": number,
+        "summary": "A summary.", "callAnalysis": { "sentiment": sentiment },
+    });
+    Event {
+        id: EventId::from(format!("evt_{rule}_{minutes}").as_str()),
+        call: Some(CallId::from(number.as_str())),
+        rule: rule.into(),
+        at: now().before(Duration::from_secs(60 * minutes)),
+        ..event_of(Kind::Ended, &record.to_string())
+    }
 }
 
 pub fn filter(include: Option<&[&str]>, exclude: &[&str]) -> FieldFilter {

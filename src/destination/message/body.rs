@@ -1,0 +1,52 @@
+//! The body of a webhook, made by a template that speaks of the event and of the message about it.
+
+use std::collections::BTreeMap;
+
+use super::{Shown, Writer};
+use crate::{
+    destination::Notification,
+    event::Event,
+    summary::{Item, Summary},
+    template::{ChangeContext, Context, EventContext, MessageContext, Template, TemplateError},
+};
+
+impl Writer {
+    /// Renders `template` for `notification`.
+    ///
+    /// # Errors
+    /// The outer one when the event's record is not JSON, which a store could only bring back damaged; the inner one
+    /// is the template's.
+    pub(in crate::destination) fn write_body(
+        &self,
+        notification: &Notification<'_>,
+        template: &Template,
+        secrets: &BTreeMap<&str, &str>,
+    ) -> Result<Result<String, TemplateError>, serde_json::Error> {
+        let event = notification.event;
+        let message = self.write(notification)?;
+        let summary = Summary::of(event)?;
+        let (count, told): (_, Vec<Event>) = match &summary {
+            Some(summary) => (summary.count, summary.items.iter().map(Item::event).collect()),
+            None => (1, vec![event.clone()]),
+        };
+        let shown = told
+            .iter()
+            .map(|event| Shown::new(event, message.severity, &self.fields))
+            .collect::<Result<Vec<_>, _>>()?;
+        let calls: Vec<_> = shown.iter().filter_map(Shown::call).collect();
+        let whole = Shown::new(event, message.severity, &self.fields)?;
+        let newest = shown.first().unwrap_or(&whole);
+        Ok(template.render_body(&Context {
+            kinds: event.kinds,
+            change: ChangeContext { kinds: event.kinds },
+            rule: event.rule.as_str(),
+            event: EventContext {
+                id: event.id.as_str(),
+                r#type: &event.type_name(),
+                time: &event.at.to_string(),
+            },
+            message: Some(MessageContext { title: &message.title, message: &message.plain(), secrets }),
+            ..newest.context(count, &calls)
+        }))
+    }
+}

@@ -1,0 +1,237 @@
+//! What people read, before it takes the shape of a Slack message or a mail: who called, how it went, and why
+//! they are told. Pure, but for a warning in the log.
+
+mod body;
+mod several;
+mod shown;
+mod single;
+mod times;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+};
+
+use serde::Serialize;
+use serde_json::Value;
+use tracing::warn;
+
+use self::shown::Shown;
+use super::{Notification, answer::one_line, facts::Fact};
+use crate::{
+    calendar::Zone,
+    config::FieldFilter,
+    event::{Event, Severity},
+    name::Name,
+    rule::{Rule, RuleText},
+    summary::Summary,
+    template::{Context, Template, truncate},
+};
+
+/// The longest title, in characters.
+const MAX_TITLE: usize = 200;
+
+/// What to tell people.
+#[derive(Debug, Serialize)]
+pub(super) struct Message {
+    /// One line.
+    pub(super) title: String,
+    /// Why it should be read soon.
+    #[serde(serialize_with = "severity_word")]
+    pub(super) severity: Severity,
+    /// How many are told together, and since when.
+    pub(super) lead: Option<String>,
+    /// What was said in short, or the rule's own body.
+    pub(super) text: Option<String>,
+    /// Whether `text` is the rule's body rather than the call's summary.
+    pub(super) own_body: bool,
+    /// Who, how and how long, or totals; none when the rule has a body of its own.
+    pub(super) facts: Vec<Fact>,
+    /// The events that are told together, newest first; none when it is about one, or the rule has a body of its
+    /// own for all.
+    pub(super) entries: Vec<Entry>,
+    /// How many more there are than `entries`.
+    pub(super) more: u64,
+    /// What was said, when the receiver asked for it.
+    pub(super) transcript: Vec<Turn>,
+    /// What a reader should know about the message itself.
+    pub(super) notes: Vec<String>,
+    /// Why they are told; none when it was for several reasons.
+    pub(super) rule: Option<String>,
+    /// Where it came from.
+    pub(super) source: String,
+    /// Which call it is about.
+    pub(super) call: Option<String>,
+    /// The caller's number, when it is one that can be dialled.
+    pub(super) call_back: Option<String>,
+    /// When it happened, in seconds since the Unix epoch.
+    pub(super) at: i64,
+    /// The same for people.
+    pub(super) when: String,
+}
+
+/// One of several events.
+#[derive(Debug, Serialize)]
+pub(super) struct Entry {
+    /// One line.
+    pub(super) title: String,
+    /// How much it matters.
+    #[serde(serialize_with = "severity_word")]
+    pub(super) severity: Severity,
+    /// How the caller felt, as far as that is known.
+    pub(super) mood: Option<String>,
+    /// When it happened, in seconds since the Unix epoch.
+    pub(super) at: i64,
+    /// The same for people: the time, with the day unless it is that of the message.
+    pub(super) when: String,
+}
+
+/// What one side said.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Turn {
+    /// `Agent` or `Caller`
+    pub(super) who: String,
+    pub(super) said: String,
+}
+
+/// Writes messages for one destination.
+#[derive(Debug)]
+pub(super) struct Writer {
+    fields: FieldFilter,
+    zone: Zone,
+    /// The templates whose failure is in the log already.
+    warned: Mutex<BTreeSet<(Name, &'static str)>>,
+}
+
+/// The rules' words, and what became of them in one message.
+struct Words<'a> {
+    writer: &'a Writer,
+    rules: &'a BTreeMap<Name, Rule>,
+    /// Those that failed.
+    notes: Vec<String>,
+}
+
+impl Writer {
+    pub(super) fn new(fields: FieldFilter, zone: Zone) -> Self {
+        Self { fields, zone, warned: Mutex::default() }
+    }
+
+    /// Says `notification` in the rule's words, or in ours where the rule has none or they fail.
+    ///
+    /// # Errors
+    /// When the event's record is not JSON, which a store could only bring back damaged.
+    pub(super) fn write(&self, notification: &Notification<'_>) -> Result<Message, serde_json::Error> {
+        let event = notification.event;
+        let words = Words { writer: self, rules: notification.rules, notes: vec![] };
+        match Summary::of(event)? {
+            Some(summary) => self.several(event, &summary, words),
+            None => self.single(event, words),
+        }
+    }
+
+    /// The event as the receiver may see it.
+    fn show<'e>(&self, event: &'e Event, words: &Words<'_>) -> Result<Shown<'e>, serde_json::Error> {
+        Shown::new(event, words.severity(&event.rule), &self.fields)
+    }
+
+    /// Whether this failure is new.
+    fn warn_about(&self, rule: &Name, part: &'static str) -> bool {
+        self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert((rule.clone(), part))
+    }
+}
+
+impl Words<'_> {
+    fn of(&self, rule: &Name) -> Option<&RuleText> {
+        self.rules.get(rule).map(|rule| &*rule.text)
+    }
+
+    fn severity(&self, rule: &Name) -> Severity {
+        self.of(rule).map(|text| text.severity).unwrap_or_default()
+    }
+
+    /// The rule's own title.
+    fn title(&mut self, context: &Context<'_>, rule: &Name) -> Option<String> {
+        let template = self.of(rule)?.title.clone();
+        self.render("title", template.as_ref(), context, rule)
+    }
+
+    /// The rule's own body.
+    fn body(&mut self, context: &Context<'_>, rule: &Name) -> Option<String> {
+        let template = self.of(rule)?.body.clone();
+        self.render("body", template.as_ref(), context, rule)
+    }
+
+    fn render(
+        &mut self,
+        part: &'static str,
+        template: Option<&Template>,
+        context: &Context<'_>,
+        rule: &Name,
+    ) -> Option<String> {
+        let error = match template?.render(context) {
+            Ok(text) if !text.trim().is_empty() => return Some(text),
+            Ok(_) => return None,
+            Err(error) => error,
+        };
+        if self.writer.warn_about(rule, part) {
+            warn!(%rule, "the rule's {part} could not be rendered: {error}; the default is used");
+        }
+        let note = format!("(the rule's {part} could not be rendered: {error})");
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+        None
+    }
+}
+
+impl Message {
+    /// What follows the title, as plain text.
+    pub(super) fn plain(&self) -> String {
+        let mut parts: Vec<String> = self.lead.iter().cloned().collect();
+        let width = self.facts.iter().map(|fact| fact.label.chars().count()).max().unwrap_or(0);
+        let facts = self.facts.iter().map(|fact| format!("{:width$}  {}", fact.label, fact.value));
+        parts.push(lines(facts));
+        parts.extend(self.text.clone());
+        let width = self.entries.iter().map(|entry| entry.when.chars().count()).max().unwrap_or(0);
+        let entries = self.entries.iter().map(|entry| {
+            let mood = entry.mood.as_ref().map(|mood| format!(" ({mood})")).unwrap_or_default();
+            format!("{:width$}  {}{}{mood}", entry.when, in_brackets(entry.severity), entry.title)
+        });
+        let more = (self.more > 0).then(|| format!("and {} more", self.more));
+        parts.push(lines(entries.chain(more)));
+        let transcript = self.transcript.iter().map(|turn| format!("{}: {}", turn.who, turn.said));
+        if !self.transcript.is_empty() {
+            parts.push(lines(["Transcript".to_owned()].into_iter().chain(transcript)));
+        }
+        parts.extend(self.notes.iter().cloned());
+        parts.retain(|part| !part.is_empty());
+        parts.join("\n\n")
+    }
+}
+
+fn lines(lines: impl Iterator<Item = String>) -> String {
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// `[WARNING] `
+pub(super) fn in_brackets(severity: Severity) -> String {
+    match severity {
+        Severity::Info => String::new(),
+        severity => format!("[{}] ", severity.as_str().to_uppercase()),
+    }
+}
+
+/// One line of at most `limit` characters.
+fn headline(text: &str, limit: usize) -> String {
+    truncate(&one_line(text), limit)
+}
+
+/// How the caller felt.
+fn mood(call: &serde_json::Map<String, Value>) -> Option<String> {
+    let sentiment = call.get("callAnalysis")?.get("sentiment")?.as_str()?;
+    Some(headline(sentiment, 40)).filter(|mood| !mood.is_empty())
+}
+
+fn severity_word<S: serde::Serializer>(severity: &Severity, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(severity.as_str())
+}

@@ -1,0 +1,163 @@
+//! A message about one event.
+
+use serde_json::{Map, Value};
+
+use super::{MAX_TITLE, Message, Shown, Turn, Words, Writer, headline, times::date_and_time};
+use crate::{
+    destination::{
+        answer::one_line,
+        facts::{Fact, changed, facts_of_call, field, label, other_facts},
+    },
+    event::Event,
+    kind::Kind,
+    template::{self, truncate},
+    time::Timestamp,
+};
+
+/// The longest summary, in characters.
+const MAX_SUMMARY: usize = 4000;
+
+/// The longest transcript, in turns, and the longest turn, in characters.
+const MAX_TURNS: usize = 200;
+const MAX_TURN: usize = 1000;
+
+impl Writer {
+    pub(super) fn single(&self, event: &Event, mut words: Words<'_>) -> Result<Message, serde_json::Error> {
+        let shown = self.show(event, &words)?;
+        let calls = Vec::from_iter(shown.call());
+        let context = shown.context(1, &calls);
+        let body = words.body(&context, &event.rule);
+        let fields = shown.fields();
+        let kind = event.kinds.first().unwrap_or(Kind::Updated);
+        let own_body = body.is_some();
+        let facts = match kind {
+            _ if own_body => vec![],
+            Kind::SourceSilent => vec![],
+            kind if !kind.is_of_call() => other_facts(fields),
+            kind => {
+                let mut facts = if kind == Kind::Updated { changed(shown.changes()) } else { vec![] };
+                facts.extend(facts_of_call(fields));
+                if self.fields.include.is_some() {
+                    facts.extend(other_facts(fields));
+                }
+                facts
+            }
+        };
+        let said = || match kind {
+            Kind::SourceSilent => self.silent_since(fields),
+            _ => field(fields, "summary").map(|summary| truncate(summary, MAX_SUMMARY)),
+        };
+        let transcript = match fields.get("transcript") {
+            Some(Value::Array(turns)) if self.fields.asks_for("transcript") => turns_of(turns),
+            _ => vec![],
+        };
+        Ok(Message {
+            title: self.title(&shown, &calls, 1, &mut words),
+            severity: shown.severity(),
+            lead: None,
+            text: body.or_else(said).map(|text| without_controls(text.trim())),
+            own_body,
+            facts,
+            entries: vec![],
+            more: 0,
+            transcript,
+            notes: words.notes,
+            rule: Some(event.rule.to_string()),
+            source: event.source.to_string(),
+            call: event.call.as_ref().map(|call| one_line(call.as_str())),
+            call_back: field(fields, "callerNumber")
+                .filter(|number| can_be_dialled(number))
+                .map(str::to_owned),
+            at: event.at.as_secs(),
+            when: date_and_time(event.at, self.zone),
+        })
+    }
+
+    /// The rule's title or the default for one event; `calls` and `count` are those of all that are told together.
+    pub(super) fn title(
+        &self,
+        shown: &Shown<'_>,
+        calls: &[&Value],
+        count: u64,
+        words: &mut Words<'_>,
+    ) -> String {
+        let own = words.title(&shown.context(count, calls), &shown.event.rule);
+        headline(&own.unwrap_or_else(|| default_title(shown)), MAX_TITLE)
+    }
+
+    fn silent_since(&self, details: &Map<String, Value>) -> Option<String> {
+        let since = Timestamp::parse(field(details, "since")?)?;
+        Some(format!("No call has come in since {}.", date_and_time(since, self.zone)))
+    }
+}
+
+/// `Call ended · +33612345678 · 2m 25s`
+fn default_title(shown: &Shown<'_>) -> String {
+    let (source, call) = (&shown.event.source, shown.fields());
+    let kind = shown.event.kinds.first().unwrap_or(Kind::Updated);
+    let what = match kind {
+        Kind::Started => "Call started",
+        Kind::Ended => "Call ended",
+        Kind::Analyzed => "Call analyzed",
+        Kind::Updated => "Call updated",
+        Kind::Deleted => "Call deleted",
+        Kind::SourceFailing => return format!("Source {source} is failing"),
+        Kind::SourceRecovered => return format!("Source {source} answers again"),
+        Kind::SourceSilent => {
+            let lasting = field(call, "silence").map(|silence| format!(" for {silence}"));
+            return format!("No calls in {source}{}", lasting.unwrap_or_default());
+        }
+    };
+    let mut parts = vec![what.to_owned()];
+    match call.get("callerNumber") {
+        Some(Value::String(number)) if !number.is_empty() => parts.push(number.clone()),
+        Some(_) => parts.push("unknown number".to_owned()),
+        // Left out by the destination.
+        None => {}
+    }
+    match kind {
+        Kind::Ended | Kind::Analyzed => {
+            parts.extend(call.get("duration").and_then(Value::as_f64).map(template::duration_in_words));
+        }
+        Kind::Updated => {
+            let labels: Vec<_> =
+                changed(shown.changes()).into_iter().map(|Fact { label, .. }| label.to_lowercase()).collect();
+            parts.extend(Some(labels.join(", ")).filter(|labels| !labels.is_empty()));
+        }
+        _ => {}
+    }
+    parts.join(" · ")
+}
+
+fn turns_of(turns: &[Value]) -> Vec<Turn> {
+    let mut told: Vec<_> = turns
+        .iter()
+        .take(MAX_TURNS)
+        .filter_map(|turn| {
+            let who = match turn.get("role").and_then(Value::as_str) {
+                Some("assistant") => "Agent".to_owned(),
+                Some("user") => "Caller".to_owned(),
+                Some(role) => label(&truncate(role, 40)),
+                None => "?".to_owned(),
+            };
+            let said = turn.get("content").and_then(Value::as_str)?;
+            Some(Turn { who: one_line(&who), said: truncate(&one_line(said), MAX_TURN) })
+        })
+        .collect();
+    if turns.len() > MAX_TURNS {
+        let left = turns.len() - MAX_TURNS;
+        told.push(Turn { who: "…".to_owned(), said: format!("and {left} more turns") });
+    }
+    told
+}
+
+/// Keeps line breaks, but nothing else that is not to be seen.
+pub(super) fn without_controls(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(one_line).collect();
+    lines.join("\n")
+}
+
+fn can_be_dialled(number: &str) -> bool {
+    let digits = number.strip_prefix('+').unwrap_or(number);
+    (3..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
+}

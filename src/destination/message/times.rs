@@ -1,0 +1,58 @@
+//! Times for people, in the zone they live in.
+
+use std::time::Duration;
+
+use crate::{calendar::Zone, template::duration_in_words, time::Timestamp};
+
+/// `15 Dec 2025, 14:32 UTC`
+pub(super) fn date_and_time(at: Timestamp, zone: Zone) -> String {
+    formatted(at, zone, "%-d %b %Y, %H:%M %Z")
+}
+
+/// `14:32`; on another day than `today` `14 Dec, 14:32`, in another year `14 Dec 2024, 14:32`.
+pub(super) fn time(at: Timestamp, today: Timestamp, zone: Zone) -> String {
+    let same = |format| formatted(at, zone, format) == formatted(today, zone, format);
+    let format = match (same("%Y-%m-%d"), same("%Y")) {
+        (true, _) => "%H:%M",
+        (false, true) => "%-d %b, %H:%M",
+        (false, false) => "%-d %b %Y, %H:%M",
+    };
+    formatted(at, zone, format)
+}
+
+/// As [`time`], with the zone.
+pub(super) fn time_and_zone(at: Timestamp, today: Timestamp, zone: Zone) -> String {
+    format!("{} {}", time(at, today, zone), formatted(at, zone, "%Z"))
+}
+
+/// `25m`
+pub(super) fn lasting(duration: Duration) -> String {
+    duration_in_words(duration.as_secs_f64())
+}
+
+fn formatted(at: Timestamp, zone: Zone, format: &str) -> String {
+    match zone.local(at) {
+        Some(time) => time.format(format).to_string(),
+        None => at.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_for_people() {
+        let at = Timestamp::parse("2025-12-05T23:02:25.000Z").unwrap();
+        let paris = Zone::parse("Europe/Paris").unwrap();
+        assert_eq!(date_and_time(at, Zone::UTC), "5 Dec 2025, 23:02 UTC");
+        assert_eq!(date_and_time(at, paris), "6 Dec 2025, 00:02 CET");
+        for (today, text) in [
+            ("2025-12-06T12:00:00.000Z", "00:02 CET"),
+            ("2025-12-05T12:00:00.000Z", "6 Dec, 00:02 CET"),
+            ("2026-01-01T12:00:00.000Z", "6 Dec 2025, 00:02 CET"),
+        ] {
+            assert_eq!(time_and_zone(at, Timestamp::parse(today).unwrap(), paris), text);
+        }
+    }
+}
