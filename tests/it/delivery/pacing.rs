@@ -228,7 +228,10 @@ async fn a_digest_shows_each_call_as_it_is_by_then_and_counts_everything() {
         stage.store.commit(commit).await.unwrap();
         tokio::time::sleep(secs(60)).await;
     }
-    let call = Call::parse(&to_raw_value(&json!({ "id": "call69", "summary": "new" })).unwrap()).unwrap();
+    let call = Call::parse(
+        &to_raw_value(&json!({ "id": "call69", "status": "completed", "summary": "new" })).unwrap(),
+    )
+    .unwrap();
     let mut changed = Commit::new("clinic".into());
     changed
         .snapshots
@@ -301,8 +304,9 @@ async fn live(stage: &Stage, store: &Arc<Mortal>, receiver: &Arc<Receiver>, come
     while !store.is_dead() && stage.clock.steady() < end {
         tokio::time::sleep(secs(60)).await;
     }
+    // It fails when the store dies under it, and does not learn of a death at a commit.
     let ended = running.stop().await;
-    assert_eq!(ended.is_err(), store.is_dead(), "{ended:?}");
+    assert!(ended.is_ok() || store.is_dead(), "{ended:?}");
     store.bury().await;
 }
 
