@@ -75,12 +75,13 @@ async fn batches() {
     store.close().await.unwrap();
 }
 
-/// Waits for something; says how long that took, and by how much it raised the most memory there ever was.
+/// Waits for something; says what that took, and by how much it raised the most memory there ever was.
 async fn measured<T>(what: &str, work: impl Future<Output = T>) -> T {
-    let (began, before) = (Instant::now(), memory("VmHWM:"));
+    let (began, cpu, before) = (Instant::now(), cpu_seconds(), memory("VmHWM:"));
     let done = work.await;
-    let (took, more) = (began.elapsed().as_secs_f64(), (memory("VmHWM:") - before) / 1e6);
-    println!("  {what:24} {took:>8.2} s, {more:.0} MB more at its peak");
+    let (took, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    let more = (memory("VmHWM:") - before) / 1e6;
+    println!("  {what:24} {took:>8.2} s, {cpu:.2} s of CPU, {more:.0} MB more at its peak");
     done
 }
 
@@ -141,9 +142,10 @@ fn settled(number: usize) -> (CallId, Snapshot) {
     let mut snapshot =
         Snapshot::first(&call, [Kind::Started, Kind::Ended, Kind::Analyzed].into_iter().collect(), NOW);
     snapshot.past.insert(0, (ContentHash::of(&json!("live")).tag(), 1));
-    snapshot
-        .rules
-        .insert("unhappy-caller".into(), RuleMemory { condition: u64::MAX, was_true: false, fired: false });
+    snapshot.rules.insert(
+        "unhappy-caller".into(),
+        RuleMemory { condition: u64::MAX, was_true: false, fired: false, since: None },
+    );
     snapshot.sequences.insert("crm".into(), 2);
     snapshot.shrink();
     (id, snapshot)

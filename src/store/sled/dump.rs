@@ -2,7 +2,7 @@
 //!
 //! It goes through the tree once. What is written meanwhile where it has been already is noted, and copied again at
 //! the end; the copy is finished between two jobs, when nothing noted is left, so that what is in it is the store
-//! as it is at that moment. What follows from the rest (lanes, queues, tallies) is left out: [`super::renew`]
+//! as it is at that moment. What follows from the rest (lanes, queues, batches, tallies) is left out: [`super::renew`]
 //! makes it anew.
 
 use std::{

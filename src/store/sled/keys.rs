@@ -353,6 +353,22 @@ mod tests {
         }
 
         #[test]
+        fn what_is_held_sorts_by_time_and_can_be_read(a in (time(), id(), text()), b in (time(), id(), text())) {
+            let of = |(_, id, name): &(Timestamp, DeliveryId, String)| {
+                batch(&id.destination, &name.as_str().into())
+            };
+            let place = |held: &(Timestamp, DeliveryId, String)| in_batch(&of(held), held.0, &held.1.event);
+            let read = held_in_batch(&of(&a), place(&a).as_ref());
+            prop_assert_eq!(read, Some((a.0, a.1.event.clone())));
+            let same_batch = of(&a).is_prefix_of(place(&b).as_ref());
+            prop_assert_eq!(same_batch, (&a.1.destination, &a.2) == (&b.1.destination, &b.2));
+            if same_batch {
+                let order = (a.0, &a.1.event).cmp(&(b.0, &b.1.event));
+                prop_assert_eq!(place(&a).cmp(&place(&b)), order);
+            }
+        }
+
+        #[test]
         fn what_is_finished_sorts_by_time_and_can_be_read(a in (time(), id()), b in (time(), id())) {
             let key = |(at, id): &(Timestamp, DeliveryId)| finished_at(id, *at);
             prop_assert_eq!(key(&a).cmp(&key(&b)), a.cmp(&b));
