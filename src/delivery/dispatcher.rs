@@ -130,12 +130,16 @@ impl Dispatcher {
         self.wind_down().await
     }
 
+    /// So many times `concurrency` may be taken now. What stands ready begins whatever the rate.
+    fn ahead(&self) -> u32 {
+        if self.goes_well && self.rate.is_none() { AHEAD } else { 1 }
+    }
+
     /// How many more deliveries may be taken now.
     fn room(&mut self) -> Room {
         let now = self.task.clock.steady();
-        // What is ready would begin whatever the rate.
-        let ahead = if self.goes_well && self.rate.is_none() { AHEAD as usize } else { 1 };
-        let slots = match (ahead * self.task.config.concurrency).saturating_sub(self.taken.len()) {
+        let most = self.ahead() as usize * self.task.config.concurrency;
+        let slots = match most.saturating_sub(self.taken.len()) {
             0 => Room::Full,
             free => Room::For(free),
         };
@@ -160,7 +164,7 @@ impl Dispatcher {
         }
         let DestinationTask { config, store, telemetry, clock, .. } = &self.task;
         let now = clock.wall();
-        let longest = config.timeout.saturating_add(CLEAN_UP).saturating_mul(AHEAD);
+        let longest = config.timeout.saturating_add(CLEAN_UP).saturating_mul(self.ahead());
         let until = now.after(longest.saturating_add(LEASE_MARGIN));
         let request = LeaseRequest { destination: config.name.clone(), now, until, limit };
         let leased = insist(telemetry, "leasing deliveries", || store.lease(&request)).await?;
