@@ -1,6 +1,7 @@
 //! What the store does, on the one thread that holds the tree.
 
 mod by_hand;
+pub(super) mod lanes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -85,7 +86,7 @@ impl Engine {
         for event in &commit.events {
             let key = keys::event(&event.id);
             if !view.contains(&key)? {
-                view.put(&key, event)?;
+                view.put_new(&key, event)?;
             }
             events.entry(&event.id).or_insert(event);
         }
@@ -249,8 +250,8 @@ impl Engine {
         let mut found = vec![];
         let mut last = None;
         for item in self.disk.scan(&keys::deliveries(), after.as_ref()).take(scan) {
-            let key = Key::from(item?.0);
-            let record: DeliveryRecord = view.require(&key)?;
+            let (key, sealed) = item?;
+            let record: DeliveryRecord = view.read(&Key::from(key), &sealed)?;
             last = Some(record.id.clone());
             if filter.matches(&record) {
                 found.push(record);
@@ -304,10 +305,8 @@ fn add_delivery(view: &mut View<'_>, new: NewDelivery, event: Option<&Event>) ->
             None => return Err(Fault::UnknownEvent(new.id)),
         },
     };
-    let first = place_of_first(view, &record)?;
-    view.put(&key, &record)?;
-    wait_in_lane(view, &record);
-    requeue(view, first, &record)?;
+    view.put_new(&key, &record)?;
+    lanes::enter(view, &record)?;
     count(view, &record.id.destination, |tally| tally.add(&record.state))?;
     Ok(true)
 }
@@ -318,11 +317,11 @@ fn settle_delivery(view: &mut View<'_>, outcome: Outcome) -> Result<bool, Fault>
     let Some(before) = view.get::<DeliveryRecord>(&key)?.filter(|record| record.due().is_some()) else {
         return Ok(false);
     };
-    let first = place_of_first(view, &before)?;
+    lanes::leave(view, &before)?;
     let mut after = before.clone();
     after.settle(outcome.attempt, outcome.verdict);
     view.put(&key, &after)?;
-    wait_in_lane(view, &after);
+    lanes::enter(view, &after)?;
     if let Some(at) = after.finished() {
         view.mark(&keys::finished_at(&after.id, at));
         count(view, &after.id.destination, |tally| {
@@ -330,59 +329,22 @@ fn settle_delivery(view: &mut View<'_>, outcome: Outcome) -> Result<bool, Fault>
             tally.add(&after.state);
         })?;
     }
-    requeue(view, first, &after)?;
     Ok(true)
 }
 
 /// Forgets a delivery, and its event when that has no other.
 fn forget(view: &mut View<'_>, record: &DeliveryRecord) -> Result<(), Fault> {
     let id = &record.id;
-    match record.finished() {
-        Some(at) => {
-            view.unmark(&keys::finished_at(id, at));
-            view.remove(&keys::delivery(id))?;
-        }
-        None => {
-            let first = place_of_first(view, record)?;
-            view.unmark(&keys::in_lane(record));
-            view.remove(&keys::delivery(id))?;
-            requeue(view, first, record)?;
-        }
+    if let Some(at) = record.finished() {
+        view.unmark(&keys::finished_at(id, at));
     }
+    lanes::leave(view, record)?;
+    view.remove(&keys::delivery(id))?;
     count(view, &id.destination, |tally| tally.subtract(&record.state))?;
     if view.first(&keys::deliveries_of(&id.event))?.is_none() {
         view.remove(&keys::event(&id.event))?;
     }
     Ok(())
-}
-
-/// Puts a delivery where it belongs in its lane: nowhere when it is finished.
-pub(super) fn wait_in_lane(view: &mut View<'_>, record: &DeliveryRecord) {
-    match record.due() {
-        Some(due) => view.mark_with(&keys::in_lane(record), &keys::due_in_lane(due)),
-        None => view.unmark(&keys::in_lane(record)),
-    }
-}
-
-/// After a change to `record`, brings the queue up to date: of a lane, only the first delivery stands in it.
-/// `before` is where that was before the change.
-fn requeue(view: &mut View<'_>, before: Option<Key>, record: &DeliveryRecord) -> Result<(), Fault> {
-    let after = place_of_first(view, record)?;
-    if before != after {
-        before.iter().for_each(|place| view.unmark(place));
-        after.iter().for_each(|place| view.mark(place));
-    }
-    Ok(())
-}
-
-/// Where the first delivery of this one's lane stands in the queue.
-pub(super) fn place_of_first(view: &View<'_>, record: &DeliveryRecord) -> Result<Option<Key>, Fault> {
-    let lane = keys::lane(record);
-    let Some((first, due)) = view.first(&lane)? else { return Ok(None) };
-    let event = keys::event_in_lane(&lane, &first).ok_or(BAD_KEY)?;
-    let id = DeliveryId { event, destination: record.id.destination.clone() };
-    let due = keys::to_due_in_lane(&due).ok_or(BAD_KEY)?;
-    Ok(Some(keys::in_queue(&id, due)))
 }
 
 /// Changes a destination's tally; one without deliveries has none.

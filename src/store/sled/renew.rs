@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     disk::{Disk, SCHEMA},
-    engine::{place_of_first, wait_in_lane},
+    engine::lanes,
     fault::Fault,
     keys::{self, Key, Kind},
     open,
@@ -77,20 +77,7 @@ impl Renewal {
                 tallies.entry(record.id.destination.clone()).or_default().add(&record.state);
                 match record.finished() {
                     Some(at) => view.mark(&keys::finished_at(&record.id, at)),
-                    None => wait_in_lane(&mut view, &record),
-                }
-            }
-            disk.load(view.into_writes())
-        })?;
-        // Every pending delivery is in its lane by now.
-        self.each(&keys::deliveries(), |disk, keys| {
-            let mut view = disk.view();
-            for key in keys {
-                let record: DeliveryRecord = view.require(key)?;
-                if record.due().is_some()
-                    && let Some(place) = place_of_first(&view, &record)?
-                {
-                    view.mark(&place);
+                    None => lanes::enter(&mut view, &record)?,
                 }
             }
             disk.load(view.into_writes())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{BAD_KEY, Engine, count, forget, place_of_first, requeue, wait_in_lane};
+use super::{BAD_KEY, Engine, count, forget, lanes};
 use crate::{
     name::Name,
     store::{
@@ -23,10 +23,9 @@ impl Engine {
             if !after.retry(now) {
                 return Ok(false);
             }
-            let first = place_of_first(view, before)?;
-            wait_in_lane(view, &after);
+            lanes::leave(view, before)?;
             view.put(&keys::delivery(&after.id), &after)?;
-            requeue(view, first, &after)?;
+            lanes::enter(view, &after)?;
             if let Some(at) = before.finished() {
                 view.unmark(&keys::finished_at(&before.id, at));
                 count(view, &before.id.destination, |tally| {
