@@ -64,7 +64,8 @@ async fn main() {
         humantime::format_duration(duration)
     );
 
-    let (cpu, requests, started) = (process.cpu(), callem.request_counts().total(), Instant::now());
+    let (cpu, requests, started) =
+        (process::cpu(process.id(), |_| true), callem.request_counts().total(), Instant::now());
     let mut truth: BTreeMap<String, Vec<Done>> = BTreeMap::new();
     let mut live: Vec<(usize, u8, Instant)> = vec![];
     let mut next = CALLS;
@@ -72,7 +73,7 @@ async fn main() {
     let mut touched = BTreeSet::new();
     while started.elapsed() < duration {
         sleep(Duration::from_millis(random.u64(500..2500))).await;
-        peak = peak.max(process.memory_mb());
+        peak = peak.max(process::memory_mb(process.id(), "VmRSS:"));
         let now = clock.wall();
         // A state is to be seen when it lasts longer than the guarantee's period: an interval while a call is
         // live or waits for its analysis.
@@ -131,8 +132,11 @@ async fn main() {
             }
         }
     }
-    let (cpu, requests, took) =
-        (process.cpu() - cpu, callem.request_counts().total() - requests, started.elapsed());
+    let (cpu, requests, took) = (
+        process::cpu(process.id(), |_| true) - cpu,
+        callem.request_counts().total() - requests,
+        started.elapsed(),
+    );
     // What was done last is still to be found.
     sleep(2 * INTERVAL + Duration::from_secs(15)).await;
     report(&truth, &crm);

@@ -3,25 +3,22 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod observed;
+
 use std::{path::Path, sync::Arc, time::Instant};
 
 use callwatch::{
     call::{Call, CallId},
-    change::Changes,
     config::StoreConfig,
-    event::{Event, EventId},
     kind::Kind,
     name::Name,
     snapshot::{ContentHash, RuleMemory, Snapshot},
-    store::{
-        Attempt, Commit, DeliveryId, LeaseRequest, Merge, NewDelivery, Outcome, SledStore, Sorting, Store,
-        Verdict,
-    },
+    store::{Attempt, Commit, LeaseRequest, Merge, NewDelivery, Outcome, SledStore, Sorting, Store, Verdict},
     summary::BatchKey,
     sync::index::Index,
     time::Timestamp,
 };
-use serde_json::{json, value::RawValue};
+use serde_json::json;
 
 const NOW: Timestamp = Timestamp::from_millis(1_765_809_145_000);
 
@@ -181,43 +178,13 @@ async fn open(folder: &Path) -> SledStore {
     SledStore::open(&config(folder)).await.unwrap()
 }
 
-/// A commit as a poll makes it: `calls` calls that ended, told to every destination.
-fn commit(from: usize, calls: usize, destinations: &[Name]) -> Commit {
-    let source = Name::from("clinic");
-    let mut commit = Commit::new(source.clone());
-    for number in from..from + calls {
-        let call = CallId::from(format!("{number:024x}"));
-        let record = json!({"id": call.as_str(), "status": "completed", "summary": "x".repeat(900)});
-        let record: Arc<RawValue> = serde_json::value::to_raw_value(&record).unwrap().into();
-        let id = EventId::compute(&source, call.as_str(), &"call-completed".into(), b"content", 1);
-        commit.deliveries.extend(destinations.iter().map(|destination| NewDelivery {
-            id: DeliveryId { event: id.clone(), destination: destination.clone() },
-            sequence: 1,
-            created: NOW,
-            held: false,
-        }));
-        commit.events.push(Event {
-            id,
-            source: source.clone(),
-            call: Some(call),
-            rule: "call-completed".into(),
-            kinds: Kind::Ended.into(),
-            changes: Changes::default(),
-            at: NOW,
-            record,
-            batch: None,
-        });
-    }
-    commit
-}
-
 async fn deliveries(destinations: usize, concurrency: usize) {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(open(folder.path()).await);
     let names: Vec<Name> = (0..destinations).map(|number| Name::from(format!("crm{number}"))).collect();
     let calls = 20_000 / destinations;
     for from in (0..calls).step_by(100) {
-        store.commit(commit(from, 100.min(calls - from), &names)).await.unwrap();
+        store.commit(observed::commit(from, 100.min(calls - from), 1_100, &names, NOW)).await.unwrap();
     }
     let (began, cpu) = (Instant::now(), cpu_seconds());
     let tasks: Vec<_> =

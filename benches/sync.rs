@@ -206,9 +206,9 @@ async fn idle() {
                 break at;
             }
         };
-        let (cpu, asked) = (process.cpu(), callem.requests().len());
+        let (cpu, asked) = (process::cpu(process.id(), |_| true), callem.requests().len());
         tokio::time::sleep(80 * interval).await;
-        let cpu = process.cpu() - cpu;
+        let cpu = process::cpu(process.id(), |_| true) - cpu;
         let requests = callem.requests().split_off(asked);
         let rows: usize = requests
             .iter()
@@ -223,7 +223,7 @@ async fn idle() {
             requests.len() as f64 / polls,
             (rows * bytes) as f64 / 1e3 / polls,
             cpu.as_secs_f64() * 1e3 / polls,
-            process.memory_mb(),
+            process::memory_mb(process.id(), "VmRSS:"),
             baseline.as_secs_f64()
         );
     }

@@ -1,4 +1,4 @@
-//! The real binary as a child, and what it costs (Linux: `/proc`).
+//! The real binary as a child, and what a process costs (Linux: `/proc`).
 
 use std::{
     fs,
@@ -20,21 +20,8 @@ impl Process {
         Self(command.spawn().unwrap())
     }
 
-    /// CPU time of all its threads so far.
-    pub fn cpu(&self) -> Duration {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.0.id())).expect("the process lives");
-        let nanos = threads.filter_map(|thread| {
-            let stat = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-            stat.split(' ').next()?.parse::<u64>().ok()
-        });
-        Duration::from_nanos(nanos.sum())
-    }
-
-    /// Resident memory in megabytes.
-    pub fn memory_mb(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("the process lives");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a resident size");
-        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+    pub fn id(&self) -> u32 {
+        self.0.id()
     }
 }
 
@@ -44,4 +31,23 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// CPU time so far of those threads of a process whose name is wanted.
+pub fn cpu(process: u32, is_wanted: impl Fn(&str) -> bool) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("the process lives");
+    let nanos = threads.filter_map(|thread| {
+        let thread = thread.ok()?.path();
+        let stat = fs::read_to_string(thread.join("schedstat")).ok()?;
+        let name = fs::read_to_string(thread.join("comm")).ok()?;
+        is_wanted(name.trim()).then(|| stat.split(' ').next()?.parse::<u64>().ok()).flatten()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+/// A line of a process's `status`, `VmRSS:` or `VmHWM:` (the most so far), in megabytes.
+pub fn memory_mb(process: u32, line: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process lives");
+    let size = status.lines().find_map(|found| found.strip_prefix(line)).expect("a size");
+    size.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
 }

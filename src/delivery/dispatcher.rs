@@ -1,8 +1,10 @@
 //! The task of one destination.
 //!
-//! It goes round: settle what has ended, lease as much as may begin, begin it, wait for whatever comes first.
-//! Attempts run in tasks of their own and go on meanwhile; what ends while one group is being settled is the next
-//! group. A slot stays taken until its outcome is settled, so memory and leases are bounded by `concurrency`.
+//! It goes round: settle what has ended, lease what may begin, hand it to tasks of its own, wait for whatever comes
+//! first. What ends while one group is being settled is the next group.
+//!
+//! At most `concurrency` attempts are in flight. While all goes well others stand ready behind them, so that no slot
+//! waits for the store; they too, and so memory and leases, are bounded by `concurrency`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,12 +14,13 @@ use std::{
 
 use tokio::{
     task::{self, JoinError, JoinSet},
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     DestinationTask, Room,
+    attempt::{CLEAN_UP, CameBack, Gate, attempt, failed},
     breaker::{Breaker, Shift},
     insist,
     rate::Window,
@@ -25,17 +28,17 @@ use super::{
     sorter::Sorter,
 };
 use crate::{
-    destination::{Answer, Destination, Notification, Reaction},
+    destination::{Answer, Reaction},
     event::EventId,
-    rule::Rules,
-    store::{Attempt, DeliveryId, Lease, LeaseRequest, Outcome, Pause, StoreError, Verdict},
+    store::{Attempt, Lease, LeaseRequest, Outcome, Pause, StoreError, Verdict},
     telemetry::Signal,
     time::Timestamp,
 };
 
-/// What a destination may need beyond its timeout to clean up before it is cut off.
-const CLEAN_UP: Duration = Duration::from_secs(5);
-/// How much longer than the longest attempt a lease lasts. Whoever else leases would send a second time.
+/// So many times `concurrency` are taken at once while all goes well.
+const AHEAD: u32 = 4;
+/// How much longer than it can take to get through with all that is taken a lease lasts. Whoever else leases would
+/// send a second time.
 const LEASE_MARGIN: Duration = Duration::from_secs(60);
 /// The queue is looked at this often even if nothing is said to be due: the system's clock may have been set.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
@@ -48,14 +51,19 @@ pub(super) struct Dispatcher {
     schedule: Schedule,
     breaker: Breaker,
     rate: Option<Window>,
-    /// Each says what came back, and after how long.
-    attempts: JoinSet<(Answer, Duration)>,
-    /// The attempts in flight, by the task that makes them.
+    gate: Gate,
+    /// Each says what came of it; nothing when it was not to begin.
+    attempts: JoinSet<Option<CameBack>>,
+    /// The attempts in flight and those that stand ready, by the task that makes them.
     in_flight: HashMap<task::Id, InFlight>,
     /// What has ended and is not settled yet.
     ended: Vec<Ended>,
-    /// The events of all deliveries that take a slot: in flight, or ended and not settled.
+    /// What was not to begin and is to be given back.
+    unbegun: Vec<Lease>,
+    /// The events of all deliveries in one of these.
     taken: HashSet<EventId>,
+    /// Whether the last attempt arrived.
+    goes_well: bool,
     /// A pause the receiver asked for, to be kept in the store with the next settlement.
     asked: Option<Pause>,
     /// Whether people were told of a pause that the store keeps.
@@ -66,11 +74,9 @@ pub(super) struct Dispatcher {
     unsorted: bool,
 }
 
-/// An attempt in flight.
+/// An attempt in flight, or one that stands ready.
 struct InFlight {
     lease: Lease,
-    /// When it began.
-    at: Timestamp,
     /// Whether it is the breaker's probe.
     probe: bool,
 }
@@ -94,10 +100,13 @@ impl Dispatcher {
             schedule: Schedule { waits: config.retry.clone(), max_age: config.max_attempts_age },
             breaker: Breaker::default(),
             rate: config.rate.map(Window::new),
+            gate: Gate::new(config.concurrency),
             attempts: JoinSet::new(),
             in_flight: HashMap::new(),
             ended: vec![],
+            unbegun: vec![],
             taken: HashSet::new(),
+            goes_well: false,
             asked: None,
             paused: false,
             look_at: Instant::now(),
@@ -140,10 +149,16 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// How many attempts may begin now.
+    /// So many times `concurrency` may be taken now. What stands ready begins whatever the rate.
+    fn ahead(&self) -> u32 {
+        if self.goes_well && self.rate.is_none() { AHEAD } else { 1 }
+    }
+
+    /// How many more deliveries may be taken now.
     fn room(&mut self) -> Room {
         let now = self.task.clock.steady();
-        let slots = match self.task.config.concurrency.saturating_sub(self.taken.len()) {
+        let most = self.ahead() as usize * self.task.config.concurrency;
+        let slots = match most.saturating_sub(self.taken.len()) {
             0 => Room::Full,
             free => Room::For(free),
         };
@@ -172,11 +187,13 @@ impl Dispatcher {
         }
         let DestinationTask { config, store, telemetry, clock, .. } = &self.task;
         let now = clock.wall();
-        let until = now.after(config.timeout.saturating_add(CLEAN_UP + LEASE_MARGIN));
+        let longest = config.timeout.saturating_add(CLEAN_UP).saturating_mul(self.ahead());
+        let until = now.after(longest.saturating_add(LEASE_MARGIN));
         let request = LeaseRequest { destination: config.name.clone(), now, until, limit };
         let leased = insist(telemetry, "leasing deliveries", || store.lease(&request)).await?;
         if stop.is_cancelled() {
-            return self.release(leased.deliveries).await;
+            self.unbegun = leased.deliveries;
+            return Ok(());
         }
         let due_in = leased.next_due.map_or(LOOK_AT_LEAST, |due| due.since(clock.wall()).min(LOOK_AT_LEAST));
         let at_most = if leased.deliveries.is_empty() { LOOK_AT_MOST } else { Duration::ZERO };
@@ -203,16 +220,16 @@ impl Dispatcher {
         if let Some(rate) = &mut self.rate {
             rate.begin(self.task.clock.steady());
         }
-        let at = self.task.clock.wall();
         let attempt = attempt(
+            self.gate.clone(),
             Arc::clone(&self.task.destination),
             Arc::clone(&self.task.rules),
             lease.clone(),
-            at,
-            self.task.config.timeout.saturating_add(CLEAN_UP),
+            self.task.clock,
+            self.task.config.timeout,
         );
         let id = self.attempts.spawn(attempt).id();
-        self.in_flight.insert(id, InFlight { lease, at, probe });
+        self.in_flight.insert(id, InFlight { lease, probe });
     }
 
     /// Takes in whatever else has ended, so that it is settled together.
@@ -222,19 +239,24 @@ impl Dispatcher {
         }
     }
 
-    /// Judges an attempt that has ended. One that was cut off stays in flight, to be released.
-    fn end(&mut self, ended: Result<(task::Id, (Answer, Duration)), JoinError>) {
+    /// Judges an attempt that has ended. One that was not to begin, or was cut off, is given back.
+    fn end(&mut self, ended: Result<(task::Id, Option<CameBack>), JoinError>) {
         let now = self.task.clock.wall();
         let (id, came_back) = match ended {
-            Ok((id, came_back)) => (id, Some(came_back)),
-            Err(error) if error.is_cancelled() => return,
-            Err(error) => (error.id(), None),
+            Ok((id, came_back)) => (id, came_back),
+            Err(error) if error.is_cancelled() => (error.id(), None),
+            Err(error) => {
+                // What it panicked with may quote the call, so it is not repeated here.
+                let answer = failed("internal error: the attempt panicked".to_owned());
+                (error.id(), Some(CameBack { answer, at: now, took: Duration::ZERO }))
+            }
         };
         // There is one for every task that was spawned.
-        let Some(InFlight { lease, at, probe }) = self.in_flight.remove(&id) else { return };
-        // What it panicked with may quote the call, so it is not repeated here.
-        let (answer, took) = came_back
-            .unwrap_or_else(|| (failed("internal error: the attempt panicked".to_owned()), now.since(at)));
+        let Some(InFlight { lease, probe }) = self.in_flight.remove(&id) else { return };
+        let Some(CameBack { answer, at, took }) = came_back else {
+            self.unbegun.push(lease);
+            return;
+        };
         let (begun, before) =
             lease.restart.map_or((lease.created, 0), |restart| (restart.at, restart.attempts));
         let tried = Tried { attempts: (lease.attempts + 1).saturating_sub(before), begun, now };
@@ -243,12 +265,17 @@ impl Dispatcher {
         if let Some(shift) = shift {
             self.tell(shift, &answer.result);
         }
+        self.goes_well = matches!(answer.reaction, Reaction::Delivered);
         if let Some((until, reason)) = asked_for(&answer, now) {
             let config = Some(self.task.config.fingerprint.as_str().to_owned());
             let pause = Pause { since: now, reason, until, config };
             if self.asked.as_ref().is_none_or(|other| pause.outlasts(other)) {
                 self.asked = Some(pause);
             }
+        }
+        // What stands ready is not to begin either.
+        if self.asked.is_some() || !matches!(self.breaker.room(self.task.clock.steady()), Room::For(_)) {
+            self.gate.clear();
         }
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let attempt = Attempt { at, took_ms, result: answer.result, response: answer.response };
@@ -307,12 +334,20 @@ impl Dispatcher {
         });
     }
 
-    /// Records what has ended in one write, and gives the slots back.
+    /// Records what has ended in one write, and gives back what was not to begin.
     async fn settle(&mut self) -> Result<(), StoreError> {
+        let DestinationTask { config, store, telemetry, .. } = &self.task;
+        if !self.unbegun.is_empty() {
+            let ids = || self.unbegun.iter().map(|lease| lease.id.clone()).collect();
+            insist(telemetry, "releasing deliveries", || store.release(ids())).await?;
+            for lease in self.unbegun.drain(..) {
+                self.taken.remove(&lease.id.event);
+            }
+            self.look_at = Instant::now();
+        }
         if self.ended.is_empty() {
             return Ok(());
         }
-        let DestinationTask { config, store, telemetry, .. } = &self.task;
         // Before the deliveries are given back: they must not be handed out again meanwhile.
         if let Some(pause) = &self.asked {
             insist(telemetry, "pausing a destination", || store.pause(&config.name, pause.clone())).await?;
@@ -339,18 +374,10 @@ impl Dispatcher {
         Ok(())
     }
 
-    async fn release(&mut self, leases: Vec<Lease>) -> Result<(), StoreError> {
-        if leases.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<DeliveryId> = leases.into_iter().map(|lease| lease.id).collect();
-        let DestinationTask { store, telemetry, .. } = &self.task;
-        insist(telemetry, "releasing deliveries", || store.release(ids.clone())).await
-    }
-
     /// Lets attempts in flight end within the grace period, settles those that did and releases the others.
     async fn wind_down(mut self) -> Result<(), StoreError> {
         let deadline = Instant::now() + self.task.grace;
+        self.gate.clear();
         self.settle().await?;
         while let Ok(Some(ended)) = timeout_at(deadline, self.attempts.join_next_with_id()).await {
             self.end(ended);
@@ -361,9 +388,7 @@ impl Dispatcher {
         while let Some(ended) = self.attempts.join_next_with_id().await {
             self.end(ended);
         }
-        self.settle().await?;
-        let cut_off = self.in_flight.drain().map(|(_, attempt)| attempt.lease).collect();
-        self.release(cut_off).await
+        self.settle().await
     }
 }
 
@@ -371,22 +396,6 @@ impl Ended {
     fn outcome(&self) -> Outcome {
         Outcome { id: self.lease.id.clone(), attempt: self.attempt.clone(), verdict: self.verdict.clone() }
     }
-}
-
-/// Tries once, for no longer than `deadline`; what came back, and after how long.
-async fn attempt(
-    destination: Arc<dyn Destination>,
-    rules: Rules,
-    lease: Lease,
-    now: Timestamp,
-    deadline: Duration,
-) -> (Answer, Duration) {
-    let begun = Instant::now();
-    let notification = Notification { event: &lease.event, rules: &rules, sequence: lease.sequence, now };
-    let answer = timeout(deadline, destination.deliver(&notification))
-        .await
-        .unwrap_or_else(|_| failed(format!("no answer within {}", humantime::format_duration(deadline))));
-    (answer, begun.elapsed())
 }
 
 /// The pause that a receiver asked for at `now`, if it did: until when, and why.
@@ -403,9 +412,4 @@ fn asked_for(answer: &Answer, now: Timestamp) -> Option<(Option<Timestamp>, Stri
 /// Why a receiver is left alone that answered so.
 fn it_asked(result: &str) -> String {
     format!("it asked to be left alone ({result})")
-}
-
-/// The answer of an attempt that brought none.
-fn failed(result: String) -> Answer {
-    Answer { reaction: Reaction::Retry { after: None }, result, response: String::new() }
 }

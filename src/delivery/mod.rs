@@ -8,6 +8,7 @@
 //! Order within a lane is the store's doing: it hands out only the first pending delivery of each lane, and the
 //! next one not before that has been settled.
 
+mod attempt;
 mod breaker;
 mod dispatcher;
 mod pacer;

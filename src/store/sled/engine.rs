@@ -87,7 +87,7 @@ impl Engine {
         for event in &commit.events {
             let key = keys::event(&event.id);
             if !view.contains(&key)? {
-                view.put(&key, event)?;
+                view.put_new(&key, event)?;
             }
             events.entry(&event.id).or_insert(event);
         }
@@ -257,8 +257,8 @@ impl Engine {
         let mut found = vec![];
         let mut last = None;
         for item in self.disk.scan(&keys::deliveries(), after.as_ref()).take(scan) {
-            let key = Key::from(item?.0);
-            let record: DeliveryRecord = view.require(&key)?;
+            let (key, sealed) = item?;
+            let record: DeliveryRecord = view.read(&Key::from(key), &sealed)?;
             last = Some(record.id.clone());
             if filter.matches(&record) {
                 found.push(record);

@@ -16,6 +16,7 @@ mod dump;
 mod engine;
 mod fault;
 mod keys;
+mod lanes;
 mod open;
 mod outbox;
 mod remembered;

@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    engine::BAD_KEY,
     fault::Fault,
     keys::{self, Key},
+    lanes,
     view::{View, Writes},
 };
 use crate::{
@@ -20,18 +20,16 @@ use crate::{
     store::{DeliveryId, DeliveryRecord, NewDelivery, Tally},
 };
 
-/// Collects changes to deliveries. Lanes and tallies are brought up to date once, at the end.
+/// Collects changes to deliveries. Tallies are brought up to date once, at the end.
 pub(super) struct Outbox<'t> {
     pub(super) view: View<'t>,
-    /// The lanes that change: whose they are, and where the first of each stood in the queue.
-    lanes: BTreeMap<Key, (Name, Option<Key>)>,
     /// The tallies that change, as they are by now.
     tallies: BTreeMap<Name, Tally>,
 }
 
 impl<'t> Outbox<'t> {
     pub(super) fn new(view: View<'t>) -> Self {
-        Self { view, lanes: BTreeMap::new(), tallies: BTreeMap::new() }
+        Self { view, tallies: BTreeMap::new() }
     }
 
     /// A delivery as it is by now.
@@ -51,7 +49,7 @@ impl<'t> Outbox<'t> {
                 None => return Err(Fault::UnknownEvent(new.id)),
             },
         };
-        self.view.put(&keys::delivery(&record.id), &record)?;
+        self.view.put_new(&keys::delivery(&record.id), &record)?;
         self.enter(&record)?;
         Ok(true)
     }
@@ -91,14 +89,7 @@ impl<'t> Outbox<'t> {
 
     /// What is to be written.
     pub(super) fn into_writes(self) -> Result<Writes, Fault> {
-        let Self { mut view, lanes, tallies } = self;
-        for (lane, (destination, before)) in lanes {
-            let after = place_of_first(&view, &lane, &destination)?;
-            if before != after {
-                before.iter().for_each(|place| view.unmark(place));
-                after.iter().for_each(|place| view.mark(place));
-            }
-        }
+        let Self { mut view, tallies } = self;
         for (destination, tally) in tallies {
             let key = keys::tally(&destination);
             // A destination without deliveries has none.
@@ -108,29 +99,17 @@ impl<'t> Outbox<'t> {
     }
 
     fn enter(&mut self, record: &DeliveryRecord) -> Result<(), Fault> {
-        self.touch_lane(record)?;
-        stand(&mut self.view, record);
+        stand(&mut self.view, record)?;
         self.tally(&record.id.destination)?.add(&record.state);
         Ok(())
     }
 
     fn leave(&mut self, record: &DeliveryRecord) -> Result<(), Fault> {
-        self.touch_lane(record)?;
-        self.view.unmark(&place(record));
-        self.tally(&record.id.destination)?.subtract(&record.state);
-        Ok(())
-    }
-
-    /// Notes, before its lane changes, who was the first in it.
-    fn touch_lane(&mut self, record: &DeliveryRecord) -> Result<(), Fault> {
-        if record.due().is_some() {
-            let lane = keys::lane(record);
-            if !self.lanes.contains_key(&lane) {
-                let destination = record.id.destination.clone();
-                let first = place_of_first(&self.view, &lane, &destination)?;
-                self.lanes.insert(lane, (destination, first));
-            }
+        match place(record) {
+            Some(place) => self.view.unmark(&place),
+            None => lanes::leave(&mut self.view, record)?,
         }
+        self.tally(&record.id.destination)?.subtract(&record.state);
         Ok(())
     }
 
@@ -143,29 +122,20 @@ impl<'t> Outbox<'t> {
     }
 }
 
-/// Where a delivery stands besides its record.
-fn place(record: &DeliveryRecord) -> Key {
+/// Where a delivery stands besides its record; `None` for one that is pending, which stands in its lane.
+fn place(record: &DeliveryRecord) -> Option<Key> {
     let DeliveryRecord { id, created, .. } = record;
     match (record.waits_in(), record.finished()) {
-        (Some(batch), _) => keys::in_batch(&keys::batch(&id.destination, batch), *created, &id.event),
-        (None, Some(at)) => keys::finished_at(id, at),
-        (None, None) => keys::in_lane(record),
+        (Some(batch), _) => Some(keys::in_batch(&keys::batch(&id.destination, batch), *created, &id.event)),
+        (None, at) => at.map(|at| keys::finished_at(id, at)),
     }
 }
 
-/// Puts a delivery where it stands besides its record; the queue of its lane is left as it is.
-pub(super) fn stand(view: &mut View<'_>, record: &DeliveryRecord) {
-    match record.due() {
-        Some(due) => view.mark_with(&place(record), &keys::due_in_lane(due)),
-        None => view.mark(&place(record)),
+/// Puts a delivery where it stands besides its record.
+pub(super) fn stand(view: &mut View<'_>, record: &DeliveryRecord) -> Result<(), Fault> {
+    match place(record) {
+        Some(place) => view.mark(&place),
+        None => lanes::enter(view, record)?,
     }
-}
-
-/// Where the first delivery of a destination's lane stands in the queue.
-pub(super) fn place_of_first(view: &View<'_>, lane: &Key, destination: &Name) -> Result<Option<Key>, Fault> {
-    let Some((first, due)) = view.first(lane)? else { return Ok(None) };
-    let event = keys::event_in_lane(lane, &first).ok_or(BAD_KEY)?;
-    let id = DeliveryId { event, destination: destination.clone() };
-    let due = keys::to_due_in_lane(&due).ok_or(BAD_KEY)?;
-    Ok(Some(keys::in_queue(&id, due)))
+    Ok(())
 }

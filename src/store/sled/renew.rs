@@ -7,8 +7,7 @@ use super::{
     disk::{Disk, SCHEMA},
     fault::Fault,
     keys::{self, Key, Kind},
-    open,
-    outbox::{place_of_first, stand},
+    open, outbox,
     remembered::migrate_head,
     value::{self, Value},
     view::Writes,
@@ -75,20 +74,7 @@ impl Renewal {
             for key in keys {
                 let record: DeliveryRecord = view.require(key)?;
                 tallies.entry(record.id.destination.clone()).or_default().add(&record.state);
-                stand(&mut view, &record);
-            }
-            disk.load(view.into_writes())
-        })?;
-        // Every pending delivery is in its lane by now.
-        self.each(&keys::deliveries(), |disk, keys| {
-            let mut view = disk.view();
-            for key in keys {
-                let record: DeliveryRecord = view.require(key)?;
-                if record.due().is_some()
-                    && let Some(place) = place_of_first(&view, &keys::lane(&record), &record.id.destination)?
-                {
-                    view.mark(&place);
-                }
+                outbox::stand(&mut view, &record)?;
             }
             disk.load(view.into_writes())
         })?;

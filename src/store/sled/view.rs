@@ -55,15 +55,19 @@ impl<'t> View<'t> {
 
     /// Reads a value's head and body.
     pub(super) fn parts(&self, key: &Key) -> Result<Option<Parts>, Fault> {
-        let Some(sealed) = self.sealed(key.as_ref())? else { return Ok(None) };
-        let value = value::unseal(key.as_ref(), &sealed)?;
+        self.sealed(key.as_ref())?.map(|sealed| self.parts_of(key, &sealed)).transpose()
+    }
+
+    /// Opens what was found at `key`.
+    fn parts_of(&self, key: &Key, sealed: &[u8]) -> Result<Parts, Fault> {
+        let value = value::unseal(key.as_ref(), sealed)?;
         let mut body = value.body.to_vec();
         for number in 0..value.chunks {
             let key = keys::chunk(key, number);
             let chunk = self.sealed(key.as_ref())?.ok_or(MISSING_PART)?;
             body.extend(value::unseal(key.as_ref(), &chunk)?.body);
         }
-        Ok(Some((value.head.to_vec(), body)))
+        Ok((value.head.to_vec(), body))
     }
 
     /// A value as it stands in the tree, with its chunks; empty when there is none.
@@ -85,6 +89,11 @@ impl<'t> View<'t> {
         self.bytes(key)?.map(|body| value::from_json(&body)).transpose()
     }
 
+    /// Reads what was written with [`View::put`] and found at `key`.
+    pub(super) fn read<T: DeserializeOwned>(&self, key: &Key, sealed: &[u8]) -> Result<T, Fault> {
+        value::from_json(&self.parts_of(key, sealed)?.1)
+    }
+
     /// Reads a value that must be there because something refers to it.
     pub(super) fn require<T: DeserializeOwned>(&self, key: &Key) -> Result<T, Fault> {
         self.get(key)?.ok_or(Fault::Damaged("something is referred to that is not there"))
@@ -95,9 +104,21 @@ impl<'t> View<'t> {
         self.put_bytes(key, &[], &value::to_json(value)?)
     }
 
+    /// Prepares a value where there is none.
+    pub(super) fn put_new(&mut self, key: &Key, value: &impl Serialize) -> Result<(), Fault> {
+        self.put_over(key, 0, &[], &value::to_json(value)?);
+        Ok(())
+    }
+
     /// Prepares a value of `body`, with something in front that can be read without it.
     pub(super) fn put_bytes(&mut self, key: &Key, head: &[u8], body: &[u8]) -> Result<(), Fault> {
         let before = self.chunks(key)?;
+        self.put_over(key, before, head, body);
+        Ok(())
+    }
+
+    /// Prepares a value in the place of one with `before` chunks.
+    fn put_over(&mut self, key: &Key, before: u32, head: &[u8], body: &[u8]) {
         let after = if body.len() <= CHUNK {
             self.set(key, Value { head, body, chunks: 0 });
             0
@@ -113,7 +134,6 @@ impl<'t> View<'t> {
         for number in after..before {
             self.delete(&keys::chunk(key, number));
         }
-        Ok(())
     }
 
     /// Prepares a key that says all by itself.

@@ -169,7 +169,26 @@ async fn a_backlog_is_not_loaded_and_slots_are_used() {
     stage.finished(1000).await;
     assert_eq!(stage.elapsed(start), secs(125));
     assert_eq!(receiver.most_in_flight(), 8);
-    assert_eq!(stage.store.most_out(), 8);
+    assert_eq!(stage.store.most_out(), 32, "in flight, ready, and over");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_ready_does_not_begin_when_the_destination_fails() {
+    let mut stage = Stage::new();
+    let calls = calls(200);
+    let start = stage.clock.steady();
+    let receiver = stage.receiver(move |this| match this.at.since(start) < secs(3) {
+        true => Reply::Slow(secs(1)),
+        false => Reply::FailSlowly(secs(1)),
+    });
+    stage.add("crm", &firsts(&calls)).await;
+    let running = stage.serve(config("crm"), &receiver);
+    // Three waves that arrive, and the first that fails.
+    stage.attempted(4 * 8).await;
+    tokio::time::sleep(secs(5)).await;
+    assert!(receiver.tries().len() <= 5 * 8, "at most one wave had begun by then");
+    assert!(!stage.store.released().is_empty());
     running.stop().await.unwrap();
 }
 

@@ -21,10 +21,10 @@ use super::gate::{Gate, Hold};
 /// Longer than a destination waits for an answer, see [`config`](super::config).
 const TOO_LONG: Duration = Duration::from_millis(650);
 
-/// A few KB that unpack to a hundred MB.
+/// A few KB that unpack to far more than is read of an answer.
 static BOMB: LazyLock<&'static [u8]> = LazyLock::new(|| {
     let mut bomb = flate2::write::GzEncoder::new(vec![], flate2::Compression::best());
-    for _ in 0..100 {
+    for _ in 0..4 {
         bomb.write_all(&[b' '; 1 << 20]).unwrap();
     }
     bomb.finish().unwrap().leak()
@@ -52,6 +52,8 @@ pub struct Crowd {
 
 impl Crowd {
     pub async fn new() -> Self {
+        // Takes a while, and everybody would wait for it.
+        LazyLock::force(&BOMB);
         let mut members = vec![];
         for name in ["crm", "serial", "bus", "vendor"] {
             let receiver = WebhookReceiver::start([DEMO_SECRET]).await.unwrap();
@@ -138,6 +140,7 @@ impl Member {
             }
             Receiver::Smtp(receiver) => {
                 let (what, stage, code) = [
+                    ("450 first recipient", Stage::Recipient, 450),
                     ("421 greeting", Stage::Greeting, 421),
                     ("451 sender", Stage::Sender, 451),
                     ("450 recipient", Stage::Recipient, 450),
@@ -145,7 +148,8 @@ impl Member {
                     ("452 mail", Stage::Message, 452),
                     ("451 though taken", Stage::Taken, 451),
                     ("421 though taken", Stage::Taken, 421),
-                ][random.usize(..7)];
+                ][random.usize(..8)];
+                let n = if what == "450 first recipient" { 1 } else { n };
                 receiver.refuse(n, Refusal { stage, code });
                 what
             }

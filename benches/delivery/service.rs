@@ -1,0 +1,144 @@
+//! The delivering half of the service: a store with deliveries in it, and a dispatcher for every destination.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use callwatch::{
+    config::{Config, LoadOptions, StoreConfig},
+    delivery::{self, DestinationTask},
+    demo::receivers::DEMO_SECRET,
+    destination, http,
+    name::Name,
+    store::{SledStore, Store, StoreError},
+    telemetry::Telemetry,
+    time::{Clock, Timestamp},
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{observed, timed::Timed};
+
+/// The argument that makes this program fill a store.
+pub const FILL: &str = "--fill";
+
+/// Signed webhooks to these addresses, each destination with a name and a concurrency.
+pub fn config_text(destinations: &[(Name, String)], concurrency: usize) -> String {
+    let mut text = format!(
+        "[store]\npath = \"db\"\n[sources.clinic]\napi_key = \"ck_live_{}\"\nbase_url = \"http://127.0.0.1:9\"\n",
+        "0".repeat(60)
+    );
+    for (name, url) in destinations {
+        text.push_str(&format!(
+            "[destinations.{name}]\ntype = \"webhook\"\nurl = \"{url}\"\nsecret = \"{DEMO_SECRET}\"\n\
+             concurrency = {concurrency}\n"
+        ));
+    }
+    let names: Vec<_> = destinations.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    text.push_str(&format!("[rules.call-completed]\non = [\"ended\"]\nto = [{}]\n", names.join(", ")));
+    text
+}
+
+/// `crm0`, `crm1`, …, all at `url`.
+pub fn destinations(count: usize, url: &str) -> Vec<(Name, String)> {
+    (0..count).map(|number| (Name::from(format!("crm{number}")), url.to_owned())).collect()
+}
+
+pub fn store_config(folder: &Path) -> StoreConfig {
+    StoreConfig { path: folder.join("db"), retain: Duration::from_secs(86_400), cache: 64_000_000 }
+}
+
+/// Puts calls numbered from `from` into the store, told to each of the destinations, and closes it. In a process of its
+/// own, so that it leaves no trace in the memory of this one.
+pub fn fill(folder: &Path, from: usize, calls: usize, bytes: usize, names: &[Name]) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg(FILL).arg(folder).args([from, calls, bytes].map(|number| number.to_string()));
+    let status = command.args(names.iter().map(Name::as_str)).status().unwrap();
+    assert!(status.success());
+}
+
+/// What the process started by [`fill`] does.
+pub async fn fill_here(args: &[String]) {
+    let folder = PathBuf::from(&args[0]);
+    let [from, calls, bytes] = [1, 2, 3].map(|n| args[n].parse::<usize>().unwrap());
+    let names: Vec<Name> = args[4..].iter().map(|name| Name::from(name.as_str())).collect();
+    let store = Arc::new(SledStore::open(&store_config(&folder)).await.unwrap());
+    // Long ago, so that none is due later than another; several at once share a sync.
+    let now = Timestamp::from_millis(1_765_809_145_000);
+    let step = (200 / names.len()).clamp(1, 1 + 400_000 / bytes);
+    let mut commits = JoinSet::new();
+    for first in (from..from + calls).step_by(step) {
+        if commits.len() == 16 {
+            commits.join_next().await.unwrap().unwrap();
+        }
+        let commit = observed::commit(first, step.min(from + calls - first), bytes, &names, now);
+        let store = Arc::clone(&store);
+        commits.spawn(async move { store.commit(commit).await.unwrap() });
+    }
+    commits.join_all().await;
+    store.close().await.unwrap();
+}
+
+/// Dispatchers at work.
+pub struct Service {
+    pub store: Arc<Timed>,
+    telemetry: Telemetry,
+    tasks: JoinSet<Result<(), StoreError>>,
+    stop: CancellationToken,
+}
+
+impl Service {
+    pub async fn open(folder: &Path) -> Self {
+        let store = SledStore::open(&store_config(folder)).await.unwrap();
+        Self {
+            store: Arc::new(Timed::new(store)),
+            telemetry: Telemetry::default(),
+            tasks: JoinSet::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Serves these destinations.
+    pub fn serve(&mut self, destinations: &[(Name, String)], concurrency: usize) {
+        let text = config_text(destinations, concurrency);
+        let config = Config::parse(&text, Path::new("config.toml"), LoadOptions::default()).unwrap().config;
+        let http = http::client().unwrap();
+        for destination in &config.destinations {
+            let task = DestinationTask {
+                config: destination.clone(),
+                destination: destination::build(destination, &http).unwrap(),
+                texts: config.rules.iter().map(|rule| (rule.name.clone(), Arc::clone(&rule.text))).collect(),
+                store: Arc::clone(&self.store) as Arc<dyn Store>,
+                telemetry: self.telemetry.clone(),
+                clock: Clock::system(),
+                grace: Duration::ZERO,
+            };
+            self.tasks.spawn(delivery::run(task, self.stop.clone()));
+        }
+    }
+
+    /// How many deliveries are known to have arrived at these destinations.
+    pub fn delivered(&self, destinations: &[(Name, String)]) -> usize {
+        let counts = self.telemetry.counts();
+        let count = |(name, _): &(Name, String)| counts.get(&("delivered", name.to_string()));
+        destinations.iter().filter_map(count).sum::<u64>() as usize
+    }
+
+    /// Waits until so many have.
+    pub async fn until_delivered(&self, destinations: &[(Name, String)], wanted: usize) {
+        while self.delivered(destinations) < wanted {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap().unwrap();
+        }
+        self.store.close().await.unwrap();
+    }
+}

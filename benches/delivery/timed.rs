@@ -1,0 +1,144 @@
+//! A store that notes for how long it has had something to do.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use callwatch::{
+    call::CallId,
+    name::Name,
+    snapshot::Snapshot,
+    store::{
+        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, LeaseRequest, Leased, Outcome, Pause,
+        SledStore, Store, StoreError, Tally,
+    },
+    time::Timestamp,
+};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+pub struct Timed {
+    inner: SledStore,
+    work: Mutex<Work>,
+}
+
+#[derive(Default)]
+struct Work {
+    /// How many wait for it, and since when somebody has.
+    waiting: usize,
+    since: Option<Instant>,
+    busy: Duration,
+    settles: usize,
+}
+
+impl Timed {
+    pub fn new(inner: SledStore) -> Self {
+        Self { inner, work: Mutex::default() }
+    }
+
+    /// For how long at least one had to wait for it, and how many groups of outcomes it was given.
+    pub fn work(&self) -> (Duration, usize) {
+        let work = self.work.lock().unwrap();
+        (work.busy, work.settles)
+    }
+
+    async fn timed<T>(&self, job: impl Future<Output = T>) -> T {
+        {
+            let mut work = self.work.lock().unwrap();
+            work.waiting += 1;
+            work.since.get_or_insert_with(Instant::now);
+        }
+        let done = job.await;
+        let mut work = self.work.lock().unwrap();
+        work.waiting -= 1;
+        if work.waiting == 0 {
+            let since = work.since.take().unwrap();
+            work.busy += since.elapsed();
+        }
+        done
+    }
+}
+
+#[async_trait]
+impl Store for Timed {
+    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        self.timed(self.inner.commit(commit)).await
+    }
+
+    async fn lease(&self, request: &LeaseRequest) -> Result<Leased, StoreError> {
+        self.timed(self.inner.lease(request)).await
+    }
+
+    async fn settle(&self, outcomes: Vec<Outcome>) -> Result<(), StoreError> {
+        self.work.lock().unwrap().settles += 1;
+        self.timed(self.inner.settle(outcomes)).await
+    }
+
+    async fn release(&self, deliveries: Vec<DeliveryId>) -> Result<(), StoreError> {
+        self.inner.release(deliveries).await
+    }
+
+    fn arrivals(&self, destination: &Name) -> Arc<Notify> {
+        self.inner.arrivals(destination)
+    }
+
+    async fn pause(&self, destination: &Name, pause: Pause) -> Result<(), StoreError> {
+        self.inner.pause(destination, pause).await
+    }
+
+    async fn resume(&self, destination: &Name) -> Result<Option<Pause>, StoreError> {
+        self.inner.resume(destination).await
+    }
+
+    async fn tally(&self) -> Result<BTreeMap<Name, Tally>, StoreError> {
+        self.inner.tally().await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.inner.close().await
+    }
+
+    async fn snapshots(&self, _: &Name, _: &[CallId]) -> Result<Vec<Option<Snapshot>>, StoreError> {
+        unimplemented!("a dispatcher does not ask for it")
+    }
+
+    async fn known(&self, _: &Name, _: Option<&CallId>, _: usize) -> Result<Vec<KnownCall>, StoreError> {
+        unimplemented!("a dispatcher does not ask for it")
+    }
+
+    async fn checkpoint(&self, _: &Name) -> Result<Option<Value>, StoreError> {
+        unimplemented!("a dispatcher does not ask for it")
+    }
+
+    async fn deliveries(
+        &self,
+        _: &DeliveryFilter,
+        _: Option<&DeliveryId>,
+        _: usize,
+    ) -> Result<Vec<DeliveryRecord>, StoreError> {
+        unimplemented!("a dispatcher does not ask for it")
+    }
+
+    async fn retry(&self, _: Vec<DeliveryId>, _: Timestamp) -> Result<usize, StoreError> {
+        unimplemented!("a dispatcher does not ask for it")
+    }
+
+    async fn discard(&self, _: Vec<DeliveryId>) -> Result<usize, StoreError> {
+        unimplemented!("a dispatcher does not ask for it")
+    }
+
+    async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError> {
+        unimplemented!("a dispatcher does not ask for it")
+    }
+
+    async fn purge(&self, _: Timestamp, _: usize) -> Result<usize, StoreError> {
+        unimplemented!("a dispatcher does not ask for it")
+    }
+
+    async fn shrink(&self, _: &Name, _: Timestamp) -> Result<(), StoreError> {
+        unimplemented!("a dispatcher does not ask for it")
+    }
+}

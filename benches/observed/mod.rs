@@ -1,0 +1,44 @@
+//! What an observation brings, as the store is given it.
+
+use std::sync::Arc;
+
+use callwatch::{
+    call::CallId,
+    change::Changes,
+    event::{Event, EventId},
+    kind::Kind,
+    name::Name,
+    store::{Commit, DeliveryId, NewDelivery},
+    time::Timestamp,
+};
+use serde_json::{json, value::RawValue};
+
+/// A commit as a poll makes it: `calls` calls that ended at `now`, each told to every destination by a webhook of about
+/// `bytes` bytes.
+pub fn commit(from: usize, calls: usize, bytes: usize, destinations: &[Name], now: Timestamp) -> Commit {
+    let source = Name::from("clinic");
+    let mut commit = Commit::new(source.clone());
+    for number in from..from + calls {
+        let call = CallId::from(format!("{number:024x}"));
+        let summary = "x".repeat(bytes.saturating_sub(240));
+        let record = json!({"id": call.as_str(), "status": "completed", "summary": summary});
+        let record: Arc<RawValue> = serde_json::value::to_raw_value(&record).unwrap().into();
+        let id = EventId::compute(&source, call.as_str(), &"call-completed".into(), b"content", 1);
+        commit.deliveries.extend(destinations.iter().map(|destination| NewDelivery {
+            id: DeliveryId { event: id.clone(), destination: destination.clone() },
+            sequence: 1,
+            created: now,
+        }));
+        commit.events.push(Event {
+            id,
+            source: source.clone(),
+            call: Some(call),
+            rule: "call-completed".into(),
+            kinds: Kind::Ended.into(),
+            changes: Changes::default(),
+            at: now,
+            record,
+        });
+    }
+    commit
+}
