@@ -13,7 +13,7 @@ use callwatch::{
     kind::Kind,
     name::Name,
     snapshot::{ContentHash, RuleMemory, Snapshot},
-    store::{Attempt, Commit, LeaseRequest, Merge, NewDelivery, Outcome, SledStore, Sorting, Store, Verdict},
+    store::{Attempt, Commit, LeaseRequest, Merge, Outcome, SledStore, Sorting, Store, Verdict},
     summary::BatchKey,
     sync::index::Index,
     time::Timestamp,
@@ -51,7 +51,7 @@ async fn batches() {
     let (store, crm) = (open(folder.path()).await, Name::from("crm"));
     let mut ids = vec![];
     for from in (0..HELD).step_by(100) {
-        let mut commit = commit(from, 100, std::slice::from_ref(&crm));
+        let mut commit = observed::commit(from, 100, 1_100, std::slice::from_ref(&crm), NOW);
         commit.deliveries.iter_mut().for_each(|delivery| delivery.held = true);
         ids.extend(commit.events.iter().map(|event| event.id.clone()));
         store.commit(commit).await.unwrap();
@@ -60,7 +60,7 @@ async fn batches() {
     let mut hold = Sorting::new(crm.clone(), NOW);
     hold.hold = ids.into_iter().map(|id| (id, batch.clone())).collect();
     let mut merge = Sorting::new(crm.clone(), NOW);
-    let mut summary = commit(HELD, 1, std::slice::from_ref(&crm));
+    let mut summary = observed::commit(HELD, 1, 1_100, std::slice::from_ref(&crm), NOW);
     let (event, delivery) = (summary.events.remove(0), summary.deliveries.remove(0));
     merge.merge = Some(Merge { batches: vec![batch.clone()], event, delivery });
     measured("put into a batch in", store.sort(hold)).await.unwrap();

@@ -12,9 +12,10 @@ use callwatch::{
     name::Name,
     snapshot::Snapshot,
     store::{
-        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, KnownCall, LeaseRequest, Leased, Outcome, Pause,
-        SledStore, Store, StoreError, Tally,
+        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, Held, KnownCall, LeaseRequest, Leased, Outcome,
+        Pause, SledStore, Sorting, Store, StoreError, Tally,
     },
+    summary::BatchKey,
     time::Timestamp,
 };
 use serde_json::Value;
@@ -120,6 +121,24 @@ impl Store for Timed {
         _: usize,
     ) -> Result<Vec<DeliveryRecord>, StoreError> {
         unimplemented!("a dispatcher does not ask for it")
+    }
+
+    async fn held(
+        &self,
+        destination: &Name,
+        batch: &BatchKey,
+        after: Option<&Held>,
+        limit: usize,
+    ) -> Result<Vec<Held>, StoreError> {
+        self.inner.held(destination, batch, after, limit).await
+    }
+
+    async fn sort(&self, sorting: Sorting) -> Result<(), StoreError> {
+        self.inner.sort(sorting).await
+    }
+
+    async fn ledgers(&self, destination: &Name) -> Result<BTreeMap<BatchKey, Value>, StoreError> {
+        self.inner.ledgers(destination).await
     }
 
     async fn retry(&self, _: Vec<DeliveryId>, _: Timestamp) -> Result<usize, StoreError> {

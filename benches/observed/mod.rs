@@ -28,6 +28,7 @@ pub fn commit(from: usize, calls: usize, bytes: usize, destinations: &[Name], no
             id: DeliveryId { event: id.clone(), destination: destination.clone() },
             sequence: 1,
             created: now,
+            held: false,
         }));
         commit.events.push(Event {
             id,
@@ -38,6 +39,7 @@ pub fn commit(from: usize, calls: usize, bytes: usize, destinations: &[Name], no
             changes: Changes::default(),
             at: now,
             record,
+            batch: None,
         });
     }
     commit

@@ -428,7 +428,7 @@ mod tests {
         let mut disk = open(&config(folder.path())).unwrap().disk;
         let mut view = disk.view();
         let pending = record(1, DeliveryState::Pending { due: crate::time::Timestamp::from_millis(7) });
-        super::super::outbox::stand(&mut view, &pending);
+        super::super::outbox::stand(&mut view, &pending).unwrap();
         // It knew neither held nor merged deliveries.
         let key = keys::tally(&"crm".into());
         view.put(&key, &json!({ "pending": 1, "delivered": 0, "dead": 0 })).unwrap();
