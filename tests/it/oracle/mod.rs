@@ -216,6 +216,7 @@ async fn whatever_happens_everything_arrives_once_in_order_and_as_it_was() {
         hits.in_good_order += u32::from(in_good_order);
         hits.starting += u32::from(histories.callem.answers() == so_far);
         hits.backing_up += u32::from(!watcher.half_backups().is_subset(&half_backups));
+        assert!(watcher.half_backups().len() <= 1, "halves of backups pile up");
         hits.compacting += u32::from(watcher.path("callwatch.db/sled.new").exists());
         if random.u8(..6) == 0 && watcher.path("callwatch.db/backups").exists() {
             // Without any, one is taken at once.
