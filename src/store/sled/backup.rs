@@ -96,6 +96,7 @@ impl SledStore {
         let mut writer = on_file(file, "written", move || {
             if let Some(folder) = to.parent().filter(|_| make_folder) {
                 open::make_folder(folder)?;
+                remove_halves(folder)?;
             }
             Writer::create(&to)
         })
@@ -218,12 +219,17 @@ fn backups(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(backups)
 }
 
-/// Removes what is not needed once `newest` is there: older backups, and halves of backups that were interrupted.
+/// Removes the older backups that are not needed once `newest` is there.
 fn prune(folder: &Path, newest: &Path) -> io::Result<()> {
     let mut others = backups(folder)?;
     others.retain(|file| file != newest);
     others.truncate(others.len().saturating_sub(KEPT - 1));
-    others.iter().try_for_each(fs::remove_file)?;
+    others.iter().try_for_each(fs::remove_file)
+}
+
+/// Removes halves of backups that were interrupted. Before the next one is begun, or else a process that is killed
+/// again and again fills the disk with them.
+fn remove_halves(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(archive::PARTIAL) {
