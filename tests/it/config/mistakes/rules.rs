@@ -284,7 +284,7 @@ fn every_mistake_of_a_condition_is_told() {
         r#"
 [rules.r]
 when = """
-call.summary == "\u00e9\t\"" && \
+call.summary == "\u00e9\t" && \
   call.duraton > 60 &&
   call.status == \"complete\" && call.isEngaged == \"yes\""""
 to = ["crm"]
