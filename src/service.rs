@@ -10,12 +10,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    callem::{Client, budget::Budget},
-    config::{Config, SourceConfig, StoreConfig},
+    callem::{
+        Client,
+        budget::{self, Budget},
+    },
+    config::{Config, StoreConfig},
     delivery::{self, DestinationTask},
     destination, http,
     name::Name,
-    rule::{Rule, Rules},
+    rule::{self, Rule},
     store::{Store, StoreError},
     sync::task::SourceTask,
     telemetry::{Signal, Telemetry},
@@ -141,14 +144,7 @@ impl Service {
     }
 
     fn sources(&self, rules: &Arc<[Rule]>, http: &reqwest::Client) -> Vec<SourceTask> {
-        // The API counts per address, so sources of one host share the smallest of their budgets.
-        let host = |source: &SourceConfig| source.base_url.host_str().map(str::to_owned);
-        let mut limits = HashMap::new();
-        for source in &self.config.sources {
-            let limit = limits.entry(host(source)).or_insert(u32::MAX);
-            *limit = source.requests_per_minute.min(*limit);
-        }
-        let budgets: HashMap<_, _> = limits
+        let budgets: HashMap<_, _> = budget::limits(&self.config.sources)
             .into_iter()
             .map(|(host, limit)| (host, Arc::new(Mutex::new(Budget::new(limit)))))
             .collect();
@@ -158,7 +154,7 @@ impl Service {
             .map(|source| SourceTask {
                 config: source.clone(),
                 client: Client::new(source, http),
-                budget: Arc::clone(&budgets[&host(source)]),
+                budget: Arc::clone(&budgets[&source.base_url.host_str()]),
                 rules: Arc::clone(rules),
                 store: Arc::clone(&self.store),
                 telemetry: self.telemetry.clone(),
@@ -172,7 +168,7 @@ impl Service {
         rules: &Arc<[Rule]>,
         http: &reqwest::Client,
     ) -> Result<Vec<DestinationTask>, ServiceError> {
-        let by_name: Rules = Arc::new(rules.iter().map(|rule| (rule.name.clone(), rule.clone())).collect());
+        let by_name = rule::by_name(rules);
         self.config
             .destinations
             .iter()

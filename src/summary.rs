@@ -148,6 +148,9 @@ impl Summary {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [Self::Group, Self::Throttle, Self::Count, Self::Digest, Self::Quiet];
+
     /// What stands in place of a rule's name when events of several rules are told.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@ mod hours;
 
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::{TZ_VARIANTS, Tz};
 use croner::{Cron, parser::CronParser};
 
@@ -32,6 +32,12 @@ impl Zone {
     /// Its name.
     pub fn name(self) -> &'static str {
         self.0.name()
+    }
+
+    /// When clocks show `local` there: the first time when they show it twice; `None` when they leave it out.
+    pub fn when(self, local: NaiveDateTime) -> Option<Timestamp> {
+        let at = self.0.from_local_datetime(&local).earliest()?;
+        Some(Timestamp::from_millis(at.timestamp_millis()))
     }
 
     /// What clocks show there; `None` for a time beyond all calendars.

@@ -1,8 +1,12 @@
 //! The budget of requests that all sources of one host share. Plain arithmetic; the time is passed in.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    time::Duration,
+};
 
-use crate::{name::Name, time::Timestamp};
+use crate::{config::SourceConfig, name::Name, time::Timestamp};
 
 /// What a request is for; in the order in which they may have the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,6 +139,17 @@ impl Budget {
 
 fn micros(at: Timestamp) -> i64 {
     at.as_millis().saturating_mul(1000)
+}
+
+/// The requests per minute of each host: the API counts per address, so sources of one host share the smallest of
+/// theirs.
+pub fn limits(sources: &[SourceConfig]) -> HashMap<Option<&str>, u32> {
+    let mut limits = HashMap::new();
+    for source in sources {
+        let limit = limits.entry(source.base_url.host_str()).or_insert(u32::MAX);
+        *limit = source.requests_per_minute.min(*limit);
+    }
+    limits
 }
 
 /// What it takes to walk a whole list regularly.

@@ -1,7 +1,7 @@
 //! `callwatch check`: every mistake in a config file.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -14,6 +14,7 @@ use crate::{
     callem::{Client, budget::SweepLoad},
     config::{Config, Level, LoadOptions, Loaded, Report, Secrets},
     http,
+    style::Style,
 };
 
 /// Arguments of `check`.
@@ -42,7 +43,7 @@ pub fn check(args: &CheckArgs) -> ExitCode {
         writeln!(out, "{:#}", report.to_json())
     } else {
         let verdict = counts.as_ref().map_or_else(|| found(&report), |counts| format!("is fine: {counts}"));
-        let rendered = report.render(coloured(&io::stdout()));
+        let rendered = report.render(Style::of(&io::stdout()).is_coloured());
         writeln!(out, "{rendered}{} {verdict}", args.config.display())
     };
     match (printed, config) {
@@ -120,15 +121,10 @@ pub fn load_without_secrets(path: &Path) -> Result<Config, ExitCode> {
 
 fn read(path: &Path, secrets: Secrets) -> Result<Loaded, ExitCode> {
     Config::load(path, LoadOptions { secrets, ..LoadOptions::default() }).map_err(|report| {
-        let rendered = report.render(coloured(&io::stderr()));
+        let rendered = report.render(Style::of(&io::stderr()).is_coloured());
         eprintln!("{rendered}{} {}", path.display(), found(&report));
         EXIT_CONFIG.into()
     })
-}
-
-/// Whether to write colours: only on a terminal, and not when `NO_COLOR` is set (<https://no-color.org>).
-fn coloured(to: &impl IsTerminal) -> bool {
-    to.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn found(report: &Report) -> String {

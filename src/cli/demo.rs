@@ -1,6 +1,6 @@
 //! `callwatch demo`: the whole pipeline on this machine.
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 
@@ -11,6 +11,7 @@ use crate::{
         ledger::BUNDLED,
         show::{Ending, Options, show},
     },
+    style::Style,
 };
 
 /// What is shown when no config is given.
@@ -40,8 +41,7 @@ pub async fn demo(args: DemoArgs) -> ExitCode {
     let config = match load(config).await {
         Ok(loaded) => loaded.config,
         Err(report) => {
-            let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            eprint!("{}", report.render(coloured));
+            eprint!("{}", report.render(Style::of(&std::io::stderr()).is_coloured()));
             return ExitCode::from(EXIT_CONFIG);
         }
     };

@@ -5,8 +5,10 @@ mod check;
 mod deliveries;
 mod demo;
 mod logging;
+mod preview;
 mod restore;
 mod run;
+mod test;
 
 use std::process::ExitCode;
 
@@ -33,6 +35,10 @@ enum Command {
     Run(run::RunArgs),
     /// Report every mistake in a config file
     Check(check::CheckArgs),
+    /// Show what the rules would have told of the calls of the last days; sends nothing
+    Preview(preview::PreviewArgs),
+    /// Run rule tests: timelines of calls, and what must be told of them
+    Test(test::TestArgs),
     /// Write the store of a stopped service to a file
     Backup(backup::BackupArgs),
     /// Put a backup in the place of a damaged store
@@ -46,6 +52,11 @@ pub fn main() -> ExitCode {
     let Cli { command, logging } = Cli::parse();
     match command {
         Command::Check(args) => check::check(&args),
+        Command::Preview(args) => {
+            logging.start(logging::Default::Off);
+            on_runtime(preview::preview(args))
+        }
+        Command::Test(args) => on_runtime(test::test(args)),
         Command::Deliveries(args) => {
             logging.start(logging::Default::Info);
             on_runtime(deliveries::deliveries(args))

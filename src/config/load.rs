@@ -63,10 +63,8 @@ impl Config {
     /// # Errors
     /// The report of every mistake, warnings included, when at least one of them is an error.
     pub fn load(path: &Path, options: LoadOptions<'_>) -> Result<Loaded, Report> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path, options),
-            Err(error) => Err(Report::unreadable(path, unreadable(&error))),
-        }
+        let hint = "give its path with --config; config.example.toml is one to start from";
+        Self::parse(&read_file(path, "config file", hint)?, path, options)
     }
 
     /// Reads `text` as if it were the content of the file at `path`, which need not exist.
@@ -74,29 +72,21 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(text: &str, path: &Path, options: LoadOptions<'_>) -> Result<Loaded, Report> {
-        let (document, errors) = DeTable::parse_recoverable(text);
-        let syntax = Syntax::new(text, &errors);
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let cx = Context::new(text, folder, options, !errors.is_empty());
-        syntax.hide_secrets(&cx);
-        let mut root = Table::new(&cx, 0..0, document.get_ref());
+        let (config, warnings) = document(text, path, options, true, |root| Self::read(root, path))?;
+        Ok(Loaded { config, warnings })
+    }
 
+    fn read(root: &mut Table<'_>, path: &Path) -> Self {
+        let cx = root.cx;
         let timezone = root.optional("timezone", zone).unwrap_or(Zone::UTC);
-        let store = root.section("store", store).unwrap_or_else(|| default_store(&cx));
+        let store = root.section("store", store).unwrap_or_else(|| default_store(cx));
         let backup = root.section("backup", backup).unwrap_or(DEFAULT_BACKUP);
         let delivery = root.section("delivery", delivery).unwrap_or(DEFAULT_DELIVERY);
         let server = root.section("server", server);
-        let sources = sources::read(&mut root);
-        let destinations = destinations::read(&mut root, timezone);
-        let rules = rules::read(&mut root, timezone, &destinations);
-        root.finish();
-
-        let (mistakes, hidden) = cx.finish();
-        let report = Report::new(path, hidden, syntax.merge(mistakes));
-        if report.count(Level::Error) > 0 {
-            return Err(report);
-        }
-        let config = Self {
+        let sources = sources::read(root);
+        let destinations = destinations::read(root, timezone);
+        let rules = rules::read(root, timezone, &destinations);
+        Self {
             path: path.to_owned(),
             timezone,
             store,
@@ -106,18 +96,52 @@ impl Config {
             sources,
             destinations,
             rules,
-        };
-        Ok(Loaded { config, warnings: report })
+        }
     }
 }
 
-fn unreadable(error: &io::Error) -> Mistake {
-    match error.kind() {
-        io::ErrorKind::NotFound => Mistake::of_file("the config file does not exist")
-            .hint("give its path with --config; config.example.toml is one to start from"),
-        io::ErrorKind::InvalidData => Mistake::of_file("the config file is not UTF-8 text"),
-        _ => Mistake::of_file(format!("the config file cannot be read: {error}")),
+/// Reads `text` as the content of the file at `path` with `read`, which is given its outermost table. Whether it
+/// `has_secrets` decides if values are kept out of the report.
+///
+/// # Errors
+/// The report of every mistake, warnings included, when at least one of them is an error; else what was read comes
+/// with the warnings.
+pub(crate) fn document<T>(
+    text: &str,
+    path: &Path,
+    options: LoadOptions<'_>,
+    has_secrets: bool,
+    read: impl for<'a> FnOnce(&mut Table<'a>) -> T,
+) -> Result<(T, Report), Report> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let syntax = Syntax::new(text, &errors);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let cx = Context::new(text, folder, options, !errors.is_empty());
+    if has_secrets {
+        syntax.hide_secrets(&cx);
     }
+    let mut root = Table::new(&cx, 0..0, document.get_ref());
+    let result = read(&mut root);
+    root.finish();
+    let (mistakes, hidden) = cx.finish();
+    let shown = if has_secrets { hidden } else { text.to_owned() };
+    let report = Report::new(path, shown, syntax.merge(mistakes));
+    if report.count(Level::Error) > 0 { Err(report) } else { Ok((result, report)) }
+}
+
+/// The text of the file at `path`, which is called `what` in the report; `hint` says what to do when there is none.
+///
+/// # Errors
+/// The report when it cannot be read.
+pub(crate) fn read_file(path: &Path, what: &str, hint: &str) -> Result<String, Report> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let mistake = match error.kind() {
+            io::ErrorKind::NotFound => Mistake::of_file(format!("the {what} does not exist")).hint(hint),
+            io::ErrorKind::InvalidData => Mistake::of_file(format!("the {what} is not UTF-8 text")),
+            _ => Mistake::of_file(format!("the {what} cannot be read: {error}")),
+        };
+        Report::unreadable(path, mistake)
+    })
 }
 
 fn default_store(cx: &Context<'_>) -> StoreConfig {

@@ -24,6 +24,12 @@ pub use self::{
     report::{Level, Mistake, Report},
     secret::{Secret, SecretError},
 };
+pub(crate) use self::{
+    load::{document, read_file},
+    reader::Table,
+    value::Value,
+    values::{DAY, duration, kind, reference},
+};
 use crate::{
     calendar::{Hours, Zone},
     name::Name,

@@ -14,7 +14,7 @@ use super::{Fingerprint, LoadOptions, report::Mistake, value::Value};
 use crate::name::Name;
 
 /// What all readers of one file share.
-pub(super) struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// The file's text.
     pub text: &'a str,
     /// What relative paths are relative to.
@@ -64,7 +64,7 @@ impl<'a> Context<'a> {
 }
 
 /// A table, and which of its keys are known.
-pub(super) struct Table<'a> {
+pub(crate) struct Table<'a> {
     pub cx: &'a Context<'a>,
     /// Its header, or the whole of an inline table.
     pub span: Range<usize>,
@@ -179,6 +179,28 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// Reads the tables `[[key]]` in the order of the file, and reports the keys in them that `read` did not ask for;
+    /// leaves out those that are wrong.
+    pub fn each<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&mut Table<'a>) -> Option<T>,
+    ) -> Vec<T> {
+        let elements = self.optional(key, |value| {
+            value
+                .elements()
+                .map_err(|mistake| mistake.hint(format!("write its header with two brackets: [[{key}]]")))
+        });
+        let mut all = Vec::new();
+        for element in elements.into_iter().flatten() {
+            if let Some(mut table) = self.note(element.table()) {
+                all.extend(read(&mut table));
+                table.finish();
+            }
+        }
+        all
+    }
+
     /// Reads the tables `[key.NAME]` in the order of the file; leaves out those that are wrong.
     pub fn named<T>(
         &mut self,
@@ -228,6 +250,12 @@ impl<'a> Table<'a> {
         all
     }
 
+    /// The line of the file it begins on, from 1.
+    pub fn line(&self) -> usize {
+        let before = self.cx.text.get(..self.span.start).unwrap_or_default();
+        before.matches('\n').count() + 1
+    }
+
     /// Where the value of `key` is; the table's own place when it is not there.
     pub fn span_of(&self, key: &str) -> Range<usize> {
         self.entries.get(key).map_or(self.span.clone(), Spanned::span)
@@ -260,13 +288,13 @@ impl<'a> Table<'a> {
     }
 
     /// Adds what is wrong to the report.
-    fn note<T>(&self, result: Result<T, Mistake>) -> Option<T> {
+    pub fn note<T>(&self, result: Result<T, Mistake>) -> Option<T> {
         result.map_err(|mistake| self.cx.add(mistake)).ok()
     }
 }
 
 /// A hint for who wrote `text`: the choice that was probably meant, else all of them.
-pub(super) fn closest_of<S: AsRef<str>>(text: &str, choices: &[S]) -> String {
+pub(crate) fn closest_of<S: AsRef<str>>(text: &str, choices: &[S]) -> String {
     let text = text.to_lowercase();
     let close = |choice: &&str| {
         let distance = strsim::osa_distance(&text, choice);

@@ -9,8 +9,7 @@ use std::{
 use annotate_snippets::{AnnotationKind, Level as Title, Renderer, Snippet};
 use serde::Serialize;
 
-/// Reports are made to be read on a terminal of this many columns.
-const WIDTH: usize = 80;
+use crate::style::{WIDTH, wrap};
 
 /// How bad a mistake is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -36,11 +35,11 @@ pub struct Mistake {
 }
 
 impl Mistake {
-    pub(super) fn error(span: Range<usize>, message: impl Into<String>) -> Self {
+    pub(crate) fn error(span: Range<usize>, message: impl Into<String>) -> Self {
         Self { level: Level::Error, message: message.into(), hint: None, span: Some(span) }
     }
 
-    pub(super) fn warning(span: Range<usize>, message: impl Into<String>) -> Self {
+    pub(crate) fn warning(span: Range<usize>, message: impl Into<String>) -> Self {
         Self::error(span, message).into_warning()
     }
 
@@ -48,11 +47,11 @@ impl Mistake {
         Self { level: Level::Warning, ..self }
     }
 
-    pub(super) fn of_file(message: impl Into<String>) -> Self {
+    pub(crate) fn of_file(message: impl Into<String>) -> Self {
         Self { span: None, ..Self::error(0..0, message) }
     }
 
-    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
@@ -90,7 +89,7 @@ impl Report {
     }
 
     /// A report about a file that could not be read at all.
-    pub(super) fn unreadable(file: &Path, mistake: Mistake) -> Self {
+    pub(crate) fn unreadable(file: &Path, mistake: Mistake) -> Self {
         Self::new(file, String::new(), vec![mistake])
     }
 
@@ -177,26 +176,3 @@ impl fmt::Debug for Report {
 }
 
 impl std::error::Error for Report {}
-
-/// Breaks each line of `text` at spaces so that it fits into `width` columns.
-fn wrap(text: &str, width: usize) -> String {
-    let mut out = String::new();
-    for line in text.lines() {
-        let mut column = 0;
-        for word in line.split(' ') {
-            let length = word.chars().count();
-            if column > 0 && column + 1 + length > width {
-                out.push('\n');
-                column = 0;
-            } else if column > 0 {
-                out.push(' ');
-                column += 1;
-            }
-            out.push_str(word);
-            column += length;
-        }
-        out.push('\n');
-    }
-    out.truncate(out.trim_end().len());
-    out
-}

@@ -2,6 +2,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use serde_json::Value as Json;
 use toml::{Spanned, de::DeValue};
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
 };
 
 /// A value and its place.
-pub(super) struct Value<'a> {
+pub(crate) struct Value<'a> {
     pub cx: &'a Context<'a>,
     pub span: Range<usize>,
     value: &'a DeValue<'a>,
@@ -79,6 +80,42 @@ impl<'a> Value<'a> {
             DeValue::Boolean(boolean) => Ok(*boolean),
             _ => Err(self.wrong_type("true or false")),
         }
+    }
+
+    /// A date or time, or both, as it is written.
+    pub fn datetime(&self) -> Option<String> {
+        match self.value {
+            DeValue::Datetime(datetime) => Some(datetime.to_string()),
+            _ => None,
+        }
+    }
+
+    /// It as JSON; a date or time becomes its text.
+    pub fn json(&self) -> Result<Json, Mistake> {
+        Ok(match self.value {
+            DeValue::String(text) => Json::from(text.as_ref()),
+            DeValue::Boolean(boolean) => Json::from(*boolean),
+            DeValue::Datetime(datetime) => Json::from(datetime.to_string()),
+            DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+                .map(Json::from)
+                .map_err(|_| self.error("this number is too large"))?,
+            DeValue::Float(float) => float
+                .as_str()
+                .parse()
+                .ok()
+                .and_then(serde_json::Number::from_f64)
+                .map(Json::from)
+                .ok_or_else(|| self.error("JSON has no such number"))?,
+            DeValue::Array(_) => {
+                let elements = self.elements()?;
+                elements.iter().map(Self::json).collect::<Result<_, _>>()?
+            }
+            DeValue::Table(_) => {
+                let fields = self.table()?.values().into_iter();
+                let fields = fields.map(|(name, value)| Ok((name.get_ref().to_string(), value.json()?)));
+                Json::Object(fields.collect::<Result<_, Mistake>>()?)
+            }
+        })
     }
 
     /// A whole number within `range`.

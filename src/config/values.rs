@@ -26,10 +26,10 @@ type Read<T> = Result<T, Mistake>;
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
-pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A reader of durations within `limits`.
-pub(super) fn duration(limits: RangeInclusive<Duration>) -> impl Fn(&Value<'_>) -> Read<Duration> {
+pub(crate) fn duration(limits: RangeInclusive<Duration>) -> impl Fn(&Value<'_>) -> Read<Duration> {
     move |value| {
         if let Some(digits) = value.digits() {
             return Err(value.wrong_type("a duration in quotes").hint(format!("write \"{digits}s\"")));
@@ -152,12 +152,12 @@ pub(super) fn group_field(value: &Value<'_>) -> Read<Field> {
 }
 
 /// A kind of change.
-pub(super) fn kind(value: &Value<'_>) -> Read<Kind> {
+pub(crate) fn kind(value: &Value<'_>) -> Read<Kind> {
     word(value, "kind of change", &Kind::ALL.map(|kind| (kind.as_str(), kind)))
 }
 
 /// The name of one of the `known`, which are called `what`.
-pub(super) fn reference(value: &Value<'_>, what: &str, known: &[(Name, Range<usize>)]) -> Read<Name> {
+pub(crate) fn reference(value: &Value<'_>, what: &str, known: &[(Name, Range<usize>)]) -> Read<Name> {
     let text = value.text()?;
     let names: Vec<_> = known.iter().map(|(name, _)| name.as_str()).collect();
     if !names.contains(&text) {

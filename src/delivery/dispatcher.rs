@@ -19,13 +19,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DestinationTask, Room,
+    DestinationTask, Room, Sorter,
     attempt::{CLEAN_UP, CameBack, Gate, attempt, failed},
     breaker::{Breaker, Shift},
     insist,
     rate::Window,
     schedule::{self, Schedule, Tried},
-    sorter::Sorter,
 };
 use crate::{
     destination::{Answer, Reaction},

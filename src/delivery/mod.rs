@@ -21,6 +21,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::sorter::Sorter;
 use crate::{
     config::DestinationConfig,
     destination::Destination,

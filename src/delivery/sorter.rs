@@ -25,7 +25,7 @@ use crate::{
 const PAGE: usize = 500;
 
 /// The held deliveries of one destination.
-pub(super) struct Sorter {
+pub(crate) struct Sorter {
     destination: Name,
     store: Arc<dyn Store>,
     telemetry: Telemetry,
@@ -34,7 +34,7 @@ pub(super) struct Sorter {
 
 impl Sorter {
     /// With what the store remembers of the destination.
-    pub(super) async fn load(
+    pub(crate) async fn load(
         destination: Name,
         rules: Rules,
         quiet: Option<Hours>,
@@ -46,7 +46,7 @@ impl Sorter {
     }
 
     /// When there is something to do even if nothing arrives.
-    pub(super) fn next(&self) -> Option<Timestamp> {
+    pub(crate) fn next(&self) -> Option<Timestamp> {
         self.pacer.next()
     }
 
@@ -59,7 +59,7 @@ impl Sorter {
     ///
     /// # Errors
     /// When the store fails. The sorter is of no use then: it may know of more than the store does.
-    pub(super) async fn sort(&mut self, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn sort(&mut self, now: Timestamp) -> Result<(), StoreError> {
         self.forget_late(now).await?;
         loop {
             let arrived = self.held(&BatchKey::arrived(), None).await?;

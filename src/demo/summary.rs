@@ -7,11 +7,14 @@ use std::{
 
 use super::{
     ledger::{Ledger, Receipts},
-    terminal::{Colour, Style},
     view::seconds,
     world::INTERVAL,
 };
-use crate::{name::Name, store::Tally};
+use crate::{
+    name::Name,
+    store::Tally,
+    style::{Colour, Style},
+};
 
 /// Everything there is to judge.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Lines for people, on standard output.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     time::Duration,
 };
 
@@ -12,9 +12,6 @@ const BACKLOG: usize = 1024;
 
 /// How long the demo waits for a terminal that is held up, when what it has to say must not be left out.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The width everything is made for.
-pub const WIDTH: usize = 80;
 
 /// Standard output, written to by a thread of its own so that a reader that does not read holds up nothing.
 #[derive(Debug)]
@@ -91,57 +88,6 @@ impl Terminal {
     }
 }
 
-/// What text may look like.
-#[derive(Clone, Copy, Debug)]
-pub struct Style {
-    coloured: bool,
-}
-
-/// The colours used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colour {
-    /// Something is well.
-    Green,
-    /// Something happened.
-    Cyan,
-    /// Something was decided.
-    Yellow,
-    /// Something is wrong.
-    Red,
-    /// Not so important.
-    Dim,
-    /// Important.
-    Bold,
-}
-
-impl Style {
-    /// Coloured on a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
-    pub fn of_stdout() -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { coloured: io::stdout().is_terminal() && !refused }
-    }
-
-    /// No colours.
-    #[cfg(test)]
-    pub const PLAIN: Self = Self { coloured: false };
-
-    /// The text in a colour.
-    pub fn paint(self, colour: Colour, text: &str) -> String {
-        if !self.coloured {
-            return text.to_owned();
-        }
-        let code = match colour {
-            Colour::Bold => "1",
-            Colour::Dim => "2",
-            Colour::Red => "31",
-            Colour::Green => "32",
-            Colour::Yellow => "33",
-            Colour::Cyan => "36",
-        };
-        format!("\x1b[{code}m{text}\x1b[0m")
-    }
-}
-
 /// The text in at most `room` columns, with an ellipsis where it was cut.
 pub fn fit(text: &str, room: usize) -> String {
     if text.chars().count() <= room {
@@ -161,11 +107,5 @@ mod tests {
         assert_eq!(fit("café", 4), "café");
         assert_eq!(fit("cafés", 4), "caf…");
         assert_eq!(fit("", 0), "");
-    }
-
-    #[test]
-    fn only_a_coloured_style_paints() {
-        assert_eq!(Style::PLAIN.paint(Colour::Red, "x"), "x");
-        assert_eq!(Style { coloured: true }.paint(Colour::Red, "x"), "\x1b[31mx\x1b[0m");
     }
 }

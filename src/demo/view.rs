@@ -5,10 +5,17 @@ use std::time::Duration;
 use super::{
     receivers::{Arrival, Message},
     sighting::{Sighting, mask_numbers},
-    terminal::{Colour, Style, WIDTH, fit},
+    terminal::fit,
     world::{INTERVAL, World},
 };
-use crate::{config::Config, name::Name, store::Verdict, telemetry::Signal, time::Timestamp};
+use crate::{
+    config::Config,
+    name::Name,
+    store::Verdict,
+    style::{Colour, Style, WIDTH},
+    telemetry::Signal,
+    time::Timestamp,
+};
 
 /// How the lines look.
 #[derive(Debug)]

@@ -247,7 +247,7 @@ fn short(reply: &str) -> String {
 }
 
 /// The text part.
-fn plain(message: &Message) -> String {
+pub(super) fn plain(message: &Message) -> String {
     let severity = in_brackets(message.severity);
     let rule = message.rule.as_ref().map(|rule| format!("Rule {rule} · source"));
     let origin = rule.unwrap_or_else(|| "Source".to_owned());

@@ -82,6 +82,35 @@ pub enum BuildError {
     },
 }
 
+/// A notification as its receiver would see it.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// Its one line; a webhook has none.
+    pub(crate) title: Option<String>,
+    /// All of it: the text for people, or a webhook's body.
+    pub(crate) text: String,
+}
+
+/// What the receiver would be sent; nothing is.
+///
+/// # Errors
+/// When the event's record is not JSON, which a store could only bring back damaged.
+pub(crate) fn show(
+    config: &DestinationConfig,
+    notification: &Notification<'_>,
+) -> Result<Shown, serde_json::Error> {
+    Ok(match &config.kind {
+        DestinationKind::Webhook(webhook) => {
+            let body = payload::render(notification, webhook.format, &config.fields)?.body;
+            Shown { title: None, text: String::from_utf8_lossy(&body).into_owned() }
+        }
+        DestinationKind::Slack(_) | DestinationKind::Email(_) => {
+            let message = Writer::new(config.fields.clone()).write(notification)?;
+            Shown { text: email::plain(&message), title: Some(message.title) }
+        }
+    })
+}
+
 /// A receiver of notifications.
 #[async_trait]
 pub trait Destination: Send + Sync + 'static {

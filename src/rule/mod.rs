@@ -8,8 +8,10 @@ pub mod pacing;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use serde_json::{Value, json};
+
 use self::{condition::Condition, pacing::Pacing};
-use crate::{calendar::Hours, event::Severity, kind::Kinds, name::Name, template::Template};
+use crate::{calendar::Hours, event::Severity, kind::Kinds, name::Name, template::Template, time::Timestamp};
 
 /// `[rules.NAME]`, checked and compiled.
 #[derive(Clone, Debug)]
@@ -43,6 +45,11 @@ pub struct Rule {
 
 /// Rules by their names.
 pub type Rules = Arc<BTreeMap<Name, Rule>>;
+
+/// Puts rules under their names.
+pub fn by_name(rules: &[Rule]) -> Rules {
+    Arc::new(rules.iter().map(|rule| (rule.name.clone(), rule.clone())).collect())
+}
 
 impl Rule {
     /// A feed of every change of the kinds in `on`, told one by one and at once.
@@ -78,6 +85,30 @@ pub struct Silence {
     pub hours: Option<Hours>,
 }
 
+impl Silence {
+    /// When silence since `latest` is to be told; `None` when it never lasts so long within the hours.
+    pub fn told_at(&self, latest: Timestamp) -> Option<Timestamp> {
+        let Some(hours) = &self.hours else { return Some(latest.after(self.lasting)) };
+        let mut from = hours.next(latest)?;
+        // Hours repeat every week, so what does not fit into any of two weeks fits nowhere.
+        let last = from.after(Duration::from_secs(15 * 24 * 3600));
+        while from < last {
+            let due = from.after(self.lasting);
+            match hours.end(from) {
+                Some(end) if end < due => from = hours.next(end)?,
+                _ => return Some(due),
+            }
+        }
+        None
+    }
+
+    /// What an event tells of silence since `since`.
+    pub fn details(&self, since: Timestamp) -> Value {
+        let lasting = humantime::format_duration(self.lasting).to_string();
+        json!({ "since": since.to_string(), "silence": lasting })
+    }
+}
+
 /// How a rule wants its events to be said to people.
 #[derive(Clone, Debug, Default)]
 pub struct RuleText {
@@ -87,4 +118,33 @@ pub struct RuleText {
     pub body: Option<Template>,
     /// How much it matters.
     pub severity: Severity,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calendar::Zone;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(text).unwrap()
+    }
+
+    #[test]
+    fn silence_counts_within_its_hours() {
+        let hours = Hours::parse(["MON-FRI 08:00-18:00"], Zone::UTC).unwrap();
+        let silence =
+            |hour: u64| Silence { lasting: Duration::from_secs(hour * 3600), hours: Some(hours.clone()) };
+        // Monday morning; Monday evening until Tuesday; Friday evening until Monday; before opening.
+        for (latest, due) in [
+            ("2025-12-15T09:00:00Z", "2025-12-15T11:00:00Z"),
+            ("2025-12-15T17:00:00Z", "2025-12-16T10:00:00Z"),
+            ("2025-12-19T16:30:00Z", "2025-12-22T10:00:00Z"),
+            ("2025-12-15T05:00:00Z", "2025-12-15T10:00:00Z"),
+        ] {
+            assert_eq!(silence(2).told_at(at(latest)), Some(at(due)), "{latest}");
+        }
+        assert_eq!(silence(11).told_at(at("2025-12-15T09:00:00Z")), None);
+        let always = Silence { lasting: Duration::from_secs(3600), hours: None };
+        assert_eq!(always.told_at(at("2025-12-15T23:30:00Z")), Some(at("2025-12-16T00:30:00Z")));
+    }
 }

@@ -15,4 +15,5 @@ mod oracle;
 mod pipeline;
 mod planner;
 mod rig;
+mod rule_tests;
 mod store;

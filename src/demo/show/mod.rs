@@ -19,7 +19,7 @@ use super::{
     receivers::Misbehaviour,
     script::{Script, Step},
     sighting::Sighting,
-    terminal::{Closed, Style, Terminal},
+    terminal::{Closed, Terminal},
     view::View,
     world::{Receiver, World},
 };
@@ -27,6 +27,7 @@ use crate::{
     config::Config,
     service::{Service, ServiceError},
     store::{SledStore, Store, StoreError},
+    style::Style,
     telemetry::{Signal, Telemetry},
     time::Clock,
 };
@@ -225,7 +226,7 @@ impl Show {
             scripts.push(Scripted { script, next });
         }
         let mut terminal = Terminal::start().map_err(DemoError::io("write to standard output"))?;
-        let style = Style::of_stdout();
+        let style = Style::of(&io::stdout());
         let view = View::new(style, &world, begun);
         for line in view.introduction(&world, &config, OLD_CALLS, lasts) {
             // If nobody reads it, that will show soon enough.

@@ -1,6 +1,6 @@
 //! The task that drives one source: it asks the planner what to fetch, fetches it, and commits what it means.
 
-mod clockwork;
+mod clock;
 mod digest;
 mod health;
 mod state;

@@ -5,8 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::clockwork::Clockwork;
-use crate::{name::Name, store::StoreError, sync::planner::Planner, time::Timestamp};
+use crate::{
+    name::Name,
+    store::StoreError,
+    sync::{clockwork::Clockwork, planner::Planner},
+    time::Timestamp,
+};
 
 /// Kept in the store as the source's checkpoint.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -1,0 +1,150 @@
+//! Reads a source's list, as far as it is needed.
+
+use std::{collections::HashMap, time::Duration};
+
+use serde_json::value::RawValue;
+use tokio::time::sleep_until;
+
+use crate::{
+    call::{Call, CallId},
+    callem::{
+        Answer, Client, FetchError, PageBody,
+        budget::{Budget, Claim, Grant},
+    },
+    config::SourceConfig,
+    name::Name,
+    time::{Clock, Timestamp},
+};
+
+/// The waits before a request that failed in passing is made again.
+const WAITS: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60)];
+
+/// What was read of a source.
+pub(super) struct Fetched {
+    pub(super) source: Name,
+    /// How many records were read.
+    pub(super) read: usize,
+    /// How many of them are no calls, or do not say when they were.
+    pub(super) left_out: usize,
+    /// Whether the whole list was read, because it is not newest first.
+    pub(super) whole: bool,
+    /// The calls of the period, in no order.
+    pub(super) calls: Vec<Found>,
+}
+
+/// A call of the period. It is kept as it came: what is in it is looked at when its turn comes.
+pub(super) struct Found {
+    pub(super) created: Timestamp,
+    /// When it was as it is.
+    pub(super) at: Timestamp,
+    pub(super) raw: Box<RawValue>,
+}
+
+/// Reads every call of `config` that was created after `since`; `progress` is told how many records were read of how
+/// many, as far as the API says.
+///
+/// # Errors
+/// [`FetchError`] when a page cannot be had, after a few tries.
+pub(super) async fn fetch(
+    config: &SourceConfig,
+    client: &Client,
+    budget: &mut Budget,
+    clock: Clock,
+    since: Timestamp,
+    progress: impl Fn(u64, Option<u64>),
+) -> Result<Fetched, FetchError> {
+    let mut fetched =
+        Fetched { source: config.name.clone(), read: 0, left_out: 0, whole: true, calls: vec![] };
+    // A page that moved while it was read shows a call again.
+    let mut found: HashMap<CallId, Found> = HashMap::new();
+    let mut order = Order::default();
+    let mut offset = 0;
+    loop {
+        let answer = page(config, client, budget, clock, offset).await?;
+        let page = answer.body.read()?;
+        for raw in &page.records {
+            match read(raw) {
+                Some((id, call)) => {
+                    order.next(call.created);
+                    if call.created >= since {
+                        found.insert(id, call);
+                    }
+                }
+                None => fetched.left_out += 1,
+            }
+        }
+        let received = page.records.len();
+        offset += received as u64;
+        fetched.read += received;
+        progress(offset, page.total);
+        if order.is_newest_first && order.last.is_some_and(|last| last < since) {
+            fetched.whole = false;
+            break;
+        }
+        // A short page is not the end.
+        if received == 0 || page.total.is_some_and(|total| offset >= total) {
+            break;
+        }
+    }
+    fetched.calls = found.into_values().collect();
+    Ok(fetched)
+}
+
+/// A page, within the budget, and again when it could not be had in passing.
+async fn page(
+    config: &SourceConfig,
+    client: &Client,
+    budget: &mut Budget,
+    clock: Clock,
+    offset: u64,
+) -> Result<Answer<PageBody>, FetchError> {
+    let mut waits = WAITS.into_iter();
+    loop {
+        while let Grant::At(at) = budget.request(&config.name, Claim::Sweep, clock.steady()) {
+            sleep_until(clock.instant(at)).await;
+        }
+        let error = match client.page(offset, config.page_size).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let passes = matches!(
+            error,
+            FetchError::RateLimited { .. } | FetchError::Server { .. } | FetchError::Network(_)
+        );
+        match waits.next().filter(|_| passes) {
+            Some(wait) => {
+                let wait = error.retry_after().unwrap_or(wait);
+                budget.block_until(clock.steady().after(wait));
+            }
+            None => return Err(error),
+        }
+    }
+}
+
+/// A record, if it is a call that says when it was.
+fn read(raw: &RawValue) -> Option<(CallId, Found)> {
+    let call = Call::parse(raw).ok()?;
+    let created = call.created_at().or(call.updated_at())?;
+    let at = call.updated_at().map_or(created, |updated| updated.max(created));
+    Some((call.id().clone(), Found { created, at, raw: raw.to_owned() }))
+}
+
+/// The order of what was read so far.
+struct Order {
+    last: Option<Timestamp>,
+    is_newest_first: bool,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self { last: None, is_newest_first: true }
+    }
+}
+
+impl Order {
+    fn next(&mut self, created: Timestamp) {
+        self.is_newest_first &= self.last.is_none_or(|last| created <= last);
+        self.last = Some(created);
+    }
+}

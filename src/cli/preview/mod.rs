@@ -1,0 +1,203 @@
+//! `callwatch preview`: what the rules would have told of the calls of the last days. Reads lists of calls, sends
+//! nothing, and writes nothing.
+
+mod fetch;
+mod tally;
+mod view;
+
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use self::{
+    fetch::{Fetched, fetch},
+    tally::{Judged, Tally},
+    view::Blocks,
+};
+use super::check;
+use crate::{
+    call::Call,
+    callem::{
+        Client, FetchError,
+        budget::{self, Budget},
+    },
+    config::{Config, SourceConfig},
+    http,
+    name::Name,
+    rehearsal::Rehearsal,
+    rule::{self, Rule, Rules},
+    store::StoreError,
+    style::Style,
+    time::{Clock, Timestamp},
+};
+
+/// How long is waited at most for what is held when the period ends.
+const PATIENCE: Duration = Duration::from_secs(8 * 24 * 3600);
+
+/// Arguments of `preview`.
+#[derive(Debug, Args)]
+pub struct PreviewArgs {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
+    config: PathBuf,
+    /// Of calls created within this time, such as 12h or 30d
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    since: Duration,
+    /// Only this rule
+    #[arg(long, value_name = "NAME")]
+    rule: Option<Name>,
+    /// Show the latest N messages of each rule as they would be sent [default: 3]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3")]
+    show: Option<usize>,
+    /// Print an object {since, until, sources, rules, destinations, messages}
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why there is no preview.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("there is no rule `{name}`; there is {known}")]
+    NoRule { name: Name, known: String },
+    #[error("no calls of {source_name}: {error}")]
+    Fetch { source_name: Name, error: FetchError },
+    #[error(transparent)]
+    Http(#[from] http::ClientError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot print: {0}")]
+    Print(#[from] io::Error),
+}
+
+/// What a preview came to.
+struct Preview<'c> {
+    config: &'c Config,
+    /// The rules that were asked about.
+    rules: Vec<&'c Rule>,
+    by_name: Rules,
+    since: Timestamp,
+    until: Timestamp,
+    fetched: Vec<Fetched>,
+    tally: Tally,
+}
+
+/// Shows what would have been told: 0, or 1 with a message on stderr; 78 for a bad config.
+pub async fn preview(args: PreviewArgs) -> ExitCode {
+    let config = match check::load_without_secrets(&args.config) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    match run(&args, &config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("callwatch: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: &PreviewArgs, config: &Config) -> Result<(), Failure> {
+    let rules: Vec<_> =
+        config.rules.iter().filter(|rule| args.rule.as_ref().is_none_or(|name| rule.name == *name)).collect();
+    if let Some(name) = args.rule.as_ref().filter(|_| rules.is_empty()) {
+        let known: Vec<_> = config.rules.iter().map(|rule| format!("`{}`", rule.name)).collect();
+        return Err(Failure::NoRule { name: name.clone(), known: known.join(", ") });
+    }
+    let clock = Clock::system();
+    let until = clock.wall();
+    let since = until.before(args.since);
+    let fetched = read_sources(config, &rules, clock, since).await?;
+    let tally = Tally::new(config.timezone, since, until, args.show.unwrap_or(0));
+    let tally = rehearse(config, &rules, &fetched, since, until, tally).await?;
+    let by_name = rule::by_name(&config.rules);
+    let preview = Preview { config, rules, by_name, since, until, fetched, tally };
+    let text = if args.json {
+        preview.json()
+    } else {
+        preview.text(Style::of(&io::stdout()), Blocks::of_locale(|name| std::env::var(name).ok()))
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads this may have stopped reading.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => Ok(printed?),
+    }
+}
+
+/// Reads the lists of the sources that the rules look at, one after the other.
+async fn read_sources(
+    config: &Config,
+    rules: &[&Rule],
+    clock: Clock,
+    since: Timestamp,
+) -> Result<Vec<Fetched>, Failure> {
+    let http = http::client()?;
+    let mut budgets: HashMap<_, _> =
+        budget::limits(&config.sources).into_iter().map(|(host, limit)| (host, Budget::new(limit))).collect();
+    let mut all = vec![];
+    for source in config.sources.iter().filter(|source| rules.iter().any(|rule| rule.looks_at(&source.name)))
+    {
+        let Some(budget) = budgets.get_mut(&source.base_url.host_str()) else { continue };
+        let bar = progress_bar(source);
+        let progress = |read, total: Option<u64>| {
+            bar.set_length(total.unwrap_or(read));
+            bar.set_position(read);
+        };
+        let client = Client::new(source, &http);
+        let fetched = fetch(source, &client, budget, clock, since, progress).await;
+        bar.finish_and_clear();
+        all.push(fetched.map_err(|error| Failure::Fetch { source_name: source.name.clone(), error })?);
+    }
+    Ok(all)
+}
+
+/// On a terminal only: elsewhere it draws nothing.
+fn progress_bar(source: &SourceConfig) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} calls");
+    ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_prefix(format!("reading {}", source.name))
+}
+
+/// Shows every call to the rules that can be judged by it, in the order of time, and counts what follows.
+async fn rehearse(
+    config: &Config,
+    rules: &[&Rule],
+    fetched: &[Fetched],
+    since: Timestamp,
+    until: Timestamp,
+    mut tally: Tally,
+) -> Result<Tally, StoreError> {
+    let judged = rules.iter().filter(|rule| !matches!(Judged::of(rule), Judged::Not(_)));
+    let config = Config { rules: judged.map(|rule| (*rule).clone()).collect(), ..config.clone() };
+    let mut rehearsal = Rehearsal::new(&config, since).await?;
+    // A call is heard of when it is created, and looked at when it has become what it is.
+    let mut timeline = vec![];
+    for (at, Fetched { calls, .. }) in fetched.iter().enumerate() {
+        for (call, found) in calls.iter().enumerate() {
+            timeline.push((found.created.min(until), false, at, call));
+            timeline.push((found.at.min(until), true, at, call));
+        }
+    }
+    timeline.sort_unstable();
+    for (at, is_over, source, call) in timeline {
+        rehearsal.advance(at).await?;
+        let Fetched { source, calls, .. } = &fetched[source];
+        if !is_over {
+            rehearsal.hear(source);
+        } else if let Ok(call) = Call::parse(&calls[call].raw) {
+            rehearsal.observe(source, &call).await?;
+        }
+        tally.add(rehearsal.take_log());
+    }
+    rehearsal.advance(until).await?;
+    rehearsal.run_out(until.after(PATIENCE)).await?;
+    tally.add(rehearsal.take_log());
+    Ok(tally)
+}

@@ -1,0 +1,397 @@
+//! Files of rule tests: `clinic.test.toml`.
+
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use chrono::NaiveDateTime;
+use serde_json::{Map, Value as Json};
+
+use crate::{
+    calendar::Zone,
+    call::CallId,
+    config::{
+        Config, DAY, DestinationConfig, DestinationKind, LoadOptions, Mistake, Report, Secrets, Table, Value,
+        document, duration, kind, read_file, reference,
+    },
+    kind::Kind,
+    name::Name,
+    rule::Rule,
+    summary::Reason,
+    time::Timestamp,
+};
+
+/// The longest time between two things of a test.
+const LONGEST: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// When a test begins that does not say: a Monday morning.
+const START: &str = "2025-12-15 09:00";
+
+/// The call a step is about that does not say.
+const CALL: &str = "call-1";
+
+/// A file of tests, and the config they are about.
+pub(super) struct Suite {
+    pub(super) file: PathBuf,
+    pub(super) config: Config,
+    pub(super) tests: Vec<Test>,
+}
+
+/// `[[test]]`
+pub(super) struct Test {
+    pub(super) name: String,
+    /// Where it begins in the file, from 1.
+    pub(super) line: usize,
+    pub(super) start: Timestamp,
+    /// The one of the config.
+    pub(super) zone: Zone,
+    /// Whether somebody said when it begins, and so thinks in times of the day.
+    pub(super) is_dated: bool,
+    /// The only rules at work; all when none are named.
+    pub(super) rules: Option<Vec<Name>>,
+    /// In the order of time.
+    pub(super) steps: Vec<Step>,
+    /// How long the clock runs after the last step; `None` until nothing is pending.
+    pub(super) until: Option<Duration>,
+    /// Whether what is told and not expected is wrong.
+    pub(super) nothing_else: bool,
+    pub(super) expect: Vec<Expectation>,
+    pub(super) never: Vec<Never>,
+}
+
+/// `[[test.step]]`: something happens.
+pub(super) struct Step {
+    pub(super) at: Timestamp,
+    pub(super) source: Name,
+    pub(super) what: Happening,
+}
+
+/// What happens in a step.
+pub(super) enum Happening {
+    /// A call is there, or has changed.
+    Seen { call: CallId, set: Map<String, Json>, clear: Vec<String> },
+    /// A call is gone.
+    Deleted(CallId),
+    /// Something about the source itself.
+    OfSource(Kind),
+}
+
+/// `[[test.expect]]`: somebody is told something.
+pub(super) struct Expectation {
+    pub(super) when: When,
+    pub(super) rule: Name,
+    pub(super) to: Vec<Name>,
+    pub(super) call: Option<CallId>,
+    pub(super) title: Option<Title>,
+    pub(super) count: Option<u64>,
+}
+
+/// When something is expected.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    At(Timestamp),
+    Within(Timestamp, Timestamp),
+    AnyTime,
+}
+
+/// What a title is expected to be.
+pub(super) enum Title {
+    Is(String),
+    Contains(String),
+}
+
+/// `[[test.never]]`: what must not be told.
+pub(super) struct Never {
+    pub(super) rule: Name,
+    /// Nobody, when nobody is named.
+    pub(super) to: Option<Vec<Name>>,
+}
+
+impl Suite {
+    /// Reads the file at `path` and the config it is about: `config` if that is given, else the one it names, else
+    /// the one beside it (`clinic.toml` for `clinic.test.toml`).
+    ///
+    /// # Errors
+    /// What is wrong with either of them.
+    pub(super) fn load(path: &Path, config: Option<&Path>) -> Result<Self, Report> {
+        let text = read_file(path, "file of tests", "docs/testing-rules.md shows how to write one")?;
+        let options = LoadOptions { secrets: Secrets::Ignored, ..LoadOptions::default() };
+        let (suite, _) = document(&text, path, options, false, |root| read(root, path, config, options))?;
+        match suite {
+            Some(suite) => suite,
+            // A mistake was reported for it.
+            None => Err(Report::unreadable(path, Mistake::of_file("there are no tests"))),
+        }
+    }
+}
+
+fn read(
+    root: &mut Table<'_>,
+    path: &Path,
+    config: Option<&Path>,
+    options: LoadOptions<'_>,
+) -> Option<Result<Suite, Report>> {
+    let named = root.optional("config", |value| Ok(root_relative(path, value.text()?)));
+    let Some(config) = config.map(Path::to_owned).or(named).or_else(|| beside(path)) else {
+        root.require("config", "\"config.toml\"");
+        root.accept_all();
+        return None;
+    };
+    let config = match Config::load(&config, options) {
+        Ok(loaded) => loaded.config,
+        Err(report) => {
+            // Without it there is no telling what the tests mean.
+            root.accept_all();
+            return Some(Err(report));
+        }
+    };
+    let names = Names::of(&config);
+    let start = root.optional("start", |value| date(value, config.timezone));
+    root.require("test", "[[test]]");
+    let tests = root.each("test", |table| names.test(table, start));
+    Some(Ok(Suite { file: path.to_owned(), config, tests }))
+}
+
+fn root_relative(file: &Path, path: &str) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(path)
+}
+
+/// `clinic.toml` beside `clinic.test.toml`, if it is there.
+fn beside(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".test.toml")?;
+    Some(path.with_file_name(format!("{name}.toml"))).filter(|config| config.exists())
+}
+
+/// What a test may speak of.
+struct Names<'c> {
+    config: &'c Config,
+    sources: Vec<(Name, Range<usize>)>,
+    destinations: Vec<(Name, Range<usize>)>,
+    rules: Vec<(Name, Range<usize>)>,
+    /// The rules, and what stands in the place of one when several are told as one.
+    told: Vec<(Name, Range<usize>)>,
+}
+
+impl<'c> Names<'c> {
+    fn of(config: &'c Config) -> Self {
+        fn known<'n>(names: impl Iterator<Item = &'n Name>) -> Vec<(Name, Range<usize>)> {
+            names.map(|name| (name.clone(), 0..0)).collect()
+        }
+        let rules = known(config.rules.iter().map(|rule| &rule.name));
+        let together = Reason::ALL.map(|reason| Name::from(reason.as_str()));
+        Self {
+            config,
+            sources: known(config.sources.iter().map(|source| &source.name)),
+            destinations: known(config.destinations.iter().map(|destination| &destination.name)),
+            told: rules.iter().cloned().chain(known(together.iter())).collect(),
+            rules,
+        }
+    }
+
+    fn test(&self, table: &mut Table<'_>, start: Option<Timestamp>) -> Option<Test> {
+        let zone = self.config.timezone;
+        let name = table.required("name", "\"an unhappy caller is told once\"", Value::text);
+        let own = table.optional("start", |value| date(value, zone));
+        let dated = own.or(start);
+        let start = dated.unwrap_or_else(|| default_start(zone));
+        let clock = Clock { start, zone };
+        let rules = table.set("rules", |value| reference(value, "rule", &self.rules));
+        let mut steps = table.each("step", |table| self.step(table, clock));
+        steps.sort_by_key(|step| step.at);
+        Some(Test {
+            name: name?.to_owned(),
+            line: table.line(),
+            start,
+            zone,
+            is_dated: dated.is_some(),
+            rules,
+            steps,
+            until: table.optional("until", duration(Duration::ZERO..=LONGEST)),
+            nothing_else: table.optional("nothing_else", Value::boolean).unwrap_or(true),
+            expect: table.each("expect", |table| self.expectation(table, clock)),
+            never: table.each("never", |table| {
+                let rule = table
+                    .required("rule", "\"unhappy-caller\"", |value| reference(value, "rule", &self.told));
+                Some(Never { to: self.receivers(table), rule: rule? })
+            }),
+        })
+    }
+
+    fn step(&self, table: &mut Table<'_>, clock: Clock) -> Option<Step> {
+        let at = table.optional("at", |value| clock.read(value)).unwrap_or(clock.start);
+        let source = table.optional("source", |value| reference(value, "source", &self.sources));
+        let of_source = table.optional("happens", |value| match kind(value)? {
+            kind @ (Kind::SourceFailing | Kind::SourceRecovered) => Ok(kind),
+            _ => Err(value
+                .error("only what happens to the source itself is said like this")
+                .hint("say with `set` what becomes of a call; silence comes by itself")),
+        });
+        let set = table.optional("set", |value| {
+            value.table()?;
+            match value.json()? {
+                Json::Object(set) if set.contains_key("id") => {
+                    Err(value.error("the call's id is said by `call`").hint("write call = \"…\""))
+                }
+                Json::Object(set) => Ok(set),
+                _ => Err(value.wrong_type("a table")),
+            }
+        });
+        let clear = table.one_or_list("clear", field_path).unwrap_or_default();
+        let delete = table.optional("delete", Value::boolean).unwrap_or(false);
+        let call = table.optional("call", call).unwrap_or_else(|| CallId::from(CALL));
+        let of_call = ["call", "set", "clear", "delete"].into_iter().find(|key| table.has(key));
+        if let Some(key) = of_call.filter(|_| table.has("happens")) {
+            let message =
+                format!("a step is about a source or about a call, so `{key}` does not go with `happens`");
+            table.cx.add(Mistake::error(table.span_of(key), message).hint("make two steps of it"));
+        }
+        if delete && (table.has("set") || table.has("clear")) {
+            let message = "a call that is deleted does not change";
+            table.cx.add(Mistake::error(table.span_of("delete"), message).hint("make two steps of it"));
+        }
+        let what = match of_source {
+            Some(kind) => Happening::OfSource(kind),
+            None if delete => Happening::Deleted(call),
+            None => Happening::Seen { call, set: set.unwrap_or_default(), clear },
+        };
+        let first = self.config.sources.first().map(|source| source.name.clone());
+        Some(Step { at, source: source.or(first)?, what })
+    }
+
+    fn expectation(&self, table: &mut Table<'_>, clock: Clock) -> Option<Expectation> {
+        let at = table.optional("at", |value| clock.read(value));
+        let within = table.list("within", |value| clock.read(value));
+        if table.has("at") && table.has("within") {
+            let message = "`at` is one moment and `within` a span of time";
+            table.cx.add(Mistake::error(table.span_of("within"), message).hint("leave one of them out"));
+        }
+        let within = match within.as_deref() {
+            Some([from, to]) if from <= to => Some(When::Within(*from, *to)),
+            Some(_) => {
+                let message = "expected two times, the earlier one first";
+                let mistake = Mistake::error(table.span_of("within"), message);
+                table.cx.add(mistake.hint("write within = [\"1m\", \"3m\"]"));
+                None
+            }
+            None => None,
+        };
+        let rule = table.required("rule", "\"unhappy-caller\"", |value| reference(value, "rule", &self.told));
+        let receivers = self.receivers(table);
+        let call = table.optional("call", call);
+        let title = table.optional("title", |value| Ok(Title::Is(value.text()?.to_owned())));
+        let part = table.optional("title_contains", |value| Ok(Title::Contains(value.text()?.to_owned())));
+        let count = table.optional("count", |value| value.integer(1..=1_000_000));
+        let rule = rule?;
+        let to = match receivers.or_else(|| self.receivers_of(&rule)) {
+            Some(to) => to,
+            None => {
+                table.require("to", "[\"frontdesk\"]");
+                return None;
+            }
+        };
+        if let Some(key) = ["title", "title_contains"].into_iter().find(|key| table.has(key))
+            && !to.iter().any(|name| self.is_for_people(name))
+        {
+            let message = format!("a webhook is sent the call and no title, so `{key}` says nothing");
+            table.cx.add(Mistake::error(table.span_of(key), message).hint("leave it out"));
+        }
+        Some(Expectation {
+            when: at.map(When::At).or(within).unwrap_or(When::AnyTime),
+            rule,
+            to,
+            call,
+            title: title.or(part),
+            count: count.map(u64::from),
+        })
+    }
+
+    fn receivers(&self, table: &mut Table<'_>) -> Option<Vec<Name>> {
+        table.one_or_list("to", |value| reference(value, "destination", &self.destinations))
+    }
+
+    /// Whom a rule tells.
+    fn receivers_of(&self, name: &Name) -> Option<Vec<Name>> {
+        let rule: &Rule = self.config.rules.iter().find(|rule| rule.name == *name)?;
+        Some(rule.to.clone())
+    }
+
+    fn is_for_people(&self, name: &Name) -> bool {
+        let is_it = |it: &&DestinationConfig| it.name == *name;
+        let kind = self.config.destinations.iter().find(is_it).map(|it| &it.kind);
+        !matches!(kind, Some(DestinationKind::Webhook(_)))
+    }
+}
+
+/// What the times of a test are counted from.
+#[derive(Clone, Copy)]
+struct Clock {
+    start: Timestamp,
+    zone: Zone,
+}
+
+impl Clock {
+    /// A time since the start, or a date and time.
+    fn read(self, value: &Value<'_>) -> Result<Timestamp, Mistake> {
+        if !is_date(value) {
+            return Ok(self.start.after(duration(Duration::ZERO..=LONGEST)(value)?));
+        }
+        let at = date(value, self.zone)?;
+        if at < self.start {
+            return Err(value.error("this is before the test starts").hint("`start` says when that is"));
+        }
+        if at > self.start.after(LONGEST) {
+            let days = LONGEST.as_secs() / DAY.as_secs();
+            return Err(value.error(format!("this is more than {days} days after the test starts")));
+        }
+        Ok(at)
+    }
+}
+
+fn is_date(value: &Value<'_>) -> bool {
+    let begins_like_one = |text: &str| text.get(..5).is_some_and(|year| year.ends_with('-'));
+    value.datetime().is_some() || value.text().is_ok_and(begins_like_one)
+}
+
+/// A date and time, in `zone` unless it says where.
+fn date(value: &Value<'_>, zone: Zone) -> Result<Timestamp, Mistake> {
+    let text = match value.datetime() {
+        Some(text) => text,
+        None => value.text()?.to_owned(),
+    };
+    let text = text.replacen(' ', "T", 1);
+    if let Some(at) = Timestamp::parse(&text) {
+        return Ok(at);
+    }
+    let local = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+        .into_iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(&text, format).ok());
+    let Some(local) = local else {
+        let mistake = value.error("this is not a date and time");
+        return Err(mistake.hint("write \"2025-12-15 09:00\", or \"2025-12-15T09:00:00+01:00\" to say where"));
+    };
+    zone.when(local).ok_or_else(|| value.error(format!("clocks in {zone} never show this time")))
+}
+
+fn default_start(zone: Zone) -> Timestamp {
+    let local = NaiveDateTime::parse_from_str(START, "%Y-%m-%d %H:%M").ok();
+    local.and_then(|local| zone.when(local)).unwrap_or_default()
+}
+
+fn call(value: &Value<'_>) -> Result<CallId, Mistake> {
+    match value.text()? {
+        "" => Err(value.error("the call's id is empty")),
+        id => Ok(CallId::from(id)),
+    }
+}
+
+fn field_path(value: &Value<'_>) -> Result<String, Mistake> {
+    let path = value.text()?;
+    if matches!(path, "id" | "status" | "createdAt" | "updatedAt") || path.split('.').any(str::is_empty) {
+        return Err(value
+            .error("this cannot be cleared")
+            .hint("name a field, as in \"callAnalysis.sentiment\""));
+    }
+    Ok(path.to_owned())
+}
