@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use self::message::Writer;
 pub use self::{email::EmailDestination, slack::SlackDestination, webhook::WebhookDestination};
 use crate::{
-    config::{Connection, DestinationConfig, DestinationKind},
+    config::{Connection, DestinationConfig, DestinationKind, WebhookFormat},
     event::Event,
     http,
     name::Name,
@@ -99,13 +99,25 @@ pub(crate) fn show(
     config: &DestinationConfig,
     notification: &Notification<'_>,
 ) -> Result<Shown, serde_json::Error> {
+    let writer = Writer::new(config.fields.clone(), config.timezone);
     Ok(match &config.kind {
         DestinationKind::Webhook(webhook) => {
-            let body = payload::render(notification, webhook.format, &config.fields)?.body;
+            let body = match &webhook.format {
+                WebhookFormat::Standard => payload::standard(notification, &config.fields)?.body,
+                WebhookFormat::Cloudevents => payload::cloudevents(notification, &config.fields)?.body,
+                WebhookFormat::Callem => payload::callem(notification.event, &config.fields)?.body,
+                WebhookFormat::Own(own) => {
+                    let hidden = own.secrets.iter().map(|(name, _)| (name.as_str(), "***")).collect();
+                    let rendered = writer.write_body(notification, &own.template, &hidden)?;
+                    rendered
+                        .unwrap_or_else(|error| format!("(`body` could not be rendered: {error})"))
+                        .into_bytes()
+                }
+            };
             Shown { title: None, text: String::from_utf8_lossy(&body).into_owned() }
         }
         DestinationKind::Slack(_) | DestinationKind::Email(_) => {
-            let message = Writer::new(config.fields.clone()).write(notification)?;
+            let message = writer.write(notification)?;
             Shown { text: email::plain(&message), title: Some(message.title) }
         }
     })
