@@ -199,10 +199,11 @@ error: unknown key `webhook_url`
 6 | webhook_url = "**************************************"
   | ^^^^^^^^^^^
   |
-  = help: choose from `type`, `url`, `format`, `secret`, `headers`,
-          `permanent`, `ca_file`, `client_cert`, `client_key`, `proxy`,
-          `allow_private`, `retry`, `max_attempts_age`, `rate`, `concurrency`,
-          `timeout`, `include`, `exclude`
+  = help: choose from `type`, `url`, `format`, `content_type`, `secrets`,
+          `body`, `secret`, `headers`, `permanent`, `ca_file`, `client_cert`,
+          `client_key`, `proxy`, `allow_private`, `retry`, `max_attempts_age`,
+          `rate`, `concurrency`, `timeout`, `timezone`, `quiet`, `include`,
+          `exclude`
 
 error: callwatch sets this header itself
  --> config.toml:9:1
@@ -294,7 +295,7 @@ error: unknown key `token`
    |
    = help: choose from `type`, `webhook_url`, `ca_file`, `client_cert`,
            `client_key`, `proxy`, `retry`, `max_attempts_age`, `rate`,
-           `concurrency`, `timeout`, `include`, `exclude`
+           `concurrency`, `timeout`, `timezone`, `quiet`, `include`, `exclude`
 
 error: unknown key `channel`
   --> config.toml:12:1
@@ -304,7 +305,7 @@ error: unknown key `channel`
    |
    = help: choose from `type`, `webhook_url`, `ca_file`, `client_cert`,
            `client_key`, `proxy`, `retry`, `max_attempts_age`, `rate`,
-           `concurrency`, `timeout`, `include`, `exclude`
+           `concurrency`, `timeout`, `timezone`, `quiet`, `include`, `exclude`
 
 "#,
     );

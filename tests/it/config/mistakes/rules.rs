@@ -63,7 +63,7 @@ error: there is no kind of change `completed`
   |       ^^^^^^^^^^^
   |
   = help: choose from `ended`, `started`, `analyzed`, `updated`, `deleted`,
-          `source.failing`, `source.recovered`
+          `source.failing`, `source.recovered`, `source.silent`
 
 error: there is no kind of change `end`
  --> config.toml:2:20

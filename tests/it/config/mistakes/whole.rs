@@ -85,8 +85,8 @@ error: unknown key `logging`
 9 | [logging]
   |  ^^^^^^^
   |
-  = help: choose from `store`, `backup`, `delivery`, `server`, `sources`,
-          `destinations`, `rules`
+  = help: choose from `timezone`, `store`, `backup`, `delivery`, `server`,
+          `sources`, `destinations`, `rules`
 
 "#,
     );
