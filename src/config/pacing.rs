@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     reader::Table,
     report::Mistake,
-    values::{DAY, MINUTE, SECOND, duration, group_field, hours, schedule, zone},
+    values::{DAY, SECOND, duration, group_field, hours, schedule, zone},
 };
 use crate::{
     calendar::Zone,
@@ -50,7 +50,7 @@ pub(super) fn pacing(table: &mut Table<'_>, zone: Zone) -> Pacing {
 
 /// Reads `silence` and `hours`.
 pub(super) fn silence(table: &mut Table<'_>, zone: Zone) -> Option<Silence> {
-    let lasting = table.optional("silence", duration(MINUTE..=90 * DAY));
+    let lasting = table.optional("silence", duration(SECOND..=90 * DAY));
     let hours = table.optional("hours", |value| hours(value, zone));
     if table.has("hours") && !table.has("silence") {
         let message = "`hours` are those in which `silence` counts, and there is no `silence`";

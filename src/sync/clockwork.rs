@@ -69,7 +69,7 @@ impl Clockwork {
         self.seen.extend(self.waiting.keys().map(|call| (call.clone(), now)));
     }
 
-    /// A call was created.
+    /// A call was created, or the listening began.
     pub(crate) fn heard(&mut self, created: Timestamp) {
         self.latest = self.latest.max(Some(created));
     }

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod binary;
+mod clock_rules;
 mod config;
 mod deliveries_cli;
 mod delivery;

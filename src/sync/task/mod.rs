@@ -242,6 +242,8 @@ impl Poller {
         let source = self.task.config.name.clone();
         match notice {
             Notice::BaselineDone { calls } => {
+                // Nor is it silence that nobody called before anybody listened.
+                self.state.clockwork.heard(self.task.clock.wall());
                 // From here on a restart must not take what it finds for a baseline.
                 self.save().await?;
                 let events = self.state.baseline_events;
