@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use callwatch::{demo::callem::Failure, telemetry::Signal};
+use callwatch::{demo::callem::Failure, telemetry::Signal, time::Clock};
+use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use crate::rig::{PATIENCE, Rig, Running, Webhook, complete, record};
@@ -20,6 +21,16 @@ fn still_live(rig: &Rig, lasting: &str) -> String {
             "[rules.still-live]\nwhen = 'call.status == \"live\"'\nfor = \"{lasting}\"\nto = [\"crm\"]\n"
         ),
     )
+}
+
+/// A call that is live since now.
+fn live(id: &str) -> Value {
+    let mut call = record(id, "live");
+    let now = Clock::system().wall().to_string();
+    for time in ["createdAt", "updatedAt"] {
+        call[time] = now.clone().into();
+    }
+    call
 }
 
 fn told(rig: &Rig) -> Vec<String> {
@@ -46,10 +57,10 @@ async fn failed(running: &mut Running, times: u32) {
 async fn what_lasts_is_told_once_and_what_ends_in_time_is_not() {
     let rig = Rig::new().await;
     rig.callem.add(record("old", "completed"));
-    rig.callem.add(record("before", "live"));
+    rig.callem.add(live("before"));
     let mut running = rig.start_with(rig.parse(&still_live(&rig, "1s"))).await;
     running.baseline().await;
-    rig.callem.add(record("short", "live"));
+    rig.callem.add(live("short"));
     running.wait_for("the call", |s| matches!(s, Signal::Changed { .. })).await;
     rig.callem.update("short", complete);
     let webhooks = arrived(&rig, 1).await;
@@ -61,7 +72,7 @@ async fn what_lasts_is_told_once_and_what_ends_in_time_is_not() {
         (webhooks[0].rule.as_str(), webhooks[0].kinds.as_slice()),
         ("still-live", &["started".to_owned()][..])
     );
-    rig.callem.add(record("long", "live"));
+    rig.callem.add(live("long"));
     assert_eq!(arrived(&rig, 2).await[1].call, "long");
     // Changing, and being restarted, does not make them news again.
     rig.callem.update("long", |call| call["summary"] = "Goes on.".into());
@@ -79,7 +90,7 @@ async fn what_lasts_over_a_restart_is_told_and_nobody_guesses_while_the_api_is_d
     let mut running = rig.start_with(rig.parse(&still_live(&rig, "2s"))).await;
     running.baseline().await;
     for call in ["goes-on", "ends"] {
-        rig.callem.add(record(call, "live"));
+        rig.callem.add(live(call));
         running.wait_for("the call", |s| matches!(s, Signal::Changed { .. })).await;
     }
     running.stop().await;
@@ -115,9 +126,7 @@ async fn silence_is_told_once_until_somebody_calls_again() {
     let mut running = rig.start_with(rig.parse(&config)).await;
     running.quiet_polls(15).await;
     assert_eq!(rig.webhooks().len(), 1);
-    let mut call = record("new", "live");
-    call["createdAt"] = callwatch::time::Clock::system().wall().to_string().into();
-    rig.callem.add(call);
+    rig.callem.add(live("new"));
     let webhooks = arrived(&rig, 2).await;
     assert_eq!(webhooks[1].body["type"], "source.silent");
     assert_ne!(webhooks[0].id, webhooks[1].id);
