@@ -22,6 +22,9 @@ use crate::{
 #[serde(transparent)]
 pub struct EventId(Arc<str>);
 
+/// How the ids begin of what has not happened.
+const TEST: &str = "evt_test_";
+
 impl EventId {
     /// The id of "this rule, this call, this content, for the n-th time".
     ///
@@ -36,6 +39,17 @@ impl EventId {
         hash.update(&occurrence.to_le_bytes());
         let digest = hash.finish();
         Self(format!("evt_{}", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])).into())
+    }
+
+    /// The id of something that has not happened: of a notification that was only sent to see it arrive. Such ids
+    /// begin with `evt_test_`.
+    pub fn test(number: u64) -> Self {
+        Self(format!("{TEST}{number:016x}").into())
+    }
+
+    /// Whether it is one of those.
+    pub fn is_test(&self) -> bool {
+        self.0.starts_with(TEST)
     }
 
     /// The id's text.

@@ -4,10 +4,13 @@ mod backup;
 mod check;
 mod deliveries;
 mod demo;
+mod explain;
 mod logging;
 mod preview;
 mod restore;
 mod run;
+mod send;
+mod stopped;
 mod test;
 
 use std::process::ExitCode;
@@ -37,6 +40,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Show what the rules would have told of the calls of the last days; sends nothing
     Preview(preview::PreviewArgs),
+    /// Say what is known of a call, what each rule made of it and why, and what became of each delivery
+    Explain(explain::ExplainArgs),
+    /// Send a destination a test notification, and show what came back
+    Send(send::SendArgs),
     /// Run rule tests: timelines of calls, and what must be told of them
     Test(test::TestArgs),
     /// Write the store of a stopped service to a file
@@ -52,6 +59,14 @@ pub fn main() -> ExitCode {
     let Cli { command, logging } = Cli::parse();
     match command {
         Command::Check(args) => check::check(&args),
+        Command::Explain(args) => {
+            logging.start(logging::Default::Off);
+            on_runtime(explain::explain(args))
+        }
+        Command::Send(args) => {
+            logging.start(logging::Default::Off);
+            on_runtime(send::send(args))
+        }
         Command::Preview(args) => {
             logging.start(logging::Default::Off);
             on_runtime(preview::preview(args))

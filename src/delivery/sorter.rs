@@ -50,6 +50,11 @@ impl Sorter {
         self.pacer.next()
     }
 
+    /// When what waits in this batch goes out; `None` when nothing does, or when more has to come in first.
+    pub(crate) fn goes_out(&self, batch: &BatchKey) -> Option<Timestamp> {
+        self.pacer.goes_out(batch)
+    }
+
     /// Whether what the rule tells has to wait because of the quiet hours.
     pub(super) fn is_quiet_for(&self, rule: &Name, now: Timestamp) -> bool {
         self.pacer.is_quiet_for(rule, now)

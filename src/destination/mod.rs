@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use self::message::Writer;
 pub use self::{email::EmailDestination, slack::SlackDestination, webhook::WebhookDestination};
 use crate::{
-    config::{Connection, DestinationConfig, DestinationKind, WebhookFormat},
+    config::{Connection, DestinationConfig, DestinationKind},
     event::Event,
     http,
     name::Name,
@@ -87,7 +87,7 @@ pub enum BuildError {
 pub(crate) struct Shown {
     /// Its one line; a webhook has none.
     pub(crate) title: Option<String>,
-    /// All of it: the text for people, or a webhook's body.
+    /// All of it: the text for people, or a webhook's body. No secret is in it.
     pub(crate) text: String,
 }
 
@@ -102,19 +102,7 @@ pub(crate) fn show(
     let writer = Writer::new(config.fields.clone(), config.timezone);
     Ok(match &config.kind {
         DestinationKind::Webhook(webhook) => {
-            let body = match &webhook.format {
-                WebhookFormat::Standard => payload::standard(notification, &config.fields)?.body,
-                WebhookFormat::Cloudevents => payload::cloudevents(notification, &config.fields)?.body,
-                WebhookFormat::Callem => payload::callem(notification.event, &config.fields)?.body,
-                WebhookFormat::Own(own) => {
-                    let hidden = own.secrets.iter().map(|(name, _)| (name.as_str(), "***")).collect();
-                    let rendered = writer.write_body(notification, &own.template, &hidden)?;
-                    rendered
-                        .unwrap_or_else(|error| format!("(`body` could not be rendered: {error})"))
-                        .into_bytes()
-                }
-            };
-            Shown { title: None, text: String::from_utf8_lossy(&body).into_owned() }
+            Shown { title: None, text: webhook::show(webhook, &config.fields, &writer, notification)? }
         }
         DestinationKind::Slack(_) | DestinationKind::Email(_) => {
             let message = writer.write(notification)?;

@@ -111,6 +111,26 @@ impl Destination for WebhookDestination {
     }
 }
 
+/// The body that would be sent, without the secrets that may be in it.
+pub(super) fn show(
+    config: &WebhookConfig,
+    fields: &FieldFilter,
+    writer: &Writer,
+    notification: &Notification<'_>,
+) -> Result<String, serde_json::Error> {
+    let payload = match &config.format {
+        WebhookFormat::Standard => payload::standard(notification, fields)?,
+        WebhookFormat::Cloudevents => payload::cloudevents(notification, fields)?,
+        WebhookFormat::Callem => payload::callem(notification.event, fields)?,
+        WebhookFormat::Own(body) => {
+            let hidden = body.secrets.iter().map(|(name, _)| (name.as_str(), HIDDEN)).collect();
+            let rendered = writer.write_body(notification, &body.template, &hidden)?;
+            return Ok(rendered.unwrap_or_else(|error| NoBody::Template(error).to_string()));
+        }
+    };
+    Ok(String::from_utf8_lossy(&payload.body).into_owned())
+}
+
 impl WebhookDestination {
     pub(super) fn new(
         config: &WebhookConfig,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Rule,
-    condition::{Condition, ConditionFailure, Facts, Truth},
+    condition::{Condition, ConditionFailure, Explanation, Facts, Truth},
 };
 use crate::{
     change::Change,
@@ -79,6 +79,11 @@ impl<'a> Subject<'a> {
             now,
             facts,
         }
+    }
+
+    /// What each part of the rule's condition is for it; `None` when the rule has none.
+    pub fn explain(&self, rule: &Rule) -> Option<Explanation> {
+        Some(rule.when.as_ref()?.explain(&self.facts))
     }
 
     /// What `rule` makes of it, and what is to be remembered of that.

@@ -11,11 +11,12 @@ use std::{
 };
 
 pub use self::args::DeliveriesArgs;
-use self::{
-    args::{Command, ConfigArg, Which},
-    view::View,
+use self::args::{Command, ConfigArg, Which};
+pub(super) use self::view::{View, brief, in_short};
+use super::{
+    check,
+    stopped::{self, NotOpen},
 };
-use super::check;
 use crate::{
     call::CallId,
     config::Config,
@@ -25,7 +26,7 @@ use crate::{
         DeliveryFilter, DeliveryId, DeliveryRecord, DeliveryState, DeliveryStateKind, Pause, SledStore,
         Store, StoreError, Tally,
     },
-    time::Clock,
+    time::{Clock, Timestamp},
 };
 
 /// How many deliveries are read, or changed, at a time.
@@ -36,17 +37,8 @@ const PAGE: usize = 500;
 enum Failure {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error(
-        "callwatch is running{} and has the store {path} open; stop it, ask again, and start it afterwards: nothing \
-         is lost meanwhile",
-        holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
-    )]
-    Running { path: String, holder: Option<u32> },
-    #[error(
-        "there is no store at {0}: `callwatch run` makes it. If the service has another, set [store] path, or \
-         STATE_DIRECTORY as the service has it"
-    )]
-    NoStore(String),
+    #[error(transparent)]
+    NotOpen(#[from] NotOpen),
     #[error("there is no destination `{name}`{}", .known.as_deref().map(|all| format!("; there is {all}")).unwrap_or_default())]
     NoDestination { name: Name, known: Option<String> },
     #[error("there is no delivery of {0}; `callwatch deliveries list` shows those there are")]
@@ -74,7 +66,7 @@ pub async fn deliveries(args: DeliveriesArgs) -> ExitCode {
 }
 
 async fn run(command: Command, config: Config) -> Result<(), Failure> {
-    let desk = Desk { store: open(&config).await?, config, clock: Clock::system() };
+    let desk = Desk { store: stopped::open(&config).await?, config, clock: Clock::system() };
     let done = desk.obey(command).await;
     let closed = desk.store.close().await;
     let text = done?;
@@ -84,17 +76,6 @@ async fn run(command: Command, config: Config) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         printed => Ok(printed?),
     }
-}
-
-/// Opens the store if there is one and nobody else has it open.
-async fn open(config: &Config) -> Result<SledStore, Failure> {
-    if !config.store.path.exists() {
-        return Err(Failure::NoStore(config.store.path.display().to_string()));
-    }
-    SledStore::open(&config.store).await.map_err(|error| match error {
-        StoreError::InUse { path, holder } => Failure::Running { path, holder },
-        error => error.into(),
-    })
 }
 
 /// An open store and what is needed to answer for it.
@@ -271,13 +252,17 @@ impl Desk {
         Err(Failure::NoDestination { name: name.clone(), known })
     }
 
-    async fn view(&self) -> Result<View, Failure> {
-        let now = self.clock.wall();
-        let mut pauses = self.store.pauses().await?;
-        pauses.retain(|_, pause| !pause.is_over(now));
-        let configured = self.config.destinations.iter().map(|it| it.name.clone()).collect();
-        Ok(View { now, pauses, configured, tallies: self.store.tally().await? })
+    async fn view(&self) -> Result<View, StoreError> {
+        view(&self.store, &self.config, self.clock.wall()).await
     }
+}
+
+/// What is needed to say how deliveries stand.
+pub(super) async fn view(store: &SledStore, config: &Config, now: Timestamp) -> Result<View, StoreError> {
+    let mut pauses = store.pauses().await?;
+    pauses.retain(|_, pause| !pause.is_over(now));
+    let configured = config.destinations.iter().map(|it| it.name.clone()).collect();
+    Ok(View { now, pauses, configured, tallies: store.tally().await? })
 }
 
 /// Deliveries that something is done with, and what is to be said of it.

@@ -14,28 +14,27 @@ use crate::{
     name::Name,
     privacy::mask_phones_in,
     store::{Attempt, DeliveryId, DeliveryRecord, DeliveryState, Pause, Tally},
+    style::WIDTH,
     template::truncate,
     time::Timestamp,
 };
 
-/// How wide a table may be.
-const WIDTH: usize = 80;
 /// The widest column of destinations; `show` has the whole name.
 const NAME_WIDTH: usize = 16;
 
 /// What is needed to say how a delivery stands.
-pub(super) struct View {
-    pub(super) now: Timestamp,
+pub(in crate::cli) struct View {
+    pub(in crate::cli) now: Timestamp,
     /// Destinations that are left alone.
-    pub(super) pauses: BTreeMap<Name, Pause>,
+    pub(in crate::cli) pauses: BTreeMap<Name, Pause>,
     /// Destinations of the config.
-    pub(super) configured: BTreeSet<Name>,
-    pub(super) tallies: BTreeMap<Name, Tally>,
+    pub(in crate::cli) configured: BTreeSet<Name>,
+    pub(in crate::cli) tallies: BTreeMap<Name, Tally>,
 }
 
 impl View {
     /// One line each, of `total`, and what keeps deliveries back.
-    pub(super) fn table(&self, records: &[DeliveryRecord], total: usize) -> String {
+    pub(in crate::cli) fn table(&self, records: &[DeliveryRecord], total: usize) -> String {
         let mut rows = vec![["EVENT", "TO", "STATE", "TRIES", "AGE", "LAST"].map(str::to_owned)];
         rows.extend(records.iter().map(|record| {
             let DeliveryRecord { id, state, attempts, log, created, .. } = record;
@@ -110,7 +109,7 @@ impl View {
     }
 
     /// All there is to know, attempt by attempt.
-    pub(super) fn details(&self, records: &[DeliveryRecord], answers: bool) -> String {
+    pub(in crate::cli) fn details(&self, records: &[DeliveryRecord], answers: bool) -> String {
         let mut out = String::new();
         for (n, record) in records.iter().enumerate() {
             if n > 0 {
@@ -122,14 +121,13 @@ impl View {
     }
 
     fn detail(&self, out: &mut String, record: &DeliveryRecord, answers: bool) {
-        let DeliveryRecord { id, source, call, batch, rule, sequence, created, state, attempts, log, .. } =
-            record;
+        let DeliveryRecord { id, source, call, batch, rule, sequence, created, attempts, log, .. } = record;
         let mut line = |name: &str, value: &str| {
             let _ = writeln!(out, "{name:11} {value}");
         };
         line("event", id.event.as_str());
         line("destination", id.destination.as_str());
-        line("state", &self.state(record, state));
+        line("state", &self.state(record));
         match call {
             Some(call) => line("call", &format!("{call} of {source}, delivery {sequence} about it")),
             None => line("source", source.as_str()),
@@ -142,16 +140,17 @@ impl View {
         let kept =
             if log.len() < *attempts as usize { format!(", the last {}:", log.len()) } else { String::new() };
         line("attempts", &format!("{attempts}{kept}"));
-        for Attempt { at, took_ms, result, response } in log {
-            let _ = writeln!(out, "  {at}  {took_ms} ms  {}", mask_phones_in(result));
-            if answers && !response.is_empty() {
-                let _ = writeln!(out, "    {}", mask_phones_in(response));
+        for attempt in log {
+            let _ = writeln!(out, "  {}", in_short(attempt));
+            if answers && !attempt.response.is_empty() {
+                let _ = writeln!(out, "    {}", mask_phones_in(&attempt.response));
             }
         }
     }
 
-    fn state(&self, record: &DeliveryRecord, state: &DeliveryState) -> String {
-        match (state, self.held(record)) {
+    /// Where a delivery is, and what it waits for.
+    pub(in crate::cli) fn state(&self, record: &DeliveryRecord) -> String {
+        match (&record.state, self.held(record)) {
             (DeliveryState::Pending { .. }, Some(why)) => {
                 format!("pending: {} is {why}", record.id.destination)
             }
@@ -167,12 +166,13 @@ impl View {
     }
 
     /// An array of objects.
-    pub(super) fn json(&self, records: &[DeliveryRecord], answers: bool) -> String {
+    pub(in crate::cli) fn json(&self, records: &[DeliveryRecord], answers: bool) -> String {
         let all: Vec<_> = records.iter().map(|record| self.object(record, answers)).collect();
         format!("{:#}\n", Value::from(all))
     }
 
-    fn object(&self, record: &DeliveryRecord, answers: bool) -> Value {
+    /// All there is to know, for programs; with the answers of receivers when `answers` says so.
+    pub(in crate::cli) fn object(&self, record: &DeliveryRecord, answers: bool) -> Value {
         let DeliveryRecord { id, source, call, batch, rule, sequence, created, state, attempts, log, .. } =
             record;
         let due = if let DeliveryState::Pending { due } = state { Some(due.to_string()) } else { None };
@@ -240,8 +240,14 @@ fn state_word(state: &DeliveryState) -> &'static str {
     }
 }
 
+/// An attempt on one line, without its answer.
+pub(in crate::cli) fn in_short(attempt: &Attempt) -> String {
+    let Attempt { at, took_ms, result, .. } = attempt;
+    format!("{at}  {took_ms} ms  {}", mask_phones_in(result))
+}
+
 /// In its largest unit: `45s`, `3h`, `12d`.
-fn brief(time: Duration) -> String {
+pub(in crate::cli) fn brief(time: Duration) -> String {
     let secs = time.as_secs();
     let (unit, word) = match secs {
         0..60 => (1, "s"),

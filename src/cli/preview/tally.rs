@@ -156,9 +156,8 @@ impl Tally {
 
 /// The rules whose events a message tells.
 fn rules_of(event: &Event) -> BTreeSet<Name> {
-    let summary = event.batch.as_ref().and_then(|_| serde_json::from_str::<Summary>(event.record.get()).ok());
-    match summary {
-        Some(summary) => summary.rules.into_keys().collect(),
-        None => BTreeSet::from([event.rule.clone()]),
+    match Summary::of(event) {
+        Ok(Some(summary)) => summary.rules.into_keys().collect(),
+        _ => BTreeSet::from([event.rule.clone()]),
     }
 }

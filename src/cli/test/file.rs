@@ -200,6 +200,15 @@ impl<'c> Names<'c> {
         let rules = table.set("rules", |value| reference(value, "rule", &self.rules));
         let mut steps = table.each("step", |table| self.step(table, clock));
         steps.sort_by_key(|step| step.at);
+        let until = table.optional("until", duration(Duration::ZERO..=LONGEST));
+        let nothing_else = table.optional("nothing_else", Value::boolean).unwrap_or(true);
+        let expect = table.each("expect", |table| self.expectation(table, clock));
+        let never = table.each("never", |table| {
+            let rule =
+                table.required("rule", "\"unhappy-caller\"", |value| reference(value, "rule", &self.told));
+            let to = self.receivers(table);
+            Some(Never { rule: rule?, to })
+        });
         Some(Test {
             name: name?.to_owned(),
             line: table.line(),
@@ -208,14 +217,10 @@ impl<'c> Names<'c> {
             is_dated: dated.is_some(),
             rules,
             steps,
-            until: table.optional("until", duration(Duration::ZERO..=LONGEST)),
-            nothing_else: table.optional("nothing_else", Value::boolean).unwrap_or(true),
-            expect: table.each("expect", |table| self.expectation(table, clock)),
-            never: table.each("never", |table| {
-                let rule = table
-                    .required("rule", "\"unhappy-caller\"", |value| reference(value, "rule", &self.told));
-                Some(Never { to: self.receivers(table), rule: rule? })
-            }),
+            until,
+            nothing_else,
+            expect,
+            never,
         })
     }
 

@@ -177,8 +177,7 @@ fn pair(wanted: &[(&Expectation, &Name)], messages: &[Message]) -> Vec<Option<us
 impl Message {
     fn of(told: &Told, rehearsal: &Rehearsal, config: &Config) -> Self {
         let Told { at, destination, event, sequence } = told;
-        let summary =
-            event.batch.as_ref().and_then(|_| serde_json::from_str::<Summary>(event.record.get()).ok());
+        let summary = Summary::of(event).ok().flatten();
         let is_it = |it: &&DestinationConfig| it.name == *destination;
         let notification = Notification { event, rules: rehearsal.rules(), sequence: *sequence, now: *at };
         let shown = config.destinations.iter().find(is_it).map(|it| destination::show(it, &notification));

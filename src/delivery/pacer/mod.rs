@@ -220,6 +220,11 @@ impl Pacer {
         changed.into_iter().map(|batch| (batch.clone(), state(&batch))).collect()
     }
 
+    /// When what waits in this batch goes out; `None` when nothing does, or when more has to come in first.
+    pub(super) fn goes_out(&self, batch: &BatchKey) -> Option<Timestamp> {
+        self.ledgers.get(batch).and_then(|ledger| self.due_at(ledger))
+    }
+
     /// When a batch goes out, if anything waits in it.
     fn due_at(&self, ledger: &Ledger) -> Option<Timestamp> {
         let since = ledger.since?;

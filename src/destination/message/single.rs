@@ -82,7 +82,10 @@ impl Writer {
         words: &mut Words<'_>,
     ) -> String {
         let own = words.title(&shown.context(count, calls), &shown.event.rule);
-        headline(&own.unwrap_or_else(|| default_title(shown)), MAX_TITLE)
+        let title = own.unwrap_or_else(|| default_title(shown));
+        // Nobody is to be alarmed by it.
+        let mark = if shown.event.id.is_test() { "[test] " } else { "" };
+        headline(&format!("{mark}{title}"), MAX_TITLE)
     }
 
     fn silent_since(&self, details: &Map<String, Value>) -> Option<String> {

@@ -1,0 +1,175 @@
+//! `callwatch send`: one test notification through the real rendering and delivery, and the receiver's answer.
+
+mod sample;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Instant,
+};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use self::sample::Sample;
+use super::check;
+use crate::{
+    config::Config,
+    destination::{self, Answer, Notification, Reaction},
+    http,
+    name::Name,
+    privacy::mask_phones_in,
+    rule::{self, Rule},
+    store::StoreError,
+    style::{Colour, Style, WIDTH},
+    template::truncate,
+    time::Clock,
+};
+
+/// How much of an answer is shown, in characters.
+const EXCERPT: usize = 300;
+
+/// Arguments of `send`.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
+    config: PathBuf,
+    /// Where to
+    destination: Name,
+    /// As this rule would say it [default: the first one that tells this destination]
+    #[arg(long, value_name = "NAME")]
+    rule: Option<Name>,
+    /// Print an object {destination, rule, event, title, arrived, result, response, advice, took_ms}
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why nothing was sent.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("there is no {what} `{name}`; there is {known}")]
+    None { what: &'static str, name: Name, known: String },
+    #[error(transparent)]
+    Http(#[from] http::ClientError),
+    #[error(transparent)]
+    Build(#[from] destination::BuildError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("no event can be made up for rule `{0}`")]
+    NoSample(Name),
+    #[error("the sample cannot be rendered: {0}")]
+    Record(#[from] serde_json::Error),
+    #[error("cannot print: {0}")]
+    Print(#[from] io::Error),
+}
+
+/// Sends: 0 when it arrived, else 1; 78 for a bad config.
+pub async fn send(args: SendArgs) -> ExitCode {
+    let config = match check::load_without_secrets(&args.config) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    match run(&args, &config).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("callwatch: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether it arrived.
+async fn run(args: &SendArgs, config: &Config) -> Result<bool, Failure> {
+    let Some(to) = config.destinations.iter().find(|it| it.name == args.destination) else {
+        let known = config.destinations.iter().map(|it| &it.name);
+        return Err(none("destination", &args.destination, known));
+    };
+    let rule = match &args.rule {
+        Some(name) => config
+            .rules
+            .iter()
+            .find(|rule| rule.name == *name)
+            .ok_or_else(|| none("rule", name, config.rules.iter().map(|rule| &rule.name)))?,
+        None => &config.rules.iter().find(|rule| rule.to.contains(&to.name)).cloned().unwrap_or_else(|| {
+            Rule::new("test".into(), crate::kind::Kind::Ended.into(), vec![to.name.clone()])
+        }),
+    };
+    let now = Clock::system().wall();
+    let sample = Sample::of(rule, config, now).await?.ok_or_else(|| Failure::NoSample(rule.name.clone()))?;
+    let rules = rule::by_name(&config.rules);
+    let notification = Notification { event: &sample.event, rules: &rules, sequence: 1, now };
+    let shown = destination::show(to, &notification)?;
+    let receiver = destination::build(to, &http::client()?)?;
+    let begun = Instant::now();
+    let answer = receiver.deliver(&notification).await;
+    let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+
+    let title =
+        shown.title.unwrap_or_else(|| format!("{}, {} bytes", sample.event.type_name(), shown.text.len()));
+    let arrived = answer.reaction == Reaction::Delivered;
+    let text = if args.json {
+        let object = json!({
+            "destination": to.name.as_str(),
+            "rule": rule.name.as_str(),
+            "event": sample.event.id.as_str(),
+            "fulfils_the_rule": sample.is_true,
+            "title": title,
+            "arrived": arrived,
+            "result": mask_phones_in(&answer.result),
+            "response": mask_phones_in(&answer.response),
+            "advice": advice(&answer),
+            "took_ms": took_ms,
+        });
+        format!("{object:#}\n")
+    } else {
+        let style = Style::of(&io::stdout());
+        let not = if sample.is_true { "" } else { ", for a call that is not one of its" };
+        let mut text = format!("to      {}, as rule {} says it{not}\n", to.name, rule.name);
+        text += &format!("event   {}\n", sample.event.id);
+        text += &format!("sent    {}\n", truncate(&title, WIDTH - 8));
+        let (colour, verdict) =
+            if arrived { (Colour::Green, "arrived") } else { (Colour::Red, "did not arrive") };
+        let result = mask_phones_in(&answer.result);
+        text += &format!("{}: {result}, after {took_ms} ms\n", style.paint(colour, verdict));
+        if !answer.response.is_empty() {
+            text += &format!("answer  {}\n", truncate(&mask_phones_in(&answer.response), EXCERPT));
+        }
+        if let Some(advice) = advice(&answer) {
+            text += &format!("{advice}\n");
+        }
+        text
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads this may have stopped reading; the exit code still tells.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        printed => printed?,
+    }
+    Ok(arrived)
+}
+
+/// What a real delivery would have to wait for, when it says more than the result.
+fn advice(answer: &Answer) -> Option<String> {
+    match &answer.reaction {
+        Reaction::Delivered => None,
+        Reaction::Retry { after: Some(after) } => {
+            let after = humantime::format_duration(*after);
+            Some(format!("a real delivery would be tried again; it asked to be left alone for {after}"))
+        }
+        Reaction::Retry { after: None } => Some("a real delivery would be tried again".to_owned()),
+        Reaction::Dead(reason) => {
+            Some(format!("a real delivery would be given up: {}", mask_phones_in(reason)))
+        }
+        Reaction::Pause(reason) => {
+            Some(format!("a real delivery would wait until the config changes: {}", mask_phones_in(reason)))
+        }
+    }
+}
+
+fn none<'n>(what: &'static str, name: &Name, known: impl Iterator<Item = &'n Name>) -> Failure {
+    let known: Vec<Value> = known.map(|name| format!("`{name}`").into()).collect();
+    let known: Vec<_> = known.iter().filter_map(Value::as_str).collect();
+    Failure::None { what, name: name.clone(), known: known.join(", ") }
+}

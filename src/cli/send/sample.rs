@@ -1,0 +1,115 @@
+//! An event that is as much like a real one as a made-up call can be.
+
+use std::time::Duration;
+
+use serde_json::{Value, json, value::to_raw_value};
+
+use crate::{
+    call::Call,
+    config::Config,
+    demo::clinic::Clinic,
+    event::{Event, EventId},
+    kind::{Kind, Kinds},
+    rehearsal::Rehearsal,
+    rule::Rule,
+    store::StoreError,
+    time::Timestamp,
+};
+
+/// How many calls are made up until one fulfils the rule.
+const TRIES: usize = 100;
+
+/// How long ago a made-up call began.
+const BEGAN: Duration = Duration::from_secs(300);
+
+/// What is sent.
+pub(super) struct Sample {
+    /// Its id says that it is none of those that happened.
+    pub(super) event: Event,
+    /// Whether the rule would have told it.
+    pub(super) is_true: bool,
+}
+
+impl Sample {
+    /// For `rule`: of a call that fulfils it, if one can be made up, else of any; `None` when there is none at all.
+    ///
+    /// # Errors
+    /// As a rehearsal.
+    pub(super) async fn of(rule: &Rule, config: &Config, now: Timestamp) -> Result<Option<Self>, StoreError> {
+        let event = match rule.on.iter().find(|kind| !kind.is_of_call()) {
+            Some(kind) => of_source(rule, kind, config, now).await?,
+            None => of_call(rule, config, now).await?,
+        };
+        if let Some(event) = event {
+            return Ok(Some(Self { event: as_test(event), is_true: true }));
+        }
+        let feed = Rule {
+            text: rule.text.clone(),
+            sources: rule.sources.clone(),
+            ..Rule::new(rule.name.clone(), Kinds::from_iter([Kind::Ended, Kind::Analyzed]), rule.to.clone())
+        };
+        let event = of_call(&feed, config, now).await?;
+        Ok(event.map(|event| Self { event: as_test(event), is_true: false }))
+    }
+}
+
+fn as_test(event: Event) -> Event {
+    Event { id: EventId::test(fastrand::u64(..)), ..event }
+}
+
+/// What the rule makes of the first made-up call that it makes anything of.
+async fn of_call(rule: &Rule, config: &Config, now: Timestamp) -> Result<Option<Event>, StoreError> {
+    let config = only(rule, config);
+    let Some(source) = config.sources.iter().map(|source| &source.name).find(|name| rule.looks_at(name))
+    else {
+        return Ok(None);
+    };
+    let mut clinic = Clinic::new(fastrand::u64(..));
+    let created = now.before(rule.lasting.unwrap_or_default().max(BEGAN));
+    for _ in 0..TRIES {
+        let made = clinic.next_call(created);
+        let mut rehearsal = Rehearsal::new(&config, now).await?;
+        for record in [made.live(), made.analyzed(now)] {
+            if let Some(call) = call(&record) {
+                rehearsal.observe(source, &call).await?;
+            }
+        }
+        // The last of them knows most.
+        if let Some(event) = rehearsal.take_log().fired.pop() {
+            return Ok(Some(event));
+        }
+    }
+    Ok(None)
+}
+
+async fn of_source(
+    rule: &Rule,
+    kind: Kind,
+    config: &Config,
+    now: Timestamp,
+) -> Result<Option<Event>, StoreError> {
+    let config = only(rule, config);
+    let Some(source) = config.sources.iter().map(|source| &source.name).find(|name| rule.looks_at(name))
+    else {
+        return Ok(None);
+    };
+    let since = now.before(rule.silence.as_ref().map_or(BEGAN, |silence| silence.lasting));
+    let details = match (&rule.silence, kind) {
+        (Some(silence), _) => silence.details(since),
+        (None, Kind::SourceFailing) => {
+            json!({ "since": since.to_string(), "error": "the API cannot be reached: connection refused" })
+        }
+        _ => json!({ "since": since.to_string() }),
+    };
+    let mut rehearsal = Rehearsal::new(&config, now).await?;
+    rehearsal.tell_of_source(source, kind, since, &details).await?;
+    Ok(rehearsal.take_log().fired.pop())
+}
+
+fn only(rule: &Rule, config: &Config) -> Config {
+    Config { rules: vec![rule.clone()], ..config.clone() }
+}
+
+fn call(record: &Value) -> Option<Call> {
+    Call::parse(&to_raw_value(record).ok()?).ok()
+}
