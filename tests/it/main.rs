@@ -17,4 +17,5 @@ mod pipeline;
 mod planner;
 mod rig;
 mod rule_tests;
+mod rules_page;
 mod store;
