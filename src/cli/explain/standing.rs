@@ -103,7 +103,7 @@ impl Standing {
             }
             Self::Fired { at, repeat } => {
                 let at = at.map(|at| format!(" at {}", say(at))).unwrap_or_default();
-                let again = if repeat { "" } else { ", and fires once for each call" };
+                let again = if repeat { "" } else { ", once per call" };
                 format!("fired{at}{again}")
             }
             Self::Waiting { since, at } => {

@@ -62,7 +62,7 @@ impl Preview<'_> {
         for fetched in &self.fetched {
             out += &self.source(fetched);
         }
-        out += "Each was looked at once, as it is now, at the time it became so. Nothing is sent.\n\n";
+        out += "Each was looked at once, as it is now, when it became so. Nothing is sent.\n\n";
         out += &self.rules_table(style, blocks);
         for rule in &self.rules {
             for note in self.notes(rule) {
@@ -123,12 +123,12 @@ impl Preview<'_> {
         let told = &self.tally.destinations;
         let name = told.keys().map(|name| name.as_str().chars().count()).max().unwrap_or(0);
         let name = name.clamp("TO".len(), NAME);
-        let head = format!("\n{:name$}         MESSAGES   A DAY", "TO");
+        let head = format!("\n{:name$}  MESSAGES   A DAY", "TO");
         let mut out = style.paint(Colour::Dim, &head) + "\n";
         for (destination, messages) in told {
             let shown = truncate(destination.as_str(), name);
             let a_day = self.per_day(*messages);
-            let _ = writeln!(out, "{shown:name$}         {messages:>8}  {a_day:>6.1}");
+            let _ = writeln!(out, "{shown:name$}  {messages:>8}  {a_day:>6.1}");
         }
         if told.is_empty() {
             return "\nNobody would have been told anything.\n".to_owned();
