@@ -98,11 +98,11 @@ async fn warn_of_stranded(config: &Config, store: &dyn Store) {
         Err(failure) => return warn!("the deliveries cannot be counted: {failure}"),
     };
     for (name, tally) in tallies {
-        if tally.pending > 0 && !config.destinations.iter().any(|destination| destination.name == name) {
+        if tally.unfinished() > 0 && !config.destinations.iter().any(|destination| destination.name == name) {
             warn!(
                 "{} deliveries wait for destination `{name}`, which is not in the config: put it back, or forget \
                  them with `callwatch deliveries drop`",
-                tally.pending
+                tally.unfinished()
             );
         }
     }

@@ -75,6 +75,14 @@ impl View {
         for (name, receiver) in &world.destinations {
             lines.push(row(name.as_str(), &receiver.address(), receiver.describe()));
         }
+        let told = if world.paced {
+            vec![
+                "Nothing is held back here: groups, digests, throttles, counts and quiet hours play no part."
+                    .to_owned(),
+            ]
+        } else {
+            vec![]
+        };
         let end = match lasts {
             Some(lasts) => {
                 format!("Ends with a summary after {}, or at Ctrl-C.", humantime::format_duration(lasts))
@@ -87,6 +95,7 @@ impl View {
         lines.push(format!(
             "{call} a call changed   {rule} a rule matched   {arrival} it arrived, so long after the change"
         ));
+        lines.extend(told);
         lines.extend([end, String::new()]);
         lines
     }
@@ -238,7 +247,7 @@ mod tests {
     const NOON: Timestamp = Timestamp::from_millis(1_765_800_000_000);
 
     fn view() -> View {
-        View::new(Style::PLAIN, &World { sources: vec![], destinations: vec![] }, NOON)
+        View::new(Style::PLAIN, &World { sources: vec![], destinations: vec![], paced: false }, NOON)
     }
 
     fn shown(signal: &Signal) -> Option<String> {

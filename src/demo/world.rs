@@ -9,8 +9,9 @@ use super::{
     receivers::{DEMO_SECRET, Inbox, SlackReceiver, SmtpReceiver, WebhookReceiver},
 };
 use crate::{
-    config::{Config, DestinationKind, Secret, SmtpSecurity, SmtpServer},
+    config::{Config, DestinationKind, Secret, SmtpSecurity, SmtpServer, WebhookFormat},
     name::Name,
+    rule::pacing::Pacing,
 };
 
 /// How often a simulated Callem is polled.
@@ -29,6 +30,8 @@ pub struct World {
     pub sources: Vec<(Name, SimulatedCallem)>,
     /// In the order of the config.
     pub destinations: Vec<(Name, Receiver)>,
+    /// Whether anything would be held back if this were not a demonstration.
+    pub paced: bool,
 }
 
 /// What stands in for a destination.
@@ -44,12 +47,18 @@ pub enum Receiver {
 
 impl World {
     /// Starts what a config needs and rewrites it to use that: addresses, keys and secrets, the store (a folder
-    /// in `folder`) and the pace. Names, rules and everything else stay. No secret of the config is read.
+    /// in `folder`) and the pace, and everything is told one by one and at once. Names, conditions, texts and everything
+    /// else stay. No secret of the config is read.
     ///
     /// # Errors
     /// When no loopback port can be had.
     pub async fn around(mut config: Config, folder: &Path) -> io::Result<(Self, Config)> {
-        let mut world = Self { sources: vec![], destinations: vec![] };
+        let paced = config.rules.iter().any(|rule| !rule.sorted.is_empty());
+        let mut world = Self { sources: vec![], destinations: vec![], paced };
+        for rule in &mut config.rules {
+            rule.pacing = Pacing::default();
+            rule.sorted.clear();
+        }
         let together =
             REQUESTS_PER_MINUTE.saturating_mul(u32::try_from(config.sources.len()).unwrap_or(u32::MAX));
         for source in &mut config.sources {
@@ -64,6 +73,7 @@ impl World {
             world.sources.push((source.name.clone(), callem));
         }
         for destination in &mut config.destinations {
+            destination.quiet = None;
             let receiver = Receiver::in_place_of(&mut destination.kind).await?;
             world.destinations.push((destination.name.clone(), receiver));
         }
@@ -82,6 +92,9 @@ impl Receiver {
                 }
                 for (_, value) in &mut webhook.headers {
                     *value = Secret::from("demo");
+                }
+                if let WebhookFormat::Own(body) = &mut webhook.format {
+                    body.secrets.iter_mut().for_each(|(_, secret)| *secret = Secret::from("demo"));
                 }
                 let secrets = (!webhook.secrets.is_empty()).then_some(DEMO_SECRET);
                 let receiver = WebhookReceiver::start(secrets).await?;
