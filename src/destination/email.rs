@@ -255,7 +255,7 @@ pub(super) fn plain(message: &Message) -> String {
     format!(
         "{severity}{}\n\n{}\n\n-- \n{origin} {} · {}{call}\n",
         message.title,
-        message.plain(),
+        message.in_columns(),
         message.source,
         message.when,
     )

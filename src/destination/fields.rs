@@ -54,9 +54,9 @@ impl FieldFilter {
 
     /// Whether the receiver is shown the field at this path.
     pub(super) fn shows(&self, path: &str) -> bool {
-        let ends = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
+        let mut ends = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
         let included =
-            ends.fold(Some(self.include.is_none()), |included, end| self.verdict(&path[..end], included?));
+            ends.try_fold(self.include.is_none(), |included, end| self.verdict(&path[..end], included));
         included == Some(true)
     }
 

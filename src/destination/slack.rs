@@ -167,7 +167,7 @@ fn render(message: &Message) -> Value {
     blocks.extend(fields.chunks(MAX_FIELDS).map(|fields| json!({ "type": "section", "fields": fields })));
     if let Some(text) = &message.text {
         let text = escape(text);
-        blocks.push(section(&capped(&if message.own_body { text } else { quoted(&text) }, MAX_TEXT)));
+        blocks.push(section(&capped(&if message.quoted { quoted(&text) } else { text }, MAX_TEXT)));
     }
     blocks.extend(entries(message));
     blocks.extend(transcript(message));

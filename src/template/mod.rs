@@ -236,12 +236,9 @@ mod tests {
         ] {
             assert_renders(source, text);
         }
-        let at = "call.summary|local_time('UTC')";
-        assert_fails(
-            &format!("{{{{ {at} }}}}"),
-            &format!("`{at}` does not work with this call (invalid operation)"),
-            at,
-        );
+        let at = "local_time('UTC')";
+        let message = format!("`{at}` does not work with this call (invalid operation)");
+        assert_fails(&format!("{{{{ call.summary|{at} }}}}"), &message, at);
         assert_fails("{{ 'x'|local_time('Paris') }}", "there is no time zone `Paris`", "local_time('Paris')");
         assert_fails(
             "{{ 'x'|local_time('UTC', '%Q') }}",

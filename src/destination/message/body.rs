@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Shown, Writer};
+use super::{Visible, Writer};
 use crate::{
     destination::Notification,
     event::Event,
@@ -31,10 +31,10 @@ impl Writer {
         };
         let shown = told
             .iter()
-            .map(|event| Shown::new(event, message.severity, &self.fields))
+            .map(|event| Visible::new(event, message.severity, &self.fields))
             .collect::<Result<Vec<_>, _>>()?;
-        let calls: Vec<_> = shown.iter().filter_map(Shown::call).collect();
-        let whole = Shown::new(event, message.severity, &self.fields)?;
+        let calls: Vec<_> = shown.iter().filter_map(Visible::call).collect();
+        let whole = Visible::new(event, message.severity, &self.fields)?;
         let newest = shown.first().unwrap_or(&whole);
         Ok(template.render_body(&Context {
             kinds: event.kinds,

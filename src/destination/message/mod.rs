@@ -3,9 +3,9 @@
 
 mod body;
 mod several;
-mod shown;
 mod single;
 mod times;
+mod visible;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tracing::warn;
 
-use self::shown::Shown;
+use self::visible::Visible;
 use super::{Notification, answer::one_line, facts::Fact};
 use crate::{
     calendar::Zone,
@@ -43,8 +43,8 @@ pub(super) struct Message {
     pub(super) lead: Option<String>,
     /// What was said in short, or the rule's own body.
     pub(super) text: Option<String>,
-    /// Whether `text` is the rule's body rather than the call's summary.
-    pub(super) own_body: bool,
+    /// Whether `text` is the call's summary: other words than ours and the rule's.
+    pub(super) quoted: bool,
     /// Who, how and how long, or totals; none when the rule has a body of its own.
     pub(super) facts: Vec<Fact>,
     /// The events that are told together, newest first; none when it is about one, or the rule has a body of its
@@ -75,7 +75,7 @@ pub(super) struct Message {
 pub(super) struct Entry {
     /// One line.
     pub(super) title: String,
-    /// How much it matters.
+    /// How much it matters, where they differ in that.
     #[serde(serialize_with = "severity_word")]
     pub(super) severity: Severity,
     /// How the caller felt, as far as that is known.
@@ -130,8 +130,8 @@ impl Writer {
     }
 
     /// The event as the receiver may see it.
-    fn show<'e>(&self, event: &'e Event, words: &Words<'_>) -> Result<Shown<'e>, serde_json::Error> {
-        Shown::new(event, words.severity(&event.rule), &self.fields)
+    fn show<'e>(&self, event: &'e Event, words: &Words<'_>) -> Result<Visible<'e>, serde_json::Error> {
+        Visible::new(event, words.severity(&event.rule), &self.fields)
     }
 
     /// Whether this failure is new.
@@ -187,15 +187,29 @@ impl Words<'_> {
 impl Message {
     /// What follows the title, as plain text.
     pub(super) fn plain(&self) -> String {
-        let mut parts: Vec<String> = self.lead.iter().cloned().collect();
-        let width = self.facts.iter().map(|fact| fact.label.chars().count()).max().unwrap_or(0);
-        let facts = self.facts.iter().map(|fact| format!("{:width$}  {}", fact.label, fact.value));
-        parts.push(lines(facts));
+        self.in_lines(|label, value| format!("{label}: {value}"), |when, title| format!("{when} · {title}"))
+    }
+
+    /// The same in columns, for a typeface in which all characters are equally wide.
+    pub(super) fn in_columns(&self) -> String {
+        let width = |cells: &mut dyn Iterator<Item = &String>| {
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let labels = width(&mut self.facts.iter().map(|fact| &fact.label));
+        let times = width(&mut self.entries.iter().map(|entry| &entry.when));
+        self.in_lines(
+            |label, value| format!("{label:labels$}  {value}"),
+            |when, title| format!("{when:times$}  {title}"),
+        )
+    }
+
+    fn in_lines(&self, fact: impl Fn(&str, &str) -> String, entry: impl Fn(&str, &str) -> String) -> String {
+        let mut parts = Vec::from_iter(self.lead.clone());
+        parts.push(lines(self.facts.iter().map(|Fact { label, value }| fact(label, value))));
         parts.extend(self.text.clone());
-        let width = self.entries.iter().map(|entry| entry.when.chars().count()).max().unwrap_or(0);
-        let entries = self.entries.iter().map(|entry| {
-            let mood = entry.mood.as_ref().map(|mood| format!(" ({mood})")).unwrap_or_default();
-            format!("{:width$}  {}{}{mood}", entry.when, in_brackets(entry.severity), entry.title)
+        let entries = self.entries.iter().map(|Entry { title, severity, mood, when, .. }| {
+            let mood = mood.as_ref().map(|mood| format!(" ({mood})")).unwrap_or_default();
+            entry(when, &format!("{}{title}{mood}", in_brackets(*severity)))
         });
         let more = (self.more > 0).then(|| format!("and {} more", self.more));
         parts.push(lines(entries.chain(more)));

@@ -5,13 +5,13 @@ use std::{collections::BTreeSet, time::Duration};
 use serde_json::Value;
 
 use super::{
-    Entry, Message, Shown, Words, Writer, headline, mood,
+    Entry, Message, Visible, Words, Writer, headline, mood,
     single::without_controls,
     times::{date_and_time, lasting, time, time_and_zone},
 };
 use crate::{
     destination::facts::Fact,
-    event::Event,
+    event::{Event, Severity},
     name::Name,
     summary::{Item, Reason, SENTIMENT, Summary},
     template::Template,
@@ -39,7 +39,7 @@ impl Writer {
             return Ok(message);
         }
         let shown = items.iter().map(|item| self.show(item, &words)).collect::<Result<Vec<_>, _>>()?;
-        let calls: Vec<_> = shown.iter().filter_map(Shown::call).collect();
+        let calls: Vec<_> = shown.iter().filter_map(Visible::call).collect();
         let severity = summary.rules.keys().map(|rule| words.severity(rule)).max().unwrap_or_default();
         let only_rule = summary.only_rule();
 
@@ -56,7 +56,7 @@ impl Writer {
             severity,
             lead: Some(self.lead(event, summary)),
             text: body.map(|body| without_controls(body.trim())),
-            own_body,
+            quoted: false,
             facts: if own_body { vec![] } else { self.totals(summary) },
             more: if own_body { 0 } else { summary.count.saturating_sub(entries.len() as u64) },
             entries,
@@ -74,7 +74,7 @@ impl Writer {
     fn headline(
         &self,
         summary: &Summary,
-        shown: &[Shown<'_>],
+        shown: &[Visible<'_>],
         calls: &[&Value],
         words: &mut Words<'_>,
     ) -> String {
@@ -115,7 +115,8 @@ impl Writer {
                 let from = time(summary.since, event.at, self.zone);
                 format!("From {from} to {}", time_and_zone(event.at, summary.since, self.zone))
             }
-            Reason::Group | Reason::Quiet => format!("{count} {noun} since {since}"),
+            Reason::Group => format!("{count} {noun} since {since}"),
+            Reason::Quiet => format!("Since {since}"),
         }
     }
 
@@ -134,10 +135,12 @@ impl Writer {
         totals
     }
 
-    fn entries(&self, event: &Event, shown: &[Shown<'_>], words: &mut Words<'_>) -> Vec<Entry> {
-        let entry = |item: &Shown<'_>| Entry {
+    fn entries(&self, event: &Event, shown: &[Visible<'_>], words: &mut Words<'_>) -> Vec<Entry> {
+        let severities: BTreeSet<_> = shown.iter().map(Visible::severity).collect();
+        let differ = severities.len() > 1;
+        let entry = |item: &Visible<'_>| Entry {
             title: self.title(item, &Vec::from_iter(item.call()), 1, words),
-            severity: item.severity(),
+            severity: if differ { item.severity() } else { Severity::Info },
             mood: mood(item.fields()),
             at: item.event.at.as_secs(),
             when: time(item.event.at, event.at, self.zone),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{MAX_TITLE, Message, Shown, Turn, Words, Writer, headline, times::date_and_time};
+use super::{MAX_TITLE, Message, Turn, Visible, Words, Writer, headline, times::date_and_time};
 use crate::{
     destination::{
         answer::one_line,
@@ -56,7 +56,7 @@ impl Writer {
             severity: shown.severity(),
             lead: None,
             text: body.or_else(said).map(|text| without_controls(text.trim())),
-            own_body,
+            quoted: !own_body && kind != Kind::SourceSilent,
             facts,
             entries: vec![],
             more: 0,
@@ -76,7 +76,7 @@ impl Writer {
     /// The rule's title or the default for one event; `calls` and `count` are those of all that are told together.
     pub(super) fn title(
         &self,
-        shown: &Shown<'_>,
+        shown: &Visible<'_>,
         calls: &[&Value],
         count: u64,
         words: &mut Words<'_>,
@@ -95,7 +95,7 @@ impl Writer {
 }
 
 /// `Call ended · +33612345678 · 2m 25s`
-fn default_title(shown: &Shown<'_>) -> String {
+fn default_title(shown: &Visible<'_>) -> String {
     let (source, call) = (&shown.event.source, shown.fields());
     let kind = shown.event.kinds.first().unwrap_or(Kind::Updated);
     let what = match kind {

@@ -104,8 +104,18 @@ fn the_examples_of_the_reference_are_fine() {
     // Together they are one config.
     let whole = examples.concat();
     let Loaded { warnings, .. } = parse(&whole).unwrap_or_else(|report| panic!("{report}"));
-    let unused = "no rule tells destination `archive` anything";
-    assert_eq!(messages(&warnings), [IDLE_SERVER, unused]);
+    let unused = ["archive", "chat"].map(|name| format!("no rule tells destination `{name}` anything"));
+    assert_eq!(messages(&warnings), [IDLE_SERVER, &unused[0], &unused[1]]);
+}
+
+#[test]
+fn the_examples_about_messages_are_fine() {
+    let page = include_str!("../../../docs/messages.md");
+    for example in page.split("```toml\n").skip(1) {
+        let example = example.split_once("```").expect("the example ends").0.replace("frontdesk", "crm");
+        let Loaded { warnings, .. } = parse(&completed(&example)).unwrap_or_else(|report| panic!("{report}"));
+        assert_eq!(warnings.to_string(), "");
+    }
 }
 
 /// The tables of the reference: heading → key → default.

@@ -16,8 +16,13 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// The first block of code in a language.
 fn example(language: &str) -> &'static str {
-    let (_, rest) = PAGE.split_once(&format!("```{language}\n")).unwrap();
-    rest.split_once("```").unwrap().0
+    examples(language).next().unwrap()
+}
+
+/// The blocks of code in a language.
+fn examples(language: &str) -> impl Iterator<Item = &'static str> {
+    let blocks = PAGE.split(&format!("```{language}\n")).skip(1).collect::<Vec<_>>();
+    blocks.into_iter().map(|block| block.split_once("```").unwrap().0)
 }
 
 async fn delivered(event: &Event, now: Timestamp) -> Request {
@@ -88,6 +93,14 @@ async fn the_body_is_the_one_shown() {
     );
     let body: Value = serde_json::from_slice(&delivered(&event, now()).await.body).unwrap();
     assert_eq!(body, shown);
+}
+
+#[tokio::test]
+async fn the_body_of_several_events_is_the_one_shown() {
+    let shown: Value = serde_json::from_str(examples("json").nth(1).unwrap()).unwrap();
+    let events = [call("unhappy", 4, "negative"), call("unhappy", 9, "negative")];
+    let body = delivered(&summary(Reason::Group, &events), now()).await.body;
+    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), shown);
 }
 
 #[test]

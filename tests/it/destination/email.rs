@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use callwatch::{
     config::{DestinationConfig, DestinationKind, EmailConfig, SmtpSecurity, SmtpServer},
     destination::Reaction,
@@ -35,6 +36,20 @@ fn to(receiver: &SmtpReceiver, to: &[&str]) -> DestinationConfig {
     config(DestinationKind::Email(email(receiver, to)))
 }
 
+/// The text and the HTML part of what a manager gets to read.
+pub(super) async fn mailed(
+    adjust: impl FnOnce(&mut DestinationConfig),
+    event: &Event,
+    rules: &BTreeMap<Name, Rule>,
+) -> [String; 2] {
+    let receiver = SmtpReceiver::start().await;
+    let mut config = to(&receiver, MANAGER);
+    adjust(&mut config);
+    let answer = deliver_ruled(&config, event, rules).await;
+    assert_eq!(answer.reaction, Reaction::Delivered, "{}", answer.result);
+    parts(&receiver.only_mail().text)
+}
+
 const MANAGER: &[&str] = &["Manager <manager@acme.example>"];
 const BOTH: &[&str] = &["a@acme.example", "b@acme.example"];
 
@@ -51,7 +66,14 @@ fn parts(mail: &str) -> [String; 2] {
     let boundary = format!("\r\n--{}", header(mail, "Content-Type").split('"').nth(1).unwrap());
     let mut parts = mail.split(&boundary).skip(1).map(|part| {
         let (head, body) = part.split_once("\r\n\r\n").unwrap();
-        if head.contains("quoted-printable") { decode_quoted_printable(body) } else { body.to_owned() }
+        if head.contains("quoted-printable") {
+            decode_quoted_printable(body)
+        } else if head.contains("base64") {
+            let text = STANDARD.decode(body.replace("\r\n", "")).unwrap();
+            String::from_utf8(text).unwrap().replace("\r\n", "\n")
+        } else {
+            body.to_owned()
+        }
     });
     [parts.next().unwrap(), parts.next().unwrap()]
 }

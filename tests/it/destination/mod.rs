@@ -3,6 +3,9 @@
 mod connection;
 mod docs;
 mod email;
+mod own_body;
+mod recipes;
+mod several;
 mod slack;
 mod smtp;
 pub mod tls;

@@ -27,15 +27,25 @@ async fn slack(status: u16, body: &str) -> MockServer {
 }
 
 /// What a channel gets to see.
-async fn posted(
+pub(super) async fn posted(
     adjust: impl FnOnce(&mut DestinationConfig),
     event: &Event,
     text: Option<&RuleText>,
 ) -> Value {
+    let rules = text.map(|text| rules(&event.rule, text)).unwrap_or_default();
+    posted_ruled(adjust, event, &rules).await
+}
+
+/// The same with these rules.
+pub(super) async fn posted_ruled(
+    adjust: impl FnOnce(&mut DestinationConfig),
+    event: &Event,
+    rules: &BTreeMap<Name, Rule>,
+) -> Value {
     let server = slack(200, "ok").await;
     let mut config = to(&server.uri());
     adjust(&mut config);
-    let answer = deliver_with(&config, event, text).await;
+    let answer = deliver_ruled(&config, event, rules).await;
     assert_eq!(answer.reaction, Reaction::Delivered, "{}", answer.result);
     let requests = server.received_requests().await.unwrap();
     let message: Value = serde_json::from_slice(&requests[0].body).unwrap();
@@ -68,7 +78,7 @@ fn assert_within_limits(message: &Value) {
     }
 }
 
-fn text(title: Option<&str>, body: Option<&str>, severity: Severity) -> RuleText {
+pub(super) fn text(title: Option<&str>, body: Option<&str>, severity: Severity) -> RuleText {
     let template = |source: &str| Template::compile(source).unwrap();
     RuleText { title: title.map(template), body: body.map(template), severity }
 }
@@ -123,6 +133,11 @@ async fn the_title_says_what_happened() {
     let message = posted(|_| {}, &source_event(), None).await;
     assert_eq!(message["text"], "Source clinic is failing");
     assert_eq!(message["blocks"][1]["fields"][0]["text"], "*Error*\n401 Invalid API key");
+    let silent = r#"{"since": "2025-12-15T12:20:00.000Z", "silence": "2h"}"#;
+    let silent = Event { kinds: Kind::SourceSilent.into(), record: raw(silent), ..source_event() };
+    let message = posted(|_| {}, &silent, None).await;
+    assert_eq!(message["text"], "No calls in clinic for 2h");
+    assert_eq!(message["blocks"][1]["text"]["text"], "No call has come in since 15 Dec 2025, 12:20 UTC.");
 }
 
 #[tokio::test]

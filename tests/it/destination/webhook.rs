@@ -21,7 +21,7 @@ use super::*;
 const NEW: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OLD: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
-fn webhook(url: &str) -> WebhookConfig {
+pub(super) fn webhook(url: &str) -> WebhookConfig {
     WebhookConfig {
         url: url.parse().unwrap(),
         secrets: vec![NEW.into()],
@@ -36,13 +36,13 @@ fn to(url: &str) -> DestinationConfig {
     config(DestinationKind::Webhook(webhook(url)))
 }
 
-async fn receiver(answer: ResponseTemplate) -> MockServer {
+pub(super) async fn receiver(answer: ResponseTemplate) -> MockServer {
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(answer).mount(&server).await;
     server
 }
 
-async fn only_request(server: &MockServer) -> Request {
+pub(super) async fn only_request(server: &MockServer) -> Request {
     let mut requests = server.received_requests().await.unwrap();
     assert_eq!(requests.len(), 1);
     requests.remove(0)

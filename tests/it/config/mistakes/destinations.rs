@@ -242,6 +242,86 @@ error: the URL must begin with https:// or http://
 }
 
 #[test]
+fn bodies_of_webhooks() {
+    check(
+        r#"
+[destinations.a]
+type = "webhook"
+url = "https://a.example.com/"
+format = "standard"
+body = '{"key": {{ secrets.routing_kei|tojson }}}'
+secrets = { routing_key = "s3cret", "routing key" = "s3cret" }
+
+[destinations.b]
+type = "webhook"
+url = "https://b.example.com/"
+body = '{{ call.createdAt|local_time("Europe/Pariss") }}'
+content_type = "json"
+
+[destinations.c]
+type = "webhook"
+url = "https://c.example.com/"
+content_type = "text/plain"
+
+[rules.r]
+on = ["ended"]
+title = "{{ message }}"
+to = ["a", "b", "c"]
+"#,
+        r#"
+error: `body` says what is sent, so `format` cannot as well
+ --> config.toml:4:10
+  |
+4 | format = "standard"
+  |          ^^^^^^^^^^
+  |
+  = help: leave one of them out
+
+error: there is no secret `routing_kei`; did you mean `routing_key`?
+ --> config.toml:5:20
+  |
+5 | body = '{"key": {{ secrets.routing_kei|tojson }}}'
+  |                    ^^^^^^^^^^^^^^^^^^^
+
+error: a template cannot speak of a secret with this name
+ --> config.toml:6:37
+  |
+6 | secrets = { routing_key = "******", "routing key" = "******" }
+  |                                     ^^^^^^^^^^^^^
+  |
+  = help: use letters, digits and `_`
+
+error: there is no time zone `Europe/Pariss`
+  --> config.toml:11:27
+   |
+11 | body = '{{ call.createdAt|local_time("Europe/Pariss") }}'
+   |                           ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+error: this is not a content type
+  --> config.toml:12:16
+   |
+12 | content_type = "json"
+   |                ^^^^^^
+   |
+   = help: write it as in "application/json" or "text/plain; charset=utf-8"
+
+error: `content_type` goes with `body`, and there is none
+  --> config.toml:17:16
+   |
+17 | content_type = "text/plain"
+   |                ^^^^^^^^^^^^
+
+error: `message` is only there in the `body` of a webhook
+  --> config.toml:21:13
+   |
+21 | title = "{{ message }}"
+   |             ^^^^^^^
+
+"#,
+    );
+}
+
+#[test]
 fn slack() {
     check(
         r#"

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// An event without the fields its receiver is not shown.
-pub(in crate::destination) struct Shown<'e> {
+pub(in crate::destination) struct Visible<'e> {
     pub(in crate::destination) event: &'e Event,
     severity: Severity,
     /// The record, always an object.
@@ -23,7 +23,7 @@ pub(in crate::destination) struct Shown<'e> {
     time: String,
 }
 
-impl<'e> Shown<'e> {
+impl<'e> Visible<'e> {
     /// # Errors
     /// When the event's record is not JSON, which a store could only bring back damaged.
     pub(in crate::destination) fn new(

@@ -1,0 +1,109 @@
+//! Webhooks whose body is made by the destination's template.
+
+use callwatch::{
+    config::{Secret, WebhookBody, WebhookConfig, WebhookFormat},
+    template::Template,
+};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
+
+use super::{
+    webhook::{only_request, receiver, webhook},
+    *,
+};
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+fn to(url: &str, template: &str, content_type: &'static str) -> DestinationConfig {
+    let body = WebhookBody {
+        template: Template::compile_body(template, &["key"]).unwrap(),
+        content_type: reqwest::header::HeaderValue::from_static(content_type),
+        secrets: vec![("key".to_owned(), Secret::from(KEY))],
+    };
+    config(DestinationKind::Webhook(WebhookConfig { format: WebhookFormat::Own(body), ..webhook(url) }))
+}
+
+#[tokio::test]
+async fn the_receiver_gets_its_own_shape_in_the_rules_words() {
+    let server = receiver(ResponseTemplate::new(200)).await;
+    let template = r#"{"text": {{ title|tojson }}, "more": {{ message|tojson }}, "key": "{{ secrets.key }}", "n": {{ call.duration }}}"#;
+    let config = to(&server.uri(), template, "application/json");
+    let text = RuleText {
+        title: Some(Template::compile("Call \"{{ call.callerNumber }}\"").unwrap()),
+        ..RuleText::default()
+    };
+    let event = event(Kind::Ended);
+    let answer = deliver_with(&config, &event, Some(&text)).await;
+    assert_eq!(answer.reaction, Reaction::Delivered, "{answer:?}");
+    let request = only_request(&server).await;
+    let header = |name: &str| request.headers[name].to_str().unwrap();
+    assert_eq!(header("content-type"), "application/json");
+    assert_eq!(header("webhook-id"), event.id.as_str());
+    assert!(header("webhook-signature").starts_with("v1,"));
+    let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!(
+        body,
+        json!({
+            "text": "Call \"+33612345678\"",
+            "more": "Caller: +33612345678\nCalled: +33198765432\nStatus: Completed, 2m 25s\nOutcome: Success, user hangup\nEngaged: yes\nSentiment: positive\nLead quality: hot\nAppointment booked: yes\n\nThe caller asked about appointment availability next Tuesday. …",
+            "key": KEY,
+            "n": 145,
+        })
+    );
+}
+
+#[tokio::test]
+async fn several_events_are_told_as_one() {
+    let server = receiver(ResponseTemplate::new(200)).await;
+    let template = "{{ event.type }} {{ event.id }} {{ count }} {{ rule }} {{ severity }} {{ call.callerNumber }}\n{{ title }}\n{{ message }}";
+    let summary = summary(Reason::Group, &[call("unhappy", 1, "negative"), call("unhappy", 2, "negative")]);
+    deliver(&to(&server.uri(), template, "text/plain"), &summary).await;
+    assert_eq!(
+        String::from_utf8(only_request(&server).await.body).unwrap(),
+        format!(
+            "summary {} 2 unhappy info +33612340001
+Call ended · +33612340001 · 1m 1s and 1 more
+2 calls since 14:30 UTC
+
+14:31 · Call ended · +33612340001 · 1m 1s (negative)
+14:30 · Call ended · +33612340002 · 1m 2s (negative)",
+            summary.id
+        )
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_said_is_dead_and_quotes_no_call() {
+    let server = receiver(ResponseTemplate::new(200)).await;
+    for (template, content_type, reason) in [
+        (
+            "{{ call.mood }}",
+            "text/plain",
+            "`body` could not be rendered: `call.mood` is not there; it is missing in this call or left out by the destination; correct it, then retry the delivery",
+        ),
+        (
+            "{\"a\": {{ call.callerNumber }}}",
+            "application/json",
+            "what `body` makes of this is not JSON (expected value at line 1 column 7); write values with `tojson`; correct it, then retry the delivery",
+        ),
+        (
+            "{{ secrets.key }}",
+            "Application/Problem+JSON; charset=utf-8",
+            "what `body` makes of this is not JSON (invalid number at line 1 column 2); write values with `tojson`; correct it, then retry the delivery",
+        ),
+    ] {
+        let answer = deliver(&to(&server.uri(), template, content_type), &event(Kind::Ended)).await;
+        assert_dead(&answer, reason);
+    }
+    assert!(server.received_requests().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_secret_in_a_body_comes_back_in_no_answer() {
+    let echo = |request: &Request| ResponseTemplate::new(400).set_body_bytes(request.body.clone());
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(echo).mount(&server).await;
+    let config = to(&server.uri(), "key={{ secrets.key }}", "text/plain");
+    let answer = deliver(&config, &event(Kind::Ended)).await;
+    assert_eq!(answer.response, "key=•••");
+    assert!(!format!("{answer:?} {config:?}").contains(KEY));
+}

@@ -1,0 +1,233 @@
+//! The recipes of docs/recipes: each is a config, and what it sends is what its receiver documents.
+
+use std::path::Path;
+
+use callwatch::config::{Config, LoadOptions, Secret, Secrets, WebhookFormat};
+use serde_json::Value;
+use wiremock::{MockServer, Request, ResponseTemplate};
+
+use super::{webhook::receiver, *};
+
+/// What stands in for every secret.
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+const RECIPES: [(&str, &str); 6] = [
+    ("hubspot", include_str!("../../../docs/recipes/hubspot.md")),
+    ("pipedrive", include_str!("../../../docs/recipes/pipedrive.md")),
+    ("teams", include_str!("../../../docs/recipes/teams.md")),
+    ("discord", include_str!("../../../docs/recipes/discord.md")),
+    ("pagerduty", include_str!("../../../docs/recipes/pagerduty.md")),
+    ("ntfy", include_str!("../../../docs/recipes/ntfy.md")),
+];
+
+/// The config of a recipe, which has no mistake in it.
+fn load(name: &str) -> Config {
+    let (_, page) = RECIPES.iter().find(|(recipe, _)| *recipe == name).unwrap();
+    let (_, rest) = page.split_once("```toml\n").unwrap();
+    let block = rest.split_once("```").unwrap().0;
+    let text = format!("[sources.clinic]\napi_key = \"ck_live_{}\"\n\n{block}", "x".repeat(60));
+    let env = |_: &str| Some(KEY.to_owned());
+    let options = LoadOptions { secrets: Secrets::Required, env: &env };
+    let loaded = Config::parse(&text, Path::new("config.toml"), options);
+    let loaded = loaded.unwrap_or_else(|report| panic!("{name}: {report}"));
+    assert_eq!(loaded.warnings.to_string(), "", "{name}");
+    loaded.config
+}
+
+/// What a recipe sends of each of these events.
+async fn sent(name: &str, events: &[Event]) -> Vec<(Request, Value)> {
+    let server: MockServer = receiver(ResponseTemplate::new(200)).await;
+    let config = load(name);
+    let rules = config.rules.iter().map(|rule| (rule.name.clone(), rule.clone())).collect();
+    let [mut destination] = <[_; 1]>::try_from(config.destinations).unwrap();
+    let DestinationKind::Webhook(webhook) = &mut destination.kind else { panic!("{name} is no webhook") };
+    let path = webhook.url.path().to_owned();
+    webhook.url = server.uri().parse().unwrap();
+    webhook.url.set_path(&path);
+    webhook.headers.iter_mut().for_each(|(_, value)| *value = Secret::from(KEY));
+    let WebhookFormat::Own(body) = &mut webhook.format else { panic!("{name} has no body") };
+    body.secrets.iter_mut().for_each(|(_, secret)| *secret = Secret::from(KEY));
+    for event in events {
+        let answer = deliver_ruled(&destination, event, &rules).await;
+        assert_eq!(answer.reaction, Reaction::Delivered, "{name}: {answer:?}");
+    }
+    let requests = server.received_requests().await.unwrap().into_iter();
+    requests.map(|request| (request.clone(), serde_json::from_slice(&request.body).unwrap())).collect()
+}
+
+/// An ended call, an analysis, a source that fails, several as one, and one whose caller does his worst.
+fn samples() -> Vec<Event> {
+    let worst = "\"}<!channel> @everyone [click](https://evil.example) <script>&\\ \u{202e}🎉\n".repeat(150);
+    let mut record: Value = serde_json::from_str(RECORD).unwrap();
+    for field in ["callerNumber", "summary", "endedReason", "evaluation"] {
+        record[field] = json!(worst);
+    }
+    record["callAnalysis"] = json!({ "sentiment": worst, "notes": vec![worst.clone(); 40] });
+    record["duration"] = Value::Null;
+    record["calledNumber"] = Value::Null;
+    let several: Vec<_> = (0..60)
+        .map(|minutes| Event { record: raw(&record.to_string()), ..call("several", minutes, "x") })
+        .collect();
+    vec![
+        event(Kind::Ended),
+        Event { rule: "hot-leads".into(), ..event(Kind::Analyzed) },
+        source_event(),
+        summary(Reason::Digest, &several),
+        event_of(Kind::Analyzed, &record.to_string()),
+    ]
+}
+
+fn chars(value: &Value) -> usize {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).chars().count()
+}
+
+/// Whether the text is `format`, in which 0 stands for a digit.
+fn has_form(value: &Value, format: &str) -> bool {
+    let text = value.as_str().unwrap();
+    text.len() == format.len()
+        && text.bytes().zip(format.bytes()).all(|(b, f)| if f == b'0' { b.is_ascii_digit() } else { b == f })
+}
+
+/// Whether the only markup in it is the line break.
+fn is_plain_html(value: &Value) -> bool {
+    let text = value.as_str().unwrap().replace("<br>", "");
+    !text.contains(['<', '>', '\n'])
+}
+
+#[tokio::test]
+async fn hubspot_gets_call_records() {
+    let sent = sent("hubspot", &samples()).await;
+    for (request, body) in &sent {
+        assert_eq!(request.url.path(), "/crm/v3/objects/calls");
+        assert_eq!(request.headers["authorization"], KEY);
+        let properties = &body["properties"];
+        assert!(has_form(&properties["hs_timestamp"], "0000-00-00T00:00:00.000Z"), "{properties}");
+        assert!(chars(&properties["hs_call_body"]) <= 65_536 && is_plain_html(&properties["hs_call_body"]));
+        assert_eq!(
+            (&properties["hs_call_direction"], &properties["hs_call_status"]),
+            (&json!("INBOUND"), &json!("COMPLETED"))
+        );
+    }
+    let of = |event: usize, name: &str| sent[event].1["properties"].get(name).cloned();
+    assert_eq!(of(0, "hs_timestamp"), Some(json!("2025-12-15T14:30:00.000Z")));
+    assert_eq!(of(0, "hs_call_duration"), Some(json!("145000")));
+    assert_eq!(of(0, "hs_call_from_number"), Some(json!("+33612345678")));
+    assert_eq!((of(2, "hs_call_duration"), of(3, "hs_call_from_number")), (None, None));
+    assert_eq!(of(3, "hs_call_title"), Some(json!("Digest: 60 calls")));
+    assert_eq!(
+        (of(4, "hs_call_duration"), of(4, "hs_call_to_number")),
+        (Some(json!("0")), Some(Value::Null))
+    );
+}
+
+#[tokio::test]
+async fn pipedrive_gets_activities() {
+    let sent = sent("pipedrive", &samples()).await;
+    for (request, body) in &sent {
+        assert_eq!(
+            (request.url.path(), &request.headers["x-api-token"]),
+            ("/api/v2/activities", &KEY.parse().unwrap())
+        );
+        assert_eq!((&body["type"], &body["done"]), (&json!("call"), &json!(true)));
+        assert!(has_form(&body["due_date"], "0000-00-00") && has_form(&body["due_time"], "00:00"), "{body}");
+        assert!(body.get("duration").is_none_or(|duration| has_form(duration, "00:00")), "{body}");
+        assert!(is_plain_html(&body["note"]) && chars(&body["note"]) <= 65_536);
+    }
+    let first = &sent[1].1;
+    assert_eq!((&first["subject"], &first["duration"]), (&json!("Call back +33612345678"), &json!("00:03")));
+    assert_eq!((&first["due_date"], &first["due_time"]), (&json!("2025-12-15"), &json!("14:30")));
+    assert_eq!((sent[2].1.get("duration"), &sent[4].1["duration"]), (None, &json!("00:00")));
+}
+
+#[tokio::test]
+async fn teams_gets_cards_without_markdown() {
+    let sent = sent("teams", &samples()).await;
+    for (request, body) in &sent {
+        assert!(request.body.len() <= 28 * 1024, "{} bytes", request.body.len());
+        assert_eq!(body["type"], "message");
+        let [attachment] = body["attachments"].as_array().unwrap().as_slice() else { panic!("{body}") };
+        assert_eq!(attachment["contentType"], "application/vnd.microsoft.card.adaptive");
+        assert_eq!(attachment["content"]["type"], "AdaptiveCard");
+        let blocks = attachment["content"]["body"].as_array().unwrap();
+        assert!((1..=61).contains(&blocks.len()), "{body}");
+        for block in blocks {
+            assert_eq!(
+                (&block["type"], &block["inlines"][0]["type"]),
+                (&json!("RichTextBlock"), &json!("TextRun"))
+            );
+            assert!(chars(&block["inlines"][0]["text"]) > 0);
+        }
+    }
+    let blocks = &sent[0].1["attachments"][0]["content"]["body"];
+    assert_eq!(blocks[0]["inlines"][0]["text"], "Call ended · +33612345678 · 2m 25s");
+    assert_eq!(blocks[1]["inlines"][0]["text"], "Caller: +33612345678");
+}
+
+#[tokio::test]
+async fn discord_gets_embeds_that_mention_nobody() {
+    let sent = sent("discord", &samples()).await;
+    for (_, body) in &sent {
+        assert_eq!(body["allowed_mentions"], json!({ "parse": [] }));
+        assert!((1..=80).contains(&chars(&body["username"])));
+        let [embed] = body["embeds"].as_array().unwrap().as_slice() else { panic!("{body}") };
+        let (title, description, footer) =
+            (chars(&embed["title"]), chars(&embed["description"]), chars(&embed["footer"]["text"]));
+        assert!(
+            title <= 256 && description <= 4096 && footer <= 2048 && title + description + footer <= 6000
+        );
+        assert!(embed["color"].as_u64().unwrap() <= 0xff_ff_ff);
+        assert!(has_form(&embed["timestamp"], "0000-00-00T00:00:00.000Z"));
+        let described = embed["description"].as_str().unwrap();
+        assert_eq!(described.matches('[').count(), described.matches("\\[").count());
+    }
+    assert_eq!(sent[2].1["embeds"][0]["title"], "Source clinic is failing");
+}
+
+#[tokio::test]
+async fn pagerduty_gets_alerts_that_are_recognised_and_resolved() {
+    let mut events = samples();
+    let of_health =
+        |kind: Kind| Event { kinds: kind.into(), rule: "cannot-see-calls".into(), ..source_event() };
+    events.extend([of_health(Kind::SourceFailing), of_health(Kind::SourceRecovered)]);
+    let sent = sent("pagerduty", &events).await;
+    for ((request, body), event) in sent.iter().zip(&events) {
+        assert!(request.body.len() <= 512 * 1024);
+        assert_eq!(body["routing_key"], KEY);
+        assert!(["trigger", "resolve"].contains(&body["event_action"].as_str().unwrap()));
+        assert!((1..=255).contains(&chars(&body["dedup_key"])));
+        let payload = &body["payload"];
+        assert!((1..=1024).contains(&chars(&payload["summary"])) && chars(&payload["source"]) > 0);
+        assert!(["critical", "error", "warning", "info"].contains(&payload["severity"].as_str().unwrap()));
+        assert_eq!(payload["timestamp"], event.at.to_string());
+    }
+    let of = |event: usize| (&sent[event].1["event_action"], &sent[event].1["dedup_key"]);
+    assert_eq!(of(0), (&json!("trigger"), &json!(events[0].id.as_str())));
+    assert_eq!(of(3), (&json!("trigger"), &json!(events[3].id.as_str())));
+    assert_eq!(of(5), (&json!("trigger"), &json!("callwatch/clinic")));
+    assert_eq!(of(6), (&json!("resolve"), &json!("callwatch/clinic")));
+    assert_eq!(sent[5].1["payload"]["severity"], "critical");
+}
+
+#[tokio::test]
+async fn ntfy_gets_notifications_that_fit() {
+    let sent = sent("ntfy", &samples()).await;
+    for (request, body) in &sent {
+        assert_eq!(request.url.path(), "/");
+        assert_eq!(body["topic"], KEY);
+        assert!(body["message"].as_str().unwrap().len() <= 4096 && chars(&body["title"]) > 0);
+        assert!((1..=5).contains(&body["priority"].as_u64().unwrap()));
+        assert_eq!(body["tags"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn every_recipe_is_in_the_list() {
+    let list = include_str!("../../../docs/recipes/README.md");
+    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/recipes")).unwrap();
+    let mut pages: Vec<_> = folder.map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
+    pages.retain(|page| page != "README.md");
+    assert_eq!(pages.len(), RECIPES.len());
+    for (name, _) in RECIPES {
+        assert!(pages.contains(&format!("{name}.md")) && list.contains(&format!("({name}.md)")), "{name}");
+    }
+}

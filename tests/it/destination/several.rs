@@ -1,0 +1,243 @@
+//! Several events told as one.
+
+use callwatch::config::{WebhookConfig, WebhookFormat};
+use callwatch::{event::Severity, rule::Rule};
+use serde_json::Value;
+use wiremock::ResponseTemplate;
+
+use super::{
+    email::mailed,
+    slack::{posted, posted_ruled, text},
+    webhook::{only_request, receiver, webhook},
+    *,
+};
+
+fn both(rules: [(&str, RuleText); 2]) -> BTreeMap<Name, Rule> {
+    rules.into_iter().flat_map(|(name, text)| super::rules(&name.into(), &text)).collect()
+}
+
+fn unhappy() -> RuleText {
+    text(Some("Unhappy caller {{ call.callerNumber }}"), None, Severity::Warning)
+}
+
+/// The texts of a message's sections, and of its context.
+fn sections(message: &Value) -> Vec<&str> {
+    let blocks = message["blocks"].as_array().unwrap().iter();
+    blocks
+        .filter_map(|block| block["text"]["text"].as_str().or(block["elements"][0]["text"].as_str()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_group_is_a_headline_and_a_line_for_each() {
+    let events = [3, 1, 2].map(|minutes| call("unhappy", minutes, "negative"));
+    let message = posted(|_| {}, &summary(Reason::Group, &events), Some(&unhappy())).await;
+    assert_eq!(message["text"], "⚠️ Unhappy caller +33612340001 and 2 more");
+    let line = |minutes: i64| {
+        let at = 1_765_809_150 - 60 * minutes;
+        let when = 32 - minutes;
+        format!(
+            "<!date^{at}^{{date_short_pretty}}, {{time}}|14:{when}>  Unhappy caller +3361234000{minutes} · _negative_\n"
+        )
+    };
+    assert_eq!(
+        sections(&message),
+        [
+            "⚠️ Unhappy caller +33612340001 and 2 more",
+            "3 calls since 14:29 UTC",
+            &format!("{}{}{}", line(1), line(2), line(3)),
+            "*warning* · rule *unhappy* · source *clinic* · <!date^1765809150^{date_short_pretty}, {time}|15 Dec 2025, 14:32 UTC>",
+        ]
+    );
+
+    let rules = rules(&"unhappy".into(), &unhappy());
+    let paris = |config: &mut DestinationConfig| config.timezone = Zone::parse("Europe/Paris").unwrap();
+    let [plain, html] = mailed(paris, &summary(Reason::Group, &events), &rules).await;
+    assert_eq!(
+        plain.trim_end(),
+        "[WARNING] Unhappy caller +33612340001 and 2 more
+
+3 calls since 15:29 CET
+
+15:31  Unhappy caller +33612340001 (negative)
+15:30  Unhappy caller +33612340002 (negative)
+15:29  Unhappy caller +33612340003 (negative)
+
+-- 
+Rule unhappy · source clinic · 15 Dec 2025, 15:32 CET"
+    );
+    for part in ["and 2 more</h1>", "3 calls since 15:29 CET", "15:30</td>", "negative</span>"] {
+        assert!(html.contains(part), "{part} in {html}");
+    }
+}
+
+#[tokio::test]
+async fn the_headline_says_why_they_are_told_together() {
+    let calls = || (1..=12).map(|minutes| call("unhappy", minutes, "negative")).collect::<Vec<_>>();
+    let twice = [call("unhappy", 1, "negative"), call("unhappy", 1, "negative")];
+    for (reason, events, headline, lead) in [
+        (
+            Reason::Throttle,
+            calls(),
+            "Call ended · +33612340001 · 1m 1s and 11 more",
+            "12 held back since 14:20 UTC",
+        ),
+        (Reason::Count, calls(), "Call ended · +33612340001 · 1m 1s and 11 more", "12 calls within 11m"),
+        (Reason::Count, twice.to_vec(), "Call ended · +33612340001 · 1m 1s and 1 more", "2 events at once"),
+        (Reason::Digest, calls(), "Digest: 12 calls", "From 14:20 to 14:32 UTC"),
+        (Reason::Digest, calls()[..1].to_vec(), "Digest: 1 call", "From 14:31 to 14:32 UTC"),
+        (Reason::Quiet, calls(), "While it was quiet: 12 calls", "Since 14:20 UTC"),
+        (
+            Reason::Quiet,
+            vec![source_event(), call("a", 1, "x")],
+            "While it was quiet: 2 events",
+            "Since 14:31 UTC",
+        ),
+    ] {
+        let message = posted(|_| {}, &summary(reason, &events), None).await;
+        assert_eq!((&message["text"], sections(&message)[1]), (&json!(headline), lead), "{reason:?}");
+    }
+    let yesterday = [call("a", 2000, "x"), call("a", 5, "x")];
+    let message = posted(|_| {}, &summary(Reason::Digest, &yesterday), None).await;
+    assert_eq!(sections(&message)[1], "From 14 Dec, 05:12 to 15 Dec, 14:32 UTC");
+}
+
+#[tokio::test]
+async fn totals_are_told_where_they_say_something() {
+    let events =
+        [call("unhappy", 1, "negative"), call("booked", 2, "positive"), call("booked", 3, "positive")];
+    let rules = both([("unhappy", unhappy()), ("booked", text(Some("Booked"), None, Severity::Info))]);
+    let digest = summary(Reason::Digest, &events);
+    let message = posted_ruled(|_| {}, &digest, &rules).await;
+    assert_eq!(message["text"], "⚠️ Digest: 3 calls");
+    assert_eq!(
+        message["blocks"][2]["fields"],
+        json!([
+            { "type": "mrkdwn", "verbatim": true, "text": "*Rules*\nbooked 2, unhappy 1" },
+            { "type": "mrkdwn", "verbatim": true, "text": "*Sentiment*\npositive 2, negative 1" },
+        ])
+    );
+    let lines = sections(&message)[2];
+    assert!(lines.contains("⚠️ Unhappy caller +33612340001 · _negative_\n"), "{lines}");
+    assert!(lines.contains("  Booked · _positive_\n"), "{lines}");
+    // Of one rule, a digest tells no more than how the callers felt.
+    let message = posted(|_| {}, &summary(Reason::Digest, &events[1..]), None).await;
+    assert_eq!(message["blocks"][2]["fields"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_the_receiver_may_not_see_is_in_no_line_and_no_total() {
+    let hide = |config: &mut DestinationConfig| {
+        config.fields = filter(None, &["callerNumber", "callAnalysis.sentiment"]);
+    };
+    let events = [call("unhappy", 1, "negative"), call("booked", 2, "positive")];
+    let digest = summary(Reason::Digest, &events);
+    let message = posted(hide, &digest, None).await.to_string();
+    let [plain, html] = mailed(hide, &digest, &BTreeMap::new()).await;
+    let server = receiver(ResponseTemplate::new(200)).await;
+    let mut config = config(DestinationKind::Webhook(webhook(&server.uri())));
+    hide(&mut config);
+    deliver(&config, &digest).await;
+    let body = String::from_utf8(only_request(&server).await.body).unwrap();
+    for shown in [message, plain, html, body] {
+        // The ids of the calls are not among what is hidden, and are their numbers here.
+        let shown = shown.replace(r#""id":"+3361234000"#, "");
+        for hidden in ["+3361234000", "negative", "positive", "sentiment"] {
+            assert!(!shown.to_lowercase().contains(hidden), "{hidden} in {shown}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_that_was_held_back_alone_is_told_as_always() {
+    for (reason, minutes, note) in [
+        (Reason::Quiet, 90, Some("This waited for the quiet hours to end.")),
+        (Reason::Group, 2, Some("This waited for others of its group.")),
+        (Reason::Group, 0, None),
+    ] {
+        let event = call("unhappy", minutes, "negative");
+        let alone = posted(|_| {}, &summary(reason, std::slice::from_ref(&event)), Some(&unhappy())).await;
+        let mut expected = posted(|_| {}, &event, Some(&unhappy())).await;
+        if let Some(note) = note {
+            let context = expected["blocks"].as_array_mut().unwrap().last_mut().unwrap();
+            context["elements"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({ "type": "mrkdwn", "verbatim": true, "text": note }));
+        }
+        assert_eq!(alone, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_rule_can_speak_of_all_of_them() {
+    let own = text(
+        Some("{{ count }} unhappy callers"),
+        Some("{% for call in calls %}* {{ call.callerNumber }}\n{% endfor %}"),
+        Severity::Info,
+    );
+    let events = [1, 2].map(|minutes| call("unhappy", minutes, "negative"));
+    let message = posted(|_| {}, &summary(Reason::Group, &events), Some(&own)).await;
+    let told = sections(&message);
+    assert_eq!(told[..3], ["2 unhappy callers", "2 calls since 14:30 UTC", "* +33612340001\n* +33612340002"]);
+    assert_eq!(told.len(), 4, "{told:?}");
+    // A body for one event is none for several.
+    let own = text(None, Some("Call {{ call.callerNumber }} back"), Severity::Info);
+    let message = posted(|_| {}, &summary(Reason::Group, &events), Some(&own)).await;
+    assert!(!message.to_string().contains("back"), "{message}");
+    // One that fails is replaced by the list, and said so once.
+    let own = text(Some("{{ call.mood }}"), Some("{{ count }} {{ call.mood }}"), Severity::Info);
+    let message = posted(|_| {}, &summary(Reason::Group, &events), Some(&own)).await;
+    assert!(sections(&message)[2].contains("Call ended · +33612340002"), "{message}");
+    let notes =
+        message["blocks"].as_array().unwrap().last().unwrap()["elements"].as_array().unwrap().len() - 1;
+    assert_eq!(notes, 2, "{message}");
+}
+
+#[tokio::test]
+async fn many_and_wild_ones_keep_to_the_limits() {
+    let wild = format!("<!channel> *x* <b>&amp; \u{202e}مرحبا 🎉\n{}", "&<🎉".repeat(3000));
+    let events: Vec<_> = (0..90)
+        .map(|minutes| {
+            let record = json!({
+                "id": minutes.to_string(), "status": "completed", "callerNumber": wild, "summary": wild,
+                "callAnalysis": { "sentiment": wild },
+            });
+            Event { record: raw(&record.to_string()), ..call("unhappy", minutes, "x") }
+        })
+        .collect();
+    let own = text(Some("{{ call.summary }}"), None, Severity::Critical);
+    let digest = summary(Reason::Digest, &events);
+    let message = posted(|_| {}, &digest, Some(&own)).await;
+    let shown = message["blocks"].to_string();
+    assert!(shown.contains("and 70 more"), "{shown}");
+    assert_eq!(shown.matches('<').count(), 20 + 1, "only our dates are in angle brackets: {shown}");
+    assert!(!shown.contains('\u{202e}'));
+    let [plain, html] = mailed(|_| {}, &digest, &rules(&"unhappy".into(), &own)).await;
+    assert!(plain.contains("\nand 40 more\n"), "{plain}");
+    assert!(html.contains("and 40 more") && !html.contains("<!channel>") && !html.contains("<b>&amp;"));
+    let longest = posted(|_| {}, &summary(Reason::Group, &events), Some(&own)).await;
+    assert!(longest["text"].as_str().unwrap().ends_with("… and 89 more"), "{}", longest["text"]);
+}
+
+#[tokio::test]
+async fn webhooks_carry_every_event_of_several() {
+    let events = [call("unhappy", 1, "negative"), source_event()];
+    let digest = summary(Reason::Quiet, &events);
+    let server = receiver(ResponseTemplate::new(200)).await;
+    let cloud = WebhookConfig { format: WebhookFormat::Cloudevents, ..webhook(&server.uri()) };
+    deliver(&config(DestinationKind::Webhook(cloud)), &digest).await;
+    let body: Value = serde_json::from_slice(&only_request(&server).await.body).unwrap();
+    assert_eq!((&body["type"], &body["source"]), (&json!("summary"), &json!("/callwatch")));
+    assert_eq!(body.get("subject"), None);
+    let data = &body["data"];
+    assert_eq!((data.get("rule"), &data["reason"], &data["count"]), (None, &json!("quiet"), &json!(2)));
+    assert_eq!(data["totals"]["rules"], json!({ "callwatch-itself": 1, "unhappy": 1 }));
+    assert_eq!(data["events"][1]["call"]["callerNumber"], "+33612340001");
+    assert_eq!(data["events"][0]["details"]["error"], "401 Invalid API key");
+    assert_eq!((data["events"][0].get("call"), data["events"][0].get("changes")), (None, None));
+
+    let callem = WebhookConfig { format: WebhookFormat::Callem, ..webhook(&server.uri()) };
+    let answer = deliver(&config(DestinationKind::Webhook(callem)), &digest).await;
+    assert_retry(&answer, None, "format = \"callem\" cannot tell several events as one; nothing was sent");
+}
