@@ -57,12 +57,12 @@ async fn sent(name: &str, events: &[Event]) -> Vec<(Request, Value)> {
 
 /// An ended call, an analysis, a source that fails, several as one, and one whose caller does his worst.
 fn samples() -> Vec<Event> {
-    let worst = "\"}<!channel> @everyone [click](https://evil.example) <script>&\\ \u{202e}🎉\n".repeat(150);
+    let worst = "\"}<!channel> @everyone [click](https://evil.example) <script>&\\ \u{202e}🎉\n".repeat(60);
     let mut record: Value = serde_json::from_str(RECORD).unwrap();
     for field in ["callerNumber", "summary", "endedReason", "evaluation"] {
         record[field] = json!(worst);
     }
-    record["callAnalysis"] = json!({ "sentiment": worst, "notes": vec![worst.clone(); 40] });
+    record["callAnalysis"] = json!({ "sentiment": worst, "notes": vec![worst.clone(); 4] });
     record["duration"] = Value::Null;
     record["calledNumber"] = Value::Null;
     let several: Vec<_> = (0..60)
