@@ -13,9 +13,14 @@ mod send;
 mod stopped;
 mod test;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
+
+use crate::name::Name;
 
 /// Bad config (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -93,6 +98,22 @@ pub fn main() -> ExitCode {
             on_runtime(run::run(args))
         }
     }
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+/// When that fails, unless whoever reads has stopped reading: the exit code still tells.
+fn print(text: &str) -> io::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
+/// What can be chosen from: "`crm`, `frontdesk`".
+fn quoted<'n>(names: impl IntoIterator<Item = &'n Name>) -> String {
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn on_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {

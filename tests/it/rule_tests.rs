@@ -115,6 +115,11 @@ async fn the_examples_pass_their_tests_and_are_fine_configs() {
     command.current_dir(ROOT).arg("test").args(files);
     let out = run(command).await.code(0);
     assert!(out.contains("ok      an unhappy caller is told once\n"), "{out}");
+    let mut command = callwatch();
+    command.current_dir(ROOT).args(["test", "examples/clinic.test.toml"]);
+    let out = run(command).await.code(0);
+    let (first, total) = (out.lines().nth(1).unwrap(), out.lines().last().unwrap());
+    assert!(DOCS.contains(&format!("{first}\n")) && DOCS.contains(&format!("…\n\n{total}\n")), "{out}");
     for example in ["examples/clinic.toml", "examples/sales.toml"] {
         let mut command = callwatch();
         command.current_dir(ROOT).args(["check", "-c", example]);

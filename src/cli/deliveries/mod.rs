@@ -4,17 +4,13 @@
 mod args;
 mod view;
 
-use std::{
-    collections::BTreeSet,
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::{collections::BTreeSet, io, process::ExitCode};
 
 pub use self::args::DeliveriesArgs;
 use self::args::{Command, ConfigArg, Which};
 pub(super) use self::view::{View, brief, in_short};
 use super::{
-    check,
+    check, print, quoted,
     stopped::{self, NotOpen},
 };
 use crate::{
@@ -71,11 +67,7 @@ async fn run(command: Command, config: Config) -> Result<(), Failure> {
     let closed = desk.store.close().await;
     let text = done?;
     closed?;
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads this may have stopped reading.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        printed => Ok(printed?),
-    }
+    Ok(print(&text)?)
 }
 
 /// An open store and what is needed to answer for it.
@@ -247,8 +239,7 @@ impl Desk {
         if known.contains(name) {
             return Ok(());
         }
-        let all: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
-        let known = (!all.is_empty()).then(|| all.join(", "));
+        let known = (!known.is_empty()).then(|| quoted(&known));
         Err(Failure::NoDestination { name: name.clone(), known })
     }
 

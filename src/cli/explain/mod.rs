@@ -6,7 +6,7 @@ mod view;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{self, Write},
+    io,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -16,7 +16,7 @@ use clap::Args;
 
 use self::standing::Standing;
 use super::{
-    check, deliveries,
+    check, deliveries, print, quoted,
     stopped::{self, NotOpen},
 };
 use crate::{
@@ -118,11 +118,7 @@ async fn run(args: &ExplainArgs, config: &Config) -> Result<(), Failure> {
     let explained = explained?;
     closed?;
     let text = if args.json { explained.json() } else { explained.text(Style::of(&io::stdout())) };
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads this may have stopped reading.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        printed => Ok(printed?),
-    }
+    Ok(print(&text)?)
 }
 
 async fn find(args: &ExplainArgs, config: &Config, store: &Arc<SledStore>) -> Result<Explained, Failure> {
@@ -171,14 +167,10 @@ async fn find_call(
     call: &CallId,
 ) -> Result<(Name, Snapshot), Failure> {
     let is_asked = |name: &&Name| args.source.as_ref().is_none_or(|asked| asked == *name);
-    let quoted = |names: &[&Name]| {
-        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-        names.join(", ")
-    };
     let all: Vec<_> = config.sources.iter().map(|source| &source.name).collect();
     let asked: Vec<_> = all.iter().copied().filter(is_asked).collect();
     if let Some(name) = args.source.as_ref().filter(|_| asked.is_empty()) {
-        return Err(Failure::NoSource { name: name.clone(), known: quoted(&all) });
+        return Err(Failure::NoSource { name: name.clone(), known: quoted(all) });
     }
     let mut found = vec![];
     for source in &asked {
@@ -186,11 +178,11 @@ async fn find_call(
         found.extend(snapshots.into_iter().flatten().map(|snapshot| (*source, snapshot)));
     }
     match found.len() {
-        0 => Err(Failure::NoCall { call: call.clone(), sources: quoted(&asked) }),
+        0 => Err(Failure::NoCall { call: call.clone(), sources: quoted(asked) }),
         1 => Ok(found.remove(0)).map(|(source, snapshot)| (source.clone(), snapshot)),
         _ => {
-            let sources: Vec<_> = found.iter().map(|(source, _)| *source).collect();
-            Err(Failure::Ambiguous { call: call.clone(), sources: quoted(&sources) })
+            let sources = quoted(found.iter().map(|(source, _)| *source));
+            Err(Failure::Ambiguous { call: call.clone(), sources })
         }
     }
 }

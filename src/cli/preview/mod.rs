@@ -5,13 +5,7 @@ mod fetch;
 mod tally;
 mod view;
 
-use std::{
-    collections::HashMap,
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{collections::HashMap, io, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -21,7 +15,7 @@ use self::{
     tally::{Judged, Tally},
     view::Blocks,
 };
-use super::check;
+use super::{check, print, quoted};
 use crate::{
     call::Call,
     callem::{
@@ -107,8 +101,8 @@ async fn run(args: &PreviewArgs, config: &Config) -> Result<(), Failure> {
     let rules: Vec<_> =
         config.rules.iter().filter(|rule| args.rule.as_ref().is_none_or(|name| rule.name == *name)).collect();
     if let Some(name) = args.rule.as_ref().filter(|_| rules.is_empty()) {
-        let known: Vec<_> = config.rules.iter().map(|rule| format!("`{}`", rule.name)).collect();
-        return Err(Failure::NoRule { name: name.clone(), known: known.join(", ") });
+        let known = quoted(config.rules.iter().map(|rule| &rule.name));
+        return Err(Failure::NoRule { name: name.clone(), known });
     }
     let clock = Clock::system();
     let until = clock.wall();
@@ -123,11 +117,7 @@ async fn run(args: &PreviewArgs, config: &Config) -> Result<(), Failure> {
     } else {
         preview.text(Style::of(&io::stdout()), Blocks::of_locale(|name| std::env::var(name).ok()))
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads this may have stopped reading.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        printed => Ok(printed?),
-    }
+    Ok(print(&text)?)
 }
 
 /// Reads the lists of the sources that the rules look at, one after the other.

@@ -2,22 +2,18 @@
 
 mod sample;
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-    time::Instant,
-};
+use std::{io, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use self::sample::Sample;
-use super::check;
+use super::{check, print, quoted};
 use crate::{
     config::Config,
     destination::{self, Answer, Notification, Reaction},
     http,
+    kind::Kind,
     name::Name,
     privacy::mask_phones_in,
     rule::{self, Rule},
@@ -41,7 +37,7 @@ pub struct SendArgs {
     /// As this rule would say it [default: the first one that tells this destination]
     #[arg(long, value_name = "NAME")]
     rule: Option<Name>,
-    /// Print an object {destination, rule, event, title, arrived, result, response, advice, took_ms}
+    /// Print an object {destination, rule, event, title, arrived, result, response, …}
     #[arg(long)]
     json: bool,
 }
@@ -50,7 +46,7 @@ pub struct SendArgs {
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("there is no {what} `{name}`; there is {known}")]
-    None { what: &'static str, name: Name, known: String },
+    Unknown { what: &'static str, name: Name, known: String },
     #[error(transparent)]
     Http(#[from] http::ClientError),
     #[error(transparent)]
@@ -84,21 +80,23 @@ pub async fn send(args: SendArgs) -> ExitCode {
 /// Whether it arrived.
 async fn run(args: &SendArgs, config: &Config) -> Result<bool, Failure> {
     let Some(to) = config.destinations.iter().find(|it| it.name == args.destination) else {
-        let known = config.destinations.iter().map(|it| &it.name);
-        return Err(none("destination", &args.destination, known));
+        let known = quoted(config.destinations.iter().map(|it| &it.name));
+        return Err(Failure::Unknown { what: "destination", name: args.destination.clone(), known });
     };
     let rule = match &args.rule {
-        Some(name) => config
-            .rules
-            .iter()
-            .find(|rule| rule.name == *name)
-            .ok_or_else(|| none("rule", name, config.rules.iter().map(|rule| &rule.name)))?,
-        None => &config.rules.iter().find(|rule| rule.to.contains(&to.name)).cloned().unwrap_or_else(|| {
-            Rule::new("test".into(), crate::kind::Kind::Ended.into(), vec![to.name.clone()])
-        }),
+        Some(name) => config.rules.iter().find(|rule| rule.name == *name).cloned().ok_or_else(|| {
+            let known = quoted(config.rules.iter().map(|rule| &rule.name));
+            Failure::Unknown { what: "rule", name: name.clone(), known }
+        })?,
+        None => {
+            let told = config.rules.iter().find(|rule| rule.to.contains(&to.name));
+            // One that nobody has written.
+            let own = || Rule::new("test".into(), Kind::Ended.into(), vec![to.name.clone()]);
+            told.cloned().unwrap_or_else(own)
+        }
     };
     let now = Clock::system().wall();
-    let sample = Sample::of(rule, config, now).await?.ok_or_else(|| Failure::NoSample(rule.name.clone()))?;
+    let sample = Sample::of(&rule, config, now).await?.ok_or_else(|| Failure::NoSample(rule.name.clone()))?;
     let rules = rule::by_name(&config.rules);
     let notification = Notification { event: &sample.event, rules: &rules, sequence: 1, now };
     let shown = destination::show(to, &notification)?;
@@ -109,45 +107,64 @@ async fn run(args: &SendArgs, config: &Config) -> Result<bool, Failure> {
 
     let title =
         shown.title.unwrap_or_else(|| format!("{}, {} bytes", sample.event.type_name(), shown.text.len()));
-    let arrived = answer.reaction == Reaction::Delivered;
-    let text = if args.json {
-        let object = json!({
-            "destination": to.name.as_str(),
-            "rule": rule.name.as_str(),
-            "event": sample.event.id.as_str(),
-            "fulfils_the_rule": sample.is_true,
-            "title": title,
-            "arrived": arrived,
-            "result": mask_phones_in(&answer.result),
-            "response": mask_phones_in(&answer.response),
-            "advice": advice(&answer),
-            "took_ms": took_ms,
-        });
-        format!("{object:#}\n")
-    } else {
-        let style = Style::of(&io::stdout());
+    let sent = Sent { destination: &to.name, rule: &rule.name, sample, title, answer, took_ms };
+    print(&if args.json { sent.json() } else { sent.text(Style::of(&io::stdout())) })?;
+    Ok(sent.has_arrived())
+}
+
+/// What was sent, and what came back.
+struct Sent<'a> {
+    destination: &'a Name,
+    rule: &'a Name,
+    sample: Sample,
+    title: String,
+    answer: Answer,
+    took_ms: u64,
+}
+
+impl Sent<'_> {
+    fn has_arrived(&self) -> bool {
+        self.answer.reaction == Reaction::Delivered
+    }
+
+    /// For people.
+    fn text(&self, style: Style) -> String {
+        let Self { destination, rule, sample, title, answer, took_ms } = self;
         let not = if sample.is_true { "" } else { ", for a call that is not one of its" };
-        let mut text = format!("to      {}, as rule {} says it{not}\n", to.name, rule.name);
+        let mut text = format!("to      {destination}, as rule {rule} says it{not}\n");
         text += &format!("event   {}\n", sample.event.id);
-        text += &format!("sent    {}\n", truncate(&title, WIDTH - 8));
-        let (colour, verdict) =
-            if arrived { (Colour::Green, "arrived") } else { (Colour::Red, "did not arrive") };
-        let result = mask_phones_in(&answer.result);
-        text += &format!("{}: {result}, after {took_ms} ms\n", style.paint(colour, verdict));
+        text += &format!("sent    {}\n", truncate(title, WIDTH - 8));
+        let verdict = match self.has_arrived() {
+            true => style.paint(Colour::Green, "arrived"),
+            false => style.paint(Colour::Red, "did not arrive"),
+        };
+        text += &format!("{verdict}: {}, after {took_ms} ms\n", mask_phones_in(&answer.result));
         if !answer.response.is_empty() {
             text += &format!("answer  {}\n", truncate(&mask_phones_in(&answer.response), EXCERPT));
         }
-        if let Some(advice) = advice(&answer) {
+        if let Some(advice) = advice(answer) {
             text += &format!("{advice}\n");
         }
         text
-    };
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads this may have stopped reading; the exit code still tells.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        printed => printed?,
     }
-    Ok(arrived)
+
+    /// An object.
+    fn json(&self) -> String {
+        let Self { destination, rule, sample, title, answer, took_ms } = self;
+        let object = json!({
+            "destination": destination.as_str(),
+            "rule": rule.as_str(),
+            "fulfils_rule": sample.is_true,
+            "event": sample.event.id.as_str(),
+            "title": title,
+            "arrived": self.has_arrived(),
+            "result": mask_phones_in(&answer.result),
+            "response": mask_phones_in(&answer.response),
+            "advice": advice(answer),
+            "took_ms": took_ms,
+        });
+        format!("{object:#}\n")
+    }
 }
 
 /// What a real delivery would have to wait for, when it says more than the result.
@@ -166,10 +183,4 @@ fn advice(answer: &Answer) -> Option<String> {
             Some(format!("a real delivery would wait until the config changes: {}", mask_phones_in(reason)))
         }
     }
-}
-
-fn none<'n>(what: &'static str, name: &Name, known: impl Iterator<Item = &'n Name>) -> Failure {
-    let known: Vec<Value> = known.map(|name| format!("`{name}`").into()).collect();
-    let known: Vec<_> = known.iter().filter_map(Value::as_str).collect();
-    Failure::None { what, name: name.clone(), known: known.join(", ") }
 }

@@ -4,10 +4,10 @@ mod call;
 mod file;
 mod judge;
 mod report;
+mod times;
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ use std::{
 use clap::Args;
 
 use self::{file::Suite, judge::Verdict};
-use super::EXIT_CONFIG;
+use super::{EXIT_CONFIG, print};
 use crate::{
     store::StoreError,
     style::{Style, WIDTH},
@@ -108,12 +108,4 @@ async fn run(args: &TestArgs, suites: &[Suite]) -> Result<bool, Failure> {
             .map_err(|error| Failure::Junit { path: path.display().to_string(), error })?;
     }
     Ok(outcomes.iter().all(|outcome| outcome.verdict.is_fine()))
-}
-
-fn print(text: &str) -> Result<(), io::Error> {
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads this may have stopped reading; the exit code still tells.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        printed => printed,
-    }
 }
