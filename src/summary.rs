@@ -4,6 +4,7 @@
 //! reason. When the batch goes out, one event stands for all of them, and its record is a [`Summary`].
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     fmt,
     sync::Arc,
@@ -208,7 +209,6 @@ pub struct Summarizer {
     kinds: Kinds,
     /// Over the ids of all.
     content: Xxh3,
-    members: u64,
 }
 
 impl Summarizer {
@@ -222,13 +222,12 @@ impl Summarizer {
             sentiments: BTreeMap::new(),
             items: vec![],
         };
-        Self { summary, sentiments: HashMap::new(), kinds: Kinds::NONE, content: Xxh3::new(), members: 0 }
+        Self { summary, sentiments: HashMap::new(), kinds: Kinds::NONE, content: Xxh3::new() }
     }
 
     /// Adds an event. One that stands for several is added as those.
     pub fn add(&mut self, event: &Event) {
         self.content.update(event.id.as_str().as_bytes());
-        self.members += 1;
         self.kinds = self.kinds | event.kinds;
         let summary = &mut self.summary;
         if let Ok(Some(inner)) = Summary::of(event) {
@@ -253,14 +252,6 @@ impl Summarizer {
         }
         if summary.items.len() > 2 * MAX_ITEMS {
             self.keep_latest();
-        }
-    }
-
-    /// The only event there is, when there is only one and it does not stand for several.
-    pub fn only(&self) -> Option<&EventId> {
-        match self.summary.items.as_slice() {
-            [item] if self.members == 1 && self.summary.count == 1 => Some(&item.id),
-            _ => None,
         }
     }
 
@@ -306,7 +297,7 @@ impl Summarizer {
     }
 
     fn keep_latest(&mut self) {
-        self.summary.items.sort_by(|a, b| b.at.cmp(&a.at));
+        self.summary.items.sort_by_key(|item| Reverse(item.at));
         self.summary.items.truncate(MAX_ITEMS);
     }
 }

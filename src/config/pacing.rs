@@ -13,6 +13,7 @@ use crate::{
         Silence,
         pacing::{Count, Field, Group, Pacing, Throttle},
     },
+    time::Timestamp,
 };
 
 /// Alertmanager's defaults.
@@ -59,7 +60,12 @@ pub(super) fn silence(table: &mut Table<'_>, zone: Zone) -> Option<Silence> {
                 .hint("to leave people alone at night, give their destination `quiet` hours"),
         );
     }
-    Some(Silence { lasting: lasting?, hours })
+    let silence = Silence { lasting: lasting?, hours };
+    if silence.told_at(Timestamp::default()).is_none() {
+        let message = "these hours never last so long without a break, so the rule would never fire";
+        table.cx.add(Mistake::error(table.span_of("hours"), message));
+    }
+    Some(silence)
 }
 
 /// The rule's own time zone, or the one of the whole file.

@@ -15,6 +15,7 @@ use url::{Host, Url};
 use super::{Rate, Secret, SecretError, Secrets, reader::closest_of, report::Mistake, value::Value};
 use crate::{
     calendar::{Hours, Schedule, Zone},
+    call::DOCUMENTED_FIELDS,
     kind::Kind,
     name::Name,
     rule::pacing::Field,
@@ -119,9 +120,13 @@ pub(super) fn word<T: Clone>(value: &Value<'_>, what: &str, words: &[(&str, T)])
 pub(super) fn zone(value: &Value<'_>) -> Read<Zone> {
     let text = value.text()?;
     Zone::parse(text).ok_or_else(|| {
-        let names: Vec<_> = Zone::names().collect();
         let mistake = value.error(format!("there is no time zone `{}`", text.escape_debug()));
-        mistake.hint(format!("{}, as in \"Europe/Berlin\"", closest_of(text, &names)))
+        // There are too many to choose from.
+        let near = Zone::names().filter(|name| name.to_lowercase().contains(&text.to_lowercase()));
+        match near.min_by_key(|name| name.len()).filter(|_| text.len() > 2) {
+            Some(name) => mistake.hint(format!("did you mean `{name}`?")),
+            None => mistake.hint("write a name of the IANA database, as in \"Europe/Berlin\""),
+        }
     })
 }
 
@@ -144,11 +149,18 @@ pub(super) fn schedule(value: &Value<'_>, zone: Zone) -> Read<Schedule> {
 
 /// What events are grouped by.
 pub(super) fn group_field(value: &Value<'_>) -> Read<Field> {
-    Field::parse(value.text()?).ok_or_else(|| {
+    let field = Field::parse(value.text()?).ok_or_else(|| {
         value
             .error("events can be grouped by a field of the call or by the source")
             .hint("write \"call.callerNumber\", \"call.callAnalysis.topic\" or \"source\"")
-    })
+    })?;
+    match &field {
+        Field::OfCall(path) if !DOCUMENTED_FIELDS.contains(&path[0].as_str()) => {
+            let message = format!("calls have no field `{}`", path[0].escape_debug());
+            Err(value.error(message).hint(closest_of(&path[0], &DOCUMENTED_FIELDS)))
+        }
+        _ => Ok(field),
+    }
 }
 
 /// A kind of change.

@@ -65,7 +65,6 @@ impl Sorter {
     /// # Errors
     /// When the store fails. The sorter is of no use then: it may know of more than the store does.
     pub(crate) async fn sort(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        self.forget_late(now).await?;
         loop {
             let arrived = self.held(&BatchKey::arrived(), None).await?;
             let mut sorting = Sorting::new(self.destination.clone(), now);
@@ -83,8 +82,12 @@ impl Sorter {
                 break;
             }
         }
-        for outgoing in self.pacer.due(now) {
-            self.send(outgoing, now).await?;
+        self.forget_late(now).await?;
+        for Outgoing { batches, reason } in self.pacer.due(now) {
+            match reason {
+                Some(reason) => self.send_as_one(batches, reason, now).await?,
+                None => self.send_each(batches, now).await?,
+            }
         }
         self.forget_late(now).await
     }
@@ -127,8 +130,30 @@ impl Sorter {
         .await
     }
 
-    async fn send(&mut self, outgoing: Outgoing, now: Timestamp) -> Result<(), StoreError> {
-        let Outgoing { batches, reason } = outgoing;
+    async fn send_each(&mut self, batches: Vec<BatchKey>, now: Timestamp) -> Result<(), StoreError> {
+        for batch in &batches {
+            loop {
+                let page = self.held(batch, None).await?;
+                let mut sorting = Sorting::new(self.destination.clone(), now);
+                sorting.send = page.iter().map(|held| held.id.event.clone()).collect();
+                if page.len() < PAGE {
+                    self.pacer.gone(&batches, true, now);
+                }
+                self.write(sorting).await?;
+                if page.len() < PAGE {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn send_as_one(
+        &mut self,
+        batches: Vec<BatchKey>,
+        reason: Reason,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut summarizer = Summarizer::new(reason);
         for batch in &batches {
             let mut last: Option<Held> = None;
@@ -144,12 +169,8 @@ impl Sorter {
         }
         let count = summarizer.count();
         let mut sorting = Sorting::new(self.destination.clone(), now);
-        match summarizer.only() {
-            // What was only held back for a while is told as if it had not been.
-            Some(event) if reason == Reason::Throttle => sorting.send.push(event.clone()),
-            _ => sorting.merge = self.merge(batches.clone(), summarizer, now).await?,
-        }
-        let told = sorting.merge.is_some() || !sorting.send.is_empty();
+        sorting.merge = self.merge(batches.clone(), summarizer, now).await?;
+        let told = sorting.merge.is_some();
         let summary = sorting.merge.as_ref().map(|merge| merge.event.id.clone());
         self.pacer.gone(&batches, told, now);
         self.write(sorting).await?;

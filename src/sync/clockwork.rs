@@ -39,7 +39,8 @@ impl Clockwork {
             };
             changed |= before != self.waiting.get(call).copied();
         }
-        if observations.latest > self.latest && observer.rules.iter().any(|rule| rule.silence.is_some()) {
+        // Whether or not a rule asks for it now: one may come back.
+        if observations.latest > self.latest {
             self.latest = observations.latest;
             changed = true;
         }

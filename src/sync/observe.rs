@@ -200,7 +200,8 @@ impl Observer<'_> {
                 content: &content,
                 before: Some(before),
             };
-            let change = Change { kinds: before.kinds_now(), fields: Changes::default() };
+            // Nothing has happened to the call but that time has passed.
+            let change = Change { kinds: Kind::Updated.into(), fields: Changes::default() };
             fired.into_iter().for_each(|rule| self.fire(rule, &seen, &change, &mut snapshot, into));
         }
         let anything = snapshot != *before;

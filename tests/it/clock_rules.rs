@@ -70,7 +70,7 @@ async fn what_lasts_is_told_once_and_what_ends_in_time_is_not() {
     );
     assert_eq!(
         (webhooks[0].rule.as_str(), webhooks[0].kinds.as_slice()),
-        ("still-live", &["started".to_owned()][..])
+        ("still-live", &["updated".to_owned()][..])
     );
     rig.callem.add(live("long"));
     assert_eq!(arrived(&rig, 2).await[1].call, "long");

@@ -9,7 +9,7 @@ use crate::{
     name::Name,
     rule::{
         Rule,
-        pacing::{Group, Throttle},
+        pacing::{Count, Group, Throttle},
     },
     summary::{BatchKey, Reason},
     time::Timestamp,
@@ -30,10 +30,20 @@ pub(super) struct Ledger {
     pub(super) sent: Vec<Timestamp>,
     /// Of a `count` that is not reached: when those within the time came in, and which they are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) hits: Vec<(Timestamp, EventId)>,
+    pub(super) hits: Vec<Hit>,
     /// When the count was reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reached: Option<Timestamp>,
+}
+
+/// An event that counts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Hit {
+    /// When it happened, as far as the call says.
+    pub(super) at: Timestamp,
+    /// When it came in.
+    pub(super) came: Timestamp,
+    pub(super) event: EventId,
 }
 
 /// What a batch waits for, as its key says.
@@ -46,9 +56,11 @@ pub(super) enum Batch {
     /// The `throttle` of this rule.
     Throttle(Name),
     /// This time, for all rules that have the same.
-    Digest(Schedule),
+    Digest(Box<Schedule>),
     /// The end of the quiet hours.
     Quiet,
+    /// The same, for what may have arrived already and must not be told by another name.
+    Alone,
     /// Nothing that this version knows.
     #[default]
     Unknown,
@@ -63,6 +75,20 @@ impl Ledger {
     pub(super) fn load(key: &BatchKey, kept: Value) -> Self {
         let due = || Self { since: Some(Timestamp::default()), ..Self::default() };
         Self { batch: Batch::of(key), ..serde_json::from_value(kept).unwrap_or_else(|_| due()) }
+    }
+
+    /// Of the hits, sorted by time, which are among so many within so long.
+    pub(super) fn enough(&self, count: &Count) -> Vec<bool> {
+        let most = count.at_least as usize;
+        let mut enough = vec![false; self.hits.len()];
+        for (first, hits) in self.hits.windows(most).enumerate() {
+            if let [oldest, .., newest] = hits
+                && newest.at.since(oldest.at) <= count.within
+            {
+                enough[first..first + most].fill(true);
+            }
+        }
+        enough
     }
 
     /// When another message may go out.
@@ -96,7 +122,7 @@ impl Ledger {
     /// A clock that was wrong and was set must not hold anything back until it is as late as it was. Whether
     /// anything changed.
     pub(super) fn not_after(&mut self, now: Timestamp) -> bool {
-        let hits = self.hits.iter_mut().map(|(at, _)| at);
+        let hits = self.hits.iter_mut().flat_map(|hit| [&mut hit.at, &mut hit.came]);
         let all = self.sent.iter_mut().chain(&mut self.since).chain(&mut self.reached).chain(hits);
         let late: Vec<_> = all.filter(|at| **at > now).collect();
         let changed = !late.is_empty();
@@ -113,12 +139,13 @@ impl Batch {
             "group" => Self::Group(rule.into()),
             "count" => Self::Count(rule.into()),
             "throttle" => Self::Throttle(rule.into()),
+            "quiet" if rest == "alone" => Self::Alone,
             "quiet" => Self::Quiet,
             "digest" => {
                 let parts = rest.rsplit_once(' ');
                 let parts = parts.and_then(|(cron, zone)| Some((cron, Zone::parse(zone)?)));
                 let schedule = parts.and_then(|(cron, zone)| Schedule::parse(cron, zone).ok());
-                schedule.map_or(Self::Unknown, Self::Digest)
+                schedule.map_or(Self::Unknown, |schedule| Self::Digest(Box::new(schedule)))
             }
             _ => Self::Unknown,
         }
@@ -127,7 +154,7 @@ impl Batch {
     pub(super) fn rule(&self) -> Option<&str> {
         match self {
             Self::Group(rule) | Self::Count(rule) | Self::Throttle(rule) => Some(rule.as_str()),
-            Self::Digest(_) | Self::Quiet | Self::Unknown => None,
+            Self::Digest(_) | Self::Quiet | Self::Alone | Self::Unknown => None,
         }
     }
 
@@ -137,7 +164,7 @@ impl Batch {
             Self::Count(_) => Reason::Count,
             Self::Throttle(_) => Reason::Throttle,
             Self::Digest(_) => Reason::Digest,
-            Self::Quiet => Reason::Quiet,
+            Self::Quiet | Self::Alone => Reason::Quiet,
         }
     }
 }

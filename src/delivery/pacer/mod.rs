@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use self::ledger::{Batch, Ledger};
+use self::ledger::{Batch, Hit, Ledger};
 use crate::{
     calendar::Hours,
+    call::time_field,
     event::{Event, EventId, Severity},
     name::Name,
     rule::{
@@ -41,11 +42,12 @@ pub(super) enum Place {
     Hold(BatchKey),
 }
 
-/// Batches that go out as one message.
+/// Batches that go out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Outgoing {
     pub(super) batches: Vec<BatchKey>,
-    pub(super) reason: Reason,
+    /// Why as one message; `None` when each delivery goes out by itself.
+    pub(super) reason: Option<Reason>,
 }
 
 impl Pacer {
@@ -73,7 +75,10 @@ impl Pacer {
         if let Some(schedule) = &pacing.digest {
             Place::Hold(self.wait(format!("digest/{schedule}").into(), created))
         } else if let Some(count) = &pacing.count {
-            Place::Hold(self.hit(group("count"), count, event, created))
+            let happened = ["updatedAt", "createdAt"].iter().find_map(|name| time_field(call, name));
+            let at = happened.map_or(created, |at| at.min(created));
+            let hit = Hit { at, came: created, event: event.id.clone() };
+            Place::Hold(self.hit(group("count"), count, hit))
         } else if is_quiet {
             Place::Hold(self.wait(quiet(), created))
         } else if pacing.group.is_some() {
@@ -92,9 +97,10 @@ impl Pacer {
         }
     }
 
-    /// Keeps a delivery that was due until the quiet hours are over; returns the batch it waits in.
+    /// Keeps a delivery that was due until the quiet hours are over; returns the batch it waits in. It may have been
+    /// tried already, so it will be told by itself: a repeat has to carry the same id.
     pub(super) fn hush(&mut self, now: Timestamp) -> BatchKey {
-        self.wait(quiet(), now)
+        self.wait(alone(), now)
     }
 
     /// Whether what `rule` tells has to wait because of the quiet hours.
@@ -115,42 +121,46 @@ impl Pacer {
         batch
     }
 
-    fn hit(&mut self, batch: BatchKey, count: &Count, event: &Event, created: Timestamp) -> BatchKey {
+    fn hit(&mut self, batch: BatchKey, count: &Count, hit: Hit) -> BatchKey {
         let ledger = self.ledgers.entry(batch.clone()).or_insert_with_key(Ledger::new);
-        ledger.since.get_or_insert(created);
+        ledger.since.get_or_insert(hit.came);
         if ledger.reached.is_none() {
-            ledger.hits.push((created, event.id.clone()));
-            // Those that came in too long ago are still in the batch; `expire` gets them out, which it must do first.
-            let within = ledger.hits.iter().filter(|(at, _)| created.since(*at) <= count.within).count();
-            if within >= count.at_least as usize {
-                ledger.reached = Some(created);
-            }
+            let came = hit.came;
+            let place = ledger.hits.partition_point(|other| other.at <= hit.at);
+            ledger.hits.insert(place, hit);
+            ledger.reached = ledger.enough(count).contains(&true).then_some(came);
         }
         self.changed.insert(batch.clone());
         batch
     }
 
     /// Forgets what is over: events that a `count` came too late for, which are returned, and batches nothing waits
-    /// in and no limit remembers.
+    /// in and no limit remembers. What has arrived must have found its place by then: it may be what a count was
+    /// waiting for.
     pub(super) fn expire(&mut self, now: Timestamp) -> Vec<EventId> {
         let mut late = vec![];
         let mut over = vec![];
         for (batch, ledger) in &mut self.ledgers {
             let mut changed = ledger.not_after(now);
             let rule = ledger.batch.rule().and_then(|rule| self.rules.get(rule));
-            if let Some(count) = rule.and_then(|rule| rule.pacing.count.as_ref()) {
-                let newest = ledger.reached.unwrap_or(now);
-                let before = ledger.hits.len();
-                ledger.hits.retain(|(at, event)| {
-                    let is_late = newest.since(*at) > count.within;
-                    if is_late {
-                        late.push(event.clone());
-                    }
-                    !is_late
-                });
+            if matches!(ledger.batch, Batch::Count(_)) {
+                let count = rule.and_then(|rule| rule.pacing.count.as_ref());
+                let enough = count.map(|count| ledger.enough(count)).unwrap_or_default();
+                let hits = std::mem::take(&mut ledger.hits);
+                let before = hits.len();
+                for (place, hit) in hits.into_iter().enumerate() {
+                    let counts = match (ledger.reached, count) {
+                        (Some(_), Some(_)) => enough.get(place) == Some(&true),
+                        // It was reached under another config, and is told.
+                        (Some(_), None) => true,
+                        (None, Some(count)) => now.since(hit.came) <= count.within,
+                        (None, None) => false,
+                    };
+                    if counts { ledger.hits.push(hit) } else { late.push(hit.event) }
+                }
                 changed |= ledger.hits.len() != before;
                 if ledger.reached.is_none() {
-                    ledger.since = ledger.hits.first().map(|(at, _)| *at);
+                    ledger.since = ledger.hits.iter().map(|hit| hit.came).min();
                 }
             }
             if changed {
@@ -170,12 +180,16 @@ impl Pacer {
     /// What goes out at `now`. After quiet hours everything that is due goes out as one.
     pub(super) fn due(&self, now: Timestamp) -> Vec<Outgoing> {
         let due = |(_, ledger): &(&BatchKey, &Ledger)| self.due_at(ledger).is_some_and(|at| at <= now);
-        let due: Vec<_> = self.ledgers.iter().filter(due).map(|(batch, _)| batch.clone()).collect();
+        let due = self.ledgers.iter().filter(due).map(|(batch, _)| batch.clone());
+        let (by_itself, due): (Vec<_>, Vec<_>) = due.partition(|batch| *batch == alone());
+        let by_itself = by_itself.into_iter().map(|batch| Outgoing { batches: vec![batch], reason: None });
         if due.contains(&quiet()) {
-            return vec![Outgoing { batches: due, reason: Reason::Quiet }];
+            let together = Outgoing { batches: due, reason: Some(Reason::Quiet) };
+            return by_itself.chain([together]).collect();
         }
-        let alone = |batch: BatchKey| Outgoing { reason: Batch::of(&batch).reason(), batches: vec![batch] };
-        due.into_iter().map(alone).collect()
+        let each =
+            |batch: BatchKey| Outgoing { reason: Some(Batch::of(&batch).reason()), batches: vec![batch] };
+        by_itself.chain(due.into_iter().map(each)).collect()
     }
 
     /// Notes that these batches have gone out; `told` when there was anything in them.
@@ -204,8 +218,8 @@ impl Pacer {
         let next = |ledger: &Ledger| {
             let rule = ledger.batch.rule().and_then(|rule| self.rules.get(rule));
             let count = rule.and_then(|rule| rule.pacing.count.as_ref());
-            let late = ledger.hits.first().zip(count).filter(|_| ledger.reached.is_none());
-            let late = late.map(|((at, _), count)| at.after(count.within).after(MOMENT));
+            let oldest = ledger.hits.iter().map(|hit| hit.came).min().filter(|_| ledger.reached.is_none());
+            let late = oldest.zip(count).map(|(came, count)| came.after(count.within).after(MOMENT));
             let over = ledger.forgotten_at(rule).filter(|_| ledger.since.is_none());
             [self.due_at(ledger), late, over].into_iter().flatten().min()
         };
@@ -233,7 +247,7 @@ impl Pacer {
         let throttle = rule.and_then(|rule| rule.pacing.throttle.as_ref());
         let due = match batch {
             Batch::Digest(schedule) => schedule.next(since).unwrap_or(since),
-            Batch::Count(_) if rule.is_some_and(|rule| rule.pacing.count.is_some()) => ledger.reached?,
+            Batch::Count(_) => ledger.reached?,
             Batch::Group(_) => rule
                 .and_then(|rule| rule.pacing.group.as_ref())
                 .map_or(since, |group| ledger.group_due(since, group)),
@@ -253,6 +267,10 @@ const MOMENT: std::time::Duration = std::time::Duration::from_millis(1);
 
 fn quiet() -> BatchKey {
     "quiet".into()
+}
+
+fn alone() -> BatchKey {
+    "quiet/alone".into()
 }
 
 fn key(kind: &str, rule: &Rule, group: u64) -> BatchKey {

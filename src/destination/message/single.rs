@@ -1,5 +1,7 @@
 //! A message about one event.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use super::{MAX_TITLE, Message, Turn, Visible, Words, Writer, headline, times::date_and_time};
@@ -82,7 +84,8 @@ impl Writer {
         words: &mut Words<'_>,
     ) -> String {
         let own = words.title(&shown.context(count, calls), &shown.event.rule);
-        let title = own.unwrap_or_else(|| default_title(shown));
+        let lasting = words.rules.get(&shown.event.rule).and_then(|rule| rule.lasting);
+        let title = own.unwrap_or_else(|| default_title(shown, lasting));
         // Nobody is to be alarmed by it.
         let mark = if shown.event.id.is_test() { "[test] " } else { "" };
         headline(&format!("{mark}{title}"), MAX_TITLE)
@@ -94,8 +97,8 @@ impl Writer {
     }
 }
 
-/// `Call ended · +33612345678 · 2m 25s`
-fn default_title(shown: &Visible<'_>) -> String {
+/// `Call ended · +33612345678 · 2m 25s`; of a rule with `for`, `still-live for 30m · +33612345678`.
+fn default_title(shown: &Visible<'_>, lasting: Option<Duration>) -> String {
     let (source, call) = (&shown.event.source, shown.fields());
     let kind = shown.event.kinds.first().unwrap_or(Kind::Updated);
     let what = match kind {
@@ -111,7 +114,10 @@ fn default_title(shown: &Visible<'_>) -> String {
             return format!("No calls in {source}{}", lasting.unwrap_or_default());
         }
     };
-    let mut parts = vec![what.to_owned()];
+    let mut parts = match lasting {
+        Some(lasting) => vec![format!("{} for {}", shown.event.rule, humantime::format_duration(lasting))],
+        None => vec![what.to_owned()],
+    };
     match call.get("callerNumber") {
         Some(Value::String(number)) if !number.is_empty() => parts.push(number.clone()),
         Some(_) => parts.push("unknown number".to_owned()),

@@ -176,11 +176,12 @@ async fn quiet_hours_hold_everything_but_what_is_critical_and_end_with_one_messa
     stage.until("2025-12-16T12:00:00Z").await;
     let morning: Vec<_> =
         receiver.tries().into_iter().filter(|it| it.at >= at("2025-12-16T03:00:00Z")).collect();
-    assert_eq!(morning.len(), 1, "{morning:?}");
-    assert_eq!(morning[0].at, at("2025-12-16T07:00:00Z"));
-    let mut told = morning[0].told.clone();
+    assert!(morning.iter().all(|it| it.at == at("2025-12-16T07:00:00Z")), "{morning:?}");
+    let mut told: Vec<_> = morning.iter().map(|it| it.told.clone()).collect();
+    told.iter_mut().for_each(|told| told.sort());
     told.sort();
-    assert_eq!(told, of(&["a", "b", "late"]));
+    // What was tried before may have arrived, so it must not be told by another name.
+    assert_eq!(told, [of(&["a", "b"]), of(&["late"])]);
     let pending = stage
         .records("team")
         .await
