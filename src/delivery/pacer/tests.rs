@@ -78,8 +78,13 @@ impl Desk {
         }
     }
 
-    /// An event comes in.
+    /// An event comes in, and is sorted at once.
     fn event(&mut self, rule: &str, caller: &str) -> EventId {
+        self.late_event(rule, caller, self.now)
+    }
+
+    /// An event that came in at `created` is sorted.
+    fn late_event(&mut self, rule: &str, caller: &str, created: Timestamp) -> EventId {
         self.events += 1;
         let record = json!({ "callerNumber": caller });
         let id = EventId::from(format!("evt_{}", self.events).as_str());
@@ -90,11 +95,11 @@ impl Desk {
             rule: rule.into(),
             kinds: Kind::Ended.into(),
             changes: Changes::default(),
-            at: self.now,
+            at: created,
             record: serde_json::value::to_raw_value(&record).unwrap().into(),
             batch: None,
         };
-        match self.pacer.place(&event, record.as_object().unwrap(), self.now, self.now) {
+        match self.pacer.place(&event, record.as_object().unwrap(), created, self.now) {
             Place::Send => self.sent.push((self.now, None, vec![id.clone()])),
             Place::Hold(batch) => self.held.entry(batch).or_default().push(id.clone()),
         }
@@ -202,6 +207,31 @@ fn a_count_fires_when_it_is_reached_and_begins_anew() {
     desk.pass(secs(7200));
     assert_eq!(desk.messages().len(), 1, "the next one takes three more");
     assert!(desk.ledgers.is_empty());
+}
+
+#[test]
+fn a_count_that_was_reached_is_told_however_late_the_last_one_is_sorted() {
+    let mut desk = Desk::new(vec![rule("three", Severity::Info, count(3, secs(60)))], &[]);
+    desk.event("three", "+1");
+    desk.event("three", "+1");
+    // The process ends right after the third came in, and is away for longer than the count's time.
+    let created = desk.now;
+    desk.now = desk.now.after(secs(600));
+    desk.restart();
+    desk.late_event("three", "+1", created);
+    assert_eq!(desk.messages(), [(600, 3)]);
+    assert!(desk.forgotten.is_empty());
+}
+
+#[test]
+fn what_a_renamed_count_held_is_told_to_nobody() {
+    let mut desk = Desk::new(vec![rule("three", Severity::Info, count(3, secs(3600)))], &[]);
+    let alone = desk.event("three", "+1");
+    desk.rules = Rules::default();
+    desk.restart();
+    desk.expire();
+    desk.send_due();
+    assert_eq!((desk.messages(), desk.forgotten.contains(&alone)), (vec![], true));
 }
 
 #[test]
