@@ -96,30 +96,9 @@ pub struct Summary {
     pub rules: BTreeMap<Name, u64>,
     /// How many calls of each `callAnalysis.sentiment`; calls without one are not counted.
     pub sentiments: BTreeMap<String, u64>,
-    /// The latest of them, newest first, at most [`MAX_ITEMS`].
-    pub items: Vec<Item>,
-}
-
-/// One event of a summary.
-#[derive(Serialize, Deserialize)]
-pub struct Item {
-    /// Its id.
-    pub id: EventId,
-    /// Its source.
-    pub source: Name,
-    /// The call it is about.
-    pub call: Option<CallId>,
-    /// The rule that matched.
-    pub rule: Name,
-    /// What happened.
-    pub kinds: Kinds,
-    /// The fields that differed.
-    pub changes: Changes,
-    /// When it was observed.
-    pub at: Timestamp,
-    /// The call as it was when the summary was made, without its transcript; for an event about a source, what
-    /// describes it.
-    pub record: Arc<RawValue>,
+    /// The latest of them, newest first, at most [`MAX_ITEMS`]; each with the call as it was when the summary was made,
+    /// without its transcript.
+    pub items: Vec<Event>,
 }
 
 /// Summaries hold calls: only what identifies them is shown.
@@ -160,43 +139,6 @@ impl Reason {
             Self::Count => "count",
             Self::Digest => "digest",
             Self::Quiet => "quiet-hours",
-        }
-    }
-}
-
-impl Item {
-    fn of(event: &Event) -> Self {
-        Self {
-            id: event.id.clone(),
-            source: event.source.clone(),
-            call: event.call.clone(),
-            rule: event.rule.clone(),
-            kinds: event.kinds,
-            changes: event.changes.clone(),
-            at: event.at,
-            record: Arc::clone(&event.record),
-        }
-    }
-
-    /// The event it stands for, as far as it is told.
-    pub fn event(&self) -> Event {
-        Event {
-            id: self.id.clone(),
-            source: self.source.clone(),
-            call: self.call.clone(),
-            rule: self.rule.clone(),
-            kinds: self.kinds,
-            changes: self.changes.clone(),
-            at: self.at,
-            record: Arc::clone(&self.record),
-            batch: None,
-        }
-    }
-
-    /// Shows the call as it is now.
-    pub fn show(&mut self, fields: &Map<String, Value>) {
-        if let Ok(record) = serde_json::value::to_raw_value(fields) {
-            self.record = record.into();
         }
     }
 }
@@ -248,7 +190,7 @@ impl Summarizer {
                 let sentiment = sentiment(&event.record);
                 self.sentiments.insert((event.source.clone(), call.clone()), sentiment);
             }
-            summary.items.push(Item::of(event));
+            summary.items.push(event.clone());
         }
         if summary.items.len() > 2 * MAX_ITEMS {
             self.keep_latest();
@@ -261,7 +203,7 @@ impl Summarizer {
     }
 
     /// What will be listed, by source, to be shown as it is now.
-    pub fn items_by_source(&mut self) -> BTreeMap<Name, Vec<&mut Item>> {
+    pub fn items_by_source(&mut self) -> BTreeMap<Name, Vec<&mut Event>> {
         self.keep_latest();
         let mut by_source: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for item in &mut self.summary.items {
@@ -278,7 +220,7 @@ impl Summarizer {
             *summary.sentiments.entry(sentiment).or_default() += 1;
         }
         for item in &mut summary.items {
-            item.leave_out_transcript();
+            leave_out_transcript(item);
         }
         let source = summary.items.first()?.source.clone();
         let rule = summary.only_rule().cloned().unwrap_or_else(|| summary.reason.as_str().into());
@@ -302,13 +244,18 @@ impl Summarizer {
     }
 }
 
-impl Item {
-    fn leave_out_transcript(&mut self) {
-        if let Some(mut fields) = json::fields(self.record.get())
-            && fields.remove(TRANSCRIPT).is_some()
-        {
-            self.show(&fields);
-        }
+/// Shows, in place of the call as it was, these fields of it.
+pub fn show(event: &mut Event, fields: &Map<String, Value>) {
+    if let Ok(record) = serde_json::value::to_raw_value(fields) {
+        event.record = record.into();
+    }
+}
+
+fn leave_out_transcript(event: &mut Event) {
+    if let Some(mut fields) = json::fields(event.record.get())
+        && fields.remove(TRANSCRIPT).is_some()
+    {
+        show(event, &fields);
     }
 }
 

@@ -102,25 +102,30 @@ impl Store for Timed {
         self.inner.close().await
     }
 
-    async fn snapshots(&self, _: &Name, _: &[CallId]) -> Result<Vec<Option<Snapshot>>, StoreError> {
-        unimplemented!("a dispatcher does not ask for it")
+    async fn snapshots(&self, source: &Name, calls: &[CallId]) -> Result<Vec<Option<Snapshot>>, StoreError> {
+        self.inner.snapshots(source, calls).await
     }
 
-    async fn known(&self, _: &Name, _: Option<&CallId>, _: usize) -> Result<Vec<KnownCall>, StoreError> {
-        unimplemented!("a dispatcher does not ask for it")
+    async fn known(
+        &self,
+        source: &Name,
+        after: Option<&CallId>,
+        limit: usize,
+    ) -> Result<Vec<KnownCall>, StoreError> {
+        self.inner.known(source, after, limit).await
     }
 
-    async fn checkpoint(&self, _: &Name) -> Result<Option<Value>, StoreError> {
-        unimplemented!("a dispatcher does not ask for it")
+    async fn checkpoint(&self, source: &Name) -> Result<Option<Value>, StoreError> {
+        self.inner.checkpoint(source).await
     }
 
     async fn deliveries(
         &self,
-        _: &DeliveryFilter,
-        _: Option<&DeliveryId>,
-        _: usize,
+        filter: &DeliveryFilter,
+        after: Option<&DeliveryId>,
+        limit: usize,
     ) -> Result<Vec<DeliveryRecord>, StoreError> {
-        unimplemented!("a dispatcher does not ask for it")
+        self.inner.deliveries(filter, after, limit).await
     }
 
     async fn held(
@@ -141,23 +146,23 @@ impl Store for Timed {
         self.inner.ledgers(destination).await
     }
 
-    async fn retry(&self, _: Vec<DeliveryId>, _: Timestamp) -> Result<usize, StoreError> {
-        unimplemented!("a dispatcher does not ask for it")
+    async fn retry(&self, deliveries: Vec<DeliveryId>, now: Timestamp) -> Result<usize, StoreError> {
+        self.inner.retry(deliveries, now).await
     }
 
-    async fn discard(&self, _: Vec<DeliveryId>) -> Result<usize, StoreError> {
-        unimplemented!("a dispatcher does not ask for it")
+    async fn discard(&self, deliveries: Vec<DeliveryId>) -> Result<usize, StoreError> {
+        self.inner.discard(deliveries).await
     }
 
     async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError> {
-        unimplemented!("a dispatcher does not ask for it")
+        self.inner.pauses().await
     }
 
-    async fn purge(&self, _: Timestamp, _: usize) -> Result<usize, StoreError> {
-        unimplemented!("a dispatcher does not ask for it")
+    async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.inner.purge(before, limit).await
     }
 
-    async fn shrink(&self, _: &Name, _: Timestamp) -> Result<(), StoreError> {
-        unimplemented!("a dispatcher does not ask for it")
+    async fn shrink(&self, source: &Name, before: Timestamp) -> Result<(), StoreError> {
+        self.inner.shrink(source, before).await
     }
 }

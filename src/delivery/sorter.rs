@@ -16,7 +16,7 @@ use crate::{
     name::Name,
     rule::Rules,
     store::{DeliveryId, Held, Merge, NewDelivery, Sorting, Store, StoreError},
-    summary::{BatchKey, Reason, Summarizer},
+    summary::{self, BatchKey, Reason, Summarizer},
     telemetry::{Signal, Telemetry},
     time::Timestamp,
 };
@@ -201,7 +201,7 @@ impl Sorter {
                 .collect();
             for item in items {
                 if let Some(fields) = item.call.as_ref().and_then(|call| current.get(call)) {
-                    item.show(fields);
+                    summary::show(item, fields);
                 }
             }
         }

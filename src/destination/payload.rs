@@ -13,7 +13,7 @@ use crate::{
     event::Event,
     kind::{Kind, Kinds},
     name::Name,
-    summary::{Item, Reason, SENTIMENT, Summary},
+    summary::{Reason, SENTIMENT, Summary},
 };
 
 /// What is POSTed, before it is signed.
@@ -83,7 +83,7 @@ pub(super) fn callem(event: &Event, fields: &FieldFilter) -> Result<Payload, ser
 /// What `event` stands for, if it stands for several, and those of them that are listed.
 fn several(event: &Event) -> Result<Option<(Summary, Vec<Event>)>, serde_json::Error> {
     Ok(Summary::of(event)?.map(|summary| {
-        let events = summary.items.iter().map(Item::event).collect();
+        let events = summary.items.clone();
         (summary, events)
     }))
 }

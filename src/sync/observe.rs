@@ -228,8 +228,8 @@ impl Observer<'_> {
         self.rules.iter().filter_map(due).min()
     }
 
-    /// Something that happened to the source itself (`source.failing`, `source.recovered`, `source.silent`): what the rules that
-    /// ask for it make of it. `incident`, when it began, tells one incident from the next; `details` describes it;
+    /// Something that happened to the source itself (`source.failing`, `source.recovered`, `source.silent`): what the
+    /// rules that ask for it make of it. `incident`, when it began, tells one incident from the next; `details` describes it;
     /// `sequences` counts what each destination has been told about this source.
     pub fn observe_source(
         &self,

@@ -28,7 +28,7 @@ pub(super) struct Ledger {
     /// When messages went out, the latest last, as many as it takes to know when the next one may.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) sent: Vec<Timestamp>,
-    /// Of a `count` that is not reached: when those within the time came in, and which they are.
+    /// What counts, in the order in which it happened.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) hits: Vec<Hit>,
     /// When the count was reached.
@@ -73,7 +73,8 @@ impl Ledger {
 
     /// What was kept of it. What cannot be read is due at once.
     pub(super) fn load(key: &BatchKey, kept: Value) -> Self {
-        let due = || Self { since: Some(Timestamp::default()), ..Self::default() };
+        let long_ago = Some(Timestamp::default());
+        let due = || Self { since: long_ago, reached: long_ago, ..Self::default() };
         Self { batch: Batch::of(key), ..serde_json::from_value(kept).unwrap_or_else(|_| due()) }
     }
 
@@ -89,6 +90,25 @@ impl Ledger {
             }
         }
         enough
+    }
+
+    /// Drops what does not count any more, and returns it. `count` is gone when the rule is, or has none by now.
+    pub(super) fn drop_late(&mut self, count: Option<&Count>, now: Timestamp) -> Vec<EventId> {
+        let enough = count.map(|count| self.enough(count));
+        let counts = |place: usize, hit: &Hit| match (self.reached, count, &enough) {
+            (Some(_), Some(_), Some(enough)) => enough[place],
+            // It was reached under another config, and is told.
+            (Some(_), ..) => true,
+            (None, Some(count), _) => now.since(hit.came) <= count.within,
+            (None, ..) => false,
+        };
+        let hits = std::mem::take(&mut self.hits).into_iter().enumerate();
+        let (kept, late): (Vec<_>, Vec<_>) = hits.partition(|(place, hit)| counts(*place, hit));
+        self.hits = kept.into_iter().map(|(_, hit)| hit).collect();
+        if self.reached.is_none() {
+            self.since = self.hits.iter().map(|hit| hit.came).min();
+        }
+        late.into_iter().map(|(_, hit)| hit.event).collect()
     }
 
     /// When another message may go out.

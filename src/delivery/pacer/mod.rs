@@ -145,23 +145,9 @@ impl Pacer {
             let rule = ledger.batch.rule().and_then(|rule| self.rules.get(rule));
             if matches!(ledger.batch, Batch::Count(_)) {
                 let count = rule.and_then(|rule| rule.pacing.count.as_ref());
-                let enough = count.map(|count| ledger.enough(count)).unwrap_or_default();
-                let hits = std::mem::take(&mut ledger.hits);
-                let before = hits.len();
-                for (place, hit) in hits.into_iter().enumerate() {
-                    let counts = match (ledger.reached, count) {
-                        (Some(_), Some(_)) => enough.get(place) == Some(&true),
-                        // It was reached under another config, and is told.
-                        (Some(_), None) => true,
-                        (None, Some(count)) => now.since(hit.came) <= count.within,
-                        (None, None) => false,
-                    };
-                    if counts { ledger.hits.push(hit) } else { late.push(hit.event) }
-                }
-                changed |= ledger.hits.len() != before;
-                if ledger.reached.is_none() {
-                    ledger.since = ledger.hits.iter().map(|hit| hit.came).min();
-                }
+                let dropped = ledger.drop_late(count, now);
+                changed |= !dropped.is_empty();
+                late.extend(dropped);
             }
             if changed {
                 self.changed.insert(batch.clone());

@@ -6,7 +6,7 @@ use super::{Visible, Writer};
 use crate::{
     destination::Notification,
     event::Event,
-    summary::{Item, Summary},
+    summary::Summary,
     template::{ChangeContext, Context, EventContext, MessageContext, Template, TemplateError},
 };
 
@@ -26,7 +26,7 @@ impl Writer {
         let message = self.write(notification)?;
         let summary = Summary::of(event)?;
         let (count, told): (_, Vec<Event>) = match &summary {
-            Some(summary) => (summary.count, summary.items.iter().map(Item::event).collect()),
+            Some(summary) => (summary.count, summary.items.clone()),
             None => (1, vec![event.clone()]),
         };
         let shown = told

@@ -13,7 +13,7 @@ use crate::{
     destination::facts::Fact,
     event::{Event, Severity},
     name::Name,
-    summary::{Item, Reason, SENTIMENT, Summary},
+    summary::{Reason, SENTIMENT, Summary},
     template::Template,
 };
 
@@ -30,7 +30,7 @@ impl Writer {
         summary: &Summary,
         mut words: Words<'_>,
     ) -> Result<Message, serde_json::Error> {
-        let items: Vec<_> = summary.items.iter().map(Item::event).collect();
+        let items = summary.items.clone();
         if let ([item], 1, Some(why)) = (&items[..], summary.count, why_late(summary.reason)) {
             let mut message = self.single(item, words)?;
             if event.at.since(item.at) >= SOON {

@@ -87,7 +87,7 @@ impl Poller {
     /// Reads what is remembered of the source.
     async fn start(task: SourceTask) -> Result<Self, StoreError> {
         let SourceConfig { name, analysis_window, .. } = &task.config;
-        let state = SourceState::load(name, task.store.checkpoint(name).await?)?;
+        let mut state = SourceState::load(name, task.store.checkpoint(name).await?)?;
         let mut index = Index::new(*analysis_window);
         let mut known = vec![];
         loop {
@@ -108,7 +108,6 @@ impl Poller {
             requests_per_minute: task.config.requests_per_minute,
             seed: xxhash_rust::xxh3::xxh3_64(name.as_str().as_bytes()),
         };
-        let mut state = state;
         let now = task.clock.wall();
         if task.rules.iter().any(|rule| rule.lasting.is_some()) {
             let live = index.rows().filter(|row| row.live && !row.deleted);
