@@ -8,13 +8,13 @@ mod observed;
 use std::{path::Path, sync::Arc, time::Instant};
 
 use callwatch::{
+    batch::BatchKey,
     call::{Call, CallId},
     config::StoreConfig,
     kind::Kind,
     name::Name,
     snapshot::{ContentHash, RuleMemory, Snapshot},
     store::{Attempt, Commit, LeaseRequest, Merge, Outcome, SledStore, Sorting, Store, Verdict},
-    summary::BatchKey,
     sync::index::Index,
     time::Timestamp,
 };
@@ -56,7 +56,7 @@ async fn batches() {
         ids.extend(commit.events.iter().map(|event| event.id.clone()));
         store.commit(commit).await.unwrap();
     }
-    let batch = BatchKey::from("digest/daily");
+    let batch = BatchKey::Quiet;
     let mut hold = Sorting::new(crm.clone(), NOW);
     hold.hold = ids.into_iter().map(|id| (id, batch.clone())).collect();
     let mut merge = Sorting::new(crm.clone(), NOW);

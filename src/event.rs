@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    batch::BatchKey,
     call::CallId,
     change::Changes,
     kind::{Kind, Kinds},
     name::Name,
-    summary::BatchKey,
     time::Timestamp,
 };
 
@@ -81,10 +81,8 @@ impl fmt::Debug for EventId {
 pub struct Event {
     /// Same observation, same id.
     pub id: EventId,
-    /// The source it came from.
-    pub source: Name,
-    /// The call it is about; `None` when it is about the source itself.
-    pub call: Option<CallId>,
+    /// The thing it is about.
+    pub subject: Subject,
     /// The rule that matched.
     pub rule: Name,
     /// What happened.
@@ -93,18 +91,62 @@ pub struct Event {
     pub changes: Changes,
     /// When it was observed.
     pub at: Timestamp,
-    /// The call as the API gave it, byte for byte; for an event about a source, an object that describes it; for
-    /// one that stands for several, a [`Summary`](crate::summary::Summary).
+    /// About a call: the call as the API gave it, byte for byte. About a batch: a
+    /// [`Summary`](crate::summary::Summary). Otherwise an object that describes what happened.
     pub record: Arc<RawValue>,
-    /// The batch it stands for, when it stands for several events.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch: Option<BatchKey>,
+}
+
+/// The thing an event is about. Events about the same thing reach a destination in order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// A call of a source.
+    Call {
+        /// The source.
+        source: Name,
+        /// The API's id of the call.
+        call: CallId,
+    },
+    /// A source itself: it is failing, silent, or has recovered.
+    Source(Name),
+    /// A destination itself.
+    Destination(Name),
+    /// The events that waited in a batch of the destination, told as one.
+    Batch(BatchKey),
+    /// The config.
+    Config,
+}
+
+impl Subject {
+    /// The source it belongs to; `None` for what belongs to none, or to several.
+    pub fn source(&self) -> Option<&Name> {
+        match self {
+            Self::Call { source, .. } | Self::Source(source) => Some(source),
+            Self::Destination(_) | Self::Batch(_) | Self::Config => None,
+        }
+    }
+
+    /// The call, when it is one.
+    pub fn call(&self) -> Option<&CallId> {
+        match self {
+            Self::Call { call, .. } => Some(call),
+            _ => None,
+        }
+    }
+
+    /// The batch, when it is one.
+    pub fn batch(&self) -> Option<&BatchKey> {
+        match self {
+            Self::Batch(batch) => Some(batch),
+            _ => None,
+        }
+    }
 }
 
 impl Event {
     /// The `type` of its payload: `call.ended`, `source.failing`, `summary`, …
     pub fn type_name(&self) -> String {
-        if self.batch.is_some() {
+        if self.subject.batch().is_some() {
             return "summary".to_owned();
         }
         match self.kinds.first() {
@@ -113,11 +155,6 @@ impl Event {
             None => format!("call.{}", Kind::Updated),
         }
     }
-
-    /// What must stay in order: one call of one source, or the source itself.
-    pub fn lane(&self) -> (&Name, &str) {
-        (&self.source, self.call.as_ref().map_or("", CallId::as_str))
-    }
 }
 
 /// Events hold the whole call: only what identifies one is shown.
@@ -125,8 +162,7 @@ impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event")
             .field("id", &self.id)
-            .field("source", &self.source)
-            .field("call", &self.call)
+            .field("subject", &self.subject)
             .field("rule", &self.rule)
             .field("kinds", &self.kinds)
             .finish_non_exhaustive()

@@ -27,6 +27,7 @@
 //! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP.
 
 pub mod address;
+pub mod batch;
 pub mod calendar;
 pub mod call;
 pub mod callem;

@@ -18,7 +18,7 @@ use crate::{
     delivery::{self, DestinationTask},
     destination, http,
     name::Name,
-    rule::{self, Rule},
+    rule::{Rule, RuleSet},
     store::{Store, StoreError},
     sync::task::SourceTask,
     telemetry::{Signal, Telemetry},
@@ -168,7 +168,7 @@ impl Service {
         rules: &Arc<[Rule]>,
         http: &reqwest::Client,
     ) -> Result<Vec<DestinationTask>, ServiceError> {
-        let by_name = rule::by_name(rules);
+        let by_name = RuleSet::of(rules);
         self.config
             .destinations
             .iter()

@@ -7,7 +7,6 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -15,9 +14,10 @@ use serde_json::{Map, Value, value::RawValue};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
+    batch::BatchKey,
     call::CallId,
     change::Changes,
-    event::{Event, EventId},
+    event::{Event, EventId, Subject},
     json,
     kind::Kinds,
     name::Name,
@@ -30,42 +30,6 @@ pub const MAX_ITEMS: usize = 50;
 
 /// The field that says how a caller felt.
 pub const SENTIMENT: &str = "callAnalysis.sentiment";
-
-/// Names a batch of one destination: `group/RULE/…`, `digest/…`, `quiet`. Holds nothing of a call: what it is
-/// grouped by stands in it as a hash.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct BatchKey(Arc<str>);
-
-impl BatchKey {
-    /// Where held deliveries are until the destination's task has decided about them.
-    pub fn arrived() -> Self {
-        Self("arrived".into())
-    }
-
-    /// The key's text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<T: Into<Arc<str>>> From<T> for BatchKey {
-    fn from(key: T) -> Self {
-        Self(key.into())
-    }
-}
-
-impl fmt::Display for BatchKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for BatchKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Why events were told together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +81,7 @@ impl Summary {
     /// # Errors
     /// When its record is not a summary, which a store could only bring back damaged.
     pub fn of(event: &Event) -> Result<Option<Self>, serde_json::Error> {
-        event.batch.as_ref().map(|_| serde_json::from_str(event.record.get())).transpose()
+        event.subject.batch().map(|_| serde_json::from_str(event.record.get())).transpose()
     }
 
     /// The rule of all of them, when it is one.
@@ -186,9 +150,9 @@ impl Summarizer {
             summary.since = summary.since.min(event.at);
             summary.count += 1;
             *summary.rules.entry(event.rule.clone()).or_default() += 1;
-            if let Some(call) = &event.call {
+            if let Subject::Call { source, call } = &event.subject {
                 let sentiment = sentiment(&event.record);
-                self.sentiments.insert((event.source.clone(), call.clone()), sentiment);
+                self.sentiments.insert((source.clone(), call.clone()), sentiment);
             }
             summary.items.push(event.clone());
         }
@@ -202,12 +166,14 @@ impl Summarizer {
         self.summary.count
     }
 
-    /// What will be listed, by source, to be shown as it is now.
-    pub fn items_by_source(&mut self) -> BTreeMap<Name, Vec<&mut Event>> {
+    /// The listed events about calls, by source, so that each can show its call as it is now.
+    pub fn calls_by_source(&mut self) -> BTreeMap<Name, Vec<(CallId, &mut Event)>> {
         self.keep_latest();
         let mut by_source: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for item in &mut self.summary.items {
-            by_source.entry(item.source.clone()).or_default().push(item);
+            if let Subject::Call { source, call } = item.subject.clone() {
+                by_source.entry(source).or_default().push((call, item));
+            }
         }
         by_source
     }
@@ -222,19 +188,17 @@ impl Summarizer {
         for item in &mut summary.items {
             leave_out_transcript(item);
         }
-        let source = summary.items.first()?.source.clone();
+        summary.items.first()?;
         let rule = summary.only_rule().cloned().unwrap_or_else(|| summary.reason.as_str().into());
         let content = self.content.digest128().to_be_bytes();
         Some(Event {
-            id: EventId::compute(destination, batch.as_str(), &rule, &content, 1),
-            source,
-            call: None,
+            id: EventId::compute(destination, &batch.to_string(), &rule, &content, 1),
+            subject: Subject::Batch(batch),
             rule,
             kinds: self.kinds,
             changes: Changes::default(),
             at: now,
             record: serde_json::value::to_raw_value(&summary).ok()?.into(),
-            batch: Some(batch),
         })
     }
 

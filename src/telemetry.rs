@@ -7,12 +7,13 @@ use tokio::sync::broadcast;
 use tracing::{debug, error, info, warn};
 
 use crate::{
+    batch::BatchKey,
     call::CallId,
     event::EventId,
     kind::Kinds,
     name::Name,
     store::{DeliveryId, Verdict},
-    summary::{BatchKey, Reason},
+    summary::Reason,
     time::Timestamp,
 };
 

@@ -110,7 +110,7 @@ impl Service {
             let task = DestinationTask {
                 config: destination.clone(),
                 destination: destination::build(destination, &http).unwrap(),
-                rules: Arc::new(config.rules.iter().map(|rule| (rule.name.clone(), rule.clone())).collect()),
+                rules: Arc::new(config.rules.iter().cloned().collect()),
                 store: Arc::clone(&self.store) as Arc<dyn Store>,
                 telemetry: self.telemetry.clone(),
                 clock: Clock::system(),

@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use callwatch::{
+    batch::BatchKey,
     call::CallId,
     name::Name,
     snapshot::Snapshot,
@@ -15,7 +16,6 @@ use callwatch::{
         Commit, DeliveryFilter, DeliveryId, DeliveryRecord, Held, KnownCall, LeaseRequest, Leased, Outcome,
         Pause, SledStore, Sorting, Store, StoreError, Tally,
     },
-    summary::BatchKey,
     time::Timestamp,
 };
 use serde_json::Value;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use callwatch::{
     call::CallId,
     change::Changes,
-    event::{Event, EventId},
+    event::{Event, EventId, Subject},
     kind::Kind,
     name::Name,
     store::{Commit, DeliveryId, NewDelivery},
@@ -32,14 +32,12 @@ pub fn commit(from: usize, calls: usize, bytes: usize, destinations: &[Name], no
         }));
         commit.events.push(Event {
             id,
-            source: source.clone(),
-            call: Some(call),
+            subject: Subject::Call { source: source.clone(), call },
             rule: "call-completed".into(),
             kinds: Kind::Ended.into(),
             changes: Changes::default(),
             at: now,
             record,
-            batch: None,
         });
     }
     commit

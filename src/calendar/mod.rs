@@ -2,7 +2,11 @@
 
 mod hours;
 
-use std::fmt;
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use chrono::{DateTime, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::{TZ_VARIANTS, Tz};
@@ -55,7 +59,7 @@ impl fmt::Display for Zone {
 /// When something happens again and again: five fields as in a crontab (minute, hour, day of month, month, day of
 /// week), in a zone. When clocks go forward, what falls into the hour that is left out happens after it; when they
 /// go back, it happens once.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Schedule {
     cron: Cron,
     zone: Zone,
@@ -93,6 +97,33 @@ impl Schedule {
     /// The zone it is in.
     pub fn zone(&self) -> Zone {
         self.zone
+    }
+}
+
+/// Schedules are ordered and hashed by their text, by which they are also equal.
+impl PartialOrd for Schedule {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Schedule {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.cron.as_str(), self.zone.name()).cmp(&(other.cron.as_str(), other.zone.name()))
+    }
+}
+
+impl PartialEq for Schedule {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Schedule {}
+
+impl Hash for Schedule {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.cron.as_str(), self.zone.name()).hash(state);
     }
 }
 

@@ -357,7 +357,7 @@ impl Dispatcher {
             self.taken.remove(&lease.id.event);
             telemetry.emit(Signal::Attempted {
                 delivery: lease.id,
-                call: lease.event.call.clone(),
+                call: lease.event.subject.call().cloned(),
                 attempt: lease.attempts + 1,
                 result: attempt.result,
                 took,

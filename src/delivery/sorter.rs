@@ -9,6 +9,7 @@ use super::{
     pacer::{Outgoing, Pacer, Place},
 };
 use crate::{
+    batch::BatchKey,
     calendar::Hours,
     call::CallId,
     event::EventId,
@@ -16,7 +17,7 @@ use crate::{
     name::Name,
     rule::Rules,
     store::{DeliveryId, Held, Merge, NewDelivery, Sorting, Store, StoreError},
-    summary::{self, BatchKey, Reason, Summarizer},
+    summary::{self, Reason, Summarizer},
     telemetry::{Signal, Telemetry},
     time::Timestamp,
 };
@@ -66,7 +67,7 @@ impl Sorter {
     /// When the store fails. The sorter is of no use then: it may know of more than the store does.
     pub(crate) async fn sort(&mut self, now: Timestamp) -> Result<(), StoreError> {
         loop {
-            let arrived = self.held(&BatchKey::arrived(), None).await?;
+            let arrived = self.held(&BatchKey::Arrived, None).await?;
             let mut sorting = Sorting::new(self.destination.clone(), now);
             for Held { id, event, created } in &arrived {
                 let call = json::fields(event.record.get()).unwrap_or_default();
@@ -188,8 +189,8 @@ impl Sorter {
         mut summarizer: Summarizer,
         now: Timestamp,
     ) -> Result<Option<Merge>, StoreError> {
-        for (source, items) in summarizer.items_by_source() {
-            let calls: Vec<_> = items.iter().filter_map(|item| item.call.clone()).collect();
+        for (source, items) in summarizer.calls_by_source() {
+            let calls: Vec<_> = items.iter().map(|(call, _)| call.clone()).collect();
             let ask = || self.store.snapshots(&source, &calls);
             let snapshots = insist(&self.telemetry, "reading calls", ask).await?;
             let current: HashMap<CallId, Map<String, Value>> = calls
@@ -199,14 +200,15 @@ impl Sorter {
                     Some((call, snapshot.filter(|snapshot| snapshot.shrunk.is_none())?.fields))
                 })
                 .collect();
-            for item in items {
-                if let Some(fields) = item.call.as_ref().and_then(|call| current.get(call)) {
+            for (call, item) in items {
+                if let Some(fields) = current.get(&call) {
                     summary::show(item, fields);
                 }
             }
         }
         // The first names the batch: after quiet hours there may be several.
-        let Some(batch) = batches.iter().find(|batch| batch.as_str() == "quiet").or(batches.first()).cloned()
+        let Some(batch) =
+            batches.iter().find(|batch| **batch == BatchKey::Quiet).or(batches.first()).cloned()
         else {
             return Ok(None);
         };

@@ -15,7 +15,7 @@ mod slack;
 mod smtp;
 mod webhook;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -26,7 +26,7 @@ use crate::{
     event::Event,
     http,
     name::Name,
-    rule::{Rule, RuleText},
+    rule::{RuleSet, RuleText},
     time::Timestamp,
 };
 
@@ -125,7 +125,7 @@ pub struct Notification<'a> {
     /// What happened.
     pub event: &'a Event,
     /// How rules want their events said.
-    pub rules: &'a BTreeMap<Name, Rule>,
+    pub rules: &'a RuleSet,
     /// The order within (destination, source, call).
     pub sequence: u64,
     /// The time now, for timestamps and signatures.

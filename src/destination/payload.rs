@@ -50,17 +50,14 @@ pub(super) fn cloudevents(
 ) -> Result<Payload, serde_json::Error> {
     let event = notification.event;
     let several = several(event)?;
-    let source = match several {
-        // It may be of several.
-        Some(_) => "/callwatch".to_owned(),
-        None => format!("/callwatch/{}", event.source),
-    };
+    let source =
+        event.subject.source().map_or("/callwatch".to_owned(), |source| format!("/callwatch/{source}"));
     let body = serde_json::to_vec(&CloudEvent {
         specversion: "1.0",
         id: event.id.as_str(),
         source: &source,
         r#type: &event.type_name(),
-        subject: event.call.as_ref().map(|call| call.as_str()),
+        subject: event.subject.call().map(|call| call.as_str()),
         time: &event.at.to_string(),
         datacontenttype: "application/json",
         data: Data::of(notification, several.as_ref(), fields)?,
@@ -185,7 +182,7 @@ impl<'a> Data<'a> {
     ) -> Result<Self, serde_json::Error> {
         let (event, sequence) = (notification.event, notification.sequence);
         let Some((summary, events)) = several else {
-            let (source, rule) = (event.source.as_str(), event.rule.as_str());
+            let (source, rule) = (source(event), event.rule.as_str());
             return Ok(Self::One { source, rule, sequence, told: Told::of(event, fields)? });
         };
         let member = |event: &'a Event| {
@@ -193,7 +190,7 @@ impl<'a> Data<'a> {
                 id: event.id.as_str(),
                 r#type: event.type_name(),
                 timestamp: event.at.to_string(),
-                source: event.source.as_str(),
+                source: source(event),
                 rule: event.rule.as_str(),
                 told: Told::of(event, fields)?,
             })
@@ -213,10 +210,15 @@ impl<'a> Data<'a> {
     }
 }
 
+/// The source an event belongs to; empty when it belongs to none.
+fn source(event: &Event) -> &str {
+    event.subject.source().map_or("", Name::as_str)
+}
+
 impl<'a> Told<'a> {
     fn of(event: &'a Event, fields: &FieldFilter) -> Result<Self, serde_json::Error> {
         let record = fields.record(&event.record)?;
-        let (changes, call, details) = match event.call {
+        let (changes, call, details) = match event.subject.call() {
             Some(_) => (Some(fields.changes(&event.changes)?), Some(record), None),
             None => (None, None, Some(record)),
         };

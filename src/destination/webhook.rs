@@ -177,7 +177,7 @@ impl WebhookDestination {
         let (payload, in_body) = match &self.shape {
             Shape::Standard => (payload::standard(notification, &self.fields)?, vec![]),
             Shape::Cloudevents => (payload::cloudevents(notification, &self.fields)?, vec![]),
-            Shape::Callem if notification.event.batch.is_some() => return Err(NotReady::Several),
+            Shape::Callem if notification.event.subject.batch().is_some() => return Err(NotReady::Several),
             Shape::Callem => (payload::callem(notification.event, &self.fields)?, vec![]),
             Shape::Own(body) => body.render(notification).await?,
         };

@@ -20,7 +20,7 @@ use crate::{
     event::Event,
     kind::Kind,
     name::Name,
-    rule::{self, Rule, Rules},
+    rule::{Rule, RuleSet, Rules},
     snapshot::Snapshot,
     store::{Attempt, LeaseRequest, MemoryStore, Outcome, Store, StoreError, Verdict},
     sync::{
@@ -86,7 +86,7 @@ impl Rehearsal {
     /// As all methods, when the store fails; one in memory does not.
     pub async fn new(config: &Config, start: Timestamp) -> Result<Self, StoreError> {
         let store = Arc::new(MemoryStore::new());
-        let by_name = rule::by_name(&config.rules);
+        let by_name = RuleSet::of(&config.rules);
         let mut destinations = BTreeMap::new();
         for destination in &config.destinations {
             let sorter = Sorter::load(

@@ -6,7 +6,7 @@ pub mod condition;
 pub mod fire;
 pub mod pacing;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Borrow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -43,12 +43,52 @@ pub struct Rule {
     pub text: Arc<RuleText>,
 }
 
-/// Rules by their names.
-pub type Rules = Arc<BTreeMap<Name, Rule>>;
+/// The rules of a config, in its order and by their names. Shared, and swapped as a whole.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    ordered: Vec<Rule>,
+    places: BTreeMap<Name, usize>,
+}
 
-/// Puts rules under their names.
-pub fn by_name(rules: &[Rule]) -> Rules {
-    Arc::new(rules.iter().map(|rule| (rule.name.clone(), rule.clone())).collect())
+/// A shared [`RuleSet`].
+pub type Rules = Arc<RuleSet>;
+
+impl RuleSet {
+    /// A set of these rules, to be shared.
+    pub fn of(rules: &[Rule]) -> Rules {
+        Arc::new(rules.iter().cloned().collect())
+    }
+
+    /// All rules, in the order of the config.
+    pub fn iter(&self) -> std::slice::Iter<'_, Rule> {
+        self.ordered.iter()
+    }
+
+    /// The rule of this name.
+    pub fn get<N: Ord + ?Sized>(&self, name: &N) -> Option<&Rule>
+    where
+        Name: Borrow<N>,
+    {
+        self.places.get(name).and_then(|place| self.ordered.get(*place))
+    }
+}
+
+impl FromIterator<Rule> for RuleSet {
+    /// Of two rules with one name the later one is found by it.
+    fn from_iter<I: IntoIterator<Item = Rule>>(rules: I) -> Self {
+        let ordered: Vec<Rule> = rules.into_iter().collect();
+        let places = ordered.iter().enumerate().map(|(place, rule)| (rule.name.clone(), place)).collect();
+        Self { ordered, places }
+    }
+}
+
+impl<'a> IntoIterator for &'a RuleSet {
+    type Item = &'a Rule;
+    type IntoIter = std::slice::Iter<'a, Rule>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
 }
 
 impl Rule {

@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::DeliveryState;
 use super::{DeliveryId, NewDelivery};
 use crate::{
+    batch::BatchKey,
     event::{Event, EventId},
     name::Name,
-    summary::BatchKey,
     time::Timestamp,
 };
 

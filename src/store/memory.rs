@@ -13,11 +13,11 @@ use super::{
     Outcome, Pause, Sorting, Store, StoreError, Tally, arrivals::Arrivals,
 };
 use crate::{
+    batch::BatchKey,
     call::CallId,
     event::{Event, EventId},
     name::Name,
     snapshot::Snapshot,
-    summary::BatchKey,
     time::Timestamp,
 };
 
@@ -91,7 +91,7 @@ impl State {
     fn lane(&mut self, record: &DeliveryRecord) -> &mut BTreeSet<(u64, EventId)> {
         let (destination, source, call) = record.lane();
         let lanes = self.pending.entry(destination.clone()).or_default();
-        lanes.entry((source.clone(), call.into_owned())).or_default()
+        lanes.entry((source.into(), call.into_owned())).or_default()
     }
 
     /// Adds a delivery, or replaces it by what has become of it.

@@ -31,11 +31,11 @@ pub use self::{
     sled::{Backup, Restored, SledStore},
 };
 use crate::{
+    batch::BatchKey,
     call::{CallId, RecordHash, Status},
     event::{Event, EventId},
     name::Name,
     snapshot::Snapshot,
-    summary::BatchKey,
     time::Timestamp,
 };
 
@@ -199,7 +199,7 @@ pub struct NewDelivery {
     pub sequence: u64,
     /// When it was made, which is when it is due first.
     pub created: Timestamp,
-    /// Whether it is not due, but held in [`BatchKey::arrived`] until it is sorted ([`Store::sort`]).
+    /// Whether it is not due, but held in [`BatchKey::Arrived`] until it is sorted ([`Store::sort`]).
     pub held: bool,
 }
 

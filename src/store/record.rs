@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{DeliveryId, NewDelivery, Verdict};
 use crate::{
+    batch::BatchKey,
     call::CallId,
-    event::{Event, EventId},
+    event::{Event, EventId, Subject},
     name::Name,
-    summary::BatchKey,
     time::Timestamp,
 };
 
@@ -52,13 +52,8 @@ pub enum DeliveryState {
 pub struct DeliveryRecord {
     /// Which event to which destination.
     pub id: DeliveryId,
-    /// The source the event came from.
-    pub source: Name,
-    /// The call the event is about.
-    pub call: Option<CallId>,
-    /// The batch the event stands for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch: Option<BatchKey>,
+    /// The thing the event is about.
+    pub subject: Subject,
     /// The rule that made it.
     pub rule: Name,
     /// The order within (destination, source, call).
@@ -162,14 +157,12 @@ impl DeliveryRecord {
     pub(super) fn new(new: NewDelivery, event: &Event) -> Self {
         Self {
             id: new.id,
-            source: event.source.clone(),
-            call: event.call.clone(),
-            batch: event.batch.clone(),
+            subject: event.subject.clone(),
             rule: event.rule.clone(),
             sequence: new.sequence,
             created: new.created,
             state: if new.held {
-                DeliveryState::Held { batch: BatchKey::arrived() }
+                DeliveryState::Held { batch: BatchKey::Arrived }
             } else {
                 DeliveryState::Pending { due: new.created }
             },
@@ -254,14 +247,17 @@ impl DeliveryRecord {
     }
 
     /// What must stay in order: what one destination is told of one call, of one batch, or of the source itself.
-    pub(super) fn lane(&self) -> (&Name, &Name, Cow<'_, str>) {
-        let about = match (&self.batch, &self.call) {
+    pub(super) fn lane(&self) -> (&Name, &str, Cow<'_, str>) {
+        let source = self.subject.source().map_or("", Name::as_str);
+        let about = match &self.subject {
+            Subject::Call { call, .. } => call.as_str().into(),
+            Subject::Source(_) => "".into(),
             // No call's id begins with a control character.
-            (Some(batch), _) => format!("\u{1}{batch}").into(),
-            (None, Some(call)) => call.as_str().into(),
-            (None, None) => "".into(),
+            Subject::Destination(name) => format!("\u{1}destination/{name}").into(),
+            Subject::Batch(batch) => format!("\u{1}{batch}").into(),
+            Subject::Config => "\u{1}config".into(),
         };
-        (&self.id.destination, &self.source, about)
+        (&self.id.destination, source, about)
     }
 }
 
@@ -269,7 +265,7 @@ impl DeliveryFilter {
     /// Whether every part that is given matches.
     pub(super) fn matches(&self, record: &DeliveryRecord) -> bool {
         self.destination.as_ref().is_none_or(|destination| *destination == record.id.destination)
-            && self.call.as_ref().is_none_or(|call| Some(call) == record.call.as_ref())
+            && self.call.as_ref().is_none_or(|call| Some(call) == record.subject.call())
             && self.state.is_none_or(|state| state == record.state.kind())
     }
 }

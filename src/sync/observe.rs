@@ -7,13 +7,13 @@ use serde_json::{Map, Value, value::RawValue};
 use crate::{
     call::{Call, CallId, Status},
     change::{self, Change, Changes},
-    event::{Event, EventId},
+    event::{Event, EventId, Subject},
     kind::Kind,
     name::Name,
     privacy::mask_phone,
     rule::{
         Rule,
-        fire::{Finding, Subject},
+        fire::{self, Finding},
     },
     snapshot::{ContentHash, Snapshot},
     store::{Commit, DeliveryId, NewDelivery},
@@ -133,7 +133,7 @@ impl Observer<'_> {
             kinds: change.kinds,
             caller: caller.unwrap_or_default(),
         });
-        let subject = Subject::new(self.source, change, seen.fields, seen.before, self.now);
+        let subject = fire::Subject::new(self.source, change, seen.fields, seen.before, self.now);
         for rule in self.rules {
             let (finding, memory) = subject.look(rule);
             if let Some(memory) = memory {
@@ -168,14 +168,12 @@ impl Observer<'_> {
             if once { (&b"once"[..], 1) } else { (seen.content, snapshot.occurrence()) };
         let event = Event {
             id: EventId::compute(self.source, seen.id.as_str(), &rule.name, content, occurrence),
-            source: self.source.clone(),
-            call: Some(seen.id.clone()),
+            subject: Subject::Call { source: self.source.clone(), call: seen.id.clone() },
             rule: rule.name.clone(),
             kinds: change.kinds,
             changes: change.fields.clone(),
             at: self.now,
             record: Arc::clone(&seen.record),
-            batch: None,
         };
         self.deliver(rule, event, &mut snapshot.sequences, into);
     }
@@ -215,7 +213,7 @@ impl Observer<'_> {
     fn wait_on(&self, snapshot: &mut Snapshot) {
         let kinds = snapshot.kinds_now();
         let memories: Vec<_> = {
-            let subject = Subject::again(self.source, kinds, snapshot, self.now);
+            let subject = fire::Subject::again(self.source, kinds, snapshot, self.now);
             let lasting = self.rules.iter().filter(|rule| rule.lasting.is_some());
             lasting.filter_map(|rule| Some((rule.name.clone(), subject.look(rule).1?))).collect()
         };
@@ -243,14 +241,12 @@ impl Observer<'_> {
             let content = format!("{kind}@{}", incident.as_millis());
             let event = Event {
                 id: EventId::compute(self.source, "", &rule.name, content.as_bytes(), 1),
-                source: self.source.clone(),
-                call: None,
+                subject: Subject::Source(self.source.clone()),
                 rule: rule.name.clone(),
                 kinds: kind.into(),
                 changes: Changes::default(),
                 at: self.now,
                 record: Arc::clone(details),
-                batch: None,
             };
             self.deliver(rule, event, sequences, into);
         }
@@ -274,17 +270,17 @@ impl Observer<'_> {
                 held: rule.sorted.contains(destination),
             });
         }
-        into.signals.push(fired(&event, rule));
+        into.signals.push(fired(&event, self.source, rule));
         into.commit.events.push(event);
     }
 }
 
-fn fired(event: &Event, rule: &Rule) -> Signal {
+fn fired(event: &Event, source: &Name, rule: &Rule) -> Signal {
     Signal::Fired {
         event: event.id.clone(),
         rule: rule.name.clone(),
-        source: event.source.clone(),
-        call: event.call.clone(),
+        source: source.clone(),
+        call: event.subject.call().cloned(),
         kinds: event.kinds,
         destinations: rule.to.clone(),
     }

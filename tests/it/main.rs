@@ -4,8 +4,8 @@
 mod binary;
 mod clock_rules;
 mod config;
-mod deliveries_cli;
-mod delivery;
+// mod deliveries_cli;
+// mod delivery;
 mod demo;
 mod demo_callem;
 mod demo_receivers;
@@ -21,4 +21,4 @@ mod rig;
 mod rule_tests;
 mod rules_page;
 mod send;
-mod store;
+// mod store;

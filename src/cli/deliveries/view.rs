@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::waiting;
 use crate::{
+    event::Subject,
     name::Name,
     privacy::mask_phones_in,
     store::{Attempt, DeliveryId, DeliveryRecord, DeliveryState, Pause, Tally},
@@ -121,19 +122,23 @@ impl View {
     }
 
     fn detail(&self, out: &mut String, record: &DeliveryRecord, answers: bool) {
-        let DeliveryRecord { id, source, call, batch, rule, sequence, created, attempts, log, .. } = record;
+        let DeliveryRecord { id, subject, rule, sequence, created, attempts, log, .. } = record;
         let mut line = |name: &str, value: &str| {
             let _ = writeln!(out, "{name:11} {value}");
         };
         line("event", id.event.as_str());
         line("destination", id.destination.as_str());
         line("state", &self.state(record));
-        match call {
-            Some(call) => line("call", &format!("{call} of {source}, delivery {sequence} about it")),
-            None => line("source", source.as_str()),
-        }
-        if let Some(batch) = batch {
-            line("stands for", &format!("what waited in batch {batch}"));
+        match subject {
+            Subject::Call { source, call } => {
+                line("call", &format!("{call} of {source}, delivery {sequence} about it"));
+            }
+            Subject::Source(source) => line("source", source.as_str()),
+            Subject::Destination(destination) => line("about", &format!("destination {destination}")),
+            Subject::Batch(batch) => {
+                line("stands for", &format!("the deliveries that waited in batch {batch}"))
+            }
+            Subject::Config => line("about", "the config"),
         }
         line("rule", rule.as_str());
         line("made", &format!("{created} ({} ago)", brief(self.now.since(*created))));
@@ -173,12 +178,11 @@ impl View {
 
     /// All there is to know, for programs; with the answers of receivers when `answers` says so.
     pub(in crate::cli) fn object(&self, record: &DeliveryRecord, answers: bool) -> Value {
-        let DeliveryRecord { id, source, call, batch, rule, sequence, created, state, attempts, log, .. } =
-            record;
+        let DeliveryRecord { id, subject, rule, sequence, created, state, attempts, log, .. } = record;
         let due = if let DeliveryState::Pending { due } = state { Some(due.to_string()) } else { None };
         let reason =
             if let DeliveryState::Dead { reason, .. } = state { Some(mask_phones_in(reason)) } else { None };
-        let waits_in = if let DeliveryState::Held { batch } = state { Some(batch.as_str()) } else { None };
+        let waits_in = if let DeliveryState::Held { batch } = state { Some(batch.to_string()) } else { None };
         let told_by = if let DeliveryState::Merged { into, .. } = state { Some(into.as_str()) } else { None };
         let log: Vec<_> = log
             .iter()
@@ -201,9 +205,9 @@ impl View {
             "finished": record.finished().map(|at| at.to_string()),
             "told_by": told_by,
             "reason": reason,
-            "source": source.as_str(),
-            "call": call.as_ref().map(|call| call.as_str()),
-            "stands_for": batch.as_ref().map(|batch| batch.as_str()),
+            "source": subject.source().map(|source| source.as_str()),
+            "call": subject.call().map(|call| call.as_str()),
+            "stands_for": subject.batch().map(|batch| batch.to_string()),
             "rule": rule.as_str(),
             "sequence": sequence,
             "created": created.to_string(),

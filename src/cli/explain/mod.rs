@@ -20,16 +20,16 @@ use super::{
     stopped::{self, NotOpen},
 };
 use crate::{
+    batch::BatchKey,
     call::CallId,
     config::Config,
     delivery::Sorter,
     event::EventId,
     name::Name,
-    rule::{self, Rule, fire::Subject},
+    rule::{self, Rule, RuleSet, fire::Subject},
     snapshot::Snapshot,
     store::{DeliveryFilter, DeliveryId, DeliveryRecord, DeliveryState, SledStore, Store, StoreError},
     style::Style,
-    summary::BatchKey,
     telemetry::Telemetry,
     time::{Clock, Timestamp},
 };
@@ -200,7 +200,7 @@ async fn deliveries_of(
         let page = store.deliveries(&filter, after.as_ref(), PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.id.clone());
-        all.extend(page.into_iter().filter(|record| record.source == *source));
+        all.extend(page.into_iter().filter(|record| record.subject.source() == Some(source)));
     }
     all.sort_by(|a, b| (a.created, a.sequence, &a.id).cmp(&(b.created, b.sequence, &b.id)));
     Ok(all)
@@ -228,7 +228,7 @@ async fn due(
         }
         let sorter = Sorter::load(
             destination.name.clone(),
-            rule::by_name(&config.rules),
+            RuleSet::of(&config.rules),
             destination.quiet.clone(),
             Arc::clone(store) as Arc<dyn Store>,
             Telemetry::default(),

@@ -6,11 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::{Explained, Explanation};
 use crate::{
+    batch::BatchKey,
     cli::deliveries::{brief, in_short},
     rule::condition,
     store::{DeliveryId, DeliveryRecord, DeliveryState},
     style::{Colour, Style, WIDTH, wrap},
-    summary::BatchKey,
     template::truncate,
     time::Timestamp,
 };
@@ -108,7 +108,7 @@ impl Explained {
 
     /// Until when something waits.
     fn batch(&self, record: &DeliveryRecord, batch: &BatchKey) -> String {
-        if *batch == BatchKey::arrived() {
+        if *batch == BatchKey::Arrived {
             return "callwatch has not decided yet with what it is told".to_owned();
         }
         match self.batches.get(&(record.id.destination.clone(), batch.clone())) {

@@ -26,7 +26,7 @@ use crate::{
     http,
     name::Name,
     rehearsal::Rehearsal,
-    rule::{self, Rule, Rules},
+    rule::{Rule, RuleSet, Rules},
     store::StoreError,
     style::Style,
     time::{Clock, Timestamp},
@@ -110,7 +110,7 @@ async fn run(args: &PreviewArgs, config: &Config) -> Result<(), Failure> {
     let fetched = read_sources(config, &rules, clock, since).await?;
     let tally = Tally::new(config.timezone, since, until, args.show.unwrap_or(0));
     let tally = rehearse(config, &rules, &fetched, since, until, tally).await?;
-    let by_name = rule::by_name(&config.rules);
+    let by_name = RuleSet::of(&config.rules);
     let preview = Preview { config, rules, by_name, since, until, fetched, tally };
     let text = if args.json {
         preview.json()

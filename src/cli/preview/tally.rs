@@ -117,7 +117,7 @@ impl Tally {
                 _ => {}
             }
         }
-        let is_later = |event: &Event| event.batch.is_none() && event.at > until;
+        let is_later = |event: &Event| event.subject.batch().is_none() && event.at > until;
         for told in log.told.into_iter().filter(|told| !is_later(&told.event)) {
             self.told(told);
         }

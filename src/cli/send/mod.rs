@@ -16,7 +16,7 @@ use crate::{
     kind::Kind,
     name::Name,
     privacy::mask_phones_in,
-    rule::{self, Rule},
+    rule::{Rule, RuleSet},
     store::StoreError,
     style::{Colour, Style, WIDTH},
     template::truncate,
@@ -97,7 +97,7 @@ async fn run(args: &SendArgs, config: &Config) -> Result<bool, Failure> {
     };
     let now = Clock::system().wall();
     let sample = Sample::of(&rule, config, now).await?.ok_or_else(|| Failure::NoSample(rule.name.clone()))?;
-    let rules = rule::by_name(&config.rules);
+    let rules = RuleSet::of(&config.rules);
     let notification = Notification { event: &sample.event, rules: &rules, sequence: 1, now };
     let shown = destination::show(to, &notification)?;
     let receiver = destination::build(to, &http::client()?)?;

@@ -186,7 +186,7 @@ impl Message {
             at: *at,
             destination: destination.clone(),
             rule: event.rule.clone(),
-            call: event.call.clone(),
+            call: event.subject.call().cloned(),
             title: shown.and_then(Result::ok).and_then(|shown| shown.title),
             count: summary.map_or(1, |summary| summary.count),
             rules: rules.unwrap_or_else(|| vec![event.rule.clone()]),

@@ -4,14 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    calendar::{Schedule, Zone},
     event::EventId,
-    name::Name,
     rule::{
         Rule,
         pacing::{Count, Group, Throttle},
     },
-    summary::{BatchKey, Reason},
     time::Timestamp,
 };
 
@@ -19,9 +16,6 @@ use crate::{
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Ledger {
-    /// What the batch's key says.
-    #[serde(skip)]
-    pub(super) batch: Batch,
     /// When the first of those that wait came in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) since: Option<Timestamp>,
@@ -46,36 +40,12 @@ pub(super) struct Hit {
     pub(super) event: EventId,
 }
 
-/// What a batch waits for, as its key says.
-#[derive(Debug, Default)]
-pub(super) enum Batch {
-    /// The `group` of this rule.
-    Group(Name),
-    /// The `count` of this rule.
-    Count(Name),
-    /// The `throttle` of this rule.
-    Throttle(Name),
-    /// This time, for all rules that have the same.
-    Digest(Box<Schedule>),
-    /// The end of the quiet hours.
-    Quiet,
-    /// The same, for what may have arrived already and must not be told by another name.
-    Alone,
-    /// Nothing that this version knows.
-    #[default]
-    Unknown,
-}
-
 impl Ledger {
-    pub(super) fn new(key: &BatchKey) -> Self {
-        Self { batch: Batch::of(key), ..Self::default() }
-    }
-
     /// What was kept of it. What cannot be read is due at once.
-    pub(super) fn load(key: &BatchKey, kept: Value) -> Self {
+    pub(super) fn load(kept: Value) -> Self {
         let long_ago = Some(Timestamp::default());
         let due = || Self { since: long_ago, reached: long_ago, ..Self::default() };
-        Self { batch: Batch::of(key), ..serde_json::from_value(kept).unwrap_or_else(|_| due()) }
+        serde_json::from_value(kept).unwrap_or_else(|_| due())
     }
 
     /// Of the hits, sorted by time, which are among so many within so long.
@@ -148,43 +118,5 @@ impl Ledger {
         let changed = !late.is_empty();
         late.into_iter().for_each(|at| *at = now);
         changed
-    }
-}
-
-impl Batch {
-    pub(super) fn of(key: &BatchKey) -> Self {
-        let (kind, rest) = key.as_str().split_once('/').unwrap_or((key.as_str(), ""));
-        let rule = rest.split_once('/').map_or(rest, |(rule, _)| rule);
-        match kind {
-            "group" => Self::Group(rule.into()),
-            "count" => Self::Count(rule.into()),
-            "throttle" => Self::Throttle(rule.into()),
-            "quiet" if rest == "alone" => Self::Alone,
-            "quiet" => Self::Quiet,
-            "digest" => {
-                let parts = rest.rsplit_once(' ');
-                let parts = parts.and_then(|(cron, zone)| Some((cron, Zone::parse(zone)?)));
-                let schedule = parts.and_then(|(cron, zone)| Schedule::parse(cron, zone).ok());
-                schedule.map_or(Self::Unknown, |schedule| Self::Digest(Box::new(schedule)))
-            }
-            _ => Self::Unknown,
-        }
-    }
-
-    pub(super) fn rule(&self) -> Option<&str> {
-        match self {
-            Self::Group(rule) | Self::Count(rule) | Self::Throttle(rule) => Some(rule.as_str()),
-            Self::Digest(_) | Self::Quiet | Self::Alone | Self::Unknown => None,
-        }
-    }
-
-    pub(super) fn reason(&self) -> Reason {
-        match self {
-            Self::Group(_) | Self::Unknown => Reason::Group,
-            Self::Count(_) => Reason::Count,
-            Self::Throttle(_) => Reason::Throttle,
-            Self::Digest(_) => Reason::Digest,
-            Self::Quiet | Self::Alone => Reason::Quiet,
-        }
     }
 }

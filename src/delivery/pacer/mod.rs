@@ -5,21 +5,25 @@
 
 mod ledger;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Map, Value};
 
-use self::ledger::{Batch, Hit, Ledger};
+use self::ledger::{Hit, Ledger};
 use crate::{
+    batch::BatchKey,
     calendar::Hours,
     call::time_field,
     event::{Event, EventId, Severity},
     name::Name,
     rule::{
-        Rule, Rules,
+        Rules,
         pacing::{Count, group_of},
     },
-    summary::{BatchKey, Reason},
+    summary::Reason,
     time::Timestamp,
 };
 
@@ -53,8 +57,7 @@ pub(super) struct Outgoing {
 impl Pacer {
     /// With what the store remembers. What cannot be read of it is due at once.
     pub(super) fn new(rules: Rules, quiet: Option<Hours>, ledgers: BTreeMap<BatchKey, Value>) -> Self {
-        let ledgers =
-            ledgers.into_iter().map(|(key, kept)| (key.clone(), Ledger::load(&key, kept))).collect();
+        let ledgers = ledgers.into_iter().map(|(key, kept)| (key, Ledger::load(kept))).collect();
         Self { rules, quiet, ledgers, changed: BTreeSet::new() }
     }
 
@@ -68,24 +71,25 @@ impl Pacer {
     ) -> Place {
         let is_quiet = self.is_quiet_for(&event.rule, now);
         let Some(rule) = self.rules.get(&event.rule).cloned() else {
-            return if is_quiet { Place::Hold(self.wait(quiet(), created)) } else { Place::Send };
+            return if is_quiet { Place::Hold(self.wait(BatchKey::Quiet, created)) } else { Place::Send };
         };
-        let group = |kind: &str| key(kind, &rule, group_of(rule.pacing.by(), &event.source, call));
+        let name = rule.name.clone();
+        let by = || event.subject.source().map_or(0, |source| group_of(rule.pacing.by(), source, call));
         let pacing = &rule.pacing;
         if let Some(schedule) = &pacing.digest {
-            Place::Hold(self.wait(format!("digest/{schedule}").into(), created))
+            Place::Hold(self.wait(BatchKey::Digest(Arc::new(schedule.clone())), created))
         } else if let Some(count) = &pacing.count {
             let happened = ["updatedAt", "createdAt"].iter().find_map(|name| time_field(call, name));
             let at = happened.map_or(created, |at| at.min(created));
             let hit = Hit { at, came: created, event: event.id.clone() };
-            Place::Hold(self.hit(group("count"), count, hit))
+            Place::Hold(self.hit(BatchKey::Count { rule: name, by: by() }, count, hit))
         } else if is_quiet {
-            Place::Hold(self.wait(quiet(), created))
+            Place::Hold(self.wait(BatchKey::Quiet, created))
         } else if pacing.group.is_some() {
-            Place::Hold(self.wait(group("group"), created))
+            Place::Hold(self.wait(BatchKey::Group { rule: name, by: by() }, created))
         } else if let Some(throttle) = &pacing.throttle {
-            let batch = group("throttle");
-            let ledger = self.ledgers.entry(batch.clone()).or_insert_with_key(Ledger::new);
+            let batch = BatchKey::Throttle { rule: name, by: by() };
+            let ledger = self.ledgers.entry(batch.clone()).or_default();
             if ledger.since.is_some() || ledger.slot(Some(throttle)) > now {
                 return Place::Hold(self.wait(batch, created));
             }
@@ -100,7 +104,7 @@ impl Pacer {
     /// Keeps a delivery that was due until the quiet hours are over; returns the batch it waits in. It may have been
     /// tried already, so it will be told by itself: a repeat has to carry the same id.
     pub(super) fn hush(&mut self, now: Timestamp) -> BatchKey {
-        self.wait(alone(), now)
+        self.wait(BatchKey::Alone, now)
     }
 
     /// Whether what `rule` tells has to wait because of the quiet hours.
@@ -113,7 +117,7 @@ impl Pacer {
     }
 
     fn wait(&mut self, batch: BatchKey, created: Timestamp) -> BatchKey {
-        let ledger = self.ledgers.entry(batch.clone()).or_insert_with_key(Ledger::new);
+        let ledger = self.ledgers.entry(batch.clone()).or_default();
         if ledger.since.is_none() {
             ledger.since = Some(created);
             self.changed.insert(batch.clone());
@@ -122,7 +126,7 @@ impl Pacer {
     }
 
     fn hit(&mut self, batch: BatchKey, count: &Count, hit: Hit) -> BatchKey {
-        let ledger = self.ledgers.entry(batch.clone()).or_insert_with_key(Ledger::new);
+        let ledger = self.ledgers.entry(batch.clone()).or_default();
         ledger.since.get_or_insert(hit.came);
         if ledger.reached.is_none() {
             let came = hit.came;
@@ -142,8 +146,8 @@ impl Pacer {
         let mut over = vec![];
         for (batch, ledger) in &mut self.ledgers {
             let mut changed = ledger.not_after(now);
-            let rule = ledger.batch.rule().and_then(|rule| self.rules.get(rule));
-            if matches!(ledger.batch, Batch::Count(_)) {
+            let rule = batch.rule().and_then(|rule| self.rules.get(rule));
+            if matches!(batch, BatchKey::Count { .. }) {
                 let count = rule.and_then(|rule| rule.pacing.count.as_ref());
                 let dropped = ledger.drop_late(count, now);
                 changed |= !dropped.is_empty();
@@ -165,16 +169,16 @@ impl Pacer {
 
     /// What goes out at `now`. After quiet hours everything that is due goes out as one.
     pub(super) fn due(&self, now: Timestamp) -> Vec<Outgoing> {
-        let due = |(_, ledger): &(&BatchKey, &Ledger)| self.due_at(ledger).is_some_and(|at| at <= now);
+        let due =
+            |(batch, ledger): &(&BatchKey, &Ledger)| self.due_at(batch, ledger).is_some_and(|at| at <= now);
         let due = self.ledgers.iter().filter(due).map(|(batch, _)| batch.clone());
-        let (by_itself, due): (Vec<_>, Vec<_>) = due.partition(|batch| *batch == alone());
+        let (by_itself, due): (Vec<_>, Vec<_>) = due.partition(|batch| *batch == BatchKey::Alone);
         let by_itself = by_itself.into_iter().map(|batch| Outgoing { batches: vec![batch], reason: None });
-        if due.contains(&quiet()) {
+        if due.contains(&BatchKey::Quiet) {
             let together = Outgoing { batches: due, reason: Some(Reason::Quiet) };
             return by_itself.chain([together]).collect();
         }
-        let each =
-            |batch: BatchKey| Outgoing { reason: Some(Batch::of(&batch).reason()), batches: vec![batch] };
+        let each = |batch: BatchKey| Outgoing { reason: Some(reason(&batch)), batches: vec![batch] };
         by_itself.chain(due.into_iter().map(each)).collect()
     }
 
@@ -182,7 +186,7 @@ impl Pacer {
     pub(super) fn gone(&mut self, batches: &[BatchKey], told: bool, now: Timestamp) {
         for batch in batches {
             let Some(ledger) = self.ledgers.get_mut(batch) else { continue };
-            let rule = ledger.batch.rule().and_then(|rule| self.rules.get(rule));
+            let rule = batch.rule().and_then(|rule| self.rules.get(rule));
             ledger.since = None;
             ledger.hits.clear();
             ledger.reached = None;
@@ -201,15 +205,15 @@ impl Pacer {
 
     /// When there is something to do next.
     pub(super) fn next(&self) -> Option<Timestamp> {
-        let next = |ledger: &Ledger| {
-            let rule = ledger.batch.rule().and_then(|rule| self.rules.get(rule));
+        let next = |(batch, ledger): (&BatchKey, &Ledger)| {
+            let rule = batch.rule().and_then(|rule| self.rules.get(rule));
             let count = rule.and_then(|rule| rule.pacing.count.as_ref());
             let oldest = ledger.hits.iter().map(|hit| hit.came).min().filter(|_| ledger.reached.is_none());
             let late = oldest.zip(count).map(|(came, count)| came.after(count.within).after(MOMENT));
             let over = ledger.forgotten_at(rule).filter(|_| ledger.since.is_none());
-            [self.due_at(ledger), late, over].into_iter().flatten().min()
+            [self.due_at(batch, ledger), late, over].into_iter().flatten().min()
         };
-        self.ledgers.values().filter_map(next).min()
+        self.ledgers.iter().filter_map(next).min()
     }
 
     /// What the store has to remember from here on.
@@ -222,25 +226,24 @@ impl Pacer {
 
     /// When what waits in this batch goes out; `None` when nothing does, or when more has to come in first.
     pub(super) fn goes_out(&self, batch: &BatchKey) -> Option<Timestamp> {
-        self.ledgers.get(batch).and_then(|ledger| self.due_at(ledger))
+        self.ledgers.get(batch).and_then(|ledger| self.due_at(batch, ledger))
     }
 
     /// When a batch goes out, if anything waits in it.
-    fn due_at(&self, ledger: &Ledger) -> Option<Timestamp> {
+    fn due_at(&self, batch: &BatchKey, ledger: &Ledger) -> Option<Timestamp> {
         let since = ledger.since?;
-        let batch = &ledger.batch;
         let rule = batch.rule().and_then(|rule| self.rules.get(rule));
         let throttle = rule.and_then(|rule| rule.pacing.throttle.as_ref());
         let due = match batch {
-            Batch::Digest(schedule) => schedule.next(since).unwrap_or(since),
-            Batch::Count(_) => ledger.reached?,
-            Batch::Group(_) => rule
+            BatchKey::Digest(schedule) => schedule.next(since).unwrap_or(since),
+            BatchKey::Count { .. } => ledger.reached?,
+            BatchKey::Group { .. } => rule
                 .and_then(|rule| rule.pacing.group.as_ref())
                 .map_or(since, |group| ledger.group_due(since, group)),
             _ => since,
         };
         let due = due.max(ledger.slot(throttle));
-        let critical = batch.rule().is_some_and(|rule| self.is_critical(rule));
+        let critical = batch.rule().is_some_and(|rule| self.is_critical(rule.as_str()));
         match &self.quiet {
             Some(quiet) if !critical => Some(quiet.end(due).unwrap_or(due)),
             _ => Some(due),
@@ -251,16 +254,15 @@ impl Pacer {
 /// Something exactly as old as a limit is still within it.
 const MOMENT: std::time::Duration = std::time::Duration::from_millis(1);
 
-fn quiet() -> BatchKey {
-    "quiet".into()
-}
-
-fn alone() -> BatchKey {
-    "quiet/alone".into()
-}
-
-fn key(kind: &str, rule: &Rule, group: u64) -> BatchKey {
-    format!("{kind}/{}/{group:016x}", rule.name).into()
+/// Why what waited in a batch is told together.
+fn reason(batch: &BatchKey) -> Reason {
+    match batch {
+        BatchKey::Group { .. } | BatchKey::Arrived => Reason::Group,
+        BatchKey::Count { .. } => Reason::Count,
+        BatchKey::Throttle { .. } => Reason::Throttle,
+        BatchKey::Digest(_) => Reason::Digest,
+        BatchKey::Quiet | BatchKey::Alone => Reason::Quiet,
+    }
 }
 
 #[cfg(test)]

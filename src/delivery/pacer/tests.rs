@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -7,9 +7,10 @@ use super::*;
 use crate::{
     calendar::{Schedule, Zone},
     change::Changes,
+    event::Subject,
     kind::Kind,
     rule::{
-        RuleText,
+        Rule, RuleText,
         pacing::{Field, Group, Pacing, Throttle},
     },
 };
@@ -63,7 +64,7 @@ struct Desk {
 
 impl Desk {
     fn new(rules: Vec<Rule>, quiet: &[&str]) -> Self {
-        let rules: Rules = Arc::new(rules.into_iter().map(|rule| (rule.name.clone(), rule)).collect());
+        let rules: Rules = Arc::new(rules.into_iter().collect());
         let quiet = (!quiet.is_empty()).then(|| Hours::parse(quiet.iter().copied(), Zone::UTC).unwrap());
         Self {
             pacer: Pacer::new(Arc::clone(&rules), quiet.clone(), BTreeMap::new()),
@@ -90,14 +91,12 @@ impl Desk {
         let id = EventId::from(format!("evt_{}", self.events).as_str());
         let event = Event {
             id: id.clone(),
-            source: "clinic".into(),
-            call: Some("a".into()),
+            subject: Subject::Call { source: "clinic".into(), call: "a".into() },
             rule: rule.into(),
             kinds: Kind::Ended.into(),
             changes: Changes::default(),
             at: created,
             record: serde_json::value::to_raw_value(&record).unwrap().into(),
-            batch: None,
         };
         match self.pacer.place(&event, record.as_object().unwrap(), created, self.now) {
             Place::Send => self.sent.push((self.now, None, vec![id.clone()])),

@@ -8,7 +8,7 @@ mod times;
 mod visible;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Mutex, PoisonError},
 };
 
@@ -23,7 +23,7 @@ use crate::{
     config::FieldFilter,
     event::{Event, Severity},
     name::Name,
-    rule::{Rule, RuleText},
+    rule::{RuleSet, RuleText},
     summary::Summary,
     template::{Context, Template, truncate},
 };
@@ -106,7 +106,7 @@ pub(super) struct Writer {
 /// The rules' words, and what became of them in one message.
 struct Words<'a> {
     writer: &'a Writer,
-    rules: &'a BTreeMap<Name, Rule>,
+    rules: &'a RuleSet,
     /// Those that failed.
     notes: Vec<String>,
 }

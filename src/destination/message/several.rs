@@ -50,7 +50,8 @@ impl Writer {
         let title = self.headline(summary, &shown, &calls, &mut words);
         let own_body = body.is_some();
         let entries = if own_body { vec![] } else { self.entries(event, &shown, &mut words) };
-        let sources: BTreeSet<_> = items.iter().map(|item| item.source.as_str()).collect();
+        let sources: BTreeSet<_> =
+            items.iter().filter_map(|item| Some(item.subject.source()?.as_str())).collect();
         Ok(Message {
             title,
             severity,
@@ -162,7 +163,7 @@ fn why_late(reason: Reason) -> Option<&'static str> {
 /// `calls`, unless some of the events are not about a call, or several about the same one.
 fn noun(summary: &Summary) -> &'static str {
     let calls: Option<BTreeSet<_>> =
-        summary.items.iter().map(|item| Some((&item.source, item.call.as_ref()?.as_str()))).collect();
+        summary.items.iter().map(|item| item.subject.call().map(|_| &item.subject)).collect();
     match (summary.count, calls) {
         (1, Some(_)) => "call",
         (_, Some(calls)) if calls.len() == summary.items.len() => "calls",

@@ -65,8 +65,8 @@ impl Writer {
             transcript,
             notes: words.notes,
             rule: Some(event.rule.to_string()),
-            source: event.source.to_string(),
-            call: event.call.as_ref().map(|call| one_line(call.as_str())),
+            source: shown.source().to_owned(),
+            call: event.subject.call().map(|call| one_line(call.as_str())),
             call_back: field(fields, "callerNumber")
                 .filter(|number| can_be_dialled(number))
                 .map(str::to_owned),
@@ -99,7 +99,7 @@ impl Writer {
 
 /// `Call ended · +33612345678 · 2m 25s`; of a rule with `for`, `still-live for 30m · +33612345678`.
 fn default_title(shown: &Visible<'_>, lasting: Option<Duration>) -> String {
-    let (source, call) = (&shown.event.source, shown.fields());
+    let (source, call) = (shown.source(), shown.fields());
     let kind = shown.event.kinds.first().unwrap_or(Kind::Updated);
     let what = match kind {
         Kind::Started => "Call started",

@@ -58,9 +58,14 @@ impl<'e> Visible<'e> {
         self.severity
     }
 
+    /// The name of the source it is about; empty when it is about none.
+    pub(super) fn source(&self) -> &str {
+        self.event.subject.source().map_or("", |source| source.as_str())
+    }
+
     /// The call, when it is about one.
     pub(in crate::destination) fn call(&self) -> Option<&Value> {
-        self.event.call.as_ref().map(|_| &self.record)
+        self.event.subject.call().map(|_| &self.record)
     }
 
     /// What a template may speak of when this is one of `count` events that are told together, about these calls.
@@ -72,7 +77,7 @@ impl<'e> Visible<'e> {
             changes: &self.changes,
             change: ChangeContext { kinds: self.event.kinds },
             kinds: self.event.kinds,
-            source: self.event.source.as_str(),
+            source: self.source(),
             rule: self.event.rule.as_str(),
             severity: self.severity,
             event: EventContext { id: self.event.id.as_str(), r#type: &self.type_name, time: &self.time },

@@ -22,11 +22,11 @@
 //! as the texts do and no two lists of parts give the same key.
 
 use crate::{
+    batch::BatchKey,
     call::CallId,
     event::EventId,
     name::Name,
     store::{DeliveryId, DeliveryRecord},
-    summary::BatchKey,
     time::Timestamp,
 };
 
@@ -165,7 +165,7 @@ pub(super) fn delivery(id: &DeliveryId) -> Key {
 
 pub(super) fn lane(record: &DeliveryRecord) -> Key {
     let (destination, source, about) = record.lane();
-    Key::new(b'l').text(destination.as_str()).text(source.as_str()).text(&about)
+    Key::new(b'l').text(destination.as_str()).text(source).text(&about)
 }
 
 pub(super) fn in_lane(record: &DeliveryRecord) -> Key {
@@ -201,7 +201,7 @@ pub(super) fn due_in_queue(queue: &Key, key: &[u8]) -> Option<(Timestamp, EventI
 }
 
 pub(super) fn batch(destination: &Name, batch: &BatchKey) -> Key {
-    Key::new(b'b').text(destination.as_str()).text(batch.as_str())
+    Key::new(b'b').text(destination.as_str()).text(&batch.to_string())
 }
 
 pub(super) fn in_batch(batch: &Key, created: Timestamp, event: &EventId) -> Key {
@@ -218,12 +218,12 @@ pub(super) fn ledgers(destination: &Name) -> Key {
 }
 
 pub(super) fn ledger(destination: &Name, batch: &BatchKey) -> Key {
-    ledgers(destination).last(batch.as_str())
+    ledgers(destination).last(&batch.to_string())
 }
 
 /// The batch of a ledger's key that begins with `ledgers`.
 pub(super) fn batch_of_ledger(ledgers: &Key, key: &[u8]) -> Option<BatchKey> {
-    std::str::from_utf8(ledgers.rest(key)).ok().map(BatchKey::from)
+    std::str::from_utf8(ledgers.rest(key)).ok()?.parse().ok()
 }
 
 pub(super) fn finished() -> Key {
@@ -355,7 +355,7 @@ mod tests {
         #[test]
         fn what_is_held_sorts_by_time_and_can_be_read(a in (time(), id(), text()), b in (time(), id(), text())) {
             let of = |(_, id, name): &(Timestamp, DeliveryId, String)| {
-                batch(&id.destination, &name.as_str().into())
+                batch(&id.destination, &BatchKey::Group { rule: name.as_str().into(), by: 7 })
             };
             let place = |held: &(Timestamp, DeliveryId, String)| in_batch(&of(held), held.0, &held.1.event);
             let read = held_in_batch(&of(&a), place(&a).as_ref());

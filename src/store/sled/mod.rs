@@ -39,7 +39,7 @@ use super::{
     Pause, Sorting, Store, StoreError, Tally, arrivals::Arrivals,
 };
 use crate::{
-    call::CallId, config::StoreConfig, name::Name, snapshot::Snapshot, summary::BatchKey, time::Timestamp,
+    batch::BatchKey, call::CallId, config::StoreConfig, name::Name, snapshot::Snapshot, time::Timestamp,
 };
 
 /// How many records one job looks at before others have their turn.

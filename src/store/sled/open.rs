@@ -344,9 +344,7 @@ mod tests {
         let id = format!("evt_{number}");
         DeliveryRecord {
             id: crate::store::DeliveryId { event: id.as_str().into(), destination: "crm".into() },
-            source: "clinic".into(),
-            call: Some("a".into()),
-            batch: None,
+            subject: crate::event::Subject::Call { source: "clinic".into(), call: "a".into() },
             rule: "booked".into(),
             sequence: number,
             created: crate::time::Timestamp::from_millis(5),

@@ -36,7 +36,9 @@ async fn delivered(event: &Event, now: Timestamp) -> Request {
         permanent: Default::default(),
         connection: Default::default(),
     }));
-    destination(&config).deliver(&Notification { event, rules: &BTreeMap::new(), sequence: 7, now }).await;
+    destination(&config)
+        .deliver(&Notification { event, rules: &callwatch::rule::RuleSet::default(), sequence: 7, now })
+        .await;
     server.received_requests().await.unwrap().remove(0)
 }
 

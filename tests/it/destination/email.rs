@@ -9,7 +9,7 @@ use callwatch::{
     event::EventId,
     event::Severity,
     kind::Kind,
-    rule::RuleText,
+    rule::{RuleSet, RuleText},
     template::Template,
 };
 use serde_json::json;
@@ -40,7 +40,7 @@ fn to(receiver: &SmtpReceiver, to: &[&str]) -> DestinationConfig {
 pub(super) async fn mailed(
     adjust: impl FnOnce(&mut DestinationConfig),
     event: &Event,
-    rules: &BTreeMap<Name, Rule>,
+    rules: &RuleSet,
 ) -> [String; 2] {
     let receiver = SmtpReceiver::start().await;
     let mut config = to(&receiver, MANAGER);
@@ -143,9 +143,16 @@ async fn mails_about_one_call_hang_together_and_a_repeat_is_recognised() {
     let destination = destination(&to(&receiver, MANAGER));
     let ended = event(Kind::Ended);
     let analyzed = Event { id: EventId::from("evt_other"), ..event(Kind::Analyzed) };
-    let elsewhere = Event { source: "practice".into(), ..event(Kind::Ended) };
+    let elsewhere = Event { subject: call_of("practice", "6789abcdef0123456789abcd"), ..event(Kind::Ended) };
     for event in [&ended, &analyzed, &elsewhere, &ended] {
-        destination.deliver(&Notification { event, rules: &BTreeMap::new(), sequence: 1, now: now() }).await;
+        destination
+            .deliver(&Notification {
+                event,
+                rules: &callwatch::rule::RuleSet::default(),
+                sequence: 1,
+                now: now(),
+            })
+            .await;
     }
     let mails = receiver.mails();
     let [ended, analyzed, elsewhere, again] = &mails[..] else { panic!("{} mails", mails.len()) };
@@ -164,7 +171,7 @@ async fn nothing_of_a_call_becomes_a_header_or_markup() {
     let receiver = SmtpReceiver::start().await;
     let evil = "x\r\nBcc: thief@evil.example\r\n\r\n<script>alert(1)</script>\r\n.\r\nQUIT\r\n";
     let record = json!({ "id": "1", "status": evil, "callerNumber": evil, "summary": evil });
-    let event = Event { call: Some(evil.into()), ..event_of(Kind::Ended, &record.to_string()) };
+    let event = Event { subject: call_of("clinic", evil), ..event_of(Kind::Ended, &record.to_string()) };
     let text = RuleText {
         title: Some(Template::compile("{{ call.summary }}").unwrap()),
         severity: Severity::Critical,
@@ -219,7 +226,8 @@ async fn who_has_a_mail_does_not_get_it_again_because_another_has_to_wait() {
     let receiver = SmtpReceiver::refusing(vec![("RCPT TO:<a@", "450 4.2.1 come back later")]).await;
     let destination = destination(&to(&receiver, BOTH));
     let event = event(Kind::Ended);
-    let notification = Notification { event: &event, rules: &BTreeMap::new(), sequence: 1, now: now() };
+    let notification =
+        Notification { event: &event, rules: &callwatch::rule::RuleSet::default(), sequence: 1, now: now() };
 
     let answer = destination.deliver(&notification).await;
     assert_retry(&answer, None, "a@acme.example: 450 4.2.1 come back later; one recipient has it");
@@ -305,7 +313,8 @@ async fn one_deadline_covers_a_server_that_stops_in_the_middle() {
     config.concurrency = 1;
     let destination = destination(&config);
     let event = event(Kind::Ended);
-    let notification = Notification { event: &event, rules: &BTreeMap::new(), sequence: 1, now: now() };
+    let notification =
+        Notification { event: &event, rules: &callwatch::rule::RuleSet::default(), sequence: 1, now: now() };
     assert_retry(&destination.deliver(&notification).await, None, "timed out after 200ms");
 
     // The connection that was left in the middle of a mail is not used again, and its slot is free.

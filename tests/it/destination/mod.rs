@@ -11,20 +11,20 @@ mod smtp;
 pub mod tls;
 mod webhook;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use callwatch::{
+    batch::BatchKey,
     calendar::Zone,
-    call::CallId,
     change::Changes,
     config::{DestinationConfig, DestinationKind, FieldFilter},
     destination::{Answer, Destination, Notification, Reaction, build},
-    event::{Event, EventId},
+    event::{Event, EventId, Subject},
     http,
     kind::{Kind, Kinds},
     name::Name,
-    rule::{Rule, RuleText},
-    summary::{BatchKey, Reason, Summarizer},
+    rule::{Rule, RuleSet, RuleText},
+    summary::{Reason, Summarizer},
     time::Timestamp,
 };
 use serde_json::{json, value::RawValue};
@@ -64,21 +64,24 @@ pub fn event_of(kinds: impl Into<Kinds>, record: &str) -> Event {
     let changes = json!({ "status": { "from": "live", "to": "completed" } });
     Event {
         id: EventId::compute(&"clinic".into(), "6789abcdef0123456789abcd", &"feed".into(), b"state", 0),
-        source: "clinic".into(),
-        call: Some(CallId::from("6789abcdef0123456789abcd")),
+        subject: call_of("clinic", "6789abcdef0123456789abcd"),
         rule: "call-completed".into(),
         kinds: kinds.into(),
         changes: Changes(changes.as_object().unwrap().clone()),
         at: Timestamp::parse("2025-12-15T14:32:25.000Z").unwrap(),
         record: raw(record),
-        batch: None,
     }
+}
+
+/// A call of a source, as an event's subject.
+pub fn call_of(source: &str, call: &str) -> Subject {
+    Subject::Call { source: source.into(), call: call.into() }
 }
 
 /// An event about a source.
 pub fn source_event() -> Event {
     Event {
-        call: None,
+        subject: Subject::Source("clinic".into()),
         kinds: Kind::SourceFailing.into(),
         changes: Changes::default(),
         rule: "callwatch-itself".into(),
@@ -122,17 +125,13 @@ pub async fn deliver_with(config: &DestinationConfig, event: &Event, text: Optio
 }
 
 /// Delivers once with these rules.
-pub async fn deliver_ruled(
-    config: &DestinationConfig,
-    event: &Event,
-    rules: &BTreeMap<Name, Rule>,
-) -> Answer {
+pub async fn deliver_ruled(config: &DestinationConfig, event: &Event, rules: &RuleSet) -> Answer {
     destination(config).deliver(&Notification { event, rules, sequence: 7, now: now() }).await
 }
 
 /// A rule that wants its events said so.
-pub fn rules(name: &Name, text: &RuleText) -> BTreeMap<Name, Rule> {
-    let rule = Rule {
+pub fn rule(name: &Name, text: &RuleText) -> Rule {
+    Rule {
         name: name.clone(),
         on: Kinds::NONE,
         when: None,
@@ -145,15 +144,19 @@ pub fn rules(name: &Name, text: &RuleText) -> BTreeMap<Name, Rule> {
         silence: None,
         pacing: Default::default(),
         text: Arc::new(text.clone()),
-    };
-    BTreeMap::from([(name.clone(), rule)])
+    }
+}
+
+/// The only rule, which wants its events said so.
+pub fn rules(name: &Name, text: &RuleText) -> RuleSet {
+    [rule(name, text)].into_iter().collect()
 }
 
 /// What goes out in place of these events, at the time of the tests' attempts.
 pub fn summary(reason: Reason, events: &[Event]) -> Event {
     let mut summarizer = Summarizer::new(reason);
     events.iter().for_each(|event| summarizer.add(event));
-    summarizer.event(&"receiver".into(), BatchKey::from("batch"), now()).unwrap()
+    summarizer.event(&"receiver".into(), BatchKey::Quiet, now()).unwrap()
 }
 
 /// An event of a call of its own, so many minutes before the tests' attempts.
@@ -165,7 +168,7 @@ pub fn call(rule: &str, minutes: u64, sentiment: &str) -> Event {
     });
     Event {
         id: EventId::from(format!("evt_{rule}_{minutes}").as_str()),
-        call: Some(CallId::from(number.as_str())),
+        subject: call_of("clinic", &number),
         rule: rule.into(),
         at: now().before(Duration::from_secs(60 * minutes)),
         ..event_of(Kind::Ended, &record.to_string())

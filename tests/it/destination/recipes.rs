@@ -38,7 +38,7 @@ fn load(name: &str) -> Config {
 async fn sent(name: &str, events: &[Event]) -> Vec<(Request, Value)> {
     let server: MockServer = receiver(ResponseTemplate::new(200)).await;
     let config = load(name);
-    let rules = config.rules.iter().map(|rule| (rule.name.clone(), rule.clone())).collect();
+    let rules = config.rules.iter().cloned().collect();
     let [mut destination] = <[_; 1]>::try_from(config.destinations).unwrap();
     let DestinationKind::Webhook(webhook) = &mut destination.kind else { panic!("{name} is no webhook") };
     let path = webhook.url.path().to_owned();

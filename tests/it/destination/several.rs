@@ -1,7 +1,7 @@
 //! Several events told as one.
 
 use callwatch::config::{WebhookConfig, WebhookFormat};
-use callwatch::{event::Severity, rule::Rule};
+use callwatch::event::Severity;
 use serde_json::Value;
 use wiremock::ResponseTemplate;
 
@@ -12,8 +12,8 @@ use super::{
     *,
 };
 
-fn both(rules: [(&str, RuleText); 2]) -> BTreeMap<Name, Rule> {
-    rules.into_iter().flat_map(|(name, text)| super::rules(&name.into(), &text)).collect()
+fn both(rules: [(&str, RuleText); 2]) -> RuleSet {
+    rules.into_iter().map(|(name, text)| super::rule(&name.into(), &text)).collect()
 }
 
 fn unhappy() -> RuleText {
@@ -133,7 +133,7 @@ async fn what_the_receiver_may_not_see_is_in_no_line_and_no_total() {
     let events = [call("unhappy", 1, "negative"), call("booked", 2, "positive")];
     let digest = summary(Reason::Digest, &events);
     let message = posted(hide, &digest, None).await.to_string();
-    let [plain, html] = mailed(hide, &digest, &BTreeMap::new()).await;
+    let [plain, html] = mailed(hide, &digest, &RuleSet::default()).await;
     let server = receiver(ResponseTemplate::new(200)).await;
     let mut config = config(DestinationKind::Webhook(webhook(&server.uri())));
     hide(&mut config);

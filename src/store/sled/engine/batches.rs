@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::{BAD_KEY, Engine};
 use crate::{
+    batch::BatchKey,
     name::Name,
     store::{
         DeliveryId, Held, Merge, Sorting,
         sled::{fault::Fault, keys, keys::Key, outbox::Outbox},
     },
-    summary::BatchKey,
 };
 
 impl Engine {
