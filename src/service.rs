@@ -21,7 +21,7 @@ use crate::{
     rule::{Rule, RuleSet},
     store::{Store, StoreError},
     sync::task::SourceTask,
-    telemetry::{Signal, Telemetry},
+    telemetry::{Signal, StoreSignal, Telemetry},
     time::Clock,
 };
 
@@ -175,7 +175,7 @@ impl Service {
             .map(|config| {
                 Ok(DestinationTask {
                     config: config.clone(),
-                    destination: destination::build(config, http)?,
+                    destination: destination::build(config, http, &self.telemetry)?,
                     rules: Arc::clone(&by_name),
                     store: Arc::clone(&self.store),
                     telemetry: self.telemetry.clone(),
@@ -249,7 +249,7 @@ async fn back_up(
             Ok(None) => return Ok(()),
             Ok(Some(due)) => due.since(clock.wall()),
             Err(error) => {
-                telemetry.emit(Signal::StoreFailed { doing: "backing up", error: error.to_string() });
+                telemetry.emit(Signal::Store(StoreSignal::BackupFailed { error: error.to_string() }));
                 if !matches!(error, StoreError::Backup { .. }) {
                     return Err(error);
                 }

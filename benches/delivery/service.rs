@@ -109,7 +109,7 @@ impl Service {
         for destination in &config.destinations {
             let task = DestinationTask {
                 config: destination.clone(),
-                destination: destination::build(destination, &http).unwrap(),
+                destination: destination::build(destination, &http, &self.telemetry).unwrap(),
                 rules: Arc::new(config.rules.iter().cloned().collect()),
                 store: Arc::clone(&self.store) as Arc<dyn Store>,
                 telemetry: self.telemetry.clone(),

@@ -285,8 +285,7 @@ impl Dispatcher {
         let destination = self.task.config.name.clone();
         self.task.telemetry.emit(match shift {
             Shift::Opened { pause, failures } => {
-                let why = format!("{failures} attempts in a row failed; last: {result}");
-                Signal::DestinationPaused { destination, pause: Some(pause), why }
+                Signal::DestinationFailing { destination, pause, failures, last: result.to_owned() }
             }
             Shift::Asked { pause } => {
                 Signal::DestinationPaused { destination, pause: Some(pause), why: it_asked(result) }

@@ -27,20 +27,22 @@ use crate::{
     http,
     name::Name,
     rule::{RuleSet, RuleText},
+    telemetry::Telemetry,
     time::Timestamp,
 };
 
 /// Makes the destination that `config` describes. `client` is what [`crate::http::client`] gave, shared by all that
-/// need nothing special.
+/// need nothing special. `telemetry` is told of texts that could not be rendered.
 ///
 /// # Errors
 /// [`BuildError`] when something it needs is not there.
 pub fn build(
     config: &DestinationConfig,
     client: &reqwest::Client,
+    telemetry: &Telemetry,
 ) -> Result<Arc<dyn Destination>, BuildError> {
     let (fields, timeout) = (config.fields.clone(), config.timeout);
-    let writer = Writer::new(fields.clone(), config.timezone);
+    let writer = Writer::new(fields.clone(), config.timezone, Some(telemetry.clone()));
     let client = |connection: &Connection| {
         if connection.is_plain() {
             return Ok(client.clone());
@@ -99,7 +101,7 @@ pub(crate) fn show(
     config: &DestinationConfig,
     notification: &Notification<'_>,
 ) -> Result<Shown, serde_json::Error> {
-    let writer = Writer::new(config.fields.clone(), config.timezone);
+    let writer = Writer::new(config.fields.clone(), config.timezone, None);
     Ok(match &config.kind {
         DestinationKind::Webhook(webhook) => {
             Shown { title: None, text: webhook::show(webhook, &config.fields, &writer, notification)? }

@@ -14,7 +14,7 @@ use callwatch::{
     time::Clock,
 };
 use serde_json::{Value, json};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything waited for takes on a machine that is busy with the other tests.
@@ -32,7 +32,7 @@ pub struct Rig {
 pub struct Running {
     pub telemetry: Telemetry,
     pub store: Arc<SledStore>,
-    signals: tokio::sync::broadcast::Receiver<Arc<Signal>>,
+    signals: mpsc::UnboundedReceiver<Arc<Signal>>,
     stop: CancellationToken,
     task: JoinHandle<Result<(), ServiceError>>,
 }
@@ -134,11 +134,12 @@ impl Rig {
 
     pub async fn start_with(&self, config: Config) -> Running {
         let store = Arc::new(SledStore::open(&config.store).await.unwrap());
-        let telemetry = Telemetry::default();
-        let signals = telemetry.watch();
+        let clock = Clock::system();
+        let (sender, signals) = mpsc::unbounded_channel();
+        let telemetry =
+            Telemetry::with_listener(clock, move |signal| drop(sender.send(Arc::new(signal.clone()))));
         let stop = CancellationToken::new();
-        let service =
-            Service { config, store: store.clone(), telemetry: telemetry.clone(), clock: Clock::system() };
+        let service = Service { config, store: store.clone(), telemetry: telemetry.clone(), clock };
         let task = tokio::spawn(service.run(stop.clone()));
         Running { telemetry, store, signals, stop, task }
     }

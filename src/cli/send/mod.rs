@@ -19,6 +19,7 @@ use crate::{
     rule::{Rule, RuleSet},
     store::StoreError,
     style::{Colour, Style, WIDTH},
+    telemetry::Telemetry,
     template::truncate,
     time::Clock,
 };
@@ -100,7 +101,7 @@ async fn run(args: &SendArgs, config: &Config) -> Result<bool, Failure> {
     let rules = RuleSet::of(&config.rules);
     let notification = Notification { event: &sample.event, rules: &rules, sequence: 1, now };
     let shown = destination::show(to, &notification)?;
-    let receiver = destination::build(to, &http::client()?)?;
+    let receiver = destination::build(to, &http::client()?, &Telemetry::default())?;
     let begun = Instant::now();
     let answer = receiver.deliver(&notification).await;
     let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -7,7 +7,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use tokio::{
-    sync::broadcast::{self, error::RecvError},
+    sync::mpsc::{self, UnboundedReceiver},
     task::JoinSet,
     time::{Instant, Interval, MissedTickBehavior, timeout, timeout_at},
 };
@@ -181,7 +181,8 @@ struct Show {
     refused: Vec<u64>,
     store: Arc<dyn Store>,
     telemetry: Telemetry,
-    signals: broadcast::Receiver<Arc<Signal>>,
+    /// Nothing is left out of it, and it stays short: [`Show::next`] takes from it without waiting for the terminal.
+    signals: UnboundedReceiver<Signal>,
     /// The pipeline, as the only task.
     service: JoinSet<Result<(), ServiceError>>,
     stop: CancellationToken,
@@ -233,8 +234,9 @@ impl Show {
             let _ = terminal.show(line);
         }
         let store: Arc<dyn Store> = Arc::new(SledStore::open(&config.store).await?);
-        let telemetry = Telemetry::default();
-        let signals = telemetry.watch();
+        let (sender, signals) = mpsc::unbounded_channel();
+        // Once the show is over nobody wants them.
+        let telemetry = Telemetry::with_listener(clock, move |signal| drop(sender.send(signal.clone())));
         let stop = CancellationToken::new();
         let mut service = JoinSet::new();
         let pipeline = Service { config, store: Arc::clone(&store), telemetry: telemetry.clone(), clock };
@@ -347,20 +349,13 @@ impl Show {
                 Ok(Err(error)) => error.into(),
                 Ok(Ok(())) | Err(_) => DemoError::Ended.into(),
             }),
-            received = self.signals.recv() => match received {
-                Ok(signal) => {
-                    if let Some(line) = self.view.signal(&signal, self.clock.wall()) {
-                        self.terminal.show(line)?;
-                    }
-                    let baselined = matches!(*signal, Signal::BaselineDone { .. });
-                    Ok(if baselined { Happened::Baselined } else { Happened::Other })
+            Some(signal) = self.signals.recv() => {
+                if let Some(line) = self.view.signal(&signal, self.clock.wall()) {
+                    self.terminal.show(line)?;
                 }
-                Err(RecvError::Lagged(missed)) => {
-                    self.terminal.leave_out(missed);
-                    Ok(Happened::Other)
-                }
-                Err(RecvError::Closed) => Err(DemoError::Ended.into()),
-            },
+                let baselined = matches!(signal, Signal::BaselineDone { .. });
+                Ok(if baselined { Happened::Baselined } else { Happened::Other })
+            }
             _ = self.ticks.tick() => {
                 self.receive()?;
                 Ok(Happened::Tick)

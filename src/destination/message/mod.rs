@@ -1,5 +1,5 @@
 //! What people read, before it takes the shape of a Slack message or a mail: who called, how it went, and why
-//! they are told. Pure, but for a warning in the log.
+//! they are told. Pure, but for the signal that a text failed.
 
 mod body;
 mod several;
@@ -7,14 +7,8 @@ mod single;
 mod times;
 mod visible;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
-};
-
 use serde::Serialize;
 use serde_json::Value;
-use tracing::warn;
 
 use self::visible::Visible;
 use super::{Notification, answer::one_line, facts::Fact};
@@ -25,6 +19,7 @@ use crate::{
     name::Name,
     rule::{RuleSet, RuleText},
     summary::Summary,
+    telemetry::{Signal, Telemetry},
     template::{Context, Template, truncate},
 };
 
@@ -99,8 +94,8 @@ pub(super) struct Turn {
 pub(super) struct Writer {
     fields: FieldFilter,
     zone: Zone,
-    /// The templates whose failure is in the log already.
-    warned: Mutex<BTreeSet<(Name, &'static str)>>,
+    /// Is told of texts that could not be rendered; `None` where nothing is sent and the message's own note will do.
+    telemetry: Option<Telemetry>,
 }
 
 /// The rules' words, and what became of them in one message.
@@ -112,8 +107,8 @@ struct Words<'a> {
 }
 
 impl Writer {
-    pub(super) fn new(fields: FieldFilter, zone: Zone) -> Self {
-        Self { fields, zone, warned: Mutex::default() }
+    pub(super) fn new(fields: FieldFilter, zone: Zone, telemetry: Option<Telemetry>) -> Self {
+        Self { fields, zone, telemetry }
     }
 
     /// Says `notification` in the rule's words, or in ours where the rule has none or they fail.
@@ -132,11 +127,6 @@ impl Writer {
     /// The event as the receiver may see it.
     fn show<'e>(&self, event: &'e Event, words: &Words<'_>) -> Result<Visible<'e>, serde_json::Error> {
         Visible::new(event, words.severity(&event.rule), &self.fields)
-    }
-
-    /// Whether this failure is new.
-    fn warn_about(&self, rule: &Name, part: &'static str) -> bool {
-        self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert((rule.clone(), part))
     }
 }
 
@@ -173,8 +163,8 @@ impl Words<'_> {
             Ok(_) => return None,
             Err(error) => error,
         };
-        if self.writer.warn_about(rule, part) {
-            warn!(%rule, "the rule's {part} could not be rendered: {error}; the default is used");
+        if let Some(telemetry) = &self.writer.telemetry {
+            telemetry.emit(Signal::TextFailed { rule: rule.clone(), part, error: error.to_string() });
         }
         let note = format!("(the rule's {part} could not be rendered: {error})");
         if !self.notes.contains(&note) {

@@ -25,6 +25,7 @@ use callwatch::{
     name::Name,
     rule::{Rule, RuleSet, RuleText},
     summary::{Reason, Summarizer},
+    telemetry::Telemetry,
     time::Timestamp,
 };
 use serde_json::{json, value::RawValue};
@@ -111,7 +112,7 @@ pub fn config(kind: DestinationKind) -> DestinationConfig {
 }
 
 pub fn destination(config: &DestinationConfig) -> Arc<dyn Destination> {
-    build(config, &http::client().unwrap()).unwrap()
+    build(config, &http::client().unwrap(), &Telemetry::default()).unwrap()
 }
 
 /// Delivers once, as the seventh of its lane.
