@@ -34,6 +34,9 @@ pub struct Index {
     waiting: BTreeMap<Slot, Timestamp>,
     /// All ids, one after the other; an id ends where the next one begins.
     ids: String,
+    /// How many calls are live, and how many are deleted.
+    live: usize,
+    deleted: usize,
 }
 
 #[derive(Debug)]
@@ -63,12 +66,19 @@ impl Index {
             facts: vec![],
             waiting: BTreeMap::new(),
             ids: String::new(),
+            live: 0,
+            deleted: 0,
         }
     }
 
     /// How many calls there are, the deleted ones included.
     pub fn len(&self) -> usize {
         self.facts.len()
+    }
+
+    /// How many calls there are but for deleted ones, and how many of these are live.
+    pub fn known_and_live(&self) -> (usize, usize) {
+        (self.facts.len() - self.deleted, self.live)
     }
 
     /// Whether there are none.
@@ -144,6 +154,8 @@ impl Index {
         let facts = &mut self.facts[slot as usize];
         facts.created_at = millis(call.created_at);
         facts.updated_at = millis(call.updated_at);
+        self.live -= usize::from(facts.has(LIVE) && !facts.has(DELETED));
+        self.deleted -= usize::from(facts.has(DELETED));
         facts.id_and_flags &= !(LIVE | DELETED);
         if call.status == Status::Live {
             facts.id_and_flags |= LIVE;
@@ -151,6 +163,8 @@ impl Index {
         if call.deleted {
             facts.id_and_flags |= DELETED;
         }
+        self.live += usize::from(facts.has(LIVE) && !facts.has(DELETED));
+        self.deleted += usize::from(facts.has(DELETED));
         match self.analysis_until(call) {
             Some(until) => self.waiting.insert(slot, until),
             None => self.waiting.remove(&slot),
@@ -227,6 +241,7 @@ mod tests {
         assert_eq!((index.id(a).as_str(), index.id(b).as_str()), ("a", long.as_str()));
         assert_eq!((index.slot_of_record(hash(1)), index.slot_of_record(hash(2))), (Some(a), Some(b)));
         assert!(index.row(a, true, false).live && index.row(a, true, false).new);
+        assert_eq!(index.known_and_live(), (2, 2));
 
         let ended = KnownCall {
             record: hash(3),
@@ -239,6 +254,7 @@ mod tests {
         assert_eq!((index.slot_of_record(hash(1)), index.slot_of_record(hash(3))), (None, Some(a)));
         let row = index.row(a, false, true);
         assert_eq!((row.live, row.changed, row.updated_at), (false, true, None));
+        assert_eq!(index.known_and_live(), (2, 1));
         assert_eq!(row.analysis_until, Some(at(9).after(WINDOW)));
 
         index.update(a, hash(3), &KnownCall { record: hash(4), analyzed: true, ..ended });
@@ -253,6 +269,10 @@ mod tests {
         index.update(slot, hash(1), &KnownCall { deleted: true, ..live("a", 1) });
         assert_eq!(index.slot_of_record(hash(1)), Some(slot));
         assert!(index.row(slot, false, false).deleted);
+        assert_eq!(index.known_and_live(), (0, 0));
+        index.update(slot, hash(1), &live("a", 2));
+        assert_eq!(index.known_and_live(), (1, 1), "it is back");
+        index.update(slot, hash(2), &KnownCall { deleted: true, ..live("a", 1) });
         assert_eq!(index.rows().map(|row| row.slot).collect::<Vec<_>>(), [slot]);
     }
 

@@ -14,7 +14,7 @@ use crate::{
         observe::{Observations, Observer},
         planner::Trouble,
     },
-    telemetry::Signal,
+    telemetry::{Calls, Signal},
     time::Timestamp,
 };
 
@@ -80,6 +80,7 @@ impl Poller {
     ) -> Result<(), StoreError> {
         let source = self.task.config.name.clone();
         self.state.clockwork.answered(self.task.clock.wall());
+        self.show_calls();
         self.emit(Signal::Fetched { source: source.clone(), calls, new, changed, took });
         let Health { failures, .. } = std::mem::take(&mut self.health);
         if failures > 0 {
@@ -91,6 +92,13 @@ impl Poller {
             self.tell(Kind::SourceRecovered, since, &details, &rules).await?;
         }
         Ok(())
+    }
+
+    /// Puts the number of calls that are known on the board.
+    pub(super) fn show_calls(&self) {
+        let (known, live) = self.index.known_and_live();
+        let calls = Calls { known: known as u64, live: live as u64 };
+        self.task.telemetry.set_calls(&self.task.config.name, calls);
     }
 
     /// Commits what `rules` make of something that happened to the source, and that it was told.

@@ -75,6 +75,7 @@ impl SourceTask {
     /// When the store fails: nothing can be promised any more.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
         let mut poller = Poller::start(self).await?;
+        poller.show_calls();
         // Only waiting is cancelled; a commit that has begun is seen through.
         while !stop.is_cancelled() {
             poller.step(&stop).await?;
