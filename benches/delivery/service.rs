@@ -13,11 +13,12 @@ use callwatch::{
     demo::receivers::DEMO_SECRET,
     destination, http,
     name::Name,
+    rule::RuleSet,
     store::{SledStore, Store, StoreError},
     telemetry::Telemetry,
     time::{Clock, Timestamp},
 };
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{observed, timed::Timed};
@@ -110,7 +111,7 @@ impl Service {
             let task = DestinationTask {
                 config: destination.clone(),
                 destination: destination::build(destination, &http, &self.telemetry).unwrap(),
-                rules: Arc::new(config.rules.iter().cloned().collect()),
+                rules: watch::channel(RuleSet::of(&config.rules)).1,
                 store: Arc::clone(&self.store) as Arc<dyn Store>,
                 telemetry: self.telemetry.clone(),
                 clock: Clock::system(),

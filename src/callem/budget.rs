@@ -68,20 +68,28 @@ struct Waiting {
 impl Budget {
     /// A budget of so many requests in any 60 seconds, at least one.
     pub fn new(per_minute: u32) -> Self {
-        let per_minute = i64::from(per_minute.max(1));
-        let burst = (per_minute / 10).max(1);
-        // In 60 s: the burst, and one request per emission interval that ends within them. With
-        // 60 s / emission < per_minute - burst + 1, that is per_minute at most.
-        let emission = MINUTE_MICROS / (per_minute - burst + 1) + 1;
-        Self {
-            emission,
-            tolerance: (burst - 1) * emission,
+        let mut budget = Self {
+            emission: 0,
+            tolerance: 0,
             expected: i64::MIN / 2,
             blocked: Timestamp::from_millis(i64::MIN / 2),
             granted: 0,
             waiting: BTreeMap::new(),
             last: BTreeMap::new(),
-        }
+        };
+        budget.set_limit(per_minute);
+        budget
+    }
+
+    /// Allows so many requests in any 60 seconds from here on. Requests that were made already still count, so that
+    /// another limit is no licence for another burst.
+    pub fn set_limit(&mut self, per_minute: u32) {
+        let per_minute = i64::from(per_minute.max(1));
+        let burst = (per_minute / 10).max(1);
+        // In 60 s: the burst, and one request per emission interval that ends within them. With
+        // 60 s / emission < per_minute - burst + 1, that is per_minute at most.
+        self.emission = MINUTE_MICROS / (per_minute - burst + 1) + 1;
+        self.tolerance = (burst - 1) * self.emission;
     }
 
     /// May `source` make a request of this claim now? A source has one request at a time; asking again replaces
@@ -293,6 +301,18 @@ mod tests {
         let counts: Vec<usize> = ["a", "b", "c"].map(|name| count(&granted, name)).into_iter().collect();
         // Who comes first may have the whole first burst.
         assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 10, "{counts:?}");
+    }
+
+    #[test]
+    fn another_limit_holds_at_once_and_brings_no_second_burst() {
+        let wants = [(Name::from("a"), Claim::Live, Duration::ZERO)];
+        let mut budget = Budget::new(100);
+        assert_eq!(run(&mut budget, &wants, at(1)).len(), 10, "the burst");
+        budget.set_limit(100);
+        assert_ne!(budget.request(&wants[0].0, Claim::Live, at(1)), Grant::Now);
+        budget.set_limit(10);
+        let granted = run(&mut budget, &wants, at(120_000));
+        assert!((18..=21).contains(&granted.len()), "{}", granted.len());
     }
 
     #[test]

@@ -17,9 +17,8 @@ use tracing::error;
 
 use super::{check, restore};
 use crate::{
-    config::Config,
-    service::{Service, ServiceError},
-    store::{SledStore, Store},
+    store::SledStore,
+    supervisor::{RunError, Supervisor},
     telemetry::{Signal, Telemetry},
     time::Clock,
 };
@@ -51,44 +50,24 @@ pub async fn run(args: RunArgs) -> ExitCode {
     let clock = Clock::system();
     let telemetry = Telemetry::new(clock);
     telemetry.emit(Signal::Started { version: env!("CARGO_PKG_VERSION"), store: config.store.path.clone() });
-    warn_of_stranded(&config, &*store, &telemetry).await;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(telemetry.clone(), stop.clone()));
     if io::stderr().is_terminal() {
         tokio::spawn(show_baseline(telemetry.clone(), stop.clone()));
     }
     tell_service_manager(&telemetry, NotifyState::Ready);
-    let service = Service { config, store, telemetry: telemetry.clone(), clock };
-    let outcome = service.run(stop).await;
-    match outcome {
+    match Supervisor::new(store, telemetry.clone(), clock).run(config, stop).await {
         Ok(()) => {
             telemetry.emit_stopped();
             ExitCode::SUCCESS
         }
-        Err(ServiceError::Store(error)) => {
+        Err(RunError::Store(error)) => {
             error!("callwatch had to stop: {}", restore::explain(&error, &args.config));
             ExitCode::FAILURE
         }
         Err(failure) => {
             error!("callwatch had to stop: {failure}");
             ExitCode::FAILURE
-        }
-    }
-}
-
-/// Tells of deliveries that wait for a destination the config does not have.
-async fn warn_of_stranded(config: &Config, store: &dyn Store, telemetry: &Telemetry) {
-    let tallies = match store.tally().await {
-        Ok(tallies) => tallies,
-        Err(error) => {
-            let doing = "counting deliveries";
-            return telemetry.emit(Signal::StoreFailed { doing, error: error.to_string() });
-        }
-    };
-    for (destination, tally) in tallies {
-        let is_known = config.destinations.iter().any(|known| known.name == destination);
-        if tally.unfinished() > 0 && !is_known {
-            telemetry.emit(Signal::Stranded { destination, waiting: tally.unfinished() });
         }
     }
 }

@@ -120,6 +120,8 @@ pub struct SourceConfig {
     pub timeout: Duration,
     /// After failing for so long the source is said to be failing. Default 5 min.
     pub failing_after: Duration,
+    /// Of the whole table.
+    pub fingerprint: Fingerprint,
 }
 
 /// `[destinations.NAME]`

@@ -116,6 +116,7 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
         notify_since,
         timeout,
         failing_after,
+        fingerprint: table.fingerprint(),
     };
     Some(Read { config, key, key_place, rate_place })
 }

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     destination::{Answer, Reaction},
     event::EventId,
+    rule::Rules,
     store::{Attempt, Lease, LeaseRequest, Outcome, Pause, StoreError, Verdict},
     telemetry::Signal,
     time::Timestamp,
@@ -46,6 +47,8 @@ const LOOK_AT_MOST: Duration = Duration::from_millis(10);
 /// Everything about one destination that changes while it is served.
 pub(super) struct Dispatcher {
     task: DestinationTask,
+    /// The rules as they are now.
+    rules: Rules,
     sorter: Sorter,
     schedule: Schedule,
     breaker: Breaker,
@@ -89,12 +92,15 @@ struct Ended {
 }
 
 impl Dispatcher {
-    pub(super) async fn new(task: DestinationTask) -> Result<Self, StoreError> {
+    pub(super) async fn new(mut task: DestinationTask) -> Result<Self, StoreError> {
+        let rules = Arc::clone(&task.rules.borrow_and_update());
         let config = &task.config;
-        let (name, rules) = (config.name.clone(), Arc::clone(&task.rules));
         let (store, telemetry) = (Arc::clone(&task.store), task.telemetry.clone());
-        let sorter = Sorter::load(name, rules, config.quiet.clone(), store, telemetry).await?;
+        let sorter =
+            Sorter::load(config.name.clone(), Arc::clone(&rules), config.quiet.clone(), store, telemetry);
+        let sorter = sorter.await?;
         Ok(Self {
+            rules,
             sorter,
             schedule: Schedule { waits: config.retry.clone(), max_age: config.max_attempts_age },
             breaker: Breaker::default(),
@@ -119,6 +125,7 @@ impl Dispatcher {
         // Woken by whatever is committed from here on, so also by what comes while the queue is looked at.
         let mut arrived = std::pin::pin!(arrivals.notified());
         while !stop.is_cancelled() {
+            self.follow_rules();
             self.settle().await?;
             self.sort().await?;
             self.fill(&stop).await?;
@@ -131,11 +138,22 @@ impl Dispatcher {
                     self.look_at = Instant::now();
                     self.unsorted = true;
                 }
+                Ok(()) = self.task.rules.changed() => self.task.rules.mark_changed(),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
             self.gather();
         }
         self.wind_down().await
+    }
+
+    /// Takes over the rules of another config. What is held may be due by them.
+    fn follow_rules(&mut self) {
+        // When nobody can swap them any more they stay as they are.
+        if self.task.rules.has_changed().unwrap_or(false) {
+            self.rules = Arc::clone(&self.task.rules.borrow_and_update());
+            self.sorter.follow_rules(Arc::clone(&self.rules));
+            self.unsorted = true;
+        }
     }
 
     /// Decides about what has arrived to be held, and makes what it waited for due.
@@ -222,7 +240,7 @@ impl Dispatcher {
         let attempt = attempt(
             self.gate.clone(),
             Arc::clone(&self.task.destination),
-            Arc::clone(&self.task.rules),
+            Arc::clone(&self.rules),
             lease.clone(),
             self.task.clock,
             self.task.config.timeout,

@@ -18,7 +18,7 @@ mod sorter;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::sorter::Sorter;
@@ -41,8 +41,9 @@ pub struct DestinationTask {
     pub config: DestinationConfig,
     /// What tries.
     pub destination: Arc<dyn Destination>,
-    /// How each rule wants its events to be said, and how often.
-    pub rules: Rules,
+    /// How each rule wants its events to be said, and how often. They are swapped while the task runs, which keeps its
+    /// connections, breaker and rate.
+    pub rules: watch::Receiver<Rules>,
     /// Where deliveries are taken from and settled.
     pub store: Arc<dyn Store>,
     /// What is said about the work.

@@ -46,6 +46,11 @@ impl Sorter {
         Ok(Self { pacer: Pacer::new(rules, quiet, ledgers), destination, store, telemetry })
     }
 
+    /// Paces by these rules from here on.
+    pub(super) fn follow_rules(&mut self, rules: Rules) {
+        self.pacer.follow_rules(rules);
+    }
+
     /// When there is something to do even if nothing arrives.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.pacer.next()

@@ -17,6 +17,7 @@ mod oracle;
 mod pipeline;
 mod planner;
 mod preview;
+mod reload;
 mod rig;
 mod rule_tests;
 mod rules_page;

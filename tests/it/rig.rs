@@ -8,8 +8,8 @@ use callwatch::{
         callem::SimulatedCallem,
         receivers::{Arrival, DEMO_SECRET, Message, SlackReceiver, SmtpReceiver, WebhookReceiver},
     },
-    service::{Service, ServiceError},
     store::{SledStore, Store, Tally},
+    supervisor::{Handle, RunError, Supervisor},
     telemetry::{Signal, Telemetry},
     time::Clock,
 };
@@ -32,9 +32,11 @@ pub struct Rig {
 pub struct Running {
     pub telemetry: Telemetry,
     pub store: Arc<SledStore>,
+    /// Puts other configs to work.
+    pub handle: Handle,
     signals: mpsc::UnboundedReceiver<Arc<Signal>>,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), ServiceError>>,
+    task: JoinHandle<Result<(), RunError>>,
 }
 
 impl Rig {
@@ -139,9 +141,10 @@ impl Rig {
         let telemetry =
             Telemetry::with_listener(clock, move |signal| drop(sender.send(Arc::new(signal.clone()))));
         let stop = CancellationToken::new();
-        let service = Service { config, store: store.clone(), telemetry: telemetry.clone(), clock };
-        let task = tokio::spawn(service.run(stop.clone()));
-        Running { telemetry, store, signals, stop, task }
+        let supervisor = Supervisor::new(store.clone(), telemetry.clone(), clock);
+        let handle = supervisor.handle();
+        let task = tokio::spawn(supervisor.run(config, stop.clone()));
+        Running { telemetry, store, handle, signals, stop, task }
     }
 
     /// The webhooks that arrived, as (rule, call, kinds, id).

@@ -61,6 +61,11 @@ impl Pacer {
         Self { rules, quiet, ledgers, changed: BTreeSet::new() }
     }
 
+    /// Paces by these rules from here on, and what waits already by them as well, as after a restart.
+    pub(super) fn follow_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     /// Where the delivery of `event`, which came in at `created`, belongs at `now`. `call` is the event's record.
     pub(super) fn place(
         &mut self,

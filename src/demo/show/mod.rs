@@ -25,9 +25,9 @@ use super::{
 };
 use crate::{
     config::Config,
-    service::{Service, ServiceError},
     store::{SledStore, Store, StoreError},
     style::Style,
+    supervisor::{RunError, Supervisor},
     telemetry::{Signal, Telemetry},
     time::Clock,
 };
@@ -101,7 +101,7 @@ pub enum DemoError {
     Store(#[from] StoreError),
     /// The pipeline stopped by itself.
     #[error("the pipeline stopped by itself: {0}")]
-    Service(#[from] ServiceError),
+    Service(#[from] RunError),
     /// The pipeline ended without a word.
     #[error("the pipeline ended unexpectedly")]
     Ended,
@@ -184,7 +184,7 @@ struct Show {
     /// Nothing is left out of it, and it stays short: [`Show::next`] takes from it without waiting for the terminal.
     signals: UnboundedReceiver<Signal>,
     /// The pipeline, as the only task.
-    service: JoinSet<Result<(), ServiceError>>,
+    service: JoinSet<Result<(), RunError>>,
     stop: CancellationToken,
     ticks: Interval,
     interrupts: Interrupts,
@@ -239,8 +239,8 @@ impl Show {
         let telemetry = Telemetry::with_listener(clock, move |signal| drop(sender.send(signal.clone())));
         let stop = CancellationToken::new();
         let mut service = JoinSet::new();
-        let pipeline = Service { config, store: Arc::clone(&store), telemetry: telemetry.clone(), clock };
-        service.spawn(pipeline.run(stop.clone()));
+        let pipeline = Supervisor::new(Arc::clone(&store), telemetry.clone(), clock);
+        service.spawn(pipeline.run(config, stop.clone()));
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {

@@ -17,7 +17,7 @@ impl Poller {
         if self.planner.in_baseline() {
             return Ok(());
         }
-        for rule in Arc::clone(&self.task.rules).iter() {
+        for rule in Arc::clone(&self.rules).iter() {
             self.tell_silence(rule).await?;
         }
         Ok(())
@@ -41,7 +41,7 @@ impl Poller {
 
     /// The rules that look at this source.
     fn rules_here(&self) -> impl Iterator<Item = &Rule> {
-        self.task.rules.iter().filter(|rule| rule.looks_at(&self.task.config.name))
+        self.rules.iter().filter(|rule| rule.looks_at(&self.task.config.name))
     }
 
     /// When a source that was away has had the time to say what happened meanwhile.

@@ -66,8 +66,8 @@ impl Poller {
         let (true, Some((_, since))) = (due, self.health.since) else { return Ok(()) };
         self.state.failing_since = Some(since);
         let details = json!({ "since": since.to_string(), "error": self.health.last });
-        let rules = Arc::clone(&self.task.rules);
-        self.tell(Kind::SourceFailing, since, &details, &rules).await
+        let rules = Arc::clone(&self.rules);
+        self.tell(Kind::SourceFailing, since, &details, rules.iter().as_slice()).await
     }
 
     /// A request was answered.
@@ -88,8 +88,8 @@ impl Poller {
         }
         if let Some(since) = self.state.failing_since.take() {
             let details = json!({ "since": since.to_string() });
-            let rules = Arc::clone(&self.task.rules);
-            self.tell(Kind::SourceRecovered, since, &details, &rules).await?;
+            let rules = Arc::clone(&self.rules);
+            self.tell(Kind::SourceRecovered, since, &details, rules.iter().as_slice()).await?;
         }
         Ok(())
     }

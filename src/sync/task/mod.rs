@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep_until;
+use tokio::{sync::watch, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::{health::Health, state::SourceState};
@@ -25,7 +25,7 @@ use crate::{
         budget::{Budget, Grant, SweepLoad},
     },
     config::SourceConfig,
-    rule::Rule,
+    rule::Rules,
     store::{Commit, KnownCall, Store, StoreError},
     telemetry::{Signal, Telemetry},
     time::{Clock, Timestamp},
@@ -45,8 +45,9 @@ pub struct SourceTask {
     pub client: Client,
     /// What its host allows, shared with the other sources there.
     pub budget: Arc<Mutex<Budget>>,
-    /// The rules, all of them; each knows which sources it looks at.
-    pub rules: Arc<[Rule]>,
+    /// The rules of the config, all of them; each knows which sources it looks at. They are swapped while the task
+    /// runs, which reads nothing anew.
+    pub rules: watch::Receiver<Rules>,
     /// Where everything is remembered.
     pub store: Arc<dyn Store>,
     /// What is said about the work.
@@ -58,6 +59,8 @@ pub struct SourceTask {
 /// A source being polled.
 struct Poller {
     task: SourceTask,
+    /// The rules of this step.
+    rules: Rules,
     index: Index,
     planner: Planner,
     state: SourceState,
@@ -86,9 +89,10 @@ impl SourceTask {
 
 impl Poller {
     /// Reads what is remembered of the source.
-    async fn start(task: SourceTask) -> Result<Self, StoreError> {
+    async fn start(mut task: SourceTask) -> Result<Self, StoreError> {
+        let rules = Arc::clone(&task.rules.borrow_and_update());
         let SourceConfig { name, analysis_window, .. } = &task.config;
-        let mut state = SourceState::load(name, task.store.checkpoint(name).await?)?;
+        let state = SourceState::load(name, task.store.checkpoint(name).await?)?;
         let mut index = Index::new(*analysis_window);
         let mut known = vec![];
         loop {
@@ -110,16 +114,34 @@ impl Poller {
             seed: xxhash_rust::xxh3::xxh3_64(name.as_str().as_bytes()),
         };
         let now = task.clock.wall();
-        if task.rules.iter().any(|rule| rule.lasting.is_some()) {
-            let live = index.rows().filter(|row| row.live && !row.deleted);
-            live.for_each(|row| state.clockwork.look_at(index.id(row.slot), now));
-        }
         let planner = Planner::new(settings, index.rows(), state.planner.as_ref(), task.clock.steady());
-        Ok(Self { task, index, planner, state, health: Health::default(), started: now, order_told: None })
+        let health = Health::default();
+        let mut poller = Self { task, rules, index, planner, state, health, started: now, order_told: None };
+        poller.wait_on_live_calls();
+        Ok(poller)
+    }
+
+    /// Takes over the rules of another config.
+    fn follow_rules(&mut self) {
+        // When nobody can swap them any more they stay as they are.
+        if self.task.rules.has_changed().unwrap_or(false) {
+            self.rules = Arc::clone(&self.task.rules.borrow_and_update());
+            self.wait_on_live_calls();
+        }
+    }
+
+    /// Lets rules with `for` look at every live call: one may be new.
+    fn wait_on_live_calls(&mut self) {
+        if self.rules.iter().any(|rule| rule.lasting.is_some()) {
+            let now = self.task.clock.wall();
+            let live = self.index.rows().filter(|row| row.live && !row.deleted);
+            live.for_each(|row| self.state.clockwork.look_at(self.index.id(row.slot), now));
+        }
     }
 
     /// Does one thing, or waits for one.
     async fn step(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+        self.follow_rules();
         self.tell_if_failing().await?;
         self.tell_the_time().await?;
         match self.planner.next(self.task.clock.steady()) {
@@ -145,13 +167,18 @@ impl Poller {
         }
     }
 
-    /// Waits until then, until there is something to be told, or until it is time to stop.
+    /// Waits until then, until there is something to be told, until the rules change, or until it is time to stop.
     async fn sleep(&self, until: Timestamp, stop: &CancellationToken) {
         let until = self.failing_at().map_or(until, |at| until.min(at));
         let (steady, wall) = (self.task.clock.steady(), self.task.clock.wall());
         let clock_due = self.clock_due().filter(|due| *due > wall);
         let until = clock_due.map_or(until, |due| until.min(steady.after(due.since(wall))));
-        stop.run_until_cancelled(sleep_until(self.task.clock.instant(until))).await;
+        let mut rules = self.task.rules.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            Ok(()) = rules.changed() => {}
+            () = sleep_until(self.task.clock.instant(until)) => {}
+        }
     }
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
@@ -266,14 +293,14 @@ impl Poller {
     }
 
     fn observer(&self) -> Observer<'_> {
-        Observer { source: &self.task.config.name, rules: &self.task.rules, now: self.task.clock.wall() }
+        let rules = self.rules.iter().as_slice();
+        Observer { source: &self.task.config.name, rules, now: self.task.clock.wall() }
     }
 
     /// Makes observations durable, then says so and learns from them.
     async fn commit(&mut self, observations: Observations) -> Result<(), StoreError> {
-        let rules = Arc::clone(&self.task.rules);
-        let observer =
-            Observer { source: &self.task.config.name, rules: &rules, now: self.task.clock.wall() };
+        let rules = self.rules.iter().as_slice();
+        let observer = Observer { source: &self.task.config.name, rules, now: self.task.clock.wall() };
         let waits = self.state.clockwork.learn(&observations, &observer);
         let Observations { mut commit, signals, .. } = observations;
         let in_baseline = self.planner.in_baseline();
