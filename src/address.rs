@@ -1,19 +1,19 @@
-//! Which addresses are public: for those who let others choose where webhooks go, and do not want to be led to
-//! this machine or its network. Pure.
+//! Tells public addresses from private ones, so that a webhook's URL chosen by somebody else cannot lead to this
+//! machine or its network (server-side request forgery). Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-/// No address of a host is public.
+/// A host has no public address.
 #[derive(Debug, thiserror::Error)]
 #[error("the host has no public address, and `allow_private` is false; nothing was sent")]
 pub struct NotPublic;
 
-/// Whether the address that stands in a URL, if one does, is public. A name is vetted when it is looked up.
+/// Checks a URL whose host is an IP address. A URL with a host name passes: the name is checked when it is resolved.
 ///
 /// # Errors
-/// [`NotPublic`] when it is not.
+/// [`NotPublic`] when the address is not public.
 pub fn vet(url: &Url) -> Result<(), NotPublic> {
     let literal = match url.host() {
         Some(Host::Ipv4(address)) => IpAddr::V4(address),
@@ -23,7 +23,7 @@ pub fn vet(url: &Url) -> Result<(), NotPublic> {
     if is_public(literal) { Ok(()) } else { Err(NotPublic) }
 }
 
-/// Whether packets to `address` leave for the internet, by the IANA special-purpose registries
+/// Whether `address` is reachable over the internet, by the IANA special-purpose registries
 /// (<https://www.iana.org/assignments/iana-ipv4-special-registry>,
 /// <https://www.iana.org/assignments/iana-ipv6-special-registry>).
 pub fn is_public(address: IpAddr) -> bool {
@@ -33,7 +33,7 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Address and length of the IPv4 networks that are not public.
+/// IPv4 networks that are not public: address and prefix length.
 const NOT_PUBLIC: [(Ipv4Addr, u32); 16] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),       // this network
     (Ipv4Addr::new(10, 0, 0, 0), 8),      // private
@@ -60,8 +60,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     })
 }
 
-/// Only 2000::/3 is given out for the internet at all, and parts of it lead elsewhere. An address that stands for
-/// an IPv4 address is as public as that one.
+/// Only addresses in 2000::/3 are assigned for the internet, and parts of that are reserved. An address that embeds an
+/// IPv4 address is as public as that one.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
     let v4 = |high: u16, low: u16| is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
@@ -74,12 +74,12 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [.., 0x0 | 0x200, 0x5efe, high, low] if !v4(high, low) => false,
         // 6to4 (RFC 3056).
         [0x2002, high, low, ..] => v4(high, low),
-        // Protocol assignments, Teredo with its hidden IPv4 addresses among them.
+        // Protocol assignments. Teredo is one of them and hides an IPv4 address.
         [0x2001, 0..=0x1ff, ..] => false,
         // Documentation.
         [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
         [0x2000..=0x3fff, ..] => true,
-        // Loopback, unspecified, IPv4-compatible, link-local, unique local, multicast, and what is not given out.
+        // Loopback, unspecified, IPv4-compatible, link-local, unique local, multicast, unassigned.
         _ => false,
     }
 }
@@ -99,7 +99,7 @@ mod tests {
         ]
     }
 
-    /// Any address of a network that is not public.
+    /// An address of a network that is not public.
     fn not_public() -> impl Strategy<Value = Ipv4Addr> {
         (prop::sample::select(&NOT_PUBLIC[..]), any::<u32>()).prop_map(|((network, length), host)| {
             Ipv4Addr::from_bits(network.to_bits() | (host & (u32::MAX >> length)))
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_suspects() {
+    fn addresses_of_special_networks_are_not_public() {
         for private in [
             "0.0.0.0",
             "10.1.2.3",
@@ -177,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_stands_for_an_ipv4_address_is_as_public_as_that(bits: u32) {
+        fn an_embedded_ipv4_address_decides(bits: u32) {
             let v4 = Ipv4Addr::from_bits(bits);
             for v6 in embeddings(v4) {
                 prop_assert_eq!(is_public(v6.into()), is_public(v4.into()), "{} for {}", v6, v4);
@@ -186,7 +186,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_in_a_network_that_is_not_public_is_reached(v4 in not_public(), prefix: [u16; 4]) {
+        fn no_address_of_a_special_network_is_public_however_it_is_embedded(v4 in not_public(), prefix: [u16; 4]) {
             prop_assert!(!is_public(v4.into()));
             for v6 in embeddings(v4) {
                 prop_assert!(!is_public(v6.into()), "{} for {}", v6, v4);
@@ -200,7 +200,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_outside_of_what_is_given_out_is_public(bits: u128) {
+        fn nothing_outside_the_assigned_range_is_public(bits: u128) {
             let v6 = Ipv6Addr::from_bits(bits);
             let stands_for_v4 = matches!(v6.segments(), [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..]);
             prop_assert!(bits >> 125 == 1 || stands_for_v4 || !is_public(v6.into()));

@@ -16,12 +16,14 @@
 //! * [`store`] remembers: snapshots, events and deliveries of one observation in one commit.
 //! * [`delivery`] takes due deliveries from the store and brings them to a [`destination`].
 //! * [`config`] reads the file and reports every mistake in it; [`cli`] holds the commands.
+//! * [`supervisor`] runs a task for each source and destination of a config, and goes from one config to the next.
+//! * [`telemetry`] turns each signal of the work into a log line, counts, and the board of what is true now.
 //! * [`rehearsal`] is all of this without a network and a clock, for `callwatch test`, `preview` and `send`.
 //! * [`demo`] is a simulated Callem and local receivers, for `callwatch demo` and for the tests.
 //!
 //! # What a module may not know
 //!
-//! Dependencies point down: `cli` → `rehearsal` → `sync, delivery` → `store, destination, callem` →
+//! Dependencies point down: `cli` → `supervisor, rehearsal` → `sync, delivery` → `store, destination, callem, telemetry` →
 //! `rule, change` → `event, snapshot, call` → [`kind`], [`time`]. `sync::planner`, `change`, `rule` and the retry
 //! schedule are pure: the time, the answers and the randomness they need are passed in.
 //! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP.

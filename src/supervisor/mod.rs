@@ -15,6 +15,7 @@
 //! hangs everything is dropped where it stands.
 
 mod build;
+mod error;
 mod plan;
 mod upkeep;
 
@@ -22,7 +23,6 @@ use std::{
     collections::{BTreeMap, HashMap},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use tokio::{
@@ -31,6 +31,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::error::{ApplyError, RunError};
 use self::{
     build::{Built, Part},
     plan::{Duty, Job, Plan, Version},
@@ -40,7 +41,6 @@ use crate::{
     callem::budget::{self, Budget},
     config::Config,
     delivery::{self, DestinationTask},
-    destination, http,
     rule::{RuleSet, Rules},
     store::{Store, StoreError},
     sync::task::SourceTask,
@@ -89,64 +89,6 @@ pub struct Handle {
 struct Request {
     config: Config,
     answer: oneshot::Sender<Result<(), ApplyError>>,
-}
-
-/// Why a config was not put to work. What ran before goes on as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// No connection can be made at all.
-    #[error(transparent)]
-    Http(#[from] http::ClientError),
-    /// A destination cannot be set up.
-    #[error(transparent)]
-    Destination(#[from] destination::BuildError),
-    /// Reading certificates and keys did not end.
-    #[error(
-        "setting up the connections took longer than {}; is one of the certificate or key files on a disk that hangs?",
-        humantime::format_duration(*.0)
-    )]
-    TooSlow(Duration),
-    /// Setting up the connections broke, which is a defect.
-    #[error("setting up the connections failed unexpectedly ({0})")]
-    Panicked(String),
-    /// The store is opened once.
-    #[error("[store] `{0}` is another one than at the start; restart callwatch for it")]
-    NeedsRestart(&'static str),
-    /// Nothing is put to work any more.
-    #[error("callwatch is stopping")]
-    Stopping,
-}
-
-/// Why the work could not begin, or had to stop by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The first config could not be put to work.
-    #[error(transparent)]
-    Apply(#[from] ApplyError),
-    /// The store failed and cannot be relied on any more.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The store takes jobs and does not do them. There is no ending in good order: that would hang as well.
-    #[error(
-        "the store {path} has not answered for {}; most likely the disk it is on hangs. Ending at once, so that whoever \
-         supervises callwatch notices: nothing that was acknowledged is lost",
-        humantime::format_duration(*.waited)
-    )]
-    StoreHangs {
-        /// The store's folder.
-        path: String,
-        /// Time it was waited for.
-        waited: Duration,
-    },
-    /// A task broke, which is a defect.
-    #[error("a part of callwatch failed unexpectedly ({0}); stopping, so that a restart can mend it")]
-    Panicked(String),
-}
-
-impl From<JoinError> for RunError {
-    fn from(error: JoinError) -> Self {
-        Self::Panicked(error.to_string())
-    }
 }
 
 impl Handle {
@@ -221,7 +163,7 @@ impl Supervisor {
                     if let Err(error) = &applied {
                         self.telemetry.emit(Signal::ConfigRejected { error: error.to_string() });
                     }
-                    // Whoever asked may have stopped waiting.
+                    // The caller may have given up waiting.
                     let _ = answer.send(applied);
                 }
                 else => break,
@@ -294,12 +236,16 @@ impl Supervisor {
         let (stop, ended) = (stop.child_token(), CancellationToken::new());
         let running = Running { version: Some(version), stop: stop.clone(), ended: ended.clone() };
         let before = self.running.insert(duty.clone(), running);
-        let work = self.work_of(part, stop);
+        let work = self.work_of(part, stop.clone());
         self.tasks.spawn(async move {
             let _ended = ended.drop_guard();
             if let Some(before) = before {
                 before.stop.cancel();
                 before.ended.cancelled().await;
+                if stop.is_cancelled() {
+                    // The config changed again meanwhile. A source would read its whole index only to end.
+                    return (duty, Ok(()));
+                }
             }
             (duty, work.await)
         });

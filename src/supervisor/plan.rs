@@ -46,7 +46,10 @@ pub(super) enum Version {
 
 /// A duty, and what the config says of it.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there are few, and they live only while a config is put to work")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few, and they live only while a config is put to work"
+)]
 pub(super) enum Job {
     Source(SourceConfig),
     Destination { config: DestinationConfig, grace: Duration },
