@@ -1,17 +1,15 @@
 //! From a text to an expression that is safe to evaluate, or to a message a person can act on.
 
-use std::sync::Arc;
-
 use cel::{
-    Context, IdedExpr, ParseError, Program,
+    IdedExpr, ParseError, Program,
     common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators},
 };
 
 use super::{
     ConditionError, MAX_LEN,
-    check::{Checker, text},
-    functions::{ENV, FEW, KNOWN, Pattern},
-    source::{Source, byte_offset, code},
+    check::Checker,
+    functions::{ENV, FEW, KNOWN, Pattern, pattern_variable},
+    source::{Source, byte_offset, code, text},
 };
 
 /// An expression and the patterns it names.
@@ -46,11 +44,6 @@ pub(super) fn parse(source: &str) -> Result<Program, ConditionError> {
         return Err(ConditionError::new(message, whole, Some("split it into several rules".to_owned())));
     }
     ENV.compile(source).map_err(|errors| syntax_error(source, errors.errors.first()))
-}
-
-/// A context with our own functions and no variables.
-pub(super) fn empty_context<'v>() -> Context<'static, 'v> {
-    Context::with_env(Arc::clone(&ENV))
 }
 
 /// Says in plain words what CEL's parser stumbled over.
@@ -171,14 +164,4 @@ fn compile_pattern(call: &mut CallExpr, patterns: &mut Vec<Pattern>) {
         last.expr = Expr::Ident(pattern_variable(patterns.len()));
         patterns.push(pattern);
     }
-}
-
-/// The variable of the pattern at `index`; not a name that a user could write.
-fn pattern_variable(index: usize) -> String {
-    format!("@{index}")
-}
-
-/// The pattern that a variable stands for.
-pub(super) fn pattern_of<'p>(variable: &str, patterns: &'p [Pattern]) -> Option<&'p Pattern> {
-    patterns.get(variable.strip_prefix('@')?.parse::<usize>().ok()?)
 }

@@ -14,10 +14,10 @@ use chrono::SecondsFormat;
 
 use super::{
     ConditionFailure, Truth,
-    compile::{Compiled, empty_context, guard, parse},
+    compile::{Compiled, guard, parse},
     facts::{Facts, Scope, VARIABLES},
-    functions::is_null,
-    source::Source,
+    functions::{empty_context, is_null},
+    source::{Source, text},
 };
 use crate::{privacy::mask_phones_in, snapshot::TRANSCRIPT};
 
@@ -238,10 +238,10 @@ fn is_of_transcript(node: &IdedExpr) -> bool {
         Expr::Select(select) => select.field == TRANSCRIPT || is_of_transcript(&select.operand),
         Expr::Call(call) => {
             call.func_name == "transcript_text"
-                || super::check::text(node) == Some(TRANSCRIPT)
+                || text(node) == Some(TRANSCRIPT)
                 || call.target.as_deref().into_iter().chain(&call.args).any(is_of_transcript)
         }
-        Expr::Literal(_) => super::check::text(node) == Some(TRANSCRIPT),
+        Expr::Literal(_) => text(node) == Some(TRANSCRIPT),
         Expr::List(list) => list.elements.iter().any(is_of_transcript),
         Expr::Comprehension(inner) => is_of_transcript(&inner.iter_range),
         _ => false,

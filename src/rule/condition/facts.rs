@@ -12,7 +12,7 @@ use cel::{
 use chrono::DateTime;
 use serde_json::{Map, Value as Json};
 
-use super::{compile::pattern_of, functions::Pattern};
+use super::functions::{Pattern, pattern_of};
 use crate::{kind::Kinds, name::Name, time::Timestamp};
 
 /// What a condition can see of one change: `call`, `before`, `change`, `now`, `source`.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use cel::{
-    DeclarationError, Env, ExecutionError,
+    Context, DeclarationError, Env, ExecutionError,
     common::{
         types::{
             CelBool, CelList, CelNull, CelString, CelTimestamp, DYN_TYPE, MAP_TYPE, STRING_TYPE,
@@ -40,6 +40,11 @@ pub(super) const WEEKDAYS: [&str; 7] =
 #[expect(clippy::expect_used, reason = "the names declared are not those of the standard library")]
 pub(super) static ENV: LazyLock<Arc<Env>> =
     LazyLock::new(|| Arc::new(declare(Env::stdlib()).expect("each is declared once")));
+
+/// A context with our own functions and no variables.
+pub(super) fn empty_context<'v>() -> Context<'static, 'v> {
+    Context::with_env(Arc::clone(&ENV))
+}
 
 type Arguments<'b, 'v> = Vec<CowVal<'b, 'v>>;
 type Answer<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
@@ -104,6 +109,16 @@ impl Val for Pattern {
 }
 
 impl StaticVal for Pattern {}
+
+/// The variable of the pattern at `index`; not a name that a user could write.
+pub(super) fn pattern_variable(index: usize) -> String {
+    format!("@{index}")
+}
+
+/// The pattern that a variable stands for.
+pub(super) fn pattern_of<'p>(variable: &str, patterns: &'p [Pattern]) -> Option<&'p Pattern> {
+    patterns.get(variable.strip_prefix('@')?.parse::<usize>().ok()?)
+}
 
 /// Whether `name` is a time zone as CEL knows them: `Europe/Berlin`, or an offset from UTC as in `+01:00`.
 pub(super) fn is_zone(name: &str) -> bool {

@@ -26,10 +26,10 @@ use cel::{Value, common::types::CelBool};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::{
-    compile::{Compiled, empty_context},
+    compile::Compiled,
     facts::Scope,
     failure::{in_words, is_unknown, type_in_words},
-    functions::is_null,
+    functions::{empty_context, is_null},
 };
 pub use self::{
     explain::{Explanation, Seen},

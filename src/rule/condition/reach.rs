@@ -9,7 +9,12 @@ use cel::{
     common::ast::{CallExpr, Expr, LiteralValue, operators},
 };
 
-use super::{ConditionError, check::text, compile::parse, signature::SIGNATURES, source::Source};
+use super::{
+    ConditionError,
+    compile::parse,
+    signature::SIGNATURES,
+    source::{Source, text},
+};
 use crate::kind::{Kind, Kinds};
 
 /// That the condition can never hold for a change of a kind in `on`; a warning when it only can if the API has a

@@ -163,3 +163,11 @@ pub(super) fn byte_offset(source: &str, (line, column): (isize, isize)) -> usize
     let text = source.get(start..).unwrap_or_default();
     start + text.char_indices().nth(column).map_or(text.len(), |(at, _)| at)
 }
+
+/// A text that is written out.
+pub(super) fn text(node: &IdedExpr) -> Option<&str> {
+    match &node.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
+        _ => None,
+    }
+}

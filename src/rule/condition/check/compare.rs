@@ -2,8 +2,11 @@
 
 use cel::{IdedExpr, common::ast::Expr};
 
-use super::{Checker, text, type_of};
-use crate::rule::condition::types::Type::{self, Any, Bool, Double, Int, Null, Number, Text, TimeText, Word};
+use super::{Checker, type_of};
+use crate::rule::condition::{
+    source::text,
+    types::Type::{self, Any, Bool, Double, Int, Null, Number, Text, TimeText, Word},
+};
 
 impl Checker<'_> {
     pub(super) fn equality(&mut self, node: &IdedExpr, a: (&IdedExpr, Type), b: (&IdedExpr, Type)) {

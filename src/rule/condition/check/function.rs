@@ -5,14 +5,14 @@ use cel::{
     common::ast::{CallExpr, Expr},
 };
 
-use super::{Checker, text};
+use super::Checker;
 use crate::{
     calendar::Zone,
     rule::condition::{
-        compile::empty_context,
         failure::in_words,
-        functions::{Pattern, is_zone},
+        functions::{Pattern, empty_context, is_zone},
         signature::{SIGNATURES, Signature},
+        source::text,
         types::{
             Type::{self, Any, Text, TimeText},
             closest,

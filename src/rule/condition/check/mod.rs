@@ -290,11 +290,3 @@ fn type_of(literal: &LiteralValue) -> Type {
         LiteralValue::Bytes(_) | LiteralValue::UInt(_) => Any,
     }
 }
-
-/// A text that is written out.
-pub(super) fn text(node: &IdedExpr) -> Option<&str> {
-    match &node.expr {
-        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
-        _ => None,
-    }
-}
