@@ -1,46 +1,24 @@
 //! HTTP for the whole of callwatch: making a client, reading a body up to a limit, and putting errors into words.
 
-use std::{error::Error, fs, io, net::SocketAddr, path::Path, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 use chrono::DateTime;
 use reqwest::{
-    Certificate, Client, ClientBuilder, Identity, Proxy, Response,
-    dns::{Addrs, Name, Resolve, Resolving},
+    Client, ClientBuilder, Response,
     header::{HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use rustls::CertificateError;
-use secrecy::ExposeSecret;
 
-use crate::{
-    address::{NotPublic, is_public},
-    config::{Connection, SecretError},
-    time::Timestamp,
-};
+use crate::time::Timestamp;
 
-/// Why an HTTP client cannot be made.
+/// Why an HTTP client cannot be made: the system offers no usable TLS, or certificate and key do not go together. Holds
+/// the library's words.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The system offers no usable TLS, or certificate and key do not go together.
-    #[error(
-        "HTTPS cannot be set up ({0}); check this machine's CA certificates, and `client_cert` and `client_key` \
-         where they are set"
-    )]
-    Tls(String),
-    /// A file with certificates or a private key cannot be used.
-    #[error("the file {path} cannot be used: {why}")]
-    File {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The secret that holds the proxy's address cannot be read.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// The proxy's address is not a URL.
-    #[error("`proxy` is not an http:// or https:// address")]
-    Proxy,
-}
+#[error(
+    "HTTPS cannot be set up ({0}); check this machine's CA certificates, and `client_cert` and `client_key` where \
+     they are set"
+)]
+pub struct ClientError(String);
 
 /// Makes a client. Clones share its connections.
 ///
@@ -48,75 +26,21 @@ pub enum ClientError {
 /// caller must set one.
 ///
 /// # Errors
-/// [`ClientError::Tls`] when TLS cannot be set up.
+/// [`ClientError`] when TLS cannot be set up.
 pub fn client() -> Result<Client, ClientError> {
     finish(builder())
 }
 
-/// Makes a client like that of [`client`] which connects as `connection` says. Reads certificates and keys from disk,
-/// so it blocks.
+/// Makes the client that `builder` describes.
 ///
 /// # Errors
-/// [`ClientError`] when one of the files, or TLS as a whole, cannot be used.
-pub fn client_for(connection: &Connection) -> Result<Client, ClientError> {
-    let Connection { ca_file, identity, proxy, public_only } = connection;
-    let mut builder = builder();
-    if let Some(path) = ca_file {
-        let certificates = Certificate::from_pem_bundle(&read(path)?).map_err(|error| bad(path, &error))?;
-        builder = builder.tls_certs_merge(certificates);
-    }
-    if let Some(identity) = identity {
-        let mut pem = read(&identity.key)?;
-        pem.push(b'\n');
-        pem.extend(read(&identity.certificate)?);
-        builder =
-            builder.identity(Identity::from_pem(&pem).map_err(|error| bad(&identity.certificate, &error))?);
-    }
-    if let Some(proxy) = proxy {
-        let address = proxy.read()?;
-        // The library's error would quote the address, which may hold a password.
-        builder = builder.proxy(Proxy::all(address.expose_secret()).map_err(|_| ClientError::Proxy)?);
-    }
-    if *public_only {
-        builder = builder.dns_resolver(PublicOnly);
-    }
-    finish(builder)
+/// [`ClientError`] when TLS cannot be set up.
+pub(crate) fn finish(builder: ClientBuilder) -> Result<Client, ClientError> {
+    builder.build().map_err(|error| ClientError(root_cause(&error).to_string()))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, ClientError> {
-    fs::read(path)
-        .map_err(|error| ClientError::File { path: path.display().to_string(), why: error.to_string() })
-}
-
-fn bad(path: &Path, error: &reqwest::Error) -> ClientError {
-    ClientError::File { path: path.display().to_string(), why: root_cause(error).to_string() }
-}
-
-/// Resolves names to their public addresses only. The check is part of the look-up, so a name cannot change its address
-/// between check and connection. IP addresses in a URL never get here; [`crate::address::vet`] checks those.
-#[derive(Clone, Copy, Debug)]
-struct PublicOnly;
-
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            // The client replaces the port.
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let public: Vec<_> = found.into_iter().filter(|address| is_public(address.ip())).collect();
-            if public.is_empty() {
-                return Err(NotPublic.into());
-            }
-            let public: Addrs = Box::new(public.into_iter());
-            Ok(public)
-        })
-    }
-}
-
-fn finish(builder: ClientBuilder) -> Result<Client, ClientError> {
-    builder.build().map_err(|error| ClientError::Tls(root_cause(&error).to_string()))
-}
-
-fn builder() -> ClientBuilder {
+/// The builder of every client: see [`client`].
+pub(crate) fn builder() -> ClientBuilder {
     install_tls();
     Client::builder()
         .user_agent(concat!("callwatch/", env!("CARGO_PKG_VERSION")))
@@ -155,8 +79,6 @@ pub async fn read_capped(mut response: Response, limit: usize) -> Result<(Vec<u8
 pub fn in_words(error: &reqwest::Error, deadline: Duration) -> String {
     if error.is_timeout() {
         timed_out(deadline)
-    } else if let Some(error) = causes(error).find_map(|cause| cause.downcast_ref::<NotPublic>()) {
-        error.to_string()
     } else if error.is_dns() {
         "name not found".to_owned()
     } else {
@@ -214,13 +136,15 @@ fn tls_in_words(error: &rustls::Error) -> String {
     }
 }
 
-fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+pub(crate) fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     causes(error).last().unwrap_or(error)
 }
 
 /// An error, its cause, the cause's cause, and so on. [`io::Error::source`] skips the error it wraps, so that one is
 /// asked for directly.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(crate) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),

@@ -28,7 +28,6 @@
 //! schedule are pure: the time, the answers and the randomness they need are passed in.
 //! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP.
 
-pub mod address;
 pub mod batch;
 pub mod calendar;
 pub mod call;
@@ -36,6 +35,7 @@ pub mod callem;
 pub mod change;
 pub mod cli;
 pub mod config;
+pub mod config_file;
 pub mod delivery;
 pub mod demo;
 pub mod destination;

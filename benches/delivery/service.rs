@@ -8,7 +8,8 @@ use std::{
 };
 
 use callwatch::{
-    config::{Config, LoadOptions, StoreConfig},
+    config::{LoadOptions, StoreConfig},
+    config_file::Config,
     delivery::{self, DestinationTask},
     demo::receivers::DEMO_SECRET,
     destination, http,

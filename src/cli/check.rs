@@ -12,7 +12,8 @@ use tracing::warn;
 use super::EXIT_CONFIG;
 use crate::{
     callem::{Client, budget::SweepLoad},
-    config::{Config, Level, LoadOptions, Loaded, Report, Secrets},
+    config::{Level, LoadOptions, Report, Secrets},
+    config_file::{Config, Loaded},
     http,
     style::Style,
 };

@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::EXIT_CONFIG;
 use crate::{
-    config::{Config, LoadOptions, Loaded, Report, Secrets},
+    config::{LoadOptions, Report, Secrets},
+    config_file::{Config, Loaded},
     demo::{
         ledger::BUNDLED,
         show::{Ending, Options, show},

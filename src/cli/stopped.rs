@@ -1,7 +1,7 @@
 //! The store of a stopped service, for commands that look into it.
 
 use crate::{
-    config::Config,
+    config_file::Config,
     store::{SledStore, StoreError},
 };
 

@@ -176,3 +176,19 @@ impl fmt::Debug for Report {
 }
 
 impl std::error::Error for Report {}
+
+/// A hint for a `text` that is none of the choices: the choice that was probably meant, else all of them.
+pub(crate) fn closest_of<S: AsRef<str>>(text: &str, choices: &[S]) -> String {
+    let text = text.to_lowercase();
+    let close = |choice: &&str| {
+        let distance = strsim::osa_distance(&text, choice);
+        let begins = text.len() >= 3 && (choice.starts_with(&text) || text.starts_with(*choice));
+        distance <= text.chars().count().max(3) / 3 || begins
+    };
+    let choices = || choices.iter().map(AsRef::as_ref);
+    match choices().filter(close).min_by_key(|choice| strsim::osa_distance(&text, choice)) {
+        Some(choice) => format!("did you mean `{choice}`?"),
+        None if choices().next().is_none() => "there are none".to_owned(),
+        None => format!("choose from {}", choices().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ")),
+    }
+}

@@ -23,8 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::sorter::Sorter;
 use crate::{
-    config::DestinationConfig,
-    destination::Destination,
+    destination::{Destination, DestinationConfig},
     rule::Rules,
     store::{Store, StoreError},
     telemetry::{Signal, Telemetry},

@@ -9,7 +9,7 @@ use super::{
     world::{INTERVAL, World},
 };
 use crate::{
-    config::Config,
+    config_file::Config,
     name::Name,
     store::Verdict,
     style::{Colour, Style, WIDTH},

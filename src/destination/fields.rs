@@ -11,7 +11,8 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use crate::{change::Changes, config::FieldFilter};
+use super::FieldFilter;
+use crate::change::Changes;
 
 impl FieldFilter {
     /// The record without what the receiver is not shown.

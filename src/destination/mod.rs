@@ -3,16 +3,16 @@
 //! A destination knows nothing of queues, schedules or stores. It is given what to tell, tries once, and says
 //! in an [`Answer`] what the receiver made of it.
 
+mod address;
 mod answer;
+mod config;
+mod connection;
 mod email;
 mod facts;
 mod fields;
 mod message;
-mod own_body;
-mod payload;
 mod secrets;
 mod slack;
-mod smtp;
 mod webhook;
 
 use std::{sync::Arc, time::Duration};
@@ -20,16 +20,38 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use self::message::Writer;
-pub use self::{email::EmailDestination, slack::SlackDestination, webhook::WebhookDestination};
+pub use self::{
+    config::{DestinationConfig, DestinationType, FieldFilter, Rate},
+    connection::{ClientIdentity, Connection, ConnectionError},
+    email::{EmailConfig, EmailDestination, SmtpSecurity, SmtpServer},
+    slack::{SlackConfig, SlackDestination},
+    webhook::{WebhookBody, WebhookConfig, WebhookDestination, WebhookFormat},
+};
 use crate::{
-    config::{Connection, DestinationConfig, DestinationKind},
     event::Event,
-    http,
     name::Name,
     rule::{RuleSet, RuleText},
     telemetry::Telemetry,
     time::Timestamp,
 };
+
+/// The settings that only one type of destination has.
+#[derive(Clone, Debug)]
+pub enum DestinationKind {
+    /// `type = "webhook"`
+    Webhook(WebhookConfig),
+    /// `type = "slack"`
+    Slack(SlackConfig),
+    /// `type = "email"`
+    Email(EmailConfig),
+}
+
+const TYPES: [DestinationType; 3] = [webhook::TYPE, slack::TYPE, email::TYPE];
+
+/// The types of destination there are.
+pub const fn types() -> &'static [DestinationType] {
+    &TYPES
+}
 
 /// Makes the destination that `config` describes. `client` is what [`crate::http::client`] gave, shared by all that
 /// need nothing special. `telemetry` is told of texts that could not be rendered.
@@ -48,7 +70,7 @@ pub fn build(
             return Ok(client.clone());
         }
         let destination = config.name.clone();
-        http::client_for(connection).map_err(|source| BuildError::Connection { destination, source })
+        connection::client_for(connection).map_err(|source| BuildError::Connection { destination, source })
     };
     Ok(match &config.kind {
         DestinationKind::Webhook(webhook) => {
@@ -80,7 +102,7 @@ pub enum BuildError {
         /// Which destination.
         destination: Name,
         /// Why not.
-        source: http::ClientError,
+        source: ConnectionError,
     },
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, value::to_raw_value};
 
 use crate::{
     call::{Call, CallId},
-    config::Config,
+    config_file::Config,
     delivery::Sorter,
     event::Event,
     kind::Kind,

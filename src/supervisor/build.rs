@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     callem::Client,
-    config::{DestinationConfig, SourceConfig},
-    destination::{self, Destination},
+    config::SourceConfig,
+    destination::{self, Destination, DestinationConfig},
     http,
     telemetry::Telemetry,
 };

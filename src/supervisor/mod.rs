@@ -39,7 +39,7 @@ use self::{
 };
 use crate::{
     callem::budget::{self, Budget},
-    config::Config,
+    config_file::Config,
     delivery::{self, DestinationTask},
     rule::{RuleSet, Rules},
     store::{Store, StoreError},
@@ -182,7 +182,7 @@ impl Supervisor {
 
         // Nothing fails from here on.
         self.http = Some(http);
-        self.telemetry.prepare(&config);
+        prepare(&self.telemetry, &config);
         for (host, limit) in budget::limits(&config.sources) {
             let budget = self.budget(host, limit);
             budget.lock().unwrap_or_else(PoisonError::into_inner).set_limit(limit);
@@ -283,10 +283,17 @@ impl Supervisor {
         }
         if let Some(config) = &self.config {
             // What a task said while it was stopping put its name back on the board.
-            self.telemetry.prepare(config);
+            prepare(&self.telemetry, config);
         }
         Ok(result?)
     }
+}
+
+/// Makes room in the metrics and on the board for everything that the config names.
+fn prepare(telemetry: &Telemetry, config: &Config) {
+    let destinations: Vec<_> = config.destinations.iter().map(|it| &it.name).collect();
+    let rules: Vec<_> = config.rules.iter().map(|it| &it.name).collect();
+    telemetry.prepare(&config.sources, &destinations, &rules);
 }
 
 #[cfg(test)]

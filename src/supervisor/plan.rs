@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     calendar::Zone,
-    config::{Config, DestinationConfig, Fingerprint, SourceConfig},
+    config::{Fingerprint, SourceConfig},
+    config_file::Config,
+    destination::DestinationConfig,
     name::Name,
 };
 

@@ -58,7 +58,7 @@ async fn a_task_that_fails_stops_everything_and_its_failure_is_the_outcome() {
 async fn a_first_config_that_cannot_be_put_to_work_closes_the_store() {
     let store = Arc::new(MemoryStore::new());
     let mut config = config();
-    let crate::config::DestinationKind::Webhook(webhook) = &mut config.destinations[0].kind else {
+    let crate::destination::DestinationKind::Webhook(webhook) = &mut config.destinations[0].kind else {
         panic!("a webhook")
     };
     webhook.connection.ca_file = Some("/nowhere/ca.pem".into());

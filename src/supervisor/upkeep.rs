@@ -9,7 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::Config,
+    config_file::Config,
     name::Name,
     store::{Store, StoreError},
     telemetry::{Signal, StoreSignal, Telemetry},

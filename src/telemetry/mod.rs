@@ -28,7 +28,7 @@ pub use self::{
     },
     signal::{Signal, StoreSignal, Totals},
 };
-use crate::{callem::budget, config::Config, name::Name, time::Clock};
+use crate::{callem::budget, config::SourceConfig, name::Name, time::Clock};
 
 /// Called with every signal, after it was counted and logged. It must return quickly: it runs where the signal
 /// was emitted.
@@ -91,19 +91,17 @@ impl Telemetry {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives every source, destination and rule of `config` its series and its place on the board, all at zero, and
-    /// forgets those the config does not have. What is known of the others stays.
-    pub fn prepare(&self, config: &Config) {
-        let limits = budget::limits(&config.sources);
+    /// Gives every source, destination and rule of a config its series and its place on the board, all at zero, and
+    /// forgets those that are not in the config. The others keep theirs.
+    pub fn prepare(&self, sources: &[SourceConfig], destinations: &[&Name], rules: &[&Name]) {
+        let limits = budget::limits(sources);
         let limit = |host: Option<&str>| limits.get(&host).copied().unwrap_or_default();
-        let limited = config.sources.iter().map(|it| (&it.name, limit(it.base_url.host_str())));
+        let limited = sources.iter().map(|it| (&it.name, limit(it.base_url.host_str())));
         let limited: Vec<_> = limited.collect();
-        let sources: Vec<_> = config.sources.iter().map(|it| &it.name).collect();
-        let destinations: Vec<_> = config.destinations.iter().map(|it| &it.name).collect();
-        let rules: Vec<_> = config.rules.iter().map(|it| &it.name).collect();
+        let sources: Vec<_> = sources.iter().map(|it| &it.name).collect();
         let mut state = self.state();
-        state.metrics.prepare(&sources, &destinations, &rules);
-        state.board.prepare(&limited, &destinations);
+        state.metrics.prepare(&sources, destinations, rules);
+        state.board.prepare(&limited, destinations);
     }
 
     /// Counts a signal, notes it on the board, logs it and passes it to the listener.

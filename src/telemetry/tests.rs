@@ -3,6 +3,7 @@ use std::{path::Path, sync::Mutex, time::Duration};
 use super::*;
 use crate::{
     config::LoadOptions,
+    config_file::Config,
     event::EventId,
     store::{DeliveryId, Verdict},
     time::Timestamp,
@@ -28,6 +29,12 @@ fn config(text: &str) -> Config {
 
 fn with_rule(name: &str) -> Config {
     config(&format!("[rules.{name}]\non = [\"ended\"]\nto = [\"crm\"]"))
+}
+
+fn prepare(telemetry: &Telemetry, config: &Config) {
+    let destinations: Vec<_> = config.destinations.iter().map(|it| &it.name).collect();
+    let rules: Vec<_> = config.rules.iter().map(|it| &it.name).collect();
+    telemetry.prepare(&config.sources, &destinations, &rules);
 }
 
 fn attempted(verdict: Verdict) -> Signal {
@@ -56,7 +63,7 @@ fn value(telemetry: &Telemetry, series: &str) -> Option<f64> {
 #[tokio::test(start_paused = true)]
 async fn every_name_of_the_config_has_its_series_from_the_start() {
     let telemetry = telemetry();
-    telemetry.prepare(&with_rule("call-completed"));
+    prepare(&telemetry, &with_rule("call-completed"));
     for zero in [
         r#"callwatch_requests_total{source="clinic"}"#,
         r#"callwatch_request_failures_total{source="clinic"}"#,
@@ -86,7 +93,7 @@ async fn every_name_of_the_config_has_its_series_from_the_start() {
 #[tokio::test(start_paused = true)]
 async fn the_text_is_open_metrics_and_holds_nothing_private() {
     let telemetry = telemetry();
-    telemetry.prepare(&with_rule("call-completed"));
+    prepare(&telemetry, &with_rule("call-completed"));
     telemetry.emit(attempted(Verdict::Delivered));
     telemetry.emit(Signal::Changed {
         source: "clinic".into(),
@@ -147,10 +154,10 @@ async fn one_signal_makes_the_count_the_board_and_the_call_of_the_listener() {
 #[tokio::test(start_paused = true)]
 async fn another_config_drops_what_it_does_not_have_and_keeps_the_rest() {
     let telemetry = telemetry();
-    telemetry.prepare(&with_rule("old"));
+    prepare(&telemetry, &with_rule("old"));
     telemetry.emit(attempted(Verdict::Delivered));
     telemetry.set_backlog(&"crm".into(), Backlog { pending: 3, held: 1, oldest_due: Some(NOON) });
-    telemetry.prepare(&with_rule("new"));
+    prepare(&telemetry, &with_rule("new"));
     let events = |rule: &str| value(&telemetry, &format!("callwatch_events_total{{rule=\"{rule}\"}}"));
     assert_eq!((events("old"), events("new")), (None, Some(0.0)));
     let delivered = r#"callwatch_deliveries_delivered_total{destination="crm"}"#;
@@ -163,7 +170,7 @@ async fn another_config_drops_what_it_does_not_have_and_keeps_the_rest() {
 #[tokio::test(start_paused = true)]
 async fn a_delivery_that_arrives_costs_no_memory() {
     let telemetry = telemetry();
-    telemetry.prepare(&with_rule("call-completed"));
+    prepare(&telemetry, &with_rule("call-completed"));
     let signals: Vec<_> = (0..100).map(|_| attempted(Verdict::Delivered)).collect();
     let used = allocation_counter::measure(|| signals.into_iter().for_each(|signal| telemetry.emit(signal)));
     assert_eq!(used.count_total, 0, "{used:?}");

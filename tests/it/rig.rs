@@ -3,7 +3,8 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use callwatch::{
-    config::{Config, LoadOptions},
+    config::LoadOptions,
+    config_file::Config,
     demo::{
         callem::SimulatedCallem,
         receivers::{Arrival, DEMO_SECRET, Message, SlackReceiver, SmtpReceiver, WebhookReceiver},

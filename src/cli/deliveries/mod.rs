@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     call::CallId,
-    config::Config,
+    config_file::Config,
     event::EventId,
     name::Name,
     store::{

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     batch::BatchKey,
     call::CallId,
-    config::Config,
+    config_file::Config,
     delivery::Sorter,
     event::EventId,
     name::Name,

@@ -10,7 +10,7 @@ use serde_json::json;
 use self::sample::Sample;
 use super::{check, print, quoted};
 use crate::{
-    config::Config,
+    config_file::Config,
     destination::{self, Answer, Notification, Reaction},
     http,
     kind::Kind,

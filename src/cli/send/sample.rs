@@ -6,7 +6,7 @@ use serde_json::{Value, json, value::to_raw_value};
 
 use crate::{
     call::Call,
-    config::Config,
+    config_file::Config,
     demo::clinic::Clinic,
     event::{Event, EventId},
     kind::{Kind, Kinds},

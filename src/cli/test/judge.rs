@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     call::{Call, CallId},
-    config::{Config, DestinationConfig},
-    destination::{self, Notification},
+    config_file::Config,
+    destination::{self, DestinationConfig, Notification},
     kind::Kind,
     name::Name,
     rehearsal::{Log, Rehearsal, Told},

@@ -3,6 +3,7 @@
 mod call;
 mod file;
 mod judge;
+mod keys;
 mod report;
 mod times;
 

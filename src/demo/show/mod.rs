@@ -24,7 +24,7 @@ use super::{
     world::{Receiver, World},
 };
 use crate::{
-    config::Config,
+    config_file::Config,
     store::{SledStore, Store, StoreError},
     style::Style,
     supervisor::{RunError, Supervisor},

@@ -11,10 +11,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::visible::Visible;
-use super::{Notification, answer::one_line, facts::Fact};
+use super::{FieldFilter, Notification, answer::one_line, facts::Fact};
 use crate::{
     calendar::Zone,
-    config::FieldFilter,
     event::{Event, Severity},
     name::Name,
     rule::{RuleSet, RuleText},

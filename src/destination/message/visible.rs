@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     change::Changes,
-    config::FieldFilter,
+    destination::FieldFilter,
     event::{Event, Severity},
     json,
     template::{ChangeContext, Context, EventContext},

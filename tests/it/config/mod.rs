@@ -8,7 +8,8 @@ mod secrets;
 
 use std::path::Path;
 
-use callwatch::config::{Config, LoadOptions, Loaded, Report, Secrets};
+use callwatch::config::{LoadOptions, Report, Secrets};
+use callwatch::config_file::{Config, Loaded};
 
 /// An API key that looks like one.
 const KEY: &str = "ck_live_abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwx";

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use callwatch::config::{Config, DestinationKind, Level, Loaded, Report, SmtpSecurity};
+use callwatch::config::{Level, Report};
+use callwatch::config_file::{Config, Loaded};
+use callwatch::destination::{DestinationKind, SmtpSecurity};
 
 use super::{OPTIONS, completed, parse};
 use crate::destination::tls::{CERTIFICATE, KEY};

@@ -4,8 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use callwatch::{
-    config::{ClientIdentity, Connection, DestinationKind, WebhookConfig, WebhookFormat},
-    destination::Reaction,
+    destination::{ClientIdentity, Connection, DestinationKind, Reaction, WebhookConfig, WebhookFormat},
     http,
     kind::Kind,
     telemetry::Telemetry,

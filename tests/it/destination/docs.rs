@@ -3,7 +3,7 @@
 use std::{io::Write, process::Stdio, time::SystemTime};
 
 use callwatch::{
-    config::{DestinationKind, WebhookConfig, WebhookFormat},
+    destination::{DestinationKind, WebhookConfig, WebhookFormat},
     kind::Kind,
 };
 use serde_json::{Value, json};

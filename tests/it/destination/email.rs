@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use callwatch::{
-    config::{DestinationConfig, DestinationKind, EmailConfig, SmtpSecurity, SmtpServer},
-    destination::Reaction,
+    destination::{DestinationConfig, DestinationKind, EmailConfig, Reaction, SmtpSecurity, SmtpServer},
     event::EventId,
     event::Severity,
     kind::Kind,

@@ -17,8 +17,9 @@ use callwatch::{
     batch::BatchKey,
     calendar::Zone,
     change::Changes,
-    config::{DestinationConfig, DestinationKind, FieldFilter},
-    destination::{Answer, Destination, Notification, Reaction, build},
+    destination::{
+        Answer, Destination, DestinationConfig, DestinationKind, FieldFilter, Notification, Reaction, build,
+    },
     event::{Event, EventId, Subject},
     http,
     kind::{Kind, Kinds},

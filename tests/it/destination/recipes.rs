@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use callwatch::config::{Config, LoadOptions, Secret, Secrets, WebhookFormat};
+use callwatch::config::{LoadOptions, Secret, Secrets};
+use callwatch::config_file::Config;
+use callwatch::destination::WebhookFormat;
 use serde_json::Value;
 use wiremock::{MockServer, Request, ResponseTemplate};
 

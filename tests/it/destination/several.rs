@@ -1,7 +1,9 @@
 //! Several events told as one.
 
-use callwatch::config::{WebhookConfig, WebhookFormat};
-use callwatch::event::Severity;
+use callwatch::{
+    destination::{WebhookConfig, WebhookFormat},
+    event::Severity,
+};
 use serde_json::Value;
 use wiremock::ResponseTemplate;
 

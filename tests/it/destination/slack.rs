@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use callwatch::{
-    config::{DestinationConfig, DestinationKind, Secret, SlackConfig},
-    destination::Reaction,
+    config::Secret,
+    destination::{DestinationConfig, DestinationKind, Reaction, SlackConfig},
     event::Event,
     event::Severity,
     kind::Kind,

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use callwatch::{
-    config::{DestinationKind, EmailConfig, SmtpSecurity, SmtpServer, WebhookConfig, WebhookFormat},
+    destination::{DestinationKind, EmailConfig, SmtpSecurity, SmtpServer, WebhookConfig, WebhookFormat},
     http,
     kind::Kind,
 };

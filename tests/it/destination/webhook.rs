@@ -3,8 +3,8 @@
 use std::{io::Write, net::SocketAddr, time::Duration};
 
 use callwatch::{
-    config::{DestinationConfig, DestinationKind, Secret, WebhookConfig, WebhookFormat},
-    destination::Reaction,
+    config::Secret,
+    destination::{DestinationConfig, DestinationKind, Reaction, WebhookConfig, WebhookFormat},
     kind::{Kind, Kinds},
 };
 use ring::hmac;

@@ -6,10 +6,9 @@ use reqwest::header::HeaderValue;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Notification;
 use crate::{
     change::Changes,
-    config::FieldFilter,
+    destination::{FieldFilter, Notification},
     event::Event,
     kind::{Kind, Kinds},
     name::Name,

@@ -1,5 +1,9 @@
 //! Signed webhooks: <https://www.standardwebhooks.com>, the vendor's own shape, or CloudEvents.
 
+mod config;
+mod own_body;
+mod payload;
+
 use std::{borrow::Cow, collections::BTreeSet, fmt, time::Duration};
 
 use async_trait::async_trait;
@@ -16,19 +20,21 @@ use ring::hmac;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    Answer, Destination, Notification,
-    answer::{HIDDEN, retry_after},
-    message::Writer,
+pub(super) use self::config::TYPE;
+pub use self::config::{WebhookBody, WebhookConfig, WebhookFormat};
+use self::{
     own_body::{NoBody, OwnBody},
-    payload::{self, Payload, callem_word},
+    payload::{Payload, callem_word},
+};
+use super::{
+    Answer, Destination, FieldFilter, Notification,
+    address::{self, NotPublic},
+    answer::{HIDDEN, retry_after},
+    connection::in_words,
+    message::Writer,
     secrets::FreshSecret,
 };
-use crate::{
-    address::{self, NotPublic},
-    config::{FieldFilter, SecretError, WebhookConfig, WebhookFormat},
-    http,
-};
+use crate::{config::SecretError, http};
 
 /// How much of an answer is read, in bytes.
 pub(super) const MAX_ANSWER: usize = 64 * 1024;
@@ -209,7 +215,7 @@ impl WebhookDestination {
         let sending = self.client.post(self.url.clone()).headers(headers).body(body).send();
         let response = match timeout_at(deadline, sending).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Answer::retry(http::in_words(&error, self.timeout)),
+            Ok(Err(error)) => return Answer::retry(in_words(&error, self.timeout)),
             Err(_) => return Answer::retry(http::timed_out(self.timeout)),
         };
         let asked = retry_after(response.status(), response.headers(), notification.now);
@@ -223,7 +229,7 @@ impl WebhookDestination {
                 answer.with_response(&String::from_utf8_lossy(&body), masked.iter().map(|text| &**text))
             }
             Ok(Err(error)) => {
-                let why = http::in_words(&error, self.timeout);
+                let why = in_words(&error, self.timeout);
                 Answer { result: format!("{}, but its body broke off: {why}", answer.result), ..answer }
             }
             Err(_) => {

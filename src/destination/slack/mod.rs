@@ -3,6 +3,8 @@
 //! What a call contains cannot become a link or a mention: `&`, `<` and `>` are escaped, and every text is
 //! `verbatim`, so that Slack looks for neither addresses nor names in it.
 
+mod config;
+
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
@@ -11,15 +13,18 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
+pub use self::config::SlackConfig;
+pub(super) use self::config::TYPE;
 use super::{
     Answer, Destination, Notification,
     answer::retry_after,
+    connection::in_words,
     message::{Message, Writer},
     secrets::FreshSecret,
     webhook::{MAX_ANSWER, secrets_in_url, status_line},
 };
 use crate::{
-    config::{SecretError, SlackConfig},
+    config::SecretError,
     event::Severity,
     http,
     template::{slack_escape as escape, truncate},
@@ -106,7 +111,7 @@ impl SlackDestination {
                     .after(retry_after(status, &headers, notification.now))
                     .with_response(&body, masked)
             }
-            Ok(Err(error)) => Answer::retry(http::in_words(&error, self.timeout)),
+            Ok(Err(error)) => Answer::retry(in_words(&error, self.timeout)),
             Err(_) => Answer::retry(http::timed_out(self.timeout)),
         }
     }

@@ -1,5 +1,8 @@
 //! Email: one mail per event, to all recipients, mails about one call in one thread.
 
+mod config;
+mod smtp;
+
 use std::{
     collections::VecDeque,
     fmt,
@@ -24,14 +27,16 @@ use ring::digest;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
+pub(super) use self::config::TYPE;
+pub use self::config::{EmailConfig, SmtpSecurity, SmtpServer};
+use self::smtp::{Failure, Server, Verdicts};
 use super::{
     Answer, BuildError, Destination, Notification,
     message::{Message, Writer, in_brackets},
     secrets::FreshSecret,
-    smtp::{Failure, Server, Verdicts},
 };
 use crate::{
-    config::{EmailConfig, Secret, SecretError},
+    config::{Secret, SecretError},
     event::{EventId, Severity},
     http, template,
     time::Timestamp,

@@ -6,9 +6,10 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::IgnoredAny;
 
-use super::{Notification, message::Writer, payload::Payload, secrets::FreshSecret};
+use super::{WebhookBody, payload::Payload};
 use crate::{
-    config::{SecretError, WebhookBody},
+    config::SecretError,
+    destination::{Notification, message::Writer, secrets::FreshSecret},
     template::{Template, TemplateError},
 };
 

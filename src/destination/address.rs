@@ -8,13 +8,13 @@ use url::{Host, Url};
 /// A host has no public address.
 #[derive(Debug, thiserror::Error)]
 #[error("the host has no public address, and `allow_private` is false; nothing was sent")]
-pub struct NotPublic;
+pub(super) struct NotPublic;
 
 /// Checks a URL whose host is an IP address. A URL with a host name passes: the name is checked when it is resolved.
 ///
 /// # Errors
 /// [`NotPublic`] when the address is not public.
-pub fn vet(url: &Url) -> Result<(), NotPublic> {
+pub(super) fn vet(url: &Url) -> Result<(), NotPublic> {
     let literal = match url.host() {
         Some(Host::Ipv4(address)) => IpAddr::V4(address),
         Some(Host::Ipv6(address)) => IpAddr::V6(address),
@@ -26,7 +26,7 @@ pub fn vet(url: &Url) -> Result<(), NotPublic> {
 /// Whether `address` is reachable over the internet, by the IANA special-purpose registries
 /// (<https://www.iana.org/assignments/iana-ipv4-special-registry>,
 /// <https://www.iana.org/assignments/iana-ipv6-special-registry>).
-pub fn is_public(address: IpAddr) -> bool {
+pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),

@@ -23,11 +23,8 @@ use lettre::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::answer::one_line;
-use crate::{
-    config::{SmtpSecurity, SmtpServer},
-    http,
-};
+use super::config::{SmtpSecurity, SmtpServer};
+use crate::{destination::answer::one_line, http};
 
 /// How long an idle connection is kept; servers close theirs after some minutes.
 const MAX_IDLE: Duration = Duration::from_secs(30);
