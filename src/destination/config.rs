@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{DestinationKind, TYPES};
+use super::{DestinationKind, DestinationType, TYPES};
 use crate::{
     calendar::{Hours, Zone},
     config::{
@@ -54,20 +54,6 @@ const INCLUDE: Key =
     Key::new("include", Type::List(&Type::FieldPath), "the receiver is shown only these fields of a call")
         .means("all; Slack and email all but the transcript");
 const EXCLUDE: Key = Key::new("exclude", Type::List(&Type::FieldPath), "the receiver is never shown these");
-
-/// A type of destination: its word, its own keys, and its defaults for the common ones.
-#[derive(Clone, Copy, Debug)]
-pub struct DestinationType {
-    /// As in `type = "webhook"`.
-    pub word: &'static str,
-    /// The keys that only this type has.
-    pub keys: &'static [Key],
-    pub(super) timeout: Duration,
-    pub(super) concurrency: u32,
-    pub(super) rate: Option<&'static str>,
-    /// Reads the type's own keys.
-    pub(super) read: fn(&mut Table<'_>) -> Option<DestinationKind>,
-}
 
 impl DestinationType {
     /// The keys common to all types, with this type's defaults.

@@ -21,13 +21,14 @@ use async_trait::async_trait;
 
 use self::message::Writer;
 pub use self::{
-    config::{DestinationConfig, DestinationType, FieldFilter, Rate},
+    config::{DestinationConfig, FieldFilter, Rate},
     connection::{ClientIdentity, Connection, ConnectionError},
     email::{EmailConfig, EmailDestination, SmtpSecurity, SmtpServer},
     slack::{SlackConfig, SlackDestination},
     webhook::{WebhookBody, WebhookConfig, WebhookDestination, WebhookFormat},
 };
 use crate::{
+    config::{Key, Table},
     event::Event,
     name::Name,
     rule::{RuleSet, RuleText},
@@ -44,6 +45,20 @@ pub enum DestinationKind {
     Slack(SlackConfig),
     /// `type = "email"`
     Email(EmailConfig),
+}
+
+/// A type of destination: its word, its own keys, and its defaults for the common ones.
+#[derive(Clone, Copy, Debug)]
+pub struct DestinationType {
+    /// As in `type = "webhook"`.
+    pub word: &'static str,
+    /// The keys that only this type has.
+    pub keys: &'static [Key],
+    timeout: Duration,
+    concurrency: u32,
+    rate: Option<&'static str>,
+    /// Reads the type's own keys.
+    read: fn(&mut Table<'_>) -> Option<DestinationKind>,
 }
 
 const TYPES: [DestinationType; 3] = [webhook::TYPE, slack::TYPE, email::TYPE];

@@ -9,7 +9,7 @@ use url::Host;
 
 use crate::{
     config::{Key, Mistake, Secret, Table, Type, Value, hide_user_of_url, is_loopback, parse_url, secret},
-    destination::{DestinationKind, config::DestinationType},
+    destination::{DestinationKind, DestinationType},
 };
 
 const SMTP: Key = Key::new("smtp", Type::Url, "the server and the user: `\"smtps://user@host:port\"`")

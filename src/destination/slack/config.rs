@@ -5,8 +5,7 @@ use std::time::Duration;
 use crate::{
     config::{Key, Secret, Table, Type, is_loopback, parse_web_address, secret},
     destination::{
-        DestinationKind,
-        config::DestinationType,
+        DestinationKind, DestinationType,
         connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, PROXY},
     },
 };

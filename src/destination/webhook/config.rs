@@ -12,8 +12,7 @@ use crate::{
         web_address,
     },
     destination::{
-        DestinationKind, address,
-        config::DestinationType,
+        DestinationKind, DestinationType, address,
         connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, PROXY},
     },
     template::Template,
