@@ -61,7 +61,8 @@ pub(super) async fn attempt(
         slot = gate.slots.acquire() => slot.ok()?,
     };
     let (now, begun) = (clock.wall(), Instant::now());
-    let notification = Notification { event: &lease.event, rules: &rules, sequence: lease.sequence, now };
+    let notification =
+        Notification { event: &lease.event, rules: &rules, sequence: lease.sequence, memo: None, now };
     let deadline = limit.saturating_add(CLEAN_UP);
     let answer = timeout(deadline, destination.deliver(&notification))
         .await
@@ -71,5 +72,5 @@ pub(super) async fn attempt(
 
 /// The answer of an attempt that brought none.
 pub(super) fn failed(result: String) -> Answer {
-    Answer { reaction: Reaction::Retry { after: None }, result, response: String::new() }
+    Answer { reaction: Reaction::Retry { after: None }, result, response: String::new(), memo: None }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{StatusCode, header::HeaderMap};
+use serde_json::Value;
 
 use super::{Answer, Reaction};
 use crate::{http, time::Timestamp};
@@ -18,19 +19,39 @@ const SHORTEST_SECRET: usize = 4;
 
 impl Answer {
     pub(super) fn delivered(result: impl Into<String>) -> Self {
-        Self { reaction: Reaction::Delivered, result: result.into(), response: String::new() }
+        Self { reaction: Reaction::Delivered, result: result.into(), response: String::new(), memo: None }
     }
 
     pub(super) fn retry(result: impl Into<String>) -> Self {
-        Self { reaction: Reaction::Retry { after: None }, result: result.into(), response: String::new() }
+        Self {
+            reaction: Reaction::Retry { after: None },
+            result: result.into(),
+            response: String::new(),
+            memo: None,
+        }
     }
 
     pub(super) fn dead(result: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { reaction: Reaction::Dead(reason.into()), result: result.into(), response: String::new() }
+        Self {
+            reaction: Reaction::Dead(reason.into()),
+            result: result.into(),
+            response: String::new(),
+            memo: None,
+        }
     }
 
     pub(super) fn pause(result: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { reaction: Reaction::Pause(reason.into()), result: result.into(), response: String::new() }
+        Self {
+            reaction: Reaction::Pause(reason.into()),
+            result: result.into(),
+            response: String::new(),
+            memo: None,
+        }
+    }
+
+    /// With something to keep for the next delivery of the lane: see [`Answer::memo`].
+    pub(super) fn with_memo(self, memo: Option<Value>) -> Self {
+        Self { memo, ..self }
     }
 
     /// With the wait the receiver asked for, if what happened means another try.

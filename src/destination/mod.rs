@@ -18,6 +18,7 @@ mod webhook;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use serde_json::Value;
 
 use self::message::Writer;
 pub use self::{
@@ -165,8 +166,10 @@ pub struct Notification<'a> {
     pub event: &'a Event,
     /// How rules want their events said.
     pub rules: &'a RuleSet,
-    /// The order within (destination, source, call).
+    /// The order within the lane: counts up per (destination, source, call).
     pub sequence: u64,
+    /// The last [`Answer::memo`] of the lane, if there is one.
+    pub memo: Option<&'a Value>,
     /// The time now, for timestamps and signatures.
     pub now: Timestamp,
 }
@@ -178,6 +181,9 @@ impl Notification<'_> {
     }
 }
 
+/// The longest [`Answer::memo`], in bytes of JSON.
+pub const MAX_MEMO: usize = 4 * 1024;
+
 /// What came of an attempt: *what happened*, not when to try again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -185,8 +191,13 @@ pub struct Answer {
     pub reaction: Reaction,
     /// What happened, in one line without a secret: `200 OK`, `connection refused`.
     pub result: String,
-    /// The beginning of what came back, at most 2 KiB, secrets masked.
+    /// The beginning of the receiver's response, at most 2 KiB, secrets masked.
     pub response: String,
+    /// Something small to keep for the lane: it is handed to the next attempt of this delivery, and to the next delivery
+    /// of the lane, over restarts. `None` leaves what is kept as it is, `Some(Value::Null)` forgets it.
+    ///
+    /// It stands in the store, so it holds no secret and nothing of the call, and is at most [`MAX_MEMO`] bytes of JSON.
+    pub memo: Option<Value>,
 }
 
 /// What an answer means for the delivery.

@@ -246,8 +246,13 @@ impl Preview<'_> {
     fn show(&self, told: &Told) -> Option<destination::Shown> {
         let is_it = |name: &Name| *name == told.destination;
         let config = self.config.destinations.iter().find(|it| is_it(&it.name))?;
-        let notification =
-            Notification { event: &told.event, rules: &self.by_name, sequence: told.sequence, now: told.at };
+        let notification = Notification {
+            event: &told.event,
+            rules: &self.by_name,
+            sequence: told.sequence,
+            memo: None,
+            now: told.at,
+        };
         destination::show(config, &notification).ok()
     }
 

@@ -99,7 +99,7 @@ async fn run(args: &SendArgs, config: &Config) -> Result<bool, Failure> {
     let now = Clock::system().wall();
     let sample = Sample::of(&rule, config, now).await?.ok_or_else(|| Failure::NoSample(rule.name.clone()))?;
     let rules = RuleSet::of(&config.rules);
-    let notification = Notification { event: &sample.event, rules: &rules, sequence: 1, now };
+    let notification = Notification { event: &sample.event, rules: &rules, sequence: 1, memo: None, now };
     let shown = destination::show(to, &notification)?;
     let receiver = destination::build(to, &http::client()?, &Telemetry::default())?;
     let begun = Instant::now();

@@ -4,9 +4,8 @@ mod config;
 mod smtp;
 
 use std::{
-    collections::VecDeque,
     fmt,
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::LazyLock,
     time::{Duration, SystemTime},
 };
 
@@ -21,17 +20,19 @@ use lettre::{
 };
 use minijinja::{
     Environment,
-    value::{Serde, Value},
+    value::{Serde, Value as TemplateValue},
 };
 use ring::digest;
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::timeout;
 
 pub(super) use self::config::TYPE;
 pub use self::config::{EmailConfig, SmtpSecurity, SmtpServer};
 use self::smtp::{Failure, Server, Verdicts};
 use super::{
-    Answer, BuildError, Destination, Notification,
+    Answer, BuildError, Destination, MAX_MEMO, Notification,
     message::{Message, Writer, in_brackets},
     secrets::FreshSecret,
 };
@@ -41,9 +42,6 @@ use crate::{
     http, template,
     time::Timestamp,
 };
-
-/// How many mails that only some recipients have are remembered.
-const MAX_PARTLY: usize = 1000;
 
 /// The page of the HTML part.
 static PAGE: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -62,9 +60,15 @@ pub struct EmailDestination {
     to: Vec<Mailbox>,
     writer: Writer,
     timeout: Duration,
-    /// Who has a mail already that others could not be given yet. A restart forgets it: then they get it again,
-    /// with the same `Message-ID`.
-    partly: Mutex<VecDeque<(EventId, Vec<Address>)>>,
+}
+
+/// The memo of a mail that some recipients have while others could not be given it yet.
+#[derive(Deserialize, Serialize)]
+struct PartlySent {
+    /// The event of the mail; a memo about another one means nothing.
+    event: EventId,
+    /// The addresses of those who have it.
+    have_it: Vec<String>,
 }
 
 /// Why no mail can be made. The config has to change first, so the delivery waits.
@@ -111,7 +115,6 @@ impl EmailDestination {
             to: config.to.clone(),
             writer,
             timeout,
-            partly: Mutex::default(),
         })
     }
 
@@ -124,16 +127,16 @@ impl EmailDestination {
         let event = notification.event;
         let message = self.writer.write(notification)?;
         let mail = self.mail(&event.id, &message, notification.now)?.formatted();
-        let have_it = self.who_has(&event.id);
-        let to: Vec<_> =
-            self.to.iter().map(|to| to.email.clone()).filter(|to| !have_it.contains(to)).collect();
+        let have_it = PartlySent::have_it(notification);
+        let is_missing = |to: &Address| !have_it.iter().any(|has| has == AsRef::<str>::as_ref(to));
+        let to: Vec<_> = self.to.iter().map(|to| to.email.clone()).filter(is_missing).collect();
         let sent = self.server.send(password.as_ref(), &self.from.email, &to, &mail).await;
         let secret = password.as_ref().map(SecretString::expose_secret);
         Ok(match sent {
             Ok(verdicts) => {
-                let (answer, response) = judge(&verdicts, &have_it);
-                self.remember(&event.id, verdicts, have_it);
-                answer.with_response(&response, secret)
+                let (answer, response) = judge(&verdicts, have_it.len());
+                let memo = PartlySent::memo(&event.id, verdicts, have_it);
+                answer.with_response(&response, secret).with_memo(memo)
             }
             Err(Failure::Refused { code, reply, about_mail }) => {
                 refused(code, &reply, about_mail).with_response(&reply, secret)
@@ -164,24 +167,34 @@ impl EmailDestination {
         if message.severity == Severity::Critical {
             builder = builder.raw_header(extra("Importance", "high"));
         }
-        let page = PAGE.get_template("email.html")?.render(Value::from(Serde(message)))?;
+        let page = PAGE.get_template("email.html")?.render(TemplateValue::from(Serde(message)))?;
         Ok(builder.multipart(MultiPart::alternative_plain_html(plain(message), page))?)
     }
+}
 
-    fn who_has(&self, event: &EventId) -> Vec<Address> {
-        let partly = self.partly.lock().unwrap_or_else(PoisonError::into_inner);
-        partly.iter().find(|(id, _)| id == event).map(|(_, have_it)| have_it.clone()).unwrap_or_default()
+impl PartlySent {
+    /// The recipients that have this mail from earlier attempts.
+    fn have_it(notification: &Notification<'_>) -> Vec<String> {
+        // A memo that cannot be read is no reason to hold the mail back: they get it again, with the same `Message-ID`.
+        let memo = notification.memo.and_then(|memo| Self::deserialize(memo).ok());
+        memo.filter(|memo| memo.event == notification.event.id).map(|memo| memo.have_it).unwrap_or_default()
     }
 
-    fn remember(&self, event: &EventId, verdicts: Verdicts, mut have_it: Vec<Address>) {
-        let mut partly = self.partly.lock().unwrap_or_else(PoisonError::into_inner);
-        partly.retain(|(id, _)| id != event);
-        have_it.extend(verdicts.accepted);
-        if !verdicts.deferred.is_empty() && !have_it.is_empty() {
-            if partly.len() == MAX_PARTLY {
-                partly.pop_front();
+    /// The memo after an attempt: who has the mail while others wait for it, else that nothing is to be kept.
+    fn memo(event: &EventId, verdicts: Verdicts, mut have_it: Vec<String>) -> Option<Value> {
+        let had_some = !have_it.is_empty();
+        have_it.extend(verdicts.accepted.iter().map(Address::to_string));
+        if verdicts.deferred.is_empty() || have_it.is_empty() {
+            return had_some.then_some(Value::Null);
+        }
+        // Recipients beyond the limit get the mail again with every attempt, with the same `Message-ID`.
+        let mut memo = Self { event: event.clone(), have_it };
+        loop {
+            let json = serde_json::to_value(&memo).ok()?;
+            if json.to_string().len() <= MAX_MEMO {
+                return Some(json);
             }
-            partly.push_back((event.clone(), have_it));
+            memo.have_it.pop();
         }
     }
 }
@@ -199,13 +212,13 @@ fn thread(message: &Message) -> Option<String> {
 }
 
 /// What the server's verdicts mean for the delivery, and all it said.
-fn judge(verdicts: &Verdicts, had_it: &[Address]) -> (Answer, String) {
+fn judge(verdicts: &Verdicts, had_it: usize) -> (Answer, String) {
     let Verdicts { accepted, reply, deferred, refused } = verdicts;
     let listed = |list: &[(Address, String)]| {
         let list: Vec<_> = list.iter().map(|(address, reply)| format!("{address}: {reply}")).collect();
         list.join("; ")
     };
-    let arrived = accepted.len() + had_it.len();
+    let arrived = accepted.len() + had_it;
     let response = [reply.clone(), listed(deferred), listed(refused)];
     let response: Vec<_> = response.into_iter().filter(|part| !part.is_empty()).collect();
     let answer = match (&deferred[..], &refused[..]) {

@@ -37,7 +37,13 @@ async fn delivered(event: &Event, now: Timestamp) -> Request {
         connection: Default::default(),
     }));
     destination(&config)
-        .deliver(&Notification { event, rules: &callwatch::rule::RuleSet::default(), sequence: 7, now })
+        .deliver(&Notification {
+            event,
+            rules: &callwatch::rule::RuleSet::default(),
+            sequence: 7,
+            memo: None,
+            now,
+        })
         .await;
     server.received_requests().await.unwrap().remove(0)
 }

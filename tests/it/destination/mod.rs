@@ -128,7 +128,7 @@ pub async fn deliver_with(config: &DestinationConfig, event: &Event, text: Optio
 
 /// Delivers once with these rules.
 pub async fn deliver_ruled(config: &DestinationConfig, event: &Event, rules: &RuleSet) -> Answer {
-    destination(config).deliver(&Notification { event, rules, sequence: 7, now: now() }).await
+    destination(config).deliver(&Notification { event, rules, sequence: 7, memo: None, now: now() }).await
 }
 
 /// A rule that wants its events said so.

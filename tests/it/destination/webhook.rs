@@ -129,8 +129,13 @@ async fn a_rotated_secret_file_is_read_again() {
     let webhook = WebhookConfig { secrets: vec![secret], ..webhook(&server.uri()) };
     let destination = destination(&config(DestinationKind::Webhook(webhook)));
     let event = event(Kind::Ended);
-    let notification =
-        Notification { event: &event, rules: &callwatch::rule::RuleSet::default(), sequence: 7, now: now() };
+    let notification = Notification {
+        event: &event,
+        rules: &callwatch::rule::RuleSet::default(),
+        sequence: 7,
+        memo: None,
+        now: now(),
+    };
 
     destination.deliver(&notification).await;
     std::fs::write(file.path(), NEW).unwrap();
