@@ -1,4 +1,4 @@
-//! What all readers of one file share: its text, the mistakes found so far, and what must not be shown.
+//! The state that all readers of one file share: its text, the mistakes found so far, and the parts to hide.
 
 use std::{cell::RefCell, fmt, ops::Range, path::Path};
 
@@ -34,7 +34,7 @@ impl fmt::Debug for LoadOptions<'_> {
     }
 }
 
-/// What all readers of one file share.
+/// The state that all readers of one file share.
 pub(crate) struct Context<'a> {
     /// The file's text.
     pub text: &'a str,

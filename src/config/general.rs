@@ -52,7 +52,7 @@ const LISTEN: Key =
 const TOKEN: Key = Key::new(
     "token",
     Type::Secret,
-    "what a client of the admin API has to show; required unless `listen` is a loopback address",
+    "clients of the admin API have to send it; required unless `listen` is a loopback address",
 );
 pub(crate) const SERVER: &[Key] = &[LISTEN, TOKEN];
 
@@ -87,7 +87,7 @@ pub struct DeliveryConfig {
 pub struct ServerConfig {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// What a client of the admin API has to show; required unless `listen` is a loopback address.
+    /// The token that clients of the admin API have to send; required unless `listen` is a loopback address.
     pub token: Option<Secret>,
 }
 

@@ -22,9 +22,9 @@ pub struct Key {
     pub name: &'static str,
     /// The values it takes.
     pub takes: Type,
-    /// What holds when it is not written.
+    /// The default, or that there is none.
     pub absent: Absent,
-    /// What it is for, in Markdown, without a full stop at the end.
+    /// Its purpose, in Markdown, without a full stop at the end.
     pub doc: &'static str,
 }
 
@@ -90,16 +90,16 @@ pub enum Type {
     NamedTables,
 }
 
-/// What holds when a key is not written.
+/// The meaning of a key that is not written.
 #[derive(Clone, Copy, Debug)]
 pub enum Absent {
-    /// That is an error. Holds a value to start from, as it would be written.
+    /// An error. Holds a value to start from, as it would be written.
     Required(&'static str),
-    /// Nothing holds.
+    /// No value at all.
     Nothing,
-    /// What these words say.
+    /// A default that these words describe.
     Means(&'static str),
-    /// The same as with this value.
+    /// This value.
     Default(Literal),
 }
 
@@ -141,7 +141,7 @@ impl Key {
 }
 
 impl Type {
-    /// Of a list the type of its elements.
+    /// The type of the elements of a list or table of values; any other type itself.
     pub(crate) const fn element(&self) -> Self {
         match self {
             Self::List(element) | Self::OneOrList(element) | Self::TableOf(element) => **element,

@@ -43,7 +43,7 @@ pub enum SecretError {
     NoFile {
         /// Which file.
         path: String,
-        /// The system's words.
+        /// The system's message.
         why: String,
     },
 }
@@ -68,7 +68,7 @@ impl Secret {
         match self {
             Self::Plain(secret) => Ok(secret.clone()),
             Self::Env(name) => match env(name) {
-                // As in a file: a line break at the end is not part of it.
+                // As in a file, a line break at the end is not part of the secret.
                 Some(value) if !value.trim().is_empty() => Ok(value.trim_end_matches(['\r', '\n']).into()),
                 _ => Err(SecretError::NoVariable(name.clone())),
             },

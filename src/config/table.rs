@@ -101,7 +101,7 @@ impl<'a> Table<'a> {
         self.read(key, |value| one_of(&key.takes, value, meanings))
     }
 
-    /// Whether there is such a key, right or wrong.
+    /// Whether the key is written, right or wrong.
     pub fn has(&self, key: &Key) -> bool {
         self.entries.contains_key(key.name)
     }
@@ -113,7 +113,7 @@ impl<'a> Table<'a> {
         mut read: impl FnMut(&Value<'a>) -> Result<T, Mistake>,
     ) -> Option<Vec<T>> {
         let elements = self.read(key, Value::elements)?;
-        // Not `?` at the first wrong one: every element is looked at.
+        // All elements are read before the first error ends this, so that every wrong one is reported.
         let read: Vec<_> = elements.iter().map(|element| self.note(read(element))).collect();
         read.into_iter().collect()
     }
@@ -222,13 +222,13 @@ impl<'a> Table<'a> {
         entries_of(self.cx, self.entries)
     }
 
-    /// The line of the file it begins on, from 1.
+    /// The line of the file on which the table begins, from 1.
     pub fn line(&self) -> usize {
         let before = self.cx.text.get(..self.span.start).unwrap_or_default();
         before.matches('\n').count() + 1
     }
 
-    /// Where the value of `key` is; the table's own place when it is not there.
+    /// The place of the value of `key`, or of the table when the key is not written.
     pub fn span_of(&self, key: &Key) -> Range<usize> {
         self.entries.get(key.name).map_or(self.span.clone(), Spanned::span)
     }
@@ -243,7 +243,7 @@ impl<'a> Table<'a> {
         self.lenient = true;
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every key that was not asked for as unknown.
     pub fn finish(self) {
         for (key, value) in self.values() {
             let text = key.get_ref().as_ref();
@@ -259,7 +259,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Adds what is wrong to the report.
+    /// Adds an error to the report.
     pub fn note<T>(&self, result: Result<T, Mistake>) -> Option<T> {
         result.map_err(|mistake| self.cx.add(mistake)).ok()
     }

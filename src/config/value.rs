@@ -150,7 +150,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The place in the file of a part of a text's value.
+    /// The place in the file of a part of a text; `part` counts bytes of the text without its quotes and escapes.
     pub fn part(&self, part: Range<usize>) -> Range<usize> {
         let raw = &self.cx.text[self.span.clone()];
         let inside = inside_quotes(raw);
@@ -207,7 +207,7 @@ fn inside_quotes(raw: &str) -> Range<usize> {
     start..end.max(start)
 }
 
-/// The place in a basic string, as written between its quotes, of a part of its value.
+/// The place of a part of `value` in `raw`, the basic string as it is written between its quotes.
 fn part_of_escaped(raw: &str, value: &str, part: Range<usize>) -> Option<Range<usize>> {
     let (mut at, mut read) = (0, 0);
     let (mut start, mut end) = (None, None);
@@ -222,7 +222,7 @@ fn part_of_escaped(raw: &str, value: &str, part: Range<usize>) -> Option<Range<u
             Some('x') => code(2)?,
             Some('u') => code(4)?,
             Some('U') => code(8)?,
-            // The line goes on at the next character that is not white space.
+            // A backslash at the end of a line skips the line break and all white space after it.
             Some(c) if c.is_whitespace() => (1 + escaped.len() - escaped.trim_start().len(), 0),
             _ => (2, 1),
         };

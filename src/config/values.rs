@@ -253,7 +253,7 @@ pub(crate) fn hide_path_of_url(value: &Value<'_>) {
     }
 }
 
-/// Where scheme and slashes end.
+/// The byte after the scheme and the slashes, where the host begins.
 fn host_of_url(text: &str) -> usize {
     text.find("://").map_or(0, |at| at + 3)
 }

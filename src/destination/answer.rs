@@ -1,4 +1,4 @@
-//! What came of an attempt, and how much of what came back is kept.
+//! Making answers: how much of a response is kept, and what is masked in it.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 use super::{Answer, Reaction};
 use crate::{http, time::Timestamp};
 
-/// The largest part of a response that is kept, in bytes.
+/// The longest part of a response that is kept, in bytes.
 const EXCERPT: usize = 2 * 1024;
 
-/// What stands in the place of a secret.
+/// Stands in place of a secret.
 pub(super) const HIDDEN: &str = "•••";
 
 /// The shortest text that is hidden as a secret: masking `1` or `on` would make every response unreadable.
@@ -54,7 +54,7 @@ impl Answer {
         Self { memo, ..self }
     }
 
-    /// With the wait the receiver asked for, if what happened means another try.
+    /// With the wait that the receiver asked for, if there is going to be another attempt.
     pub(super) fn after(mut self, wait: Option<Duration>) -> Self {
         if let Reaction::Retry { after } = &mut self.reaction {
             *after = wait;
@@ -62,7 +62,8 @@ impl Answer {
         self
     }
 
-    /// With the beginning of what came back, and with no secret left in anything the receiver said.
+    /// With the beginning of the response. Masks the secrets in it, in the result and in the reason, because receivers
+    /// echo what they were sent.
     pub(super) fn with_response<'a>(
         mut self,
         response: &str,
@@ -82,7 +83,7 @@ impl Answer {
     }
 }
 
-/// `Retry-After` of the statuses by which a receiver asks to be left alone.
+/// `Retry-After`, if the status is one by which a receiver asks for a pause.
 pub(super) fn retry_after(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let asks = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
     if asks { http::retry_after(headers, Some(now)) } else { None }
@@ -93,8 +94,8 @@ fn masked<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String 
     secrets.fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
 }
 
-/// The text without control characters and without marks that change the direction of writing; runs of white
-/// space become one space.
+/// The text without control characters and without marks that change the direction of writing. Runs of white space
+/// become one space.
 pub(super) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {

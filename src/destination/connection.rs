@@ -125,7 +125,7 @@ fn has_key(pem: &[u8]) -> Result<bool, pem::Error> {
     PrivateKeyDer::from_pem_slice(pem).map(|_| true)
 }
 
-/// Why no client can be made for a destination.
+/// Why no client can be made for a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// The system offers no usable TLS, or certificate and key do not go together.
@@ -206,7 +206,7 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// What went wrong with a request, as [`http::in_words`] says it, or that no address of the receiver is public.
+/// Says why a request failed, as [`http::in_words`] does, or that the receiver has no public address.
 pub(super) fn in_words(error: &reqwest::Error, deadline: Duration) -> String {
     match http::causes(error).find_map(|cause| cause.downcast_ref::<NotPublic>()) {
         Some(error) => error.to_string(),

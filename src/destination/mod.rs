@@ -1,14 +1,14 @@
-//! Where notifications go: render one for its kind of receiver, send it, and read the answer.
+//! Destinations: render a notification for its type of receiver, send it, and classify the response.
 //!
-//! A destination knows nothing of queues, schedules or stores. It is given what to tell, tries once, and says
-//! in an [`Answer`] what the receiver made of it.
+//! A destination knows nothing of queues, schedules or stores. It is given one notification, tries once, and returns an
+//! [`Answer`]. Each type has a folder with its keys (`config.rs`), its rendering and its protocol; a new type is a new
+//! folder, a variant of [`DestinationKind`] and an entry in the list of types.
 
 mod address;
 mod answer;
 mod config;
 mod connection;
 mod email;
-mod facts;
 mod fields;
 mod message;
 mod secrets;
@@ -69,11 +69,12 @@ pub const fn types() -> &'static [DestinationType] {
     &TYPES
 }
 
-/// Makes the destination that `config` describes. `client` is what [`crate::http::client`] gave, shared by all that
-/// need nothing special. `telemetry` is told of texts that could not be rendered.
+/// Makes the destination that `config` describes. `client` comes from [`crate::http::client`] and is shared by all
+/// destinations without certificates, a proxy or `allow_private = false` of their own. A text that cannot be rendered is
+/// reported to `telemetry`.
 ///
 /// # Errors
-/// [`BuildError`] when something it needs is not there.
+/// [`BuildError`] when TLS, a certificate or the proxy cannot be used.
 pub fn build(
     config: &DestinationConfig,
     client: &reqwest::Client,
@@ -109,10 +110,10 @@ pub enum BuildError {
     Tls {
         /// The server.
         host: String,
-        /// The library's words.
+        /// The TLS library's message.
         why: String,
     },
-    /// The destination cannot be reached as its config says.
+    /// No client can be made for the connection that its config describes.
     #[error("destination {destination}: {source}")]
     Connection {
         /// Which destination.
@@ -122,19 +123,19 @@ pub enum BuildError {
     },
 }
 
-/// A notification as its receiver would see it.
+/// The text of a notification, for `callwatch preview` and the like.
 #[derive(Debug)]
 pub(crate) struct Shown {
-    /// Its one line; a webhook has none.
+    /// The title; a webhook has none.
     pub(crate) title: Option<String>,
-    /// All of it: the text for people, or a webhook's body. No secret is in it.
+    /// The whole text for people, or a webhook's body with its secrets masked.
     pub(crate) text: String,
 }
 
-/// What the receiver would be sent; nothing is.
+/// Renders the notification without sending it.
 ///
 /// # Errors
-/// When the event's record is not JSON, which a store could only bring back damaged.
+/// When the event's record is not JSON, because the store is damaged.
 pub(crate) fn show(
     config: &DestinationConfig,
     notification: &Notification<'_>,
@@ -154,17 +155,17 @@ pub(crate) fn show(
 /// A receiver of notifications.
 #[async_trait]
 pub trait Destination: Send + Sync + 'static {
-    /// Tries once to tell the receiver. Never takes longer than the destination's timeout (with a little for
-    /// the clean-up), never panics, and never puts a secret into the answer.
+    /// Tries once to send the notification. Never takes longer than the destination's timeout (and a little for the
+    /// clean-up), never panics, and never puts a secret into the answer.
     async fn deliver(&self, notification: &Notification<'_>) -> Answer;
 }
 
-/// What a destination is asked to tell.
+/// One event to send, and everything needed to render it.
 #[derive(Clone, Copy, Debug)]
 pub struct Notification<'a> {
-    /// What happened.
+    /// The event.
     pub event: &'a Event,
-    /// How rules want their events said.
+    /// The rules, for the titles, bodies and severities of events.
     pub rules: &'a RuleSet,
     /// The order within the lane: counts up per (destination, source, call).
     pub sequence: u64,
@@ -175,7 +176,7 @@ pub struct Notification<'a> {
 }
 
 impl Notification<'_> {
-    /// How the event's rule wants it said; `None` when it is no longer in the config.
+    /// The texts of the event's rule; `None` when the rule is no longer in the config.
     pub fn text(&self) -> Option<&RuleText> {
         self.rules.get(&self.event.rule).map(|rule| &*rule.text)
     }
@@ -184,12 +185,12 @@ impl Notification<'_> {
 /// The longest [`Answer::memo`], in bytes of JSON.
 pub const MAX_MEMO: usize = 4 * 1024;
 
-/// What came of an attempt: *what happened*, not when to try again.
+/// The result of an attempt: what happened, not when to try again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// What it means for the delivery.
+    /// The consequence for the delivery.
     pub reaction: Reaction,
-    /// What happened, in one line without a secret: `200 OK`, `connection refused`.
+    /// The result in one line without a secret: `200 OK`, `connection refused`.
     pub result: String,
     /// The beginning of the receiver's response, at most 2 KiB, secrets masked.
     pub response: String,
@@ -200,19 +201,19 @@ pub struct Answer {
     pub memo: Option<Value>,
 }
 
-/// What an answer means for the delivery.
+/// The consequence of an attempt for its delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reaction {
     /// It arrived.
     Delivered,
-    /// It did not arrive now, but may later.
+    /// It did not arrive, but may at a later attempt.
     Retry {
-        /// The receiver asked not to be bothered before this has passed.
+        /// The receiver asked for this wait, by `Retry-After`.
         after: Option<Duration>,
     },
-    /// It will never arrive as it is; the reason in a few words, the result among them.
+    /// It can never arrive as it is. Holds the reason in a few words, with the result.
     Dead(String),
-    /// The receiver wants nothing any more: the destination is left alone until a person or another config says
-    /// otherwise, and the delivery waits. The reason, the result among it.
+    /// The receiver wants nothing any more: the destination is paused until a person resumes it or its config changes,
+    /// and the delivery waits. Holds the reason, with the result.
     Pause(String),
 }

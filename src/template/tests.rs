@@ -1,4 +1,4 @@
-//! What templates render, and what is said about those that are wrong.
+//! Templates and their output, and the messages about templates that are wrong.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Email: one mail per event, to all recipients, mails about one call in one thread.
+//! Email: one mail per event to all recipients; the mails about one call form a thread.
 
 mod config;
 mod smtp;
@@ -30,7 +30,7 @@ use tokio::time::timeout;
 
 pub(super) use self::config::TYPE;
 pub use self::config::{EmailConfig, SmtpSecurity, SmtpServer};
-use self::smtp::{Failure, Server, Verdicts};
+use self::smtp::{Server, SmtpError, Verdicts};
 use super::{
     Answer, BuildError, Destination, MAX_MEMO, Notification,
     message::{Message, Writer, in_brackets},
@@ -43,7 +43,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// The page of the HTML part.
+/// The template of the HTML part.
 static PAGE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut env = template::environment();
     env.set_fuel(None);
@@ -71,7 +71,7 @@ struct PartlySent {
     have_it: Vec<String>,
 }
 
-/// Why no mail can be made. The config has to change first, so the delivery waits.
+/// Why no mail could be made. The delivery is tried again, because a secret or the config can be mended.
 #[derive(Debug, thiserror::Error)]
 enum NotReady {
     #[error(transparent)]
@@ -138,14 +138,14 @@ impl EmailDestination {
                 let memo = PartlySent::memo(&event.id, verdicts, have_it);
                 answer.with_response(&response, secret).with_memo(memo)
             }
-            Err(Failure::Refused { code, reply, about_mail }) => {
+            Err(SmtpError::Refused { code, reply, about_mail }) => {
                 refused(code, &reply, about_mail).with_response(&reply, secret)
             }
-            Err(Failure::Broken(why)) => Answer::retry(why),
+            Err(SmtpError::Broken(why)) => Answer::retry(why),
         })
     }
 
-    /// A mail that is the same at every attempt, but for its date.
+    /// Writes the mail. It is the same at every attempt except for its date.
     fn mail(&self, id: &EventId, message: &Message, now: Timestamp) -> Result<Mail, NotReady> {
         let domain = self.from.email.domain();
         let date = SystemTime::UNIX_EPOCH + now.since(Timestamp::from_millis(0));
@@ -154,7 +154,7 @@ impl EmailDestination {
             .subject(&message.title)
             .date(date)
             .message_id(Some(format!("<{id}@{domain}>")))
-            // RFC 3834: nobody's holiday reply is wanted.
+            // RFC 3834: asks for no automatic replies, such as holiday notices.
             .raw_header(extra("Auto-Submitted", "auto-generated"))
             .raw_header(extra("X-Auto-Response-Suppress", "All"));
         for to in &self.to {
@@ -203,15 +203,15 @@ fn extra(name: &'static str, value: &str) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
 }
 
-/// The id under which the mails about one call hang together. Nothing of the call's own id can be trusted to fit
-/// into a header, so it is hashed.
+/// The id of the thread of all mails about one call. The call's own id may hold characters that do not fit into a
+/// header, so it is hashed.
 fn thread(message: &Message) -> Option<String> {
     let call = message.call.as_ref()?;
     let digest = digest::digest(&digest::SHA256, format!("{}\n{call}", message.source).as_bytes());
     Some(format!("call_{}", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])))
 }
 
-/// What the server's verdicts mean for the delivery, and all it said.
+/// Classifies the server's verdicts; the text is everything that it said.
 fn judge(verdicts: &Verdicts, had_it: usize) -> (Answer, String) {
     let Verdicts { accepted, reply, deferred, refused } = verdicts;
     let listed = |list: &[(Address, String)]| {
@@ -246,7 +246,8 @@ fn judge(verdicts: &Verdicts, had_it: usize) -> (Answer, String) {
     (answer, response.join("; "))
 }
 
-/// A refusal of the mail as a whole. What is said about the connection or the account can be mended there.
+/// Classifies a refusal of the mail as a whole. Only one about the mail itself is final: the connection or the account
+/// can be mended.
 fn refused(code: u16, reply: &str, about_mail: bool) -> Answer {
     let reply = short(reply);
     match code {
@@ -259,7 +260,7 @@ fn refused(code: u16, reply: &str, about_mail: bool) -> Answer {
     }
 }
 
-/// A server's words may be long; a result is one line.
+/// A server's reply, short enough for a result.
 fn short(reply: &str) -> String {
     template::truncate(reply, 200)
 }
@@ -279,7 +280,7 @@ pub(super) fn plain(message: &Message) -> String {
     )
 }
 
-/// Shows where it sends, and no secret.
+/// Shows the server's name, and no secret.
 impl fmt::Debug for EmailDestination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmailDestination").field("server", &self.server.host()).finish_non_exhaustive()

@@ -1,8 +1,9 @@
-//! One SMTP server: its connections, and mail transactions whose recipients are answered for one by one.
+//! One SMTP server: its connections, and mail transactions with a verdict for every recipient.
 //!
-//! lettre speaks the protocol. Its pool is not used: it gives up a transaction at the first refused recipient,
-//! and it takes back a connection whose transaction was cancelled half-way, after which the next mail's commands
-//! would be read as the last one's text. Here a transaction owns its connection, so cancelling one closes it.
+//! lettre speaks the protocol. Its pool is not used, because it gives up a transaction at the first refused recipient,
+//! and because it takes back a connection whose transaction was cancelled half-way: the server would read the next
+//! mail's commands as text of the last mail. Here a transaction owns its connection, so cancelling it closes the
+//! connection.
 
 use std::{
     error::Error as _,
@@ -37,40 +38,40 @@ pub(super) struct Server {
     slots: Semaphore,
 }
 
-/// Something that went wrong before any recipient was asked about. Holds the server's words, but no secret.
+/// Why a transaction ended without a verdict for any recipient. Holds the server's words, but no secret.
 #[derive(Debug)]
-pub(super) enum Failure {
-    /// The server said no with this code.
+pub(super) enum SmtpError {
+    /// The server refused with this code.
     Refused {
         /// 400 to 599
         code: u16,
         /// The whole reply, code first, on one line.
         reply: String,
-        /// Whether it was said about this mail, not about the connection or the account.
+        /// Whether the refusal is about this mail, not about the connection or the account.
         about_mail: bool,
     },
-    /// There was no usable answer at all.
+    /// There was no usable reply.
     Broken(String),
 }
 
-/// What the server said to a mail for several recipients.
+/// The server's verdicts on a mail, one for every recipient.
 #[derive(Debug, Default)]
 pub(super) struct Verdicts {
-    /// Those who have it, with the server's last words.
+    /// The recipients that have it.
     pub(super) accepted: Vec<Address>,
-    /// The server's last words to the mail as a whole.
+    /// The server's reply to the mail as a whole.
     pub(super) reply: String,
-    /// Those who may get it later, and why not now.
+    /// The recipients that may get it later, and why not now.
     pub(super) deferred: Vec<(Address, String)>,
-    /// Those who will never get it, and why.
+    /// The recipients that can never get it, and why.
     pub(super) refused: Vec<(Address, String)>,
 }
 
 impl Server {
-    /// A server that is given at most `connections` mails at a time.
+    /// A server that receives at most `connections` mails at a time.
     ///
     /// # Errors
-    /// lettre's words when the system has no usable TLS.
+    /// lettre's message when the system has no usable TLS.
     pub(super) fn new(config: SmtpServer, connections: usize) -> Result<Self, String> {
         http::install_tls();
         let tls = match config.security {
@@ -92,18 +93,18 @@ impl Server {
         self.config.user.as_deref()
     }
 
-    /// Gives `mail` to the server for `to`. Cancelling this closes its connection.
+    /// Sends `mail` to the recipients `to`. Cancelling this closes its connection.
     ///
     /// # Errors
-    /// [`Failure`] when nobody was accepted or refused by name.
+    /// [`SmtpError`] when nobody was accepted or refused by name.
     pub(super) async fn send(
         &self,
         password: Option<&SecretString>,
         from: &Address,
         to: &[Address],
         mail: &[u8],
-    ) -> Result<Verdicts, Failure> {
-        // Never closed, so never an error.
+    ) -> Result<Verdicts, SmtpError> {
+        // The semaphore is never closed, so this is never an error.
         let _slot = self.slots.acquire().await;
         let mut connection = match self.idle_connection().await {
             Some(connection) => connection,
@@ -112,8 +113,8 @@ impl Server {
         let result = transaction(&mut connection, from, to, mail).await;
         let usable = match &result {
             Ok(verdicts) if !verdicts.accepted.is_empty() => true,
-            Ok(_) | Err(Failure::Refused { .. }) => connection.command(Rset).await.is_ok(),
-            Err(Failure::Broken(_)) => false,
+            Ok(_) | Err(SmtpError::Refused { .. }) => connection.command(Rset).await.is_ok(),
+            Err(SmtpError::Broken(_)) => false,
         };
         if usable {
             self.idle().push((Instant::now(), connection));
@@ -134,7 +135,7 @@ impl Server {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn connect(&self, password: Option<&SecretString>) -> Result<AsyncSmtpConnection, Failure> {
+    async fn connect(&self, password: Option<&SecretString>) -> Result<AsyncSmtpConnection, SmtpError> {
         let hello = ClientId::default();
         let address = (self.config.host.as_str(), self.config.port);
         let from_the_start = self.tls.clone().filter(|_| self.config.security == SmtpSecurity::Tls);
@@ -145,7 +146,7 @@ impl Server {
             && let Some(tls) = self.tls.clone()
         {
             if !connection.can_starttls() {
-                return Err(Failure::Broken(
+                return Err(SmtpError::Broken(
                     "the server offers no STARTTLS; nothing was sent (smtps:// is TLS from the start)"
                         .to_owned(),
                 ));
@@ -161,17 +162,19 @@ impl Server {
     }
 }
 
-/// One mail transaction (RFC 5321, section 3.3). Whoever is refused does not keep it from the others.
+/// One mail transaction (RFC 5321, section 3.3). A refused recipient does not keep the mail from the others.
 async fn transaction(
     connection: &mut AsyncSmtpConnection,
     from: &Address,
     to: &[Address],
     mail: &[u8],
-) -> Result<Verdicts, Failure> {
+) -> Result<Verdicts, SmtpError> {
     let mut parameters = vec![];
     if !to.iter().chain([from]).all(|address| AsRef::<str>::as_ref(address).is_ascii()) {
         if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
-            return Err(Failure::Broken("the server takes no addresses beyond ASCII (SMTPUTF8)".to_owned()));
+            return Err(SmtpError::Broken(
+                "the server takes no addresses beyond ASCII (SMTPUTF8)".to_owned(),
+            ));
         }
         parameters.push(MailParameter::SmtpUtfEight);
     }
@@ -196,14 +199,14 @@ async fn transaction(
     Ok(verdicts)
 }
 
-/// A failure of the connection, the greeting or the account: the mail has nothing to do with it.
-fn before(error: Error) -> Failure {
-    failure(&error, false)
+/// An error of the connection, the greeting or the account, before there is a mail.
+fn before(error: Error) -> SmtpError {
+    smtp_error(&error, false)
 }
 
-/// A failure within a transaction.
-fn during(error: Error) -> Failure {
-    failure(&error, !is_about_account(&error))
+/// An error within a transaction.
+fn during(error: Error) -> SmtpError {
+    smtp_error(&error, !is_about_account(&error))
 }
 
 /// 530, 534 and 535 ask for authentication (RFC 4954, section 6).
@@ -211,10 +214,10 @@ fn is_about_account(error: &Error) -> bool {
     error.status().is_some_and(|code| matches!(u16::from(code), 530 | 534 | 535))
 }
 
-fn failure(error: &Error, about_mail: bool) -> Failure {
+fn smtp_error(error: &Error, about_mail: bool) -> SmtpError {
     match error.status() {
-        Some(code) => Failure::Refused { code: code.into(), reply: reply(error), about_mail },
-        None => Failure::Broken(http::cause_in_words(error)),
+        Some(code) => SmtpError::Refused { code: code.into(), reply: reply(error), about_mail },
+        None => SmtpError::Broken(http::cause_in_words(error)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Slack, by an incoming webhook: <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>.
 //!
-//! What a call contains cannot become a link or a mention: `&`, `<` and `>` are escaped, and every text is
-//! `verbatim`, so that Slack looks for neither addresses nor names in it.
+//! Nothing in a call can become a link or a mention: `&`, `<` and `>` are escaped, and every text is `verbatim`, so
+//! that Slack looks for neither addresses nor names in it.
 
 mod config;
 
@@ -21,7 +21,7 @@ use super::{
     connection::in_words,
     message::{Message, Writer},
     secrets::FreshSecret,
-    webhook::{MAX_ANSWER, secrets_in_url, status_line},
+    webhook::{MAX_RESPONSE, secrets_in_url, status_line},
 };
 use crate::{
     config::SecretError,
@@ -37,10 +37,10 @@ const MAX_FIELDS: usize = 10;
 const MAX_FIELD: usize = 2000;
 const MAX_BLOCKS: usize = 50;
 
-/// How many of the events that are told together are listed; more would bury the channel.
+/// The most events of a batch that are listed; more would bury the channel.
 const MAX_ENTRIES: usize = 20;
 
-/// How many blocks of a transcript are shown; nobody reads more in a channel.
+/// The most blocks of a transcript that are shown; nobody reads more in a channel.
 const MAX_TRANSCRIPT_BLOCKS: usize = 10;
 
 /// `type = "slack"`
@@ -51,7 +51,7 @@ pub struct SlackDestination {
     timeout: Duration,
 }
 
-/// Why nothing can be sent. The config has to change first, so the delivery waits.
+/// Why a request could not be made. The delivery is tried again, because a secret or the config can be mended.
 #[derive(Debug, thiserror::Error)]
 enum NotReady {
     #[error(transparent)]
@@ -100,7 +100,7 @@ impl SlackDestination {
         let exchange = async {
             let response = self.client.post(url.clone()).json(&body).send().await?;
             let (status, headers) = (response.status(), response.headers().clone());
-            let (body, _more) = http::read_capped(response, MAX_ANSWER).await?;
+            let (body, _more) = http::read_capped(response, MAX_RESPONSE).await?;
             Ok((status, headers, String::from_utf8_lossy(&body).into_owned()))
         };
         match timeout_at(deadline, exchange).await {
@@ -117,12 +117,12 @@ impl SlackDestination {
     }
 }
 
-/// What Slack's answer means: <https://docs.slack.dev/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks>.
+/// Classifies Slack's response: <https://docs.slack.dev/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks>.
 fn judge(status: StatusCode, body: &str) -> Answer {
     let word = body.trim();
     let result = status_line(status);
     if status.is_success() {
-        // A page of another server, or of a proxy, answers 200 as well.
+        // Only Slack says `ok`; a web page of another server, or of a proxy, comes with 200 as well.
         if word == "ok" {
             return Answer::delivered(result);
         }
@@ -156,7 +156,7 @@ fn judge(status: StatusCode, body: &str) -> Answer {
 /// The message in Block Kit, and its title for notifications and screen readers.
 fn render(message: &Message) -> Value {
     let title = format!("{}{}", mark(message.severity), message.title);
-    // Slack shows what stands first without unfolding the message: the headline, who and how, and the summary.
+    // Slack shows only the first blocks until the message is unfolded, so headline, facts and summary come first.
     let mut blocks = vec![json!({
         "type": "header",
         "text": { "type": "plain_text", "text": truncate(&title, MAX_HEADER), "emoji": false }
@@ -191,7 +191,7 @@ fn render(message: &Message) -> Value {
     json!({ "text": escape(&title), "blocks": blocks, "unfurl_links": false, "unfurl_media": false })
 }
 
-/// The events that are told together, one in a line.
+/// The events of a batch, one in a line.
 fn entries(message: &Message) -> Vec<Value> {
     let lines = message.entries.iter().take(MAX_ENTRIES).map(|entry| {
         let mood = entry.mood.as_ref().map(|mood| format!(" · _{}_", escape(mood))).unwrap_or_default();
@@ -203,7 +203,7 @@ fn entries(message: &Message) -> Vec<Value> {
     sections(lines.chain(more)).iter().map(|text| section(text)).collect()
 }
 
-/// The transcript in as few sections as it takes.
+/// The transcript in as few sections as possible.
 fn transcript(message: &Message) -> Vec<Value> {
     let lines =
         message.transcript.iter().map(|turn| format!("*{}:* {}\n", escape(&turn.who), escape(&turn.said)));
@@ -215,7 +215,7 @@ fn transcript(message: &Message) -> Vec<Value> {
     sections.iter().map(|text| section(text)).collect()
 }
 
-/// The lines in as few texts of at most [`MAX_TEXT`] characters as it takes.
+/// Joins the lines into as few texts as possible, each of at most [`MAX_TEXT`] characters.
 fn sections(lines: impl Iterator<Item = String>) -> Vec<String> {
     let mut sections: Vec<String> = vec![];
     for line in lines {
@@ -230,7 +230,7 @@ fn sections(lines: impl Iterator<Item = String>) -> Vec<String> {
     sections
 }
 
-/// What catches the eye.
+/// A mark in front of the title that catches the eye.
 fn mark(severity: Severity) -> &'static str {
     match severity {
         Severity::Info => "",
@@ -239,7 +239,7 @@ fn mark(severity: Severity) -> &'static str {
     }
 }
 
-/// A time that everybody sees in their own zone:
+/// A time that every reader sees in their own zone:
 /// <https://docs.slack.dev/messaging/formatting-message-text#date-formatting>.
 fn date(at: i64, fallback: &str) -> String {
     format!("<!date^{at}^{{date_short_pretty}}, {{time}}|{}>", escape(fallback))
@@ -258,7 +258,7 @@ fn quoted(text: &str) -> String {
     lines.join("\n")
 }
 
-/// Cut to what Slack takes, but not through an escaped character.
+/// At most `limit` characters, never cut within an escaped character.
 fn capped(text: &str, limit: usize) -> String {
     let cut = truncate(text, limit);
     match cut.rfind('&') {

@@ -36,10 +36,10 @@ use super::{
 };
 use crate::{config::SecretError, http};
 
-/// How much of an answer is read, in bytes.
-pub(super) const MAX_ANSWER: usize = 64 * 1024;
+/// How much of a response is read, in bytes.
+pub(super) const MAX_RESPONSE: usize = 64 * 1024;
 
-/// A part of a URL's path that is this long may be a secret.
+/// A segment of a URL's path that is this long is taken for a secret.
 const SECRET_IN_PATH: usize = 16;
 
 /// Secrets are base64 with or without its padding.
@@ -61,7 +61,7 @@ pub struct WebhookDestination {
     public_only: bool,
 }
 
-/// What a webhook looks like.
+/// The format of bodies and signatures.
 #[derive(Debug)]
 enum Shape {
     Standard,
@@ -70,12 +70,13 @@ enum Shape {
     Own(OwnBody),
 }
 
-/// Why a request cannot even be made. The config has to change first, so the delivery waits.
+/// Why a request could not be made. All but a failing template are mended by changing the config or a secret, so the
+/// delivery is tried again.
 #[derive(Debug, thiserror::Error)]
 enum NotReady {
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// Signing with an empty key would let anybody sign.
+    /// Anybody could sign with an empty key.
     #[error("the secret is empty; nothing was sent")]
     Empty,
     #[error("the secret is not `whsec_` followed by base64; nothing was sent")]
@@ -94,7 +95,7 @@ enum NotReady {
     Body(#[from] NoBody),
 }
 
-/// A request that is ready to go, and the secrets in it.
+/// A rendered and signed request, and the secrets in it, which are masked in the response.
 struct Request {
     headers: HeaderMap,
     body: Vec<u8>,
@@ -107,7 +108,7 @@ impl Destination for WebhookDestination {
         let deadline = Instant::now() + self.timeout;
         match timeout_at(deadline, self.request(notification)).await {
             Ok(Ok(request)) => self.send(request, notification, deadline).await,
-            // Of this event the template will never make anything else.
+            // The template would fail in the same way at every attempt for this event.
             Ok(Err(NotReady::Body(error @ (NoBody::Template(_) | NoBody::NotJson(_))))) => {
                 Answer::dead("nothing was sent", format!("{error}; correct it, then retry the delivery"))
             }
@@ -117,7 +118,7 @@ impl Destination for WebhookDestination {
     }
 }
 
-/// The body that would be sent, without the secrets that may be in it.
+/// The body that would be sent, with the secrets in it masked.
 pub(super) fn show(
     config: &WebhookConfig,
     fields: &FieldFilter,
@@ -201,7 +202,7 @@ impl WebhookDestination {
             let mut value =
                 HeaderValue::from_str(secret.expose_secret()).map_err(|_| NotReady::Header(name.clone()))?;
             value.set_sensitive(true);
-            // What the receiver verifies cannot be replaced by an additional header.
+            // An additional header never replaces one that the receiver verifies.
             if !headers.contains_key(name) {
                 headers.insert(name, value);
             }
@@ -220,8 +221,8 @@ impl WebhookDestination {
         };
         let asked = retry_after(response.status(), response.headers(), notification.now);
         let answer = judge(&response, &self.permanent).after(asked);
-        // The status is the answer; the body is only kept for people to look at.
-        match timeout_at(deadline, http::read_capped(response, MAX_ANSWER)).await {
+        // The status alone decides; the body is only kept for people to read.
+        match timeout_at(deadline, http::read_capped(response, MAX_RESPONSE)).await {
             Ok(Ok((body, _more))) => {
                 let secrets = secrets.iter().map(|secret| secret.expose_secret());
                 let masked = secrets.flat_map(spellings).chain(secrets_in_url(&self.url));
@@ -267,9 +268,8 @@ fn sign_standard(
     Ok(())
 }
 
-/// The vendor documents HMAC-SHA256 and no more. This is what receivers usually expect: hexadecimal, over the
-/// body, with the bytes of the secret's text as the key. There is room for one signature, so the first secret
-/// signs.
+/// The vendor documents HMAC-SHA256 and no more. Receivers usually expect it in hexadecimal, over the body, with the
+/// bytes of the secret's text as the key. There is room for one signature, so only the first secret signs.
 fn sign_callem(
     headers: &mut HeaderMap,
     notification: &Notification<'_>,
@@ -293,8 +293,9 @@ fn header(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("visible ASCII")
 }
 
-/// What a status means. A receiver with a bug in it refuses what it will accept once that is mended, so everything
-/// but an explicit goodbye, and what the config calls `permanent`, is tried again. docs/delivery.md has the table.
+/// Classifies a response by its status. A receiver that refuses a delivery because of a bug will accept it once the bug
+/// is mended, so every refusal is tried again, except 410 and the statuses that the config lists as `permanent`.
+/// docs/delivery.md has the table.
 fn judge(response: &reqwest::Response, permanent: &BTreeSet<u16>) -> Answer {
     let status = response.status();
     let result = status_line(status);
@@ -315,7 +316,7 @@ fn judge(response: &reqwest::Response, permanent: &BTreeSet<u16>) -> Answer {
     }
 }
 
-/// A URL as far as it can be shown: what could be a secret in it is hidden.
+/// A URL with everything masked that could be a secret.
 fn without_secrets(url: Url) -> String {
     let shown = |part: &str| if part.len() < SECRET_IN_PATH { part.to_owned() } else { HIDDEN.to_owned() };
     let path: Vec<_> = url.path().split('/').map(shown).collect();
@@ -331,19 +332,19 @@ pub(super) fn status_line(status: StatusCode) -> String {
     }
 }
 
-/// A secret as a receiver might echo it: whole, or without its prefix.
+/// The spellings in which a receiver may echo a secret: whole, or without its prefix.
 fn spellings(secret: &str) -> impl Iterator<Item = Cow<'_, str>> {
     [Some(secret), secret.strip_prefix("whsec_")].into_iter().flatten().map(Cow::Borrowed)
 }
 
-/// The parts of an address that can be secrets: the password, the query, and long parts of the path.
+/// The parts of a URL that can be secrets: the password, the query, and long segments of the path.
 pub(super) fn secrets_in_url(url: &Url) -> impl Iterator<Item = Cow<'_, str>> {
     let path = url.path().split('/').filter(|part| part.len() >= SECRET_IN_PATH);
     let parts = url.password().into_iter().chain(url.query()).chain(path).map(Cow::Borrowed);
     parts.chain(url.query_pairs().map(|(_, value)| value))
 }
 
-/// Shows where it sends, and nothing that could be a secret.
+/// Shows the host and the format, and nothing that could be a secret.
 impl fmt::Debug for WebhookDestination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookDestination")

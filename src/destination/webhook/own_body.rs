@@ -13,7 +13,7 @@ use crate::{
     template::{Template, TemplateError},
 };
 
-/// `body` of a webhook.
+/// The `body` of a webhook: its template and the secrets in it.
 pub(super) struct OwnBody {
     template: Template,
     content_type: HeaderValue,
@@ -21,14 +21,14 @@ pub(super) struct OwnBody {
     writer: Writer,
 }
 
-/// Why there is no body.
+/// Why no body could be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoBody {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error("the event's record is damaged ({0}); nothing was sent")]
     Record(serde_json::Error),
-    /// The template does not work with this event, and will not when it is tried again.
+    /// The template fails for this event, and would fail at every attempt.
     #[error("`body` could not be rendered: {0}")]
     Template(TemplateError),
     #[error("what `body` makes of this is not JSON ({0}); write values with `tojson`")]
@@ -46,7 +46,7 @@ impl OwnBody {
         }
     }
 
-    /// Renders `notification`; returns the secrets that may be in it as well.
+    /// Renders `notification`. The second value holds the secrets that may be in the body.
     pub(super) async fn render(
         &self,
         notification: &Notification<'_>,
@@ -61,13 +61,13 @@ impl OwnBody {
         let rendered = self.writer.write_body(notification, &self.template, &exposed);
         let body = rendered.map_err(NoBody::Record)?.map_err(NoBody::Template)?;
         if self.is_json() {
-            // The error tells a line and a column, and nothing of what stands there.
+            // The error names a line and a column, and quotes nothing of the body.
             serde_json::from_str::<IgnoredAny>(&body).map_err(NoBody::NotJson)?;
         }
         Ok((Payload { content_type: self.content_type.clone(), body: body.into_bytes() }, secrets))
     }
 
-    /// Whether its content type is that of JSON, or of something written in it (RFC 6839, section 3.1).
+    /// Whether the content type is JSON or a format based on JSON (RFC 6839, section 3.1).
     fn is_json(&self) -> bool {
         let text = self.content_type.to_str().unwrap_or_default();
         let kind = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

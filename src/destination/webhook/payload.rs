@@ -1,4 +1,4 @@
-//! The bodies of webhooks, in each of our formats. Pure.
+//! The bodies of webhooks in each format that callwatch defines. Pure.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -15,7 +15,7 @@ use crate::{
     summary::{Reason, SENTIMENT, Summary},
 };
 
-/// What is POSTed, before it is signed.
+/// The body of a request before it is signed.
 pub(super) struct Payload {
     pub(super) content_type: HeaderValue,
     pub(super) body: Vec<u8>,
@@ -24,7 +24,7 @@ pub(super) struct Payload {
 /// Renders `notification` as <https://www.standardwebhooks.com> recommends.
 ///
 /// # Errors
-/// When the event's record is not JSON, which a store could only bring back damaged.
+/// When the event's record is not JSON, because the store is damaged.
 pub(super) fn standard(
     notification: &Notification<'_>,
     fields: &FieldFilter,
@@ -76,7 +76,7 @@ pub(super) fn callem(event: &Event, fields: &FieldFilter) -> Result<Payload, ser
     Ok(Payload { content_type: HeaderValue::from_static("application/json"), body })
 }
 
-/// What `event` stands for, if it stands for several, and those of them that are listed.
+/// The summary that `event` carries when it stands for several, and the events that are listed in it.
 fn several(event: &Event) -> Result<Option<(Summary, Vec<Event>)>, serde_json::Error> {
     Ok(Summary::of(event)?.map(|summary| {
         let events = summary.items.clone();
@@ -84,7 +84,7 @@ fn several(event: &Event) -> Result<Option<(Summary, Vec<Event>)>, serde_json::E
     }))
 }
 
-/// The vendor's word for what happened; where it has none, one in its style.
+/// The vendor's word for the kind of change, or one in its style where it has none.
 pub(super) fn callem_word(kinds: Kinds) -> &'static str {
     match kinds.first() {
         Some(Kind::Started) => "call_started",
@@ -142,7 +142,7 @@ enum Data<'a> {
     },
 }
 
-/// What happened.
+/// The part of a payload that says what happened.
 #[derive(Serialize)]
 struct Told<'a> {
     kinds: Kinds,

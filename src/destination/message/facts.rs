@@ -1,20 +1,22 @@
-//! What is worth knowing of a call, as names and values that people read. Pure.
+//! The fields of a call as labelled values for people. Pure.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::answer::one_line;
-use crate::call::DOCUMENTED_FIELDS;
-use crate::template::{duration_in_words, truncate};
+use crate::{
+    call::DOCUMENTED_FIELDS,
+    destination::answer::one_line,
+    template::{duration_in_words, truncate},
+};
 
 /// The longest value of a fact, in characters.
 const MAX_FACT: usize = 300;
 
-/// Something worth knowing, with its name.
+/// A labelled value, such as `Caller: +33612345678`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Fact {
-    pub(super) label: String,
-    pub(super) value: String,
+pub(in crate::destination) struct Fact {
+    pub(in crate::destination) label: String,
+    pub(in crate::destination) value: String,
 }
 
 /// The fields that changed, for people.
@@ -37,7 +39,7 @@ pub(super) fn changed(changes: &Map<String, Value>) -> Vec<Fact> {
     told.chain(analysis).collect()
 }
 
-/// A field's value, the duration as people say it.
+/// The value of a field; a duration in words.
 fn readable(name: &str, value: &Value) -> Value {
     match value.as_f64() {
         Some(seconds) if name == "duration" => duration_in_words(seconds).into(),
@@ -45,7 +47,7 @@ fn readable(name: &str, value: &Value) -> Value {
     }
 }
 
-/// `fail → success`; long texts are only called changed, the new one stands below.
+/// `fail → success`; for long texts only `changed`, because the new one stands in the message anyway.
 fn from_to(from: &Value, to: &Value) -> String {
     const SHORT: usize = 60;
     let (from, to) = (in_words(from), in_words(to));
@@ -57,7 +59,7 @@ fn from_to(from: &Value, to: &Value) -> String {
     }
 }
 
-/// The fields that tell most, in the order in which a person asks: who, how, what came of it.
+/// The most telling fields, in the order in which people ask: who called, how it went, and with what outcome.
 pub(super) fn facts_of_call(call: &Map<String, Value>) -> Vec<Fact> {
     let mut facts = vec![];
     let mut tell = |label: &str, value: Option<String>| {
@@ -81,15 +83,15 @@ pub(super) fn facts_of_call(call: &Map<String, Value>) -> Vec<Fact> {
     facts
 }
 
-/// Fields without a place of their own.
+/// The fields that the API does not document.
 pub(super) fn other_facts(fields: &Map<String, Value>) -> Vec<Fact> {
-    // The documented ones have a place of their own in a message, or tell people nothing.
+    // The documented fields have a place of their own in a message, or mean nothing to people.
     let others = fields.iter().filter(|(name, _)| !DOCUMENTED_FIELDS.contains(&name.as_str()));
     others.filter_map(|(name, value)| Some(fact(label(name), in_words(value)?))).collect()
 }
 
 impl Fact {
-    /// Both on one line, and not too long.
+    /// Cuts label and value to one line of limited length.
     pub(super) fn new(label: &str, value: &str) -> Self {
         Self { label: truncate(&one_line(label), 60), value: truncate(&one_line(value), MAX_FACT) }
     }
@@ -104,12 +106,12 @@ fn joined(parts: [Option<String>; 2]) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// A text field that says something.
+/// The value of a text field, unless it is blank.
 pub(super) fn field<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     fields.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty())
 }
 
-/// A value for people; `None` for what says nothing.
+/// A value in words; `None` for null and for blank or empty values.
 fn in_words(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
@@ -133,7 +135,7 @@ fn in_words(value: &Value) -> Option<String> {
     }
 }
 
-/// A name as people write it: `leadQuality` and `user_hangup` become `Lead quality` and `User hangup`.
+/// The name of a field as a label: `leadQuality` and `user_hangup` become `Lead quality` and `User hangup`.
 pub(super) fn label(name: &str) -> String {
     let mut label = String::with_capacity(name.len() + 4);
     let mut after_lower = false;
