@@ -14,7 +14,7 @@ use crate::destination::tls::{CERTIFICATE, KEY};
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
 const REFERENCE: &str = include_str!("../../../docs/configuration.md");
 
-/// What is said about a server table as long as there is no server.
+/// The warning about `[server]` as long as there is no server.
 const IDLE_SERVER: &str = "this version does not listen on anything yet";
 
 fn messages(report: &Report) -> Vec<&str> {

@@ -1,4 +1,4 @@
-//! Whatever the file is, there is a report and no secret in it.
+//! Any file gets a report, and no report holds a secret.
 
 use callwatch::config::Level;
 use callwatch::config_file::Config;

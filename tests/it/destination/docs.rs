@@ -1,4 +1,4 @@
-//! What docs/receiving-webhooks.md says is so.
+//! docs/receiving-webhooks.md is true.
 
 use std::{io::Write, process::Stdio, time::SystemTime};
 

@@ -1,4 +1,4 @@
-//! What arrives at receivers, and what their answers are taken for.
+//! Destinations at their edge: the requests and mails that arrive, and how the answers are classified.
 
 mod connection;
 mod docs;
@@ -154,7 +154,7 @@ pub fn rules(name: &Name, text: &RuleText) -> RuleSet {
     [rule(name, text)].into_iter().collect()
 }
 
-/// What goes out in place of these events, at the time of the tests' attempts.
+/// The event that stands for all of these, at the time of the tests' attempts.
 pub fn summary(reason: Reason, events: &[Event]) -> Event {
     let mut summarizer = Summarizer::new(reason);
     events.iter().for_each(|event| summarizer.add(event));

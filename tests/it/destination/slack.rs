@@ -26,7 +26,7 @@ async fn slack(status: u16, body: &str) -> MockServer {
     server
 }
 
-/// What a channel gets to see.
+/// The message as a channel shows it.
 pub(super) async fn posted(
     adjust: impl FnOnce(&mut DestinationConfig),
     event: &Event,

@@ -17,7 +17,7 @@ pub struct Received {
     pub text: String,
 }
 
-/// What the server says to a command that begins with a text, instead of accepting it.
+/// The refusals of the server: the beginning of a command, and the reply to it.
 pub type Refusals = Vec<(&'static str, &'static str)>;
 
 #[derive(Default)]
