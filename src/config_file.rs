@@ -7,7 +7,7 @@ use crate::{
     config::{
         BACKUP, BackupConfig, COUNT_KEYS, DELIVERY, DeliveryConfig, GROUP_KEYS, Key, Literal, LoadOptions,
         RULE, References, Report, SERVER, SOURCE, STORE, ServerConfig, SourceConfig, StoreConfig,
-        THROTTLE_KEYS, Table, Type, document, read_file, read_rules, read_sources, zone,
+        THROTTLE_KEYS, Table, ValueType, document, read_file, read_rules, read_sources, zone,
     },
     destination::{self, DestinationConfig},
     rule::Rule,
@@ -15,17 +15,18 @@ use crate::{
 
 const TIMEZONE: Key = Key::new(
     "timezone",
-    Type::Zone,
+    ValueType::Zone,
     "the time zone of everything that does not name another; it stands before the first table",
 )
 .default(Literal::Text("UTC"));
-const STORE_TABLE: Key = Key::new("store", Type::Table(STORE), "where and how long things are remembered");
-const BACKUP_TABLE: Key = Key::new("backup", Type::Table(BACKUP), "copies of the store");
-const DELIVERY_TABLE: Key = Key::new("delivery", Type::Table(DELIVERY), "attempts of all destinations");
-const SERVER_TABLE: Key = Key::new("server", Type::Table(SERVER), "health, metrics and the dashboard");
-const SOURCES: Key = Key::new("sources", Type::NamedTables, "the projects to watch");
-const DESTINATIONS: Key = Key::new("destinations", Type::NamedTables, "the receivers of notifications");
-const RULES: Key = Key::new("rules", Type::NamedTables, "which changes matter, and to whom");
+const STORE_TABLE: Key =
+    Key::new("store", ValueType::Table(STORE), "where and how long things are remembered");
+const BACKUP_TABLE: Key = Key::new("backup", ValueType::Table(BACKUP), "copies of the store");
+const DELIVERY_TABLE: Key = Key::new("delivery", ValueType::Table(DELIVERY), "attempts of all destinations");
+const SERVER_TABLE: Key = Key::new("server", ValueType::Table(SERVER), "health, metrics and the dashboard");
+const SOURCES: Key = Key::new("sources", ValueType::NamedTables, "the projects to watch");
+const DESTINATIONS: Key = Key::new("destinations", ValueType::NamedTables, "the receivers of notifications");
+const RULES: Key = Key::new("rules", ValueType::NamedTables, "which changes matter, and to whom");
 
 /// The keys before the first table.
 const TOP: &[Key] = &[TIMEZONE];
@@ -126,9 +127,9 @@ impl Config {
         let sources = read_sources(root, &SOURCES);
         let destinations =
             root.named(&DESTINATIONS, |name, table| DestinationConfig::read(name, table, timezone));
-        let receivers: Vec<_> = destinations.iter().map(DestinationConfig::receiver).collect();
+        let targets: Vec<_> = destinations.iter().map(DestinationConfig::target).collect();
         let references = References { sources: &SOURCES, destinations: &DESTINATIONS, rules: &RULES };
-        let rules = read_rules(root, references, timezone, &receivers);
+        let rules = read_rules(root, references, timezone, &targets);
         Self {
             path: path.to_owned(),
             timezone,

@@ -15,9 +15,11 @@
 //! * [`change`] compares a call with its [`snapshot`]; [`rule`] decides whether anyone cares.
 //! * [`store`] remembers: snapshots, events and deliveries of one observation in one commit.
 //! * [`delivery`] takes due deliveries from the store and brings them to a [`destination`].
-//! * [`config`] reads the file and reports every mistake in it; [`cli`] holds the commands.
+//! * [`config`] is the language of the config file: keys, values, secrets and the report of every mistake. Each room
+//!   reads its own tables with it, and [`config_file`] puts the file together.
 //! * [`supervisor`] runs a task for each source and destination of a config, and goes from one config to the next.
 //! * [`telemetry`] turns each signal of the work into a log line, counts, and the board of what is true now.
+//! * [`cli`] holds the commands.
 //! * [`rehearsal`] is all of this without a network and a clock, for `callwatch test`, `preview` and `send`.
 //! * [`demo`] is a simulated Callem and local receivers, for `callwatch demo` and for the tests.
 //!
@@ -26,7 +28,8 @@
 //! Dependencies point down: `cli` → `supervisor, rehearsal` → `sync, delivery` → `store, destination, callem, telemetry` →
 //! `rule, change` → `event, snapshot, call` → [`kind`], [`time`]. `sync::planner`, `change`, `rule` and the retry
 //! schedule are pure: the time, the answers and the randomness they need are passed in.
-//! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP.
+//! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP; `config` knows
+//! neither HTTP nor mail.
 
 pub mod batch;
 pub mod calendar;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     context::Context,
-    key::{HOUR, Key, Literal, MINUTE, SECOND, Type, days},
+    key::{HOUR, Key, Literal, MINUTE, SECOND, ValueType, days},
     report::Mistake,
     secret::{Secret, secret},
     table::Table,
@@ -17,41 +17,44 @@ const CACHE_DEFAULT: u64 = 64_000_000;
 
 const PATH: Key = Key::new(
     "path",
-    Type::Path,
+    ValueType::Path,
     "the folder of the store; `$STATE_DIRECTORY`, as systemd sets it, goes before the default",
 )
 .default(Literal::Text(STORE_FOLDER));
 const RETAIN: Key = Key::new(
     "retain",
-    Type::Duration(SECOND, days(3650)),
+    ValueType::Duration(SECOND, days(3650)),
     "how long finished deliveries and their events are kept for inspection and replay, and all fields of calls that \
      have ended and no longer change",
 )
 .default(Literal::Duration(RETAIN_DEFAULT));
 const CACHE: Key =
-    Key::new("cache", Type::Size(1_000_000), "how much memory the store may use for its cache of pages")
+    Key::new("cache", ValueType::Size(1_000_000), "how much memory the store may use for its cache of pages")
         .default(Literal::Size(CACHE_DEFAULT));
 pub(crate) const STORE: &[Key] = &[PATH, RETAIN, CACHE];
 
-const EVERY: Key =
-    Key::new("every", Type::Duration(MINUTE, days(365)), "how often the running service backs up its store")
-        .default(Literal::Duration(HOUR));
+const EVERY: Key = Key::new(
+    "every",
+    ValueType::Duration(MINUTE, days(365)),
+    "how often the running service backs up its store",
+)
+.default(Literal::Duration(HOUR));
 pub(crate) const BACKUP: &[Key] = &[EVERY];
 
 const GRACE_DEFAULT: Duration = Duration::from_secs(20);
 const SHUTDOWN_GRACE: Key = Key::new(
     "shutdown_grace",
-    Type::Duration(Duration::ZERO, HOUR),
+    ValueType::Duration(Duration::ZERO, HOUR),
     "how long attempts in flight may go on after a signal to stop",
 )
 .default(Literal::Duration(GRACE_DEFAULT));
 pub(crate) const DELIVERY: &[Key] = &[SHUTDOWN_GRACE];
 
-const LISTEN: Key =
-    Key::new("listen", Type::Text, "the IP address and port to listen on").required("\"127.0.0.1:9464\"");
+const LISTEN: Key = Key::new("listen", ValueType::Text, "the IP address and port to listen on")
+    .required("\"127.0.0.1:9464\"");
 const TOKEN: Key = Key::new(
     "token",
-    Type::Secret,
+    ValueType::Secret,
     "clients of the admin API have to send it; required unless `listen` is a loopback address",
 );
 pub(crate) const SERVER: &[Key] = &[LISTEN, TOKEN];

@@ -21,7 +21,7 @@ pub struct Key {
     /// As it is written.
     pub name: &'static str,
     /// The values it takes.
-    pub takes: Type,
+    pub takes: ValueType,
     /// The default, or that there is none.
     pub absent: Absent,
     /// Its purpose, in Markdown, without a full stop at the end.
@@ -30,7 +30,7 @@ pub struct Key {
 
 /// The values a key takes. A checker of schemas can know as much; the readers check more.
 #[derive(Clone, Copy, Debug)]
-pub enum Type {
+pub enum ValueType {
     /// Any text.
     Text,
     /// `true` or `false`.
@@ -79,11 +79,11 @@ pub enum Type {
     /// `"source"`, or `call.` and the path of a field.
     GroupField,
     /// A list of such values.
-    List(&'static Type),
+    List(&'static ValueType),
     /// One such value, or a list of them.
-    OneOrList(&'static Type),
+    OneOrList(&'static ValueType),
     /// A table of such values under names of the user's choice.
-    TableOf(&'static Type),
+    TableOf(&'static ValueType),
     /// A table with these keys.
     Table(&'static [Key]),
     /// A table of tables, `[key.NAME]`.
@@ -123,7 +123,7 @@ pub enum Literal {
 }
 
 impl Key {
-    pub(crate) const fn new(name: &'static str, takes: Type, doc: &'static str) -> Self {
+    pub(crate) const fn new(name: &'static str, takes: ValueType, doc: &'static str) -> Self {
         Self { name, takes, absent: Absent::Nothing, doc }
     }
 
@@ -140,7 +140,7 @@ impl Key {
     }
 }
 
-impl Type {
+impl ValueType {
     /// The type of the elements of a list or table of values; any other type itself.
     pub(crate) const fn element(&self) -> Self {
         match self {

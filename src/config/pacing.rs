@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    key::{DAY, Key, Literal, SECOND, Type, days},
+    key::{DAY, Key, Literal, SECOND, ValueType, days},
     report::Mistake,
     table::Table,
     values::{duration_of, group_field, hours, integer_of, schedule, zone},
@@ -19,62 +19,66 @@ use crate::{
 
 const BY: Key = Key::new(
     "by",
-    Type::OneOrList(&Type::GroupField),
+    ValueType::OneOrList(&ValueType::GroupField),
     "fields whose values are counted or grouped separately: `\"source\"`, or `\"call.\"` and the path of a field",
 )
 .means("all together");
 
 const AT_LEAST: Key =
-    Key::new("at_least", Type::Integer(2, 1000), "tell when so many have come in").required("3");
+    Key::new("at_least", ValueType::Integer(2, 1000), "tell when so many have come in").required("3");
 const WITHIN: Key =
-    Key::new("within", Type::Duration(SECOND, days(30)), "within this time").required("\"1h\"");
+    Key::new("within", ValueType::Duration(SECOND, days(30)), "within this time").required("\"1h\"");
 /// The keys of `count`.
 pub(crate) const COUNT_KEYS: &[Key] = &[AT_LEAST, WITHIN, BY];
 
 // The defaults of `wait` and `interval` are Alertmanager's.
-const WAIT: Key =
-    Key::new("wait", Type::Duration(Duration::ZERO, DAY), "how long the first of a group waits for others")
-        .default(Literal::Duration(Duration::from_secs(30)));
+const WAIT: Key = Key::new(
+    "wait",
+    ValueType::Duration(Duration::ZERO, DAY),
+    "how long the first of a group waits for others",
+)
+.default(Literal::Duration(Duration::from_secs(30)));
 const INTERVAL: Key = Key::new(
     "interval",
-    Type::Duration(Duration::ZERO, days(30)),
+    ValueType::Duration(Duration::ZERO, days(30)),
     "how long later ones are collected before they are told",
 )
 .default(Literal::Duration(Duration::from_secs(300)));
 /// The keys of `group`.
 pub(crate) const GROUP_KEYS: &[Key] = &[BY, WAIT, INTERVAL];
 
-const AT_MOST: Key = Key::new("at_most", Type::Integer(1, 1000), "tell at most so many").required("5");
-const PER: Key = Key::new("per", Type::Duration(SECOND, days(30)), "within this time").required("\"1h\"");
+const AT_MOST: Key = Key::new("at_most", ValueType::Integer(1, 1000), "tell at most so many").required("5");
+const PER: Key =
+    Key::new("per", ValueType::Duration(SECOND, days(30)), "within this time").required("\"1h\"");
 /// The keys of `throttle`.
 pub(crate) const THROTTLE_KEYS: &[Key] = &[AT_MOST, PER, BY];
 
 pub(super) const COUNT: Key =
-    Key::new("count", Type::Table(COUNT_KEYS), "tell only when so many come in: see [`count`](#count)");
+    Key::new("count", ValueType::Table(COUNT_KEYS), "tell only when so many come in: see [`count`](#count)");
 pub(super) const GROUP: Key = Key::new(
     "group",
-    Type::Table(GROUP_KEYS),
+    ValueType::Table(GROUP_KEYS),
     "tell what belongs together in one message: see [`group`](#group)",
 );
 pub(super) const DIGEST: Key = Key::new(
     "digest",
-    Type::Schedule,
+    ValueType::Schedule,
     "tell everything in one message [at certain times](rules.md#a-digest)",
 );
 pub(super) const THROTTLE: Key = Key::new(
     "throttle",
-    Type::Table(THROTTLE_KEYS),
+    ValueType::Table(THROTTLE_KEYS),
     "tell no more often than this: see [`throttle`](#throttle)",
 );
 pub(super) const SILENCE: Key = Key::new(
     "silence",
-    Type::Duration(SECOND, days(90)),
+    ValueType::Duration(SECOND, days(90)),
     "fires when [no call has started for so long](rules.md#when-nothing-happens); instead of `on` and `when`",
 );
 pub(super) const HOURS: Key =
-    Key::new("hours", Type::Hours, "the hours in which `silence` counts").means("always");
+    Key::new("hours", ValueType::Hours, "the hours in which `silence` counts").means("always");
 pub(super) const TIMEZONE: Key =
-    Key::new("timezone", Type::Zone, "the zone of `digest` and `hours`").means("that of the file");
+    Key::new("timezone", ValueType::Zone, "the zone of `digest` and `hours`").means("that of the file");
 
 /// Reads `count`, `group`, `digest` and `throttle`.
 pub(super) fn pacing(table: &mut Table<'_>, zone: Zone) -> Pacing {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    key::{Key, Literal, SECOND, Type, days},
+    key::{Key, Literal, SECOND, ValueType, days},
     pacing::{COUNT, DIGEST, GROUP, HOURS, SILENCE, THROTTLE, TIMEZONE, own_zone, pacing, silence},
     report::Mistake,
     table::Table,
@@ -22,24 +22,25 @@ use crate::{
     },
 };
 
-const ON: Key = Key::new("on", Type::List(&KIND), "the kinds of change it looks at")
+const ON: Key = Key::new("on", ValueType::List(&KIND), "the kinds of change it looks at")
     .means("every kind that is about a call");
 const WHEN: Key = Key::new(
     "when",
-    Type::Condition,
+    ValueType::Condition,
     "fires when this becomes true for a call; without it, on every change it looks at",
 );
-const TO: Key =
-    Key::new("to", Type::List(&Type::Name("destination")), "the destinations").required("[\"crm\"]");
+const TO: Key = Key::new("to", ValueType::List(&ValueType::Name("destination")), "the destinations")
+    .required("[\"crm\"]");
 const SOURCES: Key =
-    Key::new("sources", Type::List(&Type::Name("source")), "the sources it looks at").means("all");
-const TITLE: Key = Key::new("title", Type::Template, "one line for people: see [messages.md](messages.md)")
-    .means("what happened and with whom");
-const BODY: Key = Key::new("body", Type::Template, "the text that follows the title")
+    Key::new("sources", ValueType::List(&ValueType::Name("source")), "the sources it looks at").means("all");
+const TITLE: Key =
+    Key::new("title", ValueType::Template, "one line for people: see [messages.md](messages.md)")
+        .means("what happened and with whom");
+const BODY: Key = Key::new("body", ValueType::Template, "the text that follows the title")
     .means("the summary and the most telling fields");
 const SEVERITY: Key = Key::new(
     "severity",
-    Type::Word {
+    ValueType::Word {
         what: "severity",
         words: &[Severity::Info.as_str(), Severity::Warning.as_str(), Severity::Critical.as_str()],
     },
@@ -47,16 +48,16 @@ const SEVERITY: Key = Key::new(
 )
 .default(Literal::Text(Severity::Info.as_str()));
 const REPEAT: Key =
-    Key::new("repeat", Type::Boolean, "whether it may fire more than once for a call; only with `when`")
+    Key::new("repeat", ValueType::Boolean, "whether it may fire more than once for a call; only with `when`")
         .default(Literal::Boolean(false));
 const MAX_AGE: Key = Key::new(
     "max_age",
-    Type::Duration(SECOND, days(3650)),
+    ValueType::Duration(SECOND, days(3650)),
     "a change that happened longer ago than this is not announced",
 );
 const FOR: Key = Key::new(
     "for",
-    Type::Duration(SECOND, days(90)),
+    ValueType::Duration(SECOND, days(90)),
     "fires when `when` [has been true for so long](rules.md#when-something-lasts)",
 );
 
@@ -79,7 +80,7 @@ pub(crate) struct References<'a> {
 
 /// A destination without a mistake, as far as rules have to know it.
 #[derive(Clone, Debug)]
-pub(crate) struct Receiver {
+pub(crate) struct Target {
     pub name: Name,
     /// It has quiet hours.
     pub is_quiet: bool,
@@ -88,12 +89,7 @@ pub(crate) struct Receiver {
 }
 
 /// Reads every rule.
-pub(crate) fn read(
-    root: &mut Table<'_>,
-    keys: References<'_>,
-    zone: Zone,
-    receivers: &[Receiver],
-) -> Vec<Rule> {
+pub(crate) fn read(root: &mut Table<'_>, keys: References<'_>, zone: Zone, targets: &[Target]) -> Vec<Rule> {
     let cx = root.cx;
     let sources = root.declared(keys.sources);
     let destinations = root.declared(keys.destinations);
@@ -147,7 +143,7 @@ pub(crate) fn read(
             severity: table.choice(&SEVERITY, &Severity::ALL).unwrap_or_default(),
         };
         let to = to?;
-        let sorted = sorted(table, &to, &pacing, text.severity, receivers);
+        let sorted = sorted(table, &to, &pacing, text.severity, targets);
         Some(Rule {
             name,
             on: looks_at,
@@ -212,24 +208,24 @@ fn sorted(
     to: &[Name],
     pacing: &Pacing,
     severity: Severity,
-    receivers: &[Receiver],
+    targets: &[Target],
 ) -> Vec<Name> {
     let mut sorted = vec![];
-    for receiver in receivers.iter().filter(|receiver| to.contains(&receiver.name)) {
-        let is_quiet = receiver.is_quiet && severity != Severity::Critical;
+    for target in targets.iter().filter(|target| to.contains(&target.name)) {
+        let is_quiet = target.is_quiet && severity != Severity::Critical;
         if pacing.is_none() && !is_quiet {
             continue;
         }
-        if let Some(format) = receiver.only_single {
+        if let Some(format) = target.only_single {
             let message = format!(
                 "`{}` has format = \"{format}\", in which several calls cannot be told as one",
-                receiver.name
+                target.name
             );
             table.cx.add(Mistake::error(table.span_of(&TO), message).hint(
                 "use format = \"standard\" there, or leave out quiet hours, count, group, digest and throttle",
             ));
         }
-        sorted.push(receiver.name.clone());
+        sorted.push(target.name.clone());
     }
     sorted
 }

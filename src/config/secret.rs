@@ -12,14 +12,14 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     Secrets,
-    key::{Key, Type},
+    key::{Key, ValueType},
     report::Mistake,
     table::Table,
     value::Value,
 };
 
-const ENV: Key = Key::new("env", Type::Text, "the name of an environment variable");
-const FILE: Key = Key::new("file", Type::Path, "a file that holds nothing else");
+const ENV: Key = Key::new("env", ValueType::Text, "the name of an environment variable");
+const FILE: Key = Key::new("file", ValueType::Path, "a file that holds nothing else");
 
 /// The place of a secret. It is read again whenever it is used, so that a rotated secret works without a restart.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{
     Fingerprint,
-    key::{DAY, HOUR, Key, Literal, MINUTE, SECOND, Type, days},
+    key::{DAY, HOUR, Key, Literal, MINUTE, SECOND, ValueType, days},
     report::Mistake,
     secret::{Found, Secret, secret},
     table::Table,
@@ -22,46 +22,50 @@ const API_LIMIT: u32 = 120;
 
 const TENTH: Duration = Duration::from_millis(100);
 
-const API_KEY: Key = Key::new("api_key", Type::Secret, "the project's key, `ck_live_` and 60 characters")
-    .required("{ env = \"CALLEM_API_KEY\" }");
+const API_KEY: Key =
+    Key::new("api_key", ValueType::Secret, "the project's key, `ck_live_` and 60 characters")
+        .required("{ env = \"CALLEM_API_KEY\" }");
 const BASE_URL: Key =
-    Key::new("base_url", Type::Url, "where the API is; http is for servers on this machine")
+    Key::new("base_url", ValueType::Url, "where the API is; http is for servers on this machine")
         .default(Literal::Text(BASE_URL_DEFAULT));
-const INTERVAL: Key =
-    Key::new("interval", Type::Duration(TENTH, DAY), "time between looks for new calls and at live ones")
-        .default(Literal::Duration(Duration::from_secs(15)));
+const INTERVAL: Key = Key::new(
+    "interval",
+    ValueType::Duration(TENTH, DAY),
+    "time between looks for new calls and at live ones",
+)
+.default(Literal::Duration(Duration::from_secs(15)));
 const SWEEP: Key = Key::new(
     "sweep",
-    Type::Duration(SECOND, days(30)),
+    ValueType::Duration(SECOND, days(30)),
     "time within which the whole list is walked, for late edits and deletions; not shorter than `interval`",
 )
 .default(Literal::Duration(HOUR));
 const ANALYSIS_WINDOW: Key = Key::new(
     "analysis_window",
-    Type::Duration(Duration::ZERO, days(30)),
+    ValueType::Duration(Duration::ZERO, days(30)),
     "how long after completion an analysis is waited for; `\"0s\"` does not wait",
 )
 .default(Literal::Duration(HOUR));
-const PAGE_SIZE: Key = Key::new("page_size", Type::Integer(1, 1000), "the largest page to ask for")
+const PAGE_SIZE: Key = Key::new("page_size", ValueType::Integer(1, 1000), "the largest page to ask for")
     .default(Literal::Integer(100));
 const REQUESTS_PER_MINUTE: Key = Key::new(
     "requests_per_minute",
-    Type::Integer(1, API_LIMIT),
+    ValueType::Integer(1, API_LIMIT),
     "the budget; sources on one host share the smallest of theirs",
 )
 .default(Literal::Integer(100));
 const NOTIFY_SINCE: Key = Key::new(
     "notify_since",
-    Type::Duration(Duration::ZERO, days(3650)),
+    ValueType::Duration(Duration::ZERO, days(3650)),
     "on the first run, also announce calls created within this time before it",
 )
 .default(Literal::Duration(Duration::ZERO));
 const TIMEOUT: Key =
-    Key::new("timeout", Type::Duration(TENTH, Duration::from_secs(600)), "the deadline of one request")
+    Key::new("timeout", ValueType::Duration(TENTH, Duration::from_secs(600)), "the deadline of one request")
         .default(Literal::Duration(Duration::from_secs(30)));
 const FAILING_AFTER: Key = Key::new(
     "failing_after",
-    Type::Duration(Duration::ZERO, DAY),
+    ValueType::Duration(Duration::ZERO, DAY),
     "after failing for so long, `source.failing` is raised; `source.recovered` when it answers again",
 )
 .default(Literal::Duration(Duration::from_secs(300)));

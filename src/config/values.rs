@@ -10,7 +10,7 @@ use humantime::DurationError;
 use url::{Host, Url};
 
 use super::{
-    key::{Key, Type},
+    key::{Key, ValueType},
     report::{Mistake, closest_of},
     value::Value,
 };
@@ -28,7 +28,7 @@ type Read<T> = Result<T, Mistake>;
 /// A reader of durations within the limits that `key` declares, for itself or for its elements.
 pub(crate) fn duration_of(key: &Key) -> impl Fn(&Value<'_>) -> Read<Duration> {
     let (least, most) = match key.takes.element() {
-        Type::Duration(least, most) => (least, most),
+        ValueType::Duration(least, most) => (least, most),
         _ => (Duration::ZERO, Duration::MAX),
     };
     duration(least..=most)
@@ -37,7 +37,7 @@ pub(crate) fn duration_of(key: &Key) -> impl Fn(&Value<'_>) -> Read<Duration> {
 /// A reader of whole numbers within the limits that `key` declares, for itself or for its elements.
 pub(crate) fn integer_of(key: &Key) -> impl Fn(&Value<'_>) -> Read<u32> {
     let (least, most) = match key.takes.element() {
-        Type::Integer(least, most) => (least, most),
+        ValueType::Integer(least, most) => (least, most),
         _ => (0, u32::MAX),
     };
     move |value| value.integer(least..=most)
@@ -74,7 +74,7 @@ pub(crate) fn duration(limits: RangeInclusive<Duration>) -> impl Fn(&Value<'_>) 
 
 /// A number of bytes, at least as many as `key` declares: `"64MB"`, `"16MiB"`.
 pub(super) fn size(key: &Key, value: &Value<'_>) -> Read<u64> {
-    let Type::Size(least) = key.takes else { return Err(value.wrong_type("a size")) };
+    let ValueType::Size(least) = key.takes else { return Err(value.wrong_type("a size")) };
     let text = value.text()?;
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let unit = match text[digits..].trim() {
@@ -104,10 +104,10 @@ pub(super) fn socket_address(value: &Value<'_>) -> Read<SocketAddr> {
     })
 }
 
-/// One of the words of a [`Type::Word`]; the first stands for the first of `meanings`, and so on.
-pub(crate) fn one_of<T: Clone>(takes: &Type, value: &Value<'_>, meanings: &[T]) -> Read<T> {
+/// One of the words of a [`ValueType::Word`]; the first stands for the first of `meanings`, and so on.
+pub(crate) fn one_of<T: Clone>(takes: &ValueType, value: &Value<'_>, meanings: &[T]) -> Read<T> {
     let text = value.text()?;
-    let Type::Word { what, words } = takes.element() else { return Err(value.wrong_type("a word")) };
+    let ValueType::Word { what, words } = takes.element() else { return Err(value.wrong_type("a word")) };
     let place = words.iter().position(|word| *word == text);
     place.and_then(|place| meanings.get(place)).cloned().ok_or_else(|| {
         value.error(format!("there is no {what} `{}`", text.escape_debug())).hint(closest_of(text, words))
@@ -162,7 +162,7 @@ pub(super) fn group_field(value: &Value<'_>) -> Read<Field> {
 }
 
 /// The words for kinds of change, in the order of [`Kind::ALL`].
-pub(crate) const KIND: Type = Type::Word { what: "kind of change", words: &KINDS };
+pub(crate) const KIND: ValueType = ValueType::Word { what: "kind of change", words: &KINDS };
 
 const KINDS: [&str; Kind::ALL.len()] = {
     let mut words = [""; Kind::ALL.len()];

@@ -6,8 +6,8 @@ use super::{DestinationKind, DestinationType, TYPES};
 use crate::{
     calendar::{Hours, Zone},
     config::{
-        Fingerprint, Key, Literal, MINUTE, Mistake, Receiver, SECOND, Table, Type, Value, days, duration_of,
-        hours, zone,
+        Fingerprint, Key, Literal, MINUTE, Mistake, SECOND, Table, Target, Value, ValueType, days,
+        duration_of, hours, zone,
     },
     name::Name,
     time::Timestamp,
@@ -29,31 +29,38 @@ const RETRY_DEFAULT: &[Duration] = &[
 const TENTH: Duration = Duration::from_millis(100);
 const RETRY: Key = Key::new(
     "retry",
-    Type::List(&Type::Duration(TENTH, days(30))),
+    ValueType::List(&ValueType::Duration(TENTH, days(30))),
     "the waits after a failed attempt; after the last one a delivery is dead; `[]` tries once",
 )
 .default(Literal::Durations(RETRY_DEFAULT));
 const MAX_ATTEMPTS_AGE: Key = Key::new(
     "max_attempts_age",
-    Type::Duration(SECOND, days(3650)),
+    ValueType::Duration(SECOND, days(3650)),
     "a delivery older than this is not tried again",
 );
-const RATE: Key = Key::new("rate", Type::Rate, "at most this often");
-const CONCURRENCY: Key = Key::new("concurrency", Type::Integer(1, 100), "attempts at the same time");
+const RATE: Key = Key::new("rate", ValueType::Rate, "at most this often");
+const CONCURRENCY: Key = Key::new("concurrency", ValueType::Integer(1, 100), "attempts at the same time");
 const TIMEOUT: Key =
-    Key::new("timeout", Type::Duration(TENTH, Duration::from_secs(600)), "the deadline of one attempt");
-const TIMEZONE: Key =
-    Key::new("timezone", Type::Zone, "the zone of `quiet`, and of the times in its [messages](messages.md)")
-        .means("that of the file");
+    Key::new("timeout", ValueType::Duration(TENTH, Duration::from_secs(600)), "the deadline of one attempt");
+const TIMEZONE: Key = Key::new(
+    "timezone",
+    ValueType::Zone,
+    "the zone of `quiet`, and of the times in its [messages](messages.md)",
+)
+.means("that of the file");
 const QUIET: Key = Key::new(
     "quiet",
-    Type::Hours,
+    ValueType::Hours,
     "the hours in which only `critical` rules are told; [the rest follows after them](rules.md#quiet-hours)",
 );
-const INCLUDE: Key =
-    Key::new("include", Type::List(&Type::FieldPath), "the receiver is shown only these fields of a call")
-        .means("all; Slack and email all but the transcript");
-const EXCLUDE: Key = Key::new("exclude", Type::List(&Type::FieldPath), "the receiver is never shown these");
+const INCLUDE: Key = Key::new(
+    "include",
+    ValueType::List(&ValueType::FieldPath),
+    "the receiver is shown only these fields of a call",
+)
+.means("all; Slack and email all but the transcript");
+const EXCLUDE: Key =
+    Key::new("exclude", ValueType::List(&ValueType::FieldPath), "the receiver is never shown these");
 
 impl DestinationType {
     /// The keys common to all types, with this type's defaults.
@@ -87,7 +94,7 @@ impl DestinationType {
 
 const TYPE: Key = Key::new(
     "type",
-    Type::Word { what: "type of destination", words: &[TYPES[0].word, TYPES[1].word, TYPES[2].word] },
+    ValueType::Word { what: "type of destination", words: &[TYPES[0].word, TYPES[1].word, TYPES[2].word] },
     "what kind of receiver it is",
 )
 .required("\"webhook\" (or \"slack\", \"email\")");
@@ -174,12 +181,12 @@ impl DestinationConfig {
     }
 
     /// The destination as far as rules have to know it.
-    pub(crate) fn receiver(&self) -> Receiver {
+    pub(crate) fn target(&self) -> Target {
         let only_single = match &self.kind {
             DestinationKind::Webhook(webhook) => webhook.format.only_single(),
             DestinationKind::Slack(_) | DestinationKind::Email(_) => None,
         };
-        Receiver { name: self.name.clone(), is_quiet: self.quiet.is_some(), only_single }
+        Target { name: self.name.clone(), is_quiet: self.quiet.is_some(), only_single }
     }
 }
 

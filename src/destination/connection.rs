@@ -19,21 +19,23 @@ use secrecy::ExposeSecret;
 
 use super::address::{NotPublic, is_public};
 use crate::{
-    config::{Key, Mistake, Secret, SecretError, Secrets, Table, Type, Value, parse_web_address, secret},
+    config::{
+        Key, Mistake, Secret, SecretError, Secrets, Table, Value, ValueType, parse_web_address, secret,
+    },
     http,
 };
 
 pub(super) const CA_FILE: Key =
-    Key::new("ca_file", Type::Path, "certificates (PEM) to trust beside the machine's own");
+    Key::new("ca_file", ValueType::Path, "certificates (PEM) to trust beside the machine's own");
 pub(super) const CLIENT_CERT: Key = Key::new(
     "client_cert",
-    Type::Path,
+    ValueType::Path,
     "a certificate (PEM) for callwatch itself, for receivers that ask for one",
 );
-pub(super) const CLIENT_KEY: Key = Key::new("client_key", Type::Path, "its private key (PEM)");
+pub(super) const CLIENT_KEY: Key = Key::new("client_key", ValueType::Path, "its private key (PEM)");
 pub(super) const PROXY: Key = Key::new(
     "proxy",
-    Type::Secret,
+    ValueType::Secret,
     "the proxy that makes the connections, `\"http://proxy.example.com:3128\"`; may hold a user and a password",
 );
 

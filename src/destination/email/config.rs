@@ -8,17 +8,19 @@ use secrecy::SecretString;
 use url::Host;
 
 use crate::{
-    config::{Key, Mistake, Secret, Table, Type, Value, hide_user_of_url, is_loopback, parse_url, secret},
+    config::{
+        Key, Mistake, Secret, Table, Value, ValueType, hide_user_of_url, is_loopback, parse_url, secret,
+    },
     destination::{DestinationKind, DestinationType},
 };
 
-const SMTP: Key = Key::new("smtp", Type::Url, "the server and the user: `\"smtps://user@host:port\"`")
+const SMTP: Key = Key::new("smtp", ValueType::Url, "the server and the user: `\"smtps://user@host:port\"`")
     .required("\"smtps://user@smtp.example.com\"");
-const PASSWORD: Key = Key::new("password", Type::Secret, "the user's password");
+const PASSWORD: Key = Key::new("password", ValueType::Secret, "the user's password");
 const FROM: Key =
-    Key::new("from", Type::Mailbox, "the sender").required("\"Callwatch <alerts@example.com>\"");
-const TO: Key =
-    Key::new("to", Type::List(&Type::Mailbox), "the receivers").required("[\"manager@example.com\"]");
+    Key::new("from", ValueType::Mailbox, "the sender").required("\"Callwatch <alerts@example.com>\"");
+const TO: Key = Key::new("to", ValueType::List(&ValueType::Mailbox), "the receivers")
+    .required("[\"manager@example.com\"]");
 
 pub(in crate::destination) const TYPE: DestinationType = DestinationType {
     word: "email",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    config::{Key, Secret, Table, Type, is_loopback, parse_web_address, secret},
+    config::{Key, Secret, Table, ValueType, is_loopback, parse_web_address, secret},
     destination::{
         DestinationKind, DestinationType,
         connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, PROXY},
@@ -12,7 +12,7 @@ use crate::{
 
 const WEBHOOK_URL: Key = Key::new(
     "webhook_url",
-    Type::Secret,
+    ValueType::Secret,
     "the address of an [incoming webhook]\
      (https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks)",
 )

@@ -8,8 +8,8 @@ use url::Url;
 
 use crate::{
     config::{
-        Key, Literal, Mistake, Secret, Table, Type, Value, hide_path_of_url, integer_of, mistake_in, secret,
-        web_address,
+        Key, Literal, Mistake, Secret, Table, Value, ValueType, hide_path_of_url, integer_of, mistake_in,
+        secret, web_address,
     },
     destination::{
         DestinationKind, DestinationType, address,
@@ -18,40 +18,46 @@ use crate::{
     template::Template,
 };
 
-const URL: Key = Key::new("url", Type::Url, "where to POST; http is for servers on this machine")
+const URL: Key = Key::new("url", ValueType::Url, "where to POST; http is for servers on this machine")
     .required("\"https://…\"");
 const SECRET: Key = Key::new(
     "secret",
-    Type::OneOrList(&Type::Secret),
+    ValueType::OneOrList(&ValueType::Secret),
     "`whsec_` and base64; a list signs with every one, for rotation; without it requests are unsigned",
 );
 const FORMAT: Key = Key::new(
     "format",
-    Type::Word { what: "format", words: &["standard", CALLEM, "cloudevents"] },
+    ValueType::Word { what: "format", words: &["standard", CALLEM, "cloudevents"] },
     "[Standard Webhooks](https://www.standardwebhooks.com), the vendor's own shape, or CloudEvents 1.0",
 )
 .default(Literal::Text("standard"));
-const HEADERS: Key = Key::new("headers", Type::TableOf(&Type::Secret), "additional headers");
+const HEADERS: Key = Key::new("headers", ValueType::TableOf(&ValueType::Secret), "additional headers");
 const BODY: Key = Key::new(
     "body",
-    Type::Template,
+    ValueType::Template,
     "the receiver's own shape, in place of `format`: see [messages.md](messages.md#the-body-of-a-webhook)",
 );
-const CONTENT_TYPE: Key =
-    Key::new("content_type", Type::Text, "the type of the `body`; a body whose type is JSON has to be JSON")
-        .default(Literal::Text(JSON));
-const SECRETS: Key =
-    Key::new("secrets", Type::TableOf(&Type::Secret), "values that the `body` can name as `secrets.NAME`");
+const CONTENT_TYPE: Key = Key::new(
+    "content_type",
+    ValueType::Text,
+    "the type of the `body`; a body whose type is JSON has to be JSON",
+)
+.default(Literal::Text(JSON));
+const SECRETS: Key = Key::new(
+    "secrets",
+    ValueType::TableOf(&ValueType::Secret),
+    "values that the `body` can name as `secrets.NAME`",
+);
 const PERMANENT: Key = Key::new(
     "permanent",
-    Type::List(&Type::Integer(400, 499)),
+    ValueType::List(&ValueType::Integer(400, 499)),
     "statuses that make a delivery dead at once; without, it is \
      [tried again](delivery.md#what-follows-from-an-attempt)",
 )
 .default(Literal::Empty);
 const ALLOW_PRIVATE: Key = Key::new(
     "allow_private",
-    Type::Boolean,
+    ValueType::Boolean,
     "`false` connects to public addresses only, whatever name or address is in `url`",
 )
 .default(Literal::Boolean(true));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use callwatch::{
-    config::{Absent, Key, Level, Literal, Report, Type, written},
+    config::{Absent, Key, Level, Literal, Report, ValueType, written},
     config_file::{Config, Loaded, TableKeys, tables},
     destination::{DestinationKind, DestinationType, SmtpSecurity, types},
 };
@@ -258,12 +258,12 @@ fn every_declared_limit_is_kept() {
     for (heading, keys) in whole_tables() {
         for key in keys {
             let (values, list) = match key.takes {
-                Type::List(element) => (element, true),
+                ValueType::List(element) => (element, true),
                 ref other => (other, false),
             };
             let beyond = match *values {
-                Type::Integer(least, most) => vec![(least - 1).to_string(), (most + 1).to_string()],
-                Type::Duration(least, most) => {
+                ValueType::Integer(least, most) => vec![(least - 1).to_string(), (most + 1).to_string()],
+                ValueType::Duration(least, most) => {
                     let less = least.checked_sub(std::time::Duration::from_millis(1));
                     let more = most + std::time::Duration::from_secs(1);
                     less.into_iter().chain([more]).map(|value| format!("\"{}\"", written(value))).collect()
@@ -294,46 +294,48 @@ fn every_declared_limit_is_kept() {
 }
 
 /// The values a key takes, as the reference says it; `many` in the plural.
-fn kind(takes: &Type, many: bool) -> String {
+fn kind(takes: &ValueType, many: bool) -> String {
     let plural = |word: &str| if many { format!("{word}s") } else { word.to_owned() };
     match takes {
-        Type::Text => plural("text"),
-        Type::Boolean => "true or false".to_owned(),
-        Type::Integer(least, most) => format!("{least} to {most}"),
-        Type::Duration(least, most) if least.is_zero() => {
+        ValueType::Text => plural("text"),
+        ValueType::Boolean => "true or false".to_owned(),
+        ValueType::Integer(least, most) => format!("{least} to {most}"),
+        ValueType::Duration(least, most) if least.is_zero() => {
             format!("{}, up to {}", plural("duration"), written(*most))
         }
-        Type::Duration(least, most) => {
+        ValueType::Duration(least, most) => {
             format!("{}, {} to {}", plural("duration"), written(*least), written(*most))
         }
-        Type::Size(least) => {
+        ValueType::Size(least) => {
             format!("{}, at least {}", plural("size"), Literal::Size(*least).to_string().trim_matches('"'))
         }
-        Type::Word { words, .. } if words.len() <= 4 => {
+        ValueType::Word { words, .. } if words.len() <= 4 => {
             let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
             let (last, others) = words.split_last().expect("there are words");
             format!("{} or {last}", others.join(", "))
         }
-        Type::Word { what, .. } => plural(what).replace("kind of changes", "kinds of change"),
-        Type::Name(_) => plural("name"),
-        Type::DateTime => "date and time".to_owned(),
-        Type::Time => plural("time"),
-        Type::Rate => plural("rate"),
-        Type::Hours => "hours".to_owned(),
-        Type::Schedule => plural("schedule"),
-        Type::Zone => plural("time zone"),
-        Type::Path => plural("path"),
-        Type::Url => plural("URL"),
-        Type::Mailbox => if many { "email addresses" } else { "email address" }.to_owned(),
-        Type::Secret => plural("secret"),
-        Type::Template => plural("template"),
-        Type::Condition => plural("condition"),
-        Type::FieldPath => plural("field path"),
-        Type::GroupField => plural("grouping field"),
-        Type::List(element) => format!("list of {}", kind(element, true)),
-        Type::OneOrList(element) => format!("{}, or list of {}", kind(element, false), kind(element, true)),
-        Type::TableOf(element) => format!("table of {}", kind(element, true)),
-        Type::Table(_) | Type::NamedTables => plural("table"),
+        ValueType::Word { what, .. } => plural(what).replace("kind of changes", "kinds of change"),
+        ValueType::Name(_) => plural("name"),
+        ValueType::DateTime => "date and time".to_owned(),
+        ValueType::Time => plural("time"),
+        ValueType::Rate => plural("rate"),
+        ValueType::Hours => "hours".to_owned(),
+        ValueType::Schedule => plural("schedule"),
+        ValueType::Zone => plural("time zone"),
+        ValueType::Path => plural("path"),
+        ValueType::Url => plural("URL"),
+        ValueType::Mailbox => if many { "email addresses" } else { "email address" }.to_owned(),
+        ValueType::Secret => plural("secret"),
+        ValueType::Template => plural("template"),
+        ValueType::Condition => plural("condition"),
+        ValueType::FieldPath => plural("field path"),
+        ValueType::GroupField => plural("grouping field"),
+        ValueType::List(element) => format!("list of {}", kind(element, true)),
+        ValueType::OneOrList(element) => {
+            format!("{}, or list of {}", kind(element, false), kind(element, true))
+        }
+        ValueType::TableOf(element) => format!("table of {}", kind(element, true)),
+        ValueType::Table(_) | ValueType::NamedTables => plural("table"),
     }
 }
 
