@@ -3,13 +3,13 @@
 use std::{
     borrow::Borrow,
     fmt::{self, Write as _},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::{json, time::Timestamp};
+use crate::{content::ContentHash, json, time::Timestamp};
 
 /// The API's id of a call. Opaque: it looks like 24 hexadecimal digits, but nothing may rely on that.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -147,7 +147,9 @@ pub struct Call {
     id: CallId,
     status: Status,
     raw: Arc<RawValue>,
+    record: RecordHash,
     fields: Map<String, Value>,
+    content: OnceLock<ContentHash>,
 }
 
 impl Call {
@@ -156,6 +158,14 @@ impl Call {
     /// # Errors
     /// [`BadRecord`] says what is missing.
     pub fn parse(raw: &RawValue) -> Result<Self, BadRecord> {
+        Self::parse_hashed(raw, RecordHash::of(raw.get().as_bytes()))
+    }
+
+    /// Reads one record whose bytes have been hashed already.
+    ///
+    /// # Errors
+    /// As [`Call::parse`].
+    pub fn parse_hashed(raw: &RawValue, record: RecordHash) -> Result<Self, BadRecord> {
         let fields = json::fields(raw.get()).ok_or(BadRecord::NotAnObject)?;
         let id = match fields.get("id") {
             Some(Value::String(id)) if !id.is_empty() => CallId::from(id.as_str()),
@@ -165,7 +175,7 @@ impl Call {
             Some(Value::String(status)) => Status::from(status.as_str()),
             _ => return Err(BadRecord::NoStatus(id)),
         };
-        Ok(Self { id, status, raw: Arc::from(raw.to_owned()), fields })
+        Ok(Self { id, status, raw: Arc::from(raw.to_owned()), record, fields, content: OnceLock::new() })
     }
 
     /// The API's id.
@@ -179,7 +189,7 @@ impl Call {
     }
 
     /// The record's bytes as the API gave them.
-    pub fn raw(&self) -> &RawValue {
+    pub fn raw(&self) -> &Arc<RawValue> {
         &self.raw
     }
 
@@ -200,7 +210,12 @@ impl Call {
 
     /// The hash of the record's bytes.
     pub fn record_hash(&self) -> RecordHash {
-        RecordHash::of(self.raw.get().as_bytes())
+        self.record
+    }
+
+    /// The hash of every field, transcript included; computed once.
+    pub fn content(&self) -> ContentHash {
+        *self.content.get_or_init(|| ContentHash::of_fields(&self.fields))
     }
 }
 

@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::{
     call::{Call, Status},
+    content::ContentHash,
     kind::{Kind, Kinds},
-    snapshot::{ContentHash, Snapshot, TRANSCRIPT},
+    snapshot::{Snapshot, TRANSCRIPT},
 };
 
 /// What one observation of a call brought: a set of kinds, and the fields that differ.

@@ -36,6 +36,7 @@ pub mod callem;
 pub mod change;
 pub mod cli;
 pub mod config;
+pub mod content;
 pub mod delivery;
 pub mod demo;
 pub mod destination;

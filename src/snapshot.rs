@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     call::{Call, RecordHash, Status, time_field},
+    content::{ContentHash, StateTag},
     kind::{Kind, Kinds},
     name::Name,
     time::Timestamp,
@@ -96,7 +96,7 @@ impl Snapshot {
             completed_seen: (*call.status() == Status::Completed).then_some(now),
             deleted: false,
             revision: 1,
-            past: vec![(ContentHash::of_call(call).tag(), 1)],
+            past: vec![(call.content().tag(), 1)],
             rules: BTreeMap::new(),
             sequences: BTreeMap::new(),
         }
@@ -104,7 +104,7 @@ impl Snapshot {
 
     /// What is remembered after the call was seen again, having been through `kinds`.
     pub fn next(&self, call: &Call, kinds: Kinds, now: Timestamp) -> Self {
-        let tag = ContentHash::of_call(call).tag();
+        let tag = call.content().tag();
         let mut past = self.past.clone();
         let mut revision = self.revision;
         if past.last().is_none_or(|(last, _)| *last != tag) || self.deleted {
@@ -158,7 +158,7 @@ impl Snapshot {
 
     /// Whether the call, if it was not deleted, is in the state it was last seen in.
     pub fn is_of(&self, call: &Call) -> bool {
-        self.past.last().is_some_and(|(tag, _)| *tag == ContentHash::of_call(call).tag())
+        self.past.last().is_some_and(|(tag, _)| *tag == call.content().tag())
     }
 
     /// Whether this is the analysis as last seen.
@@ -238,100 +238,6 @@ impl fmt::Debug for Snapshot {
             .field("record", &self.record)
             .field("kinds_seen", &self.kinds_seen)
             .finish_non_exhaustive()
-    }
-}
-
-/// 128 bits of xxh3 over a value's content, whatever the order of its keys and the white space between them.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ContentHash(u128);
-
-impl ContentHash {
-    /// Hashes a JSON value.
-    pub fn of(value: &Value) -> Self {
-        let mut hasher = Xxh3::new();
-        feed(&mut hasher, value);
-        Self(hasher.digest128())
-    }
-
-    /// Hashes every field of a call.
-    pub fn of_call(call: &Call) -> Self {
-        let mut hasher = Xxh3::new();
-        feed_object(&mut hasher, call.fields());
-        Self(hasher.digest128())
-    }
-
-    /// Half of it, enough to tell the few states of one call apart.
-    pub fn tag(self) -> StateTag {
-        StateTag(self.0 as u64)
-    }
-
-    /// Its 16 bytes, big-endian.
-    pub fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
-    }
-}
-
-/// Feeds a value unambiguously: a tag, then the length of whatever has one, then the content.
-fn feed(hasher: &mut Xxh3, value: &Value) {
-    match value {
-        Value::Null => hasher.update(b"n"),
-        Value::Bool(b) => hasher.update(if *b { b"t" } else { b"f" }),
-        Value::Number(n) => feed_text(hasher, b"#", &n.to_string()),
-        Value::String(s) => feed_text(hasher, b"s", s),
-        Value::Array(items) => {
-            hasher.update(b"[");
-            hasher.update(&(items.len() as u64).to_le_bytes());
-            items.iter().for_each(|item| feed(hasher, item));
-        }
-        Value::Object(fields) => feed_object(hasher, fields),
-    }
-}
-
-fn feed_object(hasher: &mut Xxh3, fields: &Map<String, Value>) {
-    let mut sorted: Vec<_> = fields.iter().collect();
-    sorted.sort_unstable_by_key(|(key, _)| key.as_str());
-    hasher.update(b"{");
-    hasher.update(&(sorted.len() as u64).to_le_bytes());
-    for (key, value) in sorted {
-        feed_text(hasher, b"k", key);
-        feed(hasher, value);
-    }
-}
-
-fn feed_text(hasher: &mut Xxh3, tag: &[u8], text: &str) {
-    hasher.update(tag);
-    hasher.update(&(text.len() as u64).to_le_bytes());
-    hasher.update(text.as_bytes());
-}
-
-impl fmt::Debug for ContentHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl Serialize for ContentHash {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{:032x}", self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for ContentHash {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        u128::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
-    }
-}
-
-/// Tells the states of one call apart: 64 bits of their content hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct StateTag(u64);
-
-impl StateTag {
-    /// Its 64 bits.
-    pub const fn to_bits(self) -> u64 {
-        self.0
     }
 }
 

@@ -174,7 +174,8 @@ impl Client {
         Ok(Answer { server_time: server_time(&headers), body: PageBody::new(body) })
     }
 
-    /// `GET /calls/:id`; `None` when there is no such call.
+    /// `GET /calls/:id`; `None` when there is no such call. Whether the record is a call, and the one that was asked for,
+    /// is for the caller to see.
     ///
     /// # Errors
     /// [`FetchError`] says what went wrong.
@@ -188,7 +189,7 @@ impl Client {
             return Ok(None);
         }
         self.check(status, &headers, &body)?;
-        page::single(&body, id).map(Some)
+        page::single(&body).map(Some)
     }
 
     fn url(&self, path: &[&str]) -> Url {

@@ -4,7 +4,6 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::FetchError;
-use crate::call::{Call, CallId};
 
 /// The body of a list answer.
 #[derive(Debug)]
@@ -53,15 +52,9 @@ impl PageBody {
     }
 }
 
-/// A single call, bare.
-pub(super) fn single(body: &[u8], id: &CallId) -> Result<Box<RawValue>, FetchError> {
-    let raw: Box<RawValue> = serde_json::from_str(&String::from_utf8_lossy(body))
-        .map_err(|_| FetchError::NotJson(looks_like(body)))?;
-    match Call::parse(&raw) {
-        Ok(call) if call.id() == id => Ok(raw),
-        Ok(_) => Err(FetchError::WrongShape("asked for one call, it sent another")),
-        Err(_) => Err(FetchError::WrongShape("asked for one call, it sent something that is not a call")),
-    }
+/// The body of an answer to a request for a single call: its record, bare.
+pub(super) fn single(body: &[u8]) -> Result<Box<RawValue>, FetchError> {
+    serde_json::from_str(&String::from_utf8_lossy(body)).map_err(|_| FetchError::NotJson(looks_like(body)))
 }
 
 /// The `message` of an error answer; nothing of an answer in any other shape, which might quote the request.

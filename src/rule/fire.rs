@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A change, as rules look at it. Made once and shown to every rule.
-pub struct Subject<'a> {
+pub struct Candidate<'a> {
     source: &'a Name,
     kinds: Kinds,
     before: Option<&'a Snapshot>,
@@ -48,7 +48,7 @@ pub enum Finding {
     Fired,
 }
 
-impl<'a> Subject<'a> {
+impl<'a> Candidate<'a> {
     /// Prepares a change for the rules. `call` is the record as it is now (for a deleted call: as last seen).
     pub fn new(
         source: &'a Name,
@@ -91,7 +91,7 @@ impl<'a> Subject<'a> {
     /// A rule with a condition fires when the condition *becomes* true: true now, and not true at the last change
     /// the rule looked at. When nothing is remembered (the rule is new, or its condition was edited) the
     /// condition is asked about the call as it was before, so that old news is not announced again.
-    pub fn look(&self, rule: &Rule) -> (Finding, Option<RuleMemory>) {
+    pub fn judge(&self, rule: &Rule) -> (Finding, Option<RuleMemory>) {
         if !rule.looks_at(self.source) || !rule.on.intersects(self.kinds) {
             return (Finding::NotConcerned, None);
         }

@@ -8,19 +8,15 @@ use super::Poller;
 use crate::{
     call::{Call, CallId, RecordHash, Status},
     snapshot::Snapshot,
-    store::{KnownCall, StoreError},
-    sync::{
-        observe::Observations,
-        planner::{Row, Slot},
-    },
+    store::{Commit, KnownCall, StoreError},
+    sync::planner::{Row, Slot},
     telemetry::Signal,
     time::Timestamp,
 };
 
-/// How much one commit may hold before the next one is begun: snapshots, events and deliveries together, …
+/// A commit with this many snapshots, events and deliveries, or with this many bytes of records, is full, and the next
+/// one begins. Calls of one page do not depend on each other, so a page may be several commits.
 const COMMIT_ITEMS: usize = 400;
-
-/// … and bytes of records. Calls of one page do not depend on each other, so a page may be several commits.
 const COMMIT_BYTES: usize = 256 << 10;
 
 /// What an answer meant.
@@ -29,28 +25,30 @@ pub(super) struct Digest {
     pub rows: Vec<Row>,
     /// Calls seen for the first time.
     pub new: usize,
-    /// Calls that changed.
+    /// Other calls that changed.
     pub changed: usize,
 }
 
-/// A digest in the making: the rows of calls that are not committed yet are missing.
-struct Rows {
-    rows: Vec<Option<Row>>,
-    new: usize,
-    changed: usize,
-}
-
 /// A record of an answer.
-enum Record {
-    /// Its bytes are known: nothing to look at.
+pub(super) enum Record {
+    /// The latest record of this call has the same bytes.
     Unchanged(Slot),
-    /// It has to be looked at.
-    Look(Call),
+    /// Its bytes are not known.
+    Changed(Call),
 }
 
-/// A call that was looked at, until it is committed.
+/// Observations until they are committed together.
+struct Batch {
+    commit: Commit,
+    signals: Vec<Signal>,
+    looked: Vec<Looked>,
+    items: usize,
+    bytes: usize,
+}
+
+/// A call that was looked at.
 struct Looked {
-    /// Its place among the rows.
+    /// Its place in the answer.
     place: usize,
     before: Option<RecordHash>,
     after: KnownCall,
@@ -58,95 +56,100 @@ struct Looked {
 }
 
 impl Poller {
-    /// Compares records with what is remembered, commits what follows, and learns it.
-    pub(super) async fn digest(
-        &mut self,
-        records: impl Iterator<Item = &RawValue>,
-    ) -> Result<Digest, StoreError> {
-        let records = self.one_per_call(self.sift(records));
+    /// Reads a record of an answer, and parses it only if its bytes are not known. `None` when it is not a call, which
+    /// is reported.
+    pub(super) fn read(&self, raw: &RawValue) -> Option<Record> {
+        let hash = RecordHash::of(raw.get().as_bytes());
+        // A deleted call that is back is a change, whatever its bytes.
+        let is_deleted = |slot: &Slot| self.index.row(*slot, false, false).deleted;
+        if let Some(slot) = self.index.slot_of_record(hash).filter(|slot| !is_deleted(slot)) {
+            return Some(Record::Unchanged(slot));
+        }
+        match Call::parse_hashed(raw, hash) {
+            Ok(call) => Some(Record::Changed(call)),
+            Err(bad) => {
+                let why = format!("left out a record of a page: {bad}");
+                self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
+                None
+            }
+        }
+    }
+
+    /// The id of the call that the record is about.
+    pub(super) fn id_of(&self, record: &Record) -> CallId {
+        match record {
+            Record::Unchanged(slot) => self.index.id(*slot),
+            Record::Changed(call) => call.id().clone(),
+        }
+    }
+
+    /// Compares records with what is remembered, commits what follows, and takes it into the index.
+    pub(super) async fn digest(&mut self, records: Vec<Record>) -> Result<Digest, StoreError> {
+        let records = self.one_per_call(records);
         self.note_seen(&records);
-        let remembered = self.remembered(&records).await?;
-        let mut digest = Rows { rows: Vec::with_capacity(records.len()), new: 0, changed: 0 };
-        let mut observations = Observations::new(self.task.config.name.clone());
-        let mut looked = vec![];
-        let mut bytes = 0;
+        let remembered = self.remembered_of(&records).await?;
+        let mut rows: Vec<Option<Row>> = vec![None; records.len()];
+        let (mut new, mut changed) = (0, 0);
+        let mut batch = self.batch();
         for (place, record) in records.into_iter().enumerate() {
             let call = match record {
                 Record::Unchanged(slot) => {
-                    digest.rows.push(Some(self.index.row(slot, false, false)));
+                    rows[place] = Some(self.index.row(slot, false, false));
                     continue;
                 }
-                Record::Look(call) => call,
+                Record::Changed(call) => call,
             };
             let before = remembered.get(call.id());
-            let changed = self.look(before, &call, &mut observations);
-            let Some((_, after)) = observations.commit.snapshots.last() else { continue };
-            looked.push(Looked {
-                place,
-                before: before.map(|snapshot| snapshot.record),
-                after: KnownCall::of(call.id().clone(), after),
-                changed,
-            });
-            // Its row is known when it is committed.
-            digest.rows.push(None);
-            bytes += call.raw().get().len();
-            let commit = &observations.commit;
-            if commit.snapshots.len() + commit.events.len() + commit.deliveries.len() >= COMMIT_ITEMS
-                || bytes >= COMMIT_BYTES
-            {
-                let next = Observations::new(commit.source.clone());
-                let full = std::mem::replace(&mut observations, next);
-                self.learn(full, std::mem::take(&mut looked), &mut digest).await?;
-                bytes = 0;
+            let made = self.watcher.observe(before, &call, self.task.clock.wall());
+            new += usize::from(before.is_none());
+            changed += usize::from(before.is_some() && made.changed);
+            if let Some((id, after)) = &made.snapshot {
+                batch.looked.push(Looked {
+                    place,
+                    before: before.map(|snapshot| snapshot.record),
+                    after: KnownCall::of(id.clone(), after),
+                    changed: made.changed,
+                });
+            }
+            batch.items += made.items();
+            batch.bytes += call.raw().get().len();
+            batch.signals.extend(made.commit_into(&mut batch.commit));
+            if batch.items >= COMMIT_ITEMS || batch.bytes >= COMMIT_BYTES {
+                let next = self.batch();
+                self.learn(std::mem::replace(&mut batch, next), &mut rows).await?;
             }
         }
-        self.learn(observations, looked, &mut digest).await?;
-        let Rows { rows, new, changed } = digest;
+        self.learn(batch, &mut rows).await?;
         Ok(Digest { rows: rows.into_iter().flatten().collect(), new, changed })
     }
 
-    /// Tells the records that have to be looked at from those whose bytes are known, and drops what is no call.
-    fn sift<'a>(&self, records: impl Iterator<Item = &'a RawValue>) -> Vec<Record> {
-        let mut sifted = vec![];
-        for raw in records {
-            let known = self.index.slot_of_record(RecordHash::of(raw.get().as_bytes()));
-            // A deleted call that is back has to be looked at, whatever its bytes.
-            if let Some(slot) = known.filter(|slot| !self.index.row(*slot, false, false).deleted) {
-                sifted.push(Record::Unchanged(slot));
-                continue;
-            }
-            match Call::parse(raw) {
-                Ok(call) => sifted.push(Record::Look(call)),
-                Err(bad) => {
-                    let why = format!("left out a record of a page: {bad}");
-                    self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
-                }
-            }
-        }
-        sifted
+    fn batch(&self) -> Batch {
+        let commit = Commit::new(self.task.config.name.clone());
+        Batch { commit, signals: vec![], looked: vec![], items: 0, bytes: 0 }
     }
 
-    /// An answer that shows a call twice shows it in one state: the one updated last, over rather than live. Or
-    /// else the two would take turns, and each turn would be a change.
+    /// Keeps one record of a call that an answer shows twice: the one updated last; of two updated at the same time, the
+    /// one that is over. If both counted, every poll would report a change to the one and back.
     fn one_per_call(&self, mut records: Vec<Record>) -> Vec<Record> {
-        if !records.iter().any(|record| matches!(record, Record::Look(_))) {
+        if !records.iter().any(|record| matches!(record, Record::Changed(_))) {
             return records;
         }
         let mut best: HashMap<CallId, (usize, Option<Timestamp>, bool)> = HashMap::new();
         let mut repeated = HashSet::new();
         for (place, record) in records.iter().enumerate() {
-            let (id, updated, is_over) = match record {
+            let id = self.id_of(record);
+            let (updated, is_over) = match record {
                 Record::Unchanged(slot) => {
                     let row = self.index.row(*slot, false, false);
-                    (self.index.id(*slot), row.updated_at, !row.live)
+                    (row.updated_at, !row.live)
                 }
-                Record::Look(call) => (call.id().clone(), call.updated_at(), *call.status() != Status::Live),
+                Record::Changed(call) => (call.updated_at(), *call.status() != Status::Live),
             };
             let Some(other) = best.get_mut(&id) else {
                 best.insert(id, (place, updated, is_over));
                 continue;
             };
-            let why = format!("call {id} stands twice in one answer; what was updated last counts");
+            let why = format!("call {id} is in one answer twice; the record that was updated last counts");
             self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
             if (updated, is_over) > (other.1, other.2) {
                 repeated.insert(std::mem::replace(other, (place, updated, is_over)).0);
@@ -159,25 +162,22 @@ impl Poller {
         records
     }
 
-    /// Tells the clockwork which of the calls it waits for are there.
+    /// Tells the watcher which of the calls it waits for are there.
     fn note_seen(&mut self, records: &[Record]) {
-        if !self.state.clockwork.is_curious() {
-            return;
-        }
-        let now = self.task.clock.wall();
-        for record in records {
-            match record {
-                Record::Unchanged(slot) => self.state.clockwork.saw(&self.index.id(*slot), now),
-                Record::Look(call) => self.state.clockwork.saw(call.id(), now),
+        if self.watcher.is_waiting() {
+            let now = self.task.clock.wall();
+            for record in records {
+                let id = self.id_of(record);
+                self.watcher.saw(&id, now);
             }
         }
     }
 
-    async fn remembered(&self, records: &[Record]) -> Result<HashMap<CallId, Snapshot>, StoreError> {
+    async fn remembered_of(&self, records: &[Record]) -> Result<HashMap<CallId, Snapshot>, StoreError> {
         let ids: Vec<CallId> = records
             .iter()
             .filter_map(|record| match record {
-                Record::Look(call) => Some(call.id().clone()),
+                Record::Changed(call) => Some(call.id().clone()),
                 Record::Unchanged(_) => None,
             })
             .collect();
@@ -188,35 +188,20 @@ impl Poller {
         Ok(ids.into_iter().zip(found).filter_map(|(id, snapshot)| Some((id, snapshot?))).collect())
     }
 
-    /// During the baseline a call that was there before it began is remembered in silence.
-    fn look(&self, before: Option<&Snapshot>, call: &Call, into: &mut Observations) -> bool {
-        let observer = self.observer();
-        if before.is_none() && self.planner.in_baseline() && !self.state.is_news(call.created_at()) {
-            observer.remember(call, into);
-            return true;
-        }
-        observer.observe(before, call, into)
-    }
-
-    /// Commits, and only then takes what was committed for known.
-    async fn learn(
-        &mut self,
-        observations: Observations,
-        looked: Vec<Looked>,
-        digest: &mut Rows,
-    ) -> Result<(), StoreError> {
-        digest.new += observations.new;
-        digest.changed += observations.changed;
-        self.commit(observations).await?;
-        for Looked { place, before, after, changed } in looked {
-            let slot = match before.and_then(|record| self.index.slot_of_record(record)) {
-                Some(slot) => {
-                    self.index.update(slot, before.unwrap_or_default(), &after);
+    /// Commits, and only then takes what was committed into the index: after an error the store and the index must not
+    /// disagree.
+    async fn learn(&mut self, batch: Batch, rows: &mut [Option<Row>]) -> Result<(), StoreError> {
+        self.commit(batch.commit, batch.signals).await?;
+        for Looked { place, before, after, changed } in batch.looked {
+            let known = before.and_then(|record| Some((self.index.slot_of_record(record)?, record)));
+            let slot = match known {
+                Some((slot, record)) => {
+                    self.index.update(slot, record, &after);
                     slot
                 }
                 None => self.index.insert(&after),
             };
-            digest.rows[place] = Some(self.index.row(slot, before.is_none(), changed));
+            rows[place] = Some(self.index.row(slot, before.is_none(), changed));
         }
         Ok(())
     }
