@@ -226,6 +226,11 @@ impl fmt::Debug for Call {
     }
 }
 
+/// When a call became what it is: its `updatedAt`, else its `createdAt`.
+pub(crate) fn happened(fields: &Map<String, Value>) -> Option<Timestamp> {
+    time_field(fields, "updatedAt").or_else(|| time_field(fields, "createdAt"))
+}
+
 /// A field that holds an ISO 8601 time.
 pub(crate) fn time_field(fields: &Map<String, Value>, name: &str) -> Option<Timestamp> {
     fields.get(name).and_then(Value::as_str).and_then(Timestamp::parse)

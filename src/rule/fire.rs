@@ -9,6 +9,7 @@ use super::{
     condition::{Condition, ConditionFailure, Explanation, Facts, Truth},
 };
 use crate::{
+    call::happened,
     change::Change,
     kind::{Kind, Kinds},
     name::Name,
@@ -59,9 +60,7 @@ impl<'a> Candidate<'a> {
     ) -> Self {
         let before_record = before.map(|snapshot| snapshot.record(call));
         let facts = Facts::new(call, before_record.as_ref(), change.kinds, source, now);
-        let happened = ["updatedAt", "createdAt"]
-            .iter()
-            .find_map(|name| call.get(*name).and_then(Value::as_str).and_then(Timestamp::parse));
+        let happened = happened(call);
         Self { source, kinds: change.kinds, before, before_record, happened, now, facts }
     }
 
