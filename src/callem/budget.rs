@@ -10,7 +10,7 @@ use crate::{config::SourceConfig, name::Name, time::Timestamp};
 
 /// What a request is for; in the order in which they may have the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Claim {
+pub enum Priority {
     /// A call that is live.
     Live,
     /// New calls.
@@ -21,7 +21,7 @@ pub enum Claim {
     Sweep,
 }
 
-/// Every so many requests the one goes first that has waited longest, whatever its claim: nobody starves.
+/// Every so many requests the one goes first that has waited longest, whatever its priority: nobody starves.
 const TURN: u64 = 8;
 
 /// A request that was promised a time and is not asked for again so long after it is given up.
@@ -60,7 +60,7 @@ pub struct Budget {
 
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
-    claim: Claim,
+    priority: Priority,
     since: Timestamp,
     promised: Timestamp,
 }
@@ -92,11 +92,11 @@ impl Budget {
         self.tolerance = (burst - 1) * self.emission;
     }
 
-    /// May `source` make a request of this claim now? A source has one request at a time; asking again replaces
+    /// May `source` make a request of this priority now? A source has one request at a time; asking again replaces
     /// what it asked for before. One that does not come back when it was told to is forgotten soon after.
-    pub fn request(&mut self, source: &Name, claim: Claim, now: Timestamp) -> Grant {
+    pub fn request(&mut self, source: &Name, priority: Priority, now: Timestamp) -> Grant {
         self.waiting.retain(|_, w| now.as_millis() <= w.promised.as_millis().saturating_add(GRACE_MS));
-        let waiting = Waiting { claim, since: now, promised: now };
+        let waiting = Waiting { priority, since: now, promised: now };
         let since = self.waiting.get(source).map_or(now, |before| before.since);
         self.waiting.insert(source.clone(), Waiting { since, ..waiting });
 
@@ -135,10 +135,10 @@ impl Budget {
     fn turn_of(&self, source: &Name) -> u64 {
         let longest_first = (self.granted + 1).is_multiple_of(TURN);
         let rank = |name: &Name, waiting: &Waiting| {
-            let claim = if longest_first { Claim::Live } else { waiting.claim };
+            let priority = if longest_first { Priority::Live } else { waiting.priority };
             let since = if longest_first { waiting.since } else { Timestamp::default() };
             // Among equals, whoever was granted a request longest ago.
-            (claim, since, self.last.get(name).copied().unwrap_or(0), name.clone())
+            (priority, since, self.last.get(name).copied().unwrap_or(0), name.clone())
         };
         let Some(own) = self.waiting.get(source).map(|waiting| rank(source, waiting)) else { return 0 };
         self.waiting.iter().filter(|(name, waiting)| rank(name, waiting) < own).count() as u64
@@ -233,19 +233,19 @@ mod tests {
     /// Lets sources ask whenever they were told to, and returns who was granted what when.
     fn run(
         budget: &mut Budget,
-        wants: &[(Name, Claim, Duration)],
+        wants: &[(Name, Priority, Duration)],
         until: Timestamp,
-    ) -> Vec<(Name, Claim, Timestamp)> {
+    ) -> Vec<(Name, Priority, Timestamp)> {
         let mut next: Vec<Timestamp> = vec![at(0); wants.len()];
         let mut granted = vec![];
         while let Some((i, now)) = next.iter().copied().enumerate().min_by_key(|(i, at)| (*at, *i)) {
             if now >= until {
                 break;
             }
-            let (name, claim, pause) = &wants[i];
-            next[i] = match budget.request(name, *claim, now) {
+            let (name, priority, pause) = &wants[i];
+            next[i] = match budget.request(name, *priority, now) {
                 Grant::Now => {
-                    granted.push((name.clone(), *claim, now));
+                    granted.push((name.clone(), *priority, now));
                     now.after(*pause)
                 }
                 Grant::At(at) => at,
@@ -254,7 +254,7 @@ mod tests {
         granted
     }
 
-    fn count(granted: &[(Name, Claim, Timestamp)], name: &str) -> usize {
+    fn count(granted: &[(Name, Priority, Timestamp)], name: &str) -> usize {
         granted.iter().filter(|(source, ..)| source.as_str() == name).count()
     }
 
@@ -264,11 +264,11 @@ mod tests {
             per_minute in 1u32..300,
             wants in prop::collection::vec((0usize..4, 0u64..3000), 1..6),
         ) {
-            const CLAIMS: [Claim; 4] = [Claim::Live, Claim::Head, Claim::Analysis, Claim::Sweep];
+            const PRIORITIES: [Priority; 4] = [Priority::Live, Priority::Head, Priority::Analysis, Priority::Sweep];
             let wants: Vec<_> = wants
                 .into_iter()
                 .enumerate()
-                .map(|(i, (claim, pause))| (Name::from(format!("s{i}")), CLAIMS[claim], Duration::from_millis(pause)))
+                .map(|(i, (priority, pause))| (Name::from(format!("s{i}")), PRIORITIES[priority], Duration::from_millis(pause)))
                 .collect();
             let granted = run(&mut Budget::new(per_minute), &wants, at(200_000));
             for (i, (.., first)) in granted.iter().enumerate() {
@@ -284,8 +284,8 @@ mod tests {
     #[test]
     fn live_calls_go_first_and_sweeps_do_not_starve() {
         let wants = [
-            (Name::from("sweeping"), Claim::Sweep, Duration::ZERO),
-            (Name::from("live"), Claim::Live, Duration::ZERO),
+            (Name::from("sweeping"), Priority::Sweep, Duration::ZERO),
+            (Name::from("live"), Priority::Live, Duration::ZERO),
         ];
         let granted = run(&mut Budget::new(60), &wants, at(600_000));
         let (live, sweep) = (count(&granted, "live"), count(&granted, "sweeping"));
@@ -294,9 +294,11 @@ mod tests {
     }
 
     #[test]
-    fn sources_of_one_claim_share_alike() {
-        let wants: Vec<_> =
-            ["a", "b", "c"].map(|name| (Name::from(name), Claim::Live, Duration::ZERO)).into_iter().collect();
+    fn sources_of_one_priority_share_alike() {
+        let wants: Vec<_> = ["a", "b", "c"]
+            .map(|name| (Name::from(name), Priority::Live, Duration::ZERO))
+            .into_iter()
+            .collect();
         let granted = run(&mut Budget::new(100), &wants, at(600_000));
         let counts: Vec<usize> = ["a", "b", "c"].map(|name| count(&granted, name)).into_iter().collect();
         // Who comes first may have the whole first burst.
@@ -319,18 +321,18 @@ mod tests {
     fn retry_after_holds_everybody_back() {
         let mut budget = Budget::new(100);
         budget.block_until(at(30_000));
-        let wants = [(Name::from("a"), Claim::Live, Duration::ZERO)];
-        assert_eq!(budget.request(&wants[0].0, Claim::Live, at(0)), Grant::At(at(30_000)));
-        assert_eq!(budget.request(&wants[0].0, Claim::Live, at(30_000)), Grant::Now);
+        let wants = [(Name::from("a"), Priority::Live, Duration::ZERO)];
+        assert_eq!(budget.request(&wants[0].0, Priority::Live, at(0)), Grant::At(at(30_000)));
+        assert_eq!(budget.request(&wants[0].0, Priority::Live, at(30_000)), Grant::Now);
     }
 
     #[test]
     fn who_never_comes_back_delays_others_only_briefly() {
         let mut budget = Budget::new(1);
-        assert_eq!(budget.request(&"a".into(), Claim::Live, at(0)), Grant::Now);
-        let Grant::At(gone) = budget.request(&"gone".into(), Claim::Live, at(1)) else { panic!() };
-        let Grant::At(mut next) = budget.request(&"b".into(), Claim::Sweep, at(2)) else { panic!() };
-        while let Grant::At(later) = budget.request(&"b".into(), Claim::Sweep, next) {
+        assert_eq!(budget.request(&"a".into(), Priority::Live, at(0)), Grant::Now);
+        let Grant::At(gone) = budget.request(&"gone".into(), Priority::Live, at(1)) else { panic!() };
+        let Grant::At(mut next) = budget.request(&"b".into(), Priority::Sweep, at(2)) else { panic!() };
+        while let Grant::At(later) = budget.request(&"b".into(), Priority::Sweep, next) {
             next = later;
         }
         assert!(next.since(gone) <= Duration::from_secs(61), "{next}");

@@ -196,7 +196,8 @@ mod tests {
         let one = batch(json!({"callerNumber": "1", "id": "a"}));
         assert!(matches!(&one, BatchKey::Group { rule, .. } if rule.as_str() == "rule"));
         assert_eq!(one, batch(json!({"callerNumber": "1", "id": "b"})));
-        for other in [json!({"callerNumber": 1}), json!({"callerNumber": null}), json!({"callerNumber": "2"})] {
+        for other in [json!({"callerNumber": 1}), json!({"callerNumber": null}), json!({"callerNumber": "2"})]
+        {
             assert_ne!(one, batch(other));
         }
         assert_eq!(batch(json!({"callerNumber": null})), batch(json!({})));

@@ -323,9 +323,7 @@ fn a_call_of_nulls_and_unknown_fields_goes_through_byte_for_byte() {
     let made = watch.watcher.observe(None, &call, watch.now());
     assert_eq!(made.events.len(), 1);
     assert_eq!(made.events[0].record.get(), raw.get());
-    assert!(
-        made.signals.iter().any(|s| matches!(s, Signal::Unknown { rule } if rule.as_str() == "long"))
-    );
+    assert!(made.signals.iter().any(|s| matches!(s, Signal::Unknown { rule } if rule.as_str() == "long")));
 }
 
 proptest! {

@@ -9,7 +9,7 @@ use crate::{
     call::{Call, CallId},
     callem::{
         Answer, Client, FetchError, PageBody,
-        budget::{Budget, Claim, Grant},
+        budget::{Budget, Grant, Priority},
     },
     config::SourceConfig,
     name::Name,
@@ -101,7 +101,7 @@ async fn page(
 ) -> Result<Answer<PageBody>, FetchError> {
     let mut waits = WAITS.into_iter();
     loop {
-        while let Grant::At(at) = budget.request(&config.name, Claim::Sweep, clock.steady()) {
+        while let Grant::At(at) = budget.request(&config.name, Priority::Sweep, clock.steady()) {
             sleep_until(clock.instant(at)).await;
         }
         let error = match client.page(offset, config.page_size).await {

@@ -4,19 +4,19 @@
 //! came back, as [`Row`]s without content. It has no clock, does no I/O, and draws no random numbers but from
 //! the seed it is given.
 
-mod books;
 mod head;
-mod machine;
 mod order;
 mod pace;
+mod plan;
+mod roster;
 mod sweep;
 mod walk;
 mod watch;
 
 use std::time::Duration;
 
-pub use self::machine::Planner;
-pub use crate::callem::budget::Claim;
+pub use self::plan::Planner;
+pub use crate::callem::budget::Priority;
 use crate::time::Timestamp;
 
 /// A call's number in the source's [`super::index::Index`]: dense, from 0, stable for the life of the process.
@@ -79,7 +79,7 @@ pub enum Fetch {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Make this request, then say what came of it.
-    Fetch(Fetch, Claim),
+    Fetch(Fetch, Priority),
     /// There is nothing to do before this time.
     Sleep(Timestamp),
     /// This call is gone from the list for good: report it. (Already taken off the planner's books.)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Slot,
-    books::Books,
+    roster::Roster,
     walk::{Page, Walk, Walked},
 };
 use crate::time::Timestamp;
@@ -130,8 +130,8 @@ impl Sweeps {
     }
 
     /// The page to fetch now, or when there will be one.
-    pub fn due(&mut self, books: &Books, now: Timestamp) -> Result<(u64, u32), Timestamp> {
-        self.begin(books, now);
+    pub fn due(&mut self, roster: &Roster, now: Timestamp) -> Result<(u64, u32), Timestamp> {
+        self.begin(roster, now);
         match &self.under_way {
             Some(sweep) => {
                 let pages = u32::try_from(sweep.walk.pages).unwrap_or(u32::MAX);
@@ -165,7 +165,7 @@ impl Sweeps {
         }
     }
 
-    fn begin(&mut self, books: &Books, now: Timestamp) {
+    fn begin(&mut self, roster: &Roster, now: Timestamp) {
         if self.next_start() > now {
             return;
         }
@@ -185,7 +185,7 @@ impl Sweeps {
             walk: Walk::whole(0, self.page_size, false, std::iter::empty()),
             started: now,
             gap,
-            known: books.end(),
+            known: roster.end(),
             found: 0,
         });
     }
@@ -208,8 +208,8 @@ impl Sweeps {
     }
 
     /// Compares `total` with what is known at the same moment, and wants a walk when they do not fit.
-    pub fn reconcile(&mut self, total: u64, books: &Books) {
-        let difference = total.cast_signed() - self.bias - self.surplus - books.present().cast_signed();
+    pub fn reconcile(&mut self, total: u64, roster: &Roster) {
+        let difference = total.cast_signed() - self.bias - self.surplus - roster.present().cast_signed();
         if difference != 0 {
             self.want(Want::Total);
         }
@@ -228,7 +228,7 @@ impl Sweeps {
     }
 
     /// The answer to what [`Self::due`] asked for.
-    pub fn on_page(&mut self, page: &Page, books: &mut Books, now: Timestamp) -> Option<Swept> {
+    pub fn on_page(&mut self, page: &Page, roster: &mut Roster, now: Timestamp) -> Option<Swept> {
         let sweep = self.under_way.as_mut()?;
         sweep.found += page.rows.iter().filter(|row| row.new).count() as u64;
         let walked = sweep.walk.on_page(page);
@@ -240,12 +240,12 @@ impl Sweeps {
         let sweep = self.under_way.take()?;
         let mut absent = vec![];
         if complete && sweep.kind != Kind::Baseline {
-            let missing: Vec<Slot> = books
+            let missing: Vec<Slot> = roster
                 .known()
                 .take_while(|slot| *slot < sweep.known)
                 .filter(|slot| !sweep.walk.has_seen(*slot))
                 .collect();
-            absent = missing.into_iter().map(|slot| (slot, books.miss(slot))).collect();
+            absent = missing.into_iter().map(|slot| (slot, roster.miss(slot))).collect();
         }
         if complete {
             self.surplus = length.saturating_sub(sweep.walk.seen()).cast_signed();

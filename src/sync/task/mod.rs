@@ -140,13 +140,13 @@ impl Poller {
                 self.sleep(until, stop).await;
                 Ok(())
             }
-            Step::Fetch(fetch, claim) => {
+            Step::Fetch(fetch, priority) => {
                 let now = self.task.clock.steady();
-                let grant = self.budget().request(&self.task.config.name, claim, now);
+                let grant = self.budget().request(&self.task.config.name, priority, now);
                 match (grant, fetch) {
                     (Grant::Now, Fetch::Page { offset, limit }) => self.fetch_page(offset, limit, stop).await,
                     (Grant::Now, Fetch::Call(slot)) => self.fetch_call(slot, stop).await,
-                    // By then something else may have a better claim, so the planner is asked again.
+                    // By then something else may have a better priority, so the planner is asked again.
                     (Grant::At(at), _) => {
                         self.sleep(at, stop).await;
                         Ok(())
@@ -243,7 +243,8 @@ impl Poller {
                 self.answered(0, 0, 0, now.since(started)).await?;
             }
             Ok(Some(raw)) => match self.read(&raw).filter(|record| self.id_of(record) == id) {
-                None => self.unavailable(&id, &FetchError::WrongShape("asked for one call, it sent something else")),
+                None => self
+                    .unavailable(&id, &FetchError::WrongShape("asked for one call, it sent something else")),
                 Some(record) => {
                     let digest = self.digest(vec![record]).await?;
                     let now = self.task.clock.steady();
@@ -276,7 +277,13 @@ impl Poller {
     }
 
     /// A request was answered, and what it brought is committed.
-    async fn answered(&mut self, calls: usize, new: usize, changed: usize, took: Duration) -> Result<(), StoreError> {
+    async fn answered(
+        &mut self,
+        calls: usize,
+        new: usize,
+        changed: usize,
+        took: Duration,
+    ) -> Result<(), StoreError> {
         self.emit(Signal::Fetched { source: self.task.config.name.clone(), calls, new, changed, took });
         let made = self.watcher.answered(self.task.clock.wall());
         self.tell(made).await

@@ -49,11 +49,7 @@ impl Look<'_> {
             // How long a call lasts is news even if it began before watching did.
             self.remember_waits(&mut snapshot);
         }
-        Observation {
-            snapshot: Some((call.id().clone(), snapshot)),
-            changed: true,
-            ..Observation::default()
-        }
+        Observation { snapshot: Some((call.id().clone(), snapshot)), changed: true, ..Observation::default() }
     }
 
     /// A call in an answer of the API, and what is remembered of it.

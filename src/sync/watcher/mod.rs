@@ -223,7 +223,9 @@ impl Watcher {
         }
         let rules = Rules::clone(&self.rules);
         for rule in rules.iter() {
-            let Some(silence) = rule.silence.as_ref().filter(|_| rule.looks_at(&self.source)) else { continue };
+            let Some(silence) = rule.silence.as_ref().filter(|_| rule.looks_at(&self.source)) else {
+                continue;
+            };
             if let Some(since) = self.memory.timers.take_silence(rule, self.settled, now.wall) {
                 let details = silence.details(since);
                 made.append(self.source_event_for([rule], Kind::SourceSilent, since, &details, now.wall));
