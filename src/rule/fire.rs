@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Rule,
-    condition::{Condition, ConditionFailure, Explanation, Facts, Truth},
+    condition::{Activation, Condition, ConditionFailure, Explanation, Truth},
 };
 use crate::{
     call::happened,
@@ -25,7 +25,7 @@ pub struct Candidate<'a> {
     before_record: Option<Map<String, Value>>,
     happened: Option<Timestamp>,
     now: Timestamp,
-    facts: Facts,
+    activation: Activation,
 }
 
 /// What a rule made of a change.
@@ -59,16 +59,16 @@ impl<'a> Candidate<'a> {
         now: Timestamp,
     ) -> Self {
         let before_record = before.map(|snapshot| snapshot.record(call));
-        let facts = Facts::new(call, before_record.as_ref(), change.kinds, source, now);
+        let activation = Activation::new(call, before_record.as_ref(), change.kinds, source, now);
         let happened = happened(call);
-        Self { source, kinds: change.kinds, before, before_record, happened, now, facts }
+        Self { source, kinds: change.kinds, before, before_record, happened, now, activation }
     }
 
     /// Prepares to look again at a call that has not changed. What is remembered of it is all there is: there is no
     /// transcript.
     pub fn again(source: &'a Name, kinds: Kinds, snapshot: &'a Snapshot, now: Timestamp) -> Self {
         let record = snapshot.fields.clone();
-        let facts = Facts::new(&record, Some(&record), kinds, source, now);
+        let activation = Activation::new(&record, Some(&record), kinds, source, now);
         Self {
             source,
             kinds,
@@ -76,13 +76,13 @@ impl<'a> Candidate<'a> {
             before_record: Some(record),
             happened: None,
             now,
-            facts,
+            activation,
         }
     }
 
     /// What each part of the rule's condition is for it; `None` when the rule has none.
     pub fn explain(&self, rule: &Rule) -> Option<Explanation> {
-        Some(rule.when.as_ref()?.explain(&self.facts))
+        Some(rule.when.as_ref()?.explain(&self.activation))
     }
 
     /// What `rule` makes of it, and what is to be remembered of that.
@@ -102,7 +102,7 @@ impl<'a> Candidate<'a> {
         if let Some(lasting) = rule.lasting {
             return self.look_on(rule, condition, memory, lasting);
         }
-        let (finding, is_true) = match condition.evaluate(&self.facts) {
+        let (finding, is_true) = match condition.evaluate(&self.activation) {
             Err(failure) => (Finding::Failed(failure), false),
             Ok(Truth::Unknown) => (Finding::Unknown, false),
             Ok(Truth::False) => (Finding::False, false),
@@ -129,7 +129,7 @@ impl<'a> Candidate<'a> {
         let fingerprint = condition.fingerprint();
         let fired = memory.is_some_and(|memory| memory.fired);
         let now = RuleMemory { condition: fingerprint, was_true: false, fired, since: None };
-        let truth = match condition.evaluate(&self.facts) {
+        let truth = match condition.evaluate(&self.activation) {
             Err(failure) => return (Finding::Failed(failure), Some(now)),
             Ok(Truth::Unknown) => return (Finding::Unknown, Some(now)),
             Ok(truth) => truth == Truth::True && !self.kinds.contains(Kind::Deleted),
@@ -157,9 +157,9 @@ impl<'a> Candidate<'a> {
         match (self.before, &self.before_record) {
             // A change the rule would not have looked at is no "before".
             (Some(before), Some(record)) if rule.on.intersects(before.kinds_seen) => {
-                let facts = Facts::new(record, None, before.kinds_seen, self.source, self.now);
+                let activation = Activation::new(record, None, before.kinds_seen, self.source, self.now);
                 // What was forgotten of a call must not make old news new.
-                before.shrunk.is_some() || condition.evaluate(&facts) == Ok(Truth::True)
+                before.shrunk.is_some() || condition.evaluate(&activation) == Ok(Truth::True)
             }
             _ => false,
         }

@@ -1,4 +1,4 @@
-//! Looking for new calls: where the list's order lets them turn up, no further than needed.
+//! Polls: looking for new calls where the order of the list lets them turn up, and no further than needed.
 
 use std::collections::HashSet;
 
@@ -8,55 +8,55 @@ use super::{
     walk::{Page, Walk, Walked},
 };
 
-/// Calls known from before that a poll must meet before everything beyond them counts as known. More than one,
-/// because calls that start at the same moment overtake each other.
+/// How many calls known from before a poll must meet before everything beyond them counts as known. More than one,
+/// because calls that start at the same moment can overtake each other.
 const SETTLED: u64 = 3;
-/// Rows an idle poll asks for.
+/// How many rows a poll asks for when little happens.
 const IDLE_ROWS: u64 = 10;
-/// Rows before the end of the list where a poll of the tail begins.
+/// How many rows before the end of the list a poll of the end begins.
 const TAIL: u64 = 4;
 
 #[derive(Debug, Default)]
 pub(super) struct Head {
+    /// The poll under way, and the end of the list it began at.
     walk: Option<(Walk, Front)>,
-    /// Calls the walk under way has met that were known before and have not moved.
+    /// Calls that the poll under way has met and that were known before and have not moved.
     settled: u64,
-    /// Known calls beyond which there may be unknown ones. Those that other fetches showed to be new or changed since
-    /// the last walk began:
+    /// Calls that other requests showed to be new or changed since the last poll began. Unknown calls may hide behind
+    /// them, so a poll must go beyond them.
     moved: HashSet<Slot>,
-    /// how many of these there were when it began, and the new calls it has found:
+    /// The size of `moved` when the poll under way began, plus the new calls it has found.
     fresh: u64,
-    /// and how many there were when the process ended.
+    /// How many calls with unknown ones behind them there were when the process last ended.
     cut_short: u64,
-    /// Rows that polls needed of late.
+    /// How many rows polls needed lately.
     depth: u64,
-    /// Where the list ended when that was last seen.
+    /// The length of the list when its end was last seen.
     length: u64,
 }
 
-/// What a poll is made with.
+/// The facts a poll depends on.
 #[derive(Clone, Copy)]
 pub(super) struct Poll {
     pub front: Front,
     pub page_size: u32,
-    /// Rows from the top that show live calls.
+    /// How many rows from the top show the live calls.
     pub live_depth: u64,
-    /// Calls in the list, as far as is known.
+    /// How many calls are in the list, as far as is known.
     pub present: u64,
     /// The most rows the API gives for one page, as far as is known.
     pub clamp: u64,
-    /// The API ignores `offset`: the first page is all there is.
+    /// The API ignores `offset`, so that only the first page can be had.
     pub flat: bool,
 }
 
-/// What a poll has come to.
+/// The state of a poll after a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Polled {
+    /// It needs another page.
     On,
-    /// Everything new has been seen. `single`: in one page, so that its `total` belongs to what it showed.
-    Done {
-        single: bool,
-    },
+    /// Everything new has been seen. `single`: in one page, so that the page's `total` is of the same moment.
+    Done { single: bool },
 }
 
 impl Head {
@@ -85,12 +85,12 @@ impl Head {
         self.walk = Some((Walk::part(offset, limit, self.moved.drain()), poll.front));
     }
 
-    /// The page a poll under way wants next, and whether it is its first.
+    /// The next page of the poll under way, and whether it is its first.
     pub fn request(&self) -> Option<((u64, u32), bool)> {
         self.walk.as_ref().map(|(walk, _)| (walk.request(), walk.pages == 0))
     }
 
-    /// A walk over the whole list found its end there; `complete` if it saw everything.
+    /// A walk over the whole list found this length; `complete` if it saw every call.
     pub fn swept(&mut self, length: u64, complete: bool) {
         self.length = length;
         if complete {
@@ -98,12 +98,12 @@ impl Head {
         }
     }
 
-    /// Where the list ended when that was last seen.
+    /// The length of the list when its end was last seen.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Another fetch showed this call.
+    /// Another request showed this call.
     pub fn note(&mut self, row: &Row) {
         if row.new || row.changed {
             self.moved.insert(row.slot);
@@ -113,7 +113,7 @@ impl Head {
         }
     }
 
-    /// Known calls beyond which there may be unknown ones, should the process end now.
+    /// How many calls would have unknown ones behind them if the process ended now.
     pub fn unsettled(&self) -> u64 {
         self.cut_short + self.moved.len() as u64 + self.fresh
     }
@@ -156,7 +156,7 @@ impl Head {
     }
 }
 
-/// How many rows of the page, from its beginning, had anything to show.
+/// How many rows from the beginning of the page it took to show every new call.
 fn last_of_interest(page: &Page, front: Front) -> u64 {
     match front {
         Front::Bottom => page.rows.iter().filter(|row| row.new).count() as u64,

@@ -13,8 +13,8 @@ use super::{
 use crate::time::Timestamp;
 
 impl Planner {
-    /// The answer to the page asked for: its calls in the order of the list, how many records were received with
-    /// those that are no calls, and `pagination.total`. Without a page asked for, nothing happens.
+    /// The page in flight was answered: `rows` are its calls in the order of the list, `received` counts its records
+    /// including those that are not calls, and `total` is `pagination.total`. Does nothing if no page is in flight.
     pub fn on_page(&mut self, rows: &[Row], received: usize, total: Option<u64>, now: Timestamp) {
         let Some(Request { fetch: Fetch::Page { offset, limit }, purpose, .. }) = self.in_flight.take()
         else {
@@ -57,8 +57,7 @@ impl Planner {
         }
     }
 
-    /// The answer to the single call asked for; `None` when it does not exist. Without one asked for, nothing
-    /// happens.
+    /// The single call in flight was answered; `None` when it does not exist. Does nothing if no single call is in flight.
     pub fn on_call(&mut self, row: Option<Row>, now: Timestamp) {
         let Some(Request { fetch: Fetch::Call(slot), purpose, .. }) = self.in_flight.take() else { return };
         self.backoff.succeeded();
@@ -76,8 +75,8 @@ impl Planner {
         }
     }
 
-    /// The single call asked for cannot be had by itself, though the API may be well: it is looked for in the
-    /// list. Says nothing about whether it exists.
+    /// The single call in flight cannot be had by itself, though the API may be well. It is looked for in the list, and
+    /// nothing is concluded about whether it exists.
     pub fn on_call_unavailable(&mut self) {
         let Some(Request { fetch: Fetch::Call(slot), purpose, .. }) = self.in_flight.take() else { return };
         self.count(&purpose);
@@ -87,10 +86,10 @@ impl Planner {
         }
     }
 
-    /// The request asked for has failed. What is known stays as it is; the next request waits.
+    /// The request in flight failed. Nothing is concluded, and the next request waits.
     pub fn on_error(&mut self, trouble: Trouble, now: Timestamp) {
         self.backoff.failed(trouble, now);
-        // One call that cannot be had must not keep the others waiting.
+        // One call that keeps failing must not keep the others waiting.
         if let Some(Request { fetch: Fetch::Call(slot), purpose, .. }) = self.in_flight.take() {
             self.watches.skip(slot, now);
             if matches!(purpose, Purpose::Verify)
@@ -101,13 +100,13 @@ impl Planner {
         }
     }
 
-    /// A call was seen.
+    /// An answer showed a call.
     fn saw(&mut self, row: &Row, place: Option<u64>, purpose: &Purpose, now: Timestamp) {
         self.roster.see(row.slot);
         self.watches.see(row, place, now);
         let known_to_polls = match purpose {
             Purpose::Head => true,
-            // What the baseline shows is what polls go by.
+            // Polls begin after the baseline, so what it shows is known to them.
             Purpose::Sweep => self.in_baseline(),
             Purpose::Look(_) | Purpose::Verify => false,
         };
@@ -131,7 +130,7 @@ impl Planner {
 
     fn learn(&mut self, rows: &[Row]) {
         if self.order.learn(rows).is_some() && !self.in_baseline() {
-            self.say_order();
+            self.notice_order();
         }
     }
 
@@ -140,20 +139,20 @@ impl Planner {
         self.head.swept(swept.length, swept.complete);
         self.unstable = swept.unstable;
         if swept.flat && !self.flat {
-            self.say(Notice::Odd(format!(
+            self.notice(Notice::Odd(format!(
                 "the API ignores `offset`: only the first {} calls of the list can be seen",
                 swept.length
             )));
         }
         self.flat = swept.flat;
         if swept.total_lies {
-            self.say(Notice::Odd(
+            self.notice(Notice::Odd(
                 "the API's `total` does not follow the list; callwatch relies on it less".into(),
             ));
         }
         if swept.baseline {
             self.results.push_back(Step::Notice(Notice::BaselineDone { calls: self.roster.present() }));
-            self.say_order();
+            self.notice_order();
             return;
         }
         let mut confirm = false;
@@ -170,7 +169,7 @@ impl Planner {
         if confirm {
             self.sweeps.confirm(now);
         }
-        // It may have been a passing fault.
+        // The 404 may have been a passing fault, so single gets are tried again.
         if self.gets == Gets::Broken {
             self.gets = Gets::Untried;
         }
@@ -186,14 +185,14 @@ impl Planner {
     fn gets_are_broken(&mut self) {
         self.gets = Gets::Broken;
         if !std::mem::replace(&mut self.reported_gets, true) {
-            self.say(Notice::Odd(
+            self.notice(Notice::Odd(
                 "GET /calls/:id says 404 for a call that is in the list; callwatch uses the list instead"
                     .into(),
             ));
         }
     }
 
-    fn say_order(&mut self) {
+    fn notice_order(&mut self) {
         let pages = self.sweeps.pages();
         let minutes = pages as f64 / f64::from(self.settings.requests_per_minute.max(1));
         let walk = format!("{pages} requests, {minutes:.1} minutes of the budget");
@@ -219,10 +218,10 @@ impl Planner {
                 "the list ends with the latest update: a poll is one request at its end".into()
             }
         };
-        self.say(Notice::Order(text));
+        self.notice(Notice::Order(text));
     }
 
-    fn say(&mut self, notice: Notice) {
+    fn notice(&mut self, notice: Notice) {
         self.results.push_back(Step::Notice(notice));
     }
 }
