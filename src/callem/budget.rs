@@ -8,23 +8,23 @@ use std::{
 
 use crate::{config::SourceConfig, name::Name, time::Timestamp};
 
-/// What a request is for; in the order in which they may have the budget.
+/// How urgent a request is, the most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
-    /// A call that is live.
+    /// Looks at a live call.
     Live,
-    /// New calls.
+    /// Looks for new calls.
     Head,
-    /// An analysis that is waited for.
+    /// Looks for an analysis that is waited for.
     Analysis,
-    /// The whole list: the baseline, late edits, deletions.
+    /// Walks the whole list: for the baseline, late edits and deletions.
     Sweep,
 }
 
-/// Every so many requests the one goes first that has waited longest, whatever its priority: nobody starves.
+/// Every eighth request goes to the source that has waited longest, whatever its priority, so that nobody starves.
 const TURN: u64 = 8;
 
-/// A request that was promised a time and is not asked for again so long after it is given up.
+/// A source that was told to ask again at some time and has not done so this long after it no longer waits.
 const GRACE_MS: i64 = 2_000;
 
 const MINUTE_MICROS: i64 = 60_000_000;
@@ -32,13 +32,13 @@ const MINUTE_MICROS: i64 = 60_000_000;
 /// Whether a request may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
-    /// Now. It is counted as made.
+    /// It may be made now, and is counted as made.
     Now,
-    /// Not yet: ask again at this time.
+    /// It may not be made yet: ask again at this time.
     At(Timestamp),
 }
 
-/// How many requests may be made, and who is next.
+/// Decides when a request may be made, and which source is next.
 ///
 /// The rate is kept by the generic cell rate algorithm (ITU-T I.371): a burst of at most a tenth of the minute's
 /// requests, then one per emission interval, which is chosen so that no 60 seconds, wherever they begin, hold
@@ -66,7 +66,7 @@ struct Waiting {
 }
 
 impl Budget {
-    /// A budget of so many requests in any 60 seconds, at least one.
+    /// A budget of `per_minute` requests in any 60 seconds, at least one.
     pub fn new(per_minute: u32) -> Self {
         let mut budget = Self {
             emission: 0,
@@ -92,8 +92,8 @@ impl Budget {
         self.tolerance = (burst - 1) * self.emission;
     }
 
-    /// May `source` make a request of this priority now? A source has one request at a time; asking again replaces
-    /// what it asked for before. One that does not come back when it was told to is forgotten soon after.
+    /// Asks whether `source` may make a request of this priority now. A source has one request at a time: asking again
+    /// replaces the one it asked for before. A source that does not ask again when it was told to loses its place.
     pub fn request(&mut self, source: &Name, priority: Priority, now: Timestamp) -> Grant {
         self.waiting.retain(|_, w| now.as_millis() <= w.promised.as_millis().saturating_add(GRACE_MS));
         let waiting = Waiting { priority, since: now, promised: now };
@@ -111,7 +111,7 @@ impl Budget {
             return Grant::Now;
         }
         let at = free.max(now).after(Duration::from_micros(turn * self.emission.unsigned_abs()));
-        // Never "now": whoever asks again at once must find time has passed.
+        // Later than now, so that a caller that asks again at once does not loop without time passing.
         let at = at.max(now.after(Duration::from_millis(1)));
         if let Some(waiting) = self.waiting.get_mut(source) {
             waiting.promised = at;
@@ -119,25 +119,25 @@ impl Budget {
         Grant::At(at)
     }
 
-    /// Grants nothing before this time: the API said `Retry-After`.
+    /// Grants nothing before this time, because the API asked to be left alone.
     pub fn block_until(&mut self, until: Timestamp) {
         self.blocked = self.blocked.max(until);
     }
 
-    /// When the rate allows the next request, rounded up to milliseconds.
+    /// When the rate allows the next request, rounded up to a millisecond.
     fn free_at(&self, now: Timestamp) -> Timestamp {
         let micros = (self.expected - self.tolerance).max(micros(now));
         Timestamp::from_millis(micros.div_euclid(1000) + i64::from(micros.rem_euclid(1000) > 0))
             .max(self.blocked)
     }
 
-    /// How many of those who wait go before this source.
+    /// How many waiting sources go before this one.
     fn turn_of(&self, source: &Name) -> u64 {
         let longest_first = (self.granted + 1).is_multiple_of(TURN);
         let rank = |name: &Name, waiting: &Waiting| {
             let priority = if longest_first { Priority::Live } else { waiting.priority };
             let since = if longest_first { waiting.since } else { Timestamp::default() };
-            // Among equals, whoever was granted a request longest ago.
+            // Among equals, the source whose last request was granted longest ago goes first.
             (priority, since, self.last.get(name).copied().unwrap_or(0), name.clone())
         };
         let Some(own) = self.waiting.get(source).map(|waiting| rank(source, waiting)) else { return 0 };
@@ -160,16 +160,16 @@ pub fn limits(sources: &[SourceConfig]) -> HashMap<Option<&str>, u32> {
     limits
 }
 
-/// What it takes to walk a whole list regularly.
+/// The load of walking a whole list regularly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SweepLoad {
     /// Calls in the list.
     pub calls: u64,
     /// Calls per page.
     pub page_size: u32,
-    /// Time in which the list is walked once.
+    /// The time in which the list is walked once.
     pub sweep: Duration,
-    /// The budget.
+    /// The budget it is taken from.
     pub requests_per_minute: u32,
 }
 
@@ -179,14 +179,14 @@ impl SweepLoad {
         self.calls.div_ceil(u64::from(self.page_size.max(1))).max(1)
     }
 
-    /// The part of the budget it takes, 1.0 being all of it.
+    /// The share of the budget it takes; 1.0 is all of it.
     pub fn share(&self) -> f64 {
         let minutes = self.sweep.as_secs_f64() / 60.0;
         self.requests() as f64 / (minutes * f64::from(self.requests_per_minute.max(1)))
     }
 }
 
-/// In one sentence.
+/// One sentence, for people.
 impl fmt::Display for SweepLoad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let requests = self.requests();
@@ -204,7 +204,7 @@ impl fmt::Display for SweepLoad {
     }
 }
 
-/// A number with its thousands set apart.
+/// Writes a number with a comma between thousands.
 struct Grouped(u64);
 
 impl fmt::Display for Grouped {

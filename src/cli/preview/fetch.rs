@@ -8,7 +8,7 @@ use tokio::time::sleep_until;
 use crate::{
     call::{Call, CallId},
     callem::{
-        Answer, Client, FetchError, PageBody,
+        Client, FetchError, PageBody, Response,
         budget::{Budget, Grant, Priority},
     },
     config::SourceConfig,
@@ -98,7 +98,7 @@ async fn page(
     budget: &mut Budget,
     clock: Clock,
     offset: u64,
-) -> Result<Answer<PageBody>, FetchError> {
+) -> Result<Response<PageBody>, FetchError> {
     let mut waits = WAITS.into_iter();
     loop {
         while let Grant::At(at) = budget.request(&config.name, Priority::Sweep, clock.steady()) {
