@@ -53,7 +53,7 @@ pub struct Snapshot {
     pub revision: u32,
     /// The latest different states, at most [`PAST`], each with its occurrence. The present state is the last.
     pub past: Vec<(StateTag, u32)>,
-    /// What each rule with a condition remembers of this call.
+    /// The memory that each rule with a condition has of this call.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<Name, RuleMemory>,
     /// How many deliveries about this call each destination has been given: the last `sequence`.

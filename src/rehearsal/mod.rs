@@ -43,14 +43,14 @@ pub struct Rehearsal {
     log: Log,
 }
 
-/// What has happened in a rehearsal.
+/// The events and messages of a rehearsal.
 #[derive(Debug, Default)]
 pub struct Log {
     /// Every match of a rule, whether or not it was told, in the order of time.
     pub fired: Vec<Event>,
     /// Everything that was told, in the order of time.
     pub told: Vec<Told>,
-    /// What the watchers reported about their work, and when.
+    /// The signals of the watchers, with the time of each.
     pub signals: Vec<(Timestamp, Signal)>,
 }
 
@@ -107,7 +107,7 @@ impl Rehearsal {
         &self.rules
     }
 
-    /// What has happened since this was last asked.
+    /// Everything that has happened since the last call.
     pub fn take_log(&mut self) -> Log {
         std::mem::take(&mut self.log)
     }

@@ -74,7 +74,7 @@ impl RuleSet {
 }
 
 impl FromIterator<Rule> for RuleSet {
-    /// Of two rules with one name the later one is found by it.
+    /// If two rules have the same name, the later one is found by it.
     fn from_iter<I: IntoIterator<Item = Rule>>(rules: I) -> Self {
         let ordered: Vec<Rule> = rules.into_iter().collect();
         let places = ordered.iter().enumerate().map(|(place, rule)| (rule.name.clone(), place)).collect();

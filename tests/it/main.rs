@@ -22,4 +22,5 @@ mod rig;
 mod rule_tests;
 mod rules_page;
 mod send;
+mod watcher;
 // mod store;

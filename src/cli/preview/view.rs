@@ -62,7 +62,7 @@ impl Preview<'_> {
         for fetched in &self.fetched {
             out += &self.source(fetched);
         }
-        out += "Each call was looked at once, as it is now, when it was last updated. Nothing is sent.\n\n";
+        out += "Each call is shown once, as it is now, at its last update. Nothing is sent.\n\n";
         out += &self.rules_table(style, blocks);
         for rule in &self.rules {
             for note in self.notes(rule) {

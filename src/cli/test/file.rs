@@ -62,7 +62,7 @@ pub(super) struct Step {
     pub(super) what: Happening,
 }
 
-/// What happens in a step.
+/// The thing that happens in a step.
 pub(super) enum Happening {
     /// A call is seen for the first time, or has changed.
     Seen { call: CallId, set: Map<String, Json>, clear: Vec<String> },

@@ -1,4 +1,4 @@
-//! What to fetch next: a pure state machine, one per source.
+//! Decides what to fetch next: a pure state machine, one per source.
 //!
 //! [`Planner::next`] returns what to fetch, or until when there is nothing to do. The answers are handed back as
 //! [`Row`]s without content. It has no clock, does no I/O, and takes random numbers only from the seed it is given.
@@ -74,7 +74,7 @@ pub enum Fetch {
     Call(Slot),
 }
 
-/// What to do next.
+/// The next thing to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Make this request, then hand over its answer or its failure.

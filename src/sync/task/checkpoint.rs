@@ -1,4 +1,4 @@
-//! What a source's task keeps across restarts besides the calls themselves.
+//! The state that a source's task keeps across restarts, besides the calls themselves.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

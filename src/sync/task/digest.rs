@@ -19,7 +19,7 @@ use crate::{
 const COMMIT_ITEMS: usize = 400;
 const COMMIT_BYTES: usize = 256 << 10;
 
-/// What an answer meant.
+/// The meaning of an answer.
 pub(super) struct Digest {
     /// One row per call, in the order of the answer.
     pub rows: Vec<Row>,

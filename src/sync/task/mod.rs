@@ -146,7 +146,7 @@ impl Poller {
                 match (grant, fetch) {
                     (Grant::Now, Fetch::Page { offset, limit }) => self.fetch_page(offset, limit, stop).await,
                     (Grant::Now, Fetch::Call(slot)) => self.fetch_call(slot, stop).await,
-                    // By then something else may have a better priority, so the planner is asked again.
+                    // By then something else may be more urgent, so the planner is asked again.
                     (Grant::At(at), _) => {
                         self.sleep(at, stop).await;
                         Ok(())
@@ -164,7 +164,7 @@ impl Poller {
         stop.run_until_cancelled(sleep_until(self.task.clock.instant(until))).await;
     }
 
-    /// Tells what has become so because time has passed.
+    /// Commits and tells what follows from the passing of time.
     async fn tick(&mut self) -> Result<(), StoreError> {
         let made = self.watcher.tick(self.task.clock.into());
         self.tell(made).await?;
@@ -276,7 +276,7 @@ impl Poller {
         self.emit(signal);
     }
 
-    /// A request was answered, and what it brought is committed.
+    /// A request was answered, and what it showed is committed.
     async fn answered(
         &mut self,
         calls: usize,

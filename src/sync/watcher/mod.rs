@@ -62,7 +62,7 @@ pub struct Watcher {
     is_unsaved: bool,
 }
 
-/// What a watcher keeps across restarts, besides the snapshots of calls.
+/// The state that a watcher keeps across restarts, besides the snapshots of calls.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
@@ -208,7 +208,7 @@ impl Watcher {
         self.health.failing_at().filter(|_| self.memory.failing_since.is_none())
     }
 
-    /// Tells what has become so because time has passed: that the source is failing, or silent.
+    /// The events that follow from the passing of time: the source has been failing, or silent, for long enough.
     pub fn tick(&mut self, now: Now) -> Observation {
         let mut made = Observation::default();
         if self.memory.failing_since.is_none()

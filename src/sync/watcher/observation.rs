@@ -1,4 +1,4 @@
-//! What one look brings.
+//! The result of one look.
 
 use crate::{
     call::CallId,
@@ -8,8 +8,8 @@ use crate::{
     telemetry::Signal,
 };
 
-/// What one look at a call, or at a source itself, brings. It has happened when it is committed; until then nothing of
-/// it may be told, because after a crash the look simply happens again.
+/// The result of one look at a call, or at a source itself. Nothing of it may be told before it is committed, because
+/// after a crash the look simply happens again.
 #[must_use]
 #[derive(Debug, Default)]
 pub struct Observation {
@@ -19,7 +19,7 @@ pub struct Observation {
     pub events: Vec<Event>,
     /// One delivery per event and destination.
     pub deliveries: Vec<NewDelivery>,
-    /// What to say once it is committed.
+    /// Signals to emit once it is committed.
     pub signals: Vec<Signal>,
     /// Whether anything a person could tell apart has changed. A call seen for the first time has.
     pub changed: bool,
@@ -36,7 +36,7 @@ impl Observation {
         self.items() == 0 && self.signals.is_empty()
     }
 
-    /// Adds it to `commit`, and returns what to say once that is durable.
+    /// Adds it to `commit`, and returns the signals to emit once that is durable.
     pub fn commit_into(self, commit: &mut Commit) -> Vec<Signal> {
         commit.snapshots.extend(self.snapshot);
         commit.events.extend(self.events);

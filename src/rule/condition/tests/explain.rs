@@ -1,4 +1,4 @@
-//! What `callwatch explain` prints of a condition, to the letter.
+//! The exact text that `callwatch explain` prints about a condition.
 
 use super::*;
 

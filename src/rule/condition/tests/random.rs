@@ -123,7 +123,7 @@ fn any_state() -> impl Strategy<Value = Json> {
     })
 }
 
-/// What rules ask of a call's life.
+/// Conditions about a call's life.
 fn any_question() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![
         "call.status == \"live\"",
@@ -196,7 +196,7 @@ proptest! {
         }
     }
 
-    /// Of what is known, a question and its opposite are never both true; and unknown is its own opposite.
+    /// A condition and its negation are never both true, and if one is unknown so is the other.
     #[test]
     fn the_opposite_of_unknown_is_unknown(source in any_part(), call in any_record()) {
         let opposite = format!("!({source})");

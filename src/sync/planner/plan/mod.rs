@@ -55,7 +55,7 @@ enum Gets {
     Broken,
 }
 
-/// What the planner keeps across restarts.
+/// The state that the planner keeps across restarts.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Checkpoint {
@@ -150,7 +150,7 @@ impl Planner {
         }
     }
 
-    /// What to do now. A request that has not been answered is forgotten, and returned again unless something is more
+    /// Returns the next thing to do. A request that has not been answered is forgotten, and returned again unless something is more
     /// urgent by now. So a caller whose request has to wait for the budget asks again after the wait.
     pub fn next(&mut self, now: Timestamp) -> Step {
         if let Some(step) = self.results.pop_front() {
@@ -257,7 +257,7 @@ impl Planner {
         Progress { found: self.roster.present(), total: self.total }
     }
 
-    /// What to hand to [`Planner::new`] after a restart. It is valid whether or not the answer to the request in flight is
+    /// The state to hand to [`Planner::new`] after a restart. It is valid whether or not the answer to the request in flight is
     /// committed with it: the rows of that answer count as if they may hide unknown calls.
     pub fn checkpoint(&self) -> Value {
         let in_flight = match &self.in_flight {
