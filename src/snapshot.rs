@@ -255,3 +255,59 @@ mod record_hash {
         u128::from_str_radix(&text, 16).map(RecordHash::from_u128).map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The call in its `number`th state.
+    fn state(number: u32) -> Call {
+        let record = json!({ "id": "a", "status": "live", "summary": number });
+        Call::parse(&serde_json::value::to_raw_value(&record).unwrap()).unwrap()
+    }
+
+    fn first() -> Snapshot {
+        Snapshot::first(&state(0), Kinds::NONE, Timestamp::default())
+    }
+
+    fn next(snapshot: &Snapshot, number: u32) -> Snapshot {
+        snapshot.next(&state(number), Kinds::NONE, Timestamp::default())
+    }
+
+    #[test]
+    fn each_stay_in_a_state_has_a_number_of_its_own() {
+        let first = first();
+        assert_eq!((first.revision, first.occurrence()), (1, 1));
+        let same = next(&first, 0);
+        assert_eq!((same.revision, same.occurrence(), same.past.len()), (1, 1, 1), "it has not left it");
+        let other = next(&same, 1);
+        assert_eq!((other.revision, other.occurrence()), (2, 1));
+        let back = next(&other, 0);
+        assert_eq!((back.revision, back.occurrence(), back.past.len()), (3, 2, 2));
+        assert!(back.is_of(&state(0)) && !back.is_of(&state(1)));
+        let deleted = Snapshot { deleted: true, ..back };
+        let restored = next(&deleted, 0);
+        assert_eq!((restored.revision, restored.occurrence(), restored.deleted), (4, 3, false));
+    }
+
+    #[test]
+    fn a_state_that_was_forgotten_is_not_taken_for_its_first_stay() {
+        let past = PAST as u32;
+        let mut snapshot = first();
+        for number in 1..past {
+            snapshot = next(&snapshot, number);
+            assert_eq!(snapshot.occurrence(), 1);
+        }
+        assert_eq!(snapshot.past.len(), PAST);
+        // From here on a state that is not among the latest may have occurred before.
+        snapshot = next(&snapshot, past);
+        assert_eq!((snapshot.revision, snapshot.occurrence()), (past + 1, past + 1));
+        assert_eq!(snapshot.past.len(), PAST);
+        snapshot = next(&snapshot, 0);
+        assert_eq!(snapshot.occurrence(), past + 2, "its first stay was 1");
+        snapshot = next(&snapshot, 5);
+        assert_eq!(snapshot.occurrence(), 2, "one that is remembered goes on where it was");
+    }
+}

@@ -135,6 +135,29 @@ fn a_call_that_lasts_is_told_over_a_restart_once_it_was_seen_in_time() {
 }
 
 #[test]
+fn a_condition_that_went_on_is_not_told_again_because_its_rule_may_repeat_now() {
+    let rule = still_live(HOUR);
+    let mut watcher = watcher(std::slice::from_ref(&rule));
+    watcher.baseline_done(at(0));
+    let before = snapshot(&watcher.observe(None, &live("a", at(0)), at(0)));
+    let told = snapshot(&watcher.observe_again(&"a".into(), &before, at(60)));
+    let mut record = json!({ "id": "a", "status": "live", "summary": 1 });
+    let seen = watcher.observe(Some(&told), &call(&record), at(61));
+    assert!(names(&seen).is_empty());
+    watcher.set_rules(RuleSet::of(&[Rule { repeat: true, ..rule }]), [], at(62));
+    record["summary"] = 2.into();
+    let seen = watcher.observe(Some(&snapshot(&seen)), &call(&record), at(500));
+    assert!(names(&seen).is_empty() && !watcher.is_waiting(), "it is the same stretch");
+    // Only after it has ended does another one count.
+    record["status"] = "completed".into();
+    let over = watcher.observe(Some(&snapshot(&seen)), &call(&record), at(501));
+    record["status"] = "live".into();
+    let again = watcher.observe(Some(&snapshot(&over)), &call(&record), at(502));
+    assert_eq!((names(&again).len(), watcher.due()), (0, Some(at(562))));
+    assert_eq!(names(&watcher.observe_again(&"a".into(), &snapshot(&again), at(562))), ["still-live"]);
+}
+
+#[test]
 fn rules_that_are_swapped_take_over_what_others_waited_for() {
     let mut watcher = watcher(&[]);
     watcher.baseline_done(at(0));
@@ -169,11 +192,10 @@ fn a_source_that_fails_for_long_enough_is_told_once_and_so_is_its_recovery() {
     let rules = [feed("down", Kind::SourceFailing), feed("up", Kind::SourceRecovered)];
     let mut watcher = watcher(&rules);
     let failure = |text: &str| FetchError::Network(text.to_owned());
-    let fail =
-        |watcher: &mut Watcher, text, now: Now| match watcher.failed(&failure(text), 5 * MINUTE, now) {
-            Signal::FetchFailed { failures, refused: false, .. } => failures,
-            other => panic!("{other:?}"),
-        };
+    let fail = |watcher: &mut Watcher, text, now: Now| match watcher.failed(&failure(text), 5 * MINUTE, now) {
+        Signal::FetchFailed { failures, refused: false, .. } => failures,
+        other => panic!("{other:?}"),
+    };
     assert_eq!(fail(&mut watcher, "first", both(0)), 1);
     // The clock for people leaps; the wait goes by the steady one.
     let leapt = |minutes| Now { wall: at(1000), steady: at(minutes) };

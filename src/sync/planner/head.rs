@@ -163,3 +163,87 @@ fn last_of_interest(page: &Page, front: Front) -> u64 {
         _ => page.rows.iter().rposition(|row| row.new).map_or(0, |i| i as u64 + 1),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::known, *};
+
+    const POLL: Poll =
+        Poll { front: Front::Top, page_size: 50, live_depth: 0, present: 1000, clamp: u64::MAX, flat: false };
+
+    fn new(slot: Slot) -> Row {
+        Row { new: true, ..known(slot) }
+    }
+
+    /// The state of a poll after its first page, which has these rows.
+    fn polled(poll: Poll, rows: &[Row], total: Option<u64>) -> Polled {
+        let mut head = Head::new(0, 1000);
+        head.begin(poll);
+        let ((offset, limit), is_first) = head.request().unwrap();
+        assert!(is_first);
+        head.on_page(&Page { offset, limit, rows, received: rows.len() as u64, total }, poll)
+    }
+
+    const DONE: Polled = Polled::Done { single: true };
+
+    #[test]
+    fn a_poll_from_the_top_ends_beyond_three_calls_that_were_known() {
+        assert_eq!(polled(POLL, &[new(9), known(0), known(1), known(2)], None), DONE);
+        assert_eq!(polled(POLL, &[new(9), known(0), known(1)], None), Polled::On);
+        let moved = Row { changed: true, ..known(2) };
+        assert_eq!(polled(POLL, &[new(9), known(0), known(1), moved], None), Polled::On);
+    }
+
+    #[test]
+    fn a_list_of_fewer_calls_ends_where_all_are_known_or_where_total_says() {
+        let two = Poll { present: 2, ..POLL };
+        assert_eq!(polled(two, &[known(0), known(1)], None), DONE);
+        assert_eq!(polled(POLL, &[known(0), known(1)], None), Polled::On);
+        assert_eq!(polled(two, &[new(9), known(0), known(1)], None), Polled::On);
+        assert_eq!(polled(two, &[new(9), known(0), known(1)], Some(3)), DONE);
+        assert_eq!(polled(two, &[new(9), known(0), known(1)], Some(4)), Polled::On);
+    }
+
+    #[test]
+    fn a_poll_of_the_end_goes_on_while_there_may_be_more() {
+        let bottom = Poll { front: Front::Bottom, ..POLL };
+        let begun = || {
+            let mut head = Head::new(0, 1000);
+            head.begin(bottom);
+            let ((offset, limit), _) = head.request().unwrap();
+            assert_eq!((offset, limit), (1000 - TAIL, 14));
+            (head, offset, limit)
+        };
+        let full: Vec<Row> = (0..14).map(known).collect();
+        for (rows, total, expected) in [
+            (&full[..4], None, DONE),
+            (&full[..], None, Polled::On),
+            (&full[..], Some(996 + 14), DONE),
+            (&[known(0), new(9)][..], None, Polled::On),
+            (&[known(0), new(9)][..], Some(998), DONE),
+        ] {
+            let (mut head, offset, limit) = begun();
+            let page = Page { offset, limit, rows, received: rows.len() as u64, total };
+            assert_eq!(head.on_page(&page, bottom), expected, "{} rows, {total:?}", rows.len());
+            if expected == DONE {
+                assert_eq!(head.length(), page.end());
+            }
+        }
+    }
+
+    #[test]
+    fn calls_that_were_cut_off_by_the_end_of_the_process_are_looked_beyond() {
+        let mut head = Head::new(2, 1000);
+        assert_eq!(head.unsettled(), 2);
+        head.begin(POLL);
+        let ((offset, limit), _) = head.request().unwrap();
+        let rows: Vec<Row> = (0..4).map(known).collect();
+        let page = |rows| Page { offset, limit, rows, received: 4, total: None };
+        assert_eq!(head.on_page(&page(&rows), POLL), Polled::On, "three known ones are not enough");
+        let rows: Vec<Row> = (3..8).map(known).collect();
+        let ((offset, limit), _) = head.request().unwrap();
+        let page = Page { offset, limit, rows: &rows, received: 5, total: None };
+        assert_eq!(head.on_page(&page, POLL), Polled::Done { single: false });
+        assert_eq!(head.unsettled(), 0);
+    }
+}

@@ -118,3 +118,18 @@ pub struct Progress {
     /// Calls in the list, by the API's `total`.
     pub total: Option<u64>,
 }
+
+/// A completed call that is known from before and has not changed, to make others of.
+#[cfg(test)]
+fn known(slot: Slot) -> Row {
+    Row {
+        slot,
+        new: false,
+        changed: false,
+        live: false,
+        analysis_until: None,
+        created_at: None,
+        updated_at: None,
+        deleted: false,
+    }
+}

@@ -131,23 +131,14 @@ impl OrderSense {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::known, *};
 
     /// Rows with these `createdAt` and `updatedAt`.
     fn rows(times: &[(i64, i64)]) -> Vec<Row> {
         let at = |millis: &i64| Some(Timestamp::from_millis(*millis));
         times
             .iter()
-            .map(|(created, updated)| Row {
-                slot: 0,
-                new: false,
-                changed: false,
-                live: false,
-                analysis_until: None,
-                created_at: at(created),
-                updated_at: at(updated),
-                deleted: false,
-            })
+            .map(|(created, updated)| Row { created_at: at(created), updated_at: at(updated), ..known(0) })
             .collect()
     }
 

@@ -371,3 +371,69 @@ impl Walk {
 fn overlap(received: u64, wider: u64) -> u64 {
     ((received / 32).clamp(1, 4) + wider).min(received.saturating_sub(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::known, *};
+
+    /// A full page of four of these calls, or a shorter one.
+    fn page(offset: u64, rows: &[Row]) -> Page<'_> {
+        Page { offset, limit: 4, rows, received: rows.len() as u64, total: None }
+    }
+
+    /// A walk that has seen the calls 0, 1, 2 and 3 in this order.
+    fn begun() -> Walk {
+        let mut walk = Walk::whole(0, 4, false, std::iter::empty());
+        let rows = [0, 1, 2, 3].map(known);
+        assert_eq!(walk.on_page(&page(0, &rows)), Walked::On);
+        assert_eq!(walk.request(), (3, 4), "pages overlap");
+        walk
+    }
+
+    #[test]
+    fn a_page_joins_by_a_call_that_was_seen_and_has_not_moved() {
+        let mut walk = begun();
+        assert_eq!(walk.on_page(&page(3, &[3, 4, 5, 6].map(known))), Walked::On);
+        assert!(walk.joined());
+        assert_eq!((walk.request().0, walk.resume_at()), (6, 7));
+    }
+
+    #[test]
+    fn a_page_without_an_anchor_costs_a_step_back() {
+        let changed = Row { changed: true, ..known(3) };
+        // Calls above were deleted, so rows slipped over the border; or the call at the border has moved there.
+        for rows in [[5, 6, 7, 8].map(known), [changed, known(4), known(5), known(6)]] {
+            let mut walk = begun();
+            assert_eq!(walk.on_page(&page(3, &rows)), Walked::On);
+            assert!(!walk.joined());
+            assert_eq!((walk.request().0, walk.resume_at()), (1, 4));
+            // What the steps back show is no anchor, but what was seen before is.
+            assert_eq!(walk.on_page(&page(1, &[2, 4, 5, 6].map(known))), Walked::On);
+            assert!(walk.joined());
+        }
+    }
+
+    #[test]
+    fn rows_that_change_places_between_two_pages_make_the_order_unstable() {
+        let moved = Row { changed: true, ..known(2) };
+        for (rows, is_unstable) in [
+            ([known(2), known(3), known(4), known(5)], false),
+            ([known(3), known(2), known(4), known(5)], true),
+            ([known(3), moved, known(4), known(5)], false),
+        ] {
+            let mut walk = begun();
+            walk.on_page(&page(2, &rows));
+            assert_eq!(walk.is_unstable(), is_unstable);
+        }
+    }
+
+    #[test]
+    fn a_walk_ends_when_nothing_follows_and_all_was_seen() {
+        let mut walk = begun();
+        assert_eq!(walk.on_page(&page(3, &[3].map(known))), Walked::On);
+        assert!(walk.nears_end(u64::MAX));
+        assert_eq!(walk.request().0, 4, "it looks past the end");
+        assert_eq!(walk.on_page(&page(4, &[])), Walked::End { length: 4, complete: true });
+        assert!(walk.has_seen(3) && !walk.has_seen(4));
+    }
+}

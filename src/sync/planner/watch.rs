@@ -182,7 +182,7 @@ impl Watches {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::known, *};
 
     const MEANS: Means = Means { page_size: 50, gets: true };
 
@@ -190,16 +190,7 @@ mod tests {
     fn watching(places: &[u64]) -> Watches {
         let mut watches = Watches::default();
         for (slot, place) in (0..).zip(places) {
-            let row = Row {
-                slot,
-                new: false,
-                changed: false,
-                live: true,
-                analysis_until: None,
-                created_at: None,
-                updated_at: None,
-                deleted: false,
-            };
+            let row = Row { live: true, ..known(slot) };
             watches.see(&row, Some(*place), Timestamp::from_millis(i64::from(slot)));
         }
         watches
@@ -242,5 +233,26 @@ mod tests {
         watches.skip(0, Timestamp::from_millis(500));
         assert_eq!(watches.live_due(Timestamp::from_millis(1000)), [1, 2, 0]);
         assert_eq!(watches.live_due(Timestamp::from_millis(500)), [1, 2]);
+    }
+
+    #[test]
+    fn an_analysis_is_looked_for_more_rarely_the_longer_it_is_waited_for() {
+        let (interval, window) = (Duration::from_secs(60), Duration::from_secs(3600));
+        let at = |secs: u64| Timestamp::default().after(Duration::from_secs(secs));
+        let mut watches = watching(&[7]);
+        let completed = Row { analysis_until: Some(at(3600)), ..known(1) };
+        watches.know(&completed, at(600));
+        assert_eq!(watches.analysis_due(interval, window, at(0)), [1], "not looked at in this run");
+        // Completed at 0; the gap is half of the time since then, and at least half an interval.
+        for (looked, due) in [(10, 40), (600, 900), (1800, 2700)] {
+            watches.see(&completed, None, at(looked));
+            assert_eq!(watches.analysis_due(interval, window, at(due - 1)), [0; 0]);
+            assert_eq!(watches.analysis_due(interval, window, at(due)), [1]);
+        }
+        watches.expire(at(3599));
+        assert_eq!(watches.analysis_due(interval, window, at(3600)), [1]);
+        watches.expire(at(3600));
+        assert_eq!(watches.analysis_due(interval, window, at(3600)), [0; 0]);
+        assert_eq!(watches.live_due(at(3600)), [0], "a live call is not waited for in this way");
     }
 }

@@ -275,3 +275,40 @@ impl Planner {
         serde_json::to_value(checkpoint).expect("plain data")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::{super::known, *};
+
+    const INTERVAL: Duration = Duration::from_secs(15);
+
+    /// The first poll after a restart with these calls.
+    fn first_poll(known: &[Row]) -> Step {
+        let settings = Settings {
+            interval: INTERVAL,
+            sweep: Duration::from_secs(3600),
+            analysis_window: Duration::from_secs(3600),
+            page_size: 50,
+            requests_per_minute: 100,
+            seed: 1,
+        };
+        let checkpoint = json!({ "baseline": null, "order": "newest-first", "length": 1 });
+        let now = Timestamp::default();
+        let mut planner = Planner::new(settings, known.iter().copied(), Some(&checkpoint), now);
+        planner.next(now.after(2 * INTERVAL))
+    }
+
+    #[test]
+    fn a_poll_that_also_shows_live_calls_is_as_urgent_as_they_are() {
+        let live = Row { live: true, ..known(0) };
+        assert!(matches!(first_poll(&[live]), Step::Fetch(Fetch::Page { offset: 0, .. }, Priority::Live)));
+        assert!(matches!(
+            first_poll(&[known(0)]),
+            Step::Fetch(Fetch::Page { offset: 0, .. }, Priority::Head)
+        ));
+    }
+}
