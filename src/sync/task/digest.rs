@@ -8,7 +8,7 @@ use super::Poller;
 use crate::{
     call::{Call, CallId, RecordHash, Status},
     snapshot::Snapshot,
-    store::{Commit, KnownCall, StoreError},
+    store::{KnownCall, StoreError},
     sync::planner::{Row, Slot},
     telemetry::Signal,
     time::Timestamp,
@@ -35,24 +35,6 @@ pub(super) enum Record {
     Unchanged(Slot),
     /// Its bytes are not known.
     Changed(Call),
-}
-
-/// Observations until they are committed together.
-struct Batch {
-    commit: Commit,
-    signals: Vec<Signal>,
-    looked: Vec<Looked>,
-    items: usize,
-    bytes: usize,
-}
-
-/// A call that was looked at.
-struct Looked {
-    /// Its place in the answer.
-    place: usize,
-    before: Option<RecordHash>,
-    after: KnownCall,
-    changed: bool,
 }
 
 impl Poller {
@@ -83,49 +65,48 @@ impl Poller {
         }
     }
 
-    /// Compares records with what is remembered, commits what follows, and takes it into the index.
+    /// Compares records with what is remembered, and commits what follows. The index is ahead of the store until then,
+    /// but a commit that fails ends the task and the index with it.
     pub(super) async fn digest(&mut self, records: Vec<Record>) -> Result<Digest, StoreError> {
         let records = self.one_per_call(records);
         self.note_seen(&records);
         let remembered = self.remembered_of(&records).await?;
-        let mut rows: Vec<Option<Row>> = vec![None; records.len()];
-        let (mut new, mut changed) = (0, 0);
-        let mut batch = self.batch();
-        for (place, record) in records.into_iter().enumerate() {
+        let mut digest = Digest { rows: Vec::with_capacity(records.len()), new: 0, changed: 0 };
+        let (mut commit, mut signals, mut bytes) = (self.new_commit(), vec![], 0);
+        for record in records {
             let call = match record {
                 Record::Unchanged(slot) => {
-                    rows[place] = Some(self.index.row(slot, false, false));
+                    digest.rows.push(self.index.row(slot, false, false));
                     continue;
                 }
                 Record::Changed(call) => call,
             };
             let before = remembered.get(call.id());
             let made = self.watcher.observe(before, &call, self.task.clock.wall());
-            new += usize::from(before.is_none());
-            changed += usize::from(before.is_some() && made.changed);
-            if let Some((id, after)) = &made.snapshot {
-                batch.looked.push(Looked {
-                    place,
-                    before: before.map(|snapshot| snapshot.record),
-                    after: KnownCall::of(id.clone(), after),
-                    changed: made.changed,
-                });
-            }
-            batch.items += made.items();
-            batch.bytes += call.raw().get().len();
-            batch.signals.extend(made.commit_into(&mut batch.commit));
-            if batch.items >= COMMIT_ITEMS || batch.bytes >= COMMIT_BYTES {
-                let next = self.batch();
-                self.learn(std::mem::replace(&mut batch, next), &mut rows).await?;
+            let Some((_, after)) = &made.snapshot else { continue };
+            let after = KnownCall::of(call.id().clone(), after);
+            let known = before.and_then(|before| self.index.slot_of_record(before.record));
+            let slot = match (known, before) {
+                (Some(slot), Some(before)) => {
+                    self.index.update(slot, before.record, &after);
+                    slot
+                }
+                _ => self.index.insert(&after),
+            };
+            digest.rows.push(self.index.row(slot, before.is_none(), made.changed));
+            digest.new += usize::from(before.is_none());
+            digest.changed += usize::from(before.is_some() && made.changed);
+            signals.extend(made.commit_into(&mut commit));
+            bytes += call.raw().get().len();
+            let items = commit.snapshots.len() + commit.events.len() + commit.deliveries.len();
+            if items >= COMMIT_ITEMS || bytes >= COMMIT_BYTES {
+                let full = std::mem::replace(&mut commit, self.new_commit());
+                self.commit(full, std::mem::take(&mut signals)).await?;
+                bytes = 0;
             }
         }
-        self.learn(batch, &mut rows).await?;
-        Ok(Digest { rows: rows.into_iter().flatten().collect(), new, changed })
-    }
-
-    fn batch(&self) -> Batch {
-        let commit = Commit::new(self.task.config.name.clone());
-        Batch { commit, signals: vec![], looked: vec![], items: 0, bytes: 0 }
+        self.commit(commit, signals).await?;
+        Ok(digest)
     }
 
     /// Keeps one record of a call that an answer shows twice: the one updated last; of two updated at the same time, the
@@ -186,23 +167,5 @@ impl Poller {
         }
         let found = self.task.store.snapshots(&self.task.config.name, &ids).await?;
         Ok(ids.into_iter().zip(found).filter_map(|(id, snapshot)| Some((id, snapshot?))).collect())
-    }
-
-    /// Commits, and only then takes what was committed into the index: after an error the store and the index must not
-    /// disagree.
-    async fn learn(&mut self, batch: Batch, rows: &mut [Option<Row>]) -> Result<(), StoreError> {
-        self.commit(batch.commit, batch.signals).await?;
-        for Looked { place, before, after, changed } in batch.looked {
-            let known = before.and_then(|record| Some((self.index.slot_of_record(record)?, record)));
-            let slot = match known {
-                Some((slot, record)) => {
-                    self.index.update(slot, record, &after);
-                    slot
-                }
-                None => self.index.insert(&after),
-            };
-            rows[place] = Some(self.index.row(slot, before.is_none(), changed));
-        }
-        Ok(())
     }
 }

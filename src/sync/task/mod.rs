@@ -326,12 +326,16 @@ impl Poller {
         Ok(())
     }
 
+    fn new_commit(&self) -> Commit {
+        Commit::new(self.task.config.name.clone())
+    }
+
     /// Makes an observation durable, then tells of it.
     async fn tell(&mut self, made: Observation) -> Result<(), StoreError> {
         if made.is_empty() && !self.watcher.is_unsaved() {
             return Ok(());
         }
-        let mut commit = Commit::new(self.task.config.name.clone());
+        let mut commit = self.new_commit();
         let signals = made.commit_into(&mut commit);
         self.commit(commit, signals).await
     }
@@ -350,7 +354,7 @@ impl Poller {
 
     /// Keeps what planner and watcher want back after a restart.
     async fn save(&mut self) -> Result<(), StoreError> {
-        let mut commit = Commit::new(self.task.config.name.clone());
+        let mut commit = self.new_commit();
         commit.checkpoint = Some(Checkpoint::save(&self.planner, self.watcher.save()));
         self.task.store.commit(commit).await
     }

@@ -26,14 +26,9 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// How many items it adds to a commit.
-    pub fn items(&self) -> usize {
-        usize::from(self.snapshot.is_some()) + self.events.len() + self.deliveries.len()
-    }
-
     /// Whether there is nothing to commit and nothing to say.
     pub fn is_empty(&self) -> bool {
-        self.items() == 0 && self.signals.is_empty()
+        self.snapshot.is_none() && self.events.is_empty() && self.signals.is_empty()
     }
 
     /// Adds it to `commit`, and returns the signals to emit once that is durable.
