@@ -202,6 +202,9 @@ mod tests {
         assert_eq!(polled(two, &[new(9), known(0), known(1)], None), Polled::On);
         assert_eq!(polled(two, &[new(9), known(0), known(1)], Some(3)), DONE);
         assert_eq!(polled(two, &[new(9), known(0), known(1)], Some(4)), Polled::On);
+        // A full page that ends where `total` says may not be the last: `total` may be wrong.
+        let full: Vec<Row> = (10..18).map(new).chain([known(0), known(1)]).collect();
+        assert_eq!(polled(two, &full, Some(10)), Polled::On);
     }
 
     #[test]
