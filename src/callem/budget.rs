@@ -81,8 +81,8 @@ impl Budget {
         budget
     }
 
-    /// Allows so many requests in any 60 seconds from here on. Requests that were made already still count, so that
-    /// another limit is no licence for another burst.
+    /// Allows `per_minute` requests in any 60 seconds from now on. Requests that were made before still count, so that a
+    /// changed limit does not allow another burst.
     pub fn set_limit(&mut self, per_minute: u32) {
         let per_minute = i64::from(per_minute.max(1));
         let burst = (per_minute / 10).max(1);
@@ -307,11 +307,11 @@ mod tests {
 
     #[test]
     fn another_limit_holds_at_once_and_brings_no_second_burst() {
-        let wants = [(Name::from("a"), Claim::Live, Duration::ZERO)];
+        let wants = [(Name::from("a"), Priority::Live, Duration::ZERO)];
         let mut budget = Budget::new(100);
         assert_eq!(run(&mut budget, &wants, at(1)).len(), 10, "the burst");
         budget.set_limit(100);
-        assert_ne!(budget.request(&wants[0].0, Claim::Live, at(1)), Grant::Now);
+        assert_ne!(budget.request(&wants[0].0, Priority::Live, at(1)), Grant::Now);
         budget.set_limit(10);
         let granted = run(&mut budget, &wants, at(120_000));
         assert!((18..=21).contains(&granted.len()), "{}", granted.len());

@@ -27,7 +27,7 @@ use crate::{
     rule::Rules,
     snapshot::Snapshot,
     store::{Commit, KnownCall, Store, StoreError},
-    telemetry::{Signal, Telemetry},
+    telemetry::{Calls, Signal, Telemetry},
     time::{Clock, Timestamp},
 };
 
@@ -78,6 +78,7 @@ impl SourceTask {
     /// When the store fails: nothing can be promised any more.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
         let mut poller = Poller::start(self).await?;
+        poller.show_calls();
         // Only waiting is cancelled; a commit that has begun is seen through.
         while !stop.is_cancelled() {
             poller.step(&stop).await?;
@@ -158,10 +159,16 @@ impl Poller {
         }
     }
 
-    /// Waits until `until`, until it has to be told that the source is failing, or until it is time to stop.
+    /// Waits until `until`, until it has to be told that the source is failing, until the rules are swapped, or until it is
+    /// time to stop.
     async fn sleep(&self, until: Timestamp, stop: &CancellationToken) {
         let until = self.watcher.failing_at().map_or(until, |at| until.min(at));
-        stop.run_until_cancelled(sleep_until(self.task.clock.instant(until))).await;
+        let mut rules = self.task.rules.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            Ok(()) = rules.changed() => {}
+            () = sleep_until(self.task.clock.instant(until)) => {}
+        }
     }
 
     /// Commits and tells what follows from the passing of time.
@@ -284,9 +291,17 @@ impl Poller {
         changed: usize,
         took: Duration,
     ) -> Result<(), StoreError> {
+        self.show_calls();
         self.emit(Signal::Fetched { source: self.task.config.name.clone(), calls, new, changed, took });
         let made = self.watcher.answered(self.task.clock.wall());
         self.tell(made).await
+    }
+
+    /// Puts the number of known calls on the board.
+    fn show_calls(&self) {
+        let (known, live) = self.index.known_and_live();
+        let calls = Calls { known: known as u64, live: live as u64 };
+        self.task.telemetry.set_calls(&self.task.config.name, calls);
     }
 
     /// The planner is sure that a call is gone.
