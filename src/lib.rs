@@ -11,7 +11,8 @@
 //! ```
 //!
 //! * [`callem`] fetches pages and calls, and turns every way this can fail into a typed error.
-//! * [`sync`] decides what to fetch next ([`sync::planner`], pure) and drives it.
+//! * [`sync`] decides what to fetch next ([`sync::planner`], pure) and what is news ([`sync::watcher`], pure), and
+//!   drives both.
 //! * [`change`] compares a call with its [`snapshot`]; [`rule`] decides whether anyone cares.
 //! * [`store`] remembers: snapshots, events and deliveries of one observation in one commit.
 //! * [`delivery`] takes due deliveries from the store and brings them to a [`destination`].
@@ -26,8 +27,8 @@
 //! # What a module may not know
 //!
 //! Dependencies point down: `cli` → `supervisor, rehearsal` → `sync, delivery` → `store, destination, callem, telemetry` →
-//! `rule, change` → `event, snapshot, call` → [`kind`], [`time`]. `sync::planner`, `change`, `rule` and the retry
-//! schedule are pure: the time, the answers and the randomness they need are passed in.
+//! `rule, change` → `event, snapshot, call` → [`kind`], [`time`]. `sync::planner`, `sync::watcher`, `change`, `rule` and
+//! the retry schedule are pure: the time, the answers and the randomness they need are passed in.
 //! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP; `config` knows
 //! neither HTTP nor mail.
 
@@ -39,6 +40,7 @@ pub mod change;
 pub mod cli;
 pub mod config;
 pub mod config_file;
+pub mod content;
 pub mod delivery;
 pub mod demo;
 pub mod destination;

@@ -6,8 +6,9 @@ use callwatch::{
     call::Call,
     config::StoreConfig,
     name::Name,
-    store::{SledStore, Store},
-    sync::observe::{Observations, Observer},
+    rule::RuleSet,
+    store::{Commit, SledStore, Store},
+    sync::watcher::{Memory, Watcher},
     time::Timestamp,
 };
 use serde_json::{Value, value::to_raw_value};
@@ -192,11 +193,12 @@ async fn a_call_is_explained_rule_by_rule_with_what_became_of_each_delivery() {
 async fn remember(store: &SledStore, rig: &Rig, source: &str, call: &Value) {
     let source = Name::from(source);
     let rules = rig.parse(&(rig.config_text() + MORE)).rules;
-    let mut observations = Observations::new(source.clone());
+    let mut watcher = Watcher::new(source.clone(), RuleSet::of(&rules), Memory::default());
     let now = Timestamp::from_millis(chrono::Utc::now().timestamp_millis());
     let call = Call::parse(&to_raw_value(call).unwrap()).unwrap();
-    Observer { source: &source, rules: &rules, now }.remember(&call, &mut observations);
-    store.commit(observations.commit).await.unwrap();
+    let mut commit = Commit::new(source);
+    watcher.observe(None, &call, now).commit_into(&mut commit);
+    store.commit(commit).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

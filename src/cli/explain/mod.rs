@@ -26,7 +26,7 @@ use crate::{
     delivery::Sorter,
     event::EventId,
     name::Name,
-    rule::{self, Rule, RuleSet, fire::Subject},
+    rule::{self, Rule, RuleSet, fire::Candidate},
     snapshot::Snapshot,
     store::{DeliveryFilter, DeliveryId, DeliveryRecord, DeliveryState, SledStore, Store, StoreError},
     style::Style,
@@ -143,18 +143,18 @@ async fn find(args: &ExplainArgs, config: &Config, store: &Arc<SledStore>) -> Re
         }
     }
     let batches = due(config, store, waiting).await?;
-    let subject = Subject::again(&source, snapshot.kinds_now(), &snapshot, now);
+    let candidate = Candidate::again(&source, snapshot.kinds_now(), &snapshot, now);
     let rules = config
         .rules
         .iter()
         .map(|rule| {
             let of_rule = records.extract_if(.., |record| record.rule == rule.name).collect::<Vec<_>>();
             let standing = Standing::of(rule, &source, &snapshot, &of_rule);
-            let condition = standing.is_concerned().then(|| subject.explain(rule)).flatten();
+            let condition = standing.is_concerned().then(|| candidate.explain(rule)).flatten();
             Explanation { rule: rule.clone(), standing, condition, deliveries: of_rule }
         })
         .collect();
-    drop(subject);
+    drop(candidate);
     let view = deliveries::view(store, config, now).await?;
     Ok(Explained { now, call, source, snapshot, rules, others: records, told_by, batches, view })
 }

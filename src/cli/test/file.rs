@@ -1,4 +1,4 @@
-//! Files of rule tests: `clinic.test.toml`.
+//! Reads files of rule tests, such as `clinic.test.toml`.
 
 use std::{
     ops::Range,
@@ -31,7 +31,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// A file of tests, and the config they are about.
+/// A file of tests, and the config they test.
 pub(super) struct Suite {
     pub(super) file: PathBuf,
     pub(super) config: Config,
@@ -41,20 +41,20 @@ pub(super) struct Suite {
 /// `[[test]]`
 pub(super) struct Test {
     pub(super) name: String,
-    /// Where it begins in the file, from 1.
+    /// The line of the file at which it begins, from 1.
     pub(super) line: usize,
     pub(super) start: Timestamp,
-    /// The one of the config.
+    /// The config's time zone.
     pub(super) zone: Zone,
-    /// Whether somebody said when it begins, and so thinks in times of the day.
+    /// Whether the file says when it begins, so that its author thinks in times of the day.
     pub(super) is_dated: bool,
-    /// The only rules at work; all when none are named.
+    /// The only rules at work; `None` for all.
     pub(super) rules: Option<Vec<Name>>,
     /// In the order of time.
     pub(super) steps: Vec<Step>,
-    /// How long the clock runs after the last step; `None` until nothing is pending.
+    /// How long the clock runs after the last step; `None`: until nothing is pending.
     pub(super) until: Option<Duration>,
-    /// Whether what is told and not expected is wrong.
+    /// Whether a message that is not expected fails the test.
     pub(super) nothing_else: bool,
     pub(super) expect: Vec<Expectation>,
     pub(super) never: Vec<Never>,
@@ -67,17 +67,17 @@ pub(super) struct Step {
     pub(super) what: Happening,
 }
 
-/// What happens in a step.
+/// The thing that happens in a step.
 pub(super) enum Happening {
-    /// A call is there, or has changed.
+    /// A call is seen for the first time, or has changed.
     Seen { call: CallId, set: Map<String, Json>, clear: Vec<String> },
     /// A call is gone.
     Deleted(CallId),
-    /// Something about the source itself.
+    /// Something happens to the source itself.
     OfSource(Kind),
 }
 
-/// `[[test.expect]]`: somebody is told something.
+/// `[[test.expect]]`: a message that must be sent.
 pub(super) struct Expectation {
     pub(super) when: When,
     pub(super) rule: Name,
@@ -87,7 +87,7 @@ pub(super) struct Expectation {
     pub(super) count: Option<u64>,
 }
 
-/// When something is expected.
+/// When a message is expected.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
     At(Timestamp),
@@ -95,32 +95,32 @@ pub(super) enum When {
     AnyTime,
 }
 
-/// What a title is expected to be.
+/// How a message's title is expected to read.
 pub(super) enum Title {
     Is(String),
     Contains(String),
 }
 
-/// `[[test.never]]`: what must not be told.
+/// `[[test.never]]`: messages that must not be sent.
 pub(super) struct Never {
     pub(super) rule: Name,
-    /// Nobody, when nobody is named.
+    /// The destinations that must not be told; `None` for all.
     pub(super) to: Option<Vec<Name>>,
 }
 
 impl Suite {
-    /// Reads the file at `path` and the config it is about: `config` if that is given, else the one it names, else
-    /// the one beside it (`clinic.toml` for `clinic.test.toml`).
+    /// Reads the file at `path` and the config it tests: `config` if that is given, else the one the file names, else the
+    /// one beside it (`clinic.toml` for `clinic.test.toml`).
     ///
     /// # Errors
-    /// What is wrong with either of them.
+    /// Every mistake in the config, or else every mistake in the file.
     pub(super) fn load(path: &Path, config: Option<&Path>) -> Result<Self, Report> {
         let text = read_file(path, "file of tests", "docs/testing-rules.md shows how to write one")?;
         let options = LoadOptions { secrets: Secrets::Ignored, ..LoadOptions::default() };
         let (suite, _) = document(&text, path, options, None, |root| read(root, path, config, options))?;
         match suite {
             Some(suite) => suite,
-            // A mistake was reported for it.
+            // Cannot happen: without a suite, a mistake has been reported.
             None => Err(Report::unreadable(path, Mistake::of_file("there are no tests"))),
         }
     }
@@ -141,7 +141,7 @@ fn read(
     let config = match Config::load(&config, options) {
         Ok(loaded) => loaded.config,
         Err(report) => {
-            // Without it there is no telling what the tests mean.
+            // Without the config the tests cannot be checked, so their mistakes are not reported yet.
             root.accept_all();
             return Some(Err(report));
         }
@@ -156,19 +156,19 @@ fn root_relative(file: &Path, path: &str) -> PathBuf {
     file.parent().unwrap_or(Path::new("")).join(path)
 }
 
-/// `clinic.toml` beside `clinic.test.toml`, if it is there.
+/// `clinic.toml` beside `clinic.test.toml`, if it exists.
 fn beside(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?.strip_suffix(".test.toml")?;
     Some(path.with_file_name(format!("{name}.toml"))).filter(|config| config.exists())
 }
 
-/// What a test may speak of.
+/// The names that a test may use.
 struct Names<'c> {
     config: &'c Config,
     sources: Vec<(Name, Range<usize>)>,
     destinations: Vec<(Name, Range<usize>)>,
     rules: Vec<(Name, Range<usize>)>,
-    /// The rules, and what stands in the place of one when several are told as one.
+    /// The rules, and the words that stand for a rule in a message that tells events of several.
     told: Vec<(Name, Range<usize>)>,
 }
 
@@ -227,8 +227,8 @@ impl<'c> Names<'c> {
         let of_source = table.read(&HAPPENS, |value| match kind(value)? {
             kind @ (Kind::SourceFailing | Kind::SourceRecovered) => Ok(kind),
             _ => Err(value
-                .error("only what happens to the source itself is said like this")
-                .hint("say with `set` what becomes of a call; silence comes by itself")),
+                .error("`happens` is only for source.failing and source.recovered")
+                .hint("change a call with `set`; silence comes by itself")),
         });
         let set = table.read(&SET, |value| {
             Table::of(value)?;
@@ -315,7 +315,7 @@ impl<'c> Names<'c> {
         table.one_or_list(&TO, |value| reference(value, "destination", &self.destinations))
     }
 
-    /// Whom a rule tells.
+    /// The destinations that a rule delivers to.
     fn receivers_of(&self, name: &Name) -> Option<Vec<Name>> {
         let rule: &Rule = self.config.rules.iter().find(|rule| rule.name == *name)?;
         Some(rule.to.clone())

@@ -9,9 +9,10 @@ use serde_json::{Map, Value};
 use super::{fault::Fault, value};
 use crate::{
     call::{CallId, RecordHash, Status},
+    content::StateTag,
     kind::Kinds,
     name::Name,
-    snapshot::{RuleMemory, Shrunk, Snapshot, StateTag},
+    snapshot::{RuleMemory, Shrunk, Snapshot},
     store::KnownCall,
     time::Timestamp,
 };

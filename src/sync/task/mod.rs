@@ -1,9 +1,7 @@
 //! The task that drives one source: it asks the planner what to fetch, fetches it, and commits what it means.
 
-mod clock;
+mod checkpoint;
 mod digest;
-mod health;
-mod state;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,29 +11,35 @@ use std::{
 use tokio::{sync::watch, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::{health::Health, state::SourceState};
+use self::checkpoint::Checkpoint;
 use super::{
     index::Index,
-    observe::{Observations, Observer},
-    planner::{Fetch, Notice, Planner, Settings, Slot, Step},
+    planner::{Fetch, Notice, Planner, Settings, Slot, Step, Trouble},
+    watcher::{Now, Observation, Watcher},
 };
 use crate::{
+    call::CallId,
     callem::{
-        Client,
+        Client, FetchError,
         budget::{Budget, Grant, SweepLoad},
     },
     config::SourceConfig,
     rule::Rules,
+    snapshot::Snapshot,
     store::{Commit, KnownCall, Store, StoreError},
-    telemetry::{Signal, Telemetry},
+    telemetry::{Calls, Signal, Telemetry},
     time::{Clock, Timestamp},
 };
 
 /// How many known calls are read from the store at a time when the task starts.
 const LOAD_PAGE: usize = 2000;
 
-/// The order of the list is spoken of at most so often.
+/// A notice about the order of the list is given at most this often: an order that is in doubt may be found and lost
+/// with every walk.
 const ORDER_EVERY: Duration = Duration::from_secs(3600);
+
+/// How long an API is left alone that says 429 without saying for how long: its limit is per minute.
+const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Everything one source needs.
 pub struct SourceTask {
@@ -43,14 +47,14 @@ pub struct SourceTask {
     pub config: SourceConfig,
     /// Its connection.
     pub client: Client,
-    /// What its host allows, shared with the other sources there.
+    /// The requests its host allows, shared with the other sources there.
     pub budget: Arc<Mutex<Budget>>,
-    /// The rules of the config, all of them; each knows which sources it looks at. They are swapped while the task
-    /// runs, which reads nothing anew.
+    /// The rules, all of them; each knows which sources it looks at. They may be swapped while the task runs: it takes
+    /// the latest at the start of each step.
     pub rules: watch::Receiver<Rules>,
     /// Where everything is remembered.
     pub store: Arc<dyn Store>,
-    /// What is said about the work.
+    /// Where its work is reported.
     pub telemetry: Telemetry,
     /// The time.
     pub clock: Clock,
@@ -59,20 +63,16 @@ pub struct SourceTask {
 /// A source being polled.
 struct Poller {
     task: SourceTask,
-    /// The rules of this step.
-    rules: Rules,
     index: Index,
     planner: Planner,
-    state: SourceState,
-    health: Health,
-    /// When the task was started, by the clock for people.
-    started: Timestamp,
-    /// When the order of the list was last spoken of.
+    watcher: Watcher,
+    /// When the last notice about the order of the list was given, by the steady clock.
     order_told: Option<Timestamp>,
 }
 
 impl SourceTask {
-    /// Polls until `stop` is cancelled. Whatever was fetched by then is committed or will be fetched again.
+    /// Polls until `stop` is cancelled. Every answer that was read by then is committed; a request that was cancelled is
+    /// made again after the next start.
     ///
     /// # Errors
     /// When the store fails: nothing can be promised any more.
@@ -89,10 +89,9 @@ impl SourceTask {
 
 impl Poller {
     /// Reads what is remembered of the source.
-    async fn start(mut task: SourceTask) -> Result<Self, StoreError> {
-        let rules = Arc::clone(&task.rules.borrow_and_update());
-        let SourceConfig { name, analysis_window, .. } = &task.config;
-        let state = SourceState::load(name, task.store.checkpoint(name).await?)?;
+    async fn start(task: SourceTask) -> Result<Self, StoreError> {
+        let SourceConfig { name, interval, analysis_window, .. } = &task.config;
+        let checkpoint = Checkpoint::load(name, task.store.checkpoint(name).await?)?;
         let mut index = Index::new(*analysis_window);
         let mut known = vec![];
         loop {
@@ -106,56 +105,49 @@ impl Poller {
             }
         }
         let settings = Settings {
-            interval: task.config.interval,
+            interval: *interval,
             sweep: task.config.sweep,
             analysis_window: *analysis_window,
             page_size: task.config.page_size,
             requests_per_minute: task.config.requests_per_minute,
             seed: xxhash_rust::xxh3::xxh3_64(name.as_str().as_bytes()),
         };
-        let now = task.clock.wall();
-        let planner = Planner::new(settings, index.rows(), state.planner.as_ref(), task.clock.steady());
-        let health = Health::default();
-        let mut poller = Self { task, rules, index, planner, state, health, started: now, order_told: None };
-        poller.wait_on_live_calls();
+        let planner = Planner::new(settings, index.rows(), checkpoint.planner.as_ref(), task.clock.steady());
+        let mut watcher = Watcher::new(name.clone(), Rules::default(), checkpoint.watcher);
+        if !planner.in_baseline() {
+            watcher.resume(task.clock.wall().after(*interval));
+        }
+        let mut poller = Self { task, index, planner, watcher, order_told: None };
+        poller.take_rules();
         Ok(poller)
     }
 
-    /// Takes over the rules of another config.
-    fn follow_rules(&mut self) {
-        // When nobody can swap them any more they stay as they are.
-        if self.task.rules.has_changed().unwrap_or(false) {
-            self.rules = Arc::clone(&self.task.rules.borrow_and_update());
-            self.wait_on_live_calls();
-        }
-    }
-
-    /// Lets rules with `for` look at every live call: one may be new.
-    fn wait_on_live_calls(&mut self) {
-        if self.rules.iter().any(|rule| rule.lasting.is_some()) {
-            let now = self.task.clock.wall();
-            let live = self.index.rows().filter(|row| row.live && !row.deleted);
-            live.for_each(|row| self.state.clockwork.look_at(self.index.id(row.slot), now));
-        }
+    /// Takes over the latest rules.
+    fn take_rules(&mut self) {
+        let rules = Rules::clone(&self.task.rules.borrow_and_update());
+        let live = self.index.rows().filter(|row| row.live && !row.deleted);
+        self.watcher.set_rules(rules, live.map(|row| self.index.id(row.slot)), self.task.clock.wall());
     }
 
     /// Does one thing, or waits for one.
     async fn step(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
-        self.follow_rules();
-        self.tell_if_failing().await?;
-        self.tell_the_time().await?;
+        // An error means that nobody can swap them any more.
+        if self.task.rules.has_changed().unwrap_or(false) {
+            self.take_rules();
+        }
+        self.tick().await?;
         match self.planner.next(self.task.clock.steady()) {
             Step::Sleep(until) => {
                 self.sleep(until, stop).await;
                 Ok(())
             }
-            Step::Fetch(fetch, claim) => {
+            Step::Fetch(fetch, priority) => {
                 let now = self.task.clock.steady();
-                let grant = self.budget().request(&self.task.config.name, claim, now);
+                let grant = self.budget().request(&self.task.config.name, priority, now);
                 match (grant, fetch) {
                     (Grant::Now, Fetch::Page { offset, limit }) => self.fetch_page(offset, limit, stop).await,
                     (Grant::Now, Fetch::Call(slot)) => self.fetch_call(slot, stop).await,
-                    // By then something else may have a better claim, so the planner is asked again.
+                    // By then something else may be more urgent, so the planner is asked again.
                     (Grant::At(at), _) => {
                         self.sleep(at, stop).await;
                         Ok(())
@@ -167,18 +159,34 @@ impl Poller {
         }
     }
 
-    /// Waits until then, until there is something to be told, until the rules change, or until it is time to stop.
+    /// Waits until `until`, until it has to be told that the source is failing, until the rules are swapped, or until it is
+    /// time to stop.
     async fn sleep(&self, until: Timestamp, stop: &CancellationToken) {
-        let until = self.failing_at().map_or(until, |at| until.min(at));
-        let (steady, wall) = (self.task.clock.steady(), self.task.clock.wall());
-        let clock_due = self.clock_due().filter(|due| *due > wall);
-        let until = clock_due.map_or(until, |due| until.min(steady.after(due.since(wall))));
+        let until = self.watcher.failing_at().map_or(until, |at| until.min(at));
         let mut rules = self.task.rules.clone();
         tokio::select! {
             () = stop.cancelled() => {}
             Ok(()) = rules.changed() => {}
             () = sleep_until(self.task.clock.instant(until)) => {}
         }
+    }
+
+    /// Commits and tells what follows from the passing of time.
+    async fn tick(&mut self) -> Result<(), StoreError> {
+        let made = self.watcher.tick(self.task.clock.into());
+        self.tell(made).await?;
+        for call in self.watcher.take_due() {
+            if let Some(before) = self.remembered(&call).await? {
+                let made = self.watcher.observe_again(&call, &before, self.task.clock.wall());
+                self.tell(made).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remembered(&self, call: &CallId) -> Result<Option<Snapshot>, StoreError> {
+        let found = self.task.store.snapshots(&self.task.config.name, std::slice::from_ref(call)).await?;
+        Ok(found.into_iter().next().flatten())
     }
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
@@ -197,15 +205,22 @@ impl Poller {
         };
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return self.failed(&error).await,
+            Err(error) => {
+                self.failed(&error);
+                return Ok(());
+            }
         };
         let page = match answer.body.read() {
             Ok(page) => page,
-            Err(error) => return self.failed(&error).await,
+            Err(error) => {
+                self.failed(&error);
+                return Ok(());
+            }
         };
         let server_time = answer.server_time.unwrap_or_else(|| self.task.clock.wall());
-        self.state.begin(server_time, self.task.config.notify_since);
-        let digest = self.digest(page.records.iter().copied()).await?;
+        self.watcher.begin(server_time, self.task.config.notify_since);
+        let records = page.records.iter().filter_map(|raw| self.read(raw)).collect();
+        let digest = self.digest(records).await?;
         let now = self.task.clock.steady();
         self.planner.on_page(&digest.rows, page.records.len(), page.total, now);
         self.answered(digest.rows.len(), digest.new, digest.changed, now.since(started)).await?;
@@ -227,38 +242,75 @@ impl Poller {
             return Ok(());
         };
         match answer {
-            Err(error) if error.may_be_of_one_call() => {
-                self.planner.on_call_unavailable();
-                let why =
-                    format!("call {id} cannot be had by itself, so it is looked for in the list: {error}");
-                self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
-                Ok(())
-            }
-            Err(error) => self.failed(&error).await,
+            Err(error) if error.may_be_of_one_call() => self.unavailable(&id, &error),
+            Err(error) => self.failed(&error),
             Ok(None) => {
                 let now = self.task.clock.steady();
                 self.planner.on_call(None, now);
-                self.answered(0, 0, 0, now.since(started)).await
+                self.answered(0, 0, 0, now.since(started)).await?;
             }
-            Ok(Some(raw)) => {
-                let digest = self.digest(std::iter::once(&*raw)).await?;
-                let now = self.task.clock.steady();
-                self.planner.on_call(digest.rows.first().copied(), now);
-                self.answered(1, digest.new, digest.changed, now.since(started)).await
-            }
+            Ok(Some(raw)) => match self.read(&raw).filter(|record| self.id_of(record) == id) {
+                None => self
+                    .unavailable(&id, &FetchError::WrongShape("asked for one call, it sent something else")),
+                Some(record) => {
+                    let digest = self.digest(vec![record]).await?;
+                    let now = self.task.clock.steady();
+                    self.planner.on_call(digest.rows.first().copied(), now);
+                    self.answered(1, digest.new, digest.changed, now.since(started)).await?;
+                }
+            },
         }
+        Ok(())
+    }
+
+    /// One call cannot be had by itself, though the API may be well.
+    fn unavailable(&mut self, id: &CallId, error: &FetchError) {
+        self.planner.on_call_unavailable();
+        let why = format!("call {id} cannot be had by itself, so it is looked for in the list: {error}");
+        self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
+    }
+
+    /// A request failed. What is known of the calls stays as it is.
+    fn failed(&mut self, error: &FetchError) {
+        let now = Now::from(self.task.clock);
+        if let FetchError::RateLimited { retry_after } = error {
+            let pause = retry_after.unwrap_or(RATE_LIMIT_PAUSE);
+            self.budget().block_until(now.steady.after(pause));
+        }
+        let trouble = Trouble { retry_after: error.retry_after(), refused: error.is_refusal() };
+        self.planner.on_error(trouble, now.steady);
+        let signal = self.watcher.failed(error, self.task.config.failing_after, now);
+        self.emit(signal);
+    }
+
+    /// A request was answered, and what it showed is committed.
+    async fn answered(
+        &mut self,
+        calls: usize,
+        new: usize,
+        changed: usize,
+        took: Duration,
+    ) -> Result<(), StoreError> {
+        self.show_calls();
+        self.emit(Signal::Fetched { source: self.task.config.name.clone(), calls, new, changed, took });
+        let made = self.watcher.answered(self.task.clock.wall());
+        self.tell(made).await
+    }
+
+    /// Puts the number of known calls on the board.
+    fn show_calls(&self) {
+        let (known, live) = self.index.known_and_live();
+        let calls = Calls { known: known as u64, live: live as u64 };
+        self.task.telemetry.set_calls(&self.task.config.name, calls);
     }
 
     /// The planner is sure that a call is gone.
     async fn deleted(&mut self, slot: Slot) -> Result<(), StoreError> {
         let id = self.index.id(slot);
-        let source = &self.task.config.name;
-        let found = self.task.store.snapshots(source, std::slice::from_ref(&id)).await?;
-        let Some(Some(before)) = found.into_iter().next() else { return Ok(()) };
-        let mut observations = Observations::new(source.clone());
-        self.observer().observe_deletion(&id, &before, &mut observations);
-        let after = observations.commit.snapshots.first().map(|(_, snapshot)| KnownCall::of(id, snapshot));
-        self.commit(observations).await?;
+        let Some(before) = self.remembered(&id).await? else { return Ok(()) };
+        let made = self.watcher.observe_deletion(&id, &before, self.task.clock.wall());
+        let after = made.snapshot.as_ref().map(|(id, snapshot)| KnownCall::of(id.clone(), snapshot));
+        self.tell(made).await?;
         if let Some(after) = after {
             self.index.update(slot, before.record, &after);
         }
@@ -269,11 +321,9 @@ impl Poller {
         let source = self.task.config.name.clone();
         match notice {
             Notice::BaselineDone { calls } => {
-                // Nor is it silence that nobody called before anybody listened.
-                self.state.clockwork.heard(self.task.clock.wall());
-                // From here on a restart must not take what it finds for a baseline.
+                let events = self.watcher.baseline_done(self.task.clock.wall());
+                // After a restart from here on, calls seen for the first time are news.
                 self.save().await?;
-                let events = self.state.baseline_events;
                 self.emit(Signal::BaselineDone { source: source.clone(), calls, events });
                 let SourceConfig { page_size, sweep, requests_per_minute, .. } = self.task.config;
                 let load = SweepLoad { calls, page_size, sweep, requests_per_minute };
@@ -281,7 +331,6 @@ impl Poller {
             }
             Notice::Odd(text) => self.emit(Signal::SourceNotice { source, text }),
             Notice::Order(text) => {
-                // An order that is in doubt may be found and lost with every walk.
                 let now = self.task.clock.steady();
                 if self.order_told.is_none_or(|told| now.since(told) >= ORDER_EVERY) {
                     self.order_told = Some(now);
@@ -292,23 +341,24 @@ impl Poller {
         Ok(())
     }
 
-    fn observer(&self) -> Observer<'_> {
-        let rules = self.rules.iter().as_slice();
-        Observer { source: &self.task.config.name, rules, now: self.task.clock.wall() }
+    fn new_commit(&self) -> Commit {
+        Commit::new(self.task.config.name.clone())
     }
 
-    /// Makes observations durable, then says so and learns from them.
-    async fn commit(&mut self, observations: Observations) -> Result<(), StoreError> {
-        let rules = self.rules.iter().as_slice();
-        let observer = Observer { source: &self.task.config.name, rules, now: self.task.clock.wall() };
-        let waits = self.state.clockwork.learn(&observations, &observer);
-        let Observations { mut commit, signals, .. } = observations;
-        let in_baseline = self.planner.in_baseline();
-        if in_baseline {
-            self.state.baseline_events += commit.events.len() as u64;
+    /// Makes an observation durable, then tells of it.
+    async fn tell(&mut self, made: Observation) -> Result<(), StoreError> {
+        if made.is_empty() && !self.watcher.is_unsaved() {
+            return Ok(());
         }
-        if in_baseline || waits {
-            commit.checkpoint = Some(self.state.save(&self.planner));
+        let mut commit = self.new_commit();
+        let signals = made.commit_into(&mut commit);
+        self.commit(commit, signals).await
+    }
+
+    /// Makes a commit durable together with what must agree with it after a restart, then emits `signals`.
+    async fn commit(&mut self, mut commit: Commit, signals: Vec<Signal>) -> Result<(), StoreError> {
+        if self.planner.in_baseline() || self.watcher.is_unsaved() {
+            commit.checkpoint = Some(Checkpoint::save(&self.planner, self.watcher.save()));
         }
         if !commit.is_empty() {
             self.task.store.commit(commit).await?;
@@ -317,10 +367,10 @@ impl Poller {
         Ok(())
     }
 
-    /// Keeps what the planner wants back after a restart.
+    /// Keeps what planner and watcher want back after a restart.
     async fn save(&mut self) -> Result<(), StoreError> {
-        let mut commit = Commit::new(self.task.config.name.clone());
-        commit.checkpoint = Some(self.state.save(&self.planner));
+        let mut commit = self.new_commit();
+        commit.checkpoint = Some(Checkpoint::save(&self.planner, self.watcher.save()));
         self.task.store.commit(commit).await
     }
 

@@ -11,9 +11,9 @@ use callwatch::{
     call::{Call, CallId},
     kind::Kind,
     name::Name,
-    rule::{Rule, condition::Condition},
-    store::{DeliveryFilter, DeliveryState, DeliveryStateKind, Store, StoreError},
-    sync::observe::{Observations, Observer},
+    rule::{Rule, RuleSet, condition::Condition},
+    store::{Commit, DeliveryFilter, DeliveryState, DeliveryStateKind, Store, StoreError},
+    sync::watcher::{Memory, Watcher},
     time::Clock,
 };
 use serde_json::{Value, value::to_raw_value};
@@ -147,15 +147,16 @@ fn serve(store: &Arc<Mortal>, world: &World) -> Vec<Running> {
 
 /// The API shows the next state when this one has been committed.
 async fn watch(store: &Mortal, world: &mut World) -> Result<(), StoreError> {
-    let (rules, source) = (rules(), clinic());
+    let source = clinic();
+    let mut watcher = Watcher::new(source.clone(), RuleSet::of(&rules()), Memory::default());
+    watcher.baseline_done(world.clock().wall());
     while let Some(state) = world.states.get(world.over) {
         let raw = to_raw_value(state).unwrap();
         let call = Call::parse(&raw).unwrap();
         let before = store.snapshots(&source, std::slice::from_ref(call.id())).await?.remove(0);
-        let mut seen = Observations::new(source.clone());
-        let observer = Observer { source: &source, rules: &rules, now: world.clock().wall() };
-        observer.observe(before.as_ref(), &call, &mut seen);
-        store.commit(seen.commit).await?;
+        let mut commit = Commit::new(source.clone());
+        watcher.observe(before.as_ref(), &call, world.clock().wall()).commit_into(&mut commit);
+        store.commit(commit).await?;
         world.over += 1;
         sleep(secs(1)).await;
     }

@@ -3,8 +3,8 @@
 
 use super::*;
 use callwatch::{
-    rule::{Rule, condition::Condition},
-    sync::observe::{Observations, Observer},
+    rule::{Rule, RuleSet, condition::Condition},
+    sync::watcher::{Memory, Watcher},
 };
 
 const LATER: i64 = 1_770_000_000_000;
@@ -32,18 +32,19 @@ fn record(sentiment: &str, summary: &str) -> Value {
 async fn look(store: &dyn Store, rules: &[Rule], record: Option<&Value>) -> Vec<(String, String, u64)> {
     let source = clinic();
     let before = store.snapshots(&source, &["a".into()]).await.unwrap().remove(0);
-    let observer = Observer { source: &source, rules, now: at(1_765_809_146_000) };
-    let mut seen = Observations::new(clinic());
-    match record {
-        Some(record) => {
-            observer.observe(before.as_ref(), &Call::parse(&raw(record)).unwrap(), &mut seen);
-        }
-        None => observer.observe_deletion(&"a".into(), &before.unwrap(), &mut seen),
-    }
-    let fired = seen.commit.events.iter().zip(&seen.commit.deliveries);
+    let now = at(1_765_809_146_000);
+    let mut watcher = Watcher::new(source.clone(), RuleSet::of(rules), Memory::default());
+    watcher.baseline_done(now);
+    let seen = match record {
+        Some(record) => watcher.observe(before.as_ref(), &Call::parse(&raw(record)).unwrap(), now),
+        None => watcher.observe_deletion(&"a".into(), &before.unwrap(), now),
+    };
+    let fired = seen.events.iter().zip(&seen.deliveries);
     let fired =
         fired.map(|(event, new)| (event.kinds.to_string(), event.rule.to_string(), new.sequence)).collect();
-    store.commit(seen.commit).await.unwrap();
+    let mut commit = Commit::new(source.clone());
+    seen.commit_into(&mut commit);
+    store.commit(commit).await.unwrap();
     store.shrink(&source, at(LATER)).await.unwrap();
     let after = store.snapshots(&source, &["a".into()]).await.unwrap().remove(0).unwrap();
     assert!(after.shrunk.is_some() && !after.fields.contains_key("summary"));

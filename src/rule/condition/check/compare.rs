@@ -1,4 +1,4 @@
-//! Comparisons that cannot be true, and sums that cannot be made.
+//! Checks comparisons that can never be true, and arithmetic that always fails.
 
 use cel::{IdedExpr, common::ast::Expr};
 
@@ -18,7 +18,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks that a text that is written out is one of the words that it is compared with.
+    /// Checks that a literal text is one of the words that the other side can be.
     pub(super) fn word(&mut self, node: &IdedExpr, written: &IdedExpr, of: Type) {
         let (Word(vocabulary), Some(text)) = (of, text(written)) else { return };
         let words = vocabulary.words();

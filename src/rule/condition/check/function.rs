@@ -1,4 +1,4 @@
-//! Functions that are not there, or do not work on what they are given.
+//! Checks calls of functions: that they exist, and that their arguments have the right types.
 
 use cel::{
     ExecutionError, IdedExpr, Value,
@@ -81,7 +81,7 @@ impl<'a> Checker<'a> {
         gives
     }
 
-    /// What is written out can be tried at once: a duration, a time zone, a pattern.
+    /// Checks literal arguments by trying them: a duration, a time zone, a pattern.
     fn constants(&mut self, node: &IdedExpr, call: &CallExpr, parts: &[&IdedExpr]) {
         let name = call.func_name.as_str();
         let last = parts.last().copied();

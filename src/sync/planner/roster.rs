@@ -1,31 +1,31 @@
-//! What the planner keeps about every call it knows: one byte.
+//! Which calls are in the list, as far as the planner knows: one byte per call.
 
 use super::Slot;
 
-/// Not known.
+/// A slot that was never seen.
 const UNKNOWN: u8 = u8::MAX;
-/// Known, and found to be deleted.
+/// A call that was found to be deleted.
 const DELETED: u8 = u8::MAX - 1;
 
-/// For each slot how many complete walks in a row did not show the call.
+/// For each slot, how many complete walks in a row did not show the call.
 #[derive(Debug, Default)]
-pub(super) struct Books {
+pub(super) struct Roster {
     absences: Vec<u8>,
     present: u64,
 }
 
-impl Books {
-    /// Calls that are in the list as far as is known: not deleted, and not missed by the last walk.
+impl Roster {
+    /// How many calls are in the list as far as is known: neither deleted nor missed by the last walk.
     pub fn present(&self) -> u64 {
         self.present
     }
 
-    /// Slots from here on have never been seen.
+    /// The first slot that was never seen, and neither was any after it.
     pub fn end(&self) -> Slot {
         Slot::try_from(self.absences.len()).unwrap_or(Slot::MAX)
     }
 
-    /// The call is there.
+    /// An answer showed the call.
     pub fn see(&mut self, slot: Slot) {
         let index = slot as usize;
         if index >= self.absences.len() {
@@ -37,7 +37,7 @@ impl Books {
         }
     }
 
-    /// A complete walk did not show the call. How often in a row that is.
+    /// A complete walk did not show the call. Returns how many in a row did not.
     pub fn miss(&mut self, slot: Slot) -> u8 {
         let absences = &mut self.absences[slot as usize];
         if *absences == 0 {
@@ -49,7 +49,7 @@ impl Books {
         *absences
     }
 
-    /// How many complete walks in a row did not show the call; `None` when it is not known or deleted.
+    /// How many complete walks in a row did not show the call; `None` for a call that is unknown or deleted.
     pub fn absences(&self, slot: Slot) -> Option<u8> {
         self.absences.get(slot as usize).copied().filter(|absences| *absences < DELETED)
     }

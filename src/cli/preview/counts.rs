@@ -1,4 +1,4 @@
-//! Counts what rules would have told, day by day. Pure.
+//! Counts events and messages by rule, day and destination. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -19,47 +19,47 @@ use crate::{
     time::Timestamp,
 };
 
-/// The kinds of change that a call shows that is looked at once, when it is over.
+/// The kinds of change that can be seen of a call that is looked at once, when it is over.
 const SEEN: [Kind; 3] = [Kind::Ended, Kind::Analyzed, Kind::SourceSilent];
 
-/// What was counted.
-pub(super) struct Tally {
+/// The counts of a preview.
+pub(super) struct Counts {
     zone: Zone,
     until: Timestamp,
-    /// The days of the period, in their order.
+    /// The days of the period in order.
     pub(super) days: Vec<NaiveDate>,
-    pub(super) rules: BTreeMap<Name, OfRule>,
-    /// How many messages each destination would have been sent.
+    pub(super) rules: BTreeMap<Name, RuleCounts>,
+    /// How many messages would have been sent to each destination.
     pub(super) destinations: BTreeMap<Name, u64>,
-    /// How many messages of each rule are kept.
+    /// How many messages of each rule are kept to be shown.
     keep: usize,
 }
 
-/// What was counted of a rule.
+/// The counts of one rule.
 #[derive(Default)]
-pub(super) struct OfRule {
+pub(super) struct RuleCounts {
     /// How often it fired, by day.
     pub(super) fired: BTreeMap<NaiveDate, u64>,
-    /// How many messages told it, alone or with others, by day.
+    /// How many messages told its events, alone or with those of other rules, by day.
     pub(super) messages: BTreeMap<NaiveDate, u64>,
     /// For how many calls its condition was unknown.
     pub(super) unknown: u64,
-    /// For how many calls what happened was older than its `max_age`.
+    /// For how many calls the change was older than its `max_age`.
     pub(super) too_old: u64,
-    /// How often its condition failed, and how it did last.
+    /// How often its condition failed, and the last error.
     pub(super) failed: Option<(u64, String)>,
-    /// The latest messages that tell it.
+    /// The latest messages that tell its events, at most `keep`.
     pub(super) latest: VecDeque<Told>,
 }
 
-/// How much a list of calls that are over says of a rule.
+/// How far a rule can be judged by a list of calls that are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judged {
-    /// All there is.
+    /// Fully.
     Wholly,
-    /// Only of these kinds of change.
+    /// Only for these kinds of change.
     Partly(Kinds),
-    /// Nothing, for this reason.
+    /// Not at all, for this reason.
     Not(&'static str),
 }
 
@@ -69,21 +69,21 @@ impl Judged {
             return Self::Not("`for` watches calls while they last, and these are over");
         }
         let seen: Kinds = SEEN.into_iter().filter(|kind| rule.on.contains(*kind)).collect();
-        // A condition is asked whenever anything happens; that a call is over is what it is asked at last.
+        // A condition is evaluated at every change, and the last change is seen here.
         if seen == rule.on || (rule.when.is_some() && !seen.is_empty()) {
             Self::Wholly
         } else if !seen.is_empty() {
             Self::Partly(seen)
         } else if rule.on.iter().all(|kind| !kind.is_of_call()) {
-            Self::Not("no list tells of what happened to the source itself")
+            Self::Not("a list says nothing about the source itself")
         } else {
-            Self::Not("a list tells how calls are, not how they became so")
+            Self::Not("a list shows calls as they are, not how they changed")
         }
     }
 }
 
-impl Tally {
-    /// Nothing counted yet of the time from `since` to `until`. Of each rule the latest `keep` messages are kept.
+impl Counts {
+    /// Empty counts of the time from `since` to `until`. The latest `keep` messages of each rule are kept.
     pub(super) fn new(zone: Zone, since: Timestamp, until: Timestamp, keep: usize) -> Self {
         let day = |at: Timestamp| zone.local(at).map(|local| local.date_naive());
         let days = day(since)
@@ -99,7 +99,7 @@ impl Tally {
         }
     }
 
-    /// Counts what has happened: whatever fired in the period, and what it was told by, be that later.
+    /// Adds events that happened in the period, and the messages that told them, even later ones.
     pub(super) fn add(&mut self, log: Log) {
         let until = self.until;
         for event in log.fired.into_iter().filter(|event| event.at <= until) {
@@ -131,7 +131,7 @@ impl Tally {
             *self.rule(rule).messages.entry(day).or_default() += 1;
         }
         let keep = self.keep;
-        // What tells several rules is shown once.
+        // A message that tells several rules is shown once.
         if let Some(rule) = rules.first() {
             let latest = &mut self.rule(rule).latest;
             latest.push_back(told);
@@ -140,7 +140,7 @@ impl Tally {
         }
     }
 
-    fn rule(&mut self, name: &Name) -> &mut OfRule {
+    fn rule(&mut self, name: &Name) -> &mut RuleCounts {
         self.rules.entry(name.clone()).or_default()
     }
 
@@ -148,7 +148,7 @@ impl Tally {
         self.zone.local(at).map(|local| local.date_naive()).unwrap_or_default()
     }
 
-    /// How long the period is, in days.
+    /// The length of the period in days.
     pub(super) fn length(since: Timestamp, until: Timestamp) -> f64 {
         until.since(since).as_secs_f64() / Duration::from_secs(24 * 3600).as_secs_f64()
     }

@@ -1,4 +1,4 @@
-//! What a condition can see, as CEL values.
+//! The variables of conditions, as CEL values.
 
 use std::collections::HashMap;
 
@@ -15,9 +15,10 @@ use serde_json::{Map, Value as Json};
 use super::functions::{Pattern, pattern_of};
 use crate::{kind::Kinds, name::Name, time::Timestamp};
 
-/// What a condition can see of one change: `call`, `before`, `change`, `now`, `source`.
+/// The values of the variables `call`, `before`, `change`, `now` and `source` for one change: CEL calls this an
+/// activation.
 #[derive(Clone)]
-pub struct Facts {
+pub struct Activation {
     /// In the order of [`VARIABLES`].
     values: [Box<dyn Val>; VARIABLES.len()],
 }
@@ -25,9 +26,9 @@ pub struct Facts {
 /// The variables a condition can name.
 pub(super) const VARIABLES: [&str; 5] = ["call", "before", "change", "now", "source"];
 
-impl Facts {
-    /// Makes the record `call`, the record `before` (or null), the kinds of change, the source and the time
-    /// visible. Converts both records once, for as many conditions as there are.
+impl Activation {
+    /// Converts the record `call`, the record `before` (or null), the kinds of change, the source and the time to CEL
+    /// values, once for all conditions.
     pub fn new(
         call: &Map<String, Json>,
         before: Option<&Map<String, Json>>,
@@ -50,16 +51,16 @@ impl Facts {
     }
 }
 
-/// What the variables of one condition stand for while it is evaluated. Nothing is copied.
+/// Resolves the variables of one condition while it is evaluated, without copying values.
 pub(super) struct Scope<'a> {
-    pub facts: &'a Facts,
+    pub activation: &'a Activation,
     pub patterns: &'a [Pattern],
 }
 
 impl VariableResolver for Scope<'_> {
     fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
         if let Some(at) = VARIABLES.iter().position(|variable| *variable == name) {
-            return Some(CowVal::Borrowed(&*self.facts.values[at]));
+            return Some(CowVal::Borrowed(&*self.activation.values[at]));
         }
         let pattern: &dyn Val = pattern_of(name, self.patterns)?;
         Some(CowVal::Borrowed(pattern))
