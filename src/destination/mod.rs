@@ -158,6 +158,9 @@ pub trait Destination: Send + Sync + 'static {
     /// Tries once to send the notification. Never takes longer than the destination's timeout (and a little for the
     /// clean-up), never panics, and never puts a secret into the answer.
     async fn deliver(&self, notification: &Notification<'_>) -> Answer;
+
+    /// How long [`Destination::deliver`] may take at most; whoever waits longer may cut it off.
+    fn longest_attempt(&self) -> Duration;
 }
 
 /// One event to send, and everything needed to render it.

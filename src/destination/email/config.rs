@@ -9,7 +9,8 @@ use url::Host;
 
 use crate::{
     config::{
-        Key, Mistake, Secret, Table, Value, ValueType, hide_user_of_url, is_loopback, parse_url, secret,
+        Key, Literal, Mistake, Secret, Table, Value, ValueType, hide_user_of_url, is_loopback, parse_url,
+        secret,
     },
     destination::{DestinationKind, DestinationType},
 };
@@ -17,6 +18,17 @@ use crate::{
 const SMTP: Key = Key::new("smtp", ValueType::Url, "the server and the user: `\"smtps://user@host:port\"`")
     .required("\"smtps://user@smtp.example.com\"");
 const PASSWORD: Key = Key::new("password", ValueType::Secret, "the user's password");
+const TOKEN: Key = Key::new(
+    "oauth_token",
+    ValueType::Secret,
+    "an OAuth 2.0 access token for the user in place of a password (AUTH XOAUTH2); read again when it is refused",
+);
+const PLAINTEXT: Key = Key::new(
+    "allow_plaintext_password",
+    ValueType::Boolean,
+    "send the password without TLS to a server that is not on this machine (`smtp+insecure://`)",
+)
+.default(Literal::Boolean(false));
 const FROM: Key =
     Key::new("from", ValueType::Mailbox, "the sender").required("\"Callwatch <alerts@example.com>\"");
 const TO: Key = Key::new("to", ValueType::List(&ValueType::Mailbox), "the receivers")
@@ -24,7 +36,7 @@ const TO: Key = Key::new("to", ValueType::List(&ValueType::Mailbox), "the receiv
 
 pub(in crate::destination) const TYPE: DestinationType = DestinationType {
     word: "email",
-    keys: &[SMTP, PASSWORD, FROM, TO],
+    keys: &[SMTP, PASSWORD, TOKEN, PLAINTEXT, FROM, TO],
     timeout: Duration::from_secs(30),
     concurrency: 2,
     rate: None,
@@ -38,6 +50,8 @@ pub struct EmailConfig {
     pub smtp: SmtpServer,
     /// The account's password, when it is not in `smtp`.
     pub password: Option<Secret>,
+    /// An OAuth 2.0 access token in place of a password.
+    pub oauth_token: Option<Secret>,
     /// The sender.
     pub from: Mailbox,
     /// The receivers, at least one.
@@ -79,23 +93,39 @@ impl fmt::Debug for SmtpServer {
 fn email(table: &mut Table<'_>) -> Option<EmailConfig> {
     let smtp = table.read(&SMTP, smtp_server);
     let password = table.read(&PASSWORD, |value| secret(value).map(|found| found.secret));
+    let oauth_token = table.read(&TOKEN, |value| secret(value).map(|found| found.secret));
+    let plaintext = table.boolean(&PLAINTEXT);
     let from = table.read(&FROM, mailbox);
     let to = table.set(&TO, mailbox);
     let smtp = smtp?;
-    let has_password = table.has(&PASSWORD);
+    let (has_password, has_token) = (table.has(&PASSWORD), table.has(&TOKEN));
     let trouble = match (&smtp.user, &smtp.password) {
-        (Some(_), None) if !has_password => Some((&SMTP, "there is a user, and `password` is missing")),
+        _ if has_password && has_token => Some((&TOKEN, "there is a password already")),
+        (_, Some(_)) if has_token => Some((&TOKEN, "there is a password in `smtp` already")),
+        (Some(_), None) if !has_password && !has_token => {
+            Some((&SMTP, "there is a user, and `password` is missing"))
+        }
         (None, _) if has_password => Some((&SMTP, "there is a password, and no user to go with it")),
+        (None, _) if has_token => Some((&SMTP, "there is a token, and no user to go with it")),
         (_, Some(_)) if has_password => Some((&PASSWORD, "there is a password in `smtp` already")),
         _ => None,
     };
+    if smtp.security == SmtpSecurity::Insecure && smtp.user.is_some() && !is_here(&smtp.host) && !plaintext {
+        table.cx.add_absence(
+            Mistake::error(
+                table.span_of(&SMTP),
+                format!("the password would travel to {} in clear", smtp.host),
+            )
+            .hint("write smtps:// or smtp://, or allow it with `allow_plaintext_password = true`"),
+        );
+    }
     if let Some((key, message)) = trouble {
         table.cx.add_absence(
             Mistake::error(table.span_of(key), message)
                 .hint("the user belongs into smtp = \"smtps://user@host\", the password into `password`"),
         );
     }
-    Some(EmailConfig { smtp, password, from: from?, to: to? })
+    Some(EmailConfig { smtp, password, oauth_token, from: from?, to: to? })
 }
 
 /// `smtps://user:password@host:port`, user and password percent-encoded.
@@ -136,9 +166,19 @@ fn smtp_server(value: &Value<'_>) -> Result<SmtpServer, Mistake> {
     if security == SmtpSecurity::Insecure && !here {
         value.cx.add(
             value
-                .warning("the password and the calls travel in clear")
+                .warning("the calls travel in clear")
                 .hint("use smtps:// or smtp:// unless the server is on this machine"),
         );
+    }
+    let other = match (security, url.port()) {
+        (SmtpSecurity::Tls, Some(587)) => {
+            Some("port 587 usually begins in clear and then turns to TLS: that is smtp://")
+        }
+        (SmtpSecurity::StartTls, Some(465)) => Some("port 465 usually begins with TLS: that is smtps://"),
+        _ => None,
+    };
+    if let Some(other) = other {
+        value.cx.add(value.warning(other).hint("`callwatch check --online` tries it"));
     }
     let host = match host {
         Host::Domain(name) => name,
@@ -154,9 +194,26 @@ fn smtp_server(value: &Value<'_>) -> Result<SmtpServer, Mistake> {
     })
 }
 
+/// Whether a host is this machine.
+fn is_here(host: &str) -> bool {
+    is_loopback(Host::parse(host).ok().as_ref().map(|host| match host {
+        Host::Domain(name) => Host::Domain(name.as_str()),
+        Host::Ipv4(address) => Host::Ipv4(*address),
+        Host::Ipv6(address) => Host::Ipv6(*address),
+    }))
+}
+
 /// An email address, with or without a name.
 fn mailbox(value: &Value<'_>) -> Result<Mailbox, Mistake> {
-    value.text()?.parse().map_err(|_| {
+    let mailbox = value.text()?.parse::<Mailbox>();
+    if mailbox.as_ref().is_ok_and(|mailbox| !mailbox.email.user().is_ascii()) {
+        value.cx.add(
+            value
+                .warning("only servers with the extension SMTPUTF8 take this address")
+                .hint("the part before the @ is not ASCII; a domain may be"),
+        );
+    }
+    mailbox.map_err(|_| {
         value
             .error("this is not an email address")
             .hint("write \"alerts@example.com\" or \"Callwatch <alerts@example.com>\"")

@@ -30,7 +30,7 @@ use tokio::time::timeout;
 
 pub(super) use self::config::TYPE;
 pub use self::config::{EmailConfig, SmtpSecurity, SmtpServer};
-use self::smtp::{Server, SmtpError, Verdicts};
+use self::smtp::{Blame, Credential, Receipt, Server, SmtpError};
 use super::{
     Answer, BuildError, Destination, MAX_MEMO, Notification,
     message::{Message, Writer, in_brackets},
@@ -56,6 +56,7 @@ static PAGE: LazyLock<Environment<'static>> = LazyLock::new(|| {
 pub struct EmailDestination {
     server: Server,
     password: Option<FreshSecret>,
+    oauth_token: Option<FreshSecret>,
     from: Mailbox,
     to: Vec<Mailbox>,
     writer: Writer,
@@ -89,11 +90,11 @@ enum NotReady {
 #[async_trait]
 impl Destination for EmailDestination {
     async fn deliver(&self, notification: &Notification<'_>) -> Answer {
-        match timeout(self.timeout, self.attempt(notification)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => Answer::retry(error.to_string()),
-            Err(_) => Answer::retry(http::timed_out(self.timeout)),
-        }
+        self.attempt(notification).await.unwrap_or_else(|error| Answer::retry(error.to_string()))
+    }
+
+    fn longest_attempt(&self) -> Duration {
+        self.timeout.saturating_mul(2).saturating_add(smtp::FINAL_DOT)
     }
 }
 
@@ -111,6 +112,7 @@ impl EmailDestination {
         Ok(Self {
             server,
             password: config.password.clone().or(in_address).map(FreshSecret::new),
+            oauth_token: config.oauth_token.clone().map(FreshSecret::new),
             from: config.from.clone(),
             to: config.to.clone(),
             writer,
@@ -119,27 +121,39 @@ impl EmailDestination {
     }
 
     async fn attempt(&self, notification: &Notification<'_>) -> Result<Answer, NotReady> {
-        let password = match (&self.password, self.server.user()) {
-            (Some(password), _) => Some(password.read().await?),
+        let secret = match (self.password.as_ref().or(self.oauth_token.as_ref()), self.server.user()) {
+            (Some(password), _) => match timeout(self.timeout, password.read()).await {
+                Ok(secret) => Some(secret?),
+                Err(_) => {
+                    return Ok(Answer::retry(format!(
+                        "the password could not be read: {}",
+                        http::timed_out(self.timeout)
+                    )));
+                }
+            },
             (None, Some(user)) => return Err(NotReady::NoPassword(user.to_owned())),
             (None, None) => None,
         };
+        let credential = secret.as_ref().map(|secret| match self.password {
+            Some(_) => Credential::Password(secret),
+            None => Credential::Token(secret),
+        });
+        let secret = secret.as_ref().map(SecretString::expose_secret);
         let event = notification.event;
         let message = self.writer.write(notification)?;
         let mail = self.mail(&event.id, &message, notification.now)?.formatted();
         let have_it = PartlySent::have_it(notification);
         let is_missing = |to: &Address| !have_it.iter().any(|has| has == AsRef::<str>::as_ref(to));
         let to: Vec<_> = self.to.iter().map(|to| to.email.clone()).filter(is_missing).collect();
-        let sent = self.server.send(password.as_ref(), &self.from.email, &to, &mail).await;
-        let secret = password.as_ref().map(SecretString::expose_secret);
+        let sent = self.server.send(credential, &self.from.email, &to, &mail, self.timeout).await;
         Ok(match sent {
-            Ok(verdicts) => {
-                let (answer, response) = judge(&verdicts, have_it.len());
-                let memo = PartlySent::memo(&event.id, verdicts, have_it);
+            Ok(receipt) => {
+                let (answer, response) = judge(&receipt, have_it.len());
+                let memo = PartlySent::memo(&event.id, receipt, have_it);
                 answer.with_response(&response, secret).with_memo(memo)
             }
-            Err(SmtpError::Refused { code, reply, about_mail }) => {
-                refused(code, &reply, about_mail).with_response(&reply, secret)
+            Err(SmtpError::Refused { words, blame, credentials }) => {
+                refused(&words, blame, credentials).with_response(&words, secret)
             }
             Err(SmtpError::Broken(why)) => Answer::retry(why),
         })
@@ -181,10 +195,10 @@ impl PartlySent {
     }
 
     /// The memo after an attempt: who has the mail while others wait for it, else that nothing is to be kept.
-    fn memo(event: &EventId, verdicts: Verdicts, mut have_it: Vec<String>) -> Option<Value> {
+    fn memo(event: &EventId, receipt: Receipt, mut have_it: Vec<String>) -> Option<Value> {
         let had_some = !have_it.is_empty();
-        have_it.extend(verdicts.accepted.iter().map(Address::to_string));
-        if verdicts.deferred.is_empty() || have_it.is_empty() {
+        have_it.extend(receipt.accepted.iter().map(Address::to_string));
+        if receipt.deferred.is_empty() || have_it.is_empty() {
             return had_some.then_some(Value::Null);
         }
         // Recipients beyond the limit get the mail again with every attempt, with the same `Message-ID`.
@@ -211,9 +225,9 @@ fn thread(message: &Message) -> Option<String> {
     Some(format!("call_{}", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])))
 }
 
-/// Classifies the server's verdicts; the text is everything that it said.
-fn judge(verdicts: &Verdicts, had_it: usize) -> (Answer, String) {
-    let Verdicts { accepted, reply, deferred, refused } = verdicts;
+/// Classifies the server's receipt; the text is everything that it said.
+fn judge(receipt: &Receipt, had_it: usize) -> (Answer, String) {
+    let Receipt { accepted, reply, deferred, refused } = receipt;
     let listed = |list: &[(Address, String)]| {
         let list: Vec<_> = list.iter().map(|(address, reply)| format!("{address}: {reply}")).collect();
         list.join("; ")
@@ -246,17 +260,17 @@ fn judge(verdicts: &Verdicts, had_it: usize) -> (Answer, String) {
     (answer, response.join("; "))
 }
 
-/// Classifies a refusal of the mail as a whole. Only one about the mail itself is final: the connection or the account
-/// can be mended.
-fn refused(code: u16, reply: &str, about_mail: bool) -> Answer {
-    let reply = short(reply);
-    match code {
-        500.. if about_mail => {
+/// Classifies a refusal of the mail as a whole. Only one about the mail itself is final: the account, the connection or a
+/// limit can be mended, so the mail is tried again.
+fn refused(words: &str, blame: Blame, credentials: bool) -> Answer {
+    let reply = short(words);
+    match blame {
+        Blame::Mail | Blame::Recipient => {
             let reason = format!("the server refused the mail: {reply}");
             Answer::dead(reply, reason)
         }
-        530 | 534 | 535 => Answer::retry(format!("{reply}; check the account and its password")),
-        _ => Answer::retry(reply),
+        Blame::Server if credentials => Answer::retry(format!("{reply}; check the account and its password")),
+        Blame::Server => Answer::retry(reply),
     }
 }
 

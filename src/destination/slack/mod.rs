@@ -72,6 +72,10 @@ impl Destination for SlackDestination {
             Err(_) => Answer::retry(http::timed_out(self.timeout)),
         }
     }
+
+    fn longest_attempt(&self) -> Duration {
+        self.timeout
+    }
 }
 
 impl SlackDestination {

@@ -116,6 +116,10 @@ impl Destination for WebhookDestination {
             Err(_) => Answer::retry(http::timed_out(self.timeout)),
         }
     }
+
+    fn longest_attempt(&self) -> Duration {
+        self.timeout
+    }
 }
 
 /// The body that would be sent, with the secrets in it masked.

@@ -89,7 +89,8 @@ fn every_key_is_in_the_example_and_every_key_in_its_comments_is_one() {
     let Loaded { config, warnings } = load_example(&uncommented);
     assert_eq!(messages(&warnings), [IDLE_SERVER]);
     for TableKeys { heading, keys } in tables() {
-        for key in keys {
+        // It stands in for `password`, so the example cannot have both.
+        for key in keys.into_iter().filter(|key| key.name != "oauth_token") {
             let is_there = uncommented
                 .lines()
                 .filter(|line| !line.starts_with('#'))
@@ -249,7 +250,7 @@ fn every_declared_default_is_the_default() {
             }
         }
     }
-    assert_eq!(checked, 32);
+    assert_eq!(checked, 33);
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn email(receiver: &SmtpReceiver, to: &[&str]) -> EmailConfig {
             password: None,
         },
         password: None,
+        oauth_token: None,
         from: "Callwatch <alerts@acme.example>".parse().unwrap(),
         to: to.iter().map(|to| to.parse().unwrap()).collect(),
     }
@@ -273,8 +274,9 @@ async fn the_memo_of_a_mail_to_many_stays_small() {
 #[tokio::test]
 async fn a_refusal_means_what_its_code_says() {
     for (command, reply, dead) in [
-        ("MAIL", "550 5.7.1 not from you", true),
+        ("MAIL", "550 5.7.1 not from you", false),
         ("DATA", "554 5.6.0 no", true),
+        ("DATA", "550 5.4.5 daily quota exceeded", false),
         ("MAIL", "451 4.3.0 busy", false),
         ("DATA", "452 4.3.1 full", false),
         ("MAIL", "530 5.7.0 authenticate first", false),
@@ -285,6 +287,44 @@ async fn a_refusal_means_what_its_code_says() {
         assert_eq!(matches!(answer.reaction, Reaction::Dead(_)), dead, "{answer:?}");
         assert!(answer.result.starts_with(reply), "{answer:?}");
         assert_eq!(answer.response, reply);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_recipient_is_final_only_if_it_is_about_the_recipient() {
+    for (reply, dead) in [
+        ("550 5.7.1 relaying denied", false),
+        ("554 5.7.1 client host blocked", false),
+        ("550 5.1.1 nobody of this name", true),
+        ("550 no such user", true),
+        ("452 4.2.2 mailbox full", false),
+    ] {
+        let receiver = SmtpReceiver::refusing(vec![("RCPT", reply)]).await;
+        let answer = deliver(&to(&receiver, MANAGER), &event(Kind::Ended)).await;
+        assert_eq!(matches!(answer.reaction, Reaction::Dead(_)), dead, "{answer:?}");
+        assert_eq!(answer.response, format!("manager@acme.example: {reply}"));
+    }
+}
+
+#[tokio::test]
+async fn a_token_signs_in_as_xoauth2_and_its_refusal_is_the_accounts() {
+    let refused = [("AUTH", "334 eyJzdGF0dXMiOiI0MDAifQ=="), ("", "535 5.7.8 invalid token")];
+    for (refusals, dead) in [
+        (vec![], None),
+        (refused.to_vec(), Some("535 5.7.8 invalid token; check the account and its password")),
+    ] {
+        let receiver = SmtpReceiver::refusing(refusals).await;
+        let mut email = email(&receiver, MANAGER);
+        email.smtp.user = Some("me@acme.example".to_owned());
+        email.oauth_token = Some(callwatch::config::Secret::Plain("ya29.token".into()));
+        let answer = deliver(&config(DestinationKind::Email(email)), &event(Kind::Ended)).await;
+        let auth: Vec<_> = receiver.commands().into_iter().filter(|line| line.starts_with("AUTH")).collect();
+        // user=me@acme.example^Aauth=Bearer ya29.token^A^A
+        assert_eq!(auth, ["AUTH XOAUTH2 dXNlcj1tZUBhY21lLmV4YW1wbGUBYXV0aD1CZWFyZXIgeWEyOS50b2tlbgEB"]);
+        match dead {
+            None => assert_eq!(answer.reaction, Reaction::Delivered, "{answer:?}"),
+            Some(why) => assert_retry(&answer, None, why),
+        }
     }
 }
 

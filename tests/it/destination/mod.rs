@@ -8,6 +8,7 @@ mod recipes;
 mod several;
 mod slack;
 mod smtp;
+mod smtp_hostile;
 pub mod tls;
 mod webhook;
 
