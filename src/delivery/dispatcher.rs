@@ -37,8 +37,10 @@ use crate::{
 
 /// How many times `concurrency` deliveries are taken at once while all goes well.
 const AHEAD: usize = 4;
-/// The feed is read this often even if nobody says that something arrived.
+/// The feed is read this often even if nobody says that something arrived: another process may not be heard.
 const READ_AT_LEAST: Duration = Duration::from_secs(5);
+/// The same when no other process can write. Then only the clock may have been set.
+const READ_AT_LEAST_ALONE: Duration = Duration::from_secs(60);
 /// What depends on the clock for people is not looked at more often than this.
 const LOOK_AT_MOST: Duration = Duration::from_millis(10);
 
@@ -205,12 +207,13 @@ impl Dispatcher {
     /// When there is something to do even if nothing happens.
     fn wake(&mut self) -> Instant {
         let clock = self.task.clock;
-        let mut wake = self.feed.read_at + READ_AT_LEAST;
+        let at_least = self.read_at_least();
+        let mut wake = self.feed.read_at + at_least;
         if self.errands.is_reading() {
-            wake = Instant::now() + READ_AT_LEAST;
+            wake = Instant::now() + at_least;
         } else if let Some(at) = self.desk.paces_at() {
             let wait = at.since(clock.wall()).max(LOOK_AT_MOST);
-            wake = wake.min(Instant::now() + wait.min(READ_AT_LEAST));
+            wake = wake.min(Instant::now() + wait.min(at_least));
         }
         if !self.errands.is_fetching()
             && let Some(due) = self.desk.due_at()
@@ -225,6 +228,10 @@ impl Dispatcher {
             wake = wake.min(clock.instant(at));
         }
         self.renew_at.filter(|_| !self.errands.is_renewing()).map_or(wake, |at| wake.min(at))
+    }
+
+    fn read_at_least(&self) -> Duration {
+        if self.errands.lease().is_some() { READ_AT_LEAST } else { READ_AT_LEAST_ALONE }
     }
 
     /// How many deliveries may be out now, in flight or ready. Those that stand ready begin whatever the rate.
@@ -395,7 +402,7 @@ impl Dispatcher {
     /// Reads the feed if there may be something new, or something is to be paced.
     fn read(&mut self, now: Moment) {
         let paces = self.desk.paces_at().is_some_and(|at| at <= now.wall);
-        let wanted = self.feed.unread || paces || Instant::now() >= self.feed.read_at + READ_AT_LEAST;
+        let wanted = self.feed.unread || paces || Instant::now() >= self.feed.read_at + self.read_at_least();
         if !wanted || self.errands.is_reading() || (self.feed.alone && self.errands.is_settling()) {
             return;
         }

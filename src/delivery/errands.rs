@@ -3,8 +3,9 @@
 use std::{future::pending, pin::Pin, sync::Arc, time::Duration};
 
 use super::{
-    Bundle, retry_io,
+    Bundle,
     queue::Taken,
+    retry_io,
     summaries::{self, Written},
 };
 use crate::{

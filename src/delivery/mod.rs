@@ -82,7 +82,10 @@ pub async fn run(task: DestinationTask, stop: CancellationToken) -> Result<(), S
         let owner = Owner { store, claim: claim.clone(), telemetry, destination };
         let served = async { Dispatcher::load(Arc::clone(&task), owner).await?.run(&stop).await };
         match served.await {
-            Ok(()) => return retry_io(&task.telemetry, "giving up a claim", || task.store.give_up(claim.clone())).await,
+            Ok(()) => {
+                return retry_io(&task.telemetry, "giving up a claim", || task.store.give_up(claim.clone()))
+                    .await;
+            }
             // Attempts in flight have been cut off with the dispatcher, and nothing of them is written.
             Err(error @ StoreError::ClaimLost { .. }) => {
                 task.telemetry.emit(Signal::StoreFailed { doing: "delivering", error: error.to_string() });

@@ -179,7 +179,12 @@ mod tests {
 
     fn asked(at: u64, until: Option<u64>) -> Pause {
         let until = until.map(|until| START.after(secs(until)));
-        Pause { since: START.after(secs(at)), reason: "410 Gone".to_owned(), until, config: Some("first".to_owned()) }
+        Pause {
+            since: START.after(secs(at)),
+            reason: "410 Gone".to_owned(),
+            until,
+            config: Some("first".to_owned()),
+        }
     }
 
     #[test]

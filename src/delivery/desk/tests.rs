@@ -107,7 +107,10 @@ impl World {
         let pending = Pending {
             token: serde_json::from_value(self.events.into()).unwrap(),
             event: event.clone(),
-            subject: Subject::Call { source: "clinic".into(), call: format!("{}", self.events).as_str().into() },
+            subject: Subject::Call {
+                source: "clinic".into(),
+                call: format!("{}", self.events).as_str().into(),
+            },
             rule: rule.into(),
             sequence: 1,
             created,
@@ -149,7 +152,8 @@ impl World {
         let mut outcomes = vec![];
         for it in due {
             self.sent.push((self.now, None, vec![self.unfinished[&it.token].event.clone()]));
-            let attempt = Attempt { at: self.now, took_ms: 0, result: String::new(), response: String::new() };
+            let attempt =
+                Attempt { at: self.now, took_ms: 0, result: String::new(), response: String::new() };
             let number = it.attempts + 1;
             outcomes.push(Outcome { token: it.token, number, attempt, verdict: Verdict::Delivered });
         }

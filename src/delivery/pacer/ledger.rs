@@ -97,8 +97,8 @@ impl Batch {
         let came = hit.came;
         let place = self.hits.partition_point(|other| other.at <= hit.at);
         self.hits.insert(place, hit);
-        let reached = self.ledger.reached.is_none()
-            && count.is_some_and(|count| self.enough(count).contains(&true));
+        let reached =
+            self.ledger.reached.is_none() && count.is_some_and(|count| self.enough(count).contains(&true));
         if reached {
             self.ledger.reached = Some(came);
         }

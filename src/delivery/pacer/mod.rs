@@ -75,7 +75,15 @@ impl Pacer {
         let batches = ledgers.into_iter().map(|(key, kept)| (key, batch(kept))).collect();
         // A ledger may be over by now.
         let next = Some(Timestamp::default());
-        Self { rules, quiet, batches, changed: BTreeSet::new(), going: vec![], next, now: Timestamp::default() }
+        Self {
+            rules,
+            quiet,
+            batches,
+            changed: BTreeSet::new(),
+            going: vec![],
+            next,
+            now: Timestamp::default(),
+        }
     }
 
     /// Takes in a delivery that is held; whether it is to be released at once instead of waiting.
@@ -278,7 +286,8 @@ impl Pacer {
             std::mem::take(&mut self.changed).into_iter().partition(going);
         self.changed = later;
         let kept = |key: &BatchKey| {
-            let ledger = self.batches.get(key).map(|batch| &batch.ledger).filter(|ledger| !ledger.is_empty())?;
+            let ledger =
+                self.batches.get(key).map(|batch| &batch.ledger).filter(|ledger| !ledger.is_empty())?;
             // A list of numbers always has a JSON form.
             serde_json::to_value(ledger).ok()
         };

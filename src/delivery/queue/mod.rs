@@ -104,7 +104,8 @@ impl Queue {
     /// Takes in how a delivery stands, whether it is new or known. One that is handed out stays so.
     pub(super) fn put(&mut self, pending: Pending, now: Timestamp) -> Moved {
         self.now = now;
-        let Pending { token, subject, sequence, created, attempts, restart, standing, event: _, rule: _ } = pending;
+        let Pending { token, subject, sequence, created, attempts, restart, standing, event: _, rule: _ } =
+            pending;
         match restart {
             Some(restart) => self.restarts.insert(token, restart),
             None => self.restarts.remove(&token),
@@ -325,7 +326,8 @@ impl Queue {
             }
         };
         let slots = &self.slots;
-        self.by_token.insert_unique(hash_of(slot.token), place, |place| hash_of(slots[*place as usize].token));
+        self.by_token
+            .insert_unique(hash_of(slot.token), place, |place| hash_of(slots[*place as usize].token));
         place
     }
 

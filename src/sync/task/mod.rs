@@ -126,7 +126,16 @@ impl Poller {
             live.for_each(|row| state.clockwork.look_at(index.id(row.slot), now));
         }
         let planner = Planner::new(settings, index.rows(), state.planner.as_ref(), task.clock.steady());
-        Ok(Self { task, claim, index, planner, state, health: Health::default(), started: now, order_told: None })
+        Ok(Self {
+            task,
+            claim,
+            index,
+            planner,
+            state,
+            health: Health::default(),
+            started: now,
+            order_told: None,
+        })
     }
 
     /// Does one thing, or waits for one.
