@@ -44,8 +44,6 @@ pub enum BatchKey {
     /// The end of the quiet hours, for deliveries that may have been sent already: they are told one by one, because a
     /// repeat must carry the id of the first attempt.
     Alone,
-    /// Deliveries that the destination's task has not placed yet.
-    Arrived,
 }
 
 /// A text that names no batch.
@@ -58,7 +56,7 @@ impl BatchKey {
     pub fn rule(&self) -> Option<&Name> {
         match self {
             Self::Group { rule, .. } | Self::Count { rule, .. } | Self::Throttle { rule, .. } => Some(rule),
-            Self::Digest(_) | Self::Quiet | Self::Alone | Self::Arrived => None,
+            Self::Digest(_) | Self::Quiet | Self::Alone => None,
         }
     }
 }
@@ -82,7 +80,6 @@ impl FromStr for BatchKey {
             Some(("digest", rest)) => digest(rest).map(|schedule| Self::Digest(Arc::new(schedule))),
             Some(("quiet", "alone")) => Some(Self::Alone),
             None if text == "quiet" => Some(Self::Quiet),
-            None if text == "arrived" => Some(Self::Arrived),
             _ => None,
         };
         key.ok_or_else(|| NoBatch(text.to_owned()))
@@ -98,7 +95,6 @@ impl fmt::Display for BatchKey {
             Self::Digest(schedule) => write!(f, "digest/{schedule}"),
             Self::Quiet => f.write_str("quiet"),
             Self::Alone => f.write_str("quiet/alone"),
-            Self::Arrived => f.write_str("arrived"),
         }
     }
 }

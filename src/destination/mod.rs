@@ -159,6 +159,11 @@ pub trait Destination: Send + Sync + 'static {
     /// clean-up), never panics, and never puts a secret into the answer.
     async fn deliver(&self, notification: &Notification<'_>) -> Answer;
 
+    /// Whether its answers leave memos, so that those of earlier deliveries are to be read first.
+    fn keeps_memos(&self) -> bool {
+        false
+    }
+
     /// How long [`Destination::deliver`] may take at most; whoever waits longer may cut it off.
     fn longest_attempt(&self) -> Duration;
 }

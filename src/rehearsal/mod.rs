@@ -1,7 +1,7 @@
 //! The pipeline without a network and without a clock: what would be told of these calls, when, and to whom.
 //!
-//! Everything that decides is the real thing: the [`Watcher`] of each source, a store (in memory), and the [`Sorter`]
-//! of each destination. Calls are shown to it as if the API had just been asked, whatever is due is delivered at once,
+//! Everything that decides is the real thing: the [`Watcher`] of each source, a store (in memory), and the queue and pacer of each
+//! destination ([`Rehearsed`]). Calls are shown to it as if the API had just been asked, whatever is due is delivered at once,
 //! and time leaps from one thing that is due to the next. The same calls always give the same result.
 
 use std::{
@@ -15,20 +15,17 @@ use serde_json::Value;
 use crate::{
     call::{Call, CallId},
     config_file::Config,
-    delivery::Sorter,
+    delivery::{self, Rehearsed},
     event::Event,
     kind::Kind,
     name::Name,
     rule::{RuleSet, Rules},
     snapshot::Snapshot,
-    store::{Attempt, Commit, LeaseRequest, MemoryStore, Outcome, Store, StoreError, Verdict},
+    store::{Claim, Commit, Duty, MemoryStore, Store, StoreError},
     sync::watcher::{Memory, Now, Observation, Watcher},
-    telemetry::{Signal, Telemetry},
+    telemetry::Signal,
     time::Timestamp,
 };
-
-/// How many deliveries are made at a time.
-const PAGE: usize = 500;
 
 /// The smallest step of the clock.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -38,7 +35,7 @@ pub struct Rehearsal {
     rules: Rules,
     store: Arc<MemoryStore>,
     watchers: BTreeMap<Name, Watcher>,
-    sorters: BTreeMap<Name, Sorter>,
+    destinations: BTreeMap<Name, Rehearsed>,
     now: Timestamp,
     log: Log,
 }
@@ -75,16 +72,15 @@ impl Rehearsal {
     pub async fn new(config: &Config, start: Timestamp) -> Result<Self, StoreError> {
         let store = Arc::new(MemoryStore::new());
         let rules = RuleSet::of(&config.rules);
-        let mut sorters = BTreeMap::new();
+        let mut destinations = BTreeMap::new();
         for destination in &config.destinations {
-            let sorter = Sorter::load(
+            let rehearsed = Rehearsed::new(
+                Arc::clone(&store) as Arc<dyn Store>,
                 destination.name.clone(),
                 Arc::clone(&rules),
                 destination.quiet.clone(),
-                Arc::clone(&store) as Arc<dyn Store>,
-                Telemetry::default(),
             );
-            sorters.insert(destination.name.clone(), sorter.await?);
+            destinations.insert(destination.name.clone(), rehearsed.await?);
         }
         let watcher = |source: &Name| {
             let mut watcher = Watcher::new(source.clone(), Arc::clone(&rules), Memory::default());
@@ -92,7 +88,7 @@ impl Rehearsal {
             (source.clone(), watcher)
         };
         let watchers = config.sources.iter().map(|source| watcher(&source.name)).collect();
-        let mut rehearsal = Self { rules, store, watchers, sorters, now: start, log: Log::default() };
+        let mut rehearsal = Self { rules, store, watchers, destinations, now: start, log: Log::default() };
         rehearsal.catch_up().await?;
         Ok(rehearsal)
     }
@@ -125,7 +121,7 @@ impl Rehearsal {
 
     /// Lets time pass until nothing is held back and no condition is watched any more, but not beyond `until`.
     pub async fn run_out(&mut self, until: Timestamp) -> Result<(), StoreError> {
-        while self.is_pending().await?
+        while self.is_pending()
             && let Some(next) = self.next().filter(|next| *next <= until)
         {
             self.advance(next.max(self.now.after(MOMENT))).await?;
@@ -181,8 +177,8 @@ impl Rehearsal {
             }
             self.decide(&source, |watcher, now| watcher.tick(Now { wall: now, steady: now })).await?;
         }
-        let next = |(name, sorter): (&Name, &Sorter)| Some((sorter.next()?, name.clone()));
-        let due = self.sorters.iter().filter_map(next).filter(|(next, _)| *next <= self.now);
+        let next = |(name, rehearsed): (&Name, &Rehearsed)| Some((rehearsed.next()?, name.clone()));
+        let due = self.destinations.iter().filter_map(next).filter(|(next, _)| *next <= self.now);
         self.deliver(due.map(|(_, name)| name).collect()).await
     }
 
@@ -197,62 +193,51 @@ impl Rehearsal {
         let Some(made) = self.watchers.get_mut(source).map(|watcher| decide(watcher, now)) else {
             return Ok(());
         };
-        self.log.fired.extend(made.events.iter().cloned());
-        let mut commit = Commit::new(source.clone());
+        self.log.fired.extend(made.events.iter().map(|new| new.event.clone()));
+        let mut commit = Commit::default();
         let signals = made.commit_into(&mut commit);
         self.log.signals.extend(signals.into_iter().map(|signal| (now, signal)));
         if commit.is_empty() {
             return Ok(());
         }
-        let told = commit.deliveries.iter().map(|delivery| delivery.id.destination.clone()).collect();
-        self.store.commit(commit).await?;
+        let deliveries = commit.events.iter().flat_map(|new| &new.deliveries);
+        let told = deliveries.map(|delivery| delivery.destination.clone()).collect();
+        let claim = self.claim(Duty::Source(source.clone())).await?;
+        self.store.commit(&claim, commit).await?;
         self.deliver(told).await
     }
 
-    /// Sorts the held deliveries of these destinations, and delivers what is due.
+    /// Delivers what is due for these destinations.
     async fn deliver(&mut self, destinations: BTreeSet<Name>) -> Result<(), StoreError> {
         let now = self.now;
-        for name in destinations {
-            if let Some(sorter) = self.sorters.get_mut(&name) {
-                sorter.sort(now).await?;
-            }
-            let until = now.after(Duration::from_secs(3600));
-            let request = LeaseRequest { destination: name, now, until, limit: PAGE };
-            loop {
-                let leased = self.store.lease(&request).await?.deliveries;
-                if leased.is_empty() {
-                    break;
-                }
-                let mut outcomes = vec![];
-                for lease in leased {
-                    let attempt =
-                        Attempt { at: now, took_ms: 0, result: String::new(), response: String::new() };
-                    outcomes.push(Outcome { id: lease.id, attempt, verdict: Verdict::Delivered });
-                    self.log.told.push(Told {
-                        at: now,
-                        destination: request.destination.clone(),
-                        event: lease.event,
-                        sequence: lease.sequence,
-                    });
-                }
-                self.store.settle(outcomes).await?;
+        for destination in destinations {
+            let Some(rehearsed) = self.destinations.get_mut(&destination) else { continue };
+            for delivery::Told { event, sequence } in rehearsed.deliver(now).await? {
+                let destination = destination.clone();
+                self.log.told.push(Told { at: now, destination, event, sequence });
             }
         }
         // Deliveries that were made are in the log; kept in the store they would slow down every later step.
-        self.store.purge(now.after(MOMENT), usize::MAX).await?;
+        let claim = self.claim(Duty::Upkeep).await?;
+        self.store.purge(&claim, now.after(MOMENT), usize::MAX).await?;
         Ok(())
+    }
+
+    /// The claim on a duty. Nobody else knows the store.
+    async fn claim(&self, duty: Duty) -> Result<Claim, StoreError> {
+        self.store.claim(&duty).await?.ok_or(StoreError::ClaimLost { duty })
     }
 
     /// When there is something to do next.
     fn next(&self) -> Option<Timestamp> {
-        let held = self.sorters.values().filter_map(Sorter::next);
+        let held = self.destinations.values().filter_map(Rehearsed::next);
         held.chain(self.watchers.values().filter_map(Watcher::due)).min()
     }
 
     /// Whether a delivery is held, or a rule waits for a condition to last.
-    async fn is_pending(&self) -> Result<bool, StoreError> {
-        let held = self.store.tally().await?.values().any(|tally| tally.unfinished() > 0);
-        Ok(held || self.watchers.values().any(Watcher::is_waiting))
+    fn is_pending(&self) -> bool {
+        let held = self.destinations.values().any(Rehearsed::is_pending);
+        held || self.watchers.values().any(Watcher::is_waiting)
     }
 
     async fn snapshot(&self, source: &Name, call: &CallId) -> Result<Option<Snapshot>, StoreError> {

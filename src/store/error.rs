@@ -1,6 +1,6 @@
 //! Why the store could not do what it was asked to.
 
-use super::DeliveryId;
+use super::Duty;
 
 /// Why the store could not do what it was asked to. The text says what a person can do about it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -72,9 +72,15 @@ pub enum StoreError {
         /// The newest schema this version knows.
         known: u32,
     },
-    /// A commit holds a delivery whose event is neither in it nor in the store. Nothing of it was written.
-    #[error("the delivery to {} belongs to no known event ({}); this is a mistake in callwatch", .0.destination, .0.event)]
-    UnknownEvent(DeliveryId),
+    /// The duty has another owner by now. Nothing was written.
+    #[error("another callwatch has taken over the {duty}")]
+    ClaimLost {
+        /// What it was a claim on.
+        duty: Duty,
+    },
+    /// It was asked for something that makes no sense. Nothing was written.
+    #[error("{0}; this is a mistake in callwatch")]
+    Mistake(&'static str),
     /// It broke down while it was open, and what it holds in memory cannot be relied on any more.
     #[error("the store {path} broke down; start callwatch again: nothing that was acknowledged is lost")]
     Failed {

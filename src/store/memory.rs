@@ -1,21 +1,28 @@
+//! A store that forgets everything when it is dropped.
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    Commit, DeliveryFilter, DeliveryId, DeliveryRecord, Held, KnownCall, Lease, LeaseRequest, Leased, Merge,
-    Outcome, Pause, Sorting, Store, StoreError, Tally, arrivals::Arrivals,
+    Action, Claim, Commit, Cursor, DeliveryId, DeliveryRecord, DestinationStanding, Duty, Entry, Feed,
+    KnownCall, Merge, NewDelivery, Page, Pause, PauseChange, Position, Query, Settlement, Store, StoreError,
+    Token, arrivals::Arrivals,
 };
 use crate::{
     batch::BatchKey,
     call::CallId,
-    event::{Event, EventId},
+    event::{Event, EventId, Subject},
     name::Name,
     snapshot::Snapshot,
     time::Timestamp,
@@ -23,240 +30,293 @@ use crate::{
 
 /// A store that forgets everything when it is dropped: for tests, demonstrations and previews.
 ///
-/// It keeps no index it could do without, so that it also says what is right where another store is fast.
-#[derive(Default)]
+/// It keeps no index it could do without, so it also says what is right where another store is fast. Several handles can
+/// share it as several processes share a database: see [`MemoryStore::another_process`].
 pub struct MemoryStore {
+    shared: Arc<Shared>,
+    /// Tells the handles apart.
+    process: u64,
+    closed: AtomicBool,
+}
+
+/// What all handles share.
+struct Shared {
     state: Mutex<State>,
     arrivals: Arrivals,
+    /// How long a claim holds unless it is renewed; `None` when there is one process only.
+    lease: Option<Duration>,
 }
 
 #[derive(Default)]
 struct State {
-    closed: bool,
+    processes: u64,
+    claims: BTreeMap<Duty, Held>,
     snapshots: BTreeMap<Name, BTreeMap<CallId, Snapshot>>,
-    checkpoints: BTreeMap<Name, Value>,
+    checkpoints: BTreeMap<Duty, Value>,
     events: BTreeMap<EventId, Arc<Event>>,
-    deliveries: BTreeMap<DeliveryId, DeliveryRecord>,
-    /// The pending deliveries of each destination and lane in their order.
-    pending: BTreeMap<Name, BTreeMap<Lane, BTreeSet<(u64, EventId)>>>,
-    leases: BTreeMap<DeliveryId, Timestamp>,
+    deliveries: BTreeMap<Token, DeliveryRecord>,
+    last_token: u64,
+    ids: BTreeMap<DeliveryId, Token>,
+    /// Of each destination the tokens that changed, by the position of their last change.
+    feeds: BTreeMap<Name, BTreeMap<Position, Token>>,
+    /// Of each token the position of its last change.
+    positions: BTreeMap<Token, Position>,
+    last_position: u64,
     pauses: BTreeMap<Name, Pause>,
-    ledgers: BTreeMap<Name, BTreeMap<BatchKey, Value>>,
+    ledgers: BTreeMap<(Name, BatchKey), Value>,
+    memos: BTreeMap<(Name, Subject), (Timestamp, Value)>,
 }
 
-/// A source, and what of it: see [`DeliveryRecord::lane`].
-type Lane = (Name, String);
+/// Who holds a duty.
+struct Held {
+    epoch: u64,
+    /// `None` when it was given up.
+    process: Option<u64>,
+    /// By the store's clock; `None` when it never ends by itself.
+    until: Option<Instant>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::sharing(Arc::new(Shared {
+            state: Mutex::default(),
+            arrivals: Arrivals::default(),
+            lease: None,
+        }))
+    }
+}
 
 impl MemoryStore {
-    /// An empty store.
+    /// An empty store for one process.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// An empty store for several processes, whose claims hold for `lease` unless they are renewed.
+    pub fn with_lease(lease: Duration) -> Self {
+        Self::sharing(Arc::new(Shared {
+            state: Mutex::default(),
+            arrivals: Arrivals::default(),
+            lease: Some(lease),
+        }))
+    }
+
+    /// The same store as another process sees it.
+    pub fn another_process(&self) -> Self {
+        Self::sharing(Arc::clone(&self.shared))
+    }
+
+    fn sharing(shared: Arc<Shared>) -> Self {
+        let process = {
+            let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.processes += 1;
+            state.processes
+        };
+        Self { shared, process, closed: AtomicBool::new(false) }
+    }
+
     fn state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(StoreError::Closed);
+        }
         // Every change below is complete before anything that could panic.
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.closed { Err(StoreError::Closed) } else { Ok(state) }
+        Ok(self.shared.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The state, for a write that carries `claim`.
+    fn owned(&self, claim: &Claim) -> Result<MutexGuard<'_, State>, StoreError> {
+        let state = self.state()?;
+        let holds = |held: &Held| held.epoch == claim.epoch && held.process == Some(self.process);
+        if state.claims.get(&claim.duty).is_some_and(holds) {
+            Ok(state)
+        } else {
+            Err(StoreError::ClaimLost { duty: claim.duty.clone() })
+        }
+    }
+
+    fn wake(&self, destinations: impl IntoIterator<Item = Name>) {
+        destinations.into_iter().for_each(|destination| self.shared.arrivals.wake(&destination));
     }
 }
 
 impl State {
-    fn commit(&mut self, commit: Commit) -> Result<BTreeSet<Name>, StoreError> {
-        let brought: BTreeSet<_> = commit.events.iter().map(|event| &event.id).collect();
-        if let Some(orphan) = commit.deliveries.iter().find(|delivery| {
-            !brought.contains(&delivery.id.event) && !self.events.contains_key(&delivery.id.event)
-        }) {
-            return Err(StoreError::UnknownEvent(orphan.id.clone()));
-        }
-        self.snapshots.entry(commit.source.clone()).or_default().extend(commit.snapshots);
-        for event in commit.events {
-            self.events.entry(event.id.clone()).or_insert_with(|| Arc::new(event));
-        }
-        let mut added = BTreeSet::new();
-        for delivery in commit.deliveries {
-            let Some(event) = self.events.get(&delivery.id.event) else { continue };
-            if self.deliveries.contains_key(&delivery.id) {
-                continue;
+    fn commit(&mut self, duty: &Duty, commit: Commit) -> Result<BTreeSet<Name>, StoreError> {
+        match duty {
+            Duty::Source(source) => {
+                self.snapshots.entry(source.clone()).or_default().extend(commit.snapshots);
             }
-            let record = DeliveryRecord::new(delivery, event);
-            added.insert(record.id.destination.clone());
-            self.put(record);
+            _ if commit.snapshots.is_empty() => {}
+            _ => return Err(StoreError::Mistake("only a source has snapshots")),
+        }
+        let mut woken = BTreeSet::new();
+        for new in commit.events {
+            for delivery in new.deliveries {
+                if self.add(&new.event, &delivery) {
+                    woken.insert(delivery.destination);
+                }
+            }
         }
         if let Some(checkpoint) = commit.checkpoint {
-            self.checkpoints.insert(commit.source, checkpoint);
+            self.checkpoints.insert(duty.clone(), checkpoint);
         }
-        Ok(added)
+        Ok(woken)
     }
 
-    fn lane(&mut self, record: &DeliveryRecord) -> &mut BTreeSet<(u64, EventId)> {
-        let (destination, source, call) = record.lane();
-        let lanes = self.pending.entry(destination.clone()).or_default();
-        lanes.entry((source.into(), call.into_owned())).or_default()
+    /// Adds a delivery unless the destination has one of this event already; says whether it did.
+    fn add(&mut self, event: &Event, new: &NewDelivery) -> bool {
+        let id = DeliveryId { event: event.id.clone(), destination: new.destination.clone() };
+        if self.ids.contains_key(&id) {
+            return false;
+        }
+        self.events.entry(event.id.clone()).or_insert_with(|| Arc::new(event.clone()));
+        self.last_token += 1;
+        let token = Token(self.last_token);
+        self.ids.insert(id, token);
+        self.deliveries.insert(token, DeliveryRecord::new(token, new, event));
+        self.tell(&new.destination, token);
+        true
     }
 
-    /// Adds a delivery, or replaces it by what has become of it.
-    fn put(&mut self, record: DeliveryRecord) {
-        let place = (record.sequence, record.id.event.clone());
-        let lane = self.lane(&record);
-        if record.due().is_some() {
-            lane.insert(place)
-        } else {
-            lane.remove(&place)
-        };
-        self.deliveries.insert(record.id.clone(), record);
+    /// Puts a delivery at the end of its destination's feed.
+    fn tell(&mut self, destination: &Name, token: Token) {
+        self.last_position += 1;
+        let position = Position(self.last_position);
+        let feed = self.feeds.entry(destination.clone()).or_default();
+        if let Some(before) = self.positions.insert(token, position) {
+            feed.remove(&before);
+        }
+        feed.insert(position, token);
     }
 
-    fn lease(&mut self, request: &LeaseRequest) -> Leased {
-        if let Some(pause) = self.pauses.get(&request.destination).filter(|pause| !pause.is_over(request.now))
-        {
-            return Leased { deliveries: vec![], next_due: pause.until, pause: Some(pause.clone()) };
-        }
-        self.leases.retain(|id, until| id.destination != request.destination || *until > request.now);
-        let mut waiting: Vec<(Timestamp, DeliveryId)> = vec![];
-        let mut next_due: Option<Timestamp> = None;
-        for (_, event) in
-            self.pending.get(&request.destination).into_iter().flatten().filter_map(|(_, lane)| lane.first())
-        {
-            let id = DeliveryId { event: event.clone(), destination: request.destination.clone() };
-            let Some(due) = self.deliveries.get(&id).and_then(DeliveryRecord::due) else { continue };
-            match self.leases.get(&id) {
-                Some(until) => next_due = earlier(next_due, due.max(*until)),
-                None => waiting.push((due, id)),
-            }
-        }
-        waiting.sort();
-        let mut leased = Leased::default();
-        for (due, id) in waiting {
-            let (Some(record), Some(event)) = (self.deliveries.get(&id), self.events.get(&id.event)) else {
-                continue;
-            };
-            if due > request.now || leased.deliveries.len() >= request.limit {
-                next_due = earlier(next_due, due);
+    fn pending(&self, destination: &Name, after: Position, limit: usize) -> Feed {
+        let feed = self.feeds.get(destination);
+        let news = feed.into_iter().flat_map(|feed| feed.range((Bound::Excluded(after), Bound::Unbounded)));
+        let mut page = Feed { entries: vec![], next: after, pause: self.pauses.get(destination).cloned() };
+        for (position, token) in news {
+            if page.entries.len() == limit {
                 break;
             }
-            leased.deliveries.push(Lease {
-                id: id.clone(),
-                event: Arc::clone(event),
-                sequence: record.sequence,
-                created: record.created,
-                attempts: record.attempts,
-                restart: record.restart,
-            });
-            self.leases.insert(id, request.until);
+            page.next = *position;
+            let pending = self.deliveries.get(token).and_then(DeliveryRecord::pending);
+            page.entries.push(pending.map_or(Entry::Gone(*token), Entry::Unfinished));
         }
-        leased.next_due = next_due;
-        leased
-    }
-
-    fn settle(&mut self, outcome: Outcome) {
-        let Some(mut record) =
-            self.deliveries.get(&outcome.id).filter(|record| record.due().is_some()).cloned()
-        else {
-            return;
-        };
-        self.leases.remove(&outcome.id);
-        record.settle(outcome.attempt, outcome.verdict);
-        self.put(record);
+        page
     }
 
     /// Changes a delivery if it is there; says whether it is and `change` did.
-    fn change(&mut self, id: &DeliveryId, change: impl FnOnce(&mut DeliveryRecord) -> bool) -> bool {
-        let Some(mut record) = self.deliveries.get(id).cloned() else { return false };
-        let changed = change(&mut record);
-        if changed {
-            self.put(record);
-        }
-        changed
+    fn change(&mut self, token: Token, change: impl FnOnce(&mut DeliveryRecord) -> bool) -> bool {
+        self.deliveries.get_mut(&token).is_some_and(change)
     }
 
-    fn held<'s>(
-        &'s self,
-        destination: &'s Name,
-        batch: &'s BatchKey,
-    ) -> impl Iterator<Item = &'s DeliveryRecord> {
-        let records = self.deliveries.values().filter(move |record| record.id.destination == *destination);
-        records.filter(move |record| record.waits_in() == Some(batch))
-    }
-
-    /// Says whether anything became due or was put into a batch.
-    fn sort(&mut self, sorting: Sorting) -> Result<bool, StoreError> {
-        let Sorting { destination, now, hold, send, forget, merge, ledgers } = sorting;
-        let id = |event| DeliveryId { event, destination: destination.clone() };
-        let merge = merge.filter(|merge| !self.deliveries.contains_key(&merge.delivery.id));
-        if let Some(Merge { event, delivery, .. }) = &merge
-            && delivery.id.event != event.id
-        {
-            return Err(StoreError::UnknownEvent(delivery.id.clone()));
+    /// Says whether the destination's feed has something new.
+    fn settle(&mut self, destination: &Name, settlement: Settlement) -> Result<bool, StoreError> {
+        let Settlement { at, outcomes, holds, releases, forgets, merge, ledgers, memos, pause, lazy: _ } =
+            settlement;
+        for outcome in outcomes {
+            self.change(outcome.token, |record| {
+                record.settle(outcome.number, outcome.attempt, outcome.verdict)
+            });
         }
-        let mut moved = merge.is_some();
-        for (event, batch) in hold {
-            let id = id(event);
-            if self.change(&id, |record| record.hold(batch)) {
-                self.leases.remove(&id);
-                moved = true;
+        for (token, batch) in holds {
+            self.change(token, |record| record.hold(batch));
+        }
+        for token in releases {
+            self.change(token, |record| record.release(at));
+        }
+        for token in forgets {
+            if self.deliveries.get(&token).is_some_and(|record| record.waits_in().is_some()) {
+                self.forget(token);
             }
         }
-        for event in send {
-            moved |= self.change(&id(event), |record| record.send(now));
-        }
-        for id in forget.into_iter().map(id) {
-            if self.deliveries.get(&id).is_some_and(|record| record.waits_in().is_some()) {
-                self.forget(&id);
-            }
-        }
-        if let Some(Merge { batches, event, delivery }) = merge {
-            for batch in &batches {
-                let members: Vec<_> = self.held(&destination, batch).cloned().collect();
-                for mut record in members {
-                    record.merge(now, event.id.clone());
-                    self.put(record);
-                }
-            }
-            self.put(DeliveryRecord::new(delivery, &event));
-            self.events.entry(event.id.clone()).or_insert_with(|| Arc::new(event));
-        }
-        let known = self.ledgers.entry(destination).or_default();
+        let merged = merge.is_some_and(|merge| self.merge(destination, at, merge));
         for (batch, ledger) in ledgers {
+            let key = (destination.clone(), batch);
             match ledger {
-                Some(ledger) => known.insert(batch, ledger),
-                None => known.remove(&batch),
+                Some(ledger) => self.ledgers.insert(key, ledger),
+                None => self.ledgers.remove(&key),
             };
         }
-        Ok(moved)
+        for (lane, memo) in memos {
+            let key = (destination.clone(), lane);
+            match memo {
+                Some(memo) => self.memos.insert(key, (at, memo)),
+                None => self.memos.remove(&key),
+            };
+        }
+        match pause {
+            Some(PauseChange::Begin(pause)) => {
+                self.pause(destination, pause);
+            }
+            Some(PauseChange::End) => {
+                self.pauses.remove(destination);
+            }
+            None => {}
+        }
+        Ok(merged)
     }
 
-    fn forget(&mut self, id: &DeliveryId) -> bool {
-        let Some(record) = self.deliveries.remove(id) else { return false };
-        self.leases.remove(id);
-        self.lane(&record).remove(&(record.sequence, id.event.clone()));
-        if !self.deliveries.keys().any(|other| other.event == id.event) {
-            self.events.remove(&id.event);
+    fn merge(&mut self, destination: &Name, at: Timestamp, merge: Merge) -> bool {
+        let Merge { tokens, event, sequence } = merge;
+        let new = NewDelivery { destination: destination.clone(), sequence, created: at, hold: None };
+        if !self.add(&event, &new) {
+            return false;
+        }
+        for token in tokens {
+            self.change(token, |record| record.merge(at, event.id.clone()));
         }
         true
     }
 
-    fn purge(&mut self, before: Timestamp, limit: usize) -> usize {
-        let mut old: Vec<_> = self
-            .deliveries
-            .values()
-            .filter_map(|record| Some((record.finished()?, record.id.clone())))
-            .filter(|(finished, _)| *finished < before)
-            .collect();
-        old.sort();
-        old.truncate(limit);
-        old.iter().filter(|(_, id)| self.forget(id)).count()
+    fn pause(&mut self, destination: &Name, pause: Pause) -> bool {
+        let begins = self.pauses.get(destination).is_none_or(|now| pause.outlasts(now));
+        if begins {
+            self.pauses.insert(destination.clone(), pause);
+        }
+        begins
     }
-}
 
-fn earlier(a: Option<Timestamp>, b: Timestamp) -> Option<Timestamp> {
-    Some(a.map_or(b, |a| a.min(b)))
+    fn forget(&mut self, token: Token) -> Option<Name> {
+        let record = self.deliveries.remove(&token)?;
+        self.ids.remove(&record.id);
+        let of_event =
+            self.ids.range(DeliveryId { event: record.id.event.clone(), destination: "".into() }..);
+        if of_event.map(|(id, _)| &id.event).next() != Some(&record.id.event) {
+            self.events.remove(&record.id.event);
+        }
+        Some(record.id.destination)
+    }
 }
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
-        let added = self.state()?.commit(commit)?;
-        added.iter().for_each(|destination| self.arrivals.wake(destination));
+    async fn claim(&self, duty: &Duty) -> Result<Option<Claim>, StoreError> {
+        let mut state = self.state()?;
+        let now = Instant::now();
+        let lease = self.shared.lease;
+        let held = state.claims.entry(duty.clone()).or_insert(Held { epoch: 0, process: None, until: None });
+        if held.process != Some(self.process) {
+            if held.process.is_some() && held.until.is_none_or(|until| until > now) {
+                return Ok(None);
+            }
+            held.epoch += 1;
+            held.process = Some(self.process);
+        }
+        held.until = lease.map(|lease| now + lease);
+        Ok(Some(Claim { duty: duty.clone(), epoch: held.epoch, lease }))
+    }
+
+    async fn give_up(&self, claim: Claim) -> Result<(), StoreError> {
+        if let Ok(mut state) = self.owned(&claim)
+            && let Some(held) = state.claims.get_mut(&claim.duty)
+        {
+            held.process = None;
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, claim: &Claim, commit: Commit) -> Result<(), StoreError> {
+        let woken = self.owned(claim)?.commit(&claim.duty, commit)?;
+        self.wake(woken);
         Ok(())
     }
 
@@ -282,139 +342,142 @@ impl Store for MemoryStore {
         Ok(page.take(limit).map(|(id, snapshot)| KnownCall::of(id.clone(), snapshot)).collect())
     }
 
-    async fn checkpoint(&self, source: &Name) -> Result<Option<Value>, StoreError> {
-        Ok(self.state()?.checkpoints.get(source).cloned())
+    async fn checkpoint(&self, duty: &Duty) -> Result<Option<Value>, StoreError> {
+        Ok(self.state()?.checkpoints.get(duty).cloned())
     }
 
-    async fn lease(&self, request: &LeaseRequest) -> Result<Leased, StoreError> {
-        Ok(self.state()?.lease(request))
+    async fn pending(&self, claim: &Claim, after: Position, limit: usize) -> Result<Feed, StoreError> {
+        match &claim.duty {
+            Duty::Destination(destination) => Ok(self.owned(claim)?.pending(destination, after, limit)),
+            _ => Err(StoreError::Mistake("only a destination has a feed")),
+        }
     }
 
-    async fn settle(&self, outcomes: Vec<Outcome>) -> Result<(), StoreError> {
-        let mut state = self.state()?;
-        outcomes.into_iter().for_each(|outcome| state.settle(outcome));
-        Ok(())
+    async fn bodies(&self, tokens: &[Token]) -> Result<Vec<Option<Arc<Event>>>, StoreError> {
+        let state = self.state()?;
+        let body = |token| Some(Arc::clone(state.events.get(&state.deliveries.get(token)?.id.event)?));
+        Ok(tokens.iter().map(body).collect())
     }
 
-    async fn release(&self, deliveries: Vec<DeliveryId>) -> Result<(), StoreError> {
-        let mut state = self.state()?;
-        for id in &deliveries {
-            state.leases.remove(id);
+    async fn memos(&self, destination: &Name, lanes: &[Subject]) -> Result<Vec<Option<Value>>, StoreError> {
+        let state = self.state()?;
+        let memo = |lane: &Subject| Some(state.memos.get(&(destination.clone(), lane.clone()))?.1.clone());
+        Ok(lanes.iter().map(memo).collect())
+    }
+
+    async fn ledgers(&self, destination: &Name) -> Result<BTreeMap<BatchKey, Value>, StoreError> {
+        let state = self.state()?;
+        let of_it = state.ledgers.iter().filter(|((name, _), _)| name == destination);
+        Ok(of_it.map(|((_, batch), ledger)| (batch.clone(), ledger.clone())).collect())
+    }
+
+    async fn settle(&self, claim: &Claim, settlement: Settlement) -> Result<(), StoreError> {
+        let Duty::Destination(destination) = &claim.duty else {
+            return Err(StoreError::Mistake("only deliveries of a destination are settled"));
+        };
+        if self.owned(claim)?.settle(destination, settlement)? {
+            self.wake([destination.clone()]);
         }
         Ok(())
     }
 
     fn arrivals(&self, destination: &Name) -> Arc<Notify> {
-        self.arrivals.of(destination)
+        self.shared.arrivals.of(destination)
     }
 
-    async fn tally(&self) -> Result<BTreeMap<Name, Tally>, StoreError> {
-        let mut tallies: BTreeMap<Name, Tally> = BTreeMap::new();
-        for record in self.state()?.deliveries.values() {
-            tallies.entry(record.id.destination.clone()).or_default().add(&record.state);
-        }
-        Ok(tallies)
-    }
-
-    async fn deliveries(
-        &self,
-        filter: &DeliveryFilter,
-        after: Option<&DeliveryId>,
-        limit: usize,
-    ) -> Result<Vec<DeliveryRecord>, StoreError> {
+    async fn destinations(&self) -> Result<BTreeMap<Name, DestinationStanding>, StoreError> {
         let state = self.state()?;
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let page = state.deliveries.range::<DeliveryId, _>((from, Bound::Unbounded));
-        Ok(page
-            .map(|(_, record)| record)
-            .filter(|record| filter.matches(record))
+        let mut all: BTreeMap<Name, DestinationStanding> = BTreeMap::new();
+        for record in state.deliveries.values() {
+            all.entry(record.id.destination.clone()).or_default().tally.add(&record.state);
+        }
+        for (destination, pause) in &state.pauses {
+            all.entry(destination.clone()).or_default().pause = Some(pause.clone());
+        }
+        Ok(all)
+    }
+
+    async fn query(&self, query: &Query) -> Result<Page<DeliveryRecord>, StoreError> {
+        let state = self.state()?;
+        let until = query.after.map_or(Bound::Unbounded, |Cursor(token)| Bound::Excluded(token));
+        let newest_first = state.deliveries.range((Bound::Unbounded, until)).rev().map(|(_, record)| record);
+        let mut matching = newest_first.filter(|record| query.filter.matches(record));
+        let items: Vec<_> = matching.by_ref().take(query.limit).cloned().collect();
+        let next = items.last().filter(|_| matching.next().is_some()).map(|record| Cursor(record.token));
+        Ok(Page { items, next })
+    }
+
+    async fn act(&self, action: Action) -> Result<usize, StoreError> {
+        let mut state = self.state()?;
+        let mut woken = BTreeSet::new();
+        let count = match action {
+            Action::Retry { tokens, at } => {
+                let due: Vec<_> = tokens
+                    .into_iter()
+                    .filter(|token| state.change(*token, |record| record.retry(at)))
+                    .collect();
+                for token in &due {
+                    let Some(destination) =
+                        state.deliveries.get(token).map(|record| record.id.destination.clone())
+                    else {
+                        continue;
+                    };
+                    state.tell(&destination, *token);
+                    woken.insert(destination);
+                }
+                due.len()
+            }
+            Action::Drop { tokens } => {
+                let mut count = 0;
+                for token in tokens {
+                    if let Some(destination) = state.forget(token) {
+                        state.tell(&destination, token);
+                        woken.insert(destination);
+                        count += 1;
+                    }
+                }
+                count
+            }
+            Action::Pause { destination, pause } => {
+                let begins = state.pause(&destination, pause);
+                woken.insert(destination);
+                usize::from(begins)
+            }
+            Action::Resume { destination } => {
+                let ended = state.pauses.remove(&destination).is_some();
+                woken.insert(destination);
+                usize::from(ended)
+            }
+        };
+        drop(state);
+        self.wake(woken);
+        Ok(count)
+    }
+
+    async fn purge(&self, claim: &Claim, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let mut state = self.owned(claim)?;
+        let old = |record: &DeliveryRecord| record.finished().is_some_and(|at| at < before);
+        let old: Vec<_> = state
+            .deliveries
+            .values()
+            .filter(|record| old(record))
+            .map(|record| record.token)
             .take(limit)
-            .cloned()
-            .collect())
-    }
-
-    async fn retry(&self, deliveries: Vec<DeliveryId>, now: Timestamp) -> Result<usize, StoreError> {
-        let mut state = self.state()?;
-        let due: Vec<_> =
-            deliveries.into_iter().filter(|id| state.change(id, |record| record.retry(now))).collect();
-        due.iter().for_each(|id| self.arrivals.wake(&id.destination));
-        Ok(due.len())
-    }
-
-    async fn discard(&self, deliveries: Vec<DeliveryId>) -> Result<usize, StoreError> {
-        let mut state = self.state()?;
-        let forgotten: Vec<_> = deliveries.into_iter().filter(|id| state.forget(id)).collect();
-        forgotten.iter().for_each(|id| self.arrivals.wake(&id.destination));
-        Ok(forgotten.len())
-    }
-
-    async fn pause(&self, destination: &Name, pause: Pause) -> Result<(), StoreError> {
-        let mut state = self.state()?;
-        if state.pauses.get(destination).is_none_or(|now| pause.outlasts(now)) {
-            state.pauses.insert(destination.clone(), pause);
-        }
-        Ok(())
-    }
-
-    async fn resume(&self, destination: &Name) -> Result<Option<Pause>, StoreError> {
-        let ended = self.state()?.pauses.remove(destination);
-        self.arrivals.wake(destination);
-        Ok(ended)
-    }
-
-    async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError> {
-        Ok(self.state()?.pauses.clone())
-    }
-
-    async fn held(
-        &self,
-        destination: &Name,
-        batch: &BatchKey,
-        after: Option<&Held>,
-        limit: usize,
-    ) -> Result<Vec<Held>, StoreError> {
-        let state = self.state()?;
-        let after = after.map(|held| (held.created, &held.id.event));
-        let mut held: Vec<_> = state
-            .held(destination, batch)
-            .filter(|record| after.is_none_or(|after| after < (record.created, &record.id.event)))
             .collect();
-        held.sort_by_key(|record| (record.created, &record.id.event));
-        held.truncate(limit);
-        Ok(held
-            .into_iter()
-            .filter_map(|record| {
-                let event = Arc::clone(state.events.get(&record.id.event)?);
-                Some(Held { id: record.id.clone(), event, created: record.created })
-            })
-            .collect())
+        state.memos.retain(|_, (at, _)| *at >= before);
+        Ok(old.into_iter().filter_map(|token| state.forget(token)).count())
     }
 
-    async fn sort(&self, sorting: Sorting) -> Result<(), StoreError> {
-        let destination = sorting.destination.clone();
-        if self.state()?.sort(sorting)? {
-            self.arrivals.wake(&destination);
-        }
-        Ok(())
-    }
-
-    async fn ledgers(&self, destination: &Name) -> Result<BTreeMap<BatchKey, Value>, StoreError> {
-        Ok(self.state()?.ledgers.get(destination).cloned().unwrap_or_default())
-    }
-
-    async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        Ok(self.state()?.purge(before, limit))
-    }
-
-    async fn shrink(&self, source: &Name, before: Timestamp) -> Result<(), StoreError> {
-        let mut state = self.state()?;
+    async fn shrink(&self, claim: &Claim, source: &Name, before: Timestamp) -> Result<(), StoreError> {
+        let mut state = self.owned(claim)?;
         let known = state.snapshots.entry(source.clone()).or_default();
         known.values_mut().filter(|snapshot| snapshot.is_settled(before)).for_each(Snapshot::shrink);
         Ok(())
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.state()?.closed = true;
+        self.state()?;
+        self.closed.store(true, Ordering::Relaxed);
         Ok(())
     }
 }

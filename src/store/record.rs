@@ -1,17 +1,25 @@
 //! A delivery's life: how it begins, what an attempt makes of it, and what is asked of it.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeliveryId, NewDelivery, Verdict};
+use super::{Hold, NewDelivery, Pending, Standing, Token, Verdict};
 use crate::{
     batch::BatchKey,
-    call::CallId,
     event::{Event, EventId, Subject},
     name::Name,
     time::Timestamp,
 };
+
+/// One event on its way to one destination.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DeliveryId {
+    /// What is to be told.
+    pub event: EventId,
+    /// To whom.
+    pub destination: Name,
+}
 
 /// Where a delivery is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,16 +58,20 @@ pub enum DeliveryState {
 /// All that is known of a delivery.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeliveryRecord {
+    /// Names it within the store.
+    pub token: Token,
     /// Which event to which destination.
     pub id: DeliveryId,
     /// The thing the event is about.
     pub subject: Subject,
     /// The rule that made it.
     pub rule: Name,
-    /// The order within (destination, source, call).
+    /// Counts up from 1 per (destination, source, call).
     pub sequence: u64,
     /// When it was made.
     pub created: Timestamp,
+    /// When the thing it tells of happened: see [`Hold::happened`].
+    pub happened: Timestamp,
     /// Where it is.
     pub state: DeliveryState,
     /// How many attempts were made.
@@ -73,17 +85,6 @@ pub struct DeliveryRecord {
 
 /// How many attempts of a delivery are kept word for word.
 pub const ATTEMPTS_KEPT: usize = 20;
-
-/// Which deliveries to list; every part that is given must match.
-#[derive(Clone, Debug, Default)]
-pub struct DeliveryFilter {
-    /// Of this destination.
-    pub destination: Option<Name>,
-    /// About this call.
-    pub call: Option<CallId>,
-    /// In this state.
-    pub state: Option<DeliveryStateKind>,
-}
 
 /// A delivery's state without its details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,18 +154,19 @@ pub struct Tally {
 }
 
 impl DeliveryRecord {
-    /// A delivery no one has tried yet.
-    pub(super) fn new(new: NewDelivery, event: &Event) -> Self {
+    /// A delivery nobody has tried yet.
+    pub(super) fn new(token: Token, new: &NewDelivery, event: &Event) -> Self {
         Self {
-            id: new.id,
+            token,
+            id: DeliveryId { event: event.id.clone(), destination: new.destination.clone() },
             subject: event.subject.clone(),
             rule: event.rule.clone(),
             sequence: new.sequence,
             created: new.created,
-            state: if new.held {
-                DeliveryState::Held { batch: BatchKey::Arrived }
-            } else {
-                DeliveryState::Pending { due: new.created }
+            happened: new.hold.as_ref().map_or(new.created, |hold| hold.happened),
+            state: match &new.hold {
+                Some(hold) => DeliveryState::Held { batch: hold.batch.clone() },
+                None => DeliveryState::Pending { due: new.created },
             },
             attempts: 0,
             log: vec![],
@@ -172,52 +174,83 @@ impl DeliveryRecord {
         }
     }
 
-    /// Notes an attempt and what follows from it. A delivery is finished when its last attempt was over.
-    pub(super) fn settle(&mut self, attempt: Attempt, verdict: Verdict) {
+    /// Notes an attempt and what follows from it; says whether it did, which it does only for the next attempt of a due
+    /// delivery. A delivery is finished when its last attempt was over.
+    pub(super) fn settle(&mut self, number: u32, attempt: Attempt, verdict: Verdict) -> bool {
+        if self.due().is_none() || number != self.attempts.saturating_add(1) {
+            return false;
+        }
         let at = attempt.at.after(Duration::from_millis(attempt.took_ms));
         self.state = match verdict {
             Verdict::Delivered => DeliveryState::Delivered { at },
             Verdict::Retry(due) => DeliveryState::Pending { due },
             Verdict::Dead(reason) => DeliveryState::Dead { at, reason },
         };
-        self.attempts = self.attempts.saturating_add(1);
+        self.attempts = number;
         self.log.push(attempt);
         let excess = self.log.len().saturating_sub(ATTEMPTS_KEPT);
         self.log.drain(..excess);
-    }
-
-    /// Makes it due at `now`, with its schedule begun anew; says whether it did, which it does not for what has
-    /// arrived or was told with others.
-    pub(super) fn retry(&mut self, now: Timestamp) -> bool {
-        if matches!(self.state, DeliveryState::Delivered { .. } | DeliveryState::Merged { .. }) {
-            return false;
-        }
-        self.state = DeliveryState::Pending { due: now };
-        self.restart = Some(Restart { at: now, attempts: self.attempts });
         true
     }
 
-    /// Puts it into a batch; says whether it did, which it does not for what is finished.
+    /// Makes it due at `at`, with its schedule begun anew; says whether it did, which it does not for a delivery that has
+    /// arrived or was told with others.
+    pub(super) fn retry(&mut self, at: Timestamp) -> bool {
+        if matches!(self.state, DeliveryState::Delivered { .. } | DeliveryState::Merged { .. }) {
+            return false;
+        }
+        self.state = DeliveryState::Pending { due: at };
+        self.restart = Some(Restart { at, attempts: self.attempts });
+        true
+    }
+
+    /// Puts it into a batch; says whether it did, which it does not for a finished delivery.
     pub(super) fn hold(&mut self, batch: BatchKey) -> bool {
-        let may = matches!(self.state, DeliveryState::Pending { .. } | DeliveryState::Held { .. });
+        let may = self.finished().is_none();
         if may {
             self.state = DeliveryState::Held { batch };
         }
         may
     }
 
-    /// Makes it due at `now` if it is held; says whether it is.
-    pub(super) fn send(&mut self, now: Timestamp) -> bool {
+    /// Makes it due at `at` if it is held; says whether it was.
+    pub(super) fn release(&mut self, at: Timestamp) -> bool {
         let may = self.waits_in().is_some();
         if may {
-            self.state = DeliveryState::Pending { due: now };
+            self.state = DeliveryState::Pending { due: at };
         }
         may
     }
 
-    /// Ends it because `into` tells it.
-    pub(super) fn merge(&mut self, at: Timestamp, into: EventId) {
-        self.state = DeliveryState::Merged { at, into };
+    /// Ends it because `into` tells it, if it is held; says whether it was.
+    pub(super) fn merge(&mut self, at: Timestamp, into: EventId) -> bool {
+        let may = self.waits_in().is_some();
+        if may {
+            self.state = DeliveryState::Merged { at, into };
+        }
+        may
+    }
+
+    /// What its destination's owner needs to know of it; `None` when it is finished.
+    pub(super) fn pending(&self) -> Option<Pending> {
+        let standing = match &self.state {
+            DeliveryState::Pending { due } => Standing::Due(*due),
+            DeliveryState::Held { batch } => {
+                Standing::Held(Hold { batch: batch.clone(), happened: self.happened })
+            }
+            _ => return None,
+        };
+        Some(Pending {
+            token: self.token,
+            event: self.id.event.clone(),
+            subject: self.subject.clone(),
+            rule: self.rule.clone(),
+            sequence: self.sequence,
+            created: self.created,
+            attempts: self.attempts,
+            restart: self.restart,
+            standing,
+        })
     }
 
     /// When it is to be tried; `None` when it is held or finished.
@@ -244,29 +277,6 @@ impl DeliveryRecord {
             | DeliveryState::Merged { at, .. }
             | DeliveryState::Dead { at, .. } => Some(at),
         }
-    }
-
-    /// What must stay in order: what one destination is told of one call, of one batch, or of the source itself.
-    pub(super) fn lane(&self) -> (&Name, &str, Cow<'_, str>) {
-        let source = self.subject.source().map_or("", Name::as_str);
-        let about = match &self.subject {
-            Subject::Call { call, .. } => call.as_str().into(),
-            Subject::Source(_) => "".into(),
-            // No call's id begins with a control character.
-            Subject::Destination(name) => format!("\u{1}destination/{name}").into(),
-            Subject::Batch(batch) => format!("\u{1}{batch}").into(),
-            Subject::Config => "\u{1}config".into(),
-        };
-        (&self.id.destination, source, about)
-    }
-}
-
-impl DeliveryFilter {
-    /// Whether every part that is given matches.
-    pub(super) fn matches(&self, record: &DeliveryRecord) -> bool {
-        self.destination.as_ref().is_none_or(|destination| *destination == record.id.destination)
-            && self.call.as_ref().is_none_or(|call| Some(call) == record.subject.call())
-            && self.state.is_none_or(|state| state == record.state.kind())
     }
 }
 

@@ -93,6 +93,10 @@ impl Destination for EmailDestination {
         self.attempt(notification).await.unwrap_or_else(|error| Answer::retry(error.to_string()))
     }
 
+    fn keeps_memos(&self) -> bool {
+        true
+    }
+
     fn longest_attempt(&self) -> Duration {
         self.timeout.saturating_mul(2).saturating_add(smtp::FINAL_DOT)
     }

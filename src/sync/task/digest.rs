@@ -8,7 +8,7 @@ use super::Poller;
 use crate::{
     call::{Call, CallId, RecordHash, Status},
     snapshot::Snapshot,
-    store::{KnownCall, StoreError},
+    store::{Commit, KnownCall, StoreError},
     sync::planner::{Row, Slot},
     telemetry::Signal,
     time::Timestamp,
@@ -72,7 +72,7 @@ impl Poller {
         self.note_seen(&records);
         let remembered = self.remembered_of(&records).await?;
         let mut digest = Digest { rows: Vec::with_capacity(records.len()), new: 0, changed: 0 };
-        let (mut commit, mut signals, mut bytes) = (self.new_commit(), vec![], 0);
+        let (mut commit, mut signals, mut bytes) = (Commit::default(), vec![], 0);
         for record in records {
             let call = match record {
                 Record::Unchanged(slot) => {
@@ -98,9 +98,9 @@ impl Poller {
             digest.changed += usize::from(before.is_some() && made.changed);
             signals.extend(made.commit_into(&mut commit));
             bytes += call.raw().get().len();
-            let items = commit.snapshots.len() + commit.events.len() + commit.deliveries.len();
+            let items = commit.snapshots.len() + commit.events.len() + commit.deliveries();
             if items >= COMMIT_ITEMS || bytes >= COMMIT_BYTES {
-                let full = std::mem::replace(&mut commit, self.new_commit());
+                let full = std::mem::replace(&mut commit, Commit::default());
                 self.commit(full, std::mem::take(&mut signals)).await?;
                 bytes = 0;
             }

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use self::checkpoint::Checkpoint;
@@ -26,7 +29,7 @@ use crate::{
     config::SourceConfig,
     rule::Rules,
     snapshot::Snapshot,
-    store::{Commit, KnownCall, Store, StoreError},
+    store::{Claim, Commit, Duty, KnownCall, Store, StoreError},
     telemetry::{Calls, Signal, Telemetry},
     time::{Clock, Timestamp},
 };
@@ -40,6 +43,9 @@ const ORDER_EVERY: Duration = Duration::from_secs(3600);
 
 /// How long an API is left alone that says 429 without saying for how long: its limit is per minute.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(10);
+
+/// How often a source that another process polls is asked for.
+const CLAIM_EVERY: Duration = Duration::from_secs(1);
 
 /// Everything one source needs.
 pub struct SourceTask {
@@ -62,10 +68,15 @@ pub struct SourceTask {
 
 /// A source being polled.
 struct Poller {
-    task: SourceTask,
+    task: Arc<SourceTask>,
+    /// Where the rules come from; marks those that have been taken over.
+    rules: watch::Receiver<Rules>,
     index: Index,
     planner: Planner,
     watcher: Watcher,
+    claim: Claim,
+    /// When the claim is to be renewed; `None` when it cannot end.
+    renew_at: Option<Instant>,
     /// When the last notice about the order of the list was given, by the steady clock.
     order_told: Option<Timestamp>,
 }
@@ -77,21 +88,62 @@ impl SourceTask {
     /// # Errors
     /// When the store fails: nothing can be promised any more.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
-        let mut poller = Poller::start(self).await?;
-        poller.show_calls();
-        // Only waiting is cancelled; a commit that has begun is seen through.
-        while !stop.is_cancelled() {
-            poller.step(&stop).await?;
+        let task = Arc::new(self);
+        while let Some(claim) = task.claim(&stop).await? {
+            let polled = Poller::start(Arc::clone(&task), claim).await?.run(&stop).await;
+            match polled {
+                Err(error @ StoreError::ClaimLost { .. }) => {
+                    task.telemetry.emit(Signal::StoreFailed { doing: "polling", error: error.to_string() });
+                }
+                ended => return ended,
+            }
         }
-        poller.save().await
+        Ok(())
+    }
+
+    /// Waits for the claim on the source; `None` when it is time to stop.
+    async fn claim(&self, stop: &CancellationToken) -> Result<Option<Claim>, StoreError> {
+        let duty = Duty::Source(self.config.name.clone());
+        while !stop.is_cancelled() {
+            if let Some(claim) = self.store.claim(&duty).await? {
+                return Ok(Some(claim));
+            }
+            stop.run_until_cancelled(sleep(CLAIM_EVERY)).await;
+        }
+        Ok(None)
     }
 }
 
 impl Poller {
+    /// Polls until it is time to stop, and then keeps what a restart needs and gives the claim back.
+    async fn run(mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+        self.show_calls();
+        // Only waiting is cancelled; a commit that has begun is seen through.
+        while !stop.is_cancelled() {
+            self.renew().await?;
+            self.step(stop).await?;
+        }
+        self.save().await?;
+        self.task.store.give_up(self.claim).await
+    }
+
+    /// Renews the claim when a third of its lease is over.
+    async fn renew(&mut self) -> Result<(), StoreError> {
+        if self.renew_at.is_some_and(|at| at <= Instant::now()) {
+            let duty = self.claim.duty.clone();
+            let Some(claim) = self.task.store.claim(&duty).await?.filter(|claim| claim.epoch == self.claim.epoch)
+            else {
+                return Err(StoreError::ClaimLost { duty });
+            };
+            self.renew_at = claim.lease.map(|lease| Instant::now() + lease / 3);
+        }
+        Ok(())
+    }
+
     /// Reads what is remembered of the source.
-    async fn start(task: SourceTask) -> Result<Self, StoreError> {
+    async fn start(task: Arc<SourceTask>, claim: Claim) -> Result<Self, StoreError> {
         let SourceConfig { name, interval, analysis_window, .. } = &task.config;
-        let checkpoint = Checkpoint::load(name, task.store.checkpoint(name).await?)?;
+        let checkpoint = Checkpoint::load(name, task.store.checkpoint(&claim.duty).await?)?;
         let mut index = Index::new(*analysis_window);
         let mut known = vec![];
         loop {
@@ -117,14 +169,16 @@ impl Poller {
         if !planner.in_baseline() {
             watcher.resume(task.clock.wall().after(*interval));
         }
-        let mut poller = Self { task, index, planner, watcher, order_told: None };
+        let rules = task.rules.clone();
+        let renew_at = claim.lease.map(|lease| Instant::now() + lease / 3);
+        let mut poller = Self { task, rules, index, planner, watcher, claim, renew_at, order_told: None };
         poller.take_rules();
         Ok(poller)
     }
 
     /// Takes over the latest rules.
     fn take_rules(&mut self) {
-        let rules = Rules::clone(&self.task.rules.borrow_and_update());
+        let rules = Rules::clone(&self.rules.borrow_and_update());
         let live = self.index.rows().filter(|row| row.live && !row.deleted);
         self.watcher.set_rules(rules, live.map(|row| self.index.id(row.slot)), self.task.clock.wall());
     }
@@ -132,7 +186,7 @@ impl Poller {
     /// Does one thing, or waits for one.
     async fn step(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
         // An error means that nobody can swap them any more.
-        if self.task.rules.has_changed().unwrap_or(false) {
+        if self.rules.has_changed().unwrap_or(false) {
             self.take_rules();
         }
         self.tick().await?;
@@ -163,11 +217,12 @@ impl Poller {
     /// time to stop.
     async fn sleep(&self, until: Timestamp, stop: &CancellationToken) {
         let until = self.watcher.failing_at().map_or(until, |at| until.min(at));
-        let mut rules = self.task.rules.clone();
+        let until = self.task.clock.instant(until);
+        let mut rules = self.rules.clone();
         tokio::select! {
             () = stop.cancelled() => {}
             Ok(()) = rules.changed() => {}
-            () = sleep_until(self.task.clock.instant(until)) => {}
+            () = sleep_until(self.renew_at.map_or(until, |at| at.min(until))) => {}
         }
     }
 
@@ -341,16 +396,12 @@ impl Poller {
         Ok(())
     }
 
-    fn new_commit(&self) -> Commit {
-        Commit::new(self.task.config.name.clone())
-    }
-
     /// Makes an observation durable, then tells of it.
     async fn tell(&mut self, made: Observation) -> Result<(), StoreError> {
         if made.is_empty() && !self.watcher.is_unsaved() {
             return Ok(());
         }
-        let mut commit = self.new_commit();
+        let mut commit = Commit::default();
         let signals = made.commit_into(&mut commit);
         self.commit(commit, signals).await
     }
@@ -361,7 +412,7 @@ impl Poller {
             commit.checkpoint = Some(Checkpoint::save(&self.planner, self.watcher.save()));
         }
         if !commit.is_empty() {
-            self.task.store.commit(commit).await?;
+            self.task.store.commit(&self.claim, commit).await?;
         }
         signals.into_iter().for_each(|signal| self.emit(signal));
         Ok(())
@@ -369,9 +420,9 @@ impl Poller {
 
     /// Keeps what planner and watcher want back after a restart.
     async fn save(&mut self) -> Result<(), StoreError> {
-        let mut commit = self.new_commit();
+        let mut commit = Commit::default();
         commit.checkpoint = Some(Checkpoint::save(&self.planner, self.watcher.save()));
-        self.task.store.commit(commit).await
+        self.task.store.commit(&self.claim, commit).await
     }
 
     fn emit(&self, signal: Signal) {

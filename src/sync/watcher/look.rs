@@ -16,9 +16,10 @@ use crate::{
     rule::{
         Rule, RuleSet,
         fire::{Candidate, Finding},
+        pacing::{Placement, placement},
     },
     snapshot::Snapshot,
-    store::{DeliveryId, NewDelivery},
+    store::{Hold, NewDelivery, NewEvent},
     telemetry::Signal,
     time::Timestamp,
 };
@@ -140,7 +141,7 @@ impl Look<'_> {
                 at: self.now,
                 record: Arc::clone(&record),
             };
-            self.deliver(rule, event, sequences, &mut made);
+            self.deliver(rule, event, details.as_object().unwrap_or(&Map::new()), sequences, &mut made);
         }
         made
     }
@@ -196,25 +197,32 @@ impl Look<'_> {
             at: self.now,
             record: Arc::clone(&seen.record),
         };
-        self.deliver(rule, event, &mut snapshot.sequences, made);
+        self.deliver(rule, event, seen.fields, &mut snapshot.sequences, made);
     }
 
-    /// Adds an event and its deliveries.
+    /// Adds an event and its deliveries; those that wait to be told with others are placed here. `fields` are those of the
+    /// event's record.
     fn deliver(
         &self,
         rule: &Rule,
         event: Event,
+        fields: &Map<String, Value>,
         sequences: &mut BTreeMap<Name, u64>,
         made: &mut Observation,
     ) {
+        let mut deliveries = Vec::with_capacity(rule.to.len());
         for destination in &rule.to {
             let sequence = sequences.entry(destination.clone()).or_default();
             *sequence += 1;
-            made.deliveries.push(NewDelivery {
-                id: DeliveryId { event: event.id.clone(), destination: destination.clone() },
+            let placement = placement(rule, destination, self.source, fields);
+            deliveries.push(NewDelivery {
+                destination: destination.clone(),
                 sequence: *sequence,
                 created: self.now,
-                held: rule.sorted.contains(destination),
+                hold: placement.map(|Placement { batch, happened }| Hold {
+                    batch,
+                    happened: happened.map_or(self.now, |at| at.min(self.now)),
+                }),
             });
         }
         made.signals.push(Signal::Fired {
@@ -225,7 +233,7 @@ impl Look<'_> {
             kinds: event.kinds,
             destinations: rule.to.clone(),
         });
-        made.events.push(event);
+        made.events.push(NewEvent { event, deliveries });
     }
 
     /// Lets the rules with `for` judge a call as it is remembered, and remembers what they wait for.

@@ -2,9 +2,8 @@
 
 use crate::{
     call::CallId,
-    event::Event,
     snapshot::Snapshot,
-    store::{Commit, NewDelivery},
+    store::{Commit, NewEvent},
     telemetry::Signal,
 };
 
@@ -15,10 +14,8 @@ use crate::{
 pub struct Observation {
     /// The call as it has to be remembered from now on; `None` when what is remembered stays as it is.
     pub snapshot: Option<(CallId, Snapshot)>,
-    /// The events of the rules that fired.
-    pub events: Vec<Event>,
-    /// One delivery per event and destination.
-    pub deliveries: Vec<NewDelivery>,
+    /// The events of the rules that fired, each with one delivery per destination.
+    pub events: Vec<NewEvent>,
     /// Signals to emit once it is committed.
     pub signals: Vec<Signal>,
     /// Whether anything a person could tell apart has changed. A call seen for the first time has.
@@ -35,14 +32,12 @@ impl Observation {
     pub fn commit_into(self, commit: &mut Commit) -> Vec<Signal> {
         commit.snapshots.extend(self.snapshot);
         commit.events.extend(self.events);
-        commit.deliveries.extend(self.deliveries);
         self.signals
     }
 
     /// Adds the events of another look to this one.
     pub(super) fn append(&mut self, mut other: Self) {
         self.events.append(&mut other.events);
-        self.deliveries.append(&mut other.deliveries);
         self.signals.append(&mut other.signals);
     }
 }

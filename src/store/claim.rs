@@ -1,0 +1,44 @@
+//! Who works on what: duties, and the claims on them.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::Name;
+
+/// A piece of work that exactly one task may do at a time, among all processes that share a store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Duty {
+    /// Poll a source and commit what is observed.
+    Source(Name),
+    /// Deliver to a destination.
+    Destination(Name),
+    /// Purge, shrink and back up.
+    Upkeep,
+}
+
+impl fmt::Display for Duty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(name) => write!(f, "source {name}"),
+            Self::Destination(name) => write!(f, "destination {name}"),
+            Self::Upkeep => f.write_str("upkeep of the store"),
+        }
+    }
+}
+
+/// The right to work on a duty. Every write of the work carries it.
+///
+/// The epoch is what fences: it grows each time a duty changes hands, and a write that carries an older one changes
+/// nothing and fails with [`StoreError::ClaimLost`](super::StoreError::ClaimLost). So a process that was stopped for an
+/// hour and goes on can neither overwrite nor settle anything, whatever its clock says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// What it is the right to.
+    pub duty: Duty,
+    /// Counts the owners the duty has had.
+    pub epoch: u64,
+    /// How long the claim holds unless it is renewed, counted from the call of
+    /// [`Store::claim`](super::Store::claim); `None` when nobody else could take it.
+    pub lease: Option<Duration>,
+}
