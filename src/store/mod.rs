@@ -30,7 +30,7 @@ mod pending;
 mod query;
 mod record;
 mod settlement;
-mod sled_stub;
+mod sled;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -50,7 +50,7 @@ pub use self::{
         ATTEMPTS_KEPT, Attempt, DeliveryId, DeliveryRecord, DeliveryState, DeliveryStateKind, Restart, Tally,
     },
     settlement::{Merge, Outcome, PauseChange, Settlement, Verdict},
-    sled_stub::{Backup, Restored, SledStore},
+    sled::{Backup, Restored, SledStore},
 };
 use crate::{
     batch::BatchKey,
