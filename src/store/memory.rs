@@ -180,7 +180,7 @@ impl State {
     /// Puts a delivery at the end of its destination's feed.
     fn tell(&mut self, destination: &Name, token: Token) {
         self.last_position += 1;
-        let position = Position(self.last_position);
+        let position = Position(self.last_position, 0);
         let feed = self.feeds.entry(destination.clone()).or_default();
         if let Some(before) = self.positions.insert(token, position) {
             feed.remove(&before);
@@ -208,23 +208,30 @@ impl State {
         self.deliveries.get_mut(&token).is_some_and(change)
     }
 
+    /// Changes a delivery of this destination.
+    fn change_of(&mut self, destination: &Name, token: Token, change: impl FnOnce(&mut DeliveryRecord) -> bool) {
+        self.change(token, |record| record.id.destination == *destination && change(record));
+    }
+
     /// Says whether the destination's feed has something new.
     fn settle(&mut self, destination: &Name, settlement: Settlement) -> Result<bool, StoreError> {
+        settlement.check()?;
         let Settlement { at, outcomes, holds, releases, forgets, merge, ledgers, memos, pause, lazy: _ } =
             settlement;
         for outcome in outcomes {
-            self.change(outcome.token, |record| {
+            self.change_of(destination, outcome.token, |record| {
                 record.settle(outcome.number, outcome.attempt, outcome.verdict)
             });
         }
         for (token, batch) in holds {
-            self.change(token, |record| record.hold(batch));
+            self.change_of(destination, token, |record| record.hold(batch));
         }
         for token in releases {
-            self.change(token, |record| record.release(at));
+            self.change_of(destination, token, |record| record.release(at));
         }
         for token in forgets {
-            if self.deliveries.get(&token).is_some_and(|record| record.waits_in().is_some()) {
+            let waits = |record: &DeliveryRecord| record.id.destination == *destination && record.waits_in().is_some();
+            if self.deliveries.get(&token).is_some_and(waits) {
                 self.forget(token);
             }
         }
@@ -262,7 +269,7 @@ impl State {
             return false;
         }
         for token in tokens {
-            self.change(token, |record| record.merge(at, event.id.clone()));
+            self.change_of(destination, token, |record| record.merge(at, event.id.clone()));
         }
         true
     }
@@ -476,7 +483,7 @@ impl Store for MemoryStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.state()?;
+        drop(self.state()?);
         self.closed.store(true, Ordering::Relaxed);
         Ok(())
     }
