@@ -15,13 +15,14 @@
 //! * [`change`] compares a call with its [`snapshot`]; [`rule`] decides whether anyone cares.
 //! * [`store`] remembers: snapshots, events and deliveries of one observation in one commit.
 //! * [`delivery`] takes due deliveries from the store and brings them to a [`destination`].
-//! * [`config`] reads the file and reports every mistake in it; [`cli`] holds the commands.
+//! * [`config`] reads the file and reports every mistake in it.
+//! * [`ops`] is what people ask and do; [`cli`] holds the commands that parse, call it, and print.
 //! * [`rehearsal`] is all of this without a network and a clock, for `callwatch test`, `preview` and `send`.
 //! * [`demo`] is a simulated Callem and local receivers, for `callwatch demo` and for the tests.
 //!
 //! # What a module may not know
 //!
-//! Dependencies point down: `cli` → `rehearsal` → `sync, delivery` → `store, destination, callem` →
+//! Dependencies point down: `cli` → `rehearsal, ops` → `sync, delivery` → `store, destination, callem` →
 //! `rule, change` → `event, snapshot, call` → [`kind`], [`time`]. `sync::planner`, `change`, `rule` and the retry
 //! schedule are pure: the time, the answers and the randomness they need are passed in.
 //! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP.
@@ -42,6 +43,7 @@ pub mod http;
 pub mod json;
 pub mod kind;
 pub mod name;
+pub mod ops;
 pub mod privacy;
 pub mod rehearsal;
 pub mod rule;

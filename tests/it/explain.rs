@@ -6,7 +6,7 @@ use callwatch::{
     call::Call,
     config::StoreConfig,
     name::Name,
-    store::{SledStore, Store},
+    store::{Duty, SledStore, Store},
     sync::observe::{Observations, Observer},
     time::Timestamp,
 };
@@ -72,9 +72,9 @@ fn fine((code, out, err): (Option<i32>, String, String)) -> String {
 async fn told(running: &Running, merged: u64) {
     let told = async {
         loop {
-            let tally = running.store.tally().await.unwrap();
-            let done = tally.values().map(|tally| tally.merged).sum::<u64>() == merged;
-            if done && tally.values().all(|tally| tally.pending == 0) {
+            let all = running.store.destinations().await.unwrap();
+            let done = all.values().map(|standing| standing.tally.merged).sum::<u64>() == merged;
+            if done && all.values().all(|standing| standing.tally.pending == 0) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -196,7 +196,8 @@ async fn remember(store: &SledStore, rig: &Rig, source: &str, call: &Value) {
     let now = Timestamp::from_millis(chrono::Utc::now().timestamp_millis());
     let call = Call::parse(&to_raw_value(call).unwrap()).unwrap();
     Observer { source: &source, rules: &rules, now }.remember(&call, &mut observations);
-    store.commit(observations.commit).await.unwrap();
+    let claim = store.claim(&Duty::Source(source)).await.unwrap().unwrap();
+    store.commit(&claim, observations.commit).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

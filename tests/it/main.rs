@@ -4,7 +4,7 @@
 mod binary;
 mod clock_rules;
 mod config;
-// mod deliveries_cli;
+mod deliveries_cli;
 // mod delivery;
 mod demo;
 mod demo_callem;
