@@ -2,12 +2,12 @@
 
 mod backend;
 mod conformance;
+mod model;
 mod process;
 // The embedded store's own tests:
 // mod backup;
 // mod crash;
 // mod damage;
-// mod model;
 // mod restored;
 // mod shrunk;
 
