@@ -25,7 +25,7 @@ pub use self::{
     error::OpsError,
     explain::{BatchWait, CallStory, DeliveryStory, KnownOfCall, RuleStanding, RuleStory},
     filter::{Filter, StateFilter},
-    status::{DestinationStatus, PauseStatus, Status},
+    status::{DestinationOverview, PauseStatus, Status},
 };
 use self::{delivery::Destinations, scan::Scan};
 use crate::{

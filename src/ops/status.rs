@@ -17,12 +17,12 @@ pub struct Status {
     #[serde(serialize_with = "text::shown")]
     pub at: Timestamp,
     /// Every destination of the config, and every other that has a delivery or a pause, by name.
-    pub destinations: Vec<DestinationStatus>,
+    pub destinations: Vec<DestinationOverview>,
 }
 
 /// How a destination stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct DestinationStatus {
+pub struct DestinationOverview {
     /// Which.
     pub name: Name,
     /// Whether the config has it; what waits for one that it does not have waits for ever.
@@ -61,7 +61,7 @@ impl Ops {
         let all = self.destinations().await?;
         let status = |name: &Name| {
             let standing = all.standings.get(name);
-            DestinationStatus {
+            DestinationOverview {
                 name: name.clone(),
                 is_configured: all.configured.contains(name),
                 pause: standing.and_then(|standing| standing.pause.as_ref()).map(PauseStatus::from),

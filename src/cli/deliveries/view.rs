@@ -5,7 +5,7 @@ use std::{fmt::Write, time::Duration};
 use super::wait;
 use crate::{
     event::Subject,
-    ops::{Delivery, DestinationStatus, KeptBack, LoggedAttempt, PauseStatus, Status},
+    ops::{Delivery, DestinationOverview, KeptBack, LoggedAttempt, PauseStatus, Status},
     store::DeliveryStateKind,
     style::WIDTH,
     template::truncate,
@@ -50,7 +50,7 @@ fn last(delivery: &Delivery) -> String {
 }
 
 /// Says that a destination is paused, and until when.
-fn pause_line(out: &mut String, DestinationStatus { name, pause, deliveries, .. }: &DestinationStatus) {
+fn pause_line(out: &mut String, DestinationOverview { name, pause, deliveries, .. }: &DestinationOverview) {
     let Some(PauseStatus { since, reason, until }) = pause else { return };
     let end = match until {
         Some(until) => format!("until {until}"),
@@ -63,7 +63,7 @@ fn pause_line(out: &mut String, DestinationStatus { name, pause, deliveries, .. 
 /// Says that deliveries wait for a destination that the config does not have.
 fn stranded_line(
     out: &mut String,
-    DestinationStatus { name, is_configured, deliveries, .. }: &DestinationStatus,
+    DestinationOverview { name, is_configured, deliveries, .. }: &DestinationOverview,
 ) {
     if *is_configured || deliveries.unfinished() == 0 {
         return;
