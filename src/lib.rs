@@ -20,15 +20,15 @@
 //!   reads its own tables with it, and [`config_file`] puts the file together.
 //! * [`supervisor`] runs a task for each source and destination of a config, and goes from one config to the next.
 //! * [`telemetry`] turns each signal of the work into a log line, counts, and the board of what is true now.
-//! * [`cli`] holds the commands.
+//! * [`ops`] is what people ask and do; [`cli`] holds the commands that parse, call it, and print.
 //! * [`rehearsal`] is all of this without a network and a clock, for `callwatch test`, `preview` and `send`.
 //! * [`demo`] is a simulated Callem and local receivers, for `callwatch demo` and for the tests.
 //!
 //! # What a module may not know
 //!
-//! Dependencies point down: `cli` → `supervisor, rehearsal` → `sync, delivery` → `store, destination, callem, telemetry` →
-//! `rule, change` → `event, snapshot, call` → [`kind`], [`time`]. `sync::planner`, `sync::watcher`, `change`, `rule` and
-//! the retry schedule are pure: the time, the answers and the randomness they need are passed in.
+//! Dependencies point down: `cli` → `supervisor, rehearsal, ops` → `sync, delivery` → `store, destination, callem,
+//! telemetry` → `rule, change` → `event, snapshot, call` → [`kind`], [`time`]. `sync::planner`, `sync::watcher`, `change`,
+//! `rule` and the retry schedule are pure: the time, the answers and the randomness they need are passed in.
 //! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP; `config` knows
 //! neither HTTP nor mail.
 
@@ -49,6 +49,7 @@ pub mod http;
 pub mod json;
 pub mod kind;
 pub mod name;
+pub mod ops;
 pub mod privacy;
 pub mod rehearsal;
 pub mod rule;

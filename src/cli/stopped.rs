@@ -1,13 +1,15 @@
 //! The store of a stopped service, for commands that look into it.
 
+use std::sync::Arc;
+
 use crate::{
     config_file::Config,
-    store::{SledStore, StoreError},
+    store::{SledStore, Store, StoreError},
 };
 
 /// Why the store cannot be looked into.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotOpen {
+pub(super) enum StoppedError {
     #[error(transparent)]
     Store(StoreError),
     #[error(
@@ -26,13 +28,14 @@ pub(super) enum NotOpen {
 /// Opens the store if there is one and nobody else has it open.
 ///
 /// # Errors
-/// [`NotOpen`] says why not.
-pub(super) async fn open(config: &Config) -> Result<SledStore, NotOpen> {
+/// [`StoppedError`] says why not.
+pub(super) async fn open(config: &Config) -> Result<Arc<dyn Store>, StoppedError> {
     if !config.store.path.exists() {
-        return Err(NotOpen::NoStore(config.store.path.display().to_string()));
+        return Err(StoppedError::NoStore(config.store.path.display().to_string()));
     }
-    SledStore::open(&config.store).await.map_err(|error| match error {
-        StoreError::InUse { path, holder } => NotOpen::Running { path, holder },
-        error => NotOpen::Store(error),
-    })
+    match SledStore::open(&config.store).await {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(StoreError::InUse { path, holder }) => Err(StoppedError::Running { path, holder }),
+        Err(error) => Err(StoppedError::Store(error)),
+    }
 }

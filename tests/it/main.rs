@@ -4,7 +4,7 @@
 mod binary;
 mod clock_rules;
 mod config;
-// mod deliveries_cli;
+mod deliveries_cli;
 mod delivery;
 mod demo;
 mod demo_callem;
@@ -24,4 +24,4 @@ mod rule_tests;
 mod rules_page;
 mod send;
 mod watcher;
-// mod store;
+mod store;

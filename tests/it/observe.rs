@@ -45,21 +45,8 @@ fn look(kinds: &[Kind], fired: &[&str]) -> Look {
 
 impl Watch {
     fn new(rules: Vec<Rule>) -> Self {
-<<<<<<< HEAD
         let mut watch = Self::in_baseline(rules);
         watch.watcher.baseline_done(watch.now());
-=======
-        // 2025-12-15T14:32:26Z, just after the records below were written.
-        Self { rules, snapshot: None, now: 1_765_809_146_000, deliveries: vec![] }
-    }
-
-    fn baselined(rules: Vec<Rule>, record: Value) -> Self {
-        let mut watch = Self::new(rules);
-        let mut observations = Observations::new();
-        watch.observer(&"clinic".into()).remember(&call(&record), &mut observations);
-        assert!(observations.commit.events.is_empty() && observations.signals.is_empty());
-        watch.snapshot = observations.commit.snapshots.pop().map(|(_, snapshot)| snapshot);
->>>>>>> origin/outbox-disp
         watch
     }
 
@@ -87,16 +74,9 @@ impl Watch {
     }
 
     fn events(&mut self, record: &Value) -> (Option<Kinds>, Vec<Event>) {
-<<<<<<< HEAD
         let now = self.now();
         let made = self.watcher.observe(self.snapshot.as_ref(), &call(record), now);
         self.take(made)
-=======
-        let mut observations = Observations::new();
-        let before = self.snapshot.as_ref();
-        self.observer(&"clinic".into()).observe(before, &call(record), &mut observations);
-        self.take(observations)
->>>>>>> origin/outbox-disp
     }
 
     fn take(&mut self, made: Observation) -> (Option<Kinds>, Vec<Event>) {
@@ -105,23 +85,14 @@ impl Watch {
             let stored = serde_json::to_vec(snapshot).unwrap();
             self.snapshot = Some(serde_json::from_slice(&stored).unwrap());
         }
-<<<<<<< HEAD
         self.deliveries.extend(made.deliveries);
-=======
-        let new = observations.commit.events.iter();
-        self.deliveries.extend(new.flat_map(|new| new.deliveries.clone()));
->>>>>>> origin/outbox-disp
         self.now += 1000;
         let kinds = made.signals.iter().find_map(|signal| match signal {
             Signal::Changed { kinds, .. } => Some(*kinds),
             _ => None,
         });
-<<<<<<< HEAD
         assert_eq!(kinds.is_some(), made.changed);
         (kinds, made.events)
-=======
-        (kinds, observations.commit.events.into_iter().map(|new| new.event).collect())
->>>>>>> origin/outbox-disp
     }
 
     fn see(&mut self, record: Value) -> Look {
@@ -131,14 +102,8 @@ impl Watch {
 
     fn gone(&mut self) -> Vec<Event> {
         let before = self.snapshot.clone().expect("known");
-<<<<<<< HEAD
         let made = self.watcher.observe_deletion(&"a".into(), &before, self.now());
         self.take(made).1
-=======
-        let mut observations = Observations::new();
-        self.observer(&"clinic".into()).observe_deletion(&"a".into(), &before, &mut observations);
-        self.take(observations).1
->>>>>>> origin/outbox-disp
     }
 }
 
@@ -354,23 +319,11 @@ fn a_call_of_nulls_and_unknown_fields_goes_through_byte_for_byte() {
     let raw: Box<serde_json::value::RawValue> = serde_json::from_str(raw).unwrap();
     let call = Call::parse(&raw).unwrap();
     let rules = [rule("feed", CALL_KINDS, None), rule("long", CALL_KINDS, Some("call.duration > 3"))];
-<<<<<<< HEAD
     let mut watch = Watch::new(rules.to_vec());
     let made = watch.watcher.observe(None, &call, watch.now());
     assert_eq!(made.events.len(), 1);
     assert_eq!(made.events[0].record.get(), raw.get());
     assert!(made.signals.iter().any(|s| matches!(s, Signal::Unknown { rule } if rule.as_str() == "long")));
-=======
-    let source = Name::from("clinic");
-    let mut observations = Observations::new();
-    let observer = Observer { source: &source, rules: &rules, now: Timestamp::from_millis(0) };
-    observer.observe(None, &call, &mut observations);
-    assert_eq!(observations.commit.events.len(), 1);
-    assert_eq!(observations.commit.events[0].event.record.get(), raw.get());
-    assert!(
-        observations.signals.iter().any(|s| matches!(s, Signal::Unknown { rule } if rule.as_str() == "long"))
-    );
->>>>>>> origin/outbox-disp
 }
 
 proptest! {
@@ -416,17 +369,8 @@ fn what_a_strict_parser_refuses_is_carried_through() {
         let raw = format!(r#"{{"id":"a","status":"completed","summary":{odd}}}"#);
         let raw: Box<serde_json::value::RawValue> = serde_json::from_str(&raw).unwrap();
         let call = Call::parse(&raw).unwrap();
-<<<<<<< HEAD
         let mut watch = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
         let made = watch.watcher.observe(None, &call, watch.now());
         assert_eq!(made.events[0].record.get(), raw.get());
-=======
-        let source = Name::from("clinic");
-        let rules = [rule("feed", CALL_KINDS, None)];
-        let mut observations = Observations::new();
-        let observer = Observer { source: &source, rules: &rules, now: Timestamp::from_millis(0) };
-        observer.observe(None, &call, &mut observations);
-        assert_eq!(observations.commit.events[0].event.record.get(), raw.get());
->>>>>>> origin/outbox-disp
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use crate::store::{DeliveryId, StoreError};
+use crate::store::StoreError;
 
 /// What went wrong.
 #[derive(Debug)]
@@ -15,8 +15,10 @@ pub(super) enum Fault {
     Io(io::Error),
     /// A newer schema than [`super::disk::SCHEMA`].
     TooNew(u32),
-    /// The delivery belongs to no event.
-    UnknownEvent(DeliveryId),
+    /// A schema of an unreleased version, older than [`super::disk::SCHEMA`].
+    TooOld(u32),
+    /// What was asked for is refused; nothing was changed.
+    Refused(StoreError),
     /// Code below panicked.
     Panicked,
 }
@@ -54,7 +56,8 @@ impl Fault {
             Self::Io(error) if is_full(&error) => StoreError::DiskFull { path },
             Self::Io(error) => StoreError::Io { path, doing, why: error.to_string() },
             Self::TooNew(found) => StoreError::TooNew { path, found, known: super::disk::SCHEMA },
-            Self::UnknownEvent(id) => StoreError::UnknownEvent(id),
+            Self::TooOld(found) => StoreError::TooOld { path, found },
+            Self::Refused(error) => error,
         }
     }
 }

@@ -1,64 +1,112 @@
-//! What stands where in the tree. The first byte of a key says what it is; the order of keys is the order in
-//! which things are asked for.
+//! The keys of the tree. The first byte of a key tells its kind; numbers are u64, big-endian, so that keys sort as the
+//! numbers do.
 //!
-//! | key | value |
-//! |---|---|
-//! | `m` | schema, number of writes, whether closed in good order |
-//! | `s` source, call | a snapshot, with what a [`KnownCall`](crate::store::KnownCall) needs in front |
-//! | `p` source | the planner's checkpoint |
-//! | `e` event | an event |
-//! | `d` event, destination | a delivery |
-//! | `l` destination, source, call or batch, sequence, event | when it is due: a pending delivery in its lane |
-//! | `q` destination, due, event | nothing: the head of a lane in the queue of what is due |
-//! | `b` destination, batch, time made, event | nothing: a delivery that is held |
-//! | `f` time, event, destination | nothing: when a delivery was finished |
-//! | `t` destination | a [`Tally`](crate::store::Tally) |
-//! | `h` destination | a [`Pause`](crate::store::Pause) |
-//! | `g` destination, batch | the ledger of a batch |
-//! | `c` key, number | a part of a value too large to stand in one piece |
-//! | `j` | the journal of a write too large for one batch |
+//! Deliveries are numbered in the order of their commits, from 1; the number is the delivery's
+//! [`Token`](crate::store::Token) and is never used again. [`BLOCK`] consecutive numbers are a *block*; a delivery's place
+//! in its block is the remainder. Deliveries that were committed together are an *entry* of consecutive numbers, which
+//! never reaches into a second block. Everything that changed deliveries and shares one write is a *group*; groups are
+//! numbered from 1, too.
 //!
-//! Texts may hold any character. All but the last text of a key are escaped and terminated so that keys sort
-//! as the texts do and no two lists of parts give the same key.
+//! | key | value | encoded by |
+//! |---|---|---|
+//! | `b` block | what is unfinished in a block, and what it counts | [`StoredBlock`](super::block::StoredBlock) |
+//! | `c` key, u32 | a part of a value too large to stand in one piece | [`value`](super::value) |
+//! | `e` first number of an entry | the events of its deliveries | [`entry`](super::entry) |
+//! | `f` block, group | changes of a block's deliveries, moved there from `x` groups up to this one | [`change`](super::change) |
+//! | `g` destination, batch | the ledger of a batch | JSON |
+//! | `h` destination | a [`Pause`](crate::store::Pause) | JSON |
+//! | `i` xxh3-64 of an event's id | the numbers of the deliveries of such events, u64 LE each | [`index`] |
+//! | `j` | the journal of a write too large for one batch | [`value`](super::value) |
+//! | `k` | what is numbered next, and which groups stand at `x` | [`Progress`](super::block::Progress) |
+//! | `m` | schema, number of writes, whether closed in good order | JSON |
+//! | `n` destination, lane | a memo; in front when it was written, i64 LE | JSON |
+//! | `o` first number of an entry | the heads of its deliveries | [`entry`](super::entry) |
+//! | `p` duty | the checkpoint of a duty | JSON |
+//! | `s` source, call | a snapshot; in front what a [`KnownCall`](crate::store::KnownCall) needs | [`remembered`](super::remembered) |
+//! | `x` group | changes of deliveries, in their order | [`change`](super::change) |
+//!
+//! Texts may hold any character. All but the last text of a key are escaped and terminated so that keys sort as the texts
+//! do and no two lists of parts give the same key.
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     batch::BatchKey,
     call::CallId,
-    event::EventId,
+    event::{EventId, Subject},
     name::Name,
-    store::{DeliveryId, DeliveryRecord},
-    time::Timestamp,
+    store::Duty,
 };
+
+/// How many consecutive numbers are a block.
+pub(super) const BLOCK: u64 = 4096;
+
+/// The block a delivery belongs to.
+pub(super) const fn block_of(number: u64) -> u64 {
+    number / BLOCK
+}
+
+/// A delivery's place in its block.
+pub(super) const fn place_of(number: u64) -> u16 {
+    (number % BLOCK) as u16
+}
+
+/// The number of a place in a block.
+pub(super) const fn number_of(block: u64, place: u16) -> u64 {
+    block * BLOCK + place as u64
+}
+
+/// The numbers of a block.
+pub(super) const fn numbers_of(block: u64) -> std::ops::Range<u64> {
+    block * BLOCK..(block + 1) * BLOCK
+}
 
 /// A key or the beginning of one.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key(Vec<u8>);
 
-/// What a key stands for, as far as those who copy have to tell.
+/// What a key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    Block,
+    Chunk,
+    Events,
+    Folded,
+    Ledger,
+    Pause,
+    Index,
+    Journal,
+    Progress,
+    Meta,
+    Memo,
+    Heads,
+    Checkpoint,
     Snapshot,
-    Delivery,
-    /// Part of something else, or made anew from the rest.
-    Derived,
-    /// Anything else.
-    Other,
+    Group,
+    /// No key of this schema.
+    Unknown,
 }
 
 impl Kind {
     pub(super) fn of(key: &[u8]) -> Self {
         match key.first() {
+            Some(b'b') => Self::Block,
+            Some(b'c') => Self::Chunk,
+            Some(b'e') => Self::Events,
+            Some(b'f') => Self::Folded,
+            Some(b'g') => Self::Ledger,
+            Some(b'h') => Self::Pause,
+            Some(b'i') => Self::Index,
+            Some(b'j') => Self::Journal,
+            Some(b'k') => Self::Progress,
+            Some(b'm') => Self::Meta,
+            Some(b'n') => Self::Memo,
+            Some(b'o') => Self::Heads,
+            Some(b'p') => Self::Checkpoint,
             Some(b's') => Self::Snapshot,
-            Some(b'd') => Self::Delivery,
-            // Chunks go with their value, events with their deliveries.
-            Some(b'b' | b'c' | b'e' | b'f' | b'j' | b'l' | b'm' | b'q' | b't') => Self::Derived,
-            _ => Self::Other,
+            Some(b'x') => Self::Group,
+            _ => Self::Unknown,
         }
-    }
-
-    /// Whether what stands there is copied for itself.
-    pub(super) fn is_copied(self) -> bool {
-        self != Self::Derived
     }
 }
 
@@ -91,15 +139,10 @@ impl Key {
         self
     }
 
-    /// Adds a text that nothing follows.
-    fn last(mut self, text: &str) -> Self {
-        self.0.extend(text.as_bytes());
+    /// Adds bytes that nothing follows.
+    fn last(mut self, bytes: impl AsRef<[u8]>) -> Self {
+        self.0.extend(bytes.as_ref());
         self
-    }
-
-    fn time(self, time: Timestamp) -> Self {
-        // With the sign bit flipped, times before 1970 sort before those after.
-        self.number((time.as_millis() as u64) ^ (1 << 63))
     }
 
     fn number(mut self, number: u64) -> Self {
@@ -122,6 +165,10 @@ pub(super) fn meta() -> Key {
     Key::new(b'm')
 }
 
+pub(super) fn progress() -> Key {
+    Key::new(b'k')
+}
+
 pub(super) fn all_snapshots() -> Key {
     Key::new(b's')
 }
@@ -134,83 +181,70 @@ pub(super) fn snapshot(source: &Name, call: &CallId) -> Key {
     snapshots(source).last(call.as_str())
 }
 
-pub(super) fn checkpoint(source: &Name) -> Key {
-    Key::new(b'p').last(source.as_str())
+/// The duty is a letter (`s`, `d`, `u`) and, when it has one, its name.
+pub(super) fn checkpoint(duty: &Duty) -> Key {
+    let key = Key::new(b'p');
+    match duty {
+        Duty::Source(name) => key.last(b"s").last(name.as_str()),
+        Duty::Destination(name) => key.last(b"d").last(name.as_str()),
+        Duty::Upkeep => key.last(b"u"),
+    }
 }
 
-pub(super) fn events() -> Key {
+pub(super) fn all_heads() -> Key {
+    Key::new(b'o')
+}
+
+pub(super) fn heads(first: u64) -> Key {
+    all_heads().number(first)
+}
+
+pub(super) fn all_events() -> Key {
     Key::new(b'e')
 }
 
-pub(super) fn event(id: &EventId) -> Key {
-    events().last(id.as_str())
+pub(super) fn events(first: u64) -> Key {
+    all_events().number(first)
 }
 
-/// The event that stands at `key`.
-pub(super) fn event_of(key: &Key) -> Option<EventId> {
-    std::str::from_utf8(events().rest(&key.0)).ok().map(EventId::from)
+pub(super) fn all_groups() -> Key {
+    Key::new(b'x')
 }
 
-pub(super) fn deliveries() -> Key {
-    Key::new(b'd')
+pub(super) fn group(group: u64) -> Key {
+    all_groups().number(group)
 }
 
-pub(super) fn deliveries_of(event: &EventId) -> Key {
-    deliveries().text(event.as_str())
+pub(super) fn all_blocks() -> Key {
+    Key::new(b'b')
 }
 
-pub(super) fn delivery(id: &DeliveryId) -> Key {
-    deliveries_of(&id.event).last(id.destination.as_str())
+pub(super) fn block(block: u64) -> Key {
+    all_blocks().number(block)
 }
 
-pub(super) fn lane(record: &DeliveryRecord) -> Key {
-    let (destination, source, about) = record.lane();
-    Key::new(b'l').text(destination.as_str()).text(source).text(&about)
+pub(super) fn all_folded_of(block: u64) -> Key {
+    Key::new(b'f').number(block)
 }
 
-pub(super) fn in_lane(record: &DeliveryRecord) -> Key {
-    lane(record).number(record.sequence).last(record.id.event.as_str())
+pub(super) fn folded(block: u64, group: u64) -> Key {
+    all_folded_of(block).number(group)
 }
 
-/// When a delivery is due, as it stands beside its place in the lane.
-pub(super) fn due_in_lane(due: Timestamp) -> [u8; 8] {
-    due.as_millis().to_be_bytes()
+/// Where deliveries of an event are found. Events with the same hash share it, so what is found is compared with the
+/// heads.
+pub(super) fn index(event: &str) -> Key {
+    Key::new(b'i').number(xxh3_64(event.as_bytes()))
 }
 
-/// Reads what [`due_in_lane`] wrote.
-pub(super) fn to_due_in_lane(bytes: &[u8]) -> Option<Timestamp> {
-    bytes.try_into().ok().map(|bytes| Timestamp::from_millis(i64::from_be_bytes(bytes)))
+/// The same for an id.
+pub(super) fn index_of(event: &EventId) -> Key {
+    index(event.as_str())
 }
 
-/// The event of a key that begins with the lane's.
-pub(super) fn event_in_lane(lane: &Key, key: &[u8]) -> Option<EventId> {
-    number_and_text(lane.rest(key)).map(|(_, event)| event.into())
-}
-
-pub(super) fn queue(destination: &Name) -> Key {
-    Key::new(b'q').text(destination.as_str())
-}
-
-pub(super) fn in_queue(id: &DeliveryId, due: Timestamp) -> Key {
-    queue(&id.destination).time(due).last(id.event.as_str())
-}
-
-/// When what stands in this queue at `key` is due, and its event.
-pub(super) fn due_in_queue(queue: &Key, key: &[u8]) -> Option<(Timestamp, EventId)> {
-    number_and_text(queue.rest(key)).map(|(number, event)| (to_time(number), event.into()))
-}
-
-pub(super) fn batch(destination: &Name, batch: &BatchKey) -> Key {
-    Key::new(b'b').text(destination.as_str()).text(&batch.to_string())
-}
-
-pub(super) fn in_batch(batch: &Key, created: Timestamp, event: &EventId) -> Key {
-    batch.clone().time(created).last(event.as_str())
-}
-
-/// When what is held in this batch at `key` was made, and its event.
-pub(super) fn held_in_batch(batch: &Key, key: &[u8]) -> Option<(Timestamp, EventId)> {
-    number_and_text(batch.rest(key)).map(|(number, event)| (to_time(number), event.into()))
+/// The number at the end of a key of heads, events, groups, blocks or folded changes.
+pub(super) fn last_number(key: &[u8]) -> Option<u64> {
+    key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
 pub(super) fn ledgers(destination: &Name) -> Key {
@@ -218,7 +252,7 @@ pub(super) fn ledgers(destination: &Name) -> Key {
 }
 
 pub(super) fn ledger(destination: &Name, batch: &BatchKey) -> Key {
-    ledgers(destination).last(&batch.to_string())
+    ledgers(destination).last(batch.to_string())
 }
 
 /// The batch of a ledger's key that begins with `ledgers`.
@@ -226,28 +260,20 @@ pub(super) fn batch_of_ledger(ledgers: &Key, key: &[u8]) -> Option<BatchKey> {
     std::str::from_utf8(ledgers.rest(key)).ok()?.parse().ok()
 }
 
-pub(super) fn finished() -> Key {
-    Key::new(b'f')
+pub(super) fn all_memos() -> Key {
+    Key::new(b'n')
 }
 
-pub(super) fn finished_at(id: &DeliveryId, at: Timestamp) -> Key {
-    finished().time(at).text(id.event.as_str()).last(id.destination.as_str())
-}
-
-/// When the delivery that `key` stands for was finished, and which it is.
-pub(super) fn what_finished(key: &[u8]) -> Option<(Timestamp, DeliveryId)> {
-    let (number, ids) = finished().rest(key).split_first_chunk()?;
-    let (event, destination) = split_text(ids)?;
-    let destination = Name::from(std::str::from_utf8(destination).ok()?);
-    Some((to_time(u64::from_be_bytes(*number)), DeliveryId { event: event.as_str().into(), destination }))
-}
-
-pub(super) fn tallies() -> Key {
-    Key::new(b't')
-}
-
-pub(super) fn tally(destination: &Name) -> Key {
-    tallies().last(destination.as_str())
+/// A lane is a letter (`c`, `s`, `d`, `b`, `-`) and its names; the source of a call is ended like the other texts.
+pub(super) fn memo(destination: &Name, lane: &Subject) -> Key {
+    let key = all_memos().text(destination.as_str());
+    match lane {
+        Subject::Call { source, call } => key.last(b"c").text(source.as_str()).last(call.as_str()),
+        Subject::Source(name) => key.last(b"s").last(name.as_str()),
+        Subject::Destination(name) => key.last(b"d").last(name.as_str()),
+        Subject::Batch(batch) => key.last(b"b").last(batch.to_string()),
+        Subject::Config => key.last(b"-"),
+    }
 }
 
 pub(super) fn pauses() -> Key {
@@ -282,35 +308,6 @@ pub(super) fn journal() -> Key {
     Key::new(b'j')
 }
 
-fn to_time(number: u64) -> Timestamp {
-    Timestamp::from_millis((number ^ (1 << 63)) as i64)
-}
-
-fn number_and_text(bytes: &[u8]) -> Option<(u64, &str)> {
-    let (number, text) = bytes.split_first_chunk()?;
-    Some((u64::from_be_bytes(*number), std::str::from_utf8(text).ok()?))
-}
-
-/// Reads an escaped text; returns it and what follows.
-fn split_text(bytes: &[u8]) -> Option<(String, &[u8])> {
-    let mut text = vec![];
-    let mut rest = bytes;
-    loop {
-        match rest {
-            [0, 1, after @ ..] => return Some((String::from_utf8(text).ok()?, after)),
-            [0, 0xff, after @ ..] => {
-                text.push(0);
-                rest = after;
-            }
-            [0, ..] | [] => return None,
-            [byte, after @ ..] => {
-                text.push(*byte);
-                rest = after;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -321,59 +318,38 @@ mod tests {
         "[\u{0}\u{1}\u{2}a/\u{ff}]{0,4}"
     }
 
-    fn id() -> impl Strategy<Value = DeliveryId> {
-        (text(), text()).prop_map(|(event, destination)| DeliveryId {
-            event: event.as_str().into(),
-            destination: destination.into(),
-        })
-    }
-
-    fn time() -> impl Strategy<Value = Timestamp> {
-        prop_oneof![any::<i64>(), -2..2_i64].prop_map(Timestamp::from_millis)
+    fn lane() -> impl Strategy<Value = Subject> {
+        prop_oneof![
+            (text(), text()).prop_map(|(source, call)| Subject::Call { source: source.into(), call: call.into() }),
+            text().prop_map(|name| Subject::Source(name.into())),
+            text().prop_map(|name| Subject::Destination(name.into())),
+            Just(Subject::Batch(BatchKey::Quiet)),
+            Just(Subject::Config),
+        ]
     }
 
     proptest! {
         #[test]
-        fn deliveries_sort_as_their_ids_do(a in id(), b in id()) {
-            prop_assert_eq!(delivery(&a).cmp(&delivery(&b)), a.cmp(&b));
-        }
-
-        #[test]
-        fn what_is_due_sorts_by_time_and_can_be_read(a in (time(), id()), b in (time(), id())) {
-            let place = |(due, id): &(Timestamp, DeliveryId)| in_queue(id, *due);
-            let queue = queue(&a.1.destination);
-            let read = due_in_queue(&queue, place(&a).as_ref());
-            prop_assert_eq!(read, Some((a.0, a.1.event.clone())));
-            let same_queue = queue.is_prefix_of(place(&b).as_ref());
-            prop_assert_eq!(same_queue, a.1.destination == b.1.destination);
-            if same_queue {
-                let order = (a.0, &a.1.event).cmp(&(b.0, &b.1.event));
-                prop_assert_eq!(place(&a).cmp(&place(&b)), order);
-            }
-        }
-
-        #[test]
-        fn what_is_held_sorts_by_time_and_can_be_read(a in (time(), id(), text()), b in (time(), id(), text())) {
-            let of = |(_, id, name): &(Timestamp, DeliveryId, String)| {
-                batch(&id.destination, &BatchKey::Group { rule: name.as_str().into(), by: 7 })
-            };
-            let place = |held: &(Timestamp, DeliveryId, String)| in_batch(&of(held), held.0, &held.1.event);
-            let read = held_in_batch(&of(&a), place(&a).as_ref());
-            prop_assert_eq!(read, Some((a.0, a.1.event.clone())));
-            let same_batch = of(&a).is_prefix_of(place(&b).as_ref());
-            prop_assert_eq!(same_batch, (&a.1.destination, &a.2) == (&b.1.destination, &b.2));
-            if same_batch {
-                let order = (a.0, &a.1.event).cmp(&(b.0, &b.1.event));
-                prop_assert_eq!(place(&a).cmp(&place(&b)), order);
-            }
-        }
-
-        #[test]
-        fn what_is_finished_sorts_by_time_and_can_be_read(a in (time(), id()), b in (time(), id())) {
-            let key = |(at, id): &(Timestamp, DeliveryId)| finished_at(id, *at);
+        fn snapshots_sort_as_their_ids_do(a in (text(), text()), b in (text(), text())) {
+            let key = |(source, call): &(String, String)| snapshot(&source.as_str().into(), &call.as_str().into());
             prop_assert_eq!(key(&a).cmp(&key(&b)), a.cmp(&b));
-            let read = what_finished(key(&a).as_ref());
-            prop_assert_eq!(read, Some(a));
         }
+
+        #[test]
+        fn no_two_lanes_share_a_key(a in (text(), lane()), b in (text(), lane())) {
+            let key = |(destination, lane): &(String, Subject)| memo(&destination.as_str().into(), lane);
+            prop_assert_eq!(key(&a) == key(&b), a == b);
+        }
+
+        #[test]
+        fn a_number_is_its_block_and_place(number in any::<u64>()) {
+            prop_assert_eq!(number_of(block_of(number), place_of(number)), number);
+        }
+    }
+
+    #[test]
+    fn numbers_sort_in_their_keys() {
+        assert!(heads(255) < heads(256) && folded(1, 256) < folded(2, 1));
+        assert_eq!(last_number(folded(3, 7).as_ref()), Some(7));
     }
 }

@@ -1,29 +1,34 @@
-//! How a value stands in the tree: sealed with a checksum over its key and itself, so that whatever the disk
-//! or the tree below makes of it is noticed and never believed.
+//! How a value stands in the tree: sealed with a checksum over its key and itself, so that damage done by the disk or the
+//! tree below is noticed and never believed.
 //!
 //! ```text
-//! format: u8 = 1 │ length of head: u32 LE │ number of chunks: u32 LE │ head │ body │ xxh3-64 of key and all before: u64 LE
+//! in one piece:  1: u8 │ body │ sum
+//! in parts:      2: u8 │ length of head: u32 LE │ number of chunks: u32 LE │ head │ body │ sum
+//! sum: xxh3-64 of the key and all before, u64 LE
 //! ```
 //!
-//! A body above [`CHUNK`] is cut into chunks, each sealed under a key of its own: sled writes a page that is
-//! larger than a quarter of a segment to a file of its own, which it never syncs.
+//! A body above [`CHUNK`] is cut into chunks, each sealed in one piece under a key of its own
+//! ([`keys::chunk`](super::keys::chunk)): sled writes a page that is larger than a quarter of a segment to a file of its
+//! own, which it never syncs. All chunks but the last are [`CHUNK`] long, so that a part of a body can be read without the
+//! rest.
+
+use std::ops::Range;
 
 use serde::{Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{fault::Fault, view::Writes};
 
-/// The only format there has been so far.
-const FORMAT: u8 = 1;
+const PLAIN: u8 = 1;
+const PARTED: u8 = 2;
 
 /// The longest body in one piece, in bytes. A page holds up to about twenty values and must stay below 1 MiB.
 pub(super) const CHUNK: usize = 32 << 10;
 
-const FIXED: usize = 1 + 4 + 4;
 const SUM: usize = 8;
 
 /// A value read back.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Value<'b> {
     /// What can be read without the body.
     pub(super) head: &'b [u8],
@@ -36,11 +41,15 @@ pub(super) struct Value<'b> {
 /// Seals a value for its key.
 pub(super) fn seal(key: &[u8], value: Value<'_>) -> Vec<u8> {
     let Value { head, body, chunks } = value;
-    let mut bytes = Vec::with_capacity(FIXED + head.len() + body.len() + SUM);
-    bytes.push(FORMAT);
-    bytes.extend((head.len() as u32).to_le_bytes());
-    bytes.extend(chunks.to_le_bytes());
-    bytes.extend(head);
+    let mut bytes = Vec::with_capacity(9 + head.len() + body.len() + SUM);
+    if head.is_empty() && chunks == 0 {
+        bytes.push(PLAIN);
+    } else {
+        bytes.push(PARTED);
+        bytes.extend((head.len() as u32).to_le_bytes());
+        bytes.extend(chunks.to_le_bytes());
+        bytes.extend(head);
+    }
     bytes.extend(body);
     bytes.extend(checksum(key, &bytes).to_le_bytes());
     bytes
@@ -52,14 +61,24 @@ pub(super) fn unseal<'b>(key: &[u8], bytes: &'b [u8]) -> Result<Value<'b>, Fault
     if u64::from_le_bytes(*sum) != checksum(key, sealed) {
         return Err(Fault::Damaged("a value does not match its checksum"));
     }
-    let parse = || {
-        let (format, rest) = sealed.split_first()?;
-        let (head_len, rest) = rest.split_first_chunk()?;
+    unsealed(bytes)
+}
+
+/// Opens once more what [`unseal`] has opened before.
+pub(super) fn unsealed(bytes: &[u8]) -> Result<Value<'_>, Fault> {
+    let parted = |rest| {
+        let (head_len, rest) = <[u8]>::split_first_chunk(rest)?;
         let (chunks, rest) = rest.split_first_chunk()?;
         let (head, body) = rest.split_at_checked(u32::from_le_bytes(*head_len) as usize)?;
-        (*format == FORMAT).then_some(Value { head, body, chunks: u32::from_le_bytes(*chunks) })
+        Some(Value { head, body, chunks: u32::from_le_bytes(*chunks) })
     };
-    parse().ok_or(Fault::Damaged("a value has an unknown format"))
+    let sealed = bytes.split_last_chunk::<SUM>().and_then(|(sealed, _)| sealed.split_first());
+    let value = match sealed {
+        Some((&PLAIN, body)) => Some(Value { body, ..Value::default() }),
+        Some((&PARTED, rest)) => parted(rest),
+        _ => None,
+    };
+    value.ok_or(Fault::Damaged("a value has an unknown format"))
 }
 
 fn checksum(key: &[u8], bytes: &[u8]) -> u64 {
@@ -67,6 +86,32 @@ fn checksum(key: &[u8], bytes: &[u8]) -> u64 {
     hasher.update(key);
     hasher.update(bytes);
     hasher.digest()
+}
+
+/// Where the items of a body end: u32 LE each. With it, in the head of a value, one item is read without the others.
+#[derive(Clone, Copy)]
+pub(super) struct Ends<'b>(pub(super) &'b [u8]);
+
+impl Ends<'_> {
+    pub(super) fn len(self) -> usize {
+        self.0.len() / 4
+    }
+
+    /// Where an item stands in the body; `None` when there are fewer.
+    pub(super) fn range(self, item: usize) -> Option<Range<usize>> {
+        let end = |item: usize| Some(u32::from_le_bytes(*self.0.get(4 * item..)?.first_chunk()?) as usize);
+        Some(if item == 0 { 0 } else { end(item - 1)? }..end(item)?)
+    }
+}
+
+/// Writes as postcard.
+pub(super) fn to_compact(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
+    postcard::to_stdvec(value).map_err(|_| Fault::Damaged("a value cannot be written"))
+}
+
+/// Reads what [`to_compact`] wrote.
+pub(super) fn from_compact<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Fault> {
+    postcard::from_bytes(bytes).map_err(|_| Fault::Damaged("a value cannot be read"))
 }
 
 /// Writes as JSON.
@@ -137,7 +182,10 @@ mod tests {
 
     #[test]
     fn no_changed_bit_and_no_missing_byte_goes_unnoticed() {
-        let sealed = seal(b"key", Value { head: b"", body: b"body", chunks: 0 });
+        for sealed in [
+            seal(b"key", Value { body: b"body", ..Value::default() }),
+            seal(b"key", Value { head: b"head", body: b"", chunks: 2 }),
+        ] {
         for bit in 0..sealed.len() * 8 {
             let mut changed = sealed.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
@@ -145,6 +193,7 @@ mod tests {
         }
         for len in 0..sealed.len() {
             assert!(unseal(b"key", &sealed[..len]).is_err(), "{len} bytes");
+        }
         }
     }
 

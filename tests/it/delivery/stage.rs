@@ -11,9 +11,9 @@ use std::{
 use async_trait::async_trait;
 use callwatch::{
     call::CallId,
-    config::{DestinationConfig, DestinationKind, Rate, SlackConfig},
+    
     delivery::{self, DestinationTask},
-    destination::{Answer, Destination, Notification, Reaction},
+    destination::{Answer, Destination, DestinationConfig, DestinationKind, Notification, Rate, Reaction, SlackConfig},
     event::{Event, EventId, Severity, Subject},
     kind::Kind,
     rule::{Rule, RuleText, Rules},

@@ -1,35 +1,53 @@
 //! How a rule stands to a call, as far as that is remembered. Pure.
 
+use serde::{Serialize, Serializer};
+
 use crate::{
     kind::Kinds, name::Name, rule::Rule, snapshot::Snapshot, store::DeliveryRecord, time::Timestamp,
 };
 
-/// What a rule made of a call.
+/// How a rule stands to a call. Serialised as [`Self::word`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It is about the source itself.
+pub enum RuleStanding {
+    /// The rule is about sources, not about calls.
     OfSource,
-    /// It does not look at this source.
+    /// It does not look at the call's source.
     OtherSource,
-    /// Nothing it looks at has happened to the call.
+    /// Nothing of the kinds that it looks at has happened to the call.
     NothingHappened(Kinds),
-    /// A feed; it fired so often, as far as that is kept.
-    Feed { fired: usize },
+    /// It is a feed, and has fired this often, as far as its deliveries are kept.
+    Feed {
+        /// How often.
+        fired: usize,
+    },
     /// It has not looked at the call.
     NotLooked,
-    /// Its condition was another one when it last looked; whether it had fired by then.
-    Edited { fired: bool },
-    /// It fired, at this time the first time as far as that is kept; whether it may again.
-    Fired { at: Option<Timestamp>, repeat: bool },
-    /// The condition holds since `since`; it fires at `at` if it holds until then.
-    Waiting { since: Timestamp, at: Timestamp },
-    /// The condition held when it last looked, and it did not fire.
-    Held,
-    /// The condition did not hold when it last looked.
-    NotHeld,
+    /// Its condition has been edited since it last looked.
+    Edited {
+        /// Whether it had fired by then.
+        fired: bool,
+    },
+    /// It has fired.
+    Fired {
+        /// When it first did, as far as its deliveries are kept.
+        at: Option<Timestamp>,
+        /// Whether it may fire again.
+        repeat: bool,
+    },
+    /// Its condition has to hold for longer.
+    Waiting {
+        /// Since when it holds.
+        since: Timestamp,
+        /// When the rule fires, if it holds until then.
+        at: Timestamp,
+    },
+    /// Its condition held when it last looked, and it did not fire.
+    Suppressed,
+    /// Its condition did not hold when it last looked.
+    NotTrue,
 }
 
-impl Standing {
+impl RuleStanding {
     /// From what is remembered of the call, and the rule's deliveries about it that are kept, oldest first.
     pub(super) fn of(rule: &Rule, source: &Name, snapshot: &Snapshot, deliveries: &[DeliveryRecord]) -> Self {
         if rule.on.iter().all(|kind| !kind.is_of_call()) {
@@ -53,18 +71,18 @@ impl Standing {
             _ if memory.condition != condition.fingerprint() => Self::Edited { fired: memory.fired },
             (Some(since), Some(lasting)) => Self::Waiting { since, at: since.after(lasting) },
             _ if memory.fired => Self::Fired { at: first, repeat: rule.repeat },
-            _ if memory.was_true => Self::Held,
-            _ => Self::NotHeld,
+            _ if memory.was_true => Self::Suppressed,
+            _ => Self::NotTrue,
         }
     }
 
-    /// Whether its condition has anything to do with the call.
-    pub(super) fn is_concerned(self) -> bool {
+    /// Whether the rule has anything to do with the call.
+    pub fn is_concerned(self) -> bool {
         !matches!(self, Self::OfSource | Self::OtherSource | Self::NothingHappened(_))
     }
 
     /// For programs.
-    pub(super) fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::OfSource => "of_source",
             Self::OtherSource => "other_source",
@@ -74,13 +92,13 @@ impl Standing {
             Self::NotLooked => "not_looked",
             Self::Edited { .. } => "edited",
             Self::Waiting { .. } => "waiting",
-            Self::Held => "suppressed",
-            Self::NotHeld => "not_fired",
+            Self::Suppressed => "suppressed",
+            Self::NotTrue => "not_fired",
         }
     }
 
-    /// For people. `say` writes a time.
-    pub(super) fn words(self, say: impl Fn(Timestamp) -> String) -> String {
+    /// For people, to follow the rule's name. `say` writes a time.
+    pub fn words(self, say: impl Fn(Timestamp) -> String) -> String {
         match self {
             Self::OfSource => "is about the source itself, not about a call".to_owned(),
             Self::OtherSource => "does not look at this source".to_owned(),
@@ -109,10 +127,16 @@ impl Standing {
             Self::Waiting { since, at } => {
                 format!("waits: true since {}, fires at {} if it is true until then", say(since), say(at))
             }
-            Self::Held => "did not fire, though it was true: it had been true before the rule looked, or what \
-                           happened was older than max_age"
+            Self::Suppressed => "did not fire, though it was true: it had been true before the rule looked, or what \
+                                 happened was older than max_age"
                 .to_owned(),
-            Self::NotHeld => "did not fire: its condition was not true when it last looked".to_owned(),
+            Self::NotTrue => "did not fire: its condition was not true when it last looked".to_owned(),
         }
+    }
+}
+
+impl Serialize for RuleStanding {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
     }
 }
