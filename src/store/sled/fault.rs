@@ -2,21 +2,24 @@
 
 use std::{io, path::Path};
 
-use crate::store::{DeliveryId, StoreError};
+use super::disk::SCHEMA;
+use crate::store::StoreError;
 
 /// What went wrong.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// Something is not what was written.
+    /// Something is not what was written; says what.
     Damaged(&'static str),
-    /// sled, or the system below it.
+    /// sled found something wrong with its files.
     Sled(::sled::Error),
-    /// The system.
+    /// The system refused something.
     Io(io::Error),
-    /// A newer schema than [`super::disk::SCHEMA`].
+    /// Another process has the tree open.
+    Locked,
+    /// The store has a newer schema than [`SCHEMA`].
     TooNew(u32),
-    /// The delivery belongs to no event.
-    UnknownEvent(DeliveryId),
+    /// The store has an older schema than [`SCHEMA`].
+    TooOld(u32),
     /// Code below panicked.
     Panicked,
 }
@@ -42,7 +45,7 @@ impl Fault {
         matches!(self, Self::Damaged(_) | Self::Sled(_) | Self::Panicked)
     }
 
-    /// In words for a person: what was being done to which store.
+    /// In words for a person: what was being done (`opened`, `read`, `written`) to which store.
     pub(super) fn at(self, path: &Path, doing: &'static str) -> StoreError {
         let path = path.display().to_string();
         match self {
@@ -53,8 +56,9 @@ impl Fault {
             Self::Panicked => damaged(path, "reading it failed badly".to_owned()),
             Self::Io(error) if is_full(&error) => StoreError::DiskFull { path },
             Self::Io(error) => StoreError::Io { path, doing, why: error.to_string() },
-            Self::TooNew(found) => StoreError::TooNew { path, found, known: super::disk::SCHEMA },
-            Self::UnknownEvent(id) => StoreError::UnknownEvent(id),
+            Self::Locked => StoreError::InUse { path, holder: None },
+            Self::TooNew(found) => StoreError::TooNew { path, found, known: SCHEMA },
+            Self::TooOld(found) => StoreError::TooOld { path, found },
         }
     }
 }
