@@ -146,6 +146,7 @@ pub trait Store: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Writes out whatever is buffered and ends the store in good order. Later calls fail with [`StoreError::Closed`].
+    /// Gives up the claims of this process, writes out whatever is buffered and ends the store in good order. Later calls
+    /// fail with [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;
 }
