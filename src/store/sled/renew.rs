@@ -4,7 +4,14 @@
 
 use std::path::Path;
 
-use super::{disk::Disk, fault::Fault, files, keys::Kind, replace, tree, value, view::Writes};
+use super::{
+    disk::Disk,
+    fault::Fault,
+    files,
+    keys::{Key, Kind},
+    replace, tree, value,
+    view::Writes,
+};
 
 /// A tree is copied when its files take this many times as much as what is in it …
 const BLOAT: u64 = 6;
@@ -37,7 +44,7 @@ pub(super) fn copy(store: &Path, disk: &Disk) -> Result<(), Fault> {
     let mut copy = new_tree(store)?;
     let mut writes = Writes::new();
     let mut bytes = 0;
-    for item in disk.scan_all() {
+    for item in disk.scan(&Key::default(), None) {
         let (key, value) = item?;
         value::unseal(&key, &value)?;
         if Kind::of(&key) == Kind::Meta {
@@ -51,5 +58,6 @@ pub(super) fn copy(store: &Path, disk: &Disk) -> Result<(), Fault> {
         }
     }
     copy.load(writes)?;
-    copy.finish_renewed(disk.sequence())
+    copy.count_on_from(disk.sequence());
+    copy.finish()
 }
