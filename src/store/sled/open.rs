@@ -38,6 +38,8 @@ pub(super) struct Opened {
 pub(super) enum Finding {
     /// It was damaged; what was found is kept in a copy.
     Repaired { copy: PathBuf },
+    /// It was damaged before anything was ever written to it durably.
+    BegunAnew { aside: PathBuf },
     /// Its files were larger than they had to be, by bytes.
     Renewed { before: u64, after: u64 },
     /// They are, and could not be made smaller.
@@ -54,6 +56,13 @@ impl fmt::Display for Finding {
                     f,
                     "it was damaged and has been repaired; {} is what was found, and is no longer needed",
                     copy.display()
+                )
+            }
+            Self::BegunAnew { aside } => {
+                write!(
+                    f,
+                    "it was interrupted while it was made, and is made anew; {} is no longer needed",
+                    aside.display()
                 )
             }
             Self::Renewed { before, after } => {
@@ -97,6 +106,12 @@ fn open_tree(config: &StoreConfig, findings: &mut Vec<Finding>) -> Result<Disk, 
     let path = config.path.as_path();
     replace::tidy(path)?;
     let disk = match start(config) {
+        // Nothing was ever acknowledged: a first start was interrupted.
+        Err(fault) if fault.is_damage() && witness::count_in(path)?.is_none() => {
+            let aside = replace::set_aside(path)?;
+            findings.push(Finding::BegunAnew { aside });
+            start(config)?
+        }
         Err(fault) if fault.is_damage() => {
             let (disk, copy) = repair::repair(path, fault, || start(config))?;
             findings.push(Finding::Repaired { copy });

@@ -50,10 +50,7 @@ pub(super) fn swap(store: &Path) -> io::Result<()> {
 /// Puts the new tree in the place of the old one, if there is one, and moves that aside; returns where to. When it fails,
 /// the old one is where it was.
 pub(super) fn quarantine(store: &Path) -> io::Result<Option<PathBuf>> {
-    let aside = tree(store).exists().then(|| free_name(store));
-    if let Some(aside) = &aside {
-        rename(&tree(store), aside)?;
-    }
+    let aside = if tree(store).exists() { Some(set_aside(store)?) } else { None };
     if let Err(error) = rename(&new_tree(store), &tree(store)) {
         if let Some(aside) = &aside {
             fs::rename(aside, tree(store))?;
@@ -61,6 +58,13 @@ pub(super) fn quarantine(store: &Path) -> io::Result<Option<PathBuf>> {
         return Err(error);
     }
     files::sync_folder(store)?;
+    Ok(aside)
+}
+
+/// Moves the tree aside; returns where to.
+pub(super) fn set_aside(store: &Path) -> io::Result<PathBuf> {
+    let aside = free_name(store);
+    rename(&tree(store), &aside)?;
     Ok(aside)
 }
 
