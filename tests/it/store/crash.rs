@@ -24,6 +24,7 @@ const FROM: &str = "CALLWATCH_TEST_FROM";
 const DEEDS: &str = "CALLWATCH_TEST_DEEDS";
 const ABORT_AT: &str = "CALLWATCH_TEST_ABORT_AT";
 const FAIL_AT: &str = "CALLWATCH_TEST_FAIL_AT";
+const KILL: &str = "CALLWATCH_TEST_KILL";
 const IMAGE: &str = "CALLWATCH_TEST_IMAGE";
 
 /// How often a store is killed before a new one is begun.
@@ -38,6 +39,8 @@ pub(super) struct Orders {
     pub(super) deeds: Option<u64>,
     /// Ends without a word at this step.
     pub(super) abort_at: Option<u64>,
+    /// Ends without a word after its deeds, instead of closing the store.
+    pub(super) kill: bool,
     /// Every step fails from this one on, as with a full disk.
     pub(super) fail_at: Option<u64>,
     /// Where it leaves the files as they were at the last sync, when it ends at a step.
@@ -75,6 +78,9 @@ async fn child_that_lives_until_it_ends() {
             act(&mut host, deed).await?;
             done.store(deed + 1, Ordering::SeqCst);
             say("done", deed + 1);
+        }
+        if env::var_os(KILL).is_some() {
+            std::process::abort();
         }
         host.store().close().await
     };
@@ -140,6 +146,9 @@ fn start(folder: &Path, orders: &Orders) -> (Child, impl Iterator<Item = (String
         if let Some(value) = value {
             command.env(name, value.to_string());
         }
+    }
+    if orders.kill {
+        command.env(KILL, "1");
     }
     if let Some(image) = &orders.image {
         command.env(IMAGE, image);
