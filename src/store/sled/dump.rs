@@ -4,10 +4,10 @@
 //! copied again at the end. The last piece is taken when nothing noted is left, between two jobs of the store, so that all
 //! pieces together are the store as it is at that moment.
 //!
-//! Of deliveries it takes the entries that have something unfinished when they are looked at; of their blocks the changes
+//! Of deliveries it takes the entries that have something unfinished when they are looked at; their blocks with the changes
 //! that were folded; and all groups that were not. An entry that is finished later stays in the copy with its outcomes. An
-//! entry that a person makes unfinished again is added when the change that did so is copied. What follows from the rest
-//! (blocks, the index of events) is left out: [`super::restore`] makes it anew.
+//! entry that a person makes unfinished again is added when the change that did so is copied. The index of events is left
+//! out: [`super::restore`] makes it anew.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -103,7 +103,7 @@ impl Dump {
 
     /// Whether a key would be missed if it were not noted.
     fn has_passed(&self, key: &[u8]) -> bool {
-        if matches!(Kind::of(key), Kind::Heads | Kind::Folded) {
+        if matches!(Kind::of(key), Kind::Heads | Kind::Folded | Kind::Block) {
             return true;
         }
         WALK.iter().position(|letter| key.first() == Some(letter)).is_some_and(|walk| {
@@ -166,9 +166,10 @@ impl Dump {
         Ok(end)
     }
 
-    /// Has the changes copied that were folded into a block, if they are not yet.
+    /// Has a block and the changes copied that were folded into it, if they are not yet.
     fn keep_block(&mut self, disk: &Disk, block: u64) -> Result<(), Fault> {
         if self.blocks.insert(block) {
+            self.queue.push_back(keys::block(block));
             for item in disk.scan(&keys::all_folded_of(block), None) {
                 self.queue.push_back(item?.0.into());
             }
@@ -233,6 +234,9 @@ impl Dump {
                     return Ok(0);
                 }
                 view.as_it_stands(key)?
+            }
+            Kind::Block if keys::last_number(key.as_ref()).is_none_or(|it| !self.blocks.contains(&it)) => {
+                return Ok(0);
             }
             _ => view.as_it_stands(key)?,
         };

@@ -1,8 +1,9 @@
 //! A backup in the place of a store.
 //!
-//! A backup holds heads, events and changes of deliveries, but not what follows from them. So they are written to the new
-//! tree as if the deliveries had just been committed and changed: all changes stand in new groups, folded ones first, and
-//! the engine does the rest as at any start. Events and changes of deliveries that are not there are left out.
+//! A backup holds heads, events and changes of deliveries. They are written to the new tree as if the deliveries had just
+//! been committed and changed: all changes stand in new groups, folded ones first, and the engine does the rest as at any
+//! start. Of a block it is only believed which of its deliveries are forgotten, because their changes may be gone, too; they
+//! are forgotten anew. Events and changes of deliveries that are not there are left out.
 
 use std::{
     collections::BTreeMap,
@@ -16,8 +17,8 @@ use super::{
     SledStore,
     archive::{Part, Reader, Trailer},
     backup::{backups, failed, folder},
-    block::Progress,
-    change::{self, Change, GroupWriter},
+    block::{Places, Progress, StoredBlock},
+    change::{self, Change, GroupWriter, Stage},
     disk::{Disk, SCHEMA},
     engine::Engine,
     entry::Head,
@@ -189,17 +190,20 @@ fn complete(disk: Disk, sequence: u64) -> Result<Contents, Fault> {
         Some(bytes) => value::from_compact(&bytes)?,
         None => Progress::default(),
     };
+    // Groups may go on beyond it.
+    let last = disk.view().last_up_to(&keys::all_groups(), &keys::group(u64::MAX))?;
+    let last = last.and_then(|(key, _)| keys::last_number(&key)).unwrap_or(0);
+    let old_groups_end = progress.group.max(last + 1);
     let mut filling = Filling {
         disk,
         firsts: RoaringTreemap::new(),
         numbers: RoaringTreemap::new(),
         group: GroupWriter::default(),
-        next_group: progress.group,
+        next_group: old_groups_end,
     };
-    let folded_before = progress.group;
     filling.take_entries()?;
     filling.remove_orphans()?;
-    filling.take_groups(folded_before)?;
+    filling.take_groups(old_groups_end)?;
     filling.close_group()?;
     let calls = filling.count(&keys::all_snapshots())?;
     let Filling { mut disk, next_group: group, .. } = filling;
@@ -207,7 +211,8 @@ fn complete(disk: Disk, sequence: u64) -> Result<Contents, Fault> {
     view.put_bytes(&keys::progress(), &[], &value::to_compact(&Progress { group, ..progress })?)?;
     disk.load(view.into_writes())?;
     disk.count_on_from(sequence);
-    let engine = Engine::start(disk, Arc::default())?;
+    let mut engine = Engine::start(disk, Arc::default())?;
+    engine.write_blocks()?;
     let unfinished = engine.tallies().values().map(Tally::unfinished).sum();
     engine.finish()?;
     Ok(Contents { calls, unfinished })
@@ -218,7 +223,7 @@ struct Filling {
     disk: Disk,
     /// The first numbers of the entries that are there.
     firsts: RoaringTreemap,
-    /// The numbers of the deliveries that are there.
+    /// The numbers of the deliveries that are there and not forgotten.
     numbers: RoaringTreemap,
     group: GroupWriter,
     next_group: u64,
@@ -229,6 +234,7 @@ impl Filling {
     /// groups.
     fn take_entries(&mut self) -> Result<(), Fault> {
         let mut block = 0;
+        let mut gone = self.gone_of(block)?;
         let mut destinations: BTreeMap<u16, String> = BTreeMap::new();
         let mut after = None;
         loop {
@@ -243,14 +249,20 @@ impl Filling {
                     self.take_folded(block, &destinations)?;
                     destinations.clear();
                     block = block_of(first);
+                    gone = self.gone_of(block)?;
                 }
                 self.firsts.insert(first);
                 let ends = Ends(&head);
                 for (number, item) in (first..).zip(0..ends.len()) {
                     let bytes = ends.range(item).and_then(|range| body.get(range)).ok_or(BAD_KEY)?;
                     let head = Head::read(bytes)?;
-                    self.numbers.insert(number);
-                    destinations.insert(place_of(number), head.destination.to_owned());
+                    if gone.contains(place_of(number)) {
+                        let was = if head.hold.is_some() { Stage::Held } else { Stage::Pending };
+                        self.add_change(number, head.destination, &Change::Forget { was })?;
+                    } else {
+                        self.numbers.insert(number);
+                        destinations.insert(place_of(number), head.destination.to_owned());
+                    }
                     index.entry(keys::index(head.event)).or_default().extend(number.to_le_bytes());
                 }
             }
@@ -267,6 +279,12 @@ impl Filling {
         }
     }
 
+    /// The places of deliveries that were forgotten.
+    fn gone_of(&self, block: u64) -> Result<Places, Fault> {
+        let Some(bytes) = self.disk.view().bytes(&keys::block(block))? else { return Ok(Places::default()) };
+        Ok(value::from_compact::<StoredBlock>(&bytes)?.sums.gone)
+    }
+
     /// Moves the changes that were folded into a block into groups.
     fn take_folded(&mut self, block: u64, destinations: &BTreeMap<u16, String>) -> Result<(), Fault> {
         let folded = self.disk.scan(&keys::all_folded_of(block), None);
@@ -276,16 +294,16 @@ impl Filling {
             for (place, range) in change::folded(&head) {
                 let change = body.get(range).ok_or(BAD_KEY)?;
                 if let Some(destination) = destinations.get(&place) {
-                    self.add_change(number_of(block, place), destination, change)?;
+                    self.add_change(number_of(block, place), destination, &Change::read(change)?)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Removes events and folded changes that belong to no entry, and folded changes that were moved.
+    /// Removes events that belong to no entry, and blocks and folded changes, which were moved.
     fn remove_orphans(&mut self) -> Result<(), Fault> {
-        for prefix in [keys::all_events(), keys::all_folded()] {
+        for prefix in [keys::all_events(), keys::all_folded(), keys::all_blocks()] {
             let mut after = None;
             loop {
                 let keys = self.keys(&prefix, after.as_ref())?;
@@ -319,7 +337,8 @@ impl Filling {
                 let (head, body) = self.disk.view().parts(key)?.ok_or(BAD_KEY)?;
                 for grouped in change::grouped(&head, &body)? {
                     if self.numbers.contains(grouped.number) {
-                        self.add_change(grouped.number, grouped.destination, grouped.change)?;
+                        let change = Change::read(grouped.change)?;
+                        self.add_change(grouped.number, grouped.destination, &change)?;
                     }
                 }
                 let mut view = self.disk.view();
@@ -329,8 +348,8 @@ impl Filling {
         }
     }
 
-    fn add_change(&mut self, number: u64, destination: &str, change: &[u8]) -> Result<(), Fault> {
-        self.group.add(number, destination, &Change::read(change)?)?;
+    fn add_change(&mut self, number: u64, destination: &str, change: &Change<'_>) -> Result<(), Fault> {
+        self.group.add(number, destination, change)?;
         if self.group.len() >= GROUP { self.close_group() } else { Ok(()) }
     }
 

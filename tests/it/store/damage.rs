@@ -296,7 +296,8 @@ async fn a_single_flipped_bit_is_found_whichever_key_it_is_in() {
 #[tokio::test]
 async fn damage_that_nobody_reads_is_found_by_a_store_at_rest() {
     let folder = tempfile::tempdir().unwrap();
-    let sled = make(folder.path()).await;
+    live(folder.path(), &Orders { deeds: Some(7), kill: true, ..Orders::default() });
+    let sled = config(folder.path()).path.join("sled");
     tamper(&sled, |key, value| if key[0] == b'e' { flip(value) } else { value });
     let store = open(folder.path()).await.unwrap();
     let found = async {
