@@ -62,7 +62,8 @@ impl SledStore {
         now: Timestamp,
         every: Duration,
     ) -> Result<Timestamp, StoreError> {
-        self.check(claim).await?;
+        let own = claim.clone();
+        self.thread.read(move |engine| engine.claims().check(&own)).await?;
         let folder = folder(&self.path);
         let earlier = on_file(&folder, "read", {
             let folder = folder.clone();

@@ -20,6 +20,8 @@ pub(super) enum Fault {
     TooNew(u32),
     /// The store has an older schema than [`SCHEMA`].
     TooOld(u32),
+    /// What was asked for is refused; nothing was changed.
+    Refused(StoreError),
     /// Code below panicked.
     Panicked,
 }
@@ -59,6 +61,7 @@ impl Fault {
             Self::Locked => StoreError::InUse { path, holder: None },
             Self::TooNew(found) => StoreError::TooNew { path, found, known: SCHEMA },
             Self::TooOld(found) => StoreError::TooOld { path, found },
+            Self::Refused(error) => error,
         }
     }
 }

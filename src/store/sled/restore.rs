@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     config::StoreConfig,
-    store::{StoreError, Tally},
+    store::StoreError,
     time::Timestamp,
 };
 
@@ -213,7 +213,7 @@ fn complete(disk: Disk, sequence: u64) -> Result<Contents, Fault> {
     disk.count_on_from(sequence);
     let mut engine = Engine::start(disk, Arc::default())?;
     engine.write_blocks()?;
-    let unfinished = engine.tallies().values().map(Tally::unfinished).sum();
+    let unfinished = engine.unfinished();
     engine.finish()?;
     Ok(Contents { calls, unfinished })
 }

@@ -134,7 +134,7 @@ fn say(what: &str, detail: impl std::fmt::Display) {
 }
 
 /// Starts a child; returns it, and what it says line by line.
-fn start(folder: &Path, orders: &Orders) -> (Child, impl Iterator<Item = (String, String)>) {
+fn start(folder: &Path, orders: &Orders) -> (Child, impl Iterator<Item = (String, String)> + use<>) {
     let mut command = Command::new(env::current_exe().unwrap());
     command
         .args(["--exact", "store::crash::child_that_lives_until_it_ends", "--nocapture"])

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     crash::{Orders, live},
-    life::{Embedded, Host, ROUND, act},
+    life::{Embedded, ROUND, act},
     *,
 };
 
@@ -231,7 +231,7 @@ fn tamper(sled: &Path, change: impl Fn(&[u8], Vec<u8>) -> Vec<u8>) -> Vec<Vec<u8
     let db = sled::Config::new().path(sled).segment_size(4 << 20).open().unwrap();
     let keys = db.iter().map(Result::unwrap).map(|(key, value)| {
         let changed = change(&key, value.to_vec());
-        if changed != value {
+        if value != changed {
             db.insert(&key, changed).unwrap();
         }
         key.to_vec()

@@ -145,24 +145,24 @@ pub(super) async fn act(host: &mut impl Host, deed: u64) -> Result<(), StoreErro
         }
         2 => {
             let outcomes = vec![outcome(token(1, "crm").await?, 1, now, Verdict::Retry(at(now + 500)))];
-            let ledgers = vec![(batch("digest"), Some(json!({ "count": round })))];
+            let ledgers = vec![(batch("group/booked/7"), Some(json!({ "count": round })))];
             settle(Settlement { outcomes, ledgers, ..settlement(now) }).await
         }
         3 => attempt(2, 1, dead(), false).await,
         4 => attempt(1, 2, Verdict::Delivered, true).await,
         5 => {
             let holds = vec![
-                (token(3, "crm").await?, batch("digest")),
-                (token(4, "crm").await?, batch("digest")),
-                (token(5, "crm").await?, batch("quiet")),
+                (token(3, "crm").await?, batch("group/booked/7")),
+                (token(4, "crm").await?, batch("group/booked/7")),
+                (token(5, "crm").await?, batch("group/booked/7")),
             ];
             let pause = Some(PauseChange::Begin(Pause::by_hand(at(now))));
             settle(Settlement { holds, pause, ..settlement(now) }).await
         }
         6 => {
-            let event = summary(&id(round, 9), "digest");
+            let event = summary(&id(round, 9), "group/booked/7");
             let merge = Some(Merge { tokens: vec![token(3, "crm").await?], event, sequence: round + 1 });
-            let (ledgers, pause) = (vec![(batch("digest"), None)], Some(PauseChange::End));
+            let (ledgers, pause) = (vec![(batch("group/booked/7"), None)], Some(PauseChange::End));
             settle(Settlement { merge, ledgers, pause, ..settlement(now) }).await
         }
         7 => {

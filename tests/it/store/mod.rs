@@ -4,9 +4,11 @@ mod backend;
 mod conformance;
 mod process;
 // The embedded store's own tests:
-// mod backup;
-// mod crash;
-// mod damage;
+mod backup;
+mod crash;
+mod damage;
+mod life;
+mod power;
 // mod model;
 // mod restored;
 // mod shrunk;
@@ -30,7 +32,10 @@ use callwatch::{
 };
 use serde_json::{Value, json, value::RawValue};
 
-use self::process::Process;
+use self::{
+    backend::sled::{config, open},
+    process::Process,
+};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)

@@ -1,14 +1,17 @@
 //! The kinds of store that the suite runs against.
 
 mod memory;
-// mod sled;
+pub(super) mod sled;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use callwatch::store::Store;
 
-pub(super) use self::memory::{Memory, SharedMemory};
+pub(super) use self::{
+    memory::{Memory, SharedMemory},
+    sled::Sled,
+};
 
 /// A kind of store, empty at first.
 #[async_trait]
@@ -29,7 +32,7 @@ macro_rules! for_every_store {
     ($($test:ident),* $(,)?) => {
         $crate::store::backend::for_store!(memory: Memory; $($test),*);
         $crate::store::backend::for_store!(shared_memory: SharedMemory; $($test),*);
-        // $crate::store::backend::for_store!(sled: Sled; $($test),*);
+        $crate::store::backend::for_store!(sled: Sled; $($test),*);
     };
 }
 
