@@ -72,6 +72,17 @@ pub enum StoreError {
         /// The newest schema this version knows.
         known: u32,
     },
+    /// It was written by a version that was never released.
+    #[error(
+        "the store {path} was written by an unreleased callwatch (schema {found}); move the folder away and start again: \
+         every call is remembered afresh without being announced"
+    )]
+    TooOld {
+        /// The store's folder.
+        path: String,
+        /// The schema found.
+        found: u32,
+    },
     /// The duty has another owner by now. Nothing was written.
     #[error("another callwatch has taken over the {duty}")]
     ClaimLost {

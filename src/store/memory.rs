@@ -180,7 +180,7 @@ impl State {
     /// Puts a delivery at the end of its destination's feed.
     fn tell(&mut self, destination: &Name, token: Token) {
         self.last_position += 1;
-        let position = Position(self.last_position);
+        let position = Position(self.last_position, 0);
         let feed = self.feeds.entry(destination.clone()).or_default();
         if let Some(before) = self.positions.insert(token, position) {
             feed.remove(&before);
@@ -225,6 +225,7 @@ impl State {
 
     /// Says whether the destination's feed has something new.
     fn settle(&mut self, destination: &Name, settlement: Settlement) -> Result<bool, StoreError> {
+        settlement.check()?;
         let Settlement { at, outcomes, holds, releases, forgets, merge, ledgers, memos, pause, lazy: _ } =
             settlement;
         for outcome in outcomes {

@@ -50,7 +50,7 @@ pub use self::{
         ATTEMPTS_KEPT, Attempt, DeliveryId, DeliveryRecord, DeliveryState, DeliveryStateKind, Restart, Tally,
     },
     settlement::{Merge, Outcome, PauseChange, Settlement, Verdict},
-    sled::{Backup, Restored, SledStore},
+    sled::SledStore,
 };
 use crate::{
     batch::BatchKey,

@@ -18,11 +18,11 @@ pub struct Token(pub(super) u64);
 
 /// A place in the feed of a destination's changes. Opaque; means something to the claim it was read with only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position(pub(super) u64);
+pub struct Position(pub(super) u64, pub(super) u64);
 
 impl Position {
     /// Before everything that is unfinished.
-    pub const START: Self = Self(0);
+    pub const START: Self = Self(0, 0);
 }
 
 /// A page of the feed.

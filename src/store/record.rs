@@ -286,12 +286,6 @@ impl Tally {
         *self.of(state) += 1;
     }
 
-    /// No longer counts a delivery.
-    pub(super) fn subtract(&mut self, state: &DeliveryState) {
-        let count = self.of(state);
-        *count = count.saturating_sub(1);
-    }
-
     /// How many are not finished.
     pub fn unfinished(&self) -> u64 {
         self.pending + self.held

@@ -3,17 +3,20 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Attempt, Pause, Token};
+use super::{Attempt, Pause, StoreError, Token};
 use crate::{
     batch::BatchKey,
     event::{Event, Subject},
     time::Timestamp,
 };
 
+/// The longest memo, in bytes.
+const LONGEST_MEMO: usize = 4 << 10;
+
 /// Everything the owner of a destination has to write down, in one write: all or nothing.
 ///
-/// Its parts are carried out in the order of the fields. Deliveries in the wrong state are skipped, so that a settlement
-/// can be repeated when it is not known whether it was written.
+/// Its parts are carried out in the order of the fields. Deliveries in the wrong state, or of another destination, are
+/// skipped, so that a settlement can be repeated when it is not known whether it was written.
 #[derive(Clone, Debug, Default)]
 pub struct Settlement {
     /// When.
@@ -44,6 +47,15 @@ impl Settlement {
     /// Nothing to write yet.
     pub fn new(at: Timestamp) -> Self {
         Self { at, ..Self::default() }
+    }
+
+    /// Refuses what no store takes.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let too_long = |memo: &Value| memo.to_string().len() > LONGEST_MEMO;
+        if self.memos.iter().filter_map(|(_, memo)| memo.as_ref()).any(too_long) {
+            return Err(StoreError::Mistake("a memo is longer than 4 KiB"));
+        }
+        Ok(())
     }
 
     /// Whether there is nothing to write.

@@ -51,6 +51,10 @@ pub(super) struct Sums {
     pub(super) tallies: BTreeMap<Name, Tally>,
     /// The places of deliveries that were forgotten.
     pub(super) gone: Places,
+    /// The places of deliveries that were given up.
+    pub(super) dead: Places,
+    /// The places of deliveries that are told by another event.
+    pub(super) merged: Places,
     /// No delivery was finished before this; `None` when none is finished.
     pub(super) oldest: Option<Timestamp>,
     /// The rules, sources and calls of its deliveries.
@@ -58,7 +62,7 @@ pub(super) struct Sums {
 }
 
 /// How an unfinished delivery differs from its head.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Changed {
     /// How many attempts were made.
     pub(super) attempts: u32,
@@ -90,6 +94,12 @@ impl Places {
         is_new
     }
 
+    pub(super) fn remove(&mut self, place: u16) {
+        if let Some(words) = &mut self.0 {
+            words[usize::from(place) / 64 % WORDS] &= !(1 << (place % 64));
+        }
+    }
+
     pub(super) fn contains(&self, place: u16) -> bool {
         self.0.as_ref().is_some_and(|words| words[usize::from(place) / 64 % WORDS] & (1 << (place % 64)) != 0)
     }
@@ -98,7 +108,7 @@ impl Places {
         self.0.iter().flat_map(|words| words.iter()).map(|word| word.count_ones() as usize).sum()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = u16> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = u16> {
         (0..BLOCK as u16).filter(|place| self.contains(*place))
     }
 }
@@ -238,6 +248,8 @@ mod tests {
                 sums: Sums {
                     tallies: [("crm".into(), Tally { dead: 2, ..Tally::default() })].into(),
                     gone: places.clone(),
+                    dead: Places::default(),
+                    merged: places.clone(),
                     oldest: Some(Timestamp::from_millis(1)),
                     traits: Traits::default(),
                 },

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{entry::to_batch, fault::Fault, value};
 use crate::{
     event::EventId,
-    store::{Attempt, DeliveryRecord, DeliveryState, DeliveryStateKind, Verdict},
+    store::{Attempt, DeliveryRecord, DeliveryStateKind, Verdict},
     time::Timestamp,
 };
 
@@ -109,11 +109,6 @@ impl<'a> Change<'a> {
     }
 }
 
-/// Whether a delivery in this state has yet to be told.
-pub(super) fn is_unfinished(state: &DeliveryState) -> bool {
-    matches!(state, DeliveryState::Pending { .. } | DeliveryState::Held { .. })
-}
-
 /// The body of a group as it will be written.
 #[derive(Default)]
 pub(super) struct GroupWriter {
@@ -164,6 +159,8 @@ pub(super) struct Grouped<'b> {
     pub(super) number: u64,
     pub(super) destination: &'b str,
     pub(super) change: &'b [u8],
+    /// Where the change stands in the body.
+    pub(super) at: usize,
 }
 
 /// Reads a group.
@@ -176,12 +173,13 @@ pub(super) fn grouped<'b>(head: &'b [u8], body: &'b [u8]) -> Result<Vec<Grouped<
         let (change, after) = after.split_at_checked(u32::from_le_bytes(*len) as usize)?;
         *rest = after;
         let destination = destinations.get(usize::from(u16::from_le_bytes(*place)))?;
-        Some(Grouped { number: u64::from_le_bytes(*number), destination, change })
+        Some(Grouped { number: u64::from_le_bytes(*number), destination, change, at: 0 })
     }
     let mut rest = body;
     let mut all = vec![];
     while !rest.is_empty() {
-        all.push(next(&mut rest, &destinations).ok_or(Fault::Damaged("a group of changes breaks off"))?);
+        let next = next(&mut rest, &destinations).ok_or(Fault::Damaged("a group of changes breaks off"))?;
+        all.push(Grouped { at: body.len() - rest.len() - next.change.len(), ..next });
     }
     Ok(all)
 }
@@ -198,6 +196,13 @@ impl FoldedWriter {
         self.body.extend(change);
         self.head.extend(place.to_le_bytes());
         self.head.extend((self.body.len() as u32).to_le_bytes());
+    }
+
+    /// Adds what was written before.
+    pub(super) fn add_all(&mut self, head: &[u8], body: &[u8]) {
+        for (place, range) in folded(head) {
+            self.add(place, body.get(range).unwrap_or_default());
+        }
     }
 }
 

@@ -2,15 +2,13 @@
 
 use std::{
     fs::File,
-    ops::Bound::{Excluded, Included, Unbounded},
-    sync::Arc,
+    ops::Bound::{self, Excluded, Included, Unbounded},
 };
 
 use ::sled::{Batch, Db, IVec};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    dump::{Dump, Keep, Slice},
     fault::Fault,
     keys::{self, Key},
     value,
@@ -25,10 +23,7 @@ const BATCH_OPERATIONS: usize = 2000;
 const BATCH_BYTES: usize = 512 << 10;
 
 /// The schema of what this version writes.
-pub(super) const SCHEMA: u32 = 3;
-
-/// The oldest schema whose values stand as this one writes them: a store of it only has to say that it is newer.
-const SAME_SINCE: u32 = 2;
+pub(super) const SCHEMA: u32 = 4;
 
 /// What the store knows of itself. Later schemas must keep it readable to earlier ones.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -48,22 +43,21 @@ pub(super) struct Disk {
     /// system write it out.
     file: File,
     meta: Meta,
+    /// Whether it was closed in good order before.
+    was_clean: bool,
     /// Whether something was written since the last sync.
     dirty: bool,
-    /// Whether a write failed, so that memory may hold half of it.
-    broken: bool,
     /// Keeps the count of writes beside the tree.
     witness: Option<Witness>,
-    /// A copy being taken.
-    dump: Option<Dump>,
 }
 
 impl Disk {
-    /// Takes over a tree that sled has opened: finishes what was begun and, after an unclean stop, checks every
-    /// value. `least` is the count of writes it must have reached; `None` when it may be new.
+    /// Takes over a tree that sled has opened and finishes what was begun. `least` is the count of writes it must have
+    /// reached; `None` when it may be new.
     pub(super) fn start(db: Db, file: File, least: Option<u64>) -> Result<Self, Fault> {
         let meta = match View::new(&db).get::<Meta>(&keys::meta())? {
             Some(meta) if meta.schema > SCHEMA => return Err(Fault::TooNew(meta.schema)),
+            Some(meta) if meta.schema < SCHEMA => return Err(Fault::TooOld(meta.schema)),
             Some(meta) if least.is_some_and(|least| meta.sequence < least) => {
                 return Err(Fault::Damaged("what was written last is missing"));
             }
@@ -71,13 +65,10 @@ impl Disk {
             None if least.is_some() || !db.is_empty() => return Err(Fault::Damaged("its contents are gone")),
             None => Meta { schema: SCHEMA, sequence: 0, clean: true },
         };
-        let mut disk = Self { db, file, meta, dirty: false, broken: false, witness: None, dump: None };
-        if !meta.clean {
+        let was_clean = meta.clean;
+        let mut disk = Self { db, file, meta, was_clean, dirty: false, witness: None };
+        if !was_clean {
             disk.finish_journal()?;
-            disk.check()?;
-        }
-        if disk.meta.schema >= SAME_SINCE {
-            disk.meta.schema = SCHEMA;
         }
         disk.mark_clean(false)?;
         Ok(disk)
@@ -91,9 +82,9 @@ impl Disk {
         Ok(())
     }
 
-    /// The schema of what is in it; writing needs [`SCHEMA`].
-    pub(super) fn schema(&self) -> u32 {
-        self.meta.schema
+    /// Whether it was closed in good order before.
+    pub(super) fn was_clean(&self) -> bool {
+        self.was_clean
     }
 
     /// How often it was written to.
@@ -107,26 +98,6 @@ impl Disk {
             .iter()
             .map(|item| item.map(|(key, value)| (key.len() + value.len()) as u64).map_err(Fault::from))
             .sum()
-    }
-
-    /// Begins to take a copy; it is given up when what is returned is dropped. `None` while there is another.
-    pub(super) fn begin_dump(&mut self, keep: Keep) -> Option<Arc<()>> {
-        if self.dump.as_ref().is_some_and(Dump::is_wanted) {
-            return None;
-        }
-        let (dump, taker) = Dump::begin(keep);
-        self.dump = Some(dump);
-        Some(taker)
-    }
-
-    /// The next piece of the copy; `None` when more was written meanwhile than could be noted.
-    pub(super) fn next_of_dump(&mut self, taker: &Arc<()>) -> Result<Option<Slice>, Fault> {
-        let Some(mut dump) = self.dump.take_if(|dump| dump.is_for(taker)) else { return Ok(None) };
-        let slice = dump.next(self)?;
-        if !slice.is_last {
-            self.dump = Some(dump);
-        }
-        Ok(Some(slice))
     }
 
     /// Fills a new tree: neither whole nor durable before [`Disk::finish_renewed`].
@@ -147,9 +118,36 @@ impl Disk {
         Ok(self.witness.as_mut().map_or(Ok(()), Witness::sync)?)
     }
 
+    /// The tree itself.
+    pub(super) fn tree(&self) -> &::sled::Tree {
+        &self.db
+    }
+
+    /// Hands everything written so far to the system: it survives a kill, but no power cut.
+    pub(super) fn flush(&mut self) -> Result<(), Fault> {
+        if self.dirty {
+            self.db.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Whether something was written since the last sync.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
     /// The tree as it is now.
-    pub(super) fn view(&self) -> View<'_> {
+    pub(super) fn view(&self) -> View {
         View::new(&self.db)
+    }
+
+    /// What stands at keys that begin with `prefix` and are not after `to`, backwards.
+    pub(super) fn scan_back(
+        &self,
+        prefix: &Key,
+        to: &Key,
+    ) -> impl Iterator<Item = Result<(IVec, IVec), Fault>> + use<> {
+        self.db.range(prefix.as_ref()..=to.as_ref()).rev().map(|item| Ok(item?))
     }
 
     /// What stands at keys that begin with `prefix`, in order; only after `after` when that is given.
@@ -158,7 +156,23 @@ impl Disk {
         prefix: &Key,
         after: Option<&Key>,
     ) -> impl Iterator<Item = Result<(IVec, IVec), Fault>> + use<> {
-        let from = after.map_or(Included(prefix.as_ref()), |after| Excluded(after.as_ref()));
+        self.scan_bound(prefix, after.map_or(Included(prefix.as_ref()), |after| Excluded(after.as_ref())))
+    }
+
+    /// The same from `from` on.
+    pub(super) fn scan_from(
+        &self,
+        prefix: &Key,
+        from: &Key,
+    ) -> impl Iterator<Item = Result<(IVec, IVec), Fault>> + use<> {
+        self.scan_bound(prefix, Included(from.as_ref()))
+    }
+
+    fn scan_bound(
+        &self,
+        prefix: &Key,
+        from: Bound<&[u8]>,
+    ) -> impl Iterator<Item = Result<(IVec, IVec), Fault>> + use<> {
         let prefix = prefix.clone();
         self.db
             .range::<&[u8], _>((from, Unbounded))
@@ -174,38 +188,25 @@ impl Disk {
         self.meta.sequence += 1;
         writes.append(&mut self.meta_writes()?);
         self.dirty = true;
-        if let Some(dump) = &mut self.dump {
-            dump.note(writes.keys());
-        }
-        self.dump.take_if(|dump| !dump.is_wanted());
         let one_batch =
             writes.len() <= BATCH_OPERATIONS && writes.iter().map(size).sum::<usize>() <= BATCH_BYTES;
-        let written = if one_batch {
-            self.apply(writes)
-        } else {
-            self.write_journal(&writes).and_then(|()| self.finish_journal())
-        };
-        self.broken |= written.is_err();
-        written
+        if one_batch {
+            return self.apply(writes);
+        }
+        self.write_journal(&writes)?;
+        self.finish_journal()
     }
 
     /// Makes everything written so far survive a power cut.
     pub(super) fn sync(&mut self) -> Result<(), Fault> {
         if self.dirty {
-            let synced = self.force();
-            self.broken |= synced.is_err();
-            synced?;
+            self.force()?;
             self.dirty = false;
             if let Some(witness) = &mut self.witness {
                 witness.note(self.meta.sequence)?;
             }
         }
         Ok(())
-    }
-
-    /// Whether a write or a sync failed: then nothing can be relied on until the tree is opened again.
-    pub(super) fn is_broken(&self) -> bool {
-        self.broken
     }
 
     /// As a version of callwatch that knew only `schema` would have left it.
@@ -277,15 +278,6 @@ impl Disk {
         let parts = self.scan(&keys::chunks(&keys::journal()), None);
         self.apply(parts.map(|part| Ok((part?.0, None))).collect::<Result<_, Fault>>()?)
     }
-
-    /// Reads every value and compares it with its checksum.
-    fn check(&self) -> Result<(), Fault> {
-        for item in self.db.iter() {
-            let (key, bytes) = item?;
-            value::unseal(&key, &bytes)?;
-        }
-        Ok(())
-    }
 }
 
 /// What a write weighs in a batch, in bytes.
@@ -351,12 +343,12 @@ mod tests {
         let disk = start(folder.path()).unwrap();
         let mut view = disk.view();
         for number in 0..3_000 {
-            view.put(&keys::event(&format!("{number:04}").as_str().into()), &"x".repeat(300)).unwrap();
+            view.put(&keys::heads(number), &"x".repeat(300)).unwrap();
         }
         let mut large = view.into_writes();
         disk.write_journal(&large).unwrap();
         // Some of it has been carried out already.
-        let rest = large.split_off(keys::event(&"0500".into()).as_ref());
+        let rest = large.split_off(keys::heads(500).as_ref());
         disk.apply(large).unwrap();
         drop(disk);
 

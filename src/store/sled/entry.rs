@@ -9,13 +9,18 @@
 //! The n-th delivery has the number `first + n`. Both keys are written with their entry and never change; they go when
 //! none of its deliveries is left.
 
-use std::collections::HashSet;
+use std::{cell::RefCell, collections::HashSet};
 
 use serde::{Deserialize, Serialize};
 
+use ::sled::IVec;
+
 use super::{
+    block::Traits,
     fault::Fault,
+    keys::{self, Key},
     value::{self, Ends},
+    view::View,
 };
 use crate::{
     batch::BatchKey,
@@ -51,18 +56,17 @@ pub(super) enum About<'a> {
 
 /// Names that were read before, so that a million heads share a few texts.
 #[derive(Default)]
-pub(super) struct Names(HashSet<Name>);
+pub(super) struct Names(RefCell<HashSet<Name>>);
 
 impl Names {
-    pub(super) fn get(&mut self, text: &str) -> Name {
-        match self.0.get(text) {
-            Some(name) => name.clone(),
-            None => {
-                let name = Name::from(text);
-                self.0.insert(name.clone());
-                name
-            }
+    pub(super) fn get(&self, text: &str) -> Name {
+        let mut known = self.0.borrow_mut();
+        if let Some(name) = known.get(text) {
+            return name.clone();
         }
+        let name = Name::from(text);
+        known.insert(name.clone());
+        name
     }
 }
 
@@ -85,7 +89,7 @@ impl<'a> Head<'a> {
         }
     }
 
-    pub(super) fn subject(&self, names: &mut Names) -> Result<Subject, Fault> {
+    pub(super) fn subject(&self, names: &Names) -> Result<Subject, Fault> {
         Ok(match self.subject {
             About::Call { source, call } => Subject::Call { source: names.get(source), call: call.into() },
             About::Source(name) => Subject::Source(names.get(name)),
@@ -101,7 +105,7 @@ impl<'a> Head<'a> {
     }
 
     /// The delivery as it was made.
-    pub(super) fn record(&self, number: u64, names: &mut Names) -> Result<DeliveryRecord, Fault> {
+    pub(super) fn record(&self, number: u64, names: &Names) -> Result<DeliveryRecord, Fault> {
         Ok(DeliveryRecord {
             token: Token(number),
             id: DeliveryId { event: EventId::from(self.event), destination: names.get(self.destination) },
@@ -126,6 +130,52 @@ pub(super) fn to_batch(text: &str) -> Result<BatchKey, Fault> {
     text.parse().map_err(|_| Fault::Damaged("a batch cannot be read"))
 }
 
+/// The heads of an entry, read.
+pub(super) struct Entry {
+    pub(super) first: u64,
+    ends: Vec<u8>,
+    heads: Vec<u8>,
+}
+
+impl Entry {
+    /// Opens what was found at a key of heads.
+    pub(super) fn open(view: &View, key: &IVec, sealed: &[u8]) -> Result<Self, Fault> {
+        let first = keys::last_number(key).ok_or(Fault::Damaged("a key cannot be read"))?;
+        let value = value::unseal(key, sealed)?;
+        let heads = view.body(&Key::from(key.clone()), value)?.into_owned();
+        Ok(Self { first, ends: value.head.to_vec(), heads })
+    }
+
+    /// The entry that a delivery belongs to; `None` when it does not exist.
+    pub(super) fn of(view: &View, number: u64) -> Result<Option<Self>, Fault> {
+        let found = view.last_up_to(&keys::all_heads(), &keys::heads(number))?;
+        let entry = found.map(|(key, sealed)| Self::open(view, &key, &sealed)).transpose()?;
+        Ok(entry.filter(|entry| entry.contains(number)))
+    }
+
+    pub(super) fn contains(&self, number: u64) -> bool {
+        (self.first..self.end()).contains(&number)
+    }
+
+    /// The number after its last delivery.
+    pub(super) fn end(&self) -> u64 {
+        self.first + Ends(&self.ends).len() as u64
+    }
+
+    /// The head of one of its deliveries.
+    pub(super) fn head(&self, number: u64) -> Result<Head<'_>, Fault> {
+        let place = number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
+        let range = place.and_then(|place| Ends(&self.ends).range(place));
+        let bytes = range.and_then(|range| self.heads.get(range));
+        Head::read(bytes.ok_or(Fault::Damaged("a delivery is missing in its entry"))?)
+    }
+
+    /// All heads with their numbers, in their order.
+    pub(super) fn heads(&self) -> impl DoubleEndedIterator<Item = (u64, Result<Head<'_>, Fault>)> {
+        (self.first..self.end()).map(|number| (number, self.head(number)))
+    }
+}
+
 /// Heads and events of an entry as they will be written.
 #[derive(Default)]
 pub(super) struct EntryWriter {
@@ -138,8 +188,8 @@ pub(super) struct EntryWriter {
 }
 
 impl EntryWriter {
-    /// Adds a delivery. Deliveries of one event that follow each other share its body.
-    pub(super) fn add(&mut self, event: &Event, new: &NewDelivery) -> Result<(), Fault> {
+    /// Adds a delivery, and its traits to those of its block. Deliveries of one event that follow each other share its body.
+    pub(super) fn add(&mut self, event: &Event, new: &NewDelivery, traits: &mut Traits) -> Result<(), Fault> {
         let batch = |batch: &BatchKey| batch.to_string();
         let hold = new.hold.as_ref().map(|hold| (batch(&hold.batch), hold.happened));
         let of_batch = event.subject.batch().map(batch).unwrap_or_default();
@@ -158,6 +208,7 @@ impl EntryWriter {
             created: new.created,
             hold: hold.as_ref().map(|(batch, happened)| (batch.as_str(), *happened)),
         };
+        traits.add(&head);
         self.heads.extend(value::to_compact(&head)?);
         self.head_ends.extend((self.heads.len() as u32).to_le_bytes());
         if self.last_event.as_ref() != Some(&event.id) {
@@ -206,6 +257,11 @@ impl<'b> EventsHead<'b> {
             Some(Self { ends: Ends(ends), event_of })
         };
         read().ok_or(Fault::Damaged("the events of an entry cannot be read"))
+    }
+
+    /// How many deliveries the entry has.
+    pub(super) fn len(&self) -> usize {
+        self.event_of.len() / 2
     }
 
     /// Where the n-th delivery's event stands in the body; `None` when the entry has fewer deliveries.
@@ -259,7 +315,7 @@ mod tests {
                     created: Timestamp::from_millis(9),
                     hold,
                 };
-                writer.add(&event, &new).unwrap();
+                writer.add(&event, &new, &mut Traits::default()).unwrap();
                 let number = expected.len() as u64;
                 expected.push((DeliveryRecord::new(Token(number), &new, &event), event.clone()));
             }
@@ -268,10 +324,10 @@ mod tests {
         let (head, heads) = writer.heads();
         let (events_head, events) = writer.events();
         let of_events = EventsHead::read(&events_head).unwrap();
-        let mut names = Names::default();
+        let names = Names::default();
         for (place, (record, event)) in expected.iter().enumerate() {
             let head = Head::read(&heads[Ends(head).range(place).unwrap()]).unwrap();
-            assert_eq!(head.record(place as u64, &mut names).unwrap(), *record);
+            assert_eq!(head.record(place as u64, &names).unwrap(), *record);
             let read: Event = value::from_json(&events[of_events.range(place).unwrap()]).unwrap();
             assert_eq!((&read.id, read.record.get()), (&event.id, event.record.get()));
         }

@@ -1,55 +1,65 @@
 //! The store in a folder on this machine, in [sled](https://docs.rs/sled).
 //!
 //! * [`thread`]: sled blocks, so it has a thread of its own; the store's methods send it jobs.
-//! * [`engine`]: what each job does; [`view`]: what it reads, and the writes it prepares; [`outbox`]: what follows
-//!   from a change to a delivery.
-//! * [`disk`]: writes that are whole or not there, and durable; [`keys`] and [`value`]: what they look like.
-//! * [`remembered`]: what snapshots look like, shrunk or not; [`witness`]: how often the store was written to.
+//! * [`engine`]: what each job does; [`outbox`]: what it knows of deliveries without the disk; [`claims`].
+//! * [`keys`]: what stands where; [`value`]: how, and that it is what was written; [`entry`], [`change`], [`block`] and
+//!   [`remembered`]: what is in it.
+//! * [`view`]: what is read, and the writes that are prepared; [`disk`]: writes that are whole or not there, and durable;
+//!   [`witness`]: how often the store was written to.
 //! * [`open`]: the folder, its lock, and what a crash may have left; [`fault`]: what goes wrong.
-//! * [`backup`]: the store to and from a file ([`archive`]), with [`dump`] and [`renew`], which also make a store
-//!   smaller or bring it up to this schema.
 
-mod archive;
-mod backup;
+mod block;
+mod change;
+mod claims;
 mod disk;
-mod dump;
 mod engine;
+mod entry;
 mod fault;
 mod keys;
-mod lanes;
 mod open;
 mod outbox;
 mod remembered;
-mod renew;
 mod thread;
 mod value;
 mod view;
 mod witness;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-pub use self::backup::{Backup, Restored};
-use self::thread::Thread;
+use self::{
+    engine::{PurgeFrom, Purged},
+    fault::Fault,
+    thread::Thread,
+};
 use super::{
-    Commit, DeliveryFilter, DeliveryId, DeliveryRecord, Held, KnownCall, LeaseRequest, Leased, Outcome,
-    Pause, Sorting, Store, StoreError, Tally, arrivals::Arrivals,
+    Action, Claim, Commit, Cursor, DeliveryRecord, DestinationStanding, Duty, Feed, KnownCall, Page, Position, Query,
+    Settlement, Store, StoreError, Token, arrivals::Arrivals,
 };
 use crate::{
-    batch::BatchKey, call::CallId, config::StoreConfig, name::Name, snapshot::Snapshot, time::Timestamp,
+    batch::BatchKey,
+    call::CallId,
+    config::StoreConfig,
+    event::{Event, Subject},
+    name::Name,
+    snapshot::Snapshot,
+    time::Timestamp,
 };
 
-/// How many records one job looks at before others have their turn.
+/// How many entries, events or calls one job reads before others have their turn.
 const SLICE: usize = 2000;
 
-/// How many held deliveries, whose events may be large, one job reads before others have their turn.
-const HELD_SLICE: usize = 200;
+/// The same for events, which may be large.
+const BODY_SLICE: usize = 200;
 
 /// How many snapshots one job looks at to shrink some of them.
 const SHRINK_STEP: usize = 200;
+
+/// So many bytes of events are parsed before other tasks have their turn.
+const PARSE_SLICE: usize = 256 << 10;
 
 /// The store in a folder on this machine. For one process at a time.
 ///
@@ -61,8 +71,8 @@ pub struct SledStore {
 }
 
 impl SledStore {
-    /// Opens the store in `config.path`, or makes one there. After an unclean stop every value is checked first,
-    /// which takes a while for a large store.
+    /// Opens the store in `config.path`, or makes one there. How long it takes follows from what is unfinished, not from
+    /// what is kept.
     ///
     /// # Errors
     /// [`StoreError`]; what is damaged has been tried to repair, and was copied aside before.
@@ -71,12 +81,51 @@ impl SledStore {
         let thread = Thread::start(config, Arc::clone(&arrivals)).await?;
         Ok(Self { thread, arrivals, path: config.path.clone() })
     }
+
+    /// Does some of the work that is otherwise done between other jobs. For tests, which cut it short anywhere.
+    ///
+    /// # Errors
+    /// As any other method.
+    #[doc(hidden)]
+    pub async fn fold(&self, slices: usize, changes: usize) -> Result<(), StoreError> {
+        for _ in 0..slices {
+            let slice = move |engine: &mut engine::Engine| {
+                engine.fold_when_due(true);
+                engine.fold(changes)
+            };
+            self.thread.write(slice).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends without writing anything more, as a kill does. For tests.
+    #[doc(hidden)]
+    pub async fn kill(self) {
+        let die = |_: &mut engine::Engine| -> Result<(), Fault> { std::panic::resume_unwind(Box::new("killed")) };
+        // The answer is that the store has failed.
+        let _ = self.thread.read(die).await;
+    }
 }
 
 #[async_trait]
 impl Store for SledStore {
-    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
-        self.thread.write(move |engine| engine.commit(commit)).await
+    async fn claim(&self, duty: &Duty) -> Result<Option<Claim>, StoreError> {
+        let duty = duty.clone();
+        self.thread.read(move |engine| Ok(Some(engine.claims().take(&duty)))).await
+    }
+
+    async fn give_up(&self, claim: Claim) -> Result<(), StoreError> {
+        self.thread
+            .read(move |engine| {
+                engine.give_up(&claim);
+                Ok(())
+            })
+            .await
+    }
+
+    async fn commit(&self, claim: &Claim, commit: Commit) -> Result<(), StoreError> {
+        let claim = claim.clone();
+        self.thread.commit(move |engine| engine.commit(&claim, &commit)).await
     }
 
     async fn snapshots(&self, source: &Name, calls: &[CallId]) -> Result<Vec<Option<Snapshot>>, StoreError> {
@@ -105,109 +154,48 @@ impl Store for SledStore {
         Ok(page)
     }
 
-    async fn checkpoint(&self, source: &Name) -> Result<Option<Value>, StoreError> {
-        let source = source.clone();
-        self.thread.read(move |engine| engine.checkpoint(&source)).await
+    async fn checkpoint(&self, duty: &Duty) -> Result<Option<Value>, StoreError> {
+        let duty = duty.clone();
+        self.thread.read(move |engine| engine.checkpoint(&duty)).await
     }
 
-    async fn lease(&self, request: &LeaseRequest) -> Result<Leased, StoreError> {
-        let request = request.clone();
-        // Answered like a write: what is handed out must be durable. A delivery that was sent and then forgotten
-        // in a crash would be observed anew, and sent again with another time in it.
-        self.thread.write(move |engine| engine.lease(&request)).await
-    }
-
-    async fn settle(&self, outcomes: Vec<Outcome>) -> Result<(), StoreError> {
-        self.thread.write(move |engine| engine.settle(outcomes)).await
-    }
-
-    async fn release(&self, deliveries: Vec<DeliveryId>) -> Result<(), StoreError> {
-        self.thread
-            .read(move |engine| {
-                engine.release(&deliveries);
-                Ok(())
-            })
-            .await
-    }
-
-    fn arrivals(&self, destination: &Name) -> Arc<Notify> {
-        self.arrivals.of(destination)
-    }
-
-    async fn tally(&self) -> Result<BTreeMap<Name, Tally>, StoreError> {
-        self.thread.read(|engine| engine.tally()).await
-    }
-
-    async fn deliveries(
-        &self,
-        filter: &DeliveryFilter,
-        after: Option<&DeliveryId>,
-        limit: usize,
-    ) -> Result<Vec<DeliveryRecord>, StoreError> {
-        let mut page: Vec<DeliveryRecord> = vec![];
-        let mut from = after.cloned();
-        while page.len() < limit {
-            let (filter, missing) = (filter.clone(), limit - page.len());
-            let look =
-                move |engine: &mut engine::Engine| engine.deliveries(&filter, from.as_ref(), missing, SLICE);
-            let (mut found, last) = self.thread.read(look).await?;
-            page.append(&mut found);
-            if last.is_none() {
-                break;
-            }
-            from = last;
-        }
-        Ok(page)
-    }
-
-    async fn retry(&self, deliveries: Vec<DeliveryId>, now: Timestamp) -> Result<usize, StoreError> {
-        self.thread.write(move |engine| engine.retry(&deliveries, now)).await
-    }
-
-    async fn discard(&self, deliveries: Vec<DeliveryId>) -> Result<usize, StoreError> {
-        self.thread.write(move |engine| engine.discard(&deliveries)).await
-    }
-
-    async fn pause(&self, destination: &Name, pause: Pause) -> Result<(), StoreError> {
-        let destination = destination.clone();
-        self.thread.write(move |engine| engine.pause(&destination, pause)).await
-    }
-
-    async fn resume(&self, destination: &Name) -> Result<Option<Pause>, StoreError> {
-        let destination = destination.clone();
-        self.thread.write(move |engine| engine.resume(&destination)).await
-    }
-
-    async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError> {
-        self.thread.read(|engine| engine.pauses()).await
-    }
-
-    async fn held(
-        &self,
-        destination: &Name,
-        batch: &BatchKey,
-        after: Option<&Held>,
-        limit: usize,
-    ) -> Result<Vec<Held>, StoreError> {
-        let mut page: Vec<Held> = vec![];
-        while page.len() < limit {
-            let slice = HELD_SLICE.min(limit - page.len());
-            let (destination, batch) = (destination.clone(), batch.clone());
-            let after = page.last().or(after).cloned();
-            let look =
-                move |engine: &mut engine::Engine| engine.held(&destination, &batch, after.as_ref(), slice);
-            let mut held = self.thread.read(look).await?;
-            let is_last = held.len() < slice;
-            page.append(&mut held);
-            if is_last {
-                break;
+    async fn pending(&self, claim: &Claim, after: Position, limit: usize) -> Result<Feed, StoreError> {
+        let mut feed = Feed { next: after, ..Feed::default() };
+        loop {
+            let slice = SLICE.min(limit - feed.entries.len());
+            let (claim, next) = (claim.clone(), feed.next);
+            let mut page = self.thread.read(move |engine| engine.pending(&claim, next, slice)).await?;
+            let is_last = page.entries.len() < slice;
+            feed.entries.append(&mut page.entries);
+            (feed.next, feed.pause) = (page.next, page.pause);
+            if is_last || feed.entries.len() == limit {
+                return Ok(feed);
             }
         }
-        Ok(page)
     }
 
-    async fn sort(&self, sorting: Sorting) -> Result<(), StoreError> {
-        self.thread.write(move |engine| engine.sort(sorting)).await
+    async fn bodies(&self, tokens: &[Token]) -> Result<Vec<Option<Arc<Event>>>, StoreError> {
+        let mut bodies = Vec::with_capacity(tokens.len());
+        for tokens in tokens.chunks(BODY_SLICE) {
+            let tokens = tokens.to_vec();
+            let found = self.thread.read(move |engine| engine.bodies(&tokens)).await?;
+            let mut bytes = 0;
+            for json in found {
+                bytes += json.as_ref().map_or(0, Vec::len);
+                if bytes > PARSE_SLICE {
+                    tokio::task::yield_now().await;
+                    bytes = 0;
+                }
+                let event = json.map(|json| value::from_json(&json)).transpose();
+                bodies.push(event.map_err(|fault| fault.at(&self.path, "read"))?.map(Arc::new));
+            }
+        }
+        Ok(bodies)
+    }
+
+    async fn memos(&self, destination: &Name, lanes: &[Subject]) -> Result<Vec<Option<Value>>, StoreError> {
+        let (destination, lanes) = (destination.clone(), lanes.to_vec());
+        self.thread.read(move |engine| engine.memos(&destination, &lanes)).await
     }
 
     async fn ledgers(&self, destination: &Name) -> Result<BTreeMap<BatchKey, Value>, StoreError> {
@@ -215,34 +203,65 @@ impl Store for SledStore {
         self.thread.read(move |engine| engine.ledgers(&destination)).await
     }
 
-    async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+    async fn settle(&self, claim: &Claim, settlement: Settlement) -> Result<(), StoreError> {
+        let claim = claim.clone();
+        self.thread.write(move |engine| engine.settle(&claim, &settlement)).await
+    }
+
+    fn arrivals(&self, destination: &Name) -> Arc<Notify> {
+        self.arrivals.of(destination)
+    }
+
+    async fn destinations(&self) -> Result<BTreeMap<Name, DestinationStanding>, StoreError> {
+        self.thread.read(|engine| Ok(engine.destinations())).await
+    }
+
+    async fn query(&self, query: &Query) -> Result<Page<DeliveryRecord>, StoreError> {
+        let mut items: Vec<DeliveryRecord> = vec![];
+        let mut below = Some(query.after.map_or(u64::MAX, |Cursor(Token(token))| token));
+        // One more than asked for tells whether there are more.
+        let wanted = query.limit.saturating_add(1);
+        while let Some(from) = below.filter(|_| items.len() < wanted) {
+            let (filter, missing) = (query.filter.clone(), wanted - items.len());
+            let mut found = self.thread.read(move |engine| engine.query(&filter, from, missing)).await?;
+            items.append(&mut found.items);
+            below = found.below;
+        }
+        let has_more = items.len() > query.limit;
+        items.truncate(query.limit);
+        let next = items.last().filter(|_| has_more).map(|record| Cursor(record.token));
+        Ok(Page { items, next })
+    }
+
+    async fn act(&self, action: Action) -> Result<usize, StoreError> {
+        self.thread.write(move |engine| engine.act(action)).await
+    }
+
+    async fn purge(&self, claim: &Claim, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
         let mut purged = 0;
-        while purged < limit {
-            let missing = limit - purged;
-            let step = self.thread.write(move |engine| engine.purge(before, missing)).await?;
-            if step == 0 {
-                break;
-            }
-            purged += step;
+        let mut next = Some(PurgeFrom::Memo(None));
+        while let Some(from) = next.filter(|_| purged < limit) {
+            let (claim, missing) = (claim.clone(), limit - purged);
+            let step = move |engine: &mut engine::Engine| engine.purge(&claim, before, missing, from);
+            let Purged { deliveries, next: after } = self.thread.write(step).await?;
+            purged += deliveries;
+            next = after;
         }
         Ok(purged)
     }
 
-    async fn shrink(&self, source: &Name, before: Timestamp) -> Result<(), StoreError> {
+    async fn shrink(&self, claim: &Claim, source: &Name, before: Timestamp) -> Result<(), StoreError> {
         let mut after = None;
         loop {
-            let (source, from) = (source.clone(), after);
-            let step =
-                move |engine: &mut engine::Engine| engine.shrink(&source, before, from.as_ref(), SHRINK_STEP);
+            let (claim, source, from) = (claim.clone(), source.clone(), after);
+            let step = move |engine: &mut engine::Engine| {
+                engine.shrink(&claim, &source, before, from.as_ref(), SHRINK_STEP)
+            };
             after = self.thread.write(step).await?;
             if after.is_none() {
                 return Ok(());
             }
         }
-    }
-
-    async fn back_up(&self, now: Timestamp, every: Duration) -> Result<Option<Timestamp>, StoreError> {
-        self.back_up_when_due(now, every).await.map(Some)
     }
 
     async fn close(&self) -> Result<(), StoreError> {

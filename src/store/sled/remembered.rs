@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{fault::Fault, value};
+use super::{
+    fault::Fault,
+    value::{self, from_compact, to_compact},
+};
 use crate::{
     call::{CallId, RecordHash, Status},
     kind::Kinds,
@@ -80,32 +83,6 @@ pub(super) fn known(id: CallId, head: &[u8]) -> Result<(KnownCall, bool), Fault>
     let front: Front = from_compact(head)?;
     let shrunk = front.shrunk;
     Ok((front.known(id), shrunk))
-}
-
-/// The front as schema 1 wrote it, as this schema writes it.
-pub(super) fn migrate_head(head: &[u8]) -> Result<Vec<u8>, Fault> {
-    #[derive(Deserialize)]
-    struct Front1 {
-        record: u128,
-        status: String,
-        analyzed: bool,
-        completed_seen: Option<Timestamp>,
-        created_at: Option<Timestamp>,
-        updated_at: Option<Timestamp>,
-        deleted: bool,
-    }
-    let old: Front1 = value::from_json(head)?;
-    let known = KnownCall {
-        id: "".into(),
-        record: RecordHash::from_u128(old.record),
-        status: old.status.as_str().into(),
-        analyzed: old.analyzed,
-        completed_seen: old.completed_seen,
-        created_at: old.created_at,
-        updated_at: old.updated_at,
-        deleted: old.deleted,
-    };
-    to_compact(&Front::of(&known, false))
 }
 
 fn to_compact_memory(memory: RuleMemory) -> (u64, bool, bool) {
@@ -186,14 +163,6 @@ impl Front {
     }
 }
 
-fn to_compact(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
-    postcard::to_stdvec(value).map_err(|_| Fault::Damaged("a snapshot cannot be written"))
-}
-
-fn from_compact<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
-    postcard::from_bytes(bytes).map_err(|_| Fault::Damaged("a snapshot cannot be read"))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -236,20 +205,5 @@ mod tests {
                 (KnownCall::of("a".into(), &snapshot), true)
             );
         }
-    }
-
-    #[test]
-    fn what_schema_1_said_of_a_call_is_still_known() {
-        let head = json!({
-            "record": 5, "status": "wrapping_up", "analyzed": true, "completed_seen": 3, "created_at": null,
-            "updated_at": -1, "deleted": true,
-        });
-        let head = migrate_head(head.to_string().as_bytes()).unwrap();
-        let (known, shrunk) = known("a".into(), &head).unwrap();
-        assert!(!shrunk && known.deleted && known.analyzed);
-        assert_eq!(known.record, RecordHash::from_u128(5));
-        assert_eq!(known.status, Status::Other("wrapping_up".to_owned()));
-        assert_eq!(known.completed_seen, Some(Timestamp::from_millis(3)));
-        assert_eq!((known.created_at, known.updated_at), (None, Some(Timestamp::from_millis(-1))));
     }
 }

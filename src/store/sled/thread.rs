@@ -1,15 +1,23 @@
-//! The thread sled lives on. Whatever is asked of the store is a job for it; what writes is answered when it is
-//! durable, all that came in meanwhile with one sync.
+//! The thread sled lives on. Whatever is asked of the store is a job for it. Jobs that read are answered at once; all that
+//! write and wait together are written at once and answered when that is durable.
+//!
+//! In such a group commits come first, because somebody may wait for their deliveries. Between groups the thread folds,
+//! and when nothing is asked of it, it looks for damage.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::error;
 
 use super::{
@@ -19,29 +27,50 @@ use super::{
 };
 use crate::{
     config::StoreConfig,
-    store::{StoreError, arrivals::Arrivals},
+    store::{LAZY_SYNC, StoreError, arrivals::Arrivals},
 };
 
 /// How many jobs may wait; who brings one more waits for a place.
 const QUEUE: usize = 256;
 
-/// How many jobs may share a sync.
+/// How many jobs are taken before those that write are written.
 const GROUP: usize = 256;
+
+/// Changes are folded when so much time has passed since the first of them.
+const FOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// About so many changes are folded before others have their turn.
+const FOLD_SLICE: usize = 2000;
+
+/// How long nothing must be asked before a slice of the search for damage.
+const SCRUB_TICK: Duration = Duration::from_secs(1);
+
+/// A pass of that search begins so long after the last one began.
+const SCRUB_EVERY: Duration = Duration::from_secs(86_400);
 
 /// Answers a job that has written something, once that is durable or is known not to be.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
-/// Answers at once, or leaves the answer for after the sync. What it fails with, whoever asked has been told.
-type Work = Box<dyn FnOnce(&mut Engine, &Path) -> Result<Option<Answer>, StoreError> + Send>;
+/// Answers at once.
+type Read = Box<dyn FnOnce(&mut Engine, &Path) + Send>;
+
+/// Stages changes and leaves the answer for when they are written; `None` when they were refused and that was answered.
+/// After an error, which was answered too, the engine cannot be relied on.
+type Write = Box<dyn FnOnce(&mut Engine, &Path) -> Result<Option<Answer>, StoreError> + Send>;
+
+/// Who was told to close, and waits for it.
+type Closer = oneshot::Sender<Result<(), StoreError>>;
 
 enum Job {
-    Do(Work),
-    Close(oneshot::Sender<Result<(), StoreError>>),
+    Read(Read),
+    Write { is_commit: bool, write: Write },
+    Close(Closer),
 }
 
 /// The way to the thread.
 pub(super) struct Thread {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<(Job, OwnedSemaphorePermit)>,
+    places: Arc<Semaphore>,
     /// Why it takes no jobs any more.
     ended: Arc<OnceLock<StoreError>>,
     path: PathBuf,
@@ -50,19 +79,29 @@ pub(super) struct Thread {
 impl Thread {
     /// Starts the thread and opens the store on it.
     pub(super) async fn start(config: &StoreConfig, arrivals: Arc<Arrivals>) -> Result<Self, StoreError> {
-        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (jobs, queue) = mpsc::channel();
         let (opened, answer) = oneshot::channel();
         let ended = Arc::new(OnceLock::new());
-        let thread = Self { jobs, ended: Arc::clone(&ended), path: config.path.clone() };
+        let places = Arc::new(Semaphore::new(QUEUE));
+        let thread =
+            Self { jobs, places: Arc::clone(&places), ended: Arc::clone(&ended), path: config.path.clone() };
         let config = config.clone();
-        let run = move || match open::open(&config) {
-            Ok(Opened { disk, lock }) => {
-                // When nobody waits for it any more, the queue is closed too and it ends by itself.
-                let _ = opened.send(Ok(()));
-                live(Engine::new(disk, arrivals), lock, &config.path, queue, &ended);
-            }
-            Err(error) => {
-                let _ = opened.send(Err(error));
+        let run = move || {
+            let path = config.path.as_path();
+            let start = |Opened { disk, lock }| {
+                let engine = catch_unwind(AssertUnwindSafe(|| Engine::start(disk, arrivals)));
+                let engine = engine.unwrap_or(Err(Fault::Panicked)).map_err(|fault| fault.at(path, "read"))?;
+                Ok((engine, lock))
+            };
+            match open::open(&config).and_then(start) {
+                Ok((engine, lock)) => {
+                    // When nobody waits for it any more, the queue is closed too and it ends by itself.
+                    let _ = opened.send(Ok(()));
+                    live(engine, lock, path, queue, &places, &ended);
+                }
+                Err(error) => {
+                    let _ = opened.send(Err(error));
+                }
             }
         };
         let spawned = thread::Builder::new().name("store".to_owned()).spawn(run);
@@ -82,24 +121,43 @@ impl Thread {
             if !reply.is_closed() {
                 let _ = reply.send(read(engine).map_err(|fault| fault.at(path, "read")));
             }
-            Ok(None)
         };
-        self.send(Job::Do(Box::new(job))).await?;
+        self.send(Job::Read(Box::new(job))).await?;
         answer.await.unwrap_or_else(|_| Err(self.why_ended()))
     }
 
-    /// Changes something; returns when that is durable.
+    /// Changes something; returns when that is as durable as it has to be.
     pub(super) async fn write<T: Send + 'static>(
         &self,
+        write: impl FnOnce(&mut Engine) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.stage(false, write).await
+    }
+
+    /// The same for what goes before everything else.
+    pub(super) async fn commit(
+        &self,
+        write: impl FnOnce(&mut Engine) -> Result<(), Fault> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.stage(true, write).await
+    }
+
+    async fn stage<T: Send + 'static>(
+        &self,
+        is_commit: bool,
         write: impl FnOnce(&mut Engine) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = move |engine: &mut Engine, path: &Path| match write(engine) {
             Ok(done) => {
-                let after_sync: Answer = Box::new(move |synced| {
-                    let _ = reply.send(synced.map(|()| done));
+                let when_written: Answer = Box::new(move |written| {
+                    let _ = reply.send(written.map(|()| done));
                 });
-                Ok(Some(after_sync))
+                Ok(Some(when_written))
+            }
+            Err(Fault::Refused(error)) => {
+                let _ = reply.send(Err(error));
+                Ok(None)
             }
             Err(fault) => {
                 let error = fault.at(path, "written");
@@ -107,7 +165,7 @@ impl Thread {
                 Err(error)
             }
         };
-        self.send(Job::Do(Box::new(job))).await?;
+        self.send(Job::Write { is_commit, write: Box::new(job) }).await?;
         answer.await.unwrap_or_else(|_| Err(self.why_ended()))
     }
 
@@ -119,7 +177,8 @@ impl Thread {
     }
 
     async fn send(&self, job: Job) -> Result<(), StoreError> {
-        self.jobs.send(job).await.map_err(|_| self.why_ended())
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| self.why_ended())?;
+        self.jobs.send((job, place)).map_err(|_| self.why_ended())
     }
 
     fn why_ended(&self) -> StoreError {
@@ -136,11 +195,12 @@ fn live(
     mut engine: Engine,
     lock: File,
     path: &Path,
-    mut queue: mpsc::Receiver<Job>,
+    queue: mpsc::Receiver<(Job, OwnedSemaphorePermit)>,
+    places: &Semaphore,
     ended: &OnceLock<StoreError>,
 ) {
     let failed = || StoreError::Failed { path: path.display().to_string() };
-    let worked = catch_unwind(AssertUnwindSafe(|| work(&mut engine, path, &mut queue)));
+    let worked = catch_unwind(AssertUnwindSafe(|| Worker::new(&mut engine, path, &queue).work()));
     let (end, closer) = match worked {
         Ok(Ok(closer)) => (StoreError::Closed, closer),
         Ok(Err(error)) => (error, None),
@@ -152,6 +212,8 @@ fn live(
     }
     // Told before the queue is dropped, for those who wait in it.
     let _ = ended.set(end);
+    places.close();
+    drop(queue);
     let finished = catch_unwind(AssertUnwindSafe(|| {
         if in_order { engine.finish().map_err(|fault| fault.at(path, "written")) } else { Ok(()) }
     }));
@@ -169,41 +231,173 @@ fn live(
     }
 }
 
-/// Does jobs in the order they come. Ends with who asked to close, or with the error that broke the store.
-fn work(
-    engine: &mut Engine,
-    path: &Path,
-    queue: &mut mpsc::Receiver<Job>,
-) -> Result<Option<oneshot::Sender<Result<(), StoreError>>>, StoreError> {
-    while let Some(mut job) = queue.blocking_recv() {
-        let mut answers = vec![];
-        let mut closer = None;
-        let mut result = Ok(());
-        for place in 1..=GROUP {
-            match job {
-                Job::Do(work) => match work(engine, path) {
-                    Ok(answer) => answers.extend(answer),
-                    Err(error) if engine.is_broken() => result = Err(error),
-                    Err(_) => {}
-                },
-                Job::Close(reply) => closer = Some(reply),
-            }
-            if place == GROUP || closer.is_some() || result.is_err() {
-                break;
-            }
-            match queue.try_recv() {
-                Ok(next) => job = next,
-                Err(_) => break,
-            }
-        }
-        let result = result.and_then(|()| engine.sync().map_err(|fault| fault.at(path, "written")));
-        answers.into_iter().for_each(|answer| answer(result.clone()));
-        result?;
-        if closer.is_some() {
-            return Ok(closer);
+/// Does jobs as they come.
+struct Worker<'w> {
+    engine: &'w mut Engine,
+    path: &'w Path,
+    queue: &'w mpsc::Receiver<(Job, OwnedSemaphorePermit)>,
+    /// Jobs that write and have yet to do so: commits, and the others.
+    commits: VecDeque<Write>,
+    others: VecDeque<Write>,
+    closer: Option<Closer>,
+    /// When something was written first that is not synced yet.
+    unsynced: Option<Instant>,
+    /// When the first change was made that is not folded yet.
+    unfolded: Option<Instant>,
+    /// When the last pass of the search for damage began.
+    scrubbed: Instant,
+    /// When something was done last.
+    busy: Instant,
+}
+
+impl<'w> Worker<'w> {
+    fn new(
+        engine: &'w mut Engine,
+        path: &'w Path,
+        queue: &'w mpsc::Receiver<(Job, OwnedSemaphorePermit)>,
+    ) -> Self {
+        Self {
+            engine,
+            path,
+            queue,
+            commits: VecDeque::new(),
+            others: VecDeque::new(),
+            closer: None,
+            unsynced: None,
+            unfolded: None,
+            scrubbed: Instant::now(),
+            busy: Instant::now(),
         }
     }
-    Ok(None)
+
+    /// Works until somebody closes, or nobody is left to ask for anything; fails with what broke the store.
+    fn work(mut self) -> Result<Option<Closer>, StoreError> {
+        loop {
+            let is_open = self.take_jobs()?;
+            self.write_group()?;
+            let all_written = self.commits.is_empty() && self.others.is_empty();
+            if all_written && (self.closer.is_some() || !is_open) {
+                return Ok(self.closer);
+            }
+            self.tend().map_err(|fault| fault.at(self.path, "written"))?;
+        }
+    }
+
+    /// Waits for jobs as long as there is nothing else to do, then takes those that are there. Says whether any more can
+    /// come.
+    fn take_jobs(&mut self) -> Result<bool, StoreError> {
+        let mut is_open = true;
+        let mut wait = self.wait();
+        for _ in 0..GROUP {
+            if self.closer.is_some() {
+                break;
+            }
+            let job = match wait {
+                Some(wait) if !wait.is_zero() => self.queue.recv_timeout(wait),
+                Some(_) => self.queue.try_recv().map_err(|error| match error {
+                    mpsc::TryRecvError::Empty => RecvTimeoutError::Timeout,
+                    mpsc::TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                }),
+                None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            wait = Some(Duration::ZERO);
+            if job.is_ok() {
+                self.busy = Instant::now();
+            }
+            match job {
+                Ok((Job::Read(read), _)) => read(self.engine, self.path),
+                Ok((Job::Write { is_commit: true, write }, _)) => self.commits.push_back(write),
+                Ok((Job::Write { is_commit: false, write }, _)) => self.others.push_back(write),
+                Ok((Job::Close(closer), _)) => self.closer = Some(closer),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    is_open = false;
+                    break;
+                }
+            }
+        }
+        Ok(is_open)
+    }
+
+    /// How long to wait for a job; `None` when nothing else will have to be done.
+    fn wait(&self) -> Option<Duration> {
+        if !self.commits.is_empty() || !self.others.is_empty() || self.engine.is_folding() {
+            return Some(Duration::ZERO);
+        }
+        let now = Instant::now();
+        let scrub = if self.engine.is_scrubbing() { self.busy + SCRUB_TICK } else { self.scrubbed + SCRUB_EVERY };
+        let until = [
+            self.unsynced.map(|since| since + LAZY_SYNC),
+            self.unfolded.map(|since| since + FOLD_EVERY),
+            Some(scrub),
+        ];
+        until.into_iter().flatten().min().map(|until| until.saturating_duration_since(now).max(Duration::from_millis(1)))
+    }
+
+    /// Writes what the jobs that wait stage, as far as it fits into one write, and answers them.
+    fn write_group(&mut self) -> Result<(), StoreError> {
+        let mut answers = vec![];
+        let mut result = Ok(());
+        let mut is_staged = false;
+        while let Some(write) = self.commits.pop_front().or_else(|| self.others.pop_front()) {
+            match write(self.engine, self.path) {
+                Ok(answer) => answers.extend(answer),
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+            is_staged = true;
+            if self.engine.is_full() {
+                break;
+            }
+        }
+        if is_staged && result.is_ok() {
+            result = self.write().map_err(|fault| fault.at(self.path, "written"));
+        }
+        answers.into_iter().for_each(|answer| answer(result.clone()));
+        result
+    }
+
+    fn write(&mut self) -> Result<(), Fault> {
+        let must_be_durable = self.engine.write()?;
+        if must_be_durable { self.sync() } else { self.engine.flush() }
+    }
+
+    fn sync(&mut self) -> Result<(), Fault> {
+        self.engine.sync()?;
+        self.unsynced = None;
+        Ok(())
+    }
+
+    /// Does what is due between two groups.
+    fn tend(&mut self) -> Result<(), Fault> {
+        let now = Instant::now();
+        if self.unsynced.is_some_and(|since| now >= since + LAZY_SYNC) {
+            self.sync()?;
+        }
+        if self.unsynced.is_none() && self.engine.is_dirty() {
+            self.unsynced = Some(now);
+        }
+        self.engine.fold_when_due(self.unfolded.is_some_and(|since| now >= since + FOLD_EVERY));
+        if self.engine.is_folding() {
+            self.engine.fold(FOLD_SLICE)?;
+        }
+        match self.engine.has_unfolded() {
+            false => self.unfolded = None,
+            true if self.unfolded.is_none_or(|since| now >= since + FOLD_EVERY) => self.unfolded = Some(now),
+            true => {}
+        }
+        if now >= self.scrubbed + SCRUB_EVERY {
+            self.scrubbed = now;
+            self.engine.begin_scrub();
+        }
+        if self.engine.is_scrubbing() && now >= self.busy + SCRUB_TICK {
+            self.engine.scrub()?;
+            self.busy = Instant::now();
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -211,7 +405,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::Commit;
+    use crate::store::{Commit, Duty};
 
     fn config(folder: &Path) -> StoreConfig {
         StoreConfig { path: folder.to_owned(), retain: Duration::ZERO, cache: 1 << 20 }
@@ -226,15 +420,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let thread = start(folder.path()).await;
         // One that waits for its sync, one that panics, one that waits behind it.
-        let written = thread.write(|engine| engine.settle(vec![]));
+        let written = thread.write(|_| Ok(()));
         let panicked = thread.read(|_| -> Result<(), Fault> { panic!("on purpose") });
-        let behind = thread.read(|engine| engine.tally());
+        let behind = thread.read(|engine| Ok(engine.destinations()));
         let (written, panicked, behind) = tokio::join!(written, panicked, behind);
         for error in [written.err(), panicked.err(), behind.err(), thread.close().await.err()] {
             // The first may have been done before the second came.
             assert!(matches!(error, None | Some(StoreError::Failed { .. })), "{error:?}");
         }
-        assert!(matches!(thread.read(|engine| engine.tally()).await, Err(StoreError::Failed { .. })));
+        assert!(matches!(thread.read(|engine| Ok(engine.destinations())).await, Err(StoreError::Failed { .. })));
         start(folder.path()).await.close().await.unwrap();
     }
 
@@ -260,21 +454,26 @@ mod tests {
         let (is_busy, let_go) = hold(&thread);
         is_busy.await.unwrap();
         // These wait together, and so share a sync; it comes after the last of them, which does not end.
-        let mut commit = Commit::new("clinic".into());
-        commit.checkpoint = Some(1.into());
+        let commit = Commit { checkpoint: Some(1.into()), ..Commit::default() };
         let (writer, reader) = (Arc::clone(&thread), Arc::clone(&thread));
-        let write = tokio::spawn(async move { writer.write(|engine| engine.commit(commit)).await });
-        let read =
-            tokio::spawn(async move { reader.read(|engine| engine.checkpoint(&"clinic".into())).await });
+        let write = tokio::spawn(async move {
+            let commit = move |engine: &mut Engine| {
+                let claim = engine.claims().take(&Duty::Upkeep);
+                engine.commit(&claim, &commit)
+            };
+            writer.commit(commit).await
+        });
+        let read = tokio::spawn(async move { reader.read(|engine| engine.checkpoint(&Duty::Upkeep)).await });
         let (is_held, let_go_of_last) = hold(&thread);
         let all_wait = async {
-            while thread.jobs.capacity() > QUEUE - 3 {
+            while thread.places.available_permits() > QUEUE - 3 {
                 tokio::task::yield_now().await;
             }
         };
         all_wait.await;
         let_go.send(()).unwrap();
-        assert_eq!(read.await.unwrap().unwrap(), Some(1.into()));
+        // It sees what was there before.
+        assert_eq!(read.await.unwrap().unwrap(), None);
         is_held.await.unwrap();
         assert!(!write.is_finished());
         let_go_of_last.send(()).unwrap();

@@ -61,13 +61,19 @@ pub(super) fn unseal<'b>(key: &[u8], bytes: &'b [u8]) -> Result<Value<'b>, Fault
     if u64::from_le_bytes(*sum) != checksum(key, sealed) {
         return Err(Fault::Damaged("a value does not match its checksum"));
     }
-    let parted = |rest: &'b [u8]| {
-        let (head_len, rest) = rest.split_first_chunk()?;
+    unsealed(bytes)
+}
+
+/// Opens once more what [`unseal`] has opened before.
+pub(super) fn unsealed(bytes: &[u8]) -> Result<Value<'_>, Fault> {
+    let parted = |rest| {
+        let (head_len, rest) = <[u8]>::split_first_chunk(rest)?;
         let (chunks, rest) = rest.split_first_chunk()?;
         let (head, body) = rest.split_at_checked(u32::from_le_bytes(*head_len) as usize)?;
         Some(Value { head, body, chunks: u32::from_le_bytes(*chunks) })
     };
-    let value = match sealed.split_first() {
+    let sealed = bytes.split_last_chunk::<SUM>().and_then(|(sealed, _)| sealed.split_first());
+    let value = match sealed {
         Some((&PLAIN, body)) => Some(Value { body, ..Value::default() }),
         Some((&PARTED, rest)) => parted(rest),
         _ => None,

@@ -1,9 +1,6 @@
 //! The tree as it will be once what is being prepared has been written.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-};
+use std::{borrow::Cow, collections::BTreeMap, ops::{Bound, Range}};
 
 use ::sled::{IVec, Tree};
 use serde::{Serialize, de::DeserializeOwned};
@@ -21,14 +18,15 @@ pub(super) type Writes = BTreeMap<IVec, Option<IVec>>;
 pub(super) type Parts = (Vec<u8>, Vec<u8>);
 
 /// Reads through what is prepared to the tree below, and collects writes. Nothing reaches the tree.
-pub(super) struct View<'t> {
-    tree: &'t Tree,
+pub(super) struct View {
+    tree: Tree,
     writes: Writes,
+    bytes: usize,
 }
 
-impl<'t> View<'t> {
-    pub(super) fn new(tree: &'t Tree) -> Self {
-        Self { tree, writes: Writes::new() }
+impl View {
+    pub(super) fn new(tree: &Tree) -> Self {
+        Self { tree: tree.clone(), writes: Writes::new(), bytes: 0 }
     }
 
     /// What was prepared.
@@ -36,16 +34,38 @@ impl<'t> View<'t> {
         self.writes
     }
 
-    fn sealed(&self, key: &[u8]) -> Result<Option<IVec>, Fault> {
+    /// How many keys are prepared, and about how many bytes.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.writes.len(), self.bytes)
+    }
+
+    /// The value as it stands at a key.
+    pub(super) fn sealed(&self, key: &[u8]) -> Result<Option<IVec>, Fault> {
         match self.writes.get(key) {
             Some(prepared) => Ok(prepared.clone()),
             None => Ok(self.tree.get(key)?),
         }
     }
 
-    /// Whether there is a value.
-    pub(super) fn contains(&self, key: &Key) -> Result<bool, Fault> {
-        Ok(self.sealed(key.as_ref())?.is_some())
+    /// The last key at or before `key` that begins with `prefix`, with the value that stands there.
+    pub(super) fn last_up_to(&self, prefix: &Key, key: &Key) -> Result<Option<(IVec, IVec)>, Fault> {
+        let range = (Bound::Included(prefix.as_ref()), Bound::Included(key.as_ref()));
+        let prepared = self.writes.range::<[u8], _>(range);
+        let mut prepared = prepared.rev().map(|(key, value)| (key.clone(), value.clone())).peekable();
+        for item in self.tree.range::<&[u8], _>(range).rev() {
+            let (key, value) = item?;
+            while let Some((newer, prepared)) = prepared.next_if(|(prepared, _)| *prepared >= key) {
+                match prepared {
+                    Some(value) => return Ok(Some((newer, value))),
+                    None if newer == key => break,
+                    None => {}
+                }
+            }
+            if self.writes.get(&key).is_none_or(Option::is_some) {
+                return Ok(Some((key, value)));
+            }
+        }
+        Ok(prepared.find_map(|(key, value)| Some((key, value?))))
     }
 
     /// Reads a value's body.
@@ -55,19 +75,46 @@ impl<'t> View<'t> {
 
     /// Reads a value's head and body.
     pub(super) fn parts(&self, key: &Key) -> Result<Option<Parts>, Fault> {
-        self.sealed(key.as_ref())?.map(|sealed| self.parts_of(key, &sealed)).transpose()
+        let Some(sealed) = self.sealed(key.as_ref())? else { return Ok(None) };
+        let value = value::unseal(key.as_ref(), &sealed)?;
+        Ok(Some((value.head.to_vec(), self.body(key, value)?.into_owned())))
     }
 
-    /// Opens what was found at `key`.
-    fn parts_of(&self, key: &Key, sealed: &[u8]) -> Result<Parts, Fault> {
-        let value = value::unseal(key.as_ref(), sealed)?;
-        let mut body = value.body.to_vec();
-        for number in 0..value.chunks {
-            let key = keys::chunk(key, number);
-            let chunk = self.sealed(key.as_ref())?.ok_or(MISSING_PART)?;
-            body.extend(value::unseal(key.as_ref(), &chunk)?.body);
+    /// The whole body of a value.
+    pub(super) fn body<'b>(&self, key: &Key, value: Value<'b>) -> Result<Cow<'b, [u8]>, Fault> {
+        if value.chunks == 0 {
+            return Ok(value.body.into());
         }
-        Ok((value.head.to_vec(), body))
+        let mut body = vec![];
+        for number in 0..value.chunks {
+            self.read_chunk(key, number, |chunk| body.extend(chunk))?;
+        }
+        Ok(body.into())
+    }
+
+    /// A part of a value's body, read without the rest.
+    pub(super) fn slice<'b>(&self, key: &Key, value: Value<'b>, range: Range<usize>) -> Result<Cow<'b, [u8]>, Fault> {
+        const OUTSIDE: Fault = Fault::Damaged("a value is shorter than it should be");
+        if value.chunks == 0 {
+            return value.body.get(range).map(Into::into).ok_or(OUTSIDE);
+        }
+        let mut slice = Vec::with_capacity(range.len());
+        for number in range.start / CHUNK..range.end.div_ceil(CHUNK) {
+            let begins = number * CHUNK;
+            self.read_chunk(key, number as u32, |chunk| {
+                let from = range.start.saturating_sub(begins).min(chunk.len());
+                let to = (range.end - begins).min(chunk.len());
+                slice.extend(&chunk[from..to]);
+            })?;
+        }
+        if slice.len() == range.len() { Ok(slice.into()) } else { Err(OUTSIDE) }
+    }
+
+    fn read_chunk(&self, of: &Key, number: u32, read: impl FnOnce(&[u8])) -> Result<(), Fault> {
+        let key = keys::chunk(of, number);
+        let chunk = self.sealed(key.as_ref())?.ok_or(MISSING_PART)?;
+        read(value::unseal(key.as_ref(), &chunk)?.body);
+        Ok(())
     }
 
     /// A value as it stands in the tree, with its chunks; empty when there is none.
@@ -91,12 +138,7 @@ impl<'t> View<'t> {
 
     /// Reads what was written with [`View::put`] and found at `key`.
     pub(super) fn read<T: DeserializeOwned>(&self, key: &Key, sealed: &[u8]) -> Result<T, Fault> {
-        value::from_json(&self.parts_of(key, sealed)?.1)
-    }
-
-    /// Reads a value that must be there because something refers to it.
-    pub(super) fn require<T: DeserializeOwned>(&self, key: &Key) -> Result<T, Fault> {
-        self.get(key)?.ok_or(Fault::Damaged("something is referred to that is not there"))
+        value::from_json(&self.body(key, value::unseal(key.as_ref(), sealed)?)?)
     }
 
     /// Prepares a value.
@@ -104,17 +146,16 @@ impl<'t> View<'t> {
         self.put_bytes(key, &[], &value::to_json(value)?)
     }
 
-    /// Prepares a value where there is none.
-    pub(super) fn put_new(&mut self, key: &Key, value: &impl Serialize) -> Result<(), Fault> {
-        self.put_over(key, 0, &[], &value::to_json(value)?);
-        Ok(())
-    }
-
     /// Prepares a value of `body`, with something in front that can be read without it.
     pub(super) fn put_bytes(&mut self, key: &Key, head: &[u8], body: &[u8]) -> Result<(), Fault> {
         let before = self.chunks(key)?;
         self.put_over(key, before, head, body);
         Ok(())
+    }
+
+    /// Prepares such a value where there is none.
+    pub(super) fn put_new(&mut self, key: &Key, head: &[u8], body: &[u8]) {
+        self.put_over(key, 0, head, body);
     }
 
     /// Prepares a value in the place of one with `before` chunks.
@@ -125,7 +166,7 @@ impl<'t> View<'t> {
         } else {
             let mut number = 0;
             for body in body.chunks(CHUNK) {
-                self.set(&keys::chunk(key, number), Value { head: &[], body, chunks: 0 });
+                self.set(&keys::chunk(key, number), Value { body, ..Value::default() });
                 number += 1;
             }
             self.set(key, Value { head, body: &[], chunks: number });
@@ -134,21 +175,6 @@ impl<'t> View<'t> {
         for number in after..before {
             self.delete(&keys::chunk(key, number));
         }
-    }
-
-    /// Prepares a key that says all by itself.
-    pub(super) fn mark(&mut self, key: &Key) {
-        self.mark_with(key, &[]);
-    }
-
-    /// Prepares a key that says almost all by itself.
-    pub(super) fn mark_with(&mut self, key: &Key, head: &[u8]) {
-        self.set(key, Value { head, body: &[], chunks: 0 });
-    }
-
-    /// Prepares the end of a key written with [`View::mark`].
-    pub(super) fn unmark(&mut self, key: &Key) {
-        self.delete(key);
     }
 
     /// Prepares the end of a value.
@@ -170,46 +196,13 @@ impl<'t> View<'t> {
 
     fn set(&mut self, key: &Key, value: Value<'_>) {
         let sealed = value::seal(key.as_ref(), value);
+        self.bytes += key.as_ref().len() + sealed.len();
         self.writes.insert(key.as_ref().into(), Some(sealed.into()));
     }
 
     fn delete(&mut self, key: &Key) {
+        self.bytes += key.as_ref().len();
         self.writes.insert(key.as_ref().into(), None);
-    }
-
-    /// The first key that begins with `prefix`, and its value's head.
-    pub(super) fn first(&self, prefix: &Key) -> Result<Option<(IVec, Vec<u8>)>, Fault> {
-        let mut written = None;
-        for item in self.tree.scan_prefix(prefix) {
-            let item = item?;
-            if !self.writes.contains_key(&item.0) {
-                written = Some(item);
-                break;
-            }
-        }
-        let prepared = self.prepared(prefix).find_map(|(key, value)| Some((key.clone(), value.clone()?)));
-        let first = written.into_iter().chain(prepared).min();
-        first.map(|(key, sealed)| Ok((key.clone(), value::unseal(&key, &sealed)?.head.to_vec()))).transpose()
-    }
-
-    /// All keys that begin with `prefix`, in their order.
-    pub(super) fn keys(&self, prefix: &Key) -> Result<BTreeSet<IVec>, Fault> {
-        let mut keys = self.tree.scan_prefix(prefix).keys().collect::<Result<BTreeSet<_>, _>>()?;
-        for (key, value) in self.prepared(prefix) {
-            if value.is_some() {
-                keys.insert(key.clone())
-            } else {
-                keys.remove(key)
-            };
-        }
-        Ok(keys)
-    }
-
-    /// What is prepared for keys that begin with `prefix`.
-    fn prepared(&self, prefix: &Key) -> impl Iterator<Item = (&IVec, &Option<IVec>)> {
-        self.writes
-            .range::<[u8], _>((Bound::Included(prefix.as_ref()), Bound::Unbounded))
-            .take_while(|(key, _)| prefix.is_prefix_of(key))
     }
 }
 

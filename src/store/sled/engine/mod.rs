@@ -1,0 +1,251 @@
+//! What the store does, on the one thread that holds the tree.
+//!
+//! Changes are staged: carried out in memory and prepared as writes. [`Engine::write`] then writes all that is staged at
+//! once, and [`Engine::sync`] makes it durable. An error between leaves memory and tree apart, so it ends the engine.
+
+mod commit;
+mod feed;
+mod fold;
+mod purge;
+mod query;
+mod remember;
+mod scrub;
+mod settle;
+mod start;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+pub(super) use self::purge::{PurgeFrom, Purged};
+use self::scrub::Scrub;
+use super::{
+    block::{Progress, StoredBlock, Sums},
+    change::{Change, GroupWriter},
+    claims::Claims,
+    disk::Disk,
+    entry::{EntryWriter, Names},
+    fault::Fault,
+    keys::{self, block_of, numbers_of},
+    outbox::Outbox,
+    value,
+    view::View,
+};
+use crate::{
+    event::EventId,
+    name::Name,
+    store::{Claim, Duty, Pause, arrivals::Arrivals},
+};
+
+/// The tree, and what is known beside it.
+pub(super) struct Engine {
+    disk: Disk,
+    progress: Progress,
+    outbox: Outbox,
+    pauses: BTreeMap<Name, Pause>,
+    /// Groups that stand at `x`, with the number of changes in each.
+    groups: BTreeMap<u64, usize>,
+    /// Of each change in those the delivery and the group.
+    unfolded: BTreeSet<(u64, u64)>,
+    /// Fold up to this group.
+    fold_to: u64,
+    claims: Claims,
+    names: Names,
+    staged: Staged,
+    scrub: Scrub,
+    arrivals: Arc<Arrivals>,
+    /// Destinations with news in what was written since the last sync.
+    arrived: BTreeSet<Name>,
+}
+
+/// What is prepared and has yet to be written.
+struct Staged {
+    view: View,
+    /// The entry that new deliveries go into, with the number of its first.
+    entry: Option<(u64, EntryWriter)>,
+    /// The deliveries of each new event.
+    ids: HashMap<EventId, Vec<(Name, u64)>>,
+    group: GroupWriter,
+    /// The deliveries the group changes.
+    changed: Vec<u64>,
+    /// Blocks that are to be written as they are in the end.
+    blocks: BTreeSet<u64>,
+    /// Whether what is numbered next must be written.
+    progress: bool,
+    /// Whether it must be durable before it is acknowledged.
+    durable: bool,
+}
+
+impl Staged {
+    fn new(view: View) -> Self {
+        Self {
+            view,
+            entry: None,
+            ids: HashMap::new(),
+            group: GroupWriter::default(),
+            changed: vec![],
+            blocks: BTreeSet::new(),
+            progress: false,
+            durable: false,
+        }
+    }
+}
+
+/// A group of jobs takes no more changes beyond this many bytes, so that it stays one batch.
+const GROUP_BYTES: usize = 384 << 10;
+
+/// The same for the number of keys.
+const GROUP_KEYS: usize = 1500;
+
+impl Engine {
+    /// The claims on duties.
+    pub(super) fn claims(&mut self) -> &mut Claims {
+        &mut self.claims
+    }
+
+    /// Ends a claim.
+    pub(super) fn give_up(&mut self, claim: &Claim) {
+        if self.claims.give_up(claim)
+            && let Duty::Destination(destination) = &claim.duty
+        {
+            self.outbox.of(destination).acts.end();
+        }
+    }
+
+    /// Whether so much is staged that the rest should wait.
+    pub(super) fn is_full(&self) -> bool {
+        let (keys, bytes) = self.staged.view.size();
+        let entry = self.staged.entry.as_ref().map_or(0, |(_, entry)| entry.bytes());
+        keys >= GROUP_KEYS || bytes + entry + self.staged.group.bytes() >= GROUP_BYTES
+    }
+
+    /// Writes all that is staged; says whether it must be durable before it is acknowledged.
+    pub(super) fn write(&mut self) -> Result<bool, Fault> {
+        self.close_entry()?;
+        let view = View::new(self.disk.tree());
+        let mut staged = std::mem::replace(&mut self.staged, Staged::new(view));
+        if staged.group.len() > 0 {
+            let group = self.progress.group;
+            let (head, body) = staged.group.parts()?;
+            staged.view.put_new(&keys::group(group), &head, body);
+            self.progress.group += 1;
+            self.groups.insert(group, staged.group.len());
+            self.unfolded.extend(staged.changed.iter().map(|number| (*number, group)));
+        }
+        let through = self.progress.group - 1;
+        for block in &staged.blocks {
+            self.put_block(&mut staged.view, *block, through)?;
+        }
+        if staged.progress {
+            staged.view.put_bytes(&keys::progress(), &[], &value::to_compact(&self.progress)?)?;
+        }
+        self.disk.write(staged.view.into_writes())?;
+        for block in staged.blocks {
+            self.let_go(block);
+        }
+        Ok(staged.durable)
+    }
+
+    /// Makes what was written durable and wakes those it is for.
+    pub(super) fn sync(&mut self) -> Result<(), Fault> {
+        self.disk.sync()?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Hands what was written to the system, where it survives a kill but no power cut.
+    pub(super) fn flush(&mut self) -> Result<(), Fault> {
+        self.disk.flush()?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Whether something was written since the last sync.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.disk.is_dirty()
+    }
+
+    fn wake(&mut self) {
+        std::mem::take(&mut self.arrived).iter().for_each(|destination| self.arrivals.wake(destination));
+    }
+
+    /// Ends in good order.
+    pub(super) fn finish(mut self) -> Result<(), Fault> {
+        self.fold_all()?;
+        self.disk.finish()
+    }
+
+    /// Closes the entry that is staged: its deliveries can be read from then on.
+    fn close_entry(&mut self) -> Result<(), Fault> {
+        if let Some((first, entry)) = self.staged.entry.take() {
+            let view = &mut self.staged.view;
+            let (head, body) = entry.heads();
+            view.put_new(&keys::heads(first), head, body);
+            let (head, body) = entry.events();
+            view.put_new(&keys::events(first), &head, body);
+        }
+        Ok(())
+    }
+
+    /// Stages a change and carries it out in memory; says whether it fits the delivery.
+    fn change(&mut self, number: u64, destination: &Name, change: &Change<'_>) -> Result<bool, Fault> {
+        self.have_block(block_of(number))?;
+        let done = self.outbox.carry_out(number, destination, change)?;
+        if done {
+            self.staged.group.add(number, destination.as_str(), change)?;
+            self.staged.changed.push(number);
+        }
+        Ok(done)
+    }
+
+    /// Has a block at hand; says whether there is one.
+    fn have_block(&mut self, block: u64) -> Result<bool, Fault> {
+        if self.outbox.block(block).is_some() {
+            return Ok(true);
+        }
+        let stored = self.read_block(block)?;
+        let found = stored.is_some();
+        if let Some(stored) = stored {
+            self.outbox.keep_block(block, stored.sums);
+        }
+        Ok(found)
+    }
+
+    /// A block as it stands on disk.
+    fn read_block(&self, block: u64) -> Result<Option<StoredBlock>, Fault> {
+        let bytes = self.staged.view.bytes(&keys::block(block))?;
+        bytes.map(|bytes| value::from_compact(&bytes)).transpose()
+    }
+
+    /// What is known of a block, at hand or not.
+    fn sums(&self, block: u64) -> Result<Option<std::borrow::Cow<'_, Sums>>, Fault> {
+        use std::borrow::Cow;
+        match self.outbox.block(block) {
+            Some(sums) => Ok(Some(Cow::Borrowed(sums))),
+            None => Ok(self.read_block(block)?.map(|stored| Cow::Owned(stored.sums))),
+        }
+    }
+
+    /// Stages a block as it is by now, if it is at hand.
+    fn put_block(&self, view: &mut View, block: u64, through: u64) -> Result<(), Fault> {
+        let end = self.progress.next.min(numbers_of(block).end);
+        if let Some(stored) = self.outbox.store(block, through, end) {
+            view.put_bytes(&keys::block(block), &[], &value::to_compact(&stored)?)?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of a block that was written, unless deliveries are still added to it.
+    fn let_go(&mut self, block: u64) {
+        if block != block_of(self.progress.next) {
+            self.outbox.let_go(block);
+        }
+    }
+
+    /// Whether a delivery was forgotten or never existed.
+    fn is_gone(&self, number: u64) -> Result<bool, Fault> {
+        let sums = self.sums(block_of(number))?;
+        Ok(number >= self.progress.next || sums.is_none_or(|sums| sums.gone.contains(keys::place_of(number))))
+    }
+}

@@ -1,0 +1,135 @@
+//! What is read when the store is opened: what is unfinished, but neither events nor what is finished.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
+
+use super::{Engine, Staged, scrub::Scrub};
+use crate::store::{
+    arrivals::Arrivals,
+    sled::{
+        block::{Progress, StoredBlock},
+        change::{self, Change},
+        claims::Claims,
+        disk::Disk,
+        entry::{Entry, Names},
+        fault::Fault,
+        keys::{self, Key, block_of, place_of},
+        outbox::Outbox,
+        value,
+    },
+};
+
+pub(super) const BAD_KEY: Fault = Fault::Damaged("a key cannot be read");
+
+impl Engine {
+    /// Reads what is needed to go on.
+    pub(in crate::store::sled) fn start(disk: Disk, arrivals: Arc<Arrivals>) -> Result<Self, Fault> {
+        let view = disk.view();
+        let was_clean = disk.was_clean();
+        let mut engine = Self {
+            staged: Staged::new(disk.view()),
+            disk,
+            progress: Progress::default(),
+            outbox: Outbox::default(),
+            pauses: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            unfolded: BTreeSet::new(),
+            fold_to: 0,
+            claims: Claims::default(),
+            names: Names::default(),
+            scrub: Scrub::new(was_clean),
+            arrivals,
+            arrived: BTreeSet::new(),
+        };
+        if let Some(bytes) = view.bytes(&keys::progress())? {
+            engine.progress = value::from_compact(&bytes)?;
+        }
+        let (through, covered) = engine.read_blocks()?;
+        engine.read_heads(covered)?;
+        engine.read_groups(&through)?;
+        for item in engine.disk.scan(&keys::pauses(), None) {
+            let (key, sealed) = item?;
+            let destination = keys::paused(&key).ok_or(BAD_KEY)?;
+            let pause = view.read(&Key::from(key), &sealed)?;
+            engine.pauses.insert(destination, pause);
+        }
+        Ok(engine)
+    }
+
+    /// Reads all blocks; returns which groups each takes into account, and the first number that none does.
+    fn read_blocks(&mut self) -> Result<(BTreeMap<u64, u64>, u64), Fault> {
+        let view = self.disk.view();
+        let mut through = BTreeMap::new();
+        let mut covered = 1;
+        for item in self.disk.scan(&keys::all_blocks(), None) {
+            let (key, sealed) = item?;
+            let block = keys::last_number(&key).ok_or(BAD_KEY)?;
+            let key = Key::from(key);
+            let body = view.body(&key, value::unseal(key.as_ref(), &sealed)?)?;
+            let stored: StoredBlock = value::from_compact(&body)?;
+            self.progress.group = self.progress.group.max(stored.through + 1);
+            through.insert(block, stored.through);
+            covered = stored.end;
+            let sums = self.outbox.load(block, stored);
+            // Deliveries are still added to the last block, which is therefore always at hand.
+            if block == block_of(covered) {
+                self.outbox.keep_block(block, sums);
+            }
+        }
+        Ok((through, covered))
+    }
+
+    /// Reads the heads that no block takes into account.
+    fn read_heads(&mut self, covered: u64) -> Result<(), Fault> {
+        let view = self.disk.view();
+        let mut next = covered;
+        for item in self.disk.scan_from(&keys::all_heads(), &keys::heads(covered)) {
+            let (key, sealed) = item?;
+            let entry = Entry::open(&view, &key, &sealed)?;
+            self.gone(next..entry.first);
+            for (number, head) in entry.heads() {
+                self.outbox.add_head(number, &head?);
+                next = number + 1;
+            }
+        }
+        // Entries that were removed leave gaps.
+        self.gone(next..self.progress.next);
+        self.progress.next = self.progress.next.max(next);
+        self.outbox.block_mut(block_of(self.progress.next));
+        Ok(())
+    }
+
+    fn gone(&mut self, numbers: Range<u64>) {
+        for number in numbers {
+            self.outbox.block_mut(block_of(number)).gone.insert(place_of(number));
+        }
+    }
+
+    /// Carries out the changes that are not in their blocks yet.
+    fn read_groups(&mut self, through: &BTreeMap<u64, u64>) -> Result<(), Fault> {
+        let view = self.disk.view();
+        for item in self.disk.scan(&keys::all_groups(), None) {
+            let (key, sealed) = item?;
+            let group = keys::last_number(&key).ok_or(BAD_KEY)?;
+            let key = Key::from(key);
+            let value = value::unseal(key.as_ref(), &sealed)?;
+            let body = view.body(&key, value)?;
+            let changes = change::grouped(value.head, &body)?;
+            for change in &changes {
+                let block = block_of(change.number);
+                self.unfolded.insert((change.number, group));
+                let is_taken = through.get(&block).is_some_and(|through| *through >= group);
+                if !is_taken && self.have_block(block)? {
+                    let destination = self.names.get(change.destination);
+                    self.outbox.carry_out(change.number, &destination, &Change::read(change.change)?)?;
+                }
+            }
+            self.groups.insert(group, changes.len());
+            self.progress.group = self.progress.group.max(group + 1);
+        }
+        Ok(())
+    }
+}
