@@ -24,6 +24,7 @@ const FROM: &str = "CALLWATCH_TEST_FROM";
 const DEEDS: &str = "CALLWATCH_TEST_DEEDS";
 const ABORT_AT: &str = "CALLWATCH_TEST_ABORT_AT";
 const FAIL_AT: &str = "CALLWATCH_TEST_FAIL_AT";
+const WAIT: &str = "CALLWATCH_TEST_WAIT";
 const KILL: &str = "CALLWATCH_TEST_KILL";
 const IMAGE: &str = "CALLWATCH_TEST_IMAGE";
 
@@ -41,6 +42,8 @@ pub(super) struct Orders {
     pub(super) abort_at: Option<u64>,
     /// Ends without a word after its deeds, instead of closing the store.
     pub(super) kill: bool,
+    /// Waits to be killed after its deeds.
+    pub(super) wait: bool,
     /// Every step fails from this one on, as with a full disk.
     pub(super) fail_at: Option<u64>,
     /// Where it leaves the files as they were at the last sync, when it ends at a step.
@@ -78,6 +81,9 @@ async fn child_that_lives_until_it_ends() {
             act(&mut host, deed).await?;
             done.store(deed + 1, Ordering::SeqCst);
             say("done", deed + 1);
+        }
+        if env::var_os(WAIT).is_some() {
+            std::future::pending::<()>().await;
         }
         if env::var_os(KILL).is_some() {
             std::process::abort();
@@ -147,8 +153,10 @@ fn start(folder: &Path, orders: &Orders) -> (Child, impl Iterator<Item = (String
             command.env(name, value.to_string());
         }
     }
-    if orders.kill {
-        command.env(KILL, "1");
+    for (name, is_ordered) in [(KILL, orders.kill), (WAIT, orders.wait)] {
+        if is_ordered {
+            command.env(name, "1");
+        }
     }
     if let Some(image) = &orders.image {
         command.env(IMAGE, image);
@@ -237,8 +245,10 @@ async fn whichever_step_it_ends_at_all_deeds_are_done_or_not_done() {
     for step in some_steps(steps, 12) {
         let folder = tempfile::tempdir().unwrap();
         let said = live(folder.path(), &Orders { abort_at: Some(step), ..orders.clone() });
-        assert!(said.steps == 0 && said.error.is_none(), "it ended at step {step}: {said:?}");
-        let done = check(folder.path(), said.done, said.done + 1).await;
+        assert!(said.error.is_none(), "{said:?}");
+        // How many steps it takes differs a little: a lazy sync may be saved by another one.
+        assert!(said.steps <= step, "it ended at step {step}: {said:?}");
+        let done = check(folder.path(), said.done, (said.done + 1).min(4 * ROUND)).await;
         // It goes on from there.
         let rest = Orders { from: done, deeds: Some(4), ..Orders::default() };
         assert_eq!(live(folder.path(), &rest).done, done + 4, "after step {step}");
@@ -254,6 +264,10 @@ async fn whichever_step_fails_the_store_says_why_and_nothing_is_half_done() {
     for step in some_steps(steps, 10) {
         let folder = tempfile::tempdir().unwrap();
         let said = live(folder.path(), &Orders { fail_at: Some(step), ..orders.clone() });
+        if said.error.is_none() && said.steps <= step {
+            // How many steps it takes differs a little: a lazy sync may be saved by another one.
+            continue;
+        }
         let error = said.error.unwrap_or_else(|| panic!("step {step} failed in silence"));
         assert!(
             error.contains("the disk is full") || error.contains("no storage space"),
@@ -266,7 +280,8 @@ async fn whichever_step_fails_the_store_says_why_and_nothing_is_half_done() {
 #[tokio::test]
 async fn a_store_in_use_says_by_whom() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut child, mut said) = start(folder.path(), &Orders::default());
+    let orders = Orders { deeds: Some(1), wait: true, ..Orders::default() };
+    let (mut child, mut said) = start(folder.path(), &orders);
     assert_eq!(said.next().unwrap().0, "opened");
     let error = open(folder.path()).await.err().unwrap();
     assert!(matches!(error, StoreError::InUse { holder, .. } if holder == Some(child.id())), "{error}");

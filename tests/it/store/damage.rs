@@ -258,7 +258,7 @@ async fn a_value_that_is_not_what_was_written_is_never_believed() {
     make(closed.path()).await;
     // A store that was killed has groups that were not folded yet.
     let killed = tempfile::tempdir().unwrap();
-    live(killed.path(), &Orders { deeds: Some(7), kill: true, ..Orders::default() });
+    live(killed.path(), &Orders { deeds: Some(6), kill: true, ..Orders::default() });
     let mut found = BTreeSet::new();
     for (origin, kinds) in [(&closed, *b"bcefghikmnops"), (&killed, *b"bcefghikmnopx")] {
         for kind in kinds {
@@ -296,14 +296,15 @@ async fn a_single_flipped_bit_is_found_whichever_key_it_is_in() {
 #[tokio::test]
 async fn damage_that_nobody_reads_is_found_by_a_store_at_rest() {
     let folder = tempfile::tempdir().unwrap();
-    live(folder.path(), &Orders { deeds: Some(7), kill: true, ..Orders::default() });
+    live(folder.path(), &Orders { deeds: Some(6), kill: true, ..Orders::default() });
     let sled = config(folder.path()).path.join("sled");
     tamper(&sled, |key, value| if key[0] == b'e' { flip(value) } else { value });
     let store = open(folder.path()).await.unwrap();
     let found = async {
         loop {
             match store.checkpoint(&Duty::Upkeep).await {
-                Ok(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                // It looks around only when nothing has been asked for a second.
+                Ok(_) => tokio::time::sleep(Duration::from_millis(1_500)).await,
                 Err(error) => return error,
             }
         }
