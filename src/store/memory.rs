@@ -188,6 +188,15 @@ impl State {
         feed.insert(position, token);
     }
 
+    /// Takes a delivery out of its destination's feed.
+    fn untell(&mut self, destination: &Name, token: Token) {
+        if let Some(position) = self.positions.remove(&token)
+            && let Some(feed) = self.feeds.get_mut(destination)
+        {
+            feed.remove(&position);
+        }
+    }
+
     fn pending(&self, destination: &Name, after: Position, limit: usize) -> Feed {
         let feed = self.feeds.get(destination);
         let news = feed.into_iter().flat_map(|feed| feed.range((Bound::Excluded(after), Bound::Unbounded)));
@@ -203,14 +212,15 @@ impl State {
         page
     }
 
-    /// Changes a delivery if it is there; says whether it is and `change` did.
-    fn change(&mut self, token: Token, change: impl FnOnce(&mut DeliveryRecord) -> bool) -> bool {
-        self.deliveries.get_mut(&token).is_some_and(change)
-    }
-
-    /// Changes a delivery of this destination.
-    fn change_of(&mut self, destination: &Name, token: Token, change: impl FnOnce(&mut DeliveryRecord) -> bool) {
-        self.change(token, |record| record.id.destination == *destination && change(record));
+    /// Changes a delivery of the destination if it is there, and forgets its place in the feed when that finished it.
+    fn change(&mut self, destination: &Name, token: Token, change: impl FnOnce(&mut DeliveryRecord) -> bool) {
+        let Some(record) = self.deliveries.get_mut(&token).filter(|it| it.id.destination == *destination)
+        else {
+            return;
+        };
+        if change(record) && record.finished().is_some() {
+            self.untell(destination, token);
+        }
     }
 
     /// Says whether the destination's feed has something new.
@@ -219,19 +229,21 @@ impl State {
         let Settlement { at, outcomes, holds, releases, forgets, merge, ledgers, memos, pause, lazy: _ } =
             settlement;
         for outcome in outcomes {
-            self.change_of(destination, outcome.token, |record| {
+            self.change(destination, outcome.token, |record| {
                 record.settle(outcome.number, outcome.attempt, outcome.verdict)
             });
         }
         for (token, batch) in holds {
-            self.change_of(destination, token, |record| record.hold(batch));
+            self.change(destination, token, |record| record.hold(batch));
         }
         for token in releases {
-            self.change_of(destination, token, |record| record.release(at));
+            self.change(destination, token, |record| record.release(at));
         }
         for token in forgets {
-            let waits = |record: &DeliveryRecord| record.id.destination == *destination && record.waits_in().is_some();
-            if self.deliveries.get(&token).is_some_and(waits) {
+            let is_held = |record: &DeliveryRecord| {
+                record.id.destination == *destination && record.waits_in().is_some()
+            };
+            if self.deliveries.get(&token).is_some_and(is_held) {
                 self.forget(token);
             }
         }
@@ -269,7 +281,7 @@ impl State {
             return false;
         }
         for token in tokens {
-            self.change_of(destination, token, |record| record.merge(at, event.id.clone()));
+            self.change(destination, token, |record| record.merge(at, event.id.clone()));
         }
         true
     }
@@ -282,8 +294,10 @@ impl State {
         begins
     }
 
+    /// Forgets a delivery, and its event when no other delivery tells it; returns its destination.
     fn forget(&mut self, token: Token) -> Option<Name> {
         let record = self.deliveries.remove(&token)?;
+        self.untell(&record.id.destination, token);
         self.ids.remove(&record.id);
         let of_event =
             self.ids.range(DeliveryId { event: record.id.event.clone(), destination: "".into() }..);
@@ -313,12 +327,16 @@ impl Store for MemoryStore {
     }
 
     async fn give_up(&self, claim: Claim) -> Result<(), StoreError> {
-        if let Ok(mut state) = self.owned(&claim)
-            && let Some(held) = state.claims.get_mut(&claim.duty)
-        {
-            held.process = None;
+        match self.owned(&claim) {
+            Ok(mut state) => {
+                if let Some(held) = state.claims.get_mut(&claim.duty) {
+                    held.process = None;
+                }
+                Ok(())
+            }
+            Err(StoreError::ClaimLost { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     async fn commit(&self, claim: &Claim, commit: Commit) -> Result<(), StoreError> {
@@ -419,20 +437,17 @@ impl Store for MemoryStore {
         let mut woken = BTreeSet::new();
         let count = match action {
             Action::Retry { tokens, at } => {
-                let due: Vec<_> = tokens
-                    .into_iter()
-                    .filter(|token| state.change(*token, |record| record.retry(at)))
-                    .collect();
-                for token in &due {
-                    let Some(destination) =
-                        state.deliveries.get(token).map(|record| record.id.destination.clone())
-                    else {
-                        continue;
-                    };
-                    state.tell(&destination, *token);
-                    woken.insert(destination);
+                let mut count = 0;
+                for token in BTreeSet::from_iter(tokens) {
+                    let Some(record) = state.deliveries.get_mut(&token) else { continue };
+                    if record.retry(at) {
+                        let destination = record.id.destination.clone();
+                        state.tell(&destination, token);
+                        woken.insert(destination);
+                        count += 1;
+                    }
                 }
-                due.len()
+                count
             }
             Action::Drop { tokens } => {
                 let mut count = 0;
@@ -483,7 +498,10 @@ impl Store for MemoryStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        drop(self.state()?);
+        let mut state = self.state()?;
+        for held in state.claims.values_mut().filter(|held| held.process == Some(self.process)) {
+            held.process = None;
+        }
         self.closed.store(true, Ordering::Relaxed);
         Ok(())
     }

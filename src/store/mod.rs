@@ -50,7 +50,7 @@ pub use self::{
         ATTEMPTS_KEPT, Attempt, DeliveryId, DeliveryRecord, DeliveryState, DeliveryStateKind, Restart, Tally,
     },
     settlement::{Merge, Outcome, PauseChange, Settlement, Verdict},
-    sled::SledStore,
+    sled::{Backup, Probe, Restored, SledStore, Step, watch_steps},
 };
 use crate::{
     batch::BatchKey,
@@ -146,6 +146,7 @@ pub trait Store: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Writes out whatever is buffered and ends the store in good order. Later calls fail with [`StoreError::Closed`].
+    /// Gives up the claims of this process, writes out whatever is buffered and ends the store in good order. Later calls
+    /// fail with [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;
 }

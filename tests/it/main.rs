@@ -21,4 +21,4 @@ mod rig;
 mod rule_tests;
 mod rules_page;
 mod send;
-// mod store;
+mod store;

@@ -1,32 +1,41 @@
 //! The store: what it promises, whichever it is; and what is left of one after a crash.
 
-mod backup;
-mod batches;
-mod by_hand;
+mod backend;
 mod conformance;
+mod process;
+// The embedded store's own tests:
+mod backup;
 mod crash;
 mod damage;
-mod model;
-mod restored;
-mod shrunk;
+mod life;
+mod power;
+// mod model;
+// mod restored;
+// mod shrunk;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use callwatch::{
+    batch::BatchKey,
     call::{Call, CallId},
     change::Changes,
-    config::StoreConfig,
-    event::{Event, EventId},
+    event::{Event, EventId, Subject},
     kind::{Kind, Kinds},
     name::Name,
     snapshot::Snapshot,
     store::{
-        Attempt, Commit, DeliveryId, LeaseRequest, MemoryStore, NewDelivery, Outcome, SledStore, Store,
-        StoreError, Verdict,
+        Attempt, Claim, Commit, DeliveryFilter, DeliveryId, DeliveryRecord, DeliveryState, Duty, Entry, Hold,
+        Merge, NewDelivery, NewEvent, Outcome, Pause, Pending, Position, Query, Settlement, Standing, Store,
+        StoreError, Tally, Token, Verdict,
     },
     time::Timestamp,
 };
 use serde_json::{Value, json, value::RawValue};
+
+use self::{
+    backend::sled::{config, open},
+    process::Process,
+};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
@@ -40,19 +49,20 @@ fn clinic() -> Name {
     name("clinic")
 }
 
-fn config(path: &Path) -> StoreConfig {
-    StoreConfig { path: path.join("callwatch.db"), retain: Duration::from_secs(86400), cache: 8 << 20 }
+fn crm() -> Name {
+    name("crm")
 }
 
-async fn open(path: &Path) -> Result<SledStore, StoreError> {
-    SledStore::open(&config(path)).await
+fn source(name: &str) -> Duty {
+    Duty::Source(Name::from(name))
 }
 
-/// Runs a test against every implementation.
-async fn each(test: impl AsyncFn(&dyn Store)) {
-    test(&MemoryStore::new()).await;
-    let folder = tempfile::tempdir().unwrap();
-    test(&open(folder.path()).await.unwrap()).await;
+fn destination(name: &str) -> Duty {
+    Duty::Destination(Name::from(name))
+}
+
+fn batch(text: &str) -> BatchKey {
+    text.parse().unwrap()
 }
 
 fn raw(record: &Value) -> Box<RawValue> {
@@ -69,21 +79,40 @@ fn snapshot(call: &str, summary: &str) -> Snapshot {
     Snapshot::first(&call, Kinds::NONE, at(1_000))
 }
 
+/// A commit that remembers only this call of the clinic.
+fn remembers(call: &str, snapshot: Snapshot) -> Commit {
+    Commit { snapshots: vec![(CallId::from(call), snapshot)], ..Commit::default() }
+}
+
 fn event_id(text: &str) -> EventId {
     EventId::from(text)
 }
 
-fn event(id: &str, call: &str) -> Event {
+/// A call of the clinic.
+fn call(id: &str) -> Subject {
+    Subject::Call { source: clinic(), call: CallId::from(id) }
+}
+
+/// An event about a call of the clinic.
+fn event(id: &str, about: &str) -> Event {
     Event {
         id: event_id(id),
-        source: clinic(),
-        call: Some(CallId::from(call)),
+        subject: call(about),
         rule: name("call-completed"),
         kinds: Kind::Ended.into(),
         changes: Changes::default(),
         at: at(1_000),
-        record: Arc::from(raw(&json!({ "id": call, "status": "completed" }))),
-        batch: None,
+        record: Arc::from(raw(&json!({ "id": about, "status": "completed" }))),
+    }
+}
+
+/// An event that stands for a batch.
+fn summary(id: &str, of: &str) -> Event {
+    Event {
+        subject: Subject::Batch(batch(of)),
+        kinds: Kinds::NONE,
+        record: Arc::from(raw(&json!({ "count": 2 }))),
+        ..event(id, "")
     }
 }
 
@@ -91,33 +120,73 @@ fn delivery_id(event: &str, destination: &str) -> DeliveryId {
     DeliveryId { event: event_id(event), destination: name(destination) }
 }
 
-fn delivery(event: &str, destination: &str, sequence: u64, created: i64) -> NewDelivery {
-    NewDelivery { id: delivery_id(event, destination), sequence, created: at(created), held: false }
+fn delivery(destination: &str, sequence: u64, created: i64) -> NewDelivery {
+    NewDelivery { destination: name(destination), sequence, created: at(created), hold: None }
+}
+
+/// One event with its deliveries.
+fn new_event(event: Event, deliveries: Vec<NewDelivery>) -> Commit {
+    Commit { events: vec![NewEvent { event, deliveries }], ..Commit::default() }
 }
 
 /// A commit of one event per (id, call, sequence), each with a delivery to `crm` made at `created`.
 fn events(of: &[(&str, &str, u64)], created: i64) -> Commit {
-    let mut commit = Commit::new(clinic());
-    for (id, call, sequence) in of {
-        commit.events.push(event(id, call));
-        commit.deliveries.push(delivery(id, "crm", *sequence, created));
+    let new = |(id, call, sequence): &(&str, &str, u64)| NewEvent {
+        event: event(id, call),
+        deliveries: vec![delivery("crm", *sequence, created)],
+    };
+    Commit { events: of.iter().map(new).collect(), ..Commit::default() }
+}
+
+/// A commit of an event for each id, each about a call of its own, each with a delivery to `crm` made at `created`.
+fn calls(ids: &[&str], created: i64) -> Commit {
+    events(&ids.iter().map(|id| (*id, *id, 1)).collect::<Vec<_>>(), created)
+}
+
+/// The commit with all its deliveries held in `in_batch`; they tell of what happened at `happened`.
+fn held(mut commit: Commit, in_batch: &str, happened: i64) -> Commit {
+    for delivery in commit.events.iter_mut().flat_map(|new| &mut new.deliveries) {
+        delivery.hold = Some(Hold { batch: batch(in_batch), happened: at(happened) });
     }
     commit
 }
 
-fn outcome(event: &str, destination: &str, at_millis: i64, verdict: Verdict) -> Outcome {
-    let attempt =
-        Attempt { at: at(at_millis), took_ms: 0, result: "200 OK".to_owned(), response: String::new() };
-    Outcome { id: delivery_id(event, destination), attempt, verdict }
+fn attempt(millis: i64) -> Attempt {
+    Attempt { at: at(millis), took_ms: 0, result: "200 OK".to_owned(), response: String::new() }
 }
 
-fn request(destination: &str, now: i64, until: i64, limit: usize) -> LeaseRequest {
-    LeaseRequest { destination: name(destination), now: at(now), until: at(until), limit }
+/// What became of the delivery's attempt number `number`, made at `millis`.
+fn outcome(token: Token, number: u32, millis: i64, verdict: Verdict) -> Outcome {
+    Outcome { token, number, attempt: attempt(millis), verdict }
 }
 
-/// The events handed out for `crm`, and when the next is due.
-async fn lease(store: &dyn Store, now: i64, until: i64, limit: usize) -> (Vec<String>, Option<i64>) {
-    let leased = store.lease(&request("crm", now, until, limit)).await.unwrap();
-    let events = leased.deliveries.iter().map(|lease| lease.id.event.to_string()).collect();
-    (events, leased.next_due.map(Timestamp::as_millis))
+fn dead() -> Verdict {
+    Verdict::Dead("422 Unprocessable Entity".to_owned())
+}
+
+fn settlement(millis: i64) -> Settlement {
+    Settlement::new(at(millis))
+}
+
+/// A settlement of these outcomes only.
+fn outcomes(outcomes: Vec<Outcome>) -> Settlement {
+    Settlement { outcomes, ..settlement(0) }
+}
+
+/// The state of a delivery that waits in a batch.
+fn waits_in(text: &str) -> Option<DeliveryState> {
+    Some(DeliveryState::Held { batch: batch(text) })
+}
+
+fn merged(millis: i64, into: &str) -> Option<DeliveryState> {
+    Some(DeliveryState::Merged { at: at(millis), into: event_id(into) })
+}
+
+fn due(millis: i64) -> Option<DeliveryState> {
+    Some(DeliveryState::Pending { due: at(millis) })
+}
+
+/// The events of records, in their order.
+fn ids(records: &[DeliveryRecord]) -> Vec<&str> {
+    records.iter().map(|record| record.id.event.as_str()).collect()
 }
