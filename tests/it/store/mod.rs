@@ -8,8 +8,8 @@ mod backup;
 mod crash;
 mod damage;
 mod life;
+mod model;
 mod power;
-// mod model;
 // mod restored;
 // mod shrunk;
 
