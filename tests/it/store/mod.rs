@@ -2,12 +2,14 @@
 
 mod backend;
 mod conformance;
-mod model;
 mod process;
 // The embedded store's own tests:
-// mod backup;
-// mod crash;
-// mod damage;
+mod backup;
+mod crash;
+mod damage;
+mod life;
+mod model;
+mod power;
 // mod restored;
 // mod shrunk;
 
@@ -30,7 +32,10 @@ use callwatch::{
 };
 use serde_json::{Value, json, value::RawValue};
 
-use self::process::Process;
+use self::{
+    backend::sled::{config, open},
+    process::Process,
+};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
@@ -150,7 +155,7 @@ fn attempt(millis: i64) -> Attempt {
     Attempt { at: at(millis), took_ms: 0, result: "200 OK".to_owned(), response: String::new() }
 }
 
-/// The outcome of the delivery's attempt number `number`, made at `millis`.
+/// What became of the delivery's attempt number `number`, made at `millis`.
 fn outcome(token: Token, number: u32, millis: i64, verdict: Verdict) -> Outcome {
     Outcome { token, number, attempt: attempt(millis), verdict }
 }
