@@ -9,6 +9,7 @@ mod crash;
 mod damage;
 mod life;
 mod power;
+mod replaced;
 // mod model;
 // mod restored;
 // mod shrunk;
