@@ -23,5 +23,5 @@ mod rig;
 mod rule_tests;
 mod rules_page;
 mod send;
-mod watcher;
 mod store;
+mod watcher;

@@ -55,8 +55,8 @@ use self::{
     thread::Thread,
 };
 use super::{
-    Action, Claim, Commit, Cursor, DeliveryRecord, DestinationStanding, Duty, Feed, KnownCall, Page, Position, Query,
-    Settlement, Store, StoreError, Token, arrivals::Arrivals,
+    Action, Claim, Commit, Cursor, DeliveryRecord, DestinationStanding, Duty, Feed, KnownCall, Page,
+    Position, Query, Settlement, Store, StoreError, Token, arrivals::Arrivals,
 };
 use crate::{
     batch::BatchKey,
@@ -132,7 +132,8 @@ impl SledStore {
     /// Ends without writing anything more, as a kill does. For tests.
     #[doc(hidden)]
     pub async fn kill(self) {
-        let die = |_: &mut engine::Engine| -> Result<(), Fault> { std::panic::resume_unwind(Box::new("killed")) };
+        let die =
+            |_: &mut engine::Engine| -> Result<(), Fault> { std::panic::resume_unwind(Box::new("killed")) };
         // The answer is that the store has failed.
         let _ = self.thread.read(die).await;
     }

@@ -1,6 +1,10 @@
 //! The tree as it will be once what is being prepared has been written.
 
-use std::{borrow::Cow, collections::BTreeMap, ops::{Bound, Range}};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    ops::{Bound, Range},
+};
 
 use ::sled::{IVec, Tree};
 use serde::{Serialize, de::DeserializeOwned};
@@ -93,7 +97,12 @@ impl View {
     }
 
     /// A part of a value's body, read without the rest.
-    pub(super) fn slice<'b>(&self, key: &Key, value: Value<'b>, range: Range<usize>) -> Result<Cow<'b, [u8]>, Fault> {
+    pub(super) fn slice<'b>(
+        &self,
+        key: &Key,
+        value: Value<'b>,
+        range: Range<usize>,
+    ) -> Result<Cow<'b, [u8]>, Fault> {
         const OUTSIDE: Fault = Fault::Damaged("a value is shorter than it should be");
         if value.chunks == 0 {
             return value.body.get(range).map(Into::into).ok_or(OUTSIDE);

@@ -131,7 +131,8 @@ impl Poller {
     async fn renew(&mut self) -> Result<(), StoreError> {
         if self.renew_at.is_some_and(|at| at <= Instant::now()) {
             let duty = self.claim.duty.clone();
-            let Some(claim) = self.task.store.claim(&duty).await?.filter(|claim| claim.epoch == self.claim.epoch)
+            let Some(claim) =
+                self.task.store.claim(&duty).await?.filter(|claim| claim.epoch == self.claim.epoch)
             else {
                 return Err(StoreError::ClaimLost { duty });
             };

@@ -11,9 +11,10 @@ use std::{
 use async_trait::async_trait;
 use callwatch::{
     call::CallId,
-    
     delivery::{self, DestinationTask},
-    destination::{Answer, Destination, DestinationConfig, DestinationKind, Notification, Rate, Reaction, SlackConfig},
+    destination::{
+        Answer, Destination, DestinationConfig, DestinationKind, Notification, Rate, Reaction, SlackConfig,
+    },
     event::{Event, EventId, Severity, Subject},
     kind::Kind,
     rule::{Rule, RuleText, Rules},

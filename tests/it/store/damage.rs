@@ -342,9 +342,7 @@ async fn a_store_of_another_schema_is_refused_with_advice_and_left_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let sled = make(folder.path()).await;
         let meta = json!({ "schema": schema, "sequence": 900, "clean": true }).to_string();
-        tamper(&sled, |key, value| {
-            if key == b"m" { seal_as_before(key, meta.as_bytes()) } else { value }
-        });
+        tamper(&sled, |key, value| if key == b"m" { seal_as_before(key, meta.as_bytes()) } else { value });
         let path = config(folder.path()).path;
         let before = fs::read_dir(&path).unwrap().count();
         let error = open(folder.path()).await.err().unwrap();

@@ -10,8 +10,9 @@ mod damage;
 mod life;
 mod model;
 mod power;
-// mod restored;
-// mod shrunk;
+mod replaced;
+mod restored;
+mod shrunk;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,11 +1,7 @@
 //! Looking, when there is nothing else to do, whether everything in the tree is still what was written.
 
 use super::Engine;
-use crate::store::sled::{
-    fault::Fault,
-    keys::Key,
-    value,
-};
+use crate::store::sled::{fault::Fault, keys::Key, value};
 
 /// How many values a slice looks at.
 const SLICE: usize = 200;
