@@ -19,7 +19,7 @@ use crate::{
     destination, http,
     name::Name,
     rule::{Rule, RuleSet},
-    store::{Store, StoreError},
+    store::{Claim, Duty, Store, StoreError},
     sync::task::SourceTask,
     telemetry::{Signal, Telemetry},
     time::Clock,
@@ -96,7 +96,7 @@ impl Service {
         let (store, path) = (Arc::clone(&self.store), self.config.store.path.display().to_string());
         tokio::select! {
             ended = self.work(stop) => ended,
-            waited = until_it_hangs(|| store.tally()) => Err(ServiceError::StoreHangs { path, waited }),
+            waited = until_it_hangs(|| store.destinations()) => Err(ServiceError::StoreHangs { path, waited }),
         }
     }
 
@@ -203,6 +203,18 @@ async fn until_it_hangs<F: Future>(ask: impl Fn() -> F) -> Duration {
     }
 }
 
+/// Waits for the claim on upkeep; `None` when it is time to stop.
+async fn upkeep(store: &dyn Store, stop: &CancellationToken) -> Result<Option<Claim>, StoreError> {
+    while !stop.is_cancelled() {
+        let claim = store.claim(&Duty::Upkeep).await?;
+        if claim.is_some() {
+            return Ok(claim);
+        }
+        stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
+    }
+    Ok(None)
+}
+
 /// Forgets what was finished longer ago than `retain`, and most of what is remembered of calls that have been
 /// settled for so long, in small steps.
 async fn purge(
@@ -217,16 +229,17 @@ async fn purge(
         telemetry.emit(Signal::StoreFailed { doing: "purging", error: error.to_string() });
         error
     };
+    let Some(claim) = upkeep(&*store, &stop).await.map_err(told)? else { return Ok(()) };
     let mut shrink_at = tokio::time::Instant::now();
     while !stop.is_cancelled() {
         let before = clock.wall().before(config.retain);
-        if store.purge(before, PURGE_STEP).await.map_err(told)? > 0 {
+        if store.purge(&claim, before, PURGE_STEP).await.map_err(told)? > 0 {
             tokio::task::yield_now().await;
             continue;
         }
         if tokio::time::Instant::now() >= shrink_at {
             for source in &sources {
-                let shrunk = stop.run_until_cancelled(store.shrink(source, before)).await;
+                let shrunk = stop.run_until_cancelled(store.shrink(&claim, source, before)).await;
                 shrunk.unwrap_or(Ok(())).map_err(told)?;
             }
             shrink_at = tokio::time::Instant::now() + SHRINK_EVERY;
@@ -244,7 +257,8 @@ async fn back_up(
     clock: Clock,
     stop: CancellationToken,
 ) -> Result<(), StoreError> {
-    while let Some(taken) = stop.run_until_cancelled(store.back_up(clock.wall(), every)).await {
+    let Some(claim) = upkeep(&*store, &stop).await? else { return Ok(()) };
+    while let Some(taken) = stop.run_until_cancelled(store.back_up(&claim, clock.wall(), every)).await {
         let wait = match taken {
             Ok(None) => return Ok(()),
             Ok(Some(due)) => due.since(clock.wall()),

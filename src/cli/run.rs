@@ -21,7 +21,7 @@ use super::{check, restore};
 use crate::{
     config::Config,
     service::{Service, ServiceError},
-    store::{SledStore, Store},
+    store::{DestinationStanding, SledStore, Store},
     telemetry::{Signal, Telemetry},
     time::Clock,
 };
@@ -93,11 +93,11 @@ pub async fn run(args: RunArgs) -> ExitCode {
 
 /// Says which deliveries wait for a destination that the config does not have.
 async fn warn_of_stranded(config: &Config, store: &dyn Store) {
-    let tallies = match store.tally().await {
-        Ok(tallies) => tallies,
+    let standings = match store.destinations().await {
+        Ok(standings) => standings,
         Err(failure) => return warn!("the deliveries cannot be counted: {failure}"),
     };
-    for (name, tally) in tallies {
+    for (name, DestinationStanding { tally, .. }) in standings {
         if tally.unfinished() > 0 && !config.destinations.iter().any(|destination| destination.name == name) {
             warn!(
                 "{} deliveries wait for destination `{name}`, which is not in the config: put it back, or forget \

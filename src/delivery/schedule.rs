@@ -68,6 +68,12 @@ impl Schedule {
         }
     }
 
+    /// No retry waits longer than this.
+    pub(super) fn longest_wait(&self) -> Duration {
+        let longest = self.waits.iter().max().copied().unwrap_or_default();
+        longest.saturating_add(longest / JITTER_PART).max(RETRY_AFTER_MAX)
+    }
+
     fn wait_after(&self, attempts: u32) -> Option<Duration> {
         let index = usize::try_from(attempts).ok()?.checked_sub(1)?;
         self.waits.get(index).copied()

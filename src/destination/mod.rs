@@ -117,6 +117,11 @@ pub trait Destination: Send + Sync + 'static {
     /// Tries once to tell the receiver. Never takes longer than the destination's timeout (with a little for
     /// the clean-up), never panics, and never puts a secret into the answer.
     async fn deliver(&self, notification: &Notification<'_>) -> Answer;
+
+    /// Whether it wants to be given what it last kept of a lane. Most destinations keep nothing, and cost no read.
+    fn keeps_memo(&self) -> bool {
+        false
+    }
 }
 
 /// What a destination is asked to tell.

@@ -1,7 +1,7 @@
 //! The pipeline without a network and without a clock: what would be told of these calls, when, and to whom.
 //!
 //! Everything that decides is the real thing: the [`Observer`], the [`Clockwork`], a store (in memory) and the
-//! [`Sorter`] of each destination. Calls are shown to it as if the API had just been asked, whatever is due is
+//! queue and the pacing of each destination ([`Rehearsed`]). Calls are shown to it as if the API had just been asked, whatever is due is
 //! delivered at once, and time leaps from one thing that is to be done to the next. Always the same for the same
 //! calls.
 
@@ -16,23 +16,20 @@ use serde_json::{Value, value::to_raw_value};
 use crate::{
     call::{Call, CallId},
     config::Config,
-    delivery::Sorter,
+    delivery::{self, Rehearsed},
     event::Event,
     kind::Kind,
     name::Name,
     rule::{Rule, RuleSet, Rules},
     snapshot::Snapshot,
-    store::{Attempt, LeaseRequest, MemoryStore, Outcome, Store, StoreError, Verdict},
+    store::{Claim, Duty, MemoryStore, Store, StoreError},
     sync::{
         clockwork::Clockwork,
         observe::{Observations, Observer},
     },
-    telemetry::{Signal, Telemetry},
+    telemetry::Signal,
     time::Timestamp,
 };
-
-/// How many deliveries are made at a time.
-const PAGE: usize = 500;
 
 /// The smallest step of the clock.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -43,7 +40,7 @@ pub struct Rehearsal {
     by_name: Rules,
     store: Arc<MemoryStore>,
     sources: BTreeMap<Name, Watched>,
-    destinations: BTreeMap<Name, Sorter>,
+    destinations: BTreeMap<Name, Rehearsed>,
     now: Timestamp,
     log: Log,
 }
@@ -89,14 +86,13 @@ impl Rehearsal {
         let by_name = RuleSet::of(&config.rules);
         let mut destinations = BTreeMap::new();
         for destination in &config.destinations {
-            let sorter = Sorter::load(
+            let rehearsed = Rehearsed::new(
+                Arc::clone(&store) as Arc<dyn Store>,
                 destination.name.clone(),
                 Arc::clone(&by_name),
                 destination.quiet.clone(),
-                Arc::clone(&store) as Arc<dyn Store>,
-                Telemetry::default(),
             );
-            destinations.insert(destination.name.clone(), sorter.await?);
+            destinations.insert(destination.name.clone(), rehearsed.await?);
         }
         let mut rehearsal = Self {
             rules: config.rules.clone().into(),
@@ -139,7 +135,7 @@ impl Rehearsal {
 
     /// Lets time pass until nothing is held back and no condition is watched any more, but not beyond `until`.
     pub async fn run_out(&mut self, until: Timestamp) -> Result<(), StoreError> {
-        while self.is_pending().await?
+        while self.is_pending()
             && let Some(next) = self.next().filter(|next| *next <= until)
         {
             self.advance(next.max(self.now.after(MOMENT))).await?;
@@ -150,17 +146,17 @@ impl Rehearsal {
     /// Shows a call as it is now.
     pub async fn observe(&mut self, source: &Name, call: &Call) -> Result<(), StoreError> {
         let before = self.snapshot(source, call.id()).await?;
-        let mut observations = Observations::new(source.clone());
+        let mut observations = Observations::new();
         self.with_observer(source, |observer| observer.observe(before.as_ref(), call, &mut observations));
-        self.take(observations).await
+        self.take(source, observations).await
     }
 
     /// Shows that a call is gone; nothing when it was never there.
     pub async fn delete(&mut self, source: &Name, call: &CallId) -> Result<(), StoreError> {
         let Some(before) = self.snapshot(source, call).await? else { return Ok(()) };
-        let mut observations = Observations::new(source.clone());
+        let mut observations = Observations::new();
         self.with_observer(source, |observer| observer.observe_deletion(call, &before, &mut observations));
-        self.take(observations).await
+        self.take(source, observations).await
     }
 
     /// A call was created, and will be shown later: there is no silence.
@@ -189,11 +185,11 @@ impl Rehearsal {
             clockwork.confirm(now);
             for call in clockwork.take_due() {
                 let Some(before) = self.snapshot(&source, &call).await? else { continue };
-                let mut observations = Observations::new(source.clone());
+                let mut observations = Observations::new();
                 self.with_observer(&source, |observer| {
                     observer.observe_again(&call, &before, &mut observations)
                 });
-                self.commit(observations).await?;
+                self.commit(&source, observations).await?;
             }
             for rule in Arc::clone(&self.rules).iter().filter(|rule| rule.looks_at(&source)) {
                 let Some(silence) = &rule.silence else { continue };
@@ -205,7 +201,7 @@ impl Rehearsal {
                 }
             }
         }
-        let next = |(name, sorter): (&Name, &Sorter)| Some((sorter.next()?, name.clone()));
+        let next = |(name, rehearsed): (&Name, &Rehearsed)| Some((rehearsed.next()?, name.clone()));
         let due = self.destinations.iter().filter_map(next).filter(|(next, _)| *next <= self.now);
         self.deliver(due.map(|(_, name)| name).collect()).await
     }
@@ -218,7 +214,7 @@ impl Rehearsal {
         details: &Value,
         rules: &[Rule],
     ) -> Result<(), StoreError> {
-        let mut observations = Observations::new(source.clone());
+        let mut observations = Observations::new();
         if let Ok(details) = to_raw_value(details) {
             let mut sequences = std::mem::take(&mut self.watched(source).sequences);
             let observer = Observer { source, rules, now: self.now };
@@ -226,66 +222,54 @@ impl Rehearsal {
             observer.observe_source(kind, incident, &details, &mut sequences, &mut observations);
             self.watched(source).sequences = sequences;
         }
-        self.commit(observations).await
+        self.commit(source, observations).await
     }
 
     /// Takes in what was observed, and does what is due then.
-    async fn take(&mut self, observations: Observations) -> Result<(), StoreError> {
-        self.commit(observations).await?;
+    async fn take(&mut self, source: &Name, observations: Observations) -> Result<(), StoreError> {
+        self.commit(source, observations).await?;
         self.catch_up().await
     }
 
-    async fn commit(&mut self, observations: Observations) -> Result<(), StoreError> {
-        let source = observations.commit.source.clone();
+    async fn commit(&mut self, source: &Name, observations: Observations) -> Result<(), StoreError> {
         let rules = Arc::clone(&self.rules);
-        let observer = Observer { source: &source, rules: &rules, now: self.now };
-        self.watched(&source).clockwork.learn(&observations, &observer);
+        let observer = Observer { source, rules: &rules, now: self.now };
+        self.watched(source).clockwork.learn(&observations, &observer);
         let Observations { commit, signals, .. } = observations;
-        self.log.fired.extend(commit.events.iter().cloned());
+        self.log.fired.extend(commit.events.iter().map(|new| new.event.clone()));
         let now = self.now;
         self.log.signals.extend(signals.into_iter().map(|signal| (now, signal)));
-        let told = commit.deliveries.iter().map(|delivery| delivery.id.destination.clone()).collect();
-        self.store.commit(commit).await?;
+        let deliveries = commit.events.iter().flat_map(|new| &new.deliveries);
+        let told = deliveries.map(|delivery| delivery.destination.clone()).collect();
+        let claim = self.claim(Duty::Source(source.clone())).await?;
+        self.store.commit(&claim, commit).await?;
         self.deliver(told).await
     }
 
-    /// Sorts what has arrived for these destinations, and delivers what is due.
+    /// Delivers what is due for these destinations.
     async fn deliver(&mut self, destinations: BTreeSet<Name>) -> Result<(), StoreError> {
         let now = self.now;
-        for name in destinations {
-            if let Some(sorter) = self.destinations.get_mut(&name) {
-                sorter.sort(now).await?;
-            }
-            let until = now.after(Duration::from_secs(3600));
-            let request = LeaseRequest { destination: name, now, until, limit: PAGE };
-            loop {
-                let leased = self.store.lease(&request).await?.deliveries;
-                if leased.is_empty() {
-                    break;
-                }
-                let mut outcomes = vec![];
-                for lease in leased {
-                    let attempt =
-                        Attempt { at: now, took_ms: 0, result: String::new(), response: String::new() };
-                    outcomes.push(Outcome { id: lease.id, attempt, verdict: Verdict::Delivered });
-                    self.log.told.push(Told {
-                        at: now,
-                        destination: request.destination.clone(),
-                        event: lease.event,
-                        sequence: lease.sequence,
-                    });
-                }
-                self.store.settle(outcomes).await?;
+        for destination in destinations {
+            let Some(rehearsed) = self.destinations.get_mut(&destination) else { continue };
+            for delivery::Told { event, sequence } in rehearsed.deliver(now).await? {
+                let destination = destination.clone();
+                self.log.told.push(Told { at: now, destination, event, sequence });
             }
         }
         // What was told is in the log; the store need not go through it again and again.
-        self.store.purge(now.after(MOMENT), usize::MAX).await?;
+        let claim = self.claim(Duty::Upkeep).await?;
+        self.store.purge(&claim, now.after(MOMENT), usize::MAX).await?;
         Ok(())
+    }
+
+    /// The claim on a duty. Nobody else knows the store.
+    async fn claim(&self, duty: Duty) -> Result<Claim, StoreError> {
+        self.store.claim(&duty).await?.ok_or(StoreError::ClaimLost { duty })
     }
 
     /// When there is something to do next.
     fn next(&self) -> Option<Timestamp> {
-        let held = self.destinations.values().filter_map(Sorter::next);
+        let held = self.destinations.values().filter_map(Rehearsed::next);
         let on_the_clock = self.sources.iter().flat_map(|(source, watched)| {
             let rules = self.rules.iter().filter(|rule| rule.looks_at(source));
             let silence = rules.filter_map(|rule| watched.clockwork.silence_due(rule, Timestamp::default()));
@@ -295,9 +279,9 @@ impl Rehearsal {
     }
 
     /// Whether something is on its way: a delivery that is held, or a condition that has to hold for a while.
-    async fn is_pending(&self) -> Result<bool, StoreError> {
-        let held = self.store.tally().await?.values().any(|tally| tally.unfinished() > 0);
-        Ok(held || self.sources.values().any(|watched| watched.clockwork.next_look().is_some()))
+    fn is_pending(&self) -> bool {
+        let held = self.destinations.values().any(Rehearsed::is_pending);
+        held || self.sources.values().any(|watched| watched.clockwork.next_look().is_some())
     }
 
     async fn snapshot(&self, source: &Name, call: &CallId) -> Result<Option<Snapshot>, StoreError> {

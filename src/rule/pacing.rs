@@ -1,11 +1,12 @@
 //! How often a rule's events are told, and together with what else.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{calendar::Schedule, name::Name};
+use super::Rule;
+use crate::{batch::BatchKey, calendar::Schedule, call::time_field, name::Name, time::Timestamp};
 
 /// What keeps a rule from flooding. At most one of `count`, `group` and `digest`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,6 +91,35 @@ impl Field {
         let is_name = |part: &String| !part.is_empty() && !part.contains(char::is_whitespace);
         path.iter().all(is_name).then_some(Self::OfCall(path))
     }
+}
+
+/// The batch in which a delivery waits that `rule` makes of a call; `None` when it is due at once. Whatever has no batch of
+/// its own and goes to a destination with quiet hours waits in [`BatchKey::Quiet`].
+pub fn placement(
+    rule: &Rule,
+    destination: &Name,
+    source: &Name,
+    call: &Map<String, Value>,
+) -> Option<BatchKey> {
+    if !rule.sorted.contains(destination) {
+        return None;
+    }
+    let pacing = &rule.pacing;
+    let name = rule.name.clone();
+    let by = || group_of(pacing.by(), source, call);
+    Some(match pacing {
+        Pacing { digest: Some(schedule), .. } => BatchKey::Digest(Arc::new(schedule.clone())),
+        Pacing { count: Some(_), .. } => BatchKey::Count { rule: name, by: by() },
+        Pacing { group: Some(_), .. } => BatchKey::Group { rule: name, by: by() },
+        Pacing { throttle: Some(_), .. } => BatchKey::Throttle { rule: name, by: by() },
+        _ => BatchKey::Quiet,
+    })
+}
+
+/// When what a call tells happened, as far as the call says; not after `observed`.
+pub fn happened(call: &Map<String, Value>, observed: Timestamp) -> Timestamp {
+    let said = ["updatedAt", "createdAt"].iter().find_map(|name| time_field(call, name));
+    said.map_or(observed, |at| at.min(observed))
 }
 
 /// A hash of what `fields` say of a call: equal for events that belong together. A field that is missing or null is

@@ -8,15 +8,17 @@ use crate::{
     call::{Call, CallId, Status},
     change::{self, Change, Changes},
     event::{Event, EventId, Subject},
+    json,
     kind::Kind,
     name::Name,
     privacy::mask_phone,
     rule::{
         Rule,
         fire::{self, Finding},
+        pacing::{happened, placement},
     },
     snapshot::{ContentHash, Snapshot},
-    store::{Commit, DeliveryId, NewDelivery},
+    store::{Commit, Hold, NewDelivery, NewEvent},
     telemetry::Signal,
     time::Timestamp,
 };
@@ -33,7 +35,7 @@ pub struct Observer<'a> {
 }
 
 /// What is to be committed, and what is to be said once it is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Observations {
     /// Everything to be made durable at once.
     pub commit: Commit,
@@ -49,8 +51,8 @@ pub struct Observations {
 
 impl Observations {
     /// Nothing observed yet.
-    pub fn new(source: Name) -> Self {
-        Self { commit: Commit::new(source), signals: vec![], new: 0, changed: 0, latest: None }
+    pub fn new() -> Self {
+        Self { commit: Commit::default(), signals: vec![], new: 0, changed: 0, latest: None }
     }
 }
 
@@ -260,18 +262,21 @@ impl Observer<'_> {
         sequences: &mut BTreeMap<Name, u64>,
         into: &mut Observations,
     ) {
+        let fields = json::fields(event.record.get()).unwrap_or_default();
+        let mut new = NewEvent { event, deliveries: vec![] };
         for destination in &rule.to {
             let sequence = sequences.entry(destination.clone()).or_default();
             *sequence += 1;
-            into.commit.deliveries.push(NewDelivery {
-                id: DeliveryId { event: event.id.clone(), destination: destination.clone() },
+            let batch = placement(rule, destination, self.source, &fields);
+            new.deliveries.push(NewDelivery {
+                destination: destination.clone(),
                 sequence: *sequence,
                 created: self.now,
-                held: rule.sorted.contains(destination),
+                hold: batch.map(|batch| Hold { batch, happened: happened(&fields, self.now) }),
             });
         }
-        into.signals.push(fired(&event, self.source, rule));
-        into.commit.events.push(event);
+        into.signals.push(fired(&new.event, self.source, rule));
+        into.commit.events.push(new);
     }
 }
 

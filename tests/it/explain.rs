@@ -192,7 +192,7 @@ async fn a_call_is_explained_rule_by_rule_with_what_became_of_each_delivery() {
 async fn remember(store: &SledStore, rig: &Rig, source: &str, call: &Value) {
     let source = Name::from(source);
     let rules = rig.parse(&(rig.config_text() + MORE)).rules;
-    let mut observations = Observations::new(source.clone());
+    let mut observations = Observations::new();
     let now = Timestamp::from_millis(chrono::Utc::now().timestamp_millis());
     let call = Call::parse(&to_raw_value(call).unwrap()).unwrap();
     Observer { source: &source, rules: &rules, now }.remember(&call, &mut observations);

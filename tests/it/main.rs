@@ -5,7 +5,7 @@ mod binary;
 mod clock_rules;
 mod config;
 mod deliveries_cli;
-// mod delivery;
+mod delivery;
 mod demo;
 mod demo_callem;
 mod demo_receivers;

@@ -52,7 +52,7 @@ impl Watch {
 
     fn baselined(rules: Vec<Rule>, record: Value) -> Self {
         let mut watch = Self::new(rules);
-        let mut observations = Observations::new("clinic".into());
+        let mut observations = Observations::new();
         watch.observer(&"clinic".into()).remember(&call(&record), &mut observations);
         assert!(observations.commit.events.is_empty() && observations.signals.is_empty());
         watch.snapshot = observations.commit.snapshots.pop().map(|(_, snapshot)| snapshot);
@@ -64,7 +64,7 @@ impl Watch {
     }
 
     fn events(&mut self, record: &Value) -> (Option<Kinds>, Vec<Event>) {
-        let mut observations = Observations::new("clinic".into());
+        let mut observations = Observations::new();
         let before = self.snapshot.as_ref();
         self.observer(&"clinic".into()).observe(before, &call(record), &mut observations);
         self.take(observations)
@@ -76,13 +76,14 @@ impl Watch {
             let stored = serde_json::to_vec(snapshot).unwrap();
             self.snapshot = Some(serde_json::from_slice(&stored).unwrap());
         }
-        self.deliveries.extend(observations.commit.deliveries);
+        let new = observations.commit.events.iter();
+        self.deliveries.extend(new.flat_map(|new| new.deliveries.clone()));
         self.now += 1000;
         let kinds = observations.signals.iter().find_map(|signal| match signal {
             Signal::Changed { kinds, .. } => Some(*kinds),
             _ => None,
         });
-        (kinds, observations.commit.events)
+        (kinds, observations.commit.events.into_iter().map(|new| new.event).collect())
     }
 
     fn see(&mut self, record: Value) -> Look {
@@ -92,7 +93,7 @@ impl Watch {
 
     fn gone(&mut self) -> Vec<Event> {
         let before = self.snapshot.clone().expect("known");
-        let mut observations = Observations::new("clinic".into());
+        let mut observations = Observations::new();
         self.observer(&"clinic".into()).observe_deletion(&"a".into(), &before, &mut observations);
         self.take(observations).1
     }
@@ -311,11 +312,11 @@ fn a_call_of_nulls_and_unknown_fields_goes_through_byte_for_byte() {
     let call = Call::parse(&raw).unwrap();
     let rules = [rule("feed", CALL_KINDS, None), rule("long", CALL_KINDS, Some("call.duration > 3"))];
     let source = Name::from("clinic");
-    let mut observations = Observations::new(source.clone());
+    let mut observations = Observations::new();
     let observer = Observer { source: &source, rules: &rules, now: Timestamp::from_millis(0) };
     observer.observe(None, &call, &mut observations);
     assert_eq!(observations.commit.events.len(), 1);
-    assert_eq!(observations.commit.events[0].record.get(), raw.get());
+    assert_eq!(observations.commit.events[0].event.record.get(), raw.get());
     assert!(
         observations.signals.iter().any(|s| matches!(s, Signal::Unknown { rule } if rule.as_str() == "long"))
     );
@@ -366,9 +367,9 @@ fn what_a_strict_parser_refuses_is_carried_through() {
         let call = Call::parse(&raw).unwrap();
         let source = Name::from("clinic");
         let rules = [rule("feed", CALL_KINDS, None)];
-        let mut observations = Observations::new(source.clone());
+        let mut observations = Observations::new();
         let observer = Observer { source: &source, rules: &rules, now: Timestamp::from_millis(0) };
         observer.observe(None, &call, &mut observations);
-        assert_eq!(observations.commit.events[0].record.get(), raw.get());
+        assert_eq!(observations.commit.events[0].event.record.get(), raw.get());
     }
 }

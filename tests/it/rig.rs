@@ -240,8 +240,10 @@ impl Running {
     pub async fn settled(&self) -> Tally {
         let settled = async {
             loop {
-                let tally =
-                    self.store.tally().await.unwrap().into_values().fold(Tally::default(), |sum, tally| {
+                let tally = self.store.destinations().await.unwrap().into_values().fold(
+                    Tally::default(),
+                    |sum, it| {
+                        let tally = it.tally;
                         Tally {
                             pending: sum.pending + tally.pending,
                             held: sum.held + tally.held,
@@ -249,7 +251,8 @@ impl Running {
                             delivered: sum.delivered + tally.delivered,
                             dead: sum.dead + tally.dead,
                         }
-                    });
+                    },
+                );
                 if tally.unfinished() == 0 {
                     return tally;
                 }

@@ -28,7 +28,7 @@ impl Poller {
         let found = self.task.store.snapshots(&source, std::slice::from_ref(&call)).await?;
         let snapshot: Option<Snapshot> = found.into_iter().next().flatten();
         let Some(snapshot) = snapshot else { return Ok(()) };
-        let mut observations = Observations::new(source);
+        let mut observations = Observations::new();
         self.observer().observe_again(&call, &snapshot, &mut observations);
         self.commit(observations).await
     }

@@ -67,7 +67,7 @@ impl Poller {
         self.note_seen(&records);
         let remembered = self.remembered(&records).await?;
         let mut digest = Rows { rows: Vec::with_capacity(records.len()), new: 0, changed: 0 };
-        let mut observations = Observations::new(self.task.config.name.clone());
+        let mut observations = Observations::new();
         let mut looked = vec![];
         let mut bytes = 0;
         for (place, record) in records.into_iter().enumerate() {
@@ -91,11 +91,10 @@ impl Poller {
             digest.rows.push(None);
             bytes += call.raw().get().len();
             let commit = &observations.commit;
-            if commit.snapshots.len() + commit.events.len() + commit.deliveries.len() >= COMMIT_ITEMS
+            if commit.snapshots.len() + commit.events.len() + commit.deliveries() >= COMMIT_ITEMS
                 || bytes >= COMMIT_BYTES
             {
-                let next = Observations::new(commit.source.clone());
-                let full = std::mem::replace(&mut observations, next);
+                let full = std::mem::take(&mut observations);
                 self.learn(full, std::mem::take(&mut looked), &mut digest).await?;
                 bytes = 0;
             }

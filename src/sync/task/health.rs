@@ -101,7 +101,7 @@ impl Poller {
         details: &serde_json::Value,
         rules: &[Rule],
     ) -> Result<(), StoreError> {
-        let mut observations = Observations::new(self.task.config.name.clone());
+        let mut observations = Observations::new();
         if let Ok(details) = serde_json::value::to_raw_value(details) {
             let mut sequences = std::mem::take(&mut self.state.sequences);
             let details = Arc::from(details);

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::{health::Health, state::SourceState};
@@ -26,13 +26,16 @@ use crate::{
     },
     config::SourceConfig,
     rule::Rule,
-    store::{Commit, KnownCall, Store, StoreError},
+    store::{Claim, Commit, Duty, KnownCall, Store, StoreError},
     telemetry::{Signal, Telemetry},
     time::{Clock, Timestamp},
 };
 
 /// How many known calls are read from the store at a time when the task starts.
 const LOAD_PAGE: usize = 2000;
+
+/// How often a source that another process polls is asked for.
+const CLAIM_EVERY: Duration = Duration::from_secs(1);
 
 /// The order of the list is spoken of at most so often.
 const ORDER_EVERY: Duration = Duration::from_secs(3600);
@@ -58,6 +61,7 @@ pub struct SourceTask {
 /// A source being polled.
 struct Poller {
     task: SourceTask,
+    claim: Claim,
     index: Index,
     planner: Planner,
     state: SourceState,
@@ -74,7 +78,15 @@ impl SourceTask {
     /// # Errors
     /// When the store fails: nothing can be promised any more.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
-        let mut poller = Poller::start(self).await?;
+        let duty = Duty::Source(self.config.name.clone());
+        let claim = loop {
+            match self.store.claim(&duty).await? {
+                Some(claim) => break claim,
+                None if stop.is_cancelled() => return Ok(()),
+                None => stop.run_until_cancelled(sleep(CLAIM_EVERY)).await,
+            };
+        };
+        let mut poller = Poller::start(self, claim).await?;
         // Only waiting is cancelled; a commit that has begun is seen through.
         while !stop.is_cancelled() {
             poller.step(&stop).await?;
@@ -85,9 +97,9 @@ impl SourceTask {
 
 impl Poller {
     /// Reads what is remembered of the source.
-    async fn start(task: SourceTask) -> Result<Self, StoreError> {
+    async fn start(task: SourceTask, claim: Claim) -> Result<Self, StoreError> {
         let SourceConfig { name, analysis_window, .. } = &task.config;
-        let mut state = SourceState::load(name, task.store.checkpoint(name).await?)?;
+        let mut state = SourceState::load(name, task.store.checkpoint(&claim.duty).await?)?;
         let mut index = Index::new(*analysis_window);
         let mut known = vec![];
         loop {
@@ -114,7 +126,16 @@ impl Poller {
             live.for_each(|row| state.clockwork.look_at(index.id(row.slot), now));
         }
         let planner = Planner::new(settings, index.rows(), state.planner.as_ref(), task.clock.steady());
-        Ok(Self { task, index, planner, state, health: Health::default(), started: now, order_told: None })
+        Ok(Self {
+            task,
+            claim,
+            index,
+            planner,
+            state,
+            health: Health::default(),
+            started: now,
+            order_told: None,
+        })
     }
 
     /// Does one thing, or waits for one.
@@ -227,7 +248,7 @@ impl Poller {
         let source = &self.task.config.name;
         let found = self.task.store.snapshots(source, std::slice::from_ref(&id)).await?;
         let Some(Some(before)) = found.into_iter().next() else { return Ok(()) };
-        let mut observations = Observations::new(source.clone());
+        let mut observations = Observations::new();
         self.observer().observe_deletion(&id, &before, &mut observations);
         let after = observations.commit.snapshots.first().map(|(_, snapshot)| KnownCall::of(id, snapshot));
         self.commit(observations).await?;
@@ -283,7 +304,7 @@ impl Poller {
             commit.checkpoint = Some(self.state.save(&self.planner));
         }
         if !commit.is_empty() {
-            self.task.store.commit(commit).await?;
+            self.task.store.commit(&self.claim, commit).await?;
         }
         signals.into_iter().for_each(|signal| self.emit(signal));
         Ok(())
@@ -291,9 +312,8 @@ impl Poller {
 
     /// Keeps what the planner wants back after a restart.
     async fn save(&mut self) -> Result<(), StoreError> {
-        let mut commit = Commit::new(self.task.config.name.clone());
-        commit.checkpoint = Some(self.state.save(&self.planner));
-        self.task.store.commit(commit).await
+        let checkpoint = Some(self.state.save(&self.planner));
+        self.task.store.commit(&self.claim, Commit { checkpoint, ..Commit::default() }).await
     }
 
     fn emit(&self, signal: Signal) {

@@ -1,7 +1,6 @@
 //! A store, a scripted receiver and paused time: everything around a dispatcher.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -15,14 +14,12 @@ use callwatch::{
     config::{DestinationConfig, DestinationKind, Rate, SlackConfig},
     delivery::{self, DestinationTask},
     destination::{Answer, Destination, Notification, Reaction},
-    event::Severity,
-    event::{Event, EventId},
+    event::{Event, EventId, Severity, Subject},
     kind::Kind,
-    name::Name,
     rule::{Rule, RuleText, Rules},
     store::{
-        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, DeliveryState, NewDelivery, Store, StoreError,
-        Verdict,
+        Action, Commit, DeliveryFilter, DeliveryRecord, DeliveryState, MemoryStore, NewDelivery, NewEvent,
+        Pause, Query, Store, StoreError, Token, Verdict,
     },
     summary::Summary,
     telemetry::{Signal, Telemetry},
@@ -122,7 +119,7 @@ impl Destination for Receiver {
             let arrived = Try {
                 at: self.clock.steady(),
                 event: event.clone(),
-                call: notification.event.call.as_ref().map_or_else(String::new, ToString::to_string),
+                call: notification.event.subject.call().map_or_else(String::new, ToString::to_string),
                 told: told(notification.event),
                 sequence: notification.sequence,
                 record: notification.event.record.get().to_owned(),
@@ -170,12 +167,12 @@ impl Destination for Receiver {
 
 /// The events that one event tells.
 fn told(event: &Event) -> Vec<String> {
-    match event.batch {
-        Some(_) => {
+    match event.subject {
+        Subject::Batch(_) => {
             let summary: Summary = serde_json::from_str(event.record.get()).unwrap();
             summary.items.iter().map(|item| item.id.to_string()).collect()
         }
-        None => vec![event.id.to_string()],
+        _ => vec![event.id.to_string()],
     }
 }
 
@@ -218,8 +215,8 @@ impl Stage {
         let signals = telemetry.watch();
         let text = Arc::new(RuleText { severity: Severity::Critical, ..RuleText::default() });
         let feed = Rule { text, ..Rule::new("call-completed".into(), Kind::Ended.into(), vec![]) };
-        let rules = Arc::new(BTreeMap::from([(feed.name.clone(), feed)]));
-        Self { store: Arc::new(Watched::new(clock)), telemetry, clock, rules, signals }
+        let rules = Arc::new([feed].into_iter().collect());
+        Self { store: Arc::new(Watched::new(MemoryStore::new())), telemetry, clock, rules, signals }
     }
 
     pub fn receiver(&self, script: impl Fn(&Try) -> Reply + Send + Sync + 'static) -> Arc<Receiver> {
@@ -261,7 +258,7 @@ impl Stage {
 
     /// Commits deliveries of `items` for a destination, all made now.
     pub async fn add(&self, destination: &str, items: &[Item<'_>]) {
-        self.store.commit(commit(destination, items, self.clock.wall())).await.unwrap();
+        self.store.add(commit(destination, items, self.clock.wall())).await;
     }
 
     /// Waits until so many more deliveries are delivered or dead.
@@ -300,15 +297,38 @@ impl Stage {
     /// What the store knows of a destination's deliveries, by (call, sequence).
     pub async fn records(&self, destination: &str) -> Vec<DeliveryRecord> {
         let filter = DeliveryFilter { destination: Some(destination.into()), ..DeliveryFilter::default() };
-        let mut records = self.store.deliveries(&filter, None, 10_000).await.unwrap();
-        records.sort_by_key(|record| (record.call.clone(), record.sequence));
+        let query = Query { filter, after: None, limit: 10_000 };
+        let mut records = self.store.query(&query).await.unwrap().items;
+        records.sort_by_key(|record| (record.subject.clone(), record.sequence));
         records
     }
 
     pub async fn record(&self, destination: &str, call: &str, sequence: u64) -> DeliveryRecord {
         let records = self.records(destination).await;
-        let wanted = Some(CallId::from(call));
-        records.into_iter().find(|it| it.call == wanted && it.sequence == sequence).unwrap()
+        let wanted = CallId::from(call);
+        records.into_iter().find(|it| it.subject.call() == Some(&wanted) && it.sequence == sequence).unwrap()
+    }
+
+    /// The pause of a destination, as the store keeps it.
+    pub async fn pause(&self, destination: &str) -> Option<Pause> {
+        self.store.destinations().await.unwrap().remove(destination)?.pause
+    }
+
+    /// Ends it, by hand.
+    pub async fn resume(&self, destination: &str) {
+        let destination = destination.into();
+        assert_eq!(self.store.act(Action::Resume { destination }).await.unwrap(), 1);
+    }
+
+    /// Retries a delivery by hand.
+    pub async fn retry(&self, token: Token) {
+        let action = Action::Retry { tokens: vec![token], at: self.clock.wall() };
+        assert_eq!(self.store.act(action).await.unwrap(), 1);
+    }
+
+    /// Drops a delivery by hand.
+    pub async fn discard(&self, token: Token) {
+        assert_eq!(self.store.act(Action::Drop { tokens: vec![token] }).await.unwrap(), 1);
     }
 
     pub fn elapsed(&self, since: Timestamp) -> Duration {
@@ -349,23 +369,23 @@ pub fn event_id(call: &str, sequence: u64) -> EventId {
 }
 
 pub fn commit(destination: &str, items: &[Item<'_>], now: Timestamp) -> Commit {
-    let source = Name::from("clinic");
-    let mut commit = Commit::new(source.clone());
-    for (call, sequence) in items {
-        let id = event_id(call, *sequence);
-        commit.events.push(Event {
-            id: id.clone(),
-            source: source.clone(),
-            call: Some(CallId::from(*call)),
-            rule: "call-completed".into(),
-            kinds: Kind::Ended.into(),
-            changes: Default::default(),
-            at: now,
-            record: RawValue::from_string("{}".to_owned()).unwrap().into(),
-            batch: None,
-        });
-        let id = DeliveryId { event: id, destination: destination.into() };
-        commit.deliveries.push(NewDelivery { id, sequence: *sequence, created: now, held: false });
-    }
-    commit
+    let event = |call: &str, sequence| Event {
+        id: event_id(call, sequence),
+        subject: Subject::Call { source: "clinic".into(), call: CallId::from(call) },
+        rule: "call-completed".into(),
+        kinds: Kind::Ended.into(),
+        changes: Default::default(),
+        at: now,
+        record: RawValue::from_string("{}".to_owned()).unwrap().into(),
+    };
+    let new = |(call, sequence): &Item<'_>| NewEvent {
+        event: event(call, *sequence),
+        deliveries: vec![NewDelivery {
+            destination: destination.into(),
+            sequence: *sequence,
+            created: now,
+            hold: None,
+        }],
+    };
+    Commit { events: items.iter().map(new).collect(), ..Commit::default() }
 }
