@@ -22,8 +22,13 @@ mod rehearsed;
 mod schedule;
 mod summaries;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use serde_json::Value;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -32,11 +37,13 @@ use self::{
     desk::{Bundle, Moment},
     dispatcher::Dispatcher,
     errands::Owner,
+    pacer::{Newcomer, Pacer},
 };
 use crate::{
+    batch::BatchKey,
     destination::{Destination, DestinationConfig},
     rule::Rules,
-    store::{Claim, Duty, Store, StoreError},
+    store::{Claim, Duty, Hold, Store, StoreError, Token},
     telemetry::{Signal, Telemetry},
     time::{Clock, Timestamp},
 };
@@ -107,6 +114,27 @@ async fn claim(task: &DestinationTask, stop: &CancellationToken) -> Result<Optio
         stop.run_until_cancelled(sleep(CLAIM_EVERY)).await;
     }
     Ok(None)
+}
+
+/// When each batch goes out in which one of these deliveries is held, as far as is known now; `None` when more has to come
+/// in first. `held` is all that a destination holds, oldest first, and `ledgers` what the store keeps of its batches.
+pub(crate) fn go_out(
+    destination: &DestinationConfig,
+    rules: &Rules,
+    ledgers: BTreeMap<BatchKey, Value>,
+    held: &[(Token, Hold, Timestamp)],
+    now: Timestamp,
+) -> BTreeMap<BatchKey, Option<Timestamp>> {
+    let mut pacer = Pacer::new(Arc::clone(rules), destination.quiet.clone(), ledgers);
+    let mut at_once = BTreeSet::new();
+    for (token, Hold { batch, happened }, created) in held {
+        let newcomer = Newcomer { token: *token, came: *created, happened: *happened };
+        if pacer.came(batch, newcomer, now) {
+            at_once.insert(batch);
+        }
+    }
+    let at = |batch: &BatchKey| if at_once.contains(batch) { Some(now) } else { pacer.goes_out(batch, now) };
+    held.iter().map(|(_, Hold { batch, .. }, _)| (batch.clone(), at(batch))).collect()
 }
 
 /// How many attempts may begin.

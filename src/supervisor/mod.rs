@@ -139,7 +139,7 @@ impl Supervisor {
         let (store, path) = (Arc::clone(&self.store), config.store.path.display().to_string());
         tokio::select! {
             ended = self.work(config, stop.child_token()) => ended,
-            waited = upkeep::until_it_hangs(|| store.tally()) => Err(RunError::StoreHangs { path, waited }),
+            waited = upkeep::until_it_hangs(|| store.destinations()) => Err(RunError::StoreHangs { path, waited }),
         }
     }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config_file::Config,
     name::Name,
-    store::{Store, StoreError},
+    store::{Claim, Duty, Store, StoreError},
     telemetry::{Signal, StoreSignal, Telemetry},
     time::Clock,
 };
@@ -59,6 +59,9 @@ impl UpkeepConfig {
     }
 }
 
+/// How often the upkeep is asked for while another process does it.
+const CLAIM_EVERY: Duration = Duration::from_secs(5);
+
 /// The task that keeps the store in shape.
 #[derive(Clone)]
 pub(super) struct Upkeep {
@@ -75,7 +78,39 @@ impl Upkeep {
     /// # Errors
     /// When the store fails. A backup that fails is told and tried again; it stops nothing.
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
-        tokio::try_join!(self.clone().make_room(&stop), self.back_up(&stop))?;
+        while !stop.is_cancelled() {
+            let claimed = self.store.claim(&Duty::Upkeep).await;
+            let Some(claim) = claimed.map_err(|error| self.failed("claiming the upkeep", error))? else {
+                stop.run_until_cancelled(sleep(CLAIM_EVERY)).await;
+                continue;
+            };
+            let kept = async {
+                tokio::try_join!(
+                    self.clone().make_room(&claim, &stop),
+                    self.clone().back_up(&claim, &stop),
+                    self.renew(&claim, &stop),
+                )
+            };
+            match kept.await {
+                // Another process does it now.
+                Err(StoreError::ClaimLost { .. }) => {}
+                Err(error) => return Err(error),
+                Ok(_) => return self.store.give_up(claim).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Renews the claim every third of its lease, until `stop` is cancelled.
+    async fn renew(&self, claim: &Claim, stop: &CancellationToken) -> Result<(), StoreError> {
+        let Some(lease) = claim.lease else { return Ok(()) };
+        while stop.run_until_cancelled(sleep(lease / 3)).await.is_some() {
+            let renewed = self.store.claim(&claim.duty).await;
+            let renewed = renewed.map_err(|error| self.failed("renewing a claim", error))?;
+            if renewed.is_none_or(|renewed| renewed.epoch != claim.epoch) {
+                return Err(StoreError::ClaimLost { duty: claim.duty.clone() });
+            }
+        }
         Ok(())
     }
 
@@ -90,7 +125,7 @@ impl Upkeep {
 
     /// Forgets what was finished longer ago than `retain`, and most of what is remembered of calls that have been
     /// settled for so long. Tells of deliveries that wait for a destination the config does not have.
-    async fn make_room(mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+    async fn make_room(mut self, claim: &Claim, stop: &CancellationToken) -> Result<(), StoreError> {
         let mut shrink_at = Instant::now();
         let mut destinations = vec![];
         while !stop.is_cancelled() {
@@ -100,7 +135,7 @@ impl Upkeep {
                 self.tell_stranded(&destinations).await?;
             }
             let before = self.clock.wall().before(config.retain);
-            let purged = self.store.purge(before, PURGE_STEP).await;
+            let purged = self.store.purge(claim, before, PURGE_STEP).await;
             if purged.map_err(|error| self.failed("purging", error))? > 0 {
                 tokio::task::yield_now().await;
                 continue;
@@ -108,7 +143,7 @@ impl Upkeep {
             if Instant::now() >= shrink_at {
                 for source in &config.sources {
                     // It takes a while, and stops anywhere without harm.
-                    let shrunk = stop.run_until_cancelled(self.store.shrink(source, before)).await;
+                    let shrunk = stop.run_until_cancelled(self.store.shrink(claim, source, before)).await;
                     shrunk.unwrap_or(Ok(())).map_err(|error| self.failed("shrinking snapshots", error))?;
                 }
                 shrink_at = Instant::now() + SHRINK_EVERY;
@@ -119,9 +154,10 @@ impl Upkeep {
     }
 
     async fn tell_stranded(&self, destinations: &[Name]) -> Result<(), StoreError> {
-        let tallies = self.store.tally().await.map_err(|error| self.failed("counting deliveries", error))?;
-        for (destination, tally) in tallies {
-            let waiting = tally.unfinished();
+        let all =
+            self.store.destinations().await.map_err(|error| self.failed("counting deliveries", error))?;
+        for (destination, standing) in all {
+            let waiting = standing.tally.unfinished();
             if waiting > 0 && !destinations.contains(&destination) {
                 self.telemetry.emit(Signal::Stranded { destination, waiting });
             }
@@ -130,10 +166,10 @@ impl Upkeep {
     }
 
     /// Backs the store up again and again.
-    async fn back_up(mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+    async fn back_up(mut self, claim: &Claim, stop: &CancellationToken) -> Result<(), StoreError> {
         loop {
             let every = self.config.borrow_and_update().backup_every;
-            let taken = stop.run_until_cancelled(self.store.back_up(self.clock.wall(), every)).await;
+            let taken = stop.run_until_cancelled(self.store.back_up(claim, self.clock.wall(), every)).await;
             let wait = match taken {
                 // It was told to stop, or the store's backups are not callwatch's business.
                 None | Some(Ok(None)) => return Ok(()),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 pub use self::standing::RuleStanding;
 use super::{
-    Delivery, Filter, Ops, OpsError,
+    Delivery, Filter, Ops, OpsError, StateFilter,
     delivery::Destinations,
     scan::{PAGE, Scan},
     text,
@@ -21,9 +21,9 @@ use crate::{
     delivery,
     kind::Kinds,
     name::Name,
-    rule::{self, RuleSet, fire::Subject},
+    rule::{self, RuleSet, fire::Candidate},
     snapshot::Snapshot,
-    store::{DeliveryRecord, DeliveryState, StoreError},
+    store::{DeliveryRecord, DeliveryState, Hold, StoreError, Token},
     time::Timestamp,
 };
 
@@ -134,8 +134,8 @@ impl Ops {
         let filter = Filter { source: Some(source.clone()), call: Some(call.clone()), ..Filter::default() };
         let mut records = Scan::new(&*self.store, &filter, None, PAGE, now).take(usize::MAX).await?;
         records.reverse();
-        let waits = self.waits(&records).await?;
-        let subject = Subject::again(&source, snapshot.kinds_now(), &snapshot, now);
+        let waits = self.waits(&records, now).await?;
+        let subject = Candidate::again(&source, snapshot.kinds_now(), &snapshot, now);
         let mut rules = vec![];
         for rule in &self.config.rules {
             let of_rule: Vec<_> = records.extract_if(.., |record| record.rule == rule.name).collect();
@@ -181,6 +181,7 @@ impl Ops {
     async fn waits(
         &self,
         records: &[DeliveryRecord],
+        now: Timestamp,
     ) -> Result<BTreeMap<(Name, BatchKey), BatchWait>, StoreError> {
         let mut batches: BTreeMap<&Name, BTreeSet<&BatchKey>> = BTreeMap::new();
         for record in records {
@@ -192,16 +193,43 @@ impl Ops {
         let mut waits = BTreeMap::new();
         for (name, batches) in batches {
             let destination = self.config.destinations.iter().find(|destination| destination.name == *name);
-            let ledgers = self.store.ledgers(name).await?;
+            let Some(destination) = destination else {
+                waits.extend(
+                    batches.into_iter().map(|batch| ((name.clone(), batch.clone()), BatchWait::ForConfig)),
+                );
+                continue;
+            };
+            let held = self.held(name, now).await?;
+            let mut times =
+                delivery::go_out(destination, &rules, self.store.ledgers(name).await?, &held, now);
             for batch in batches {
-                let wait = destination.map_or(BatchWait::ForConfig, |destination| {
-                    delivery::goes_out(&rules, destination.quiet.as_ref(), &ledgers, batch)
-                        .map_or(BatchWait::ForMore, BatchWait::Until)
-                });
+                let wait = times.remove(batch).flatten().map_or(BatchWait::ForMore, BatchWait::Until);
                 waits.insert((name.clone(), batch.clone()), wait);
             }
         }
         Ok(waits)
+    }
+
+    /// Everything that a destination holds, oldest first, with when it was made.
+    async fn held(
+        &self,
+        destination: &Name,
+        now: Timestamp,
+    ) -> Result<Vec<(Token, Hold, Timestamp)>, StoreError> {
+        let filter = Filter {
+            destination: Some(destination.clone()),
+            state: Some(StateFilter::Held),
+            ..Filter::default()
+        };
+        let mut scan = Scan::new(&*self.store, &filter, None, PAGE, now);
+        let mut held = vec![];
+        while let Some(record) = scan.next().await? {
+            if let DeliveryState::Held { batch } = record.state {
+                held.push((record.token, Hold { batch, happened: record.happened }, record.created));
+            }
+        }
+        held.reverse();
+        Ok(held)
     }
 
     async fn stories(
