@@ -14,9 +14,10 @@ use std::{
 use callwatch::{
     call::{Call, CallId},
     config::StoreConfig,
+    content::ContentHash,
     kind::Kind,
     name::Name,
-    snapshot::{ContentHash, RuleMemory, Snapshot},
+    snapshot::{RuleMemory, Snapshot},
     store::{
         Attempt, Claim, Commit, DeliveryFilter, DeliveryStateKind, Duty, Entry, Feed, Outcome, Position,
         Query, Settlement, SledStore, Store, Token, Verdict,

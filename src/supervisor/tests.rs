@@ -28,7 +28,7 @@ fn supervisor(store: &Arc<MemoryStore>) -> Supervisor {
 }
 
 async fn is_closed(store: &MemoryStore) -> bool {
-    matches!(store.tally().await, Err(StoreError::Closed))
+    matches!(store.destinations().await, Err(StoreError::Closed))
 }
 
 #[tokio::test]

@@ -73,9 +73,9 @@ fn fine((code, out, err): (Option<i32>, String, String)) -> String {
 async fn told(running: &Running, merged: u64) {
     let told = async {
         loop {
-            let tally = running.store.tally().await.unwrap();
-            let done = tally.values().map(|tally| tally.merged).sum::<u64>() == merged;
-            if done && tally.values().all(|tally| tally.pending == 0) {
+            let all = running.store.destinations().await.unwrap();
+            let done = all.values().map(|standing| standing.tally.merged).sum::<u64>() == merged;
+            if done && all.values().all(|standing| standing.tally.pending == 0) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

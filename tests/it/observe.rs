@@ -85,14 +85,14 @@ impl Watch {
             let stored = serde_json::to_vec(snapshot).unwrap();
             self.snapshot = Some(serde_json::from_slice(&stored).unwrap());
         }
-        self.deliveries.extend(made.deliveries);
+        self.deliveries.extend(made.events.iter().flat_map(|new| new.deliveries.iter().cloned()));
         self.now += 1000;
         let kinds = made.signals.iter().find_map(|signal| match signal {
             Signal::Changed { kinds, .. } => Some(*kinds),
             _ => None,
         });
         assert_eq!(kinds.is_some(), made.changed);
-        (kinds, made.events)
+        (kinds, made.events.into_iter().map(|new| new.event).collect())
     }
 
     fn see(&mut self, record: Value) -> Look {
@@ -322,7 +322,7 @@ fn a_call_of_nulls_and_unknown_fields_goes_through_byte_for_byte() {
     let mut watch = Watch::new(rules.to_vec());
     let made = watch.watcher.observe(None, &call, watch.now());
     assert_eq!(made.events.len(), 1);
-    assert_eq!(made.events[0].record.get(), raw.get());
+    assert_eq!(made.events[0].event.record.get(), raw.get());
     assert!(made.signals.iter().any(|s| matches!(s, Signal::Unknown { rule } if rule.as_str() == "long")));
 }
 
@@ -371,6 +371,6 @@ fn what_a_strict_parser_refuses_is_carried_through() {
         let call = Call::parse(&raw).unwrap();
         let mut watch = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
         let made = watch.watcher.observe(None, &call, watch.now());
-        assert_eq!(made.events[0].record.get(), raw.get());
+        assert_eq!(made.events[0].event.record.get(), raw.get());
     }
 }

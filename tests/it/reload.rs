@@ -15,7 +15,7 @@ use callwatch::{
         callem::SimulatedCallem,
         receivers::{Message, Misbehaviour},
     },
-    store::{DeliveryFilter, DeliveryStateKind, Store},
+    store::{DeliveryFilter, DeliveryRecord, DeliveryStateKind, Query, Store},
     supervisor::ApplyError,
     telemetry::Signal,
 };
@@ -65,6 +65,12 @@ async fn counting_proxy(to: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
         }
     });
     (address, count)
+}
+
+/// The deliveries that match.
+async fn records_of(running: &Running, filter: DeliveryFilter) -> Vec<DeliveryRecord> {
+    let query = Query { filter, after: None, limit: 10 };
+    running.store.query(&query).await.unwrap().items
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,10 +146,10 @@ async fn only_a_destination_that_changed_restarts_and_its_attempt_in_flight_coun
     running.quiet_polls(3).await;
 
     let filter = DeliveryFilter { destination: Some("crm".into()), ..DeliveryFilter::default() };
-    let records = running.store.deliveries(&filter, None, 10).await.unwrap();
+    let records = records_of(&running, filter).await;
     assert_eq!(records.iter().map(|record| record.attempts).collect::<Vec<_>>(), [1, 1]);
     let filter = DeliveryFilter { destination: Some("frontdesk".into()), ..DeliveryFilter::default() };
-    let records = running.store.deliveries(&filter, None, 10).await.unwrap();
+    let records = records_of(&running, filter).await;
     let waiting = records.iter().filter(|record| record.state.kind() == DeliveryStateKind::Pending);
     assert_eq!((records.len(), waiting.count()), (2, 1), "Slack's rate has not begun anew");
     running.stop().await;

@@ -56,7 +56,7 @@ fn call(record: &Value) -> Call {
 }
 
 fn names(made: &Observation) -> Vec<&str> {
-    made.events.iter().map(|event| event.rule.as_str()).collect()
+    made.events.iter().map(|new| new.event.rule.as_str()).collect()
 }
 
 fn details(event: &Event) -> Value {
@@ -89,7 +89,7 @@ fn silence_counts_from_the_end_of_the_baseline_and_needs_an_answer() {
     let _ = watcher.answered(at(561));
     let made = watcher.tick(both(561));
     assert_eq!(names(&made), ["nobody-calls"]);
-    assert_eq!(details(&made.events[0])["since"], at(501).to_string());
+    assert_eq!(details(&made.events[0].event)["since"], at(501).to_string());
     let _ = watcher.answered(at(900));
     assert!(watcher.tick(both(900)).is_empty(), "it was told");
     assert_eq!(watcher.due(), None);
@@ -129,7 +129,7 @@ fn a_call_that_lasts_is_told_over_a_restart_once_it_was_seen_in_time() {
     assert_eq!(second.take_due(), ["a".into()]);
     let made = second.observe_again(&"a".into(), &before, at(60));
     assert_eq!(names(&made), ["still-live"]);
-    assert_eq!((made.deliveries[0].sequence, second.is_waiting()), (1, false));
+    assert_eq!((made.events[0].deliveries[0].sequence, second.is_waiting()), (1, false));
     let made = second.observe_again(&"a".into(), &snapshot(&made), at(200));
     assert!(made.is_empty(), "once for each stretch");
 }
@@ -204,7 +204,7 @@ fn a_source_that_fails_for_long_enough_is_told_once_and_so_is_its_recovery() {
     assert!(watcher.tick(leapt(4)).is_empty());
     let down = watcher.tick(leapt(5));
     assert_eq!(names(&down), ["down"]);
-    let told = details(&down.events[0]);
+    let told = details(&down.events[0].event);
     assert_eq!(told["since"], at(0).to_string());
     assert!(told["error"].as_str().unwrap().contains("second"), "{told}");
     assert!(watcher.is_unsaved() && watcher.failing_at().is_none());
@@ -215,9 +215,12 @@ fn a_source_that_fails_for_long_enough_is_told_once_and_so_is_its_recovery() {
     assert!(watcher.tick(both(2000)).is_empty());
     let up = watcher.answered(at(2001));
     assert_eq!(names(&up), ["up"]);
-    assert_eq!(details(&up.events[0]), json!({ "since": at(0).to_string() }));
+    assert_eq!(details(&up.events[0].event), json!({ "since": at(0).to_string() }));
     assert!(matches!(up.signals[0], Signal::SourceRecovered { failures: 1, .. }), "{:?}", up.signals);
-    assert_eq!(up.deliveries[0].sequence, 2, "what is told of a source is counted, restarts or not");
+    assert_eq!(
+        up.events[0].deliveries[0].sequence, 2,
+        "what is told of a source is counted, restarts or not"
+    );
     assert!(watcher.answered(at(2002)).is_empty());
 }
 

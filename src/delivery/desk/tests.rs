@@ -10,7 +10,7 @@ use crate::{
     kind::Kind,
     rule::{
         Rule, RuleText,
-        pacing::{Count, Field, Group, Pacing, Throttle, happened, placement},
+        pacing::{Count, Field, Group, Pacing, Placement, Throttle, placement},
     },
     store::{Attempt, Hold, Pending},
 };
@@ -117,7 +117,10 @@ impl World {
             attempts: 0,
             restart: None,
             standing: match batch {
-                Some(batch) => Standing::Held(Hold { batch, happened: happened(call, created) }),
+                Some(Placement { batch, happened }) => {
+                    let happened = happened.map_or(created, |at| at.min(created));
+                    Standing::Held(Hold { batch, happened })
+                }
                 None => Standing::Due(created),
             },
         };

@@ -11,11 +11,12 @@ use callwatch::{
     call::{Call, CallId},
     kind::Kind,
     name::Name,
-    rule::{Rule, condition::Condition},
+    rule::{Rule, RuleSet, condition::Condition},
     store::{
-        Action, Claim, DeliveryRecord, DeliveryState, DeliveryStateKind, Duty, Query, Store, StoreError,
+        Action, Claim, Commit, DeliveryRecord, DeliveryState, DeliveryStateKind, Duty, Query, Store,
+        StoreError,
     },
-    sync::observe::{Observations, Observer},
+    sync::watcher::{Memory, Watcher},
     time::Clock,
 };
 use serde_json::{Value, value::to_raw_value};
@@ -159,16 +160,17 @@ fn serve(store: &Arc<Mortal>, world: &World) -> Vec<Running> {
 
 /// The API shows the next state when this one has been committed.
 async fn watch(store: &Mortal, world: &mut World) -> Result<(), StoreError> {
-    let (rules, source) = (rules(), clinic());
+    let source = clinic();
+    let mut watcher = Watcher::new(source.clone(), RuleSet::of(&rules()), Memory::default());
+    watcher.baseline_done(world.clock().wall());
     while let Some(state) = world.states.get(world.over) {
         let raw = to_raw_value(state).unwrap();
         let call = Call::parse(&raw).unwrap();
         let before = store.snapshots(&source, std::slice::from_ref(call.id())).await?.remove(0);
-        let mut seen = Observations::new();
-        let observer = Observer { source: &source, rules: &rules, now: world.clock().wall() };
-        observer.observe(before.as_ref(), &call, &mut seen);
+        let mut commit = Commit::default();
+        watcher.observe(before.as_ref(), &call, world.clock().wall()).commit_into(&mut commit);
         let claim = claim(store, Duty::Source(source.clone())).await?;
-        store.commit(&claim, seen.commit).await?;
+        store.commit(&claim, commit).await?;
         world.over += 1;
         sleep(secs(1)).await;
     }

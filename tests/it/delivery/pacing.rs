@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use callwatch::{
-    batch::BatchKey,
     calendar::{Hours, Schedule, Zone},
     call::Call,
     event::Severity,
@@ -51,9 +50,10 @@ fn at(text: &str) -> Timestamp {
 fn held(rules: &Rules, rule: &str, call: &str, now: Timestamp) -> Commit {
     let mut commit = commit("team", &[(call, 1)], now);
     commit.events[0].event.rule = rule.into();
-    let batch: Option<BatchKey> =
+    let placement =
         placement(rules.get(rule).unwrap(), &"team".into(), &"clinic".into(), &Default::default());
-    commit.events[0].deliveries[0].hold = batch.map(|batch| Hold { batch, happened: now });
+    commit.events[0].deliveries[0].hold =
+        placement.map(|placement| Hold { batch: placement.batch, happened: now });
     commit
 }
 

@@ -27,7 +27,11 @@ use callwatch::{
     time::{Clock, Timestamp},
 };
 use serde_json::value::RawValue;
-use tokio::{sync::broadcast, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::store::Watched;
@@ -149,6 +153,7 @@ impl Destination for Receiver {
             reaction,
             result: result.to_owned(),
             response: "the beginning of it".to_owned(),
+            memo: None,
         };
         let failed = || answer(Reaction::Retry { after: None }, "500 Internal Server Error");
         let goodbye = || answer(Reaction::Pause("410 Gone: no more of this".to_owned()), "410 Gone");
@@ -174,6 +179,10 @@ impl Destination for Receiver {
             Reply::Panic => panic!("the receiver's code has a bug"),
         }
     }
+
+    fn longest_attempt(&self) -> Duration {
+        secs(15)
+    }
 }
 
 /// The events that one event tells.
@@ -196,7 +205,7 @@ pub struct Stage {
     pub clock: Clock,
     /// The rules of the config.
     pub rules: Rules,
-    signals: broadcast::Receiver<Arc<Signal>>,
+    signals: mpsc::UnboundedReceiver<Signal>,
 }
 
 /// A dispatcher at work.
@@ -227,8 +236,9 @@ impl Stage {
     /// One whose store others may know, too.
     pub fn on(store: MemoryStore) -> Self {
         let clock = Clock::starting_at(Timestamp::parse("2025-12-15T14:30:00Z").unwrap());
-        let telemetry = Telemetry::default();
-        let signals = telemetry.watch();
+        let (sender, signals) = mpsc::unbounded_channel();
+        // Nobody listens any more when a test has ended.
+        let telemetry = Telemetry::with_listener(clock, move |signal| drop(sender.send(signal.clone())));
         let text = Arc::new(RuleText { severity: Severity::Critical, ..RuleText::default() });
         let feed = Rule { text, ..Rule::new("call-completed".into(), Kind::Ended.into(), vec![]) };
         let rules = Arc::new([feed].into_iter().collect());
@@ -263,7 +273,7 @@ impl Stage {
         let task = DestinationTask {
             config,
             destination: Arc::clone(receiver) as Arc<dyn Destination>,
-            rules: Arc::clone(&self.rules),
+            rules: watch::channel(Arc::clone(&self.rules)).1,
             store,
             telemetry: self.telemetry.clone(),
             clock: self.clock,
@@ -283,7 +293,7 @@ impl Stage {
         let wait = async {
             while left > 0 {
                 if let Signal::Attempted { verdict: Verdict::Delivered | Verdict::Dead(_), .. } =
-                    *self.signals.recv().await.unwrap()
+                    self.signals.recv().await.unwrap()
                 {
                     left -= 1;
                 }
@@ -298,7 +308,7 @@ impl Stage {
         let mut left = count;
         let wait = async {
             while left > 0 {
-                left -= usize::from(matches!(*self.signals.recv().await.unwrap(), Signal::Attempted { .. }));
+                left -= usize::from(matches!(self.signals.recv().await.unwrap(), Signal::Attempted { .. }));
             }
         };
         let waited = tokio::time::timeout(FOR_EVER, wait).await;
