@@ -18,8 +18,8 @@ use callwatch::{
     name::Name,
     snapshot::{ContentHash, RuleMemory, Snapshot},
     store::{
-        Attempt, Claim, Commit, DeliveryFilter, DeliveryStateKind, Duty, Entry, Feed, Outcome, Position, Query,
-        Settlement, SledStore, Store, Token, Verdict,
+        Attempt, Claim, Commit, DeliveryFilter, DeliveryStateKind, Duty, Entry, Feed, Outcome, Position,
+        Query, Settlement, SledStore, Store, Token, Verdict,
     },
     time::Timestamp,
 };
@@ -114,7 +114,8 @@ async fn deliveries() {
 async fn fill(store: &SledStore, from: usize, count: usize, per_commit: usize, destinations: &[Name]) {
     let claim = claim(store, &Duty::Source("clinic".into())).await;
     for number in (from..from + count).step_by(per_commit) {
-        let commit = observed::commit(number, per_commit.min(from + count - number), BYTES, destinations, NOW);
+        let commit =
+            observed::commit(number, per_commit.min(from + count - number), BYTES, destinations, NOW);
         store.commit(&claim, commit).await.unwrap();
     }
 }

@@ -224,7 +224,11 @@ impl Serialize for Traits {
 impl<'de> Deserialize<'de> for Traits {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bytes = <&[u8]>::deserialize(deserializer)?;
-        if bytes.len() == TRAIT_BYTES { Ok(Self(bytes.into())) } else { Err(D::Error::custom("not a block's traits")) }
+        if bytes.len() == TRAIT_BYTES {
+            Ok(Self(bytes.into()))
+        } else {
+            Err(D::Error::custom("not a block's traits"))
+        }
     }
 }
 
@@ -278,7 +282,8 @@ mod tests {
         }
         assert!(traits.may_have(Trait::Rule("booked")) && traits.may_have(Trait::Source("clinic")));
         assert!(calls.iter().all(|call| traits.may_have(Trait::Call(call))));
-        let in_vain = (0..10_000).filter(|call| traits.may_have(Trait::Call(&format!("other {call}")))).count();
+        let in_vain =
+            (0..10_000).filter(|call| traits.may_have(Trait::Call(&format!("other {call}")))).count();
         assert!(in_vain < 50, "{in_vain}");
     }
 }

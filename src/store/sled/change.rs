@@ -91,7 +91,8 @@ impl<'a> Change<'a> {
     pub(super) fn apply(&self, record: &mut DeliveryRecord) -> Result<bool, Fault> {
         let done = match *self {
             Self::Attempt { at, took_ms, result, response, verdict } => {
-                let attempt = Attempt { at, took_ms, result: result.to_owned(), response: response.to_owned() };
+                let attempt =
+                    Attempt { at, took_ms, result: result.to_owned(), response: response.to_owned() };
                 let verdict = match verdict {
                     Follows::Delivered => Verdict::Delivered,
                     Follows::Retry(due) => Verdict::Retry(due),
@@ -247,7 +248,10 @@ mod tests {
         let read = grouped(&head, body).unwrap();
         assert_eq!(read.len(), writer.len());
         for ((number, change), read) in (0..).zip(changes()).zip(read) {
-            assert_eq!((read.number, read.destination), (number, if number % 2 == 0 { "crm" } else { "mail" }));
+            assert_eq!(
+                (read.number, read.destination),
+                (number, if number % 2 == 0 { "crm" } else { "mail" })
+            );
             assert_eq!(Change::read(read.change).unwrap(), change);
         }
         assert!(grouped(&head, &body[..body.len() - 1]).is_err());

@@ -197,7 +197,9 @@ impl EntryWriter {
             event: event.id.as_str(),
             destination: new.destination.as_str(),
             subject: match &event.subject {
-                Subject::Call { source, call } => About::Call { source: source.as_str(), call: call.as_str() },
+                Subject::Call { source, call } => {
+                    About::Call { source: source.as_str(), call: call.as_str() }
+                }
                 Subject::Source(name) => About::Source(name.as_str()),
                 Subject::Destination(name) => About::Destination(name.as_str()),
                 Subject::Batch(_) => About::Batch(&of_batch),
@@ -308,7 +310,8 @@ mod tests {
         for (number, subject) in (0_u64..).zip(subjects) {
             let event = event(&format!("evt_{number}"), subject);
             for destination in ["crm", "mail"] {
-                let hold = (number % 2 == 0).then(|| Hold { batch: batch.clone(), happened: Timestamp::from_millis(-3) });
+                let hold = (number % 2 == 0)
+                    .then(|| Hold { batch: batch.clone(), happened: Timestamp::from_millis(-3) });
                 let new = NewDelivery {
                     destination: destination.into(),
                     sequence: number,

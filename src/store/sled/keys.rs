@@ -340,7 +340,8 @@ mod tests {
 
     fn lane() -> impl Strategy<Value = Subject> {
         prop_oneof![
-            (text(), text()).prop_map(|(source, call)| Subject::Call { source: source.into(), call: call.into() }),
+            (text(), text())
+                .prop_map(|(source, call)| Subject::Call { source: source.into(), call: call.into() }),
             text().prop_map(|name| Subject::Source(name.into())),
             text().prop_map(|name| Subject::Destination(name.into())),
             Just(Subject::Batch(BatchKey::Quiet)),

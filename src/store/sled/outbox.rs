@@ -212,7 +212,11 @@ impl Outbox {
     pub(super) fn add(&mut self, number: u64, destination: &Name, is_held: bool) {
         let stage = if is_held { Stage::Held } else { Stage::Pending };
         let of = self.of(destination);
-        if is_held { of.held.insert(number) } else { of.pending.insert(number) };
+        if is_held {
+            of.held.insert(number)
+        } else {
+            of.pending.insert(number)
+        };
         *count(&mut of.tally, stage) += 1;
         let sums = self.block_mut(block_of(number));
         *count(sums.tallies.entry(destination.clone()).or_default(), stage) += 1;
@@ -226,8 +230,14 @@ impl Outbox {
 
     /// Carries out a change in a block that is at hand; says whether it fits the delivery. A change that does not is left
     /// alone, so that all of this can be repeated.
-    pub(super) fn carry_out(&mut self, number: u64, destination: &Name, change: &Change<'_>) -> Result<bool, Fault> {
-        let stage = self.block(block_of(number)).and_then(|sums| self.stage(sums, destination.as_str(), number));
+    pub(super) fn carry_out(
+        &mut self,
+        number: u64,
+        destination: &Name,
+        change: &Change<'_>,
+    ) -> Result<bool, Fault> {
+        let stage =
+            self.block(block_of(number)).and_then(|sums| self.stage(sums, destination.as_str(), number));
         let Some(stage) = stage.map(Stage::from) else { return Ok(false) };
         let mut changed = self.changed.get(&number).cloned().unwrap_or_default();
         let (from, to) = match (change, stage) {

@@ -93,7 +93,8 @@ impl Thread {
                     warn!("the store {}: {finding}", path.display());
                 }
                 let engine = catch_unwind(AssertUnwindSafe(|| Engine::start(disk, arrivals)));
-                let engine = engine.unwrap_or(Err(Fault::Panicked)).map_err(|fault| fault.at(path, "read"))?;
+                let engine =
+                    engine.unwrap_or(Err(Fault::Panicked)).map_err(|fault| fault.at(path, "read"))?;
                 Ok((engine, lock))
             };
             match open::open(&config).and_then(start) {
@@ -329,13 +330,18 @@ impl<'w> Worker<'w> {
             return Some(Duration::ZERO);
         }
         let now = Instant::now();
-        let scrub = if self.engine.is_scrubbing() { self.busy + SCRUB_TICK } else { self.scrubbed + SCRUB_EVERY };
+        let scrub =
+            if self.engine.is_scrubbing() { self.busy + SCRUB_TICK } else { self.scrubbed + SCRUB_EVERY };
         let until = [
             self.unsynced.map(|since| since + LAZY_SYNC),
             self.unfolded.map(|since| since + FOLD_EVERY),
             Some(scrub),
         ];
-        until.into_iter().flatten().min().map(|until| until.saturating_duration_since(now).max(Duration::from_millis(1)))
+        until
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|until| until.saturating_duration_since(now).max(Duration::from_millis(1)))
     }
 
     /// Writes what the jobs that wait stage, as far as it fits into one write, and answers them.
@@ -432,7 +438,10 @@ mod tests {
             // The first may have been done before the second came.
             assert!(matches!(error, None | Some(StoreError::Failed { .. })), "{error:?}");
         }
-        assert!(matches!(thread.read(|engine| Ok(engine.destinations())).await, Err(StoreError::Failed { .. })));
+        assert!(matches!(
+            thread.read(|engine| Ok(engine.destinations())).await,
+            Err(StoreError::Failed { .. })
+        ));
         start(folder.path()).await.close().await.unwrap();
     }
 

@@ -187,14 +187,14 @@ mod tests {
             seal(b"key", Value { body: b"body", ..Value::default() }),
             seal(b"key", Value { head: b"head", body: b"", chunks: 2 }),
         ] {
-        for bit in 0..sealed.len() * 8 {
-            let mut changed = sealed.clone();
-            changed[bit / 8] ^= 1 << (bit % 8);
-            assert!(unseal(b"key", &changed).is_err(), "bit {bit}");
-        }
-        for len in 0..sealed.len() {
-            assert!(unseal(b"key", &sealed[..len]).is_err(), "{len} bytes");
-        }
+            for bit in 0..sealed.len() * 8 {
+                let mut changed = sealed.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                assert!(unseal(b"key", &changed).is_err(), "bit {bit}");
+            }
+            for len in 0..sealed.len() {
+                assert!(unseal(b"key", &sealed[..len]).is_err(), "{len} bytes");
+            }
         }
     }
 

@@ -17,9 +17,9 @@ use callwatch::{
     name::Name,
     snapshot::Snapshot,
     store::{
-        Action, Attempt, Claim, Commit, DeliveryFilter, DeliveryStateKind, Duty, Entry, Hold, MemoryStore, Merge,
-        NewDelivery, NewEvent, Outcome, Pause, PauseChange, Pending, Position, Query, Settlement, SledStore, Store,
-        Token, Verdict,
+        Action, Attempt, Claim, Commit, DeliveryFilter, DeliveryStateKind, Duty, Entry, Hold, MemoryStore,
+        Merge, NewDelivery, NewEvent, Outcome, Pause, PauseChange, Pending, Position, Query, Settlement,
+        SledStore, Store, Token, Verdict,
     },
     time::Timestamp,
 };
@@ -100,7 +100,8 @@ fn subject(event: usize) -> Subject {
     if event >= SUMMARIES {
         Subject::Batch(batch(event))
     } else if call == "c" {
-        [Subject::Source("clinic".into()), Subject::Destination("crm".into()), Subject::Config][event % 3].clone()
+        [Subject::Source("clinic".into()), Subject::Destination("crm".into()), Subject::Config][event % 3]
+            .clone()
     } else {
         Subject::Call { source: ["clinic", "ward"][event % 2].into(), call: call.into() }
     }
@@ -153,9 +154,20 @@ fn told(began: u64) -> impl Strategy<Value = Told> {
         option::weighted(0.2, option::of(time())),
         any::<bool>(),
     );
-    (lists, rest).prop_map(|((outcomes, holds, releases, forgets, merge), (at, ledgers, memos, pause, lazy))| Told {
-        at, outcomes, holds, releases, forgets, merge, ledgers, memos, pause, lazy,
-    })
+    (lists, rest).prop_map(
+        |((outcomes, holds, releases, forgets, merge), (at, ledgers, memos, pause, lazy))| Told {
+            at,
+            outcomes,
+            holds,
+            releases,
+            forgets,
+            merge,
+            ledgers,
+            memos,
+            pause,
+            lazy,
+        },
+    )
 }
 
 fn step(began: u64) -> impl Strategy<Value = Step> {
@@ -269,7 +281,9 @@ impl<S: Store> Party<S> {
                 let destination = DESTINATIONS[destination].into();
                 format!("{:?}", self.store.act(Action::Resume { destination }).await)
             }
-            Step::Purge { before, limit } => format!("{:?}", self.store.purge(upkeep, at(before), limit).await),
+            Step::Purge { before, limit } => {
+                format!("{:?}", self.store.purge(upkeep, at(before), limit).await)
+            }
             Step::Shrink(before) => {
                 format!("{:?}", self.store.shrink(upkeep, &"clinic".into(), at(before)).await)
             }
@@ -317,9 +331,11 @@ impl<S: Store> Party<S> {
         }
         tokens.extend((1..9_999).map(token).find(|token| !tokens.contains(token)));
         for body in store.bodies(&tokens).await.unwrap() {
-            answers.push(body.map_or("gone".to_owned(), |event| {
-                format!("{event:?} {} {}", event.at, event.record.get())
-            }));
+            answers.push(
+                body.map_or("gone".to_owned(), |event| {
+                    format!("{event:?} {} {}", event.at, event.record.get())
+                }),
+            );
         }
         answers
     }
@@ -353,7 +369,12 @@ fn settlement(told: Told) -> Settlement {
     let outcome = |(number, attempt, verdict)| Outcome {
         token: token(number),
         number: attempt,
-        attempt: Attempt { at: at(now), took_ms: 2, result: format!("{verdict:?}"), response: "ok".to_owned() },
+        attempt: Attempt {
+            at: at(now),
+            took_ms: 2,
+            result: format!("{verdict:?}"),
+            response: "ok".to_owned(),
+        },
         verdict,
     };
     Settlement {
@@ -367,7 +388,10 @@ fn settlement(told: Told) -> Settlement {
             event: event(summary),
             sequence: 1,
         }),
-        ledgers: ledgers.into_iter().map(|(number, ledger)| (batch(number), ledger.map(Value::from))).collect(),
+        ledgers: ledgers
+            .into_iter()
+            .map(|(number, ledger)| (batch(number), ledger.map(Value::from)))
+            .collect(),
         memos: memos.into_iter().map(|(lane, memo)| (subject(lane), memo.map(Value::from))).collect(),
         pause: pause.map(|until| match until {
             Some(until) => PauseChange::Begin(Pause { until: Some(at(until)), ..Pause::by_hand(at(0)) }),
@@ -442,7 +466,13 @@ async fn read(
         }
     }
     for token in owner.knows.keys().chain(truth.keys()).filter(|token| !owner.settled.contains(token)) {
-        prop_assert_eq!(owner.knows.get(token), truth.get(token), "{:?} of {}", token, DESTINATIONS[destination]);
+        prop_assert_eq!(
+            owner.knows.get(token),
+            truth.get(token),
+            "{:?} of {}",
+            token,
+            DESTINATIONS[destination]
+        );
     }
     Ok(())
 }
@@ -453,7 +483,10 @@ async fn begin_after<S: Store>(party: &Party<S>, began: u64) {
     for number in 0..began as usize {
         let destination = "other".into();
         let new = NewDelivery { destination, sequence: 1, created: at(0), hold: None };
-        commit.events.push(NewEvent { event: Event { id: format!("old_{number}").as_str().into(), ..event(0) }, deliveries: vec![new] });
+        commit.events.push(NewEvent {
+            event: Event { id: format!("old_{number}").as_str().into(), ..event(0) },
+            deliveries: vec![new],
+        });
     }
     party.store.commit(party.source(), commit).await.unwrap();
     let tokens = (1..=began).map(token).collect();

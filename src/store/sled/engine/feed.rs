@@ -6,7 +6,8 @@ use super::Engine;
 use crate::{
     event::EventId,
     store::{
-        Claim, DeliveryStateKind, Duty, Entry as Change, Feed, Hold, Pending, Position, Standing, StoreError, Token,
+        Claim, DeliveryStateKind, Duty, Entry as Change, Feed, Hold, Pending, Position, Standing, StoreError,
+        Token,
         sled::{
             entry::{Entry, EventsHead},
             fault::Fault,
@@ -78,7 +79,10 @@ impl Engine {
             let happened = hold.as_ref().map_or(head.created, |hold| hold.happened);
             let batch = changed.and_then(|changed| changed.batch.as_deref().cloned());
             let batch = batch.or(hold.map(|hold| hold.batch));
-            Standing::Held(Hold { batch: batch.ok_or(Fault::Damaged("a held delivery has no batch"))?, happened })
+            Standing::Held(Hold {
+                batch: batch.ok_or(Fault::Damaged("a held delivery has no batch"))?,
+                happened,
+            })
         } else {
             Standing::Due(changed.map_or(head.created, |changed| changed.due))
         };

@@ -68,7 +68,10 @@ impl Engine {
                 break;
             }
             for change in change::grouped(&head, &body)? {
-                folded.entry(block_of(change.number)).or_default().add(place_of(change.number), change.change);
+                folded
+                    .entry(block_of(change.number))
+                    .or_default()
+                    .add(place_of(change.number), change.change);
                 self.unfolded.remove(&(change.number, group));
                 changes += 1;
             }
@@ -133,12 +136,15 @@ impl Engine {
             let key = Key::from(key);
             let body = self.staged.view.body(&key, value)?;
             let mut left = FoldedWriter::default();
-            for (place, range) in change::folded(value.head).filter(|(place, _)| !sums.gone.contains(*place)) {
+            for (place, range) in change::folded(value.head).filter(|(place, _)| !sums.gone.contains(*place))
+            {
                 left.add(place, body.get(range).unwrap_or_default());
             }
             match left.head.len() {
                 0 => self.staged.view.remove(&key)?,
-                some if some < value.head.len() => self.staged.view.put_bytes(&key, &left.head, &left.body)?,
+                some if some < value.head.len() => {
+                    self.staged.view.put_bytes(&key, &left.head, &left.body)?
+                }
                 _ => {}
             }
         }

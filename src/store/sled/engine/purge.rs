@@ -50,13 +50,17 @@ impl Engine {
         self.claims.check(claim)?;
         let mut block = match from {
             PurgeFrom::Memo(after) => {
-                let next = self.purge_memos(before, after)?.map_or(PurgeFrom::Block(0), |key| PurgeFrom::Memo(Some(key)));
+                let next = self
+                    .purge_memos(before, after)?
+                    .map_or(PurgeFrom::Block(0), |key| PurgeFrom::Memo(Some(key)));
                 return Ok(Purged { deliveries: 0, next: Some(next) });
             }
             PurgeFrom::Block(block) => block,
         };
         for _ in 0..LOOKS {
-            let Some(next) = self.block_at_or_after(block)? else { return Ok(Purged { deliveries: 0, next: None }) };
+            let Some(next) = self.block_at_or_after(block)? else {
+                return Ok(Purged { deliveries: 0, next: None });
+            };
             let (deliveries, is_done) = self.purge_block(next, before, limit.min(STEP))?;
             block = next + u64::from(is_done);
             if deliveries > 0 {
@@ -120,7 +124,8 @@ impl Engine {
                     continue;
                 }
                 let record = changes.record(head.record(number, &self.names)?)?;
-                let Some((record, at)) = record.and_then(|record| record.finished().map(|at| (record, at))) else {
+                let Some((record, at)) = record.and_then(|record| record.finished().map(|at| (record, at)))
+                else {
                     continue;
                 };
                 if at >= before {
@@ -177,7 +182,8 @@ impl Engine {
     /// Removes an entry of which no delivery is left.
     pub(super) fn remove_if_gone(&mut self, entry: &Entry) -> Result<(), Fault> {
         let gone = self.outbox.block(block_of(entry.first)).map(|sums| &sums.gone);
-        if !gone.is_some_and(|gone| (entry.first..entry.end()).all(|number| gone.contains(place_of(number)))) {
+        if !gone.is_some_and(|gone| (entry.first..entry.end()).all(|number| gone.contains(place_of(number))))
+        {
             return Ok(());
         }
         let mut last = String::new();
@@ -199,7 +205,9 @@ impl Engine {
     fn unlist(&mut self, event: &str, entry: &Entry) -> Result<(), Fault> {
         let key = keys::index(event);
         let numbers = self.staged.view.bytes(&key)?.unwrap_or_default();
-        let is_other = |bytes: &&[u8]| bytes.first_chunk().is_none_or(|bytes| !entry.contains(u64::from_le_bytes(*bytes)));
+        let is_other = |bytes: &&[u8]| {
+            bytes.first_chunk().is_none_or(|bytes| !entry.contains(u64::from_le_bytes(*bytes)))
+        };
         let left: Vec<u8> = numbers.chunks_exact(8).filter(is_other).flatten().copied().collect();
         match left.len() {
             0 => self.staged.view.remove(&key),

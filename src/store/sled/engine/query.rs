@@ -82,7 +82,8 @@ impl Engine {
         limit: usize,
     ) -> Result<Found, Fault> {
         if let Some(event) = &filter.event {
-            let mut numbers: Vec<_> = self.find(event)?.deliveries.into_iter().map(|(_, number)| number).collect();
+            let mut numbers: Vec<_> =
+                self.find(event)?.deliveries.into_iter().map(|(_, number)| number).collect();
             numbers.sort_unstable_by(|a, b| b.cmp(a));
             let mut items = vec![];
             for number in numbers.into_iter().filter(|number| *number < below) {
@@ -95,8 +96,11 @@ impl Engine {
         }
         let mut found = Found { items: vec![], below: Some(below.min(self.progress.next)) };
         let (mut heads, mut blocks) = (0, 0);
-        while let Some(below) = found.below.filter(|_| found.items.len() < limit && heads < HEADS && blocks < BLOCKS) {
-            let Some(block) = below.checked_sub(1).and_then(|last| self.block_at_or_before(block_of(last)).transpose())
+        while let Some(below) =
+            found.below.filter(|_| found.items.len() < limit && heads < HEADS && blocks < BLOCKS)
+        {
+            let Some(block) =
+                below.checked_sub(1).and_then(|last| self.block_at_or_before(block_of(last)).transpose())
             else {
                 return Ok(Found { below: None, ..found });
             };
@@ -233,7 +237,8 @@ impl Engine {
 
 /// Whether a delivery of a block may match, as far as is known without its heads.
 fn may_match(filter: &DeliveryFilter, sums: &Sums) -> bool {
-    let tallies = sums.tallies.iter().filter(|(name, _)| filter.destination.as_ref().is_none_or(|of| of == *name));
+    let tallies =
+        sums.tallies.iter().filter(|(name, _)| filter.destination.as_ref().is_none_or(|of| of == *name));
     let of_state = |tally: &Tally| match filter.state {
         None => true,
         Some(DeliveryStateKind::Pending) => tally.pending > 0,

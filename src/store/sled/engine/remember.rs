@@ -108,7 +108,10 @@ impl Engine {
         lanes.iter().map(|lane| self.staged.view.get(&keys::memo(destination, lane))).collect()
     }
 
-    pub(in crate::store::sled) fn ledgers(&self, destination: &Name) -> Result<BTreeMap<BatchKey, Value>, Fault> {
+    pub(in crate::store::sled) fn ledgers(
+        &self,
+        destination: &Name,
+    ) -> Result<BTreeMap<BatchKey, Value>, Fault> {
         let prefix = keys::ledgers(destination);
         let all = self.disk.scan(&prefix, None).map(|item| {
             let (key, sealed) = item?;

@@ -6,7 +6,8 @@ use super::Engine;
 use crate::{
     name::Name,
     store::{
-        Action, Claim, DeliveryStateKind, Duty, Merge, NewDelivery, Pause, PauseChange, Settlement, StoreError, Token,
+        Action, Claim, DeliveryStateKind, Duty, Merge, NewDelivery, Pause, PauseChange, Settlement,
+        StoreError, Token,
         sled::{
             change::{Change, Stage},
             entry::Entry,
@@ -18,7 +19,11 @@ use crate::{
 };
 
 impl Engine {
-    pub(in crate::store::sled) fn settle(&mut self, claim: &Claim, settlement: &Settlement) -> Result<(), Fault> {
+    pub(in crate::store::sled) fn settle(
+        &mut self,
+        claim: &Claim,
+        settlement: &Settlement,
+    ) -> Result<(), Fault> {
         self.claims.check(claim)?;
         let Duty::Destination(destination) = &claim.duty else {
             return Err(Fault::Refused(StoreError::Mistake("only deliveries of a destination are settled")));
@@ -69,7 +74,8 @@ impl Engine {
 
     fn merge(&mut self, destination: &Name, at: Timestamp, merge: &Merge) -> Result<(), Fault> {
         let Merge { tokens, event, sequence } = merge;
-        let new = NewDelivery { destination: destination.clone(), sequence: *sequence, created: at, hold: None };
+        let new =
+            NewDelivery { destination: destination.clone(), sequence: *sequence, created: at, hold: None };
         if self.add(event, &[new])? > 0 {
             for Token(number) in tokens {
                 self.change(*number, destination, &Change::Merge { at, into: event.id.as_str() })?;
