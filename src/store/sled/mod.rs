@@ -38,7 +38,12 @@ mod value;
 mod view;
 mod witness;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -55,8 +60,8 @@ use self::{
     thread::Thread,
 };
 use super::{
-    Action, Claim, Commit, Cursor, DeliveryRecord, DestinationStanding, Duty, Feed, KnownCall, Page, Position, Query,
-    Settlement, Store, StoreError, Token, arrivals::Arrivals,
+    Action, Claim, Commit, Cursor, DeliveryRecord, DestinationStanding, Duty, Feed, KnownCall, Page,
+    Position, Query, Settlement, Store, StoreError, Token, arrivals::Arrivals,
 };
 use crate::{
     batch::BatchKey,
@@ -76,6 +81,9 @@ const BODY_SLICE: usize = 200;
 
 /// How many snapshots one job looks at to shrink some of them.
 const SHRINK_STEP: usize = 200;
+
+/// How many deliveries a person changes in one write.
+const ACT_SLICE: usize = 500;
 
 /// So many bytes of events are parsed before other tasks have their turn.
 const PARSE_SLICE: usize = 256 << 10;
@@ -132,7 +140,8 @@ impl SledStore {
     /// Ends without writing anything more, as a kill does. For tests.
     #[doc(hidden)]
     pub async fn kill(self) {
-        let die = |_: &mut engine::Engine| -> Result<(), Fault> { std::panic::resume_unwind(Box::new("killed")) };
+        let die =
+            |_: &mut engine::Engine| -> Result<(), Fault> { std::panic::resume_unwind(Box::new("killed")) };
         // The answer is that the store has failed.
         let _ = self.thread.read(die).await;
     }
@@ -265,7 +274,24 @@ impl Store for SledStore {
     }
 
     async fn act(&self, action: Action) -> Result<usize, StoreError> {
-        self.thread.write(move |engine| engine.act(action)).await
+        let slices = |tokens: Vec<Token>| {
+            let each_once: Vec<Token> = BTreeSet::from_iter(tokens).into_iter().collect();
+            each_once.chunks(ACT_SLICE).map(<[Token]>::to_vec).collect::<Vec<_>>()
+        };
+        let slices: Vec<Action> = match action {
+            Action::Retry { tokens, at } => {
+                slices(tokens).into_iter().map(|tokens| Action::Retry { tokens, at }).collect()
+            }
+            Action::Drop { tokens } => {
+                slices(tokens).into_iter().map(|tokens| Action::Drop { tokens }).collect()
+            }
+            action => vec![action],
+        };
+        let mut count = 0;
+        for slice in slices {
+            count += self.thread.write(move |engine| engine.act(slice)).await?;
+        }
+        Ok(count)
     }
 
     async fn purge(&self, claim: &Claim, before: Timestamp, limit: usize) -> Result<usize, StoreError> {

@@ -31,11 +31,7 @@ use super::{
     view::Writes,
     witness,
 };
-use crate::{
-    config::StoreConfig,
-    store::StoreError,
-    time::Timestamp,
-};
+use crate::{config::StoreConfig, store::StoreError, time::Timestamp};
 
 /// How many keys are looked at before what follows from them is written.
 const STEP: usize = 500;
@@ -309,7 +305,8 @@ impl Filling {
                 let keys = self.keys(&prefix, after.as_ref())?;
                 let mut view = self.disk.view();
                 for key in &keys {
-                    let is_kept = keys::entry_of(key.as_ref()).is_some_and(|first| self.firsts.contains(first));
+                    let is_kept =
+                        keys::entry_of(key.as_ref()).is_some_and(|first| self.firsts.contains(first));
                     if !is_kept {
                         view.remove(key)?;
                     }
