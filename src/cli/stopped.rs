@@ -28,10 +28,8 @@ pub(super) enum NotOpen {
 /// # Errors
 /// [`NotOpen`] says why not.
 pub(super) async fn open(config: &Config) -> Result<SledStore, NotOpen> {
-    if !config.store.path.exists() {
-        return Err(NotOpen::NoStore(config.store.path.display().to_string()));
-    }
-    SledStore::open(&config.store).await.map_err(|error| match error {
+    SledStore::open_existing(&config.store).await.map_err(|error| match error {
+        StoreError::Missing { path } => NotOpen::NoStore(path),
         StoreError::InUse { path, holder } => NotOpen::Running { path, holder },
         error => NotOpen::Store(error),
     })

@@ -10,6 +10,7 @@ mod damage;
 mod life;
 mod model;
 mod power;
+mod replaced;
 // mod restored;
 // mod shrunk;
 
