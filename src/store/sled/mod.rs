@@ -276,7 +276,9 @@ impl Store for SledStore {
     async fn act(&self, action: Action) -> Result<usize, StoreError> {
         let slices = |tokens: Vec<Token>| {
             let each_once: Vec<Token> = BTreeSet::from_iter(tokens).into_iter().collect();
-            each_once.chunks(ACT_SLICE).map(<[Token]>::to_vec).collect::<Vec<_>>()
+            // Nothing is one slice: a store that is closed says so whatever it is asked.
+            let slices = each_once.chunks(ACT_SLICE).chain(each_once.is_empty().then_some(&[][..]));
+            slices.map(<[Token]>::to_vec).collect::<Vec<_>>()
         };
         let slices: Vec<Action> = match action {
             Action::Retry { tokens, at } => {
