@@ -38,7 +38,12 @@ mod value;
 mod view;
 mod witness;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -76,6 +81,9 @@ const BODY_SLICE: usize = 200;
 
 /// How many snapshots one job looks at to shrink some of them.
 const SHRINK_STEP: usize = 200;
+
+/// How many deliveries a person changes in one write.
+const ACT_SLICE: usize = 500;
 
 /// So many bytes of events are parsed before other tasks have their turn.
 const PARSE_SLICE: usize = 256 << 10;
@@ -266,7 +274,26 @@ impl Store for SledStore {
     }
 
     async fn act(&self, action: Action) -> Result<usize, StoreError> {
-        self.thread.write(move |engine| engine.act(action)).await
+        let slices = |tokens: Vec<Token>| {
+            let each_once: Vec<Token> = BTreeSet::from_iter(tokens).into_iter().collect();
+            // Nothing is one slice: a store that is closed says so whatever it is asked.
+            let slices = each_once.chunks(ACT_SLICE).chain(each_once.is_empty().then_some(&[][..]));
+            slices.map(<[Token]>::to_vec).collect::<Vec<_>>()
+        };
+        let slices: Vec<Action> = match action {
+            Action::Retry { tokens, at } => {
+                slices(tokens).into_iter().map(|tokens| Action::Retry { tokens, at }).collect()
+            }
+            Action::Drop { tokens } => {
+                slices(tokens).into_iter().map(|tokens| Action::Drop { tokens }).collect()
+            }
+            action => vec![action],
+        };
+        let mut count = 0;
+        for slice in slices {
+            count += self.thread.write(move |engine| engine.act(slice)).await?;
+        }
+        Ok(count)
     }
 
     async fn purge(&self, claim: &Claim, before: Timestamp, limit: usize) -> Result<usize, StoreError> {

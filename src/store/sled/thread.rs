@@ -386,9 +386,6 @@ impl<'w> Worker<'w> {
         if self.unsynced.is_some_and(|since| now >= since + LAZY_SYNC) {
             self.sync()?;
         }
-        if self.unsynced.is_none() && self.engine.is_dirty() {
-            self.unsynced = Some(now);
-        }
         self.engine.fold_when_due(self.unfolded.is_some_and(|since| now >= since + FOLD_EVERY));
         if self.engine.is_folding() {
             self.engine.fold(FOLD_SLICE)?;
@@ -405,6 +402,9 @@ impl<'w> Worker<'w> {
         if self.engine.is_scrubbing() && now >= self.busy + SCRUB_TICK {
             self.engine.scrub()?;
             self.busy = Instant::now();
+        }
+        if self.unsynced.is_none() && self.engine.is_dirty() {
+            self.unsynced = Some(now);
         }
         Ok(())
     }

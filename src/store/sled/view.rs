@@ -216,3 +216,70 @@ impl View {
 }
 
 const MISSING_PART: Fault = Fault::Damaged("a part of a value is missing");
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_prepared_hides_what_is_below(
+            below in vec(0..9_u64, 0..9),
+            prepared in vec((0..9_u64, any::<bool>()), 0..9),
+            asked in 0..9_u64,
+        ) {
+            let tree = ::sled::Config::new().temporary(true).open().unwrap();
+            let mut expected = BTreeMap::new();
+            let mut written = View::new(&tree);
+            for number in below {
+                written.put_new(&keys::heads(number), &[], b"below");
+                expected.insert(number, b"below".as_slice());
+            }
+            for (key, value) in written.into_writes() {
+                tree.insert(key, value.unwrap()).unwrap();
+            }
+            // Neighbours that are no heads.
+            tree.insert(keys::memo(&"crm".into(), &crate::event::Subject::Config), b"").unwrap();
+            tree.insert(keys::group(1), b"").unwrap();
+            let mut view = View::new(&tree);
+            for (number, is_there) in prepared {
+                if is_there {
+                    view.put_new(&keys::heads(number), &[], b"prepared");
+                    expected.insert(number, b"prepared");
+                } else {
+                    view.remove(&keys::heads(number)).unwrap();
+                    expected.remove(&number);
+                }
+            }
+            let found = view.last_up_to(&keys::all_heads(), &keys::heads(asked)).unwrap();
+            let found = found.map(|(key, sealed)| {
+                (keys::last_number(&key).unwrap(), value::unseal(&key, &sealed).unwrap().body.to_vec())
+            });
+            let last = expected.range(..=asked).next_back();
+            prop_assert_eq!(found, last.map(|(number, body)| (*number, body.to_vec())));
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_long_value_is_read_without_the_rest() {
+        let tree = ::sled::Config::new().temporary(true).open().unwrap();
+        let body: Vec<u8> = (0..3 * CHUNK + 5).map(|byte| (byte % 251) as u8).collect();
+        let key = keys::events(1);
+        let mut view = View::new(&tree);
+        view.put_new(&key, b"head", &body);
+        let sealed = view.sealed(key.as_ref()).unwrap().unwrap();
+        let value = value::unseal(key.as_ref(), &sealed).unwrap();
+        for range in [0..0, 0..1, CHUNK - 1..CHUNK + 1, CHUNK..2 * CHUNK, 5..body.len()] {
+            assert!(*view.slice(&key, value, range.clone()).unwrap() == body[range]);
+        }
+        assert!(view.slice(&key, value, 0..body.len() + 1).is_err());
+        // The first chunk is not needed for what stands in the second.
+        view.remove(&keys::chunk(&key, 0)).unwrap();
+        assert!(view.slice(&key, value, CHUNK..CHUNK + 9).is_ok());
+        assert!(view.slice(&key, value, 0..9).is_err());
+    }
+}

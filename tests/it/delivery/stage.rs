@@ -80,6 +80,8 @@ pub enum Reply {
 }
 
 pub struct Receiver {
+    /// The `timeout` of its destination.
+    longest: Mutex<Duration>,
     clock: Clock,
     script: Box<dyn Fn(&Try) -> Reply + Send + Sync>,
     tries: Mutex<Vec<Try>>,
@@ -181,7 +183,7 @@ impl Destination for Receiver {
     }
 
     fn longest_attempt(&self) -> Duration {
-        secs(15)
+        *self.longest.lock().unwrap()
     }
 }
 
@@ -248,6 +250,7 @@ impl Stage {
     pub fn receiver(&self, script: impl Fn(&Try) -> Reply + Send + Sync + 'static) -> Arc<Receiver> {
         Arc::new(Receiver {
             clock: self.clock,
+            longest: Mutex::new(secs(15)),
             script: Box::new(script),
             tries: Mutex::default(),
             in_flight: AtomicUsize::new(0),
@@ -270,6 +273,7 @@ impl Stage {
         receiver: &Arc<Receiver>,
     ) -> Running {
         let stop = CancellationToken::new();
+        *receiver.longest.lock().unwrap() = config.timeout;
         let task = DestinationTask {
             config,
             destination: Arc::clone(receiver) as Arc<dyn Destination>,

@@ -42,3 +42,36 @@ impl Engine {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::{
+        Commit, Duty,
+        sled::{disk::Disk, keys, tree},
+    };
+
+    #[test]
+    fn a_pass_finds_a_flipped_bit_and_ends_when_there_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (db, file) = tree::open(folder.path(), 1 << 20).unwrap();
+        let disk = Disk::start(db.clone(), file, None).unwrap();
+        let mut engine = Engine::start(disk, Arc::default()).unwrap();
+        let claim = engine.claims().take(&Duty::Upkeep);
+        engine.commit(&claim, &Commit { checkpoint: Some(1.into()), ..Commit::default() }).unwrap();
+        engine.write().unwrap();
+        engine.begin_scrub();
+        while engine.is_scrubbing() {
+            engine.scrub().unwrap();
+        }
+        let key = keys::checkpoint(&Duty::Upkeep);
+        let mut sealed = db.get(&key).unwrap().unwrap().to_vec();
+        sealed[1] ^= 1;
+        db.insert(&key, sealed).unwrap();
+        engine.begin_scrub();
+        let found = std::iter::repeat_with(|| engine.scrub()).take(9).find(Result::is_err);
+        assert!(matches!(found, Some(Err(Fault::Damaged(_)))));
+    }
+}

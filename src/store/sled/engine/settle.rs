@@ -1,7 +1,5 @@
 //! What becomes of deliveries: by their destination's owner, and by people.
 
-use std::collections::BTreeSet;
-
 use super::Engine;
 use crate::{
     name::Name,
@@ -102,13 +100,14 @@ impl Engine {
         Ok(self.pauses.remove(destination).is_some())
     }
 
+    /// Does what a person asks for; of tokens each must be named once.
     pub(in crate::store::sled) fn act(&mut self, action: Action) -> Result<usize, Fault> {
         self.staged.durable = true;
         let mut count = 0;
         match action {
             Action::Retry { tokens, at } => {
                 let mut entry = None;
-                for Token(number) in BTreeSet::from_iter(tokens) {
+                for Token(number) in tokens {
                     let Some((destination, was)) = self.whose(number, &mut entry)? else { continue };
                     let attempts = match was {
                         DeliveryStateKind::Delivered | DeliveryStateKind::Merged => continue,
