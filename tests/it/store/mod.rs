@@ -8,9 +8,9 @@ mod backup;
 mod crash;
 mod damage;
 mod life;
+mod model;
 mod power;
 mod replaced;
-// mod model;
 // mod restored;
 // mod shrunk;
 

@@ -1,5 +1,7 @@
 //! What becomes of deliveries: by their destination's owner, and by people.
 
+use std::collections::BTreeSet;
+
 use super::Engine;
 use crate::{
     name::Name,
@@ -100,7 +102,7 @@ impl Engine {
         match action {
             Action::Retry { tokens, at } => {
                 let mut entry = None;
-                for Token(number) in tokens {
+                for Token(number) in BTreeSet::from_iter(tokens) {
                     let Some((destination, was)) = self.whose(number, &mut entry)? else { continue };
                     let attempts = match was {
                         DeliveryStateKind::Delivered | DeliveryStateKind::Merged => continue,
