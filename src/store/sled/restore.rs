@@ -31,11 +31,7 @@ use super::{
     view::Writes,
     witness,
 };
-use crate::{
-    config::StoreConfig,
-    store::StoreError,
-    time::Timestamp,
-};
+use crate::{config::StoreConfig, store::StoreError, time::Timestamp};
 
 /// How many keys are looked at before what follows from them is written.
 const STEP: usize = 500;
@@ -43,7 +39,7 @@ const STEP: usize = 500;
 /// How many changes are put into one group.
 const GROUP: usize = 1_000;
 
-/// What was done to restore a store.
+/// A store that was restored.
 #[derive(Clone, Debug)]
 pub struct Restored {
     /// The backup.
@@ -146,7 +142,7 @@ fn choose(store: &Path) -> Result<(Chosen, Vec<StoreError>), StoreError> {
     Ok((last, passed_over))
 }
 
-/// What a new tree holds.
+/// The contents of a new tree.
 struct Contents {
     /// Snapshots.
     calls: u64,
@@ -309,7 +305,8 @@ impl Filling {
                 let keys = self.keys(&prefix, after.as_ref())?;
                 let mut view = self.disk.view();
                 for key in &keys {
-                    let is_kept = keys::entry_of(key.as_ref()).is_some_and(|first| self.firsts.contains(first));
+                    let is_kept =
+                        keys::entry_of(key.as_ref()).is_some_and(|first| self.firsts.contains(first));
                     if !is_kept {
                         view.remove(key)?;
                     }

@@ -1,4 +1,4 @@
-//! The store to a file and back: what comes back, and what does not.
+//! The store to a file and back.
 
 use std::{
     fs,
@@ -51,7 +51,7 @@ async fn after_deeds(folder: &Path, deeds: u64) -> Embedded {
 }
 
 #[tokio::test]
-async fn snapshots_checkpoints_and_what_is_unfinished_come_back() {
+async fn snapshots_checkpoints_and_unfinished_deliveries_come_back() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = Arc::new(open(folder.path()).await.unwrap());
     let process = Process { store: Arc::clone(&store) as Arc<dyn Store> };
@@ -59,8 +59,7 @@ async fn snapshots_checkpoints_and_what_is_unfinished_come_back() {
         events(&[("evt_1", "a", 1), ("evt_2", "a", 2), ("evt_3", "b", 1), ("evt_4", "c", 1)], 10);
     commit.events[2].deliveries.push(delivery("frontdesk", 1, 10));
     // One that stands in many pieces.
-    commit.events[1].event.record =
-        Arc::from(raw(&json!({ "id": "a", "transcript": "x".repeat(200_000) })));
+    commit.events[1].event.record = Arc::from(raw(&json!({ "id": "a", "transcript": "x".repeat(200_000) })));
     commit.snapshots =
         vec![("a".into(), snapshot("a", &"y".repeat(100_000))), ("b".into(), snapshot("b", "b"))];
     commit.checkpoint = Some(json!({ "planner": 7 }));
@@ -96,7 +95,10 @@ async fn snapshots_checkpoints_and_what_is_unfinished_come_back() {
     copy.commit(events(&[("evt_6", "a", 3)], 600)).await;
     copy.attempt("evt_2", 600, Verdict::Delivered).await;
     assert_eq!(copy.feed().await, ["evt_4", "evt_6"]);
-    let copy = { copy.close().await.unwrap(); Process { store: Arc::new(open(other.path()).await.unwrap()) } };
+    let copy = {
+        copy.close().await.unwrap();
+        Process { store: Arc::new(open(other.path()).await.unwrap()) }
+    };
     assert_eq!(copy.feed().await, ["evt_4", "evt_6"]);
 }
 
@@ -116,7 +118,7 @@ proptest! {
                 describe(&copy.store, by, Part::Unfinished).await,
             );
             assert_eq!(before, after);
-            // What it knows of finished deliveries is true as well.
+            // Finished deliveries that it knows are as they were.
             let all = Process { store: host.store() }.all().await;
             for record in copy.all().await {
                 let original = all.iter().find(|it| it.token == record.token);
@@ -144,8 +146,7 @@ async fn many_blocks_come_back_as_often_as_they_are_restored() {
     };
     let mut records = process.all().await;
     records.reverse();
-    let (left, done): (Vec<_>, Vec<_>) =
-        records.iter().enumerate().partition(|(place, _)| is_left(*place));
+    let (left, done): (Vec<_>, Vec<_>) = records.iter().enumerate().partition(|(place, _)| is_left(*place));
     for (number, some) in done.chunks(900).enumerate() {
         let some = some.iter().map(|(_, it)| outcome(it.token, 1, 20, Verdict::Delivered)).collect();
         process.settle(outcomes(some)).await;
@@ -182,7 +183,7 @@ async fn many_blocks_come_back_as_often_as_they_are_restored() {
 }
 
 #[tokio::test]
-async fn what_is_written_during_a_backup_is_in_it_whole_or_not_at_all() {
+async fn a_write_during_a_backup_is_in_it_whole_or_not_at_all() {
     const BEFORE: u64 = 2 * ROUND;
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut host = after_deeds(folder.path(), BEFORE).await;
@@ -233,7 +234,8 @@ async fn fill(store: &Arc<SledStore>, of: &str) {
 async fn until_written(folder: &Path, bytes: u64) {
     let partial = || {
         let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
-        let mut partial = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".partial-"));
+        let mut partial =
+            entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".partial-"));
         partial.next().map_or(0, |entry| entry.metadata().map_or(0, |metadata| metadata.len()))
     };
     let grown = async {
@@ -245,7 +247,7 @@ async fn until_written(folder: &Path, bytes: u64) {
 }
 
 #[tokio::test]
-async fn a_delivery_that_a_person_retries_during_a_backup_is_in_it() {
+async fn a_delivery_retried_by_hand_during_a_backup_is_in_it() {
     for is_folded in [false, true] {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let store = Arc::new(open(folder.path()).await.unwrap());
