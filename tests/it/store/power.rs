@@ -1,17 +1,17 @@
-//! Simulated power cuts. What was written since the last sync may be on the disk or not, sector by sector.
+//! Simulated power cuts. Each sector that was written since the last sync may be on the disk or not.
 //!
-//! A child ends at a step of the store's work and leaves the file as it was at the last sync. Whatever differs from that in
+//! A child ends at a step of the store's work and leaves the file as it was at the last sync. Each difference to that in
 //! the file as it is now was not synced: any of it may be missing.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use super::{
-    crash::{Orders, check, live, times},
+    crash::{Orders, check, copy, live, times},
     life::{ROUND, is_lazy},
     *,
 };
 
-/// What a disk writes whole or not at all.
+/// The size of what a disk writes whole or not at all, in bytes.
 const SECTOR: usize = 512;
 
 /// How many cuts are made of one child's end.
@@ -63,18 +63,6 @@ fn cut(synced: &[u8], now: &[u8], way: Survive) -> Vec<u8> {
     }
     file.truncate(len);
     file
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target)
-        } else {
-            fs::copy(entry.path(), target).map(drop).unwrap()
-        }
-    }
 }
 
 #[tokio::test]
