@@ -50,6 +50,12 @@ pub enum StoreError {
         /// What is in the way.
         why: String,
     },
+    /// There is no store, and none was asked to be made.
+    #[error("there is no store at {path}; if the service has another, set [store] path, or STATE_DIRECTORY as the service has it")]
+    Missing {
+        /// The folder.
+        path: String,
+    },
     /// There is nothing to restore.
     #[error(
         "the store {path} has no backup that can be used; name one with --from, or move the folder {path} away and \

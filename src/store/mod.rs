@@ -50,7 +50,7 @@ pub use self::{
         ATTEMPTS_KEPT, Attempt, DeliveryId, DeliveryRecord, DeliveryState, DeliveryStateKind, Restart, Tally,
     },
     settlement::{Merge, Outcome, PauseChange, Settlement, Verdict},
-    sled::SledStore,
+    sled::{Backup, Probe, Restored, SledStore, Step, watch_steps},
 };
 use crate::{
     batch::BatchKey,

@@ -194,7 +194,9 @@ impl Ops {
         for (name, batches) in batches {
             let destination = self.config.destinations.iter().find(|destination| destination.name == *name);
             let Some(destination) = destination else {
-                waits.extend(batches.into_iter().map(|batch| ((name.clone(), batch.clone()), BatchWait::ForConfig)));
+                waits.extend(
+                    batches.into_iter().map(|batch| ((name.clone(), batch.clone()), BatchWait::ForConfig)),
+                );
                 continue;
             };
             let held = self.held(name, now).await?;
@@ -209,7 +211,11 @@ impl Ops {
     }
 
     /// Everything that a destination holds, oldest first, with when it was made.
-    async fn held(&self, destination: &Name, now: Timestamp) -> Result<Vec<(Token, Hold, Timestamp)>, StoreError> {
+    async fn held(
+        &self,
+        destination: &Name,
+        now: Timestamp,
+    ) -> Result<Vec<(Token, Hold, Timestamp)>, StoreError> {
         let filter = Filter {
             destination: Some(destination.clone()),
             state: Some(StateFilter::Held),

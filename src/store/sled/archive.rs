@@ -5,9 +5,9 @@
 //! block: length of payload: u32 LE │ payload │ xxh3-64 of the payload, seeded with the sum of the block before: u64 LE
 //! ```
 //!
-//! The payload of the blocks before the trailer is what [`value::from_writes`] makes: keys and values as they stand
-//! in the tree, each value sealed; of two for the same key the later one counts. Sums are chained so that no block
-//! can be missing, doubled or out of place.
+//! The payload of the blocks before the trailer is written by [`value::from_writes`]: keys and values as they stand in the
+//! tree, each value sealed; of two for the same key the later one counts. Sums are chained so that no block can be missing,
+//! doubled or out of place.
 
 use std::{
     fs::File,
@@ -19,15 +19,20 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{open::sync_folder, value, view::Writes};
+use super::{
+    files,
+    probe::{self, Step},
+    value,
+    view::Writes,
+};
 use crate::time::Timestamp;
 
 const MAGIC: &[u8] = b"callwatch backup 1\n";
 
-/// The longest block that is read: a few times what is written.
+/// The longest block that is read, in bytes: a few times what is written.
 const LONGEST: u32 = 256 << 20;
 
-/// What a backup says of itself, at its end: without it the file is not whole.
+/// What a backup says of itself, at its end. A file without it is not whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Trailer {
     /// The schema of what is in it.
@@ -38,7 +43,7 @@ pub(super) struct Trailer {
     pub(super) made: Timestamp,
 }
 
-/// What a backup is called before it is whole.
+/// How the names of backups begin before they are whole.
 pub(super) const PARTIAL: &str = ".partial-";
 
 /// Writes a backup beside its place, and puts it there when it is whole and durable; dropped before, it leaves
@@ -58,6 +63,7 @@ impl Writer {
         Ok(Self { to: to.to_owned(), file, sum: 0 })
     }
 
+    /// Adds a piece.
     pub(super) fn add(&mut self, writes: &Writes) -> io::Result<()> {
         if writes.is_empty() {
             return Ok(());
@@ -65,20 +71,22 @@ impl Writer {
         self.block(&value::from_writes(writes))
     }
 
-    /// Returns the size of the file, in bytes.
+    /// Ends the file, makes it durable and gives it its name; returns its size in bytes.
     pub(super) fn finish(mut self, trailer: &Trailer) -> io::Result<u64> {
         self.file.write_all(&0_u32.to_le_bytes())?;
         self.block(&serde_json::to_vec(trailer)?)?;
         let partial = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         partial.as_file().sync_all()?;
+        probe::at(Step::Rename)?;
         let file = partial.persist(&self.to)?;
-        sync_folder(folder_of(&self.to))?;
+        files::sync_folder(folder_of(&self.to))?;
         Ok(file.metadata()?.len())
     }
 
     fn block(&mut self, payload: &[u8]) -> io::Result<()> {
         let len = u32::try_from(payload.len()).ok().filter(|len| *len <= LONGEST);
         let len = len.ok_or_else(|| io::Error::other("a block is too long"))?;
+        probe::at(Step::Archive)?;
         self.sum = xxh3_64_with_seed(payload, self.sum);
         self.file.write_all(&len.to_le_bytes())?;
         self.file.write_all(payload)?;
@@ -98,7 +106,9 @@ pub(super) struct Reader {
 
 /// The next thing in a backup.
 pub(super) enum Part {
+    /// A piece, as it was added.
     Writes(Writes),
+    /// The end.
     End(Trailer),
 }
 
@@ -113,7 +123,7 @@ impl Reader {
         }
     }
 
-    /// Reads on. Nothing may be believed that was read before [`Part::End`] was.
+    /// Reads on. Nothing may be believed before [`Part::End`] has been read.
     pub(super) fn next(&mut self) -> io::Result<Part> {
         match self.len()? {
             0 => {
@@ -148,7 +158,7 @@ impl Reader {
             return Err(damaged());
         }
         let mut payload = vec![];
-        // Not made as long as it says before it is known to be there.
+        // A damaged length must not cost memory, so room is made only for what is there.
         (&mut self.file).take(len.into()).read_to_end(&mut payload)?;
         let mut sum = [0; 8];
         self.file.read_exact(&mut sum).map_err(breaks_off)?;
@@ -181,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_comes_back_and_nothing_lies_beside_it() {
+    fn a_file_reads_back_and_nothing_lies_beside_it() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.backup");
         assert_eq!(write(&file), fs::metadata(&file).unwrap().len());

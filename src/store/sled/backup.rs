@@ -1,29 +1,30 @@
-//! The store to a file, and back.
+//! The store to a file.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime},
+    sync::Arc,
+    time::Duration,
 };
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{
     SledStore,
-    archive::{self, Part, Reader, Trailer, Writer},
+    archive::{self, Trailer, Writer},
     disk::SCHEMA,
-    dump::Keep,
-    fault::Fault,
-    open::{self, LOCK_PATIENCE},
-    renew::{Contents, Renewal},
-    witness,
+    files,
+    probe::{self, Step},
 };
-use crate::{config::StoreConfig, store::StoreError, time::Timestamp};
+use crate::{
+    store::{Claim, StoreError},
+    time::Timestamp,
+};
 
 /// How many backups are kept in the store's folder.
 const KEPT: usize = 3;
 
-/// What the names of backups end with.
+/// How the names of backups end.
 const ENDING: &str = ".backup";
 
 /// A backup that was written.
@@ -35,46 +36,35 @@ pub struct Backup {
     pub bytes: u64,
 }
 
-/// What was done to restore a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Restored {
-    /// The backup.
-    pub from: PathBuf,
-    /// When it was made.
-    pub made: Timestamp,
-    /// How many calls it remembers.
-    pub calls: u64,
-    /// How many deliveries were unfinished.
-    pub unfinished: u64,
-    /// Where the files are now that were the store's before.
-    pub quarantine: Option<PathBuf>,
-}
-
 impl SledStore {
-    /// Writes a backup to `to`, or into the store's folder, where all but the last three are then removed: every
-    /// snapshot and checkpoint, and the deliveries that are not finished, as they are at one moment.
+    /// Writes a backup to `to`, or into the store's folder, where all but the last three are then removed: every snapshot,
+    /// checkpoint, pause, ledger and memo, and the deliveries that are not finished with their events and attempts, as they
+    /// are at one moment. Other work goes on meanwhile.
     ///
     /// # Errors
     /// [`StoreError::Backup`] when the file cannot be written; the file is there whole or not at all.
     pub async fn back_up_to(&self, to: Option<&Path>, now: Timestamp) -> Result<Backup, StoreError> {
-        let own = self.path.join("backups");
+        let own = folder(&self.path);
         let file = to.map_or_else(|| own.join(name(now)), Path::to_owned);
         let bytes = self.write_backup(&file, to.is_none(), now).await?;
         if to.is_none() {
             let newest = file.clone();
-            on_file(&file, "written", move || prune(&own, &newest)).await?;
+            on_file(&file, "written", move || prune(&own, &newest, now)).await?;
         }
         Ok(Backup { file, bytes })
     }
 
-    /// Takes a backup into the store's folder when the last one is older than `every`; returns when the next one
-    /// will be due.
+    /// Takes a backup into the store's folder when the last one is older than `every`; returns when the next one will be
+    /// due.
     pub(super) async fn back_up_when_due(
         &self,
+        claim: &Claim,
         now: Timestamp,
         every: Duration,
     ) -> Result<Timestamp, StoreError> {
-        let folder = self.path.join("backups");
+        let own = claim.clone();
+        self.thread.read(move |engine| engine.claims().check(&own)).await?;
+        let folder = folder(&self.path);
         let earlier = on_file(&folder, "read", {
             let folder = folder.clone();
             move || backups(&folder)
@@ -90,23 +80,23 @@ impl SledStore {
     }
 
     async fn write_backup(&self, file: &Path, make_folder: bool, now: Timestamp) -> Result<u64, StoreError> {
-        let taker = self.thread.read(|engine| Ok(engine.begin_dump(Keep::Unfinished))).await?;
+        let taker = self.thread.read(|engine| Ok(engine.begin_dump())).await?;
         let taker = taker.ok_or_else(|| failed(file, "written", "another one is being written"))?;
         let to = file.to_owned();
         let mut writer = on_file(file, "written", move || {
             if let Some(folder) = to.parent().filter(|_| make_folder) {
-                open::make_folder(folder)?;
+                files::make_folder(folder)?;
                 remove_halves(folder)?;
             }
             Writer::create(&to)
         })
         .await?;
         loop {
-            let own = std::sync::Arc::clone(&taker);
+            let own = Arc::clone(&taker);
             let next = self.thread.read(move |engine| engine.next_of_dump(&own)).await?;
-            let (slice, sequence) =
+            let (piece, sequence) =
                 next.ok_or_else(|| failed(file, "written", "too much was written to the store meanwhile"))?;
-            let (writes, is_last) = (slice.writes, slice.is_last);
+            let (writes, is_last) = (piece.writes, piece.is_last);
             writer = on_file(file, "written", move || {
                 writer.add(&writes)?;
                 Ok(writer)
@@ -118,85 +108,14 @@ impl SledStore {
             }
         }
     }
-
-    /// Puts the backup `from`, or the last good one in the store's folder, in the place of a store that no process
-    /// has open. The files that were there are moved aside, not removed.
-    ///
-    /// # Errors
-    /// [`StoreError::InUse`], [`StoreError::NoBackup`], [`StoreError::Backup`]: then nothing was changed.
-    pub async fn restore(config: &StoreConfig, from: Option<&Path>) -> Result<Restored, StoreError> {
-        let (path, from) = (config.path.clone(), from.map(Path::to_owned));
-        let shown = path.display().to_string();
-        let work = tokio::task::spawn_blocking(move || restore(&path, from.as_deref()));
-        work.await.unwrap_or(Err(StoreError::Failed { path: shown }))
-    }
 }
 
-fn restore(path: &Path, from: Option<&Path>) -> Result<Restored, StoreError> {
-    let fail = |fault: Fault| fault.at(path, "written");
-    open::make_folder(path).map_err(|error| fail(error.into()))?;
-    let _lock = open::lock(path, Instant::now() + LOCK_PATIENCE)?;
-    let (file, trailer) = choose(path, from)?;
-    let contents = fill(path, &file, &trailer)?;
-    let quarantine = replace(path).map_err(|error| fail(error.into()))?;
-    let Contents { calls, unfinished } = contents;
-    Ok(Restored { from: file, made: trailer.made, calls, unfinished, quarantine })
+/// Where a store's own backups are.
+pub(super) fn folder(store: &Path) -> PathBuf {
+    store.join("backups")
 }
 
-/// The backup to use, read once to the end.
-fn choose(path: &Path, from: Option<&Path>) -> Result<(PathBuf, Trailer), StoreError> {
-    let verify = |file: &Path| {
-        Reader::open(file).and_then(Reader::verify).map_err(|error| failed(file, "read", &error.to_string()))
-    };
-    if let Some(file) = from {
-        return Ok((file.to_owned(), verify(file)?));
-    }
-    let folder = path.join("backups");
-    let all = backups(&folder).map_err(|error| failed(&folder, "read", &error.to_string()))?;
-    for file in all.into_iter().rev() {
-        match verify(&file) {
-            Ok(trailer) => return Ok((file, trailer)),
-            Err(error) => warn!("{error}; taking the one before it"),
-        }
-    }
-    Err(StoreError::NoBackup { path: path.display().to_string() })
-}
-
-/// Makes a tree of what is in a backup, beside the one there is.
-fn fill(path: &Path, file: &Path, trailer: &Trailer) -> Result<Contents, StoreError> {
-    let fail = |fault: Fault| fault.at(path, "written");
-    let read = |error: io::Error| failed(file, "read", &error.to_string());
-    let mut renewal = Renewal::begin(&open::new_folder(path), trailer.schema).map_err(fail)?;
-    let mut reader = Reader::open(file).map_err(read)?;
-    while let Part::Writes(writes) = reader.next().map_err(read)? {
-        renewal.add(writes).map_err(fail)?;
-    }
-    // It must not look older than the store it takes the place of.
-    let reached = witness::count_in(path).map_err(|error| fail(error.into()))?.unwrap_or(0);
-    renewal.finish(trailer.sequence.max(reached)).map_err(fail)
-}
-
-/// Moves the old tree aside, if there is one, and the new one into its place.
-fn replace(path: &Path) -> io::Result<Option<PathBuf>> {
-    let old = open::sled_folder(path);
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut aside = path.join(format!("quarantine-{seconds}"));
-    for again in 2.. {
-        if !aside.exists() {
-            break;
-        }
-        aside = path.join(format!("quarantine-{seconds}-{again}"));
-    }
-    let quarantine = old.exists().then_some(aside);
-    if let Some(aside) = &quarantine {
-        fs::rename(&old, aside)?;
-    }
-    fs::rename(open::new_folder(path), &old)?;
-    open::sync_folder(path)?;
-    Ok(quarantine)
-}
-
-/// What a backup made at this time is called; names sort as the times do.
+/// The name of a backup made at this time; names sort as the times do.
 fn name(made: Timestamp) -> String {
     format!("{}{ENDING}", made.to_string().replace(':', "-"))
 }
@@ -207,8 +126,8 @@ fn made(file: &Path) -> Option<Timestamp> {
     Timestamp::parse(&format!("{date}T{}", time.replace('-', ":")))
 }
 
-/// The backups in a folder, oldest first; none when there is no such folder.
-fn backups(folder: &Path) -> io::Result<Vec<PathBuf>> {
+/// The backups in a folder, oldest first by their names; none when there is no such folder.
+pub(super) fn backups(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
         entries => entries?,
@@ -219,16 +138,23 @@ fn backups(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(backups)
 }
 
-/// Removes the older backups that are not needed once `newest` is there.
-fn prune(folder: &Path, newest: &Path) -> io::Result<()> {
+/// Removes the backups that are not needed once `newest` is there: the oldest, and before them those from the future, which
+/// were made before the clock was set back.
+fn prune(folder: &Path, newest: &Path, now: Timestamp) -> io::Result<()> {
     let mut others = backups(folder)?;
     others.retain(|file| file != newest);
+    // Among equals the order of their names stays.
+    others.sort_by_key(|file| made(file).is_none_or(|made| made <= now));
     others.truncate(others.len().saturating_sub(KEPT - 1));
-    others.iter().try_for_each(fs::remove_file)
+    for file in others {
+        probe::at(Step::Remove)?;
+        fs::remove_file(file)?;
+    }
+    Ok(())
 }
 
-/// Removes halves of backups that were interrupted. Before the next one is begun, or else a process that is killed
-/// again and again fills the disk with them.
+/// Removes halves of backups that were interrupted, before the next one is begun: a process that is killed again and again
+/// would fill the disk with them.
 fn remove_halves(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -249,6 +175,7 @@ async fn on_file<T: Send + 'static>(
     worked.map_err(|error| failed(file, doing, &error.to_string()))
 }
 
-fn failed(file: &Path, doing: &'static str, why: &str) -> StoreError {
+/// A backup that cannot be written or read.
+pub(super) fn failed(file: &Path, doing: &'static str, why: &str) -> StoreError {
     StoreError::Backup { file: file.display().to_string(), doing, why: why.to_owned() }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     fault::Fault,
     keys::{self, Key},
+    probe::{self, Step},
     value,
     view::{View, Writes},
     witness::Witness,
@@ -92,24 +93,28 @@ impl Disk {
         self.meta.sequence
     }
 
-    /// How many bytes keys and values have together.
-    pub(super) fn live_bytes(&self) -> Result<u64, Fault> {
-        self.db
-            .iter()
-            .map(|item| item.map(|(key, value)| (key.len() + value.len()) as u64).map_err(Fault::from))
-            .sum()
+    /// Whether keys and values have so many bytes together. Reads no more than it takes to say so.
+    pub(super) fn holds_at_least(&self, bytes: u64) -> Result<bool, Fault> {
+        let mut held = 0;
+        for item in self.db.iter() {
+            let (key, value) = item?;
+            held += (key.len() + value.len()) as u64;
+            if held >= bytes {
+                return Ok(true);
+            }
+        }
+        Ok(held >= bytes)
     }
 
-    /// Fills a new tree: neither whole nor durable before [`Disk::finish_renewed`].
+    /// Fills a new tree: neither whole nor durable before [`Disk::finish`].
     pub(super) fn load(&mut self, writes: Writes) -> Result<(), Fault> {
         self.dirty = true;
         self.apply(writes)
     }
 
-    /// Ends the filling of a new tree; `sequence` counts the writes to the one it was copied from.
-    pub(super) fn finish_renewed(mut self, sequence: u64) -> Result<(), Fault> {
+    /// Has a new tree count its writes on from those to the tree it was copied from.
+    pub(super) fn count_on_from(&mut self, sequence: u64) {
         self.meta.sequence = sequence;
-        self.finish()
     }
 
     /// Ends in good order.
@@ -126,7 +131,7 @@ impl Disk {
     /// Hands everything written so far to the system: it survives a kill, but no power cut.
     pub(super) fn flush(&mut self) -> Result<(), Fault> {
         if self.dirty {
-            self.db.flush()?;
+            self.hand_over()?;
         }
         Ok(())
     }
@@ -228,10 +233,18 @@ impl Disk {
         Ok(view.into_writes())
     }
 
-    fn force(&self) -> Result<(), Fault> {
+    fn hand_over(&self) -> Result<(), Fault> {
+        probe::at(Step::Flush)?;
         self.db.flush()?;
-        // With whatever it takes to find the data again, so without the file's times.
-        Ok(self.file.sync_data()?)
+        Ok(())
+    }
+
+    fn force(&self) -> Result<(), Fault> {
+        self.hand_over()?;
+        probe::at(Step::Sync)?;
+        // This writes out all that is needed to find the data again, so not the file's times.
+        self.file.sync_data()?;
+        Ok(probe::at(Step::Synced)?)
     }
 
     /// Applies writes in as many batches as it takes.
@@ -241,7 +254,7 @@ impl Disk {
         for (key, value) in writes {
             let size = size((&key, &value));
             if operations == BATCH_OPERATIONS || (operations > 0 && bytes + size > BATCH_BYTES) {
-                self.db.apply_batch(std::mem::take(&mut batch))?;
+                self.apply_batch(std::mem::take(&mut batch))?;
                 (operations, bytes) = (0, 0);
             }
             match value {
@@ -251,6 +264,11 @@ impl Disk {
             operations += 1;
             bytes += size;
         }
+        self.apply_batch(batch)
+    }
+
+    fn apply_batch(&self, batch: Batch) -> Result<(), Fault> {
+        probe::at(Step::Write)?;
         Ok(self.db.apply_batch(batch)?)
     }
 
@@ -287,16 +305,13 @@ fn size((key, value): (&IVec, &Option<IVec>)) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        path::Path,
-        time::{Duration, Instant},
-    };
+    use std::path::Path;
 
-    use super::{super::open::open_sled, *};
+    use super::{super::tree, *};
 
     fn start(folder: &Path) -> Result<Disk, Fault> {
-        let db = open_sled(folder, 1 << 20, Instant::now() + Duration::from_secs(10))?;
-        Disk::start(db, File::open(folder.join("db"))?, None)
+        let (db, file) = tree::open(folder, 1 << 20)?;
+        Disk::start(db, file, None)
     }
 
     fn writes(range: std::ops::Range<u64>, value: &[u8]) -> Writes {

@@ -1,76 +1,86 @@
-//! A copy of everything that counts, taken bit by bit while the store is at work.
+//! A copy of what a backup holds, taken piece by piece while the store is at work.
 //!
-//! It goes through the tree once. What is written meanwhile where it has been already is noted, and copied again at
-//! the end; the copy is finished between two jobs, when nothing noted is left, so that what is in it is the store
-//! as it is at that moment. What follows from the rest (lanes, queues, batches, tallies) is left out: [`super::renew`]
-//! makes it anew.
+//! It goes through the tree once. Keys that are written or removed meanwhile, where it has been already, are noted and
+//! copied again at the end. The last piece is taken when nothing noted is left, between two jobs of the store, so that all
+//! pieces together are the store as it is at that moment.
+//!
+//! Of deliveries it takes the entries that have something unfinished when they are looked at; their blocks with the changes
+//! that were folded; and all groups that were not. An entry that is finished later stays in the copy with its outcomes. An
+//! entry that a person makes unfinished again is added when the change that did so is copied. The index of events is left
+//! out: [`super::restore`] makes it anew.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Weak},
 };
 
 use ::sled::IVec;
 
 use super::{
+    change::{self, Change},
     disk::Disk,
     fault::Fault,
     keys::{self, Key, Kind},
-    view::{View, Writes},
+    value::{self, Ends},
+    view::Writes,
 };
-use crate::{event::EventId, store::DeliveryRecord};
 
-/// A slice ends after this many values, …
-const SLICE: usize = 500;
-
-/// … or after this many were looked at, …
-const SLICE_LOOKS: usize = 5000;
+/// A piece ends after this many values, …
+const PIECE: usize = 500;
 
 /// … or this many bytes.
-const SLICE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = 256 << 10;
 
-/// More changed keys than this are not kept in memory: the copy is given up.
+/// More noted keys than this are not kept in memory: the copy is given up.
 const MOST_NOTED: usize = 500_000;
 
-/// What is copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
-    /// Everything.
-    All,
-    /// Everything but deliveries that are finished, and events of which no delivery is left.
-    Unfinished,
-}
+/// What is walked through after the entries, in this order: ledgers, pauses, memos, checkpoints, snapshots, groups. Groups
+/// come last, because a change may add an entry.
+const WALK: [u8; 6] = *b"ghnpsx";
 
 /// A copy being taken.
 pub(super) struct Dump {
-    keep: Keep,
-    /// Where the walk through the tree is; `None` before the first key.
-    at: Option<Key>,
-    walked: bool,
-    noted: BTreeSet<IVec>,
     /// Gone when nobody takes the copy any more.
     taker: Weak<()>,
-    last_event: Option<EventId>,
+    /// Unfinished deliveries below this number have been looked at; `None` after the last.
+    entries_from: Option<u64>,
+    /// Which part of [`WALK`] is being walked through.
+    walking: usize,
+    /// The last key that was copied of it.
+    at: Option<Key>,
+    /// What has to be copied next.
+    queue: VecDeque<Key>,
+    /// What was written since it was copied.
+    noted: BTreeSet<IVec>,
+    /// The first numbers of the entries that are copied.
+    entries: BTreeSet<u64>,
+    /// Their blocks.
+    blocks: BTreeSet<u64>,
 }
 
-/// A piece of the copy. Of two values for one key the later one counts.
-pub(super) struct Slice {
+/// A piece of the copy. Of two values for one key the later one counts; `None` removes what was copied before.
+pub(super) struct Piece {
     pub(super) writes: Writes,
     /// Whether it was the last one.
     pub(super) is_last: bool,
 }
 
+/// The first unfinished delivery from a number on.
+pub(super) type NextUnfinished<'a> = &'a dyn Fn(u64) -> Option<u64>;
+
 impl Dump {
-    /// Begins. Whoever takes the copy holds on to what is returned beside it.
-    pub(super) fn begin(keep: Keep) -> (Self, Arc<()>) {
+    /// Begins. The copy is given up when the second value is dropped.
+    pub(super) fn begin() -> (Self, Arc<()>) {
         let taker = Arc::new(());
         let dump = Self {
-            keep,
-            at: None,
-            walked: false,
-            noted: BTreeSet::new(),
             taker: Arc::downgrade(&taker),
-            last_event: None,
+            entries_from: Some(0),
+            walking: 0,
+            at: None,
+            queue: VecDeque::new(),
+            noted: BTreeSet::new(),
+            entries: BTreeSet::new(),
+            blocks: BTreeSet::new(),
         };
         (dump, taker)
     }
@@ -80,71 +90,177 @@ impl Dump {
         std::ptr::eq(self.taker.as_ptr(), Arc::as_ptr(taker))
     }
 
-    /// Whether there is any point in going on.
+    /// Whether somebody still takes it, and everything that changed could be noted.
     pub(super) fn is_wanted(&self) -> bool {
         self.taker.strong_count() > 0 && self.noted.len() <= MOST_NOTED
     }
 
-    /// Takes notice of keys that have been written.
+    /// Takes notice of keys that are written or removed.
     pub(super) fn note<'k>(&mut self, keys: impl Iterator<Item = &'k IVec>) {
-        let passed =
-            |key: &IVec| self.walked || self.at.as_ref().is_some_and(|at| key.as_ref() <= at.as_ref());
-        let noted: Vec<IVec> = keys.filter(|key| Kind::of(key).is_copied() && passed(key)).cloned().collect();
+        let noted: Vec<IVec> = keys.filter(|key| self.has_passed(key)).cloned().collect();
         self.noted.extend(noted);
     }
 
-    /// The next piece.
-    pub(super) fn next(&mut self, disk: &Disk) -> Result<Slice, Fault> {
-        let view = disk.view();
-        let mut slice = Slice { writes: Writes::new(), is_last: false };
+    /// Whether a key would be missed if it were not noted.
+    fn has_passed(&self, key: &[u8]) -> bool {
+        if matches!(Kind::of(key), Kind::Heads | Kind::Folded | Kind::Block) {
+            return true;
+        }
+        WALK.iter().position(|letter| key.first() == Some(letter)).is_some_and(|walk| {
+            walk < self.walking
+                || (walk == self.walking && self.at.as_ref().is_some_and(|at| key <= at.as_ref()))
+        })
+    }
+
+    /// The next piece, of the store as it is now.
+    pub(super) fn next(&mut self, disk: &Disk, unfinished: NextUnfinished<'_>) -> Result<Piece, Fault> {
+        let mut piece = Piece { writes: Writes::new(), is_last: false };
         let mut bytes = 0;
-        if !self.walked {
-            for (looks, item) in disk.scan(&Key::default(), self.at.as_ref()).enumerate() {
-                let key = Key::from(item?.0);
-                if Kind::of(key.as_ref()).is_copied() {
-                    bytes += self.copy(&view, &key, &mut slice.writes)?;
+        while piece.writes.len() < PIECE && bytes < PIECE_BYTES {
+            if let Some(key) = self.queue.pop_front() {
+                bytes += self.copy(disk, &key, unfinished, &mut piece.writes)?;
+            } else if let Some(from) = self.entries_from {
+                self.entries_from = match unfinished(from) {
+                    Some(number) => Some(self.keep_entry_of(disk, number)?),
+                    None => None,
+                };
+            } else if let Some(letter) = WALK.get(self.walking) {
+                let missing = PIECE - piece.writes.len();
+                let found = disk.scan(&keys::all(*letter), self.at.as_ref()).take(missing);
+                for item in found {
+                    self.queue.push_back(item?.0.into());
                 }
-                self.at = Some(key);
-                if slice.writes.len() >= SLICE || bytes >= SLICE_BYTES || looks >= SLICE_LOOKS {
-                    return Ok(slice);
+                match self.queue.back() {
+                    Some(last) => self.at = Some(last.clone()),
+                    None => (self.walking, self.at) = (self.walking + 1, None),
                 }
-            }
-            self.walked = true;
-        }
-        while slice.writes.len() < SLICE && bytes < SLICE_BYTES {
-            let Some(key) = self.noted.pop_first() else {
-                slice.is_last = true;
+            } else if let Some(key) = self.noted.pop_first() {
+                bytes += self.copy(disk, &key.into(), unfinished, &mut piece.writes)?;
+            } else {
+                self.copy(disk, &keys::progress(), unfinished, &mut piece.writes)?;
+                piece.is_last = true;
                 break;
-            };
-            self.last_event = None;
-            bytes += self.copy(&view, &Key::from(key), &mut slice.writes)?;
+            }
         }
-        Ok(slice)
+        Ok(piece)
+    }
+
+    /// Has the entry of a delivery copied, if it is not yet; returns the number after its last delivery.
+    fn keep_entry_of(&mut self, disk: &Disk, number: u64) -> Result<u64, Fault> {
+        let found = disk.view().last_up_to(&keys::all_heads(), &keys::heads(number))?;
+        let (key, sealed) = found.ok_or(NO_ENTRY)?;
+        let first = keys::last_number(&key).ok_or(NO_ENTRY)?;
+        let end = first + Ends(value::unseal(&key, &sealed)?.head).len() as u64;
+        if number >= end {
+            return Err(NO_ENTRY);
+        }
+        if self.entries.insert(first) {
+            self.queue.push_back(key.into());
+            let events = keys::events(first);
+            let sealed = disk.view().sealed(events.as_ref())?.ok_or(NO_ENTRY)?;
+            let chunks = value::unseal(events.as_ref(), &sealed)?.chunks;
+            self.queue.extend((0..chunks).map(|number| keys::chunk(&events, number)));
+            self.queue.push_back(events);
+            self.keep_block(disk, keys::block_of(first))?;
+        }
+        Ok(end)
+    }
+
+    /// Has a block and the changes copied that were folded into it, if they are not yet.
+    fn keep_block(&mut self, disk: &Disk, block: u64) -> Result<(), Fault> {
+        if self.blocks.insert(block) {
+            self.queue.push_back(keys::block(block));
+            for item in disk.scan(&keys::all_folded_of(block), None) {
+                self.queue.push_back(item?.0.into());
+            }
+        }
+        Ok(())
     }
 
     /// Copies what stands at `key`, or that nothing does; returns how many bytes that is.
-    fn copy(&mut self, view: &View<'_>, key: &Key, into: &mut Writes) -> Result<usize, Fault> {
-        let mut bytes = 0;
-        let mut found = view.as_it_stands(key)?;
-        if Kind::of(key.as_ref()) == Kind::Delivery && !found.is_empty() {
-            let record: DeliveryRecord = view.require(key)?;
-            let event = record.id.event.clone();
-            if self.keep == Keep::Unfinished && record.finished().is_some() {
-                found.clear();
-            } else if self.last_event.as_ref() != Some(&event) {
-                // An event goes with its first delivery.
-                found.extend(view.as_it_stands(&keys::event(&event))?);
-                self.last_event = Some(event);
+    fn copy(
+        &mut self,
+        disk: &Disk,
+        key: &Key,
+        unfinished: NextUnfinished<'_>,
+        into: &mut Writes,
+    ) -> Result<usize, Fault> {
+        let view = disk.view();
+        let found = match Kind::of(key.as_ref()) {
+            // An entry is large, and never changes: each of its parts is copied by itself.
+            Kind::Events | Kind::Chunk => match view.sealed(key.as_ref())? {
+                Some(sealed) => {
+                    value::unseal(key.as_ref(), &sealed)?;
+                    vec![(key.as_ref().into(), sealed)]
+                }
+                // It was purged meanwhile, which is noted of its heads.
+                None => {
+                    let heads = keys::entry_of(key.as_ref()).map(keys::heads).ok_or(NO_ENTRY)?;
+                    return if view.sealed(heads.as_ref())?.is_none() { Ok(0) } else { Err(NO_ENTRY) };
+                }
+            },
+            Kind::Heads => {
+                let first = keys::last_number(key.as_ref()).ok_or(NO_ENTRY)?;
+                if !self.entries.contains(&first) {
+                    // It is new. When all of it is finished already, it is not needed.
+                    if let Some(sealed) = view.sealed(key.as_ref())? {
+                        let end = first + Ends(value::unseal(key.as_ref(), &sealed)?.head).len() as u64;
+                        if let Some(number) = unfinished(first).filter(|number| *number < end) {
+                            self.keep_entry_of(disk, number)?;
+                        }
+                    }
+                    return Ok(0);
+                }
+                view.as_it_stands(key)?
             }
-        }
-        if self.walked {
-            // It may have been copied before.
+            Kind::Group => {
+                if let Some((head, body)) = view.parts(key)? {
+                    for grouped in change::grouped(&head, &body)? {
+                        self.keep_if_again_unfinished(disk, grouped.number, grouped.change, unfinished)?;
+                    }
+                }
+                view.as_it_stands(key)?
+            }
+            Kind::Folded => {
+                let block = keys::block_of_folded(key.as_ref()).ok_or(NO_ENTRY)?;
+                if let Some((head, body)) = view.parts(key)? {
+                    for (place, range) in change::folded(&head) {
+                        let change = body.get(range).ok_or(NO_ENTRY)?;
+                        let number = keys::number_of(block, place);
+                        self.keep_if_again_unfinished(disk, number, change, unfinished)?;
+                    }
+                }
+                if !self.blocks.contains(&block) {
+                    return Ok(0);
+                }
+                view.as_it_stands(key)?
+            }
+            Kind::Block if keys::last_number(key.as_ref()).is_none_or(|it| !self.blocks.contains(&it)) => {
+                return Ok(0);
+            }
+            _ => view.as_it_stands(key)?,
+        };
+        if found.is_empty() {
             into.insert(key.as_ref().into(), None);
         }
-        for (key, value) in found {
-            bytes += key.len() + value.len();
-            into.insert(key, Some(value));
-        }
+        let bytes = found.iter().map(|(key, value)| key.len() + value.len()).sum();
+        into.extend(found.into_iter().map(|(key, value)| (key, Some(value))));
         Ok(bytes)
     }
+
+    /// Has the entry of a delivery copied that a person has made unfinished again.
+    fn keep_if_again_unfinished(
+        &mut self,
+        disk: &Disk,
+        number: u64,
+        change: &[u8],
+        unfinished: NextUnfinished<'_>,
+    ) -> Result<(), Fault> {
+        if matches!(Change::read(change)?, Change::Retry { .. }) && unfinished(number) == Some(number) {
+            self.keep_entry_of(disk, number)?;
+        }
+        Ok(())
+    }
 }
+
+const NO_ENTRY: Fault = Fault::Damaged("a delivery has no entry");

@@ -2,20 +2,23 @@
 
 use std::{io, path::Path};
 
+use super::disk::SCHEMA;
 use crate::store::StoreError;
 
 /// What went wrong.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// Something is not what was written.
+    /// Something is not what was written; says what.
     Damaged(&'static str),
-    /// sled, or the system below it.
+    /// sled found something wrong with its files.
     Sled(::sled::Error),
-    /// The system.
+    /// The system refused something.
     Io(io::Error),
-    /// A newer schema than [`super::disk::SCHEMA`].
+    /// Another process has the tree open.
+    Locked,
+    /// The store has a newer schema than [`SCHEMA`].
     TooNew(u32),
-    /// A schema of an unreleased version, older than [`super::disk::SCHEMA`].
+    /// The store has an older schema than [`SCHEMA`].
     TooOld(u32),
     /// What was asked for is refused; nothing was changed.
     Refused(StoreError),
@@ -44,7 +47,7 @@ impl Fault {
         matches!(self, Self::Damaged(_) | Self::Sled(_) | Self::Panicked)
     }
 
-    /// In words for a person: what was being done to which store.
+    /// In words for a person: what was being done (`opened`, `read`, `written`) to which store.
     pub(super) fn at(self, path: &Path, doing: &'static str) -> StoreError {
         let path = path.display().to_string();
         match self {
@@ -55,7 +58,8 @@ impl Fault {
             Self::Panicked => damaged(path, "reading it failed badly".to_owned()),
             Self::Io(error) if is_full(&error) => StoreError::DiskFull { path },
             Self::Io(error) => StoreError::Io { path, doing, why: error.to_string() },
-            Self::TooNew(found) => StoreError::TooNew { path, found, known: super::disk::SCHEMA },
+            Self::Locked => StoreError::InUse { path, holder: None },
+            Self::TooNew(found) => StoreError::TooNew { path, found, known: SCHEMA },
             Self::TooOld(found) => StoreError::TooOld { path, found },
             Self::Refused(error) => error,
         }

@@ -161,6 +161,11 @@ impl Key {
     }
 }
 
+/// All keys that begin with this letter.
+pub(super) fn all(letter: u8) -> Key {
+    Key::new(letter)
+}
+
 pub(super) fn meta() -> Key {
     Key::new(b'm')
 }
@@ -223,8 +228,12 @@ pub(super) fn block(block: u64) -> Key {
     all_blocks().number(block)
 }
 
+pub(super) fn all_folded() -> Key {
+    Key::new(b'f')
+}
+
 pub(super) fn all_folded_of(block: u64) -> Key {
-    Key::new(b'f').number(block)
+    all_folded().number(block)
 }
 
 pub(super) fn folded(block: u64, group: u64) -> Key {
@@ -245,6 +254,17 @@ pub(super) fn index_of(event: &EventId) -> Key {
 /// The number at the end of a key of heads, events, groups, blocks or folded changes.
 pub(super) fn last_number(key: &[u8]) -> Option<u64> {
     key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The first number of the entry whose events, or a part of them, stand at this key.
+pub(super) fn entry_of(key: &[u8]) -> Option<u64> {
+    let of_value = key.strip_prefix(b"c").unwrap_or(key);
+    of_value.strip_prefix(b"e")?.first_chunk().map(|number| u64::from_be_bytes(*number))
+}
+
+/// The block of a key of folded changes.
+pub(super) fn block_of_folded(key: &[u8]) -> Option<u64> {
+    key.strip_prefix(b"f")?.first_chunk().map(|block| u64::from_be_bytes(*block))
 }
 
 pub(super) fn ledgers(destination: &Name) -> Key {

@@ -6,30 +6,49 @@
 //!   [`remembered`]: what is in it.
 //! * [`view`]: what is read, and the writes that are prepared; [`disk`]: writes that are whole or not there, and durable;
 //!   [`witness`]: how often the store was written to.
-//! * [`open`]: the folder, its lock, and what a crash may have left; [`fault`]: what goes wrong.
+//! * [`open`]: the folder, from its [`lock`] to its [`tree`], over what a crash may have left ([`repair`], [`replace`]) or
+//!   made too large ([`renew`]); [`files`]: what is done to files; [`fault`]: what goes wrong.
+//! * [`backup`]: the store to a file ([`archive`]), copied beside other work ([`dump`]); [`restore`]: and back.
+//! * [`probe`]: where tests look on.
 
+mod archive;
+mod backup;
 mod block;
 mod change;
 mod claims;
 mod disk;
+mod dump;
 mod engine;
 mod entry;
 mod fault;
+mod files;
 mod keys;
+mod lock;
 mod open;
 mod outbox;
+mod probe;
 mod remembered;
+mod renew;
+mod repair;
+mod replace;
+mod restore;
 mod thread;
+mod tree;
 mod value;
 mod view;
 mod witness;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+pub use self::{
+    backup::Backup,
+    probe::{Probe, Step, watch_steps},
+    restore::Restored,
+};
 use self::{
     engine::{PurgeFrom, Purged},
     fault::Fault,
@@ -80,6 +99,18 @@ impl SledStore {
         let arrivals = Arc::new(Arrivals::default());
         let thread = Thread::start(config, Arc::clone(&arrivals)).await?;
         Ok(Self { thread, arrivals, path: config.path.clone() })
+    }
+
+    /// Opens the store in `config.path`, and makes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] when there is none; else as [`SledStore::open`].
+    pub async fn open_existing(config: &StoreConfig) -> Result<Self, StoreError> {
+        if open::is_store(&config.path) {
+            Self::open(config).await
+        } else {
+            Err(StoreError::Missing { path: config.path.display().to_string() })
+        }
     }
 
     /// Does some of the work that is otherwise done between other jobs. For tests, which cut it short anywhere.
@@ -262,6 +293,15 @@ impl Store for SledStore {
                 return Ok(());
             }
         }
+    }
+
+    async fn back_up(
+        &self,
+        claim: &Claim,
+        now: Timestamp,
+        every: Duration,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.back_up_when_due(claim, now, every).await.map(Some)
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -112,6 +112,16 @@ impl Destination {
 }
 
 impl Outbox {
+    /// The first unfinished delivery from a number on.
+    pub(super) fn unfinished_from(&self, number: u64) -> Option<u64> {
+        let first = |of: &RoaringTreemap| {
+            let mut numbers = of.iter();
+            numbers.advance_to(number);
+            numbers.next()
+        };
+        self.destinations.values().flat_map(|of| [first(&of.pending), first(&of.held)]).flatten().min()
+    }
+
     /// Takes over a block as it was written.
     pub(super) fn load(&mut self, block: u64, stored: StoredBlock) -> Sums {
         for (name, tally) in &stored.sums.tallies {

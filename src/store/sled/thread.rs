@@ -6,7 +6,6 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -18,11 +17,12 @@ use std::{
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{
     engine::Engine,
     fault::Fault,
+    lock::Lock,
     open::{self, Opened},
 };
 use crate::{
@@ -88,7 +88,10 @@ impl Thread {
         let config = config.clone();
         let run = move || {
             let path = config.path.as_path();
-            let start = |Opened { disk, lock }| {
+            let start = |Opened { disk, lock, findings }| {
+                for finding in findings {
+                    warn!("the store {}: {finding}", path.display());
+                }
                 let engine = catch_unwind(AssertUnwindSafe(|| Engine::start(disk, arrivals)));
                 let engine = engine.unwrap_or(Err(Fault::Panicked)).map_err(|fault| fault.at(path, "read"))?;
                 Ok((engine, lock))
@@ -193,7 +196,7 @@ impl Thread {
 /// everything, and only then says so.
 fn live(
     mut engine: Engine,
-    lock: File,
+    lock: Lock,
     path: &Path,
     queue: mpsc::Receiver<(Job, OwnedSemaphorePermit)>,
     places: &Semaphore,
@@ -218,7 +221,8 @@ fn live(
         if in_order { engine.finish().map_err(|fault| fault.at(path, "written")) } else { Ok(()) }
     }));
     let finished = finished.unwrap_or_else(|_| Err(failed()));
-    drop(lock);
+    let released = lock.release().map_err(|error| Fault::Io(error).at(path, "written"));
+    let finished = finished.and(released);
     match closer {
         Some(reply) => {
             let _ = reply.send(finished);

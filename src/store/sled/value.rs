@@ -2,8 +2,8 @@
 //! tree below is noticed and never believed.
 //!
 //! ```text
-//! in one piece:  1: u8 │ body │ sum
-//! in parts:      2: u8 │ length of head: u32 LE │ number of chunks: u32 LE │ head │ body │ sum
+//! in one piece:  2: u8 │ body │ sum
+//! in parts:      1: u8 │ length of head: u32 LE │ number of chunks: u32 LE │ head │ body │ sum
 //! sum: xxh3-64 of the key and all before, u64 LE
 //! ```
 //!
@@ -19,8 +19,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{fault::Fault, view::Writes};
 
-const PLAIN: u8 = 1;
-const PARTED: u8 = 2;
+/// This number is a later one than that of [`PARTED`], in which the schema of every store can be read.
+const PLAIN: u8 = 2;
+const PARTED: u8 = 1;
 
 /// The longest body in one piece, in bytes. A page holds up to about twenty values and must stay below 1 MiB.
 pub(super) const CHUNK: usize = 32 << 10;

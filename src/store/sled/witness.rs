@@ -1,8 +1,8 @@
-//! The count of writes, kept beside the tree. A tree that lost its latest pages looks whole to sled; that it counts
-//! less than its witness gives it away.
+//! The count of writes, kept beside the tree. A tree that lost its latest pages looks whole to sled; that it counts less
+//! than its witness gives it away.
 //!
-//! The file `sequence` holds the count and its xxh3-64, each u64 LE. It is written after every sync of the tree,
-//! and itself synced only about once a second: after a power cut it may say too little, never too much.
+//! The file `sequence` holds the count and its xxh3-64, each u64 LE. It is written after every sync of the tree, and itself
+//! synced only about once a second: after a power cut it may say too little, never too much.
 
 use std::{
     fs::{File, OpenOptions},
@@ -13,8 +13,11 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::probe::{self, Step};
+
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
+/// The file, open for writing.
 pub(super) struct Witness {
     file: File,
     synced: Instant,
@@ -45,6 +48,7 @@ impl Witness {
 
     /// Notes a count that is durable in the tree.
     pub(super) fn note(&mut self, count: u64) -> io::Result<()> {
+        probe::at(Step::Witness)?;
         let count = count.to_le_bytes();
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(&[count, xxh3_64(&count).to_le_bytes()].concat())?;

@@ -1,12 +1,17 @@
 //! The store to a file and back: what comes back, and what does not.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use callwatch::store::{Restored, SledStore};
+use proptest::prelude::*;
 
 use super::{
-    crash::{numbered_commit, numbered_outcome},
+    life::{Embedded, Host, Part, ROUND, act, describe, find},
     *,
 };
-use callwatch::store::{DeliveryFilter, DeliveryState, Restored, Tally};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -19,131 +24,224 @@ fn backups(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// The names in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
 /// A backup of `from`'s store in a store of its own.
-async fn clone(store: &SledStore, to: &Path) -> (SledStore, Restored) {
+async fn clone(store: &SledStore, to: &Path) -> (Process, Restored) {
     let file = to.join("clone.backup");
     store.back_up_to(Some(&file), at(5)).await.unwrap();
     let restored = SledStore::restore(&config(to), Some(&file)).await.unwrap();
-    (open(to).await.unwrap(), restored)
+    (Process { store: Arc::new(open(to).await.unwrap()) }, restored)
 }
 
-async fn listed(store: &dyn Store) -> Vec<(String, u64, DeliveryState, u32)> {
-    let records = store.deliveries(&DeliveryFilter::default(), None, usize::MAX).await.unwrap();
-    records.into_iter().map(|r| (r.id.event.to_string(), r.sequence, r.state, r.attempts)).collect()
+/// A store in which so many deeds were done.
+async fn after_deeds(folder: &Path, deeds: u64) -> Embedded {
+    let mut host = Embedded::open(folder).await.unwrap();
+    for deed in 0..deeds {
+        act(&mut host, deed).await.unwrap();
+    }
+    host
 }
 
 #[tokio::test]
 async fn snapshots_checkpoints_and_what_is_unfinished_come_back() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let store = open(folder.path()).await.unwrap();
+    let store = Arc::new(open(folder.path()).await.unwrap());
+    let process = Process { store: Arc::clone(&store) as Arc<dyn Store> };
     let mut commit =
         events(&[("evt_1", "a", 1), ("evt_2", "a", 2), ("evt_3", "b", 1), ("evt_4", "c", 1)], 10);
-    commit.deliveries.push(delivery("evt_3", "frontdesk", 1, 10));
+    commit.events[2].deliveries.push(delivery("frontdesk", 1, 10));
     // One that stands in many pieces.
-    commit.events[1].record = Arc::from(raw(&json!({ "id": "a", "transcript": "x".repeat(200_000) })));
+    commit.events[1].event.record =
+        Arc::from(raw(&json!({ "id": "a", "transcript": "x".repeat(200_000) })));
     commit.snapshots =
         vec![("a".into(), snapshot("a", &"y".repeat(100_000))), ("b".into(), snapshot("b", "b"))];
     commit.checkpoint = Some(json!({ "planner": 7 }));
-    store.commit(commit.clone()).await.unwrap();
-    store.settle(vec![outcome("evt_1", "crm", 20, Verdict::Delivered)]).await.unwrap();
-    store.settle(vec![outcome("evt_3", "crm", 20, Verdict::Dead("no".to_owned()))]).await.unwrap();
-    store.settle(vec![outcome("evt_4", "crm", 20, Verdict::Retry(at(500)))]).await.unwrap();
+    process.commit(commit.clone()).await;
+    process.commit(calls(&["evt_5"], 10)).await;
+    process.attempt("evt_1", 20, Verdict::Delivered).await;
+    process.attempt("evt_3", 20, dead()).await;
+    process.attempt("evt_4", 20, Verdict::Retry(at(500))).await;
+    process.attempt("evt_5", 20, Verdict::Delivered).await;
 
     let (copy, restored) = clone(&store, other.path()).await;
     assert_eq!((restored.calls, restored.unfinished, restored.made), (2, 3, at(5)));
-    assert_eq!(restored.quarantine, None);
+    assert!(restored.quarantine.is_none() && restored.passed_over.is_empty());
     let calls = ["a".into(), "b".into()];
     assert!(
         copy.snapshots(&clinic(), &calls).await.unwrap() == store.snapshots(&clinic(), &calls).await.unwrap()
     );
-    assert_eq!(copy.known(&clinic(), None, 9).await.unwrap(), store.known(&clinic(), None, 9).await.unwrap());
-    assert_eq!(copy.checkpoint(&clinic()).await.unwrap(), commit.checkpoint);
-    let pending = |tally: &Tally| Tally { pending: tally.pending, ..Tally::default() };
-    let tally: Vec<_> = store.tally().await.unwrap().values().map(pending).collect();
-    assert_eq!(copy.tally().await.unwrap().into_values().collect::<Vec<_>>(), tally);
-    let unfinished: Vec<_> = listed(&store)
-        .await
-        .into_iter()
-        .filter(|(_, _, s, _)| matches!(s, DeliveryState::Pending { .. }))
-        .collect();
-    assert_eq!(listed(&copy).await, unfinished);
+    assert_eq!(copy.checkpoint(&source("clinic")).await.unwrap(), commit.checkpoint);
+    assert_eq!(copy.feed().await, ["evt_2", "evt_4"]);
+    assert_eq!(copy.state("evt_4").await, due(500));
+    assert_eq!(copy.unfinished("frontdesk").await.len(), 1);
+    // Whole, and found by the event.
+    for (number, event) in [(1, "evt_2"), (3, "evt_4")] {
+        let body = copy.bodies(&[copy.token(event).await]).await.unwrap().remove(0).unwrap();
+        assert_eq!(body.record.get(), commit.events[number].event.record.get());
+    }
+    // One that was finished beside unfinished ones is still known; one that stood alone is not.
+    assert!(copy.find("evt_1", "crm").await.unwrap().finished().is_some());
+    assert_eq!(copy.find("evt_5", "crm").await, None);
+    // It goes on from there: numbers are not given again, and commits can be repeated.
+    copy.commit(commit).await;
+    assert_eq!(copy.feed().await, ["evt_2", "evt_4"]);
+    copy.commit(events(&[("evt_6", "a", 3)], 600)).await;
+    copy.attempt("evt_2", 600, Verdict::Delivered).await;
+    assert_eq!(copy.feed().await, ["evt_4", "evt_6"]);
+    let copy = { copy.close().await.unwrap(); Process { store: Arc::new(open(other.path()).await.unwrap()) } };
+    assert_eq!(copy.feed().await, ["evt_4", "evt_6"]);
+}
 
-    // In order, when due, and whole.
-    assert_eq!(lease(&copy, 100, 200, 9).await, (vec!["evt_2".to_owned()], Some(500)));
-    let leased = copy.lease(&request("frontdesk", 100, 200, 9)).await.unwrap().deliveries;
-    assert_eq!(leased[0].event.record.get(), commit.events[2].record.get());
-    assert_eq!(lease(&copy, 500, 600, 9).await.0, ["evt_2", "evt_4"]);
-    copy.settle(vec![outcome("evt_2", "crm", 600, Verdict::Delivered)]).await.unwrap();
-    // Repeating what was told before the backup adds nothing but what it has forgotten on purpose.
-    assert_eq!(copy.purge(at(10_000), 100).await.unwrap(), 1);
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(super::crash::times("CALLWATCH_STORE_BACKUPS", 8) as u32))]
+
+    #[test]
+    fn a_restored_backup_answers_as_the_store_did(deeds in 0..7 * ROUND) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let host = after_deeds(folder.path(), deeds).await;
+            let (copy, _) = clone(&host.store, other.path()).await;
+            let by = deeds.saturating_sub(1);
+            let (before, after) = (
+                describe(&host.store(), by, Part::Unfinished).await,
+                describe(&copy.store, by, Part::Unfinished).await,
+            );
+            assert_eq!(before, after);
+            // What it knows of finished deliveries is true as well.
+            let all = Process { store: host.store() }.all().await;
+            for record in copy.all().await {
+                let original = all.iter().find(|it| it.token == record.token);
+                assert_eq!(original, Some(&record));
+            }
+        });
+    }
 }
 
 #[tokio::test]
 async fn what_is_written_during_a_backup_is_in_it_whole_or_not_at_all() {
+    const BEFORE: u64 = 5 * ROUND;
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut host = after_deeds(folder.path(), BEFORE).await;
+    let store = Arc::clone(&host.store);
+    let file = other.path().join("a.backup");
+    let (taken, mut is_taken) = tokio::sync::watch::channel(false);
+    let deeds = async {
+        for deed in BEFORE.. {
+            // Neither a second backup nor a restart.
+            if deed % ROUND < 14 {
+                act(&mut host, deed).await.unwrap();
+            }
+            if *is_taken.borrow_and_update() {
+                return deed + 1;
+            }
+        }
+        unreachable!("there are many deeds")
+    };
+    let taking = async {
+        store.back_up_to(Some(&file), at(5)).await.unwrap();
+        taken.send(true).unwrap();
+    };
+    let (done, ()) = tokio::join!(deeds, taking);
+    SledStore::restore(&config(other.path()), Some(&file)).await.unwrap();
+    let copy: Arc<dyn Store> = Arc::new(open(other.path()).await.unwrap());
+    let at_moment = find(&copy, BEFORE..=done, Part::Unfinished).await;
+    println!("{BEFORE} deeds before the backup, {done} after it; it is as after {at_moment}");
+}
+
+#[tokio::test]
+async fn a_delivery_that_a_person_retries_during_a_backup_is_in_it() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = Arc::new(open(folder.path()).await.unwrap());
-    for number in 0..40 {
-        store.commit(numbered_commit(number)).await.unwrap();
-    }
-    let file = other.path().join("a.backup");
-    let (done, mut is_done) = tokio::sync::watch::channel(false);
-    let writing = tokio::spawn({
-        let store = Arc::clone(&store);
-        async move {
-            for number in 40.. {
-                store
-                    .settle(vec![numbered_outcome(number - 40), numbered_outcome(number - 1)])
-                    .await
-                    .unwrap();
-                store.commit(numbered_commit(number)).await.unwrap();
-                if *is_done.borrow_and_update() {
-                    return number;
-                }
-            }
-            unreachable!("there are many numbers")
+    let process = Process { store: Arc::clone(&store) as Arc<dyn Store> };
+    process.commit(calls(&["evt_1"], 10)).await;
+    process.attempt("evt_1", 20, dead()).await;
+    // What is copied before the change, so that it lasts a while.
+    for number in 0..20 {
+        let mut commit = Commit::default();
+        for call in 0..100 {
+            let id = format!("{number}-{call}");
+            commit.snapshots.push((id.as_str().into(), snapshot(&id, &"x".repeat(3_000))));
         }
-    });
-    store.back_up_to(Some(&file), at(5)).await.unwrap();
-    done.send(true).unwrap();
-    let last_written = writing.await.unwrap();
-    SledStore::restore(&config(other.path()), Some(&file)).await.unwrap();
-
-    let copy = open(other.path()).await.unwrap();
-    let last = copy.checkpoint(&clinic()).await.unwrap().unwrap().as_u64().unwrap();
-    assert!((39..=last_written).contains(&last), "{last} of {last_written}");
-    let commits: Vec<Commit> = (0..=last).map(numbered_commit).collect();
-    let mut calls: Vec<&CallId> = commits.iter().flat_map(|c| &c.snapshots).map(|(id, _)| id).collect();
-    calls.sort();
-    let known = copy.known(&clinic(), None, usize::MAX).await.unwrap();
-    assert_eq!(known.iter().map(|call| &call.id).collect::<Vec<_>>(), calls);
-    // The outcomes of a number are settled before the commit of that number, and after that of the one before.
-    let settled_by =
-        |number: u64| (40..=number).flat_map(|n| [n - 40, n - 1]).map(|n| numbered_outcome(n).id);
-    let found = copy.deliveries(&DeliveryFilter::default(), None, usize::MAX).await.unwrap();
-    let found: Vec<_> = found.into_iter().map(|record| record.id).collect();
-    let fits = |settled: Vec<DeliveryId>| {
-        let all = commits.iter().flat_map(|commit| &commit.deliveries).map(|new| new.id.clone());
-        all.filter(|id| !settled.contains(id)).collect::<Vec<_>>() == found
+        process.commit(commit).await;
+    }
+    let token = process.token("evt_1").await;
+    let file = other.path().join("a.backup");
+    let retry = async {
+        // Everything in one group, so that the retry comes after the backup has begun.
+        tokio::task::yield_now().await;
+        process.act(callwatch::store::Action::Retry { tokens: vec![token], at: at(30) }).await.unwrap()
     };
-    assert!(fits(settled_by(last).collect()) || fits(settled_by(last + 1).collect()), "up to {last}");
+    let (taken, retried) = tokio::join!(store.back_up_to(Some(&file), at(5)), retry);
+    assert_eq!((taken.is_ok(), retried), (true, 1));
+    SledStore::restore(&config(other.path()), Some(&file)).await.unwrap();
+    let copy = Process { store: Arc::new(open(other.path()).await.unwrap()) };
+    assert_eq!(copy.feed().await, ["evt_1"]);
+    let record = copy.record("evt_1").await;
+    assert_eq!((record.attempts, record.state), (1, DeliveryState::Pending { due: at(30) }));
 }
 
 #[tokio::test]
 async fn the_last_three_are_kept_and_a_new_one_is_made_when_it_is_due() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await.unwrap();
+    let claim = store.claim(&Duty::Upkeep).await.unwrap().unwrap();
+    let back_up = async |millis: i64| store.back_up(&claim, at(millis), HOUR).await.unwrap();
     let hour = 3_600_000;
     for number in 0..5 {
         let now = number * hour;
-        assert_eq!(store.back_up(at(now), HOUR).await.unwrap(), Some(at(now + hour)));
-        assert_eq!(store.back_up(at(now + 1_000), HOUR).await.unwrap(), Some(at(now + hour)), "not again");
+        assert_eq!(back_up(now).await, Some(at(now + hour)));
+        assert_eq!(back_up(now + 1_000).await, Some(at(now + hour)), "not again");
     }
     let kept = backups(folder.path());
     assert_eq!(kept.len(), 3, "{kept:?}");
     assert!(kept[2].ends_with("1970-01-01T04-00-00.000Z.backup"), "{kept:?}");
-    // The clock was set back: one that seems to come from the future is no reason to wait.
-    assert_eq!(store.back_up(at(0), HOUR).await.unwrap(), Some(at(hour)));
-    assert!(backups(folder.path())[0].ends_with("1970-01-01T00-00-00.000Z.backup"));
+    // The clock was set back: one that seems to come from the future is no reason to wait, and the first to go.
+    assert_eq!(back_up(hour / 2).await, Some(at(hour / 2 + hour)));
+    assert_eq!(back_up(2 * hour).await, Some(at(3 * hour)));
+    let kept = backups(folder.path());
+    assert_eq!(kept.len(), 3, "{kept:?}");
+    assert!(kept[0].ends_with("1970-01-01T00-30-00.000Z.backup"), "{kept:?}");
+    assert!(kept[1].ends_with("1970-01-01T02-00-00.000Z.backup"), "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_lost_claim_takes_no_backup() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await.unwrap();
+    let claim = store.claim(&Duty::Upkeep).await.unwrap().unwrap();
+    store.give_up(claim.clone()).await.unwrap();
+    store.claim(&Duty::Upkeep).await.unwrap().unwrap();
+    let error = store.back_up(&claim, at(5), HOUR).await.err().unwrap();
+    assert!(matches!(error, StoreError::ClaimLost { duty: Duty::Upkeep }), "{error}");
+    assert!(!config(folder.path()).path.join("backups").exists());
+}
+
+#[tokio::test]
+async fn the_last_backup_is_the_one_to_which_most_writes_led_whatever_the_clock_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await.unwrap();
+    let process = Process { store: Arc::new(store) };
+    process.close().await.unwrap();
+    let store = Arc::new(open(folder.path()).await.unwrap());
+    let process = Process { store: Arc::clone(&store) as Arc<dyn Store> };
+    for (number, made) in [(0, 9_000), (1, 1_000), (2, 2_000)] {
+        process.commit(Commit { checkpoint: Some(json!(number)), ..Commit::default() }).await;
+        store.back_up_to(None, at(made)).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let restored = SledStore::restore(&config(folder.path()), None).await.unwrap();
+    assert_eq!(restored.made, at(2_000));
+    let store = open(folder.path()).await.unwrap();
+    assert_eq!(store.checkpoint(&source("clinic")).await.unwrap(), Some(json!(2)));
 }
 
 #[tokio::test]
@@ -153,37 +251,74 @@ async fn a_store_in_use_is_not_restored() {
     store.back_up_to(None, at(5)).await.unwrap();
     let error = SledStore::restore(&config(folder.path()), None).await.err().unwrap();
     assert!(matches!(error, StoreError::InUse { holder: Some(_), .. }), "{error}");
-    store.commit(events(&[("evt_1", "a", 1)], 10)).await.unwrap();
+    Process { store: Arc::new(store) }.commit(calls(&["evt_1"], 10)).await;
 }
 
 #[tokio::test]
 async fn a_damaged_backup_is_passed_over_and_one_asked_for_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await.unwrap();
-    for number in 0..3 {
-        store.commit(numbered_commit(number)).await.unwrap();
-        store.back_up_to(None, at(i64::try_from(number).unwrap())).await.unwrap();
+    let mut host = Embedded::open(folder.path()).await.unwrap();
+    for deed in 0..3 {
+        act(&mut host, deed).await.unwrap();
+        host.store.back_up_to(None, at(deed as i64)).await.unwrap();
     }
-    store.close().await.unwrap();
+    host.store.close().await.unwrap();
     let files = backups(folder.path());
     let mut bytes = fs::read(&files[2]).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&files[2], bytes).unwrap();
 
+    let before = names(&config(folder.path()).path);
     let error = SledStore::restore(&config(folder.path()), Some(&files[2])).await.err().unwrap();
     assert!(matches!(error, StoreError::Backup { doing: "read", .. }), "{error}");
-    assert_eq!(open(folder.path()).await.unwrap().checkpoint(&clinic()).await.unwrap(), Some(json!(2)));
+    assert_eq!(names(&config(folder.path()).path), before, "a restore that fails leaves nothing behind");
+    let store: Arc<dyn Store> = Arc::new(open(folder.path()).await.unwrap());
+    find(&store, 3..=3, Part::All).await;
+    store.close().await.unwrap();
 
     let restored = SledStore::restore(&config(folder.path()), None).await.unwrap();
     assert_eq!(restored.from, files[1]);
+    assert_eq!(restored.passed_over.len(), 1);
+    assert!(restored.passed_over[0].to_string().contains("checksum"), "{:?}", restored.passed_over);
     assert!(restored.quarantine.unwrap().is_dir());
-    let store = open(folder.path()).await.unwrap();
-    assert_eq!(store.checkpoint(&clinic()).await.unwrap(), Some(json!(1)));
     // It goes on from there, however often it is opened.
-    store.commit(numbered_commit(2)).await.unwrap();
-    store.close().await.unwrap();
-    assert_eq!(open(folder.path()).await.unwrap().checkpoint(&clinic()).await.unwrap(), Some(json!(2)));
+    for done in 2..5 {
+        let mut host = Embedded::open(folder.path()).await.unwrap();
+        find(&host.store(), done..=done, Part::Unfinished).await;
+        act(&mut host, done).await.unwrap();
+        host.store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_restore_that_fails_leaves_nothing_behind() {
+    let other = tempfile::tempdir().unwrap();
+    let junk = other.path().join("junk.backup");
+    fs::write(&junk, b"not a backup").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for from in [None, Some(junk.as_path()), Some(Path::new("/nowhere/a.backup"))] {
+        let error = SledStore::restore(&config(folder.path()), from).await.err().unwrap();
+        assert!(matches!(error, StoreError::NoBackup { .. } | StoreError::Backup { .. }), "{error}");
+        assert!(names(folder.path()).is_empty(), "{:?}", names(folder.path()));
+    }
+}
+
+#[tokio::test]
+async fn only_a_store_that_is_there_can_be_opened_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = SledStore::open_existing(&config(folder.path())).await.err().unwrap();
+    assert!(matches!(error, StoreError::Missing { .. }), "{error}");
+    assert!(names(folder.path()).is_empty());
+    // A folder alone is no store.
+    fs::create_dir(config(folder.path()).path).unwrap();
+    assert!(matches!(
+        SledStore::open_existing(&config(folder.path())).await,
+        Err(StoreError::Missing { .. })
+    ));
+    assert!(names(&config(folder.path()).path).is_empty());
+    open(folder.path()).await.unwrap().close().await.unwrap();
+    SledStore::open_existing(&config(folder.path())).await.unwrap();
 }
 
 #[tokio::test]
@@ -201,24 +336,22 @@ async fn a_backup_that_cannot_be_written_leaves_store_and_folder_as_they_were() 
 #[tokio::test]
 async fn an_abandoned_backup_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await.unwrap();
-    for number in 0..20 {
-        store.commit(numbered_commit(number)).await.unwrap();
-    }
+    let mut host = after_deeds(folder.path(), 4 * ROUND).await;
     let to = folder.path().join("a.backup");
     for polls in 1..12 {
-        let mut taking = std::pin::pin!(store.back_up_to(Some(&to), at(5)));
+        let mut taking = std::pin::pin!(host.store.back_up_to(Some(&to), at(5)));
         for _ in 0..polls {
-            let _ = tokio::time::timeout(Duration::from_millis(1), &mut taking).await;
+            if tokio::time::timeout(Duration::from_millis(1), &mut taking).await.is_ok() {
+                break;
+            }
         }
     }
     // A write finds out that nobody takes the copy any more.
-    store.commit(numbered_commit(20)).await.unwrap();
-    store.back_up_to(Some(&to), at(5)).await.unwrap();
-    // What was being written when it was abandoned is cleared away by the thread that wrote it.
-    let files = || fs::read_dir(folder.path()).unwrap().count();
+    act(&mut host, 4 * ROUND).await.unwrap();
+    host.store.back_up_to(Some(&to), at(5)).await.unwrap();
+    // The half that was being written when it was abandoned is removed by the thread that wrote it.
     let cleared = async {
-        while files() > 2 {
+        while names(folder.path()).len() > 2 {
             tokio::task::yield_now().await;
         }
     };

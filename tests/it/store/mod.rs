@@ -1,13 +1,14 @@
 //! The store: what it promises, whichever it is; and what is left of one after a crash.
 
 mod backend;
+mod backup;
 mod conformance;
+mod crash;
+mod damage;
+mod life;
 mod model;
+mod power;
 mod process;
-// The embedded store's own tests:
-// mod backup;
-// mod crash;
-// mod damage;
 // mod restored;
 // mod shrunk;
 
@@ -30,7 +31,10 @@ use callwatch::{
 };
 use serde_json::{Value, json, value::RawValue};
 
-use self::process::Process;
+use self::{
+    backend::sled::{config, open},
+    process::Process,
+};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)

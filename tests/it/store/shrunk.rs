@@ -1,7 +1,10 @@
-//! Calls that have been settled for long: most of what is known of them is forgotten, and still what becomes of
-//! them is told once, as what it is.
+//! Calls that have been settled for long: most of what is known of them is forgotten, and still each change is told once,
+//! as what it is.
 
-use super::*;
+use super::{
+    backend::{Backend, Memory, Sled},
+    *,
+};
 use callwatch::{
     rule::{Rule, condition::Condition},
     sync::observe::{Observations, Observer},
@@ -29,25 +32,32 @@ fn record(sentiment: &str, summary: &str) -> Value {
 }
 
 /// Looks at a call whose memory has been through the store, shrunk; each (kinds, rule, sequence) that follows.
-async fn look(store: &dyn Store, rules: &[Rule], record: Option<&Value>) -> Vec<(String, String, u64)> {
-    let source = clinic();
-    let before = store.snapshots(&source, &["a".into()]).await.unwrap().remove(0);
-    let observer = Observer { source: &source, rules, now: at(1_765_809_146_000) };
-    let mut seen = Observations::new(clinic());
+async fn look(store: &Process, rules: &[Rule], record: Option<&Value>) -> Vec<(String, String, u64)> {
+    let clinic = clinic();
+    let before = store.snapshots(&clinic, &["a".into()]).await.unwrap().remove(0);
+    let observer = Observer { source: &clinic, rules, now: at(1_765_809_146_000) };
+    let mut seen = Observations::new(clinic.clone());
     match record {
         Some(record) => {
             observer.observe(before.as_ref(), &Call::parse(&raw(record)).unwrap(), &mut seen);
         }
         None => observer.observe_deletion(&"a".into(), &before.unwrap(), &mut seen),
     }
-    let fired = seen.commit.events.iter().zip(&seen.commit.deliveries);
-    let fired =
-        fired.map(|(event, new)| (event.kinds.to_string(), event.rule.to_string(), new.sequence)).collect();
-    store.commit(seen.commit).await.unwrap();
-    store.shrink(&source, at(LATER)).await.unwrap();
-    let after = store.snapshots(&source, &["a".into()]).await.unwrap().remove(0).unwrap();
+    let fired = |new: &NewEvent| {
+        let (kinds, rule) = (new.event.kinds.to_string(), new.event.rule.to_string());
+        new.deliveries.iter().map(|new| (kinds.clone(), rule.clone(), new.sequence)).collect::<Vec<_>>()
+    };
+    let fired = seen.commit.events.iter().flat_map(fired).collect();
+    store.commit(seen.commit).await;
+    shrink(store).await;
+    let after = store.snapshots(&clinic, &["a".into()]).await.unwrap().remove(0).unwrap();
     assert!(after.shrunk.is_some() && !after.fields.contains_key("summary"));
     fired
+}
+
+async fn shrink(store: &Process) {
+    let claim = store.own(Duty::Upkeep).await;
+    store.store.shrink(&claim, &clinic(), at(LATER)).await.unwrap();
 }
 
 fn told(kinds: &str, rule: &str, sequence: u64) -> (String, String, u64) {
@@ -55,12 +65,9 @@ fn told(kinds: &str, rule: &str, sequence: u64) -> (String, String, u64) {
 }
 
 #[tokio::test]
-async fn what_becomes_of_a_settled_call_is_told_once_as_what_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let stores: [Box<dyn Store>; 2] =
-        [Box::new(open(folder.path()).await.unwrap()), Box::new(callwatch::store::MemoryStore::new())];
-    for store in &stores {
-        let (store, rules) = (store.as_ref(), rules());
+async fn a_change_of_a_settled_call_is_told_once_as_what_it_is() {
+    for backend in [&Sled::new() as &dyn Backend, &Memory::new()] {
+        let (store, rules) = (&Process::of(backend).await, rules());
         let first = look(store, &rules, Some(&record("negative", "one"))).await;
         assert_eq!(first, [told("ended+analyzed", "feed", 1), told("ended+analyzed", "unhappy", 2)]);
         assert_eq!(look(store, &rules, Some(&record("negative", "one"))).await, []);
@@ -78,24 +85,21 @@ async fn what_becomes_of_a_settled_call_is_told_once_as_what_it_is() {
         assert_eq!(look(store, &rules, None).await, [told("deleted", "feed", 6)]);
         assert_eq!(look(store, &rules, Some(&record("negative", "two"))).await, [told("updated", "feed", 7)]);
         // No two of them under one id.
-        let all = store.deliveries(&Default::default(), None, 99).await.unwrap();
-        assert_eq!(all.len(), 7);
+        assert_eq!(store.all().await.len(), 7);
     }
 }
 
 #[tokio::test]
 async fn a_rule_that_never_looked_at_a_settled_call_does_not_take_old_news_for_new() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await.unwrap();
+    let backend = Sled::new();
+    let store = Process::of(&backend).await;
     let baselined = Snapshot::first(
         &Call::parse(&raw(&record("negative", "one"))).unwrap(),
         [Kind::Ended, Kind::Analyzed].into_iter().collect(),
         at(1_765_809_146_000),
     );
-    let mut commit = Commit::new(clinic());
-    commit.snapshots.push(("a".into(), baselined));
-    store.commit(commit).await.unwrap();
-    store.shrink(&clinic(), at(LATER)).await.unwrap();
+    store.commit(remembers("a", baselined)).await;
+    shrink(&store).await;
     let rules = rules();
     assert_eq!(look(&store, &rules, Some(&record("negative", "two"))).await, [told("updated", "feed", 1)]);
     // From here on it knows, and what becomes true is told.
@@ -106,9 +110,9 @@ async fn a_rule_that_never_looked_at_a_settled_call_does_not_take_old_news_for_n
 
 #[tokio::test]
 async fn only_what_has_settled_is_shrunk() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await.unwrap();
-    let mut commit = Commit::new(clinic());
+    let backend = Sled::new();
+    let store = Process::of(&backend).await;
+    let mut commit = Commit::default();
     let mut add = |id: &str, change: &dyn Fn(&mut Value, &mut i64)| {
         let (mut record, mut seen) = (record("negative", "one"), 1_765_809_146_000);
         record["id"] = id.into();
@@ -121,8 +125,8 @@ async fn only_what_has_settled_is_shrunk() {
     add("just seen", &|_, seen| *seen = LATER);
     add("just changed", &|record, _| record["updatedAt"] = "2026-06-15T14:32:25.000Z".into());
     add("undated", &|record, _| record["updatedAt"] = Value::Null);
-    store.commit(commit).await.unwrap();
-    store.shrink(&clinic(), at(LATER)).await.unwrap();
+    store.commit(commit).await;
+    shrink(&store).await;
     let known = store.known(&clinic(), None, 9).await.unwrap();
     let ids: Vec<CallId> = known.into_iter().map(|call| call.id).collect();
     let snapshots = store.snapshots(&clinic(), &ids).await.unwrap();

@@ -25,6 +25,7 @@ use super::{
     change::{Change, GroupWriter},
     claims::Claims,
     disk::Disk,
+    dump::{Dump, Piece},
     entry::{EntryWriter, Names},
     fault::Fault,
     keys::{self, block_of, numbers_of},
@@ -54,6 +55,8 @@ pub(super) struct Engine {
     names: Names,
     staged: Staged,
     scrub: Scrub,
+    /// A copy being taken.
+    dump: Option<Dump>,
     arrivals: Arc<Arrivals>,
     /// Destinations with news in what was written since the last sync.
     arrived: BTreeSet<Name>,
@@ -140,7 +143,12 @@ impl Engine {
         if staged.progress {
             staged.view.put_bytes(&keys::progress(), &[], &value::to_compact(&self.progress)?)?;
         }
-        self.disk.write(staged.view.into_writes())?;
+        let writes = staged.view.into_writes();
+        if let Some(dump) = &mut self.dump {
+            dump.note(writes.keys());
+        }
+        self.dump.take_if(|dump| !dump.is_wanted());
+        self.disk.write(writes)?;
         for block in staged.blocks {
             self.let_go(block);
         }
@@ -168,6 +176,38 @@ impl Engine {
 
     fn wake(&mut self) {
         std::mem::take(&mut self.arrived).iter().for_each(|destination| self.arrivals.wake(destination));
+    }
+
+    /// Begins to take a copy; it is given up when what is returned is dropped. `None` while there is another.
+    pub(super) fn begin_dump(&mut self) -> Option<Arc<()>> {
+        if self.dump.as_ref().is_some_and(Dump::is_wanted) {
+            return None;
+        }
+        let (dump, taker) = Dump::begin();
+        self.dump = Some(dump);
+        Some(taker)
+    }
+
+    /// The next piece of the copy, and the count of writes that all pieces up to it amount to; `None` when more was written
+    /// meanwhile than could be noted.
+    pub(super) fn next_of_dump(&mut self, taker: &Arc<()>) -> Result<Option<(Piece, u64)>, Fault> {
+        let Some(mut dump) = self.dump.take_if(|dump| dump.is_for(taker)) else { return Ok(None) };
+        let piece = dump.next(&self.disk, &|from| self.outbox.unfinished_from(from))?;
+        if !piece.is_last {
+            self.dump = Some(dump);
+        }
+        Ok(Some((piece, self.disk.sequence())))
+    }
+
+    /// Writes all blocks that are at hand, as a start needs it when entries were added to more than the newest.
+    pub(super) fn write_blocks(&mut self) -> Result<(), Fault> {
+        self.staged.blocks.extend(self.outbox.blocks());
+        self.write().map(drop)
+    }
+
+    /// How many deliveries are not finished.
+    pub(super) fn unfinished(&self) -> u64 {
+        self.outbox.destinations.values().map(|of| of.tally.unfinished()).sum()
     }
 
     /// Ends in good order.

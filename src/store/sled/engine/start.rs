@@ -16,7 +16,7 @@ use crate::store::{
         disk::Disk,
         entry::{Entry, Names},
         fault::Fault,
-        keys::{self, Key, block_of, place_of},
+        keys::{self, Key, block_of, numbers_of, place_of},
         outbox::Outbox,
         value,
     },
@@ -41,6 +41,7 @@ impl Engine {
             claims: Claims::default(),
             names: Names::default(),
             scrub: Scrub::new(was_clean),
+            dump: None,
             arrivals,
             arrived: BTreeSet::new(),
         };
@@ -102,9 +103,18 @@ impl Engine {
         Ok(())
     }
 
+    /// Notes that there are no deliveries of these numbers: in the blocks where the gap begins and ends, because a block
+    /// between them has none at all.
     fn gone(&mut self, numbers: Range<u64>) {
-        for number in numbers {
-            self.outbox.block_mut(block_of(number)).gone.insert(place_of(number));
+        let (begins, ends) = (block_of(numbers.start), block_of(numbers.end));
+        for block in BTreeSet::from([begins, ends]) {
+            if block == ends || self.outbox.block(block).is_some() {
+                let of = numbers_of(block);
+                let gone = &mut self.outbox.block_mut(block).gone;
+                for number in numbers.start.max(of.start)..numbers.end.min(of.end) {
+                    gone.insert(place_of(number));
+                }
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The kinds of store that the suite runs against.
 
 mod memory;
-mod sled;
+pub(super) mod sled;
 
 use std::sync::Arc;
 

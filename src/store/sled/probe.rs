@@ -1,0 +1,42 @@
+//! Points in the store's work on disk at which a test can look on, let the step fail, or end the process.
+//!
+//! Nothing is watched unless a test has asked for it, once per process.
+
+use std::{io, sync::OnceLock};
+
+/// What is about to be done, or was just done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Before a batch is handed to sled.
+    Write,
+    /// Before sled hands what it has to the system.
+    Flush,
+    /// Before the system is made to write its file to the disk.
+    Sync,
+    /// After that: what was written before survives a power cut.
+    Synced,
+    /// Before the count of writes is noted beside the tree.
+    Witness,
+    /// Before a piece of a backup is written.
+    Archive,
+    /// Before a file or a folder gets another name.
+    Rename,
+    /// Before a file or a folder is removed.
+    Remove,
+}
+
+/// Looks on at each step; an error makes the step fail instead of being done.
+pub type Probe = Box<dyn Fn(Step) -> io::Result<()> + Send + Sync>;
+
+static PROBE: OnceLock<Probe> = OnceLock::new();
+
+/// Has every store of this process tell its steps from now on; says whether it was the first to ask, the only one that is
+/// heard. For tests of what a crash leaves behind.
+pub fn watch_steps(probe: Probe) -> bool {
+    PROBE.set(probe).is_ok()
+}
+
+/// Tells a step.
+pub(super) fn at(step: Step) -> io::Result<()> {
+    PROBE.get().map_or(Ok(()), |probe| probe(step))
+}
