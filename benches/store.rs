@@ -1,139 +1,277 @@
 //! What the store can do: `cargo bench --bench store`. Prints a table for each question; `-- WORD` asks only the
-//! questions whose name contains the word.
+//! questions whose name contains the word; `-- million` takes minutes and is asked only by name.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod observed;
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use callwatch::{
-    batch::BatchKey,
     call::{Call, CallId},
     config::StoreConfig,
     kind::Kind,
     name::Name,
     snapshot::{ContentHash, RuleMemory, Snapshot},
-    store::{Attempt, Commit, LeaseRequest, Merge, Outcome, SledStore, Sorting, Store, Verdict},
-    sync::index::Index,
+    store::{
+        Attempt, Claim, Commit, DeliveryFilter, DeliveryStateKind, Duty, Entry, Feed, Outcome, Position, Query,
+        Settlement, SledStore, Store, Token, Verdict,
+    },
     time::Timestamp,
 };
 use serde_json::json;
 
 const NOW: Timestamp = Timestamp::from_millis(1_765_809_145_000);
 
+/// The size of a webhook, in bytes.
+const BYTES: usize = 1_100;
+
 #[tokio::main]
 async fn main() {
-    let asked = std::env::args().skip(1).find(|arg| !arg.starts_with("--")).unwrap_or_default();
-    if "deliveries".contains(&asked) {
-        println!("lease + settle, each outcome durable; events of 1 KB, each of a call of its own");
-        println!(
-            "{:>12} {:>12} {:>12} {:>12} {:>10}",
-            "destinations", "concurrency", "deliveries/s", "ms/settle", "CPU s/1000"
-        );
-        for (destinations, concurrency) in [(1, 8), (1, 64), (1, 256), (8, 8), (8, 64)] {
-            deliveries(destinations, concurrency).await;
-        }
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    if let [question, folder] = args.as_slice() {
+        return match question.as_str() {
+            "open" => opened(Path::new(folder)).await,
+            "idle" => idle(Path::new(folder)).await,
+            other => panic!("{other} is no question about a folder"),
+        };
     }
-    if "batches".contains(&asked) {
-        println!("10,000 held deliveries of one destination; events of 1 KB, each of a call of its own");
-        batches().await;
+    let asked = args.first().map_or("", String::as_str);
+    if "deliveries".contains(asked) {
+        deliveries().await;
     }
-    if "snapshots".contains(&asked) {
+    if "snapshots".contains(asked) {
         snapshots().await;
     }
-}
-
-/// What it takes to put many deliveries into a batch, and to let it go out as one.
-async fn batches() {
-    const HELD: usize = 10_000;
-    let folder = tempfile::tempdir().unwrap();
-    let (store, crm) = (open(folder.path()).await, Name::from("crm"));
-    let mut ids = vec![];
-    for from in (0..HELD).step_by(100) {
-        let mut commit = observed::commit(from, 100, 1_100, std::slice::from_ref(&crm), NOW);
-        commit.deliveries.iter_mut().for_each(|delivery| delivery.held = true);
-        ids.extend(commit.events.iter().map(|event| event.id.clone()));
-        store.commit(commit).await.unwrap();
+    if asked == "million" {
+        million().await;
     }
-    let batch = BatchKey::Quiet;
-    let mut hold = Sorting::new(crm.clone(), NOW);
-    hold.hold = ids.into_iter().map(|id| (id, batch.clone())).collect();
-    let mut merge = Sorting::new(crm.clone(), NOW);
-    let mut summary = observed::commit(HELD, 1, 1_100, std::slice::from_ref(&crm), NOW);
-    let (event, delivery) = (summary.events.remove(0), summary.deliveries.remove(0));
-    merge.merge = Some(Merge { batches: vec![batch.clone()], event, delivery });
-    measured("put into a batch in", store.sort(hold)).await.unwrap();
-    let read = measured("read in", store.held(&crm, &batch, None, HELD)).await.unwrap();
-    assert_eq!(read.len(), HELD);
-    drop(read);
-    measured("merged in", store.sort(merge)).await.unwrap();
-    assert_eq!(store.tally().await.unwrap()[&crm].merged, HELD as u64);
-    store.close().await.unwrap();
 }
 
-/// Waits for something; says what that took, and by how much it raised the most memory there ever was.
-async fn measured<T>(what: &str, work: impl Future<Output = T>) -> T {
-    let (began, cpu, before) = (Instant::now(), cpu_seconds(), memory("VmHWM:"));
-    let done = work.await;
-    let (took, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-    let more = (memory("VmHWM:") - before) / 1e6;
-    println!("  {what:24} {took:>8.2} s, {cpu:.2} s of CPU, {more:.0} MB more at its peak");
-    done
+/// What something took: time, processor time and bytes written, of this process.
+struct Meter {
+    began: Instant,
+    cpu: f64,
+    written: f64,
 }
 
-/// What a million calls that have settled cost, and how long a start, a backup and a restore take with them.
-async fn snapshots() {
-    const CALLS: usize = 1_000_000;
+impl Meter {
+    fn begin() -> Self {
+        Self { began: Instant::now(), cpu: cpu_seconds(), written: written() }
+    }
+
+    fn end(self, what: &str, done: usize) {
+        let (took, cpu) = (self.began.elapsed().as_secs_f64(), cpu_seconds() - self.cpu);
+        println!(
+            "  {what:34} {:>9.0}/s {:>8.3} CPU s and {:>8.0} KB written per 1,000",
+            done as f64 / took,
+            cpu * 1000.0 / done as f64,
+            (written() - self.written) / done as f64,
+        );
+    }
+}
+
+/// Deliveries coming and going, events of 1 KB, each of a call of its own.
+async fn deliveries() {
+    println!("deliveries of 1 KB to one destination, every commit and every group of outcomes awaited");
+    let crm = [Name::from("crm")];
+    for (per_commit, count) in [(1, 10_000), (13, 52_000)] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        let meter = Meter::begin();
+        fill(&store, 0, count, per_commit, &crm).await;
+        meter.end(&format!("commits of {per_commit}"), count);
+        store.close().await.unwrap();
+    }
     let folder = tempfile::tempdir().unwrap();
-    let source = Name::from("clinic");
-    let began = Instant::now();
     let store = open(folder.path()).await;
-    for from in (0..CALLS).step_by(500) {
-        let mut commit = Commit::new(source.clone());
-        commit.snapshots.extend((from..from + 500).map(settled));
-        store.commit(commit).await.unwrap();
+    let count = 120_000;
+    fill(&store, 0, count, 104, &crm).await;
+    let claim = claim(&store, &Duty::Destination(crm[0].clone())).await;
+    let tokens = tokens(&store, &claim).await;
+    let mut rest = tokens.as_slice();
+    for group in [8, 64, 256] {
+        for lazy in [false, true] {
+            let (these, after) = rest.split_at(20_000);
+            rest = after;
+            let meter = Meter::begin();
+            for tokens in these.chunks(group) {
+                let bodies = store.bodies(tokens).await.unwrap();
+                assert!(bodies.iter().all(Option::is_some));
+                store.settle(&claim, settlement(tokens, &Verdict::Delivered, lazy)).await.unwrap();
+            }
+            let how = if lazy { "flushed" } else { "synced" };
+            meter.end(&format!("bodies and outcomes of {group}, {how}"), these.len());
+        }
     }
     store.close().await.unwrap();
-    println!("{CALLS} settled calls, shrunk, each told once by two rules to one destination");
-    println!("  written in               {:>8.1} s", began.elapsed().as_secs_f64());
-    println!("  on disk                  {:>8.0} MB", size_of(folder.path()) as f64 / 1e6);
+}
+
+async fn fill(store: &SledStore, from: usize, count: usize, per_commit: usize, destinations: &[Name]) {
+    let claim = claim(store, &Duty::Source("clinic".into())).await;
+    for number in (from..from + count).step_by(per_commit) {
+        let commit = observed::commit(number, per_commit.min(from + count - number), BYTES, destinations, NOW);
+        store.commit(&claim, commit).await.unwrap();
+    }
+}
+
+async fn claim(store: &SledStore, duty: &Duty) -> Claim {
+    store.claim(duty).await.unwrap().unwrap()
+}
+
+/// Everything unfinished, as the owner of a destination reads it.
+async fn tokens(store: &SledStore, claim: &Claim) -> Vec<Token> {
+    let mut all = vec![];
+    let mut next = Position::START;
+    loop {
+        let Feed { entries, next: after, .. } = store.pending(claim, next, 2000).await.unwrap();
+        next = after;
+        let is_last = entries.len() < 2000;
+        all.extend(entries.into_iter().map(|entry| match entry {
+            Entry::Unfinished(pending) => pending.token,
+            Entry::Gone(token) => token,
+        }));
+        if is_last {
+            return all;
+        }
+    }
+}
+
+fn settlement(tokens: &[Token], verdict: &Verdict, lazy: bool) -> Settlement {
+    let outcome = |token: &Token| Outcome {
+        token: *token,
+        number: 1,
+        attempt: Attempt { at: NOW, took_ms: 3, result: "200 OK".to_owned(), response: "ok".to_owned() },
+        verdict: verdict.clone(),
+    };
+    Settlement { outcomes: tokens.iter().map(outcome).collect(), lazy, ..Settlement::new(NOW) }
+}
+
+/// What a million pending deliveries cost, and what it takes to find some of them.
+async fn million() {
+    let count = std::env::var("CALLWATCH_DELIVERIES").map_or(1_000_000, |count| count.parse().unwrap());
+    for per_commit in [13, 1] {
+        println!("{count} pending deliveries of 1 KB in commits of {per_commit}");
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        let meter = Meter::begin();
+        fill(&store, 0, count, per_commit, &[Name::from("crm")]).await;
+        meter.end("filled", count);
+        println!("  memory after that        {:>9.0} MB", memory("VmRSS:") / 1e6);
+        // As after a kill: nothing is folded or closed in good order.
+        store.kill().await;
+        println!("  on disk                  {:>9.0} MB", size_of(folder.path()) as f64 / 1e6);
+        ask_another("open", folder.path());
+    }
+}
+
+/// Asks a fresh process, so that its memory is nothing but the store's.
+fn ask_another(question: &str, folder: &Path) {
+    let status = Command::new(std::env::current_exe().unwrap()).arg(question).arg(folder).status().unwrap();
+    assert!(status.success());
+}
+
+async fn opened(folder: &Path) {
     let before = memory("VmRSS:");
     let began = Instant::now();
-    let store = open(folder.path()).await;
-    let (mut after, mut index) = (None, Index::new(std::time::Duration::ZERO));
-    loop {
-        let known = store.known(&source, after.as_ref(), 2000).await.unwrap();
-        let Some(last) = known.last() else { break };
-        after = Some(last.id.clone());
-        known.iter().for_each(|call| {
-            index.insert(call);
-        });
+    let store = open(folder).await;
+    println!("  opened in                {:>9.2} s", began.elapsed().as_secs_f64());
+    println!("  memory then              {:>9.0} MB", memory("VmRSS:") / 1e6);
+    let crm = claim(&store, &Duty::Destination("crm".into())).await;
+    let began = Instant::now();
+    let tokens = tokens(&store, &crm).await;
+    println!("  feed of {:>9} read in {:>9.2} s", tokens.len(), began.elapsed().as_secs_f64());
+    println!("  memory then              {:>9.0} MB ({:.0} before)", memory("VmRSS:") / 1e6, before / 1e6);
+    let began = Instant::now();
+    assert!(store.bodies(&tokens[..64]).await.unwrap().iter().all(Option::is_some));
+    println!("  first 64 bodies in       {:>9.2} ms", millis(began));
+    // Some are dead, most are delivered, a tenth stays pending.
+    let meter = Meter::begin();
+    for (number, tokens) in tokens[..tokens.len() / 10 * 9].chunks(256).enumerate() {
+        let verdict = if number % 50 == 0 { Verdict::Dead("gone".to_owned()) } else { Verdict::Delivered };
+        store.settle(&crm, settlement(tokens, &verdict, true)).await.unwrap();
     }
-    assert_eq!(index.len(), CALLS);
-    println!("  opened and read in       {:>8.1} s", began.elapsed().as_secs_f64());
-    println!("  memory (index and cache) {:>8.0} MB", (memory("VmRSS:") - before) / 1e6);
-    let began = Instant::now();
-    let file = folder.path().join("calls.backup");
-    let backup = store.back_up_to(Some(&file), NOW).await.unwrap();
-    println!("  backed up in             {:>8.1} s", began.elapsed().as_secs_f64());
-    println!("  the backup               {:>8.0} MB", backup.bytes as f64 / 1e6);
+    meter.end("settled in groups of 256", tokens.len() / 10 * 9);
+    println!("  memory then              {:>9.0} MB", memory("VmRSS:") / 1e6);
+    let page = store.query(&Query { limit: 1, ..Query::default() }).await.unwrap();
+    let newest = &page.items[0];
+    let old_call = CallId::from(format!("{:024x}", 12_345));
+    let of = DeliveryFilter::default;
+    let questions = [
+        ("newest 50", of()),
+        ("newest 50 pending", DeliveryFilter { state: Some(DeliveryStateKind::Pending), ..of() }),
+        ("newest 50 delivered", DeliveryFilter { state: Some(DeliveryStateKind::Delivered), ..of() }),
+        ("newest 50 dead", DeliveryFilter { state: Some(DeliveryStateKind::Dead), ..of() }),
+        ("of an old call", DeliveryFilter { call: Some(old_call), ..of() }),
+        ("of no call", DeliveryFilter { call: Some("nobody".into()), ..of() }),
+        ("of a rule that never fired", DeliveryFilter { rule: Some("never".into()), ..of() }),
+        ("of an event", DeliveryFilter { event: Some(newest.id.event.clone()), ..of() }),
+    ];
+    for (what, filter) in questions {
+        let times: Vec<f64> = {
+            let mut times = vec![];
+            for _ in 0..5 {
+                let began = Instant::now();
+                let query = Query { filter: filter.clone(), limit: 50, ..Query::default() };
+                store.query(&query).await.unwrap();
+                times.push(millis(began));
+            }
+            times
+        };
+        let warm = times.iter().copied().fold(f64::MAX, f64::min);
+        println!("  {what:26} {:>7.2} ms at first, {warm:.2} ms warm", times[0]);
+    }
+    let upkeep = claim(&store, &Duty::Upkeep).await;
+    let meter = Meter::begin();
+    let purged = store.purge(&upkeep, NOW.after(Duration::from_secs(9)), 100_000).await.unwrap();
+    meter.end("purged", purged);
     store.close().await.unwrap();
+    println!("  on disk                  {:>9.0} MB", size_of(folder) as f64 / 1e6);
+}
+
+/// What known calls cost: the memory of a process that has a store of them open, and how long it takes to read it.
+async fn snapshots() {
+    println!("settled calls, each told once by two rules to one destination");
+    for (calls, shrunk) in [(1_000, false), (10_000, false), (1_000_000, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        let source = claim(&store, &Duty::Source("clinic".into())).await;
+        let began = Instant::now();
+        for from in (0..calls).step_by(500) {
+            let snapshots = (from..from + 500).map(|number| settled(number, shrunk)).collect();
+            store.commit(&source, Commit { snapshots, ..Commit::default() }).await.unwrap();
+        }
+        store.close().await.unwrap();
+        println!("{calls} calls, {}", if shrunk { "shrunk" } else { "in full" });
+        println!("  written in               {:>9.1} s", began.elapsed().as_secs_f64());
+        println!("  on disk                  {:>9.0} MB", size_of(folder.path()) as f64 / 1e6);
+        ask_another("idle", folder.path());
+    }
+}
+
+async fn idle(folder: &Path) {
     let began = Instant::now();
-    SledStore::restore(&config(folder.path()), Some(&file)).await.unwrap();
-    println!("  restored in              {:>8.1} s", began.elapsed().as_secs_f64());
-    println!(
-        "  on disk then             {:>8.0} MB",
-        size_of(&folder.path().join("callwatch.db/sled")) as f64 / 1e6
-    );
+    let store = open(folder).await;
+    let mut after = None;
+    while let Some(last) = store.known(&"clinic".into(), after.as_ref(), 2000).await.unwrap().last() {
+        after = Some(last.id.clone());
+    }
+    println!("  opened and read in       {:>9.2} s", began.elapsed().as_secs_f64());
+    println!("  memory then              {:>9.1} MB", memory("VmRSS:") / 1e6);
+    store.close().await.unwrap();
 }
 
 /// What is left of a call that has been through two states.
-fn settled(number: usize) -> (CallId, Snapshot) {
+fn settled(number: usize, shrunk: bool) -> (CallId, Snapshot) {
     let id = CallId::from(format!("{:024x}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
     let record = json!({
-        "id": id.as_str(), "status": "completed", "summary": "s", "callAnalysis": {"sentiment": "positive"},
-        "createdAt": "2025-12-15T14:30:00.000Z", "updatedAt": "2025-12-15T14:32:25.000Z", "transcript": [],
+        "id": id.as_str(), "status": "completed", "summary": "s".repeat(300),
+        "callAnalysis": {"sentiment": "positive"}, "createdAt": "2025-12-15T14:30:00.000Z",
+        "updatedAt": "2025-12-15T14:32:25.000Z", "transcript": [],
     });
     let call = Call::parse(&serde_json::value::to_raw_value(&record).unwrap()).unwrap();
     let mut snapshot =
@@ -144,87 +282,48 @@ fn settled(number: usize) -> (CallId, Snapshot) {
         RuleMemory { condition: u64::MAX, was_true: false, fired: false, since: None },
     );
     snapshot.sequences.insert("crm".into(), 2);
-    snapshot.shrink();
+    if shrunk {
+        snapshot.shrink();
+    }
     (id, snapshot)
 }
 
-fn size_of(folder: &Path) -> u64 {
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
-    entries
-        .map(
-            |entry| {
-                if entry.path().is_dir() { size_of(&entry.path()) } else { entry.metadata().unwrap().len() }
-            },
-        )
-        .sum()
-}
-
-/// The memory of this process, in bytes: `VmRSS:` now, `VmHWM:` at its peak.
-fn memory(of: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(of)).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse().unwrap_or(0.0) * 1024.0
-}
-
 fn config(folder: &Path) -> StoreConfig {
-    StoreConfig {
-        path: folder.join("callwatch.db"),
-        retain: std::time::Duration::from_secs(86400),
-        cache: 64_000_000,
-    }
+    StoreConfig { path: folder.join("callwatch.db"), retain: Duration::from_secs(86400), cache: 64_000_000 }
 }
 
 async fn open(folder: &Path) -> SledStore {
     SledStore::open(&config(folder)).await.unwrap()
 }
 
-async fn deliveries(destinations: usize, concurrency: usize) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(open(folder.path()).await);
-    let names: Vec<Name> = (0..destinations).map(|number| Name::from(format!("crm{number}"))).collect();
-    let calls = 20_000 / destinations;
-    for from in (0..calls).step_by(100) {
-        store.commit(observed::commit(from, 100.min(calls - from), 1_100, &names, NOW)).await.unwrap();
-    }
-    let (began, cpu) = (Instant::now(), cpu_seconds());
-    let tasks: Vec<_> =
-        names.into_iter().map(|name| tokio::spawn(drain(Arc::clone(&store), name, concurrency))).collect();
-    let (mut settled, mut settles) = (0, 0);
-    for task in tasks {
-        let (these, writes) = task.await.unwrap();
-        settled += these;
-        settles += writes;
-    }
-    let (took, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-    assert_eq!(settled, calls * destinations);
-    println!(
-        "{destinations:>12} {concurrency:>12} {:>12.0} {:>12.2} {:>10.3}",
-        settled as f64 / took,
-        took * 1000.0 / settles as f64 * destinations as f64,
-        cpu * 1000.0 / settled as f64
-    );
-    store.close().await.unwrap();
+fn millis(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
 }
 
-/// Takes and settles everything there is for a destination; how many deliveries, in how many writes.
-async fn drain(store: Arc<SledStore>, destination: Name, concurrency: usize) -> (usize, usize) {
-    let (mut settled, mut writes) = (0, 0);
-    loop {
-        let until = NOW.after(std::time::Duration::from_secs(3600));
-        let request = LeaseRequest { destination: destination.clone(), now: NOW, until, limit: concurrency };
-        let leased = store.lease(&request).await.unwrap().deliveries;
-        if leased.is_empty() {
-            return (settled, writes);
-        }
-        settled += leased.len();
-        writes += 1;
-        let outcome = |id| Outcome {
-            id,
-            attempt: Attempt { at: NOW, took_ms: 3, result: "200 OK".to_owned(), response: "ok".to_owned() },
-            verdict: Verdict::Delivered,
-        };
-        store.settle(leased.into_iter().map(|lease| outcome(lease.id)).collect()).await.unwrap();
-    }
+fn size_of(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| match entry.path().is_dir() {
+            true => size_of(&entry.path()),
+            false => entry.metadata().unwrap().len(),
+        })
+        .sum()
+}
+
+/// The memory of this process, in bytes: `VmRSS:` now, `VmHWM:` at its peak.
+fn memory(of: &str) -> f64 {
+    number_in("/proc/self/status", of) * 1024.0
+}
+
+/// What this process has written so far, in bytes.
+fn written() -> f64 {
+    number_in("/proc/self/io", "write_bytes:")
+}
+
+fn number_in(file: &str, line: &str) -> f64 {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let found = text.lines().find_map(|found| found.strip_prefix(line)).unwrap_or_default();
+    found.trim().trim_end_matches(" kB").parse().unwrap_or(0.0)
 }
 
 /// The processor time of this process so far.
