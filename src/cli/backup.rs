@@ -28,7 +28,7 @@ pub async fn backup(args: BackupArgs) -> ExitCode {
         Err(code) => return code,
     };
     let written: Result<Backup, StoreError> = async {
-        let store = SledStore::open(&config.store).await?;
+        let store = SledStore::open_existing(&config.store).await?;
         let written = store.back_up_to(args.to.as_deref(), Clock::system().wall()).await;
         let closed = store.close().await;
         written.and_then(|backup| closed.map(|()| backup))

@@ -29,10 +29,10 @@ pub async fn restore(args: RestoreArgs) -> ExitCode {
     };
     match SledStore::restore(&config.store, args.from.as_deref()).await {
         Ok(Restored { from, made, passed_over, calls, unfinished, quarantine }) => {
-            for error in passed_over {
-                eprintln!("callwatch: passed over: {error}");
-            }
             let path = config.store.path.display();
+            for error in passed_over {
+                eprintln!("callwatch: {error}; passed over");
+            }
             println!("{path} is now what it was at {made}, from {}", from.display());
             println!("it remembers {calls} calls and has {unfinished} deliveries to finish");
             if let Some(quarantine) = quarantine {

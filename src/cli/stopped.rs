@@ -30,11 +30,9 @@ pub(super) enum StoppedError {
 /// # Errors
 /// [`StoppedError`] says why not.
 pub(super) async fn open(config: &Config) -> Result<Arc<dyn Store>, StoppedError> {
-    if !config.store.path.exists() {
-        return Err(StoppedError::NoStore(config.store.path.display().to_string()));
-    }
-    match SledStore::open(&config.store).await {
+    match SledStore::open_existing(&config.store).await {
         Ok(store) => Ok(Arc::new(store)),
+        Err(StoreError::Missing { path }) => Err(StoppedError::NoStore(path)),
         Err(StoreError::InUse { path, holder }) => Err(StoppedError::Running { path, holder }),
         Err(error) => Err(StoppedError::Store(error)),
     }

@@ -127,14 +127,72 @@ proptest! {
 }
 
 #[tokio::test]
+async fn many_blocks_come_back_as_often_as_they_are_restored() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = Arc::new(open(folder.path()).await.unwrap());
+    let process = Process { store: Arc::clone(&store) as Arc<dyn Store> };
+    for thousand in 0..14 {
+        let ids: Vec<_> = (0..1_000).map(|number| format!("evt_{:05}", thousand * 1_000 + number)).collect();
+        process.commit(calls(&ids.iter().map(String::as_str).collect::<Vec<_>>(), 10)).await;
+    }
+    // Of the first block one is left, of the second none, of the third all, of the last few. Numbers begin with 1.
+    let is_left = |place: usize| match place + 1 {
+        0..4_096 => place == 17,
+        4_096..8_192 => false,
+        8_192..12_288 => true,
+        _ => place % 100 == 99,
+    };
+    let mut records = process.all().await;
+    records.reverse();
+    let (left, done): (Vec<_>, Vec<_>) =
+        records.iter().enumerate().partition(|(place, _)| is_left(*place));
+    for (number, some) in done.chunks(900).enumerate() {
+        let some = some.iter().map(|(_, it)| outcome(it.token, 1, 20, Verdict::Delivered)).collect();
+        process.settle(outcomes(some)).await;
+        if number == 7 {
+            process.purge_all(100, 700).await;
+        }
+    }
+    process.settle(outcomes(vec![outcome(left[0].1.token, 1, 30, Verdict::Retry(at(40)))])).await;
+    let left: Vec<_> = left.iter().map(|(_, record)| record.id.event.to_string()).collect();
+    assert_eq!(process.feed().await, left);
+
+    let (mut copy, restored) = clone(&store, other.path()).await;
+    assert_eq!(restored.unfinished, left.len() as u64);
+    for again in 0..3 {
+        assert_eq!(copy.feed().await, left, "{again}");
+        let known = copy.all().await;
+        let unfinished = known.iter().filter(|record| record.finished().is_none()).count();
+        assert_eq!(unfinished, left.len());
+        // The rest are those that were committed together with one of them.
+        assert!(known.len() < 2 * 1_000 + 4_096 + 3_000, "{}", known.len());
+        assert_eq!(copy.record(&left[0]).await.attempts, 1);
+        copy.commit(calls(&[left[0].as_str(), left[left.len() - 1].as_str()], 10)).await;
+        copy.close().await.unwrap();
+        if again == 1 {
+            let store = open(other.path()).await.unwrap();
+            store.back_up_to(None, at(9)).await.unwrap();
+            store.close().await.unwrap();
+            SledStore::restore(&config(other.path()), None).await.unwrap();
+        }
+        copy = Process { store: Arc::new(open(other.path()).await.unwrap()) };
+    }
+    copy.purge_all(1_000, 1_000).await;
+    assert_eq!(copy.feed().await, left);
+}
+
+#[tokio::test]
 async fn what_is_written_during_a_backup_is_in_it_whole_or_not_at_all() {
-    const BEFORE: u64 = 5 * ROUND;
+    const BEFORE: u64 = 2 * ROUND;
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut host = after_deeds(folder.path(), BEFORE).await;
     let store = Arc::clone(&host.store);
+    fill(&store, "zzz").await;
     let file = other.path().join("a.backup");
     let (taken, mut is_taken) = tokio::sync::watch::channel(false);
     let deeds = async {
+        // Deeds that are done before the first piece is copied test nothing.
+        until_written(other.path(), 1).await;
         for deed in BEFORE.. {
             // Neither a second backup nor a restart.
             if deed % ROUND < 14 {
@@ -151,42 +209,71 @@ async fn what_is_written_during_a_backup_is_in_it_whole_or_not_at_all() {
         taken.send(true).unwrap();
     };
     let (done, ()) = tokio::join!(deeds, taking);
+    assert!(done > BEFORE + ROUND, "only {} deeds were done meanwhile", done - BEFORE);
     SledStore::restore(&config(other.path()), Some(&file)).await.unwrap();
     let copy: Arc<dyn Store> = Arc::new(open(other.path()).await.unwrap());
-    let at_moment = find(&copy, BEFORE..=done, Part::Unfinished).await;
-    println!("{BEFORE} deeds before the backup, {done} after it; it is as after {at_moment}");
+    let moment = find(&copy, BEFORE..=done, Part::Unfinished).await;
+    assert!(moment > BEFORE, "the last piece is the store as it is then");
 }
 
-#[tokio::test]
-async fn a_delivery_that_a_person_retries_during_a_backup_is_in_it() {
-    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let store = Arc::new(open(folder.path()).await.unwrap());
-    let process = Process { store: Arc::clone(&store) as Arc<dyn Store> };
-    process.commit(calls(&["evt_1"], 10)).await;
-    process.attempt("evt_1", 20, dead()).await;
-    // What is copied before the change, so that it lasts a while.
-    for number in 0..20 {
+/// Remembers so much for a source that a backup takes a while.
+async fn fill(store: &Arc<SledStore>, of: &str) {
+    let claim = store.claim(&source(of)).await.unwrap().unwrap();
+    for number in 0..60 {
         let mut commit = Commit::default();
         for call in 0..100 {
             let id = format!("{number}-{call}");
             commit.snapshots.push((id.as_str().into(), snapshot(&id, &"x".repeat(3_000))));
         }
-        process.commit(commit).await;
+        store.commit(&claim, commit).await.unwrap();
     }
-    let token = process.token("evt_1").await;
-    let file = other.path().join("a.backup");
-    let retry = async {
-        // Everything in one group, so that the retry comes after the backup has begun.
-        tokio::task::yield_now().await;
-        process.act(callwatch::store::Action::Retry { tokens: vec![token], at: at(30) }).await.unwrap()
+}
+
+/// Waits until a backup that is being written in a folder has more than so many bytes.
+async fn until_written(folder: &Path, bytes: u64) {
+    let partial = || {
+        let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+        let mut partial = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".partial-"));
+        partial.next().map_or(0, |entry| entry.metadata().map_or(0, |metadata| metadata.len()))
     };
-    let (taken, retried) = tokio::join!(store.back_up_to(Some(&file), at(5)), retry);
-    assert_eq!((taken.is_ok(), retried), (true, 1));
-    SledStore::restore(&config(other.path()), Some(&file)).await.unwrap();
-    let copy = Process { store: Arc::new(open(other.path()).await.unwrap()) };
-    assert_eq!(copy.feed().await, ["evt_1"]);
-    let record = copy.record("evt_1").await;
-    assert_eq!((record.attempts, record.state), (1, DeliveryState::Pending { due: at(30) }));
+    let grown = async {
+        while partial() <= bytes {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), grown).await.expect("the backup is being written");
+}
+
+#[tokio::test]
+async fn a_delivery_that_a_person_retries_during_a_backup_is_in_it() {
+    for is_folded in [false, true] {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store = Arc::new(open(folder.path()).await.unwrap());
+        let process = Process { store: Arc::clone(&store) as Arc<dyn Store> };
+        process.commit(calls(&["evt_1"], 10)).await;
+        process.attempt("evt_1", 20, dead()).await;
+        fill(&store, "zzz").await;
+        let token = process.token("evt_1").await;
+        let file = other.path().join("a.backup");
+        let retry = async {
+            // By then the entries have been copied.
+            until_written(other.path(), 1_000_000).await;
+            let retry = callwatch::store::Action::Retry { tokens: vec![token], at: at(30) };
+            assert_eq!(process.act(retry).await.unwrap(), 1);
+            if is_folded {
+                store.fold(1, 9).await.unwrap();
+            }
+        };
+        let (taken, ()) = tokio::join!(store.back_up_to(Some(&file), at(5)), retry);
+        taken.unwrap();
+        SledStore::restore(&config(other.path()), Some(&file)).await.unwrap();
+        let copy = Process { store: Arc::new(open(other.path()).await.unwrap()) };
+        assert_eq!(copy.feed().await, ["evt_1"]);
+        let record = copy.record("evt_1").await;
+        assert_eq!((record.attempts, record.state), (1, DeliveryState::Pending { due: at(30) }));
+        let body = copy.bodies(&[record.token]).await.unwrap().remove(0).unwrap();
+        assert_eq!(body.id, event_id("evt_1"));
+    }
 }
 
 #[tokio::test]

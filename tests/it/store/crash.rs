@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use callwatch::store::{Step, watch_steps};
+use callwatch::store::{SledStore, Step, watch_steps};
 
 use super::{
     life::{Embedded, Host, Part, ROUND, act, find},
@@ -24,6 +24,7 @@ const FROM: &str = "CALLWATCH_TEST_FROM";
 const DEEDS: &str = "CALLWATCH_TEST_DEEDS";
 const ABORT_AT: &str = "CALLWATCH_TEST_ABORT_AT";
 const FAIL_AT: &str = "CALLWATCH_TEST_FAIL_AT";
+const RESTORE: &str = "CALLWATCH_TEST_RESTORE";
 const WAIT: &str = "CALLWATCH_TEST_WAIT";
 const KILL: &str = "CALLWATCH_TEST_KILL";
 const IMAGE: &str = "CALLWATCH_TEST_IMAGE";
@@ -42,6 +43,8 @@ pub(super) struct Orders {
     pub(super) abort_at: Option<u64>,
     /// Ends without a word after its deeds, instead of closing the store.
     pub(super) kill: bool,
+    /// Restores the last backup instead.
+    pub(super) restore: bool,
     /// Waits to be killed after its deeds.
     pub(super) wait: bool,
     /// Every step fails from this one on, as with a full disk.
@@ -74,6 +77,9 @@ async fn child_that_lives_until_it_ends() {
     let steps = Arc::new(AtomicU64::new(0));
     watch_steps(probe(folder, &done, &steps, number(ABORT_AT), number(FAIL_AT)));
     let lived = async {
+        if env::var_os(RESTORE).is_some() {
+            return SledStore::restore(&config(folder), None).await.map(drop);
+        }
         let mut host = Embedded::open(folder).await?;
         say("opened", 0);
         let end = number(DEEDS).map_or(u64::MAX, |deeds| from + deeds);
@@ -153,7 +159,7 @@ fn start(folder: &Path, orders: &Orders) -> (Child, impl Iterator<Item = (String
             command.env(name, value.to_string());
         }
     }
-    for (name, is_ordered) in [(KILL, orders.kill), (WAIT, orders.wait)] {
+    for (name, is_ordered) in [(KILL, orders.kill), (WAIT, orders.wait), (RESTORE, orders.restore)] {
         if is_ordered {
             command.env(name, "1");
         }
@@ -231,7 +237,7 @@ async fn a_kill_loses_nothing_acknowledged_and_leaves_nothing_half_done() {
 }
 
 /// The steps at which something happens: all of them when the environment asks for it, else about every n-th.
-fn some_steps(steps: u64, every: usize) -> impl Iterator<Item = u64> {
+pub(super) fn some_steps(steps: u64, every: usize) -> impl Iterator<Item = u64> {
     let every = times("CALLWATCH_STORE_EVERY_STEP", every);
     (fastrand::usize(0..every) as u64..steps).step_by(every)
 }

@@ -9,6 +9,7 @@ mod life;
 mod model;
 mod power;
 mod process;
+mod replaced;
 // mod restored;
 // mod shrunk;
 
