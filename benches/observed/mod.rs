@@ -8,7 +8,7 @@ use callwatch::{
     event::{Event, EventId, Subject},
     kind::Kind,
     name::Name,
-    store::{Commit, DeliveryId, NewDelivery},
+    store::{Commit, NewDelivery, NewEvent},
     time::Timestamp,
 };
 use serde_json::{json, value::RawValue};
@@ -17,20 +17,14 @@ use serde_json::{json, value::RawValue};
 /// `bytes` bytes.
 pub fn commit(from: usize, calls: usize, bytes: usize, destinations: &[Name], now: Timestamp) -> Commit {
     let source = Name::from("clinic");
-    let mut commit = Commit::new(source.clone());
+    let mut commit = Commit::default();
     for number in from..from + calls {
         let call = CallId::from(format!("{number:024x}"));
         let summary = "x".repeat(bytes.saturating_sub(240));
         let record = json!({"id": call.as_str(), "status": "completed", "summary": summary});
         let record: Arc<RawValue> = serde_json::value::to_raw_value(&record).unwrap().into();
         let id = EventId::compute(&source, call.as_str(), &"call-completed".into(), b"content", 1);
-        commit.deliveries.extend(destinations.iter().map(|destination| NewDelivery {
-            id: DeliveryId { event: id.clone(), destination: destination.clone() },
-            sequence: 1,
-            created: now,
-            held: false,
-        }));
-        commit.events.push(Event {
+        let event = Event {
             id,
             subject: Subject::Call { source: source.clone(), call },
             rule: "call-completed".into(),
@@ -38,7 +32,14 @@ pub fn commit(from: usize, calls: usize, bytes: usize, destinations: &[Name], no
             changes: Changes::default(),
             at: now,
             record,
-        });
+        };
+        let delivery = |destination: &Name| NewDelivery {
+            destination: destination.clone(),
+            sequence: 1,
+            created: now,
+            hold: None,
+        };
+        commit.events.push(NewEvent { event, deliveries: destinations.iter().map(delivery).collect() });
     }
     commit
 }
