@@ -13,7 +13,7 @@ use callwatch::{
     demo::receivers::DEMO_SECRET,
     destination, http,
     name::Name,
-    store::{SledStore, Store, StoreError},
+    store::{Claim, Duty, SledStore, Store, StoreError},
     telemetry::Telemetry,
     time::{Clock, Timestamp},
 };
@@ -66,6 +66,7 @@ pub async fn fill_here(args: &[String]) {
     let [from, calls, bytes] = [1, 2, 3].map(|n| args[n].parse::<usize>().unwrap());
     let names: Vec<Name> = args[4..].iter().map(|name| Name::from(name.as_str())).collect();
     let store = Arc::new(SledStore::open(&store_config(&folder)).await.unwrap());
+    let claim = source_claim(&*store).await;
     // Long ago, so that none is due later than another; several at once share a sync.
     let now = Timestamp::from_millis(1_765_809_145_000);
     let step = (200 / names.len()).clamp(1, 1 + 400_000 / bytes);
@@ -75,11 +76,16 @@ pub async fn fill_here(args: &[String]) {
             commits.join_next().await.unwrap().unwrap();
         }
         let commit = observed::commit(first, step.min(from + calls - first), bytes, &names, now);
-        let store = Arc::clone(&store);
-        commits.spawn(async move { store.commit(commit).await.unwrap() });
+        let (store, claim) = (Arc::clone(&store), claim.clone());
+        commits.spawn(async move { store.commit(&claim, commit).await.unwrap() });
     }
     commits.join_all().await;
     store.close().await.unwrap();
+}
+
+/// The claim that commits carry.
+pub async fn source_claim(store: &dyn Store) -> Claim {
+    store.claim(&Duty::Source("clinic".into())).await.unwrap().unwrap()
 }
 
 /// Dispatchers at work.

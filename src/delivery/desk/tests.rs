@@ -337,6 +337,29 @@ fn a_clock_that_was_wrong_holds_nothing_back() {
     assert_eq!(world.messages()[1..], [(30, 1), (60, 1)]);
 }
 
+#[test]
+fn a_due_time_that_a_wrong_clock_wrote_is_no_farther_away_than_a_wait() {
+    let mut world = World::new(vec![rule("feed", Severity::Info, Pacing::default())], &[]);
+    world.desk.take(0, world.moment());
+    let subject = Subject::Source("clinic".into());
+    let due = at("2031-01-01T00:00:00Z");
+    world.desk.take_in(
+        [Entry::Unfinished(Pending {
+            token: serde_json::from_value(1.into()).unwrap(),
+            event: "evt_1".into(),
+            subject,
+            rule: "feed".into(),
+            sequence: 1,
+            created: due,
+            attempts: 1,
+            restart: None,
+            standing: Standing::Due(due),
+        })],
+        world.moment(),
+    );
+    assert_eq!(world.desk.due_at(), Some(world.now.after(secs(3600))));
+}
+
 #[derive(Clone, Debug)]
 enum Happening {
     Event(usize, u8),

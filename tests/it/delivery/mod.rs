@@ -1,10 +1,12 @@
 //! D3, D4, D5 and what keeps a destination from being flooded: what arrives, when, and what the store says.
 
+mod claims;
 mod crash_points;
 mod mortal;
 mod order;
 mod pacing;
 mod pause;
+mod races;
 mod stage;
 mod store;
 mod trouble;

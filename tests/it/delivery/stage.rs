@@ -69,6 +69,7 @@ pub enum Reply {
     Busy(Duration),
     Refuse,
     Goodbye,
+    GoodbyeSlowly(Duration),
     Hang,
     Panic,
 }
@@ -91,6 +92,10 @@ impl Receiver {
 
     pub fn most_in_flight(&self) -> usize {
         self.most_in_flight.load(Ordering::SeqCst)
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
     }
 
     pub fn overlapped(&self) -> bool {
@@ -145,6 +150,7 @@ impl Destination for Receiver {
             response: "the beginning of it".to_owned(),
         };
         let failed = || answer(Reaction::Retry { after: None }, "500 Internal Server Error");
+        let goodbye = || answer(Reaction::Pause("410 Gone: no more of this".to_owned()), "410 Gone");
         match (self.script)(&arrived) {
             Reply::Ok => answer(Reaction::Delivered, "200 OK"),
             Reply::Slow(by) => {
@@ -158,7 +164,11 @@ impl Destination for Receiver {
             }
             Reply::Busy(after) => answer(Reaction::Retry { after: Some(after) }, "429 Too Many Requests"),
             Reply::Refuse => answer(Reaction::Dead("refused for good".to_owned()), "404 Not Found"),
-            Reply::Goodbye => answer(Reaction::Pause("410 Gone: no more of this".to_owned()), "410 Gone"),
+            Reply::Goodbye => goodbye(),
+            Reply::GoodbyeSlowly(by) => {
+                sleep(by).await;
+                goodbye()
+            }
             Reply::Hang => std::future::pending().await,
             Reply::Panic => panic!("the receiver's code has a bug"),
         }
@@ -210,13 +220,18 @@ impl Running {
 
 impl Stage {
     pub fn new() -> Self {
+        Self::on(MemoryStore::new())
+    }
+
+    /// One whose store others may know, too.
+    pub fn on(store: MemoryStore) -> Self {
         let clock = Clock::starting_at(Timestamp::parse("2025-12-15T14:30:00Z").unwrap());
         let telemetry = Telemetry::default();
         let signals = telemetry.watch();
         let text = Arc::new(RuleText { severity: Severity::Critical, ..RuleText::default() });
         let feed = Rule { text, ..Rule::new("call-completed".into(), Kind::Ended.into(), vec![]) };
         let rules = Arc::new([feed].into_iter().collect());
-        Self { store: Arc::new(Watched::new(MemoryStore::new())), telemetry, clock, rules, signals }
+        Self { store: Arc::new(Watched::new(store)), telemetry, clock, rules, signals }
     }
 
     pub fn receiver(&self, script: impl Fn(&Try) -> Reply + Send + Sync + 'static) -> Arc<Receiver> {

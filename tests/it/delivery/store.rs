@@ -29,6 +29,8 @@ pub struct Watched {
     seen: Mutex<Seen>,
     /// Settlements wait here while it has no permits.
     settle_gate: Semaphore,
+    /// So do claims, before they are made or renewed.
+    claim_gate: Semaphore,
     /// So do reads of the feed, when they have been read and not been handed over.
     read_gate: Semaphore,
 }
@@ -55,8 +57,9 @@ const OPEN: usize = Semaphore::MAX_PERMITS >> 1;
 
 impl Watched {
     pub fn new(inner: MemoryStore) -> Self {
-        let (settle_gate, read_gate) = (Semaphore::new(OPEN), Semaphore::new(OPEN));
-        Self { inner, arrivals: Arc::default(), seen: Mutex::default(), settle_gate, read_gate }
+        let [settle_gate, claim_gate, read_gate] = [(); 3].map(|()| Semaphore::new(OPEN));
+        let (arrivals, seen) = Default::default();
+        Self { inner, arrivals, seen, settle_gate, claim_gate, read_gate }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -113,6 +116,15 @@ impl Watched {
         self.settle_gate.add_permits(OPEN);
     }
 
+    /// Nothing is claimed or renewed before [`Watched::let_claim`].
+    pub fn hold_claims(&self) {
+        self.claim_gate.forget_permits(OPEN);
+    }
+
+    pub fn let_claim(&self) {
+        self.claim_gate.add_permits(OPEN);
+    }
+
     /// The feed is read, and not handed over before [`Watched::hand_over`].
     pub fn hold_reads(&self) {
         self.read_gate.forget_permits(OPEN);
@@ -126,6 +138,9 @@ impl Watched {
 #[async_trait]
 impl Store for Watched {
     async fn claim(&self, duty: &Duty) -> Result<Option<Claim>, StoreError> {
+        if *duty != Duty::Source("clinic".into()) {
+            let _passed = self.claim_gate.acquire().await.unwrap();
+        }
         self.inner.claim(duty).await
     }
 
