@@ -26,6 +26,10 @@ use callwatch::{
 };
 use serde_json::json;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const NOW: Timestamp = Timestamp::from_millis(1_765_809_145_000);
 
 /// The size of a webhook, in bytes.
