@@ -1,5 +1,7 @@
 //! callwatch watches the calls of AI voice agents and tells people and systems about them.
 //!
+//! ARCHITECTURE.md has the way of a call through the files, what each room may not know, and the layout on disk.
+//!
 //! # The way of a call
 //!
 //! Data goes one way, from the API to the people who want to know:
