@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -112,10 +112,13 @@ fn probe(
 ) -> callwatch::store::Probe {
     let (done, steps, sled) = (Arc::clone(done), Arc::clone(steps), config(folder).path.join("sled"));
     let image = env::var_os(IMAGE).map(std::path::PathBuf::from);
+    let wrote = AtomicBool::new(false);
     let syncing = AtomicU64::new(done.load(Ordering::SeqCst));
     let synced = std::sync::Mutex::new((syncing.load(Ordering::SeqCst), vec![]));
     Box::new(move |step| {
         let number = steps.fetch_add(1, Ordering::SeqCst);
+        let is_second_write = step == Step::Write && wrote.load(Ordering::SeqCst);
+        wrote.store(step == Step::Write, Ordering::SeqCst);
         match step {
             Step::Sync => syncing.store(done.load(Ordering::SeqCst), Ordering::SeqCst),
             Step::Synced if image.is_some() => {
@@ -125,6 +128,10 @@ fn probe(
             _ => {}
         }
         if abort_at == Some(number) {
+            if is_second_write {
+                // sled writes out by itself now and then, so it may have the first half of a large write by now.
+                std::thread::sleep(Duration::from_millis(700));
+            }
             if let Some(image) = &image {
                 let (durable, bytes) = &*synced.lock().unwrap();
                 std::fs::write(image, bytes).unwrap();
