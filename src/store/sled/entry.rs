@@ -223,11 +223,6 @@ impl EntryWriter {
         Ok(())
     }
 
-    /// How many deliveries it has.
-    pub(super) fn len(&self) -> usize {
-        self.event_of.len() / 2
-    }
-
     /// How many bytes it will take.
     pub(super) fn bytes(&self) -> usize {
         self.heads.len() + self.events.len()
