@@ -1,27 +1,26 @@
-//! When a destination is left alone: a circuit breaker, and the pauses a receiver asks for. Pure.
+//! Leaves a destination alone while it fails, or asks for it by `Retry-After`: a circuit breaker. Pure.
 //!
-//! Only failures that say something about the destination count: what will never arrive as it is (a delivery
-//! that is dead at once) neither opens nor closes the breaker. A receiver that wants nothing any more is the
-//! store's to remember.
+//! Only failures that say something about the destination count: a delivery that can never arrive as it is neither opens
+//! nor closes the breaker. Pauses that outlast the process are [`super::pausing`]'s.
 
 use std::time::Duration;
 
 use super::{Room, schedule};
 use crate::{destination::Reaction, time::Timestamp};
 
-/// So many failed attempts in a row open the breaker.
+/// How many failed attempts in a row open the breaker.
 const FAILURES: u32 = 5;
 /// The pause after the first opening; every probe that fails doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
-/// The longest pause by the breaker's own counsel.
+/// The longest pause that the breaker makes by itself.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
-/// A pause that grows by no more than this is not news: attempts in flight together are answered alike.
+/// A pause that grows by no more than this is not told again: attempts in flight together get the same answer.
 const NEWS: Duration = Duration::from_secs(1);
 
-/// Whether a destination may be bothered.
+/// Whether attempts to a destination may begin.
 ///
-/// Closed: it may. Open: not before the pause is over, then by one probe at a time (half-open), until a probe
-/// arrives (closed) or fails (open, for longer). What was begun before it opened says nothing any more.
+/// Closed: they may. Open: none before the pause is over, then one probe at a time (half-open), until a probe arrives
+/// (closed) or fails (open, for longer). Attempts that began before it opened no longer count.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     /// Attempts that failed in a row.
@@ -32,7 +31,7 @@ pub(super) struct Breaker {
     probing: bool,
     /// Nothing begins before this.
     paused_until: Timestamp,
-    /// Whether somebody was told of a pause, and is to be told of its end.
+    /// Whether people were told of a pause, and have to be told of its end.
     told: bool,
 }
 

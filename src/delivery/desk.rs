@@ -92,7 +92,7 @@ impl Desk {
         self.queue.len()
     }
 
-    /// What waits, for the board.
+    /// How many deliveries wait, and since when the oldest is due, for the board.
     pub(super) fn backlog(&mut self, now: Moment) -> Backlog {
         let (all, held) = (self.queue.len() as u64, self.queue.held_len() as u64);
         let due_since = self.queue.due_since();
@@ -223,13 +223,17 @@ impl Desk {
         self.pacer.told(&bundle.batches);
     }
 
-    /// Deliveries that are due, each the first of its lane, at most `limit`.
-    pub(crate) fn take(&mut self, limit: usize, now: Moment) -> Vec<Taken> {
+    /// Lets the next of a lane go out when the one before it has arrived and is synced.
+    pub(super) fn finish_synced(&mut self, now: Moment) {
         while self.unsynced.front().is_some_and(|(at, _)| *at <= now.steady)
             && let Some((_, tokens)) = self.unsynced.pop_front()
         {
             tokens.into_iter().for_each(|token| self.queue.finish(token));
         }
+    }
+
+    /// Deliveries that are due, each the first of its lane, at most `limit`.
+    pub(crate) fn take(&mut self, limit: usize, now: Moment) -> Vec<Taken> {
         self.queue.take(limit, now.steady)
     }
 
@@ -243,9 +247,13 @@ impl Desk {
     }
 
     /// When the next delivery can be taken, by the steady clock; a time that has passed means now.
-    pub(crate) fn due_at(&mut self) -> Option<Timestamp> {
-        let synced = self.unsynced.front().map(|(at, _)| *at);
-        self.queue.next().into_iter().chain(synced).min()
+    pub(super) fn due_at(&mut self) -> Option<Timestamp> {
+        self.queue.next()
+    }
+
+    /// When [`Desk::finish_synced`] has something to do, by the steady clock.
+    pub(super) fn synced_at(&self) -> Option<Timestamp> {
+        self.unsynced.front().map(|(at, _)| *at)
     }
 
     /// Takes a delivery back that was not tried.

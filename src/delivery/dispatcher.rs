@@ -46,7 +46,7 @@ const AHEAD: usize = 4;
 const READ_AT_LEAST: Duration = Duration::from_secs(5);
 /// The same when no other process can write. Then only the clock may have been set.
 const READ_AT_LEAST_ALONE: Duration = Duration::from_secs(60);
-/// What depends on the clock for people is not looked at more often than this.
+/// Batches, which wait by the clock for people, are not looked at more often than this.
 const LOOK_AT_MOST: Duration = Duration::from_millis(10);
 
 /// Everything about one destination that changes while it is served.
@@ -59,7 +59,7 @@ pub(super) struct Dispatcher {
     flight: Flight,
     /// How many deliveries are taken and not settled or put back.
     out: usize,
-    /// What has ended and is to be settled.
+    /// The settlement that is being gathered.
     next: Next,
     schedule: Schedule,
     breaker: Breaker,
@@ -68,7 +68,7 @@ pub(super) struct Dispatcher {
     /// Whether the last attempt arrived.
     goes_well: bool,
     renew_at: Option<Instant>,
-    /// What the board shows.
+    /// The backlog as the board shows it.
     backlog: Option<Backlog>,
 }
 
@@ -89,20 +89,20 @@ struct Reader {
 #[derive(Default)]
 struct Next {
     outcomes: Vec<Outcome>,
-    /// Of each outcome what people are told beside it.
+    /// For each outcome, in the same order, the rest of its signal.
     notes: Vec<Note>,
     memos: Vec<(Subject, Option<Value>)>,
     written: Option<Written>,
 }
 
-/// What stands beside an outcome.
+/// The part of an outcome's signal that the store does not need.
 struct Note {
     event: Arc<Event>,
     took: Duration,
     created: Timestamp,
 }
 
-/// What people are told when a settlement has been written.
+/// The signals to be emitted when a settlement has been written.
 struct Settling {
     notes: Vec<Note>,
     summary: Option<(EventId, Reason, u64)>,
@@ -185,7 +185,7 @@ impl Dispatcher {
 
     /// Takes over the rules of another config.
     fn follow_rules(&mut self) {
-        // An error means that nobody can swap them any more.
+        // It fails when nobody can swap the rules any more: then they stay as they are.
         if self.rules.has_changed().unwrap_or(false) {
             let rules = Arc::clone(&self.rules.borrow_and_update());
             self.desk.follow_rules(Arc::clone(&rules));
@@ -212,6 +212,7 @@ impl Dispatcher {
         let now = self.now();
         let telling = self.pausing.tick(now);
         self.tell(telling);
+        self.desk.finish_synced(now);
         self.fetch(now);
         if !self.errands.is_writing()
             && self.next.written.is_none()
@@ -227,7 +228,7 @@ impl Dispatcher {
         }
     }
 
-    /// Takes in what the store has done.
+    /// Takes in the result of a call to the store.
     fn done(&mut self, done: Done<Settling>) {
         match done {
             Done::Read(feed) => self.was_read(feed),
@@ -259,6 +260,9 @@ impl Dispatcher {
             }
         }
         if let Room::At(at) = self.pausing.room() {
+            wake = wake.min(clock.instant(at));
+        }
+        if let Some(at) = self.desk.synced_at() {
             wake = wake.min(clock.instant(at));
         }
         self.renew_at.filter(|_| !self.errands.is_renewing()).map_or(wake, |at| wake.min(at))
@@ -338,7 +342,7 @@ impl Dispatcher {
         self.out -= 1;
     }
 
-    /// Takes in whatever else has ended, so that it is settled together.
+    /// Takes in all other attempts that have ended, so that they are settled together.
     fn gather(&mut self) {
         while let Some(landed) = self.flight.already_landed() {
             self.land(landed);
@@ -361,7 +365,7 @@ impl Dispatcher {
             let config = Some(self.task.config.fingerprint.as_str().to_owned());
             self.pausing.ask(Pause { since: now.wall, reason, until, config });
         }
-        // What stands ready must not begin when the receiver wants to be left alone.
+        // Attempts that stand ready must not begin when the receiver wants to be left alone.
         if !matches!(self.pausing.room().and(self.breaker.room(now.steady)), Room::For(_)) {
             self.flight.clear();
         }
@@ -384,7 +388,7 @@ impl Dispatcher {
         self.next.notes.push(Note { event, took, created: delivery.created });
     }
 
-    /// Writes down what has ended and what was decided meanwhile, in one write.
+    /// Begins to write all outcomes and decisions that have come together, in one settlement.
     fn settle(&mut self, now: Moment) {
         if self.errands.is_settling() || (self.feed.alone && self.errands.is_reading()) {
             return;

@@ -29,7 +29,7 @@ pub(super) struct Owner {
     pub(super) destination: Name,
 }
 
-/// What is under way. Cancelling [`Errands::done`] loses nothing.
+/// The calls that are under way. Cancelling [`Errands::done`] loses nothing.
 pub(super) struct Errands<C> {
     owner: Arc<Owner>,
     reading: Call<Feed>,
@@ -39,7 +39,7 @@ pub(super) struct Errands<C> {
     renewing: Call<()>,
 }
 
-/// What has been done.
+/// The result of a call.
 pub(super) enum Done<C> {
     Read(Feed),
     Fetched(Vec<Fetched>),
@@ -54,7 +54,7 @@ pub(super) struct Fetched {
     pub(super) delivery: Taken,
     /// `None` when it has been dropped meanwhile.
     pub(super) event: Option<Arc<Event>>,
-    /// What the last delivery of its lane left behind.
+    /// The memo that the last delivery of its lane left.
     pub(super) memo: Option<Value>,
 }
 

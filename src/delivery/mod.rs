@@ -1,9 +1,9 @@
-//! From the store to the destinations: one task per destination takes what is due, tries it, and records what became of it.
+//! From the store to the destinations: one task per destination takes what is due, tries it, and records the outcome.
 //!
 //! [`dispatcher`] is the shell: it drives the calls to the store ([`errands`], [`summaries`]) and the attempts in flight
 //! ([`flight`]). Everything that decides is pure and is told the time: which deliveries are due, in which order
-//! ([`queue`]), what waits to be told with others ([`pacer`]; the two are one [`desk`]), what follows from an attempt
-//! ([`schedule`]), when a destination is left alone ([`breaker`] for as long as the process lives, [`pausing`] for longer)
+//! ([`queue`]), which of them wait to be told together ([`pacer`]; the two are one [`desk`]), when a failed attempt is
+//! repeated ([`schedule`]), when a destination is left alone ([`breaker`] for as long as the process lives, [`pausing`] for longer)
 //! and how often it may be bothered ([`rate`]).
 //!
 //! Only the holder of the destination's claim delivers to it. Order within a lane is the queue's doing; the store keeps a
@@ -56,14 +56,14 @@ const STORE_RETRY: [Duration; 3] =
 pub struct DestinationTask {
     /// How it is served.
     pub config: DestinationConfig,
-    /// What tries.
+    /// Makes the attempts.
     pub destination: Arc<dyn Destination>,
     /// How each rule wants its events to be said, and how often. They are swapped while the task runs, which keeps its
     /// connections, breaker and rate.
     pub rules: watch::Receiver<Rules>,
     /// Where deliveries are taken from and settled.
     pub store: Arc<dyn Store>,
-    /// What is said about the work.
+    /// Where signals about the work go.
     pub telemetry: Telemetry,
     /// The time.
     pub clock: Clock,
@@ -149,7 +149,7 @@ enum Room {
 }
 
 impl Room {
-    /// What two limits leave together.
+    /// The room that two limits leave together.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Full, _) | (_, Self::Full) => Self::Full,

@@ -24,7 +24,7 @@ pub(super) struct Pausing {
     stands: Stands,
     /// Whether people were told that the destination is left alone.
     told: bool,
-    /// What the next settlement has to write.
+    /// The beginning or end of a pause that the next settlement has to write.
     change: Option<PauseChange>,
 }
 

@@ -1,8 +1,8 @@
-//! How often a destination may be bothered: a sliding window. Pure.
+//! Limits how many attempts begin within a time: a sliding window. Pure.
 //!
-//! A token bucket that holds `count` lets through nearly twice that within some windows, and one that holds a
-//! single token spaces out what could go at once. A sliding window does neither: in no `period` do more than
-//! `count` attempts begin, and each begins as early as that allows.
+//! A token bucket that holds `count` lets through nearly twice that within some windows, and one that holds a single token
+//! spaces out attempts that could begin at once. A sliding window does neither: in no `period` do more than `count` attempts
+//! begin, and each begins as early as that allows.
 
 use std::collections::VecDeque;
 
@@ -94,8 +94,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever begins as much as there is room for, whenever they look, begins no more than `count` within any
-        /// period, and after a period's rest (and a part of it) has all the room again.
+        /// When attempts begin whenever there is room, no more than `count` do within any period; after a period's rest (and
+        /// a part of it) there is all the room again.
         #[test]
         fn no_window_holds_more_than_its_count(
             count in 1u32..20,

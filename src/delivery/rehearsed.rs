@@ -19,7 +19,7 @@ use crate::{
 /// How many deliveries are taken at a time.
 const PAGE: usize = 500;
 
-/// The deliveries of one destination in a rehearsal. They wait for what they would wait for, and then arrive.
+/// The deliveries of one destination in a rehearsal. They wait as they would in the service, and then arrive.
 pub(crate) struct Rehearsed {
     store: Arc<dyn Store>,
     claim: Claim,
@@ -28,9 +28,9 @@ pub(crate) struct Rehearsed {
     desk: Desk,
 }
 
-/// Something that was told.
+/// A delivery that arrived.
 pub(crate) struct Told {
-    /// What; it may stand for several events.
+    /// The event; it may stand for several.
     pub(crate) event: Arc<Event>,
     /// The order within (destination, source, call).
     pub(crate) sequence: u64,

@@ -1,4 +1,4 @@
-//! What follows from an attempt: the retry schedule. Pure.
+//! The retry schedule: whether and when an attempt is followed by another. Pure.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use crate::{
     time::Timestamp,
 };
 
-/// A wait becomes longer by up to a tenth of it, so that what failed together does not come back together. It
+/// A wait becomes longer by up to a tenth of it, so that deliveries that failed together are not all repeated together. It
 /// never becomes shorter.
 const JITTER_PART: u32 = 10;
 
-/// The longest a receiver can ask to be left alone. A longer wish is more likely a mistake than meant, and would
-/// silence a destination for as long as nobody looks.
+/// The longest time for which a receiver can ask to be left alone. A longer one is more likely a mistake than meant, and
+/// would silence the destination until somebody notices.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long a receiver that asked for `after` is left alone; zero when it did not ask.
@@ -42,7 +42,7 @@ pub(super) struct Tried {
 }
 
 impl Schedule {
-    /// What follows from `answer`. `jitter` is a random number in `[0, 1)`.
+    /// The verdict on a delivery after `answer`. `jitter` is a random number in `[0, 1)`.
     ///
     /// A failed attempt is followed by the next wait of the list, lengthened by the jitter, or by what the
     /// receiver asked for, whichever is longer.
@@ -50,7 +50,7 @@ impl Schedule {
         let after = match &answer.reaction {
             Reaction::Delivered => return Verdict::Delivered,
             Reaction::Dead(reason) => return Verdict::Dead(reason.clone()),
-            // Whenever the destination is resumed.
+            // It is due at once when the destination is resumed.
             Reaction::Pause(_) => return Verdict::Retry(tried.now),
             Reaction::Retry { after } => asked(*after),
         };
@@ -87,7 +87,7 @@ fn gave_up(tried: Tried, limit: &str, answer: &Answer) -> String {
     format!("gave up after {} attempt{plural} over {over}{limit}; last: {}", tried.attempts, answer.result)
 }
 
-/// Without the small units nobody wants to read.
+/// Without seconds when there are hours.
 fn readable(age: Duration) -> Duration {
     let secs = age.as_secs();
     Duration::from_secs(if secs < 60 * 60 { secs } else { secs - secs % 60 })

@@ -22,7 +22,7 @@ const PAGE: usize = 500;
 pub(crate) struct Written {
     /// The bundle.
     pub(crate) bundle: Bundle,
-    /// What goes out; `None` when everything in it has been dropped meanwhile.
+    /// The merge to be settled; `None` when all its deliveries have been dropped meanwhile.
     pub(crate) merge: Option<Merge>,
     /// How many events it tells.
     pub(crate) count: u64,

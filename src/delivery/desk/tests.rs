@@ -341,6 +341,18 @@ fn a_clock_that_was_wrong_holds_nothing_back() {
 }
 
 #[test]
+fn swapped_rules_hold_for_what_waits_already() {
+    let (many, few) = (count(3, secs(3600)), count(2, secs(3600)));
+    let mut world = World::new(vec![rule("three", Severity::Info, many)], &[]);
+    world.event("three", "+1");
+    world.event("three", "+1");
+    assert_eq!(world.messages(), []);
+    world.desk.follow_rules(Arc::new([rule("three", Severity::Info, few)].into_iter().collect()));
+    world.work();
+    assert_eq!(world.messages(), [(0, 2)]);
+}
+
+#[test]
 fn a_due_time_that_a_wrong_clock_wrote_is_no_farther_away_than_a_wait() {
     let mut world = World::new(vec![rule("feed", Severity::Info, Pacing::default())], &[]);
     world.desk.take(0, world.moment());

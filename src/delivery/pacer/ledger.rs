@@ -1,4 +1,4 @@
-//! What is known of a batch, and what follows from it alone.
+//! The state of one batch, and the times that follow from it alone.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// What has to be remembered of a batch across restarts. What waits in it is known from the deliveries themselves.
+/// The part of a batch that the store keeps. Which deliveries wait in it is known from the deliveries themselves.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Ledger {
@@ -101,6 +101,16 @@ impl Batch {
             self.ledger.reached.is_none() && count.is_some_and(|count| self.enough(count).contains(&true));
         if reached {
             self.ledger.reached = Some(came);
+        }
+        reached
+    }
+
+    /// Looks again whether the count is reached, by a rule that may have changed; whether it is now.
+    pub(super) fn recount(&mut self, count: Option<&Count>) -> bool {
+        let reached =
+            self.ledger.reached.is_none() && count.is_some_and(|count| self.enough(count).contains(&true));
+        if reached {
+            self.ledger.reached = self.hits.iter().map(|hit| hit.came).max();
         }
         reached
     }

@@ -89,6 +89,12 @@ impl Pacer {
     /// Takes over the rules of another config. Every batch is looked at again: it may be due by them.
     pub(super) fn follow_rules(&mut self, rules: Rules) {
         self.rules = rules;
+        for (key, batch) in &mut self.batches {
+            let rule = key.rule().and_then(|rule| self.rules.get(rule));
+            if batch.recount(rule.and_then(|rule| rule.pacing.count.as_ref())) {
+                self.changed.insert(key.clone());
+            }
+        }
         self.next = Some(Timestamp::default());
     }
 
@@ -190,8 +196,8 @@ impl Pacer {
         late
     }
 
-    /// What goes out at `now`. When quiet hours end everything that they held back, and all else that is due, goes out as
-    /// one.
+    /// The batches that go out at `now`. When quiet hours end, everything that they held back goes out as one, together with
+    /// all other batches that are due.
     pub(super) fn due(&self, now: Timestamp) -> Vec<Outgoing> {
         let is_due =
             |(key, batch): &(&BatchKey, &Batch)| self.due_at(key, batch, now).is_some_and(|at| at <= now);
@@ -285,7 +291,7 @@ impl Pacer {
         [self.due_at(key, batch, now), late, over].into_iter().flatten().min()
     }
 
-    /// What the store has to remember from here on.
+    /// The ledgers that have changed since this was last asked; `None` forgets one.
     pub(super) fn changes(&mut self) -> Vec<(BatchKey, Option<Value>)> {
         let going = |key: &BatchKey| self.going.contains(key);
         let (later, changed): (BTreeSet<_>, BTreeSet<_>) =

@@ -64,7 +64,7 @@ impl Held {
         self.numbers.contains_key(key)
     }
 
-    /// What waits in a batch, in order.
+    /// The deliveries that wait in a batch, in order.
     pub(super) fn tokens(&self, key: &BatchKey) -> Vec<Token> {
         let number = self.numbers.get(key);
         let batch = number.and_then(|number| self.batches.get(*number as usize)?.as_ref());

@@ -22,6 +22,8 @@ use callwatch::{
     time::Timestamp,
 };
 
+use serde_json::{Value, json};
+
 use self::stage::{Reply, Stage, Try, commit, config, is_delivered, millis, rate, secs};
 
 fn calls(count: usize) -> Vec<String> {
@@ -206,6 +208,34 @@ async fn what_ends_together_is_settled_together() {
     let settles: Vec<_> = stage.store.settles().iter().map(|settled| settled.outcomes.len()).collect();
     assert_eq!(settles.iter().sum::<usize>(), 640);
     assert!(settles.len() <= 20, "ten waves of 64: {settles:?}");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_memo_is_handed_to_the_next_attempt_of_its_lane_over_restarts() {
+    let mut stage = Stage::new();
+    let receiver = stage.receiver(|it| match (it.call.as_str(), it.sequence, it.number) {
+        ("a", 1, 1) => Reply::Keep(false, json!(["x"])),
+        ("a", 1, _) => Reply::Keep(true, json!(["x", "y"])),
+        ("a", 2, _) => Reply::Ok,
+        ("a", 3, _) => Reply::Keep(true, Value::Null),
+        _ => Reply::Ok,
+    });
+    receiver.keep_memos();
+    stage.add("crm", &[("a", 1), ("a", 2), ("b", 1)]).await;
+    let running = stage.serve(config("crm"), &receiver);
+    stage.finished(3).await;
+    running.stop().await.unwrap();
+    stage.add("crm", &[("a", 3), ("a", 4)]).await;
+    let running = stage.serve(config("crm"), &receiver);
+    stage.finished(2).await;
+    let mut told: Vec<_> = receiver.tries().into_iter().map(|it| (it.call, it.sequence, it.memo)).collect();
+    told.sort_by_key(|(call, sequence, _)| (call.clone(), *sequence));
+    let kept = Some(json!(["x", "y"]));
+    let a = |sequence, memo: &Option<Value>| ("a".to_owned(), sequence, memo.clone());
+    let expected = [a(1, &None), a(1, &Some(json!(["x"]))), a(2, &kept), a(3, &kept), a(4, &None)];
+    assert_eq!(told[..5], expected);
+    assert_eq!(told[5].2, None, "another call knows nothing of it");
     running.stop().await.unwrap();
 }
 

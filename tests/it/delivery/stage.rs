@@ -26,7 +26,7 @@ use callwatch::{
     telemetry::{Signal, Telemetry},
     time::{Clock, Timestamp},
 };
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -63,6 +63,7 @@ pub struct Try {
     pub severity: Option<Severity>,
     /// The how-many-eth try of this event, from 1.
     pub number: usize,
+    pub memo: Option<Value>,
 }
 
 /// What a scripted receiver does with a try.
@@ -77,6 +78,8 @@ pub enum Reply {
     GoodbyeSlowly(Duration),
     Hang,
     Panic,
+    /// Whether it arrives, and what is kept of it for its lane.
+    Keep(bool, Value),
 }
 
 pub struct Receiver {
@@ -87,6 +90,7 @@ pub struct Receiver {
     tries: Mutex<Vec<Try>>,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
+    keeps_memos: AtomicBool,
     /// Whether one event was ever in flight twice.
     overlapped: AtomicBool,
     flying: Mutex<Vec<EventId>>,
@@ -99,6 +103,11 @@ impl Receiver {
 
     pub fn most_in_flight(&self) -> usize {
         self.most_in_flight.load(Ordering::SeqCst)
+    }
+
+    /// From now on it asks for memos.
+    pub fn keep_memos(&self) {
+        self.keeps_memos.store(true, Ordering::SeqCst);
     }
 
     pub fn in_flight(&self) -> usize {
@@ -137,6 +146,7 @@ impl Destination for Receiver {
                 record: notification.event.record.get().to_owned(),
                 severity: notification.text().map(|text| text.severity),
                 number: tries.iter().filter(|earlier| earlier.event == *event).count() + 1,
+                memo: notification.memo.cloned(),
             };
             tries.push(arrived.clone());
             arrived
@@ -178,8 +188,14 @@ impl Destination for Receiver {
                 goodbye()
             }
             Reply::Hang => std::future::pending().await,
+            Reply::Keep(true, memo) => Answer { memo: Some(memo), ..answer(Reaction::Delivered, "200 OK") },
+            Reply::Keep(false, memo) => Answer { memo: Some(memo), ..failed() },
             Reply::Panic => panic!("the receiver's code has a bug"),
         }
+    }
+
+    fn keeps_memos(&self) -> bool {
+        self.keeps_memos.load(Ordering::SeqCst)
     }
 
     fn longest_attempt(&self) -> Duration {
@@ -255,6 +271,7 @@ impl Stage {
             tries: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
+            keeps_memos: AtomicBool::new(false),
             overlapped: AtomicBool::new(false),
             flying: Mutex::default(),
         })
