@@ -32,7 +32,7 @@ const MAGIC: &[u8] = b"callwatch backup 1\n";
 /// The longest block that is read, in bytes: a few times what is written.
 const LONGEST: u32 = 256 << 20;
 
-/// What a backup says of itself, at its end. A file without it is not whole.
+/// Stands at the end of a backup. A file without it is not whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Trailer {
     /// The schema of what is in it.

@@ -34,7 +34,7 @@ const PIECE_BYTES: usize = 256 << 10;
 /// More noted keys than this are not kept in memory: the copy is given up.
 const MOST_NOTED: usize = 500_000;
 
-/// What is walked through after the entries, in this order: ledgers, pauses, memos, checkpoints, snapshots, groups. Groups
+/// The first letters of the keys that are walked through after the entries: ledgers, pauses, memos, checkpoints, snapshots, groups. Groups
 /// come last, because a change may add an entry.
 const WALK: [u8; 6] = *b"ghnpsx";
 
@@ -48,9 +48,9 @@ pub(super) struct Dump {
     walking: usize,
     /// The last key that was copied of it.
     at: Option<Key>,
-    /// What has to be copied next.
+    /// Keys to copy next.
     queue: VecDeque<Key>,
-    /// What was written since it was copied.
+    /// Keys that were written or removed since they were copied.
     noted: BTreeSet<IVec>,
     /// The first numbers of the entries that are copied.
     entries: BTreeSet<u64>,

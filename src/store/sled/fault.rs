@@ -1,11 +1,11 @@
-//! What goes wrong below, before the store's folder and an advice are added to it.
+//! The store's own errors, before the folder and an advice are added to them.
 
 use std::{io, path::Path};
 
 use super::disk::SCHEMA;
 use crate::store::StoreError;
 
-/// What went wrong.
+/// An error, with as much as is known where it happens.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// Something is not what was written; says what.
@@ -20,7 +20,7 @@ pub(super) enum Fault {
     TooNew(u32),
     /// The store has an older schema than [`SCHEMA`].
     TooOld(u32),
-    /// What was asked for is refused; nothing was changed.
+    /// The request is refused; nothing was changed.
     Refused(StoreError),
     /// Code below panicked.
     Panicked,

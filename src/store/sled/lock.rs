@@ -1,7 +1,7 @@
 //! One process at a time: the file `lock` in the store's folder.
 //!
 //! sled has a lock of its own, on its file `db`, but it cannot say who holds it, and its threads keep it for a moment after
-//! the tree was closed. So this lock is let go only when sled's is free: whoever has it can open the tree at once.
+//! the tree was closed. So this lock is let go only when sled's is free: the next process to get it can open the tree at once.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -77,7 +77,8 @@ fn lock(file: &File, patience: Duration) -> io::Result<bool> {
     }
 }
 
-/// Opens a file that may be missing. A link is refused: whoever may write to the folder could make root write through it.
+/// Opens a file that may be missing. A link is refused: with it, a user who may write to the folder could make root
+/// overwrite a file elsewhere.
 fn open_without_following(name: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);

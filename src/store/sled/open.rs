@@ -29,7 +29,7 @@ use crate::{config::StoreConfig, store::StoreError};
 pub(super) struct Opened {
     pub(super) disk: Disk,
     pub(super) lock: Lock,
-    /// What a person should know of how it went.
+    /// Incidents that a person should know of.
     pub(super) findings: Vec<Finding>,
 }
 

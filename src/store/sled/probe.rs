@@ -4,7 +4,8 @@
 
 use std::{io, sync::OnceLock};
 
-/// What is about to be done, or was just done.
+/// A step that is about to be done or, in one case, was just done.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Before a batch is handed to sled.
@@ -26,12 +27,14 @@ pub enum Step {
 }
 
 /// Looks on at each step; an error makes the step fail instead of being done.
+#[doc(hidden)]
 pub type Probe = Box<dyn Fn(Step) -> io::Result<()> + Send + Sync>;
 
 static PROBE: OnceLock<Probe> = OnceLock::new();
 
 /// Has every store of this process tell its steps from now on; says whether it was the first to ask, the only one that is
 /// heard. For tests of what a crash leaves behind.
+#[doc(hidden)]
 pub fn watch_steps(probe: Probe) -> bool {
     PROBE.set(probe).is_ok()
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{fault::Fault, files, replace};
 
-/// What snapshots of the page table are called before they are whole.
+/// How the names of page table snapshots end before they are whole.
 pub(super) const UNFINISHED: &str = ".generating";
 
 /// Opens a damaged store's tree once more with `open`, without sled's snapshots of its page table; returns what that gives

@@ -39,7 +39,7 @@ const STEP: usize = 500;
 /// How many changes are put into one group.
 const GROUP: usize = 1_000;
 
-/// What was done to restore a store.
+/// A store that was restored.
 #[derive(Clone, Debug)]
 pub struct Restored {
     /// The backup.
@@ -142,7 +142,7 @@ fn choose(store: &Path) -> Result<(Chosen, Vec<StoreError>), StoreError> {
     Ok((last, passed_over))
 }
 
-/// What a new tree holds.
+/// The contents of a new tree.
 struct Contents {
     /// Snapshots.
     calls: u64,

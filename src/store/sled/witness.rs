@@ -23,7 +23,7 @@ pub(super) struct Witness {
     synced: Instant,
 }
 
-/// What the count in `folder` says: `None` when there is no file, 0 when it cannot be read.
+/// The count in `folder`: `None` when there is no file, 0 when it cannot be read.
 pub(super) fn count_in(folder: &Path) -> io::Result<Option<u64>> {
     let mut bytes = vec![];
     match File::open(folder.join("sequence")) {

@@ -1,5 +1,5 @@
-//! Processes that end without a word: a child of this test binary does deeds, and is killed, or ends itself at a step of
-//! the store's work on disk.
+//! Processes that crash: a child of this test binary does deeds, and is killed, or aborts at a step of the store's work on
+//! disk.
 
 use std::{
     env,
@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -32,7 +32,7 @@ const IMAGE: &str = "CALLWATCH_TEST_IMAGE";
 /// How often a store is killed before a new one is begun.
 const KILLS: usize = 5;
 
-/// What a child is to do.
+/// The task of a child.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Orders {
     /// How many deeds have been done before.
@@ -53,7 +53,7 @@ pub(super) struct Orders {
     pub(super) image: Option<std::path::PathBuf>,
 }
 
-/// What a child said.
+/// The report of a child.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Said {
     /// How many deeds were done, with those before it.
@@ -102,7 +102,7 @@ async fn child_that_lives_until_it_ends() {
     say("steps", steps.load(Ordering::SeqCst));
 }
 
-/// What looks on in the child.
+/// The probe in the child: counts steps, and ends or fails where it is told to.
 fn probe(
     folder: &Path,
     done: &Arc<AtomicU64>,
@@ -112,10 +112,13 @@ fn probe(
 ) -> callwatch::store::Probe {
     let (done, steps, sled) = (Arc::clone(done), Arc::clone(steps), config(folder).path.join("sled"));
     let image = env::var_os(IMAGE).map(std::path::PathBuf::from);
+    let wrote = AtomicBool::new(false);
     let syncing = AtomicU64::new(done.load(Ordering::SeqCst));
     let synced = std::sync::Mutex::new((syncing.load(Ordering::SeqCst), vec![]));
     Box::new(move |step| {
         let number = steps.fetch_add(1, Ordering::SeqCst);
+        let is_second_write = step == Step::Write && wrote.load(Ordering::SeqCst);
+        wrote.store(step == Step::Write, Ordering::SeqCst);
         match step {
             Step::Sync => syncing.store(done.load(Ordering::SeqCst), Ordering::SeqCst),
             Step::Synced if image.is_some() => {
@@ -125,6 +128,10 @@ fn probe(
             _ => {}
         }
         if abort_at == Some(number) {
+            if is_second_write {
+                // sled writes out by itself now and then, so it may have the first half of a large write by now.
+                std::thread::sleep(Duration::from_millis(700));
+            }
             if let Some(image) = &image {
                 let (durable, bytes) = &*synced.lock().unwrap();
                 std::fs::write(image, bytes).unwrap();
@@ -199,6 +206,19 @@ pub(super) fn live(folder: &Path, orders: &Orders) -> Said {
     heard
 }
 
+/// Copies a folder with everything in it.
+pub(super) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// How often something is tried by default, or as often as the environment says.
 pub(super) fn times(name: &str, default: usize) -> usize {
     env::var(name).map_or(default, |times| times.parse().unwrap())
@@ -223,11 +243,11 @@ async fn a_kill_loses_nothing_acknowledged_and_leaves_nothing_half_done() {
             let (mut child, mut said) = start(folder.path(), &orders);
             let lines = fastrand::usize(0..40);
             let mut heard: Vec<_> = said.by_ref().take(lines).collect();
-            // Not to wait for anything, but to strike at any moment of what follows: of opening, or of writing.
+            // This waits for nothing: the kill is to strike at any moment of opening or writing.
             let longest = if lines == 0 { 40_000 } else { 5_000 };
             std::thread::sleep(Duration::from_micros(fastrand::u64(0..longest)));
             child.kill().unwrap();
-            // What it still managed to say counts.
+            // Lines it still managed to write count.
             heard.extend(said);
             child.wait().unwrap();
             let acknowledged = hear(&orders, heard.into_iter()).done;
@@ -243,7 +263,7 @@ pub(super) fn some_steps(steps: u64, every: usize) -> impl Iterator<Item = u64> 
 }
 
 #[tokio::test]
-async fn whichever_step_it_ends_at_all_deeds_are_done_or_not_done() {
+async fn a_crash_at_any_step_leaves_each_deed_done_or_not_done() {
     let whole = tempfile::tempdir().unwrap();
     let orders = Orders { deeds: Some(4 * ROUND), ..Orders::default() };
     let Said { steps, done, error, .. } = live(whole.path(), &orders);
@@ -263,7 +283,7 @@ async fn whichever_step_it_ends_at_all_deeds_are_done_or_not_done() {
 }
 
 #[tokio::test]
-async fn whichever_step_fails_the_store_says_why_and_nothing_is_half_done() {
+async fn a_failure_at_any_step_is_reported_and_nothing_is_half_done() {
     let whole = tempfile::tempdir().unwrap();
     let orders = Orders { deeds: Some(2 * ROUND), ..Orders::default() };
     let steps = live(whole.path(), &orders).steps;

@@ -12,7 +12,7 @@ use super::*;
 /// How many deeds are a round. Each round commits events of its own and takes them through all that can become of them.
 pub(super) const ROUND: u64 = 16;
 
-/// Whoever does the deeds: a store of one kind or another, open for one process.
+/// A store of one kind or another, open for one process.
 pub(super) trait Host {
     fn store(&self) -> Arc<dyn Store>;
 
@@ -82,6 +82,11 @@ fn id(round: u64, part: u64) -> String {
     format!("evt_{round:04}-{part}")
 }
 
+/// The events of a round.
+pub(super) fn events_of_round(round: u64) -> impl Iterator<Item = EventId> {
+    (0..10).map(move |part| event_id(&id(round, part)))
+}
+
 /// When a round begins, in milliseconds.
 fn begin(round: u64) -> i64 {
     1_000_000 * (round as i64 + 1)
@@ -97,7 +102,7 @@ fn purged_by(deed: u64) -> i64 {
     if deed % ROUND >= 11 { purged(deed / ROUND) } else { purged((deed / ROUND).saturating_sub(1)) }
 }
 
-/// What a round begins with. Some need many batches.
+/// The commit a round begins with. Some need many batches.
 fn round_commit(round: u64) -> Commit {
     let mut commit = Commit { checkpoint: Some(json!(round)), ..Commit::default() };
     for part in 0..6 {
@@ -233,11 +238,11 @@ pub(super) async fn model_after(last: Option<u64>) -> Arc<dyn Store> {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Part {
     All,
-    /// What a backup holds.
+    /// The contents of a backup.
     Unfinished,
 }
 
-/// What can be asked of a store, in words, but what may have been purged by this deed.
+/// All answers of a store, in words, except about deliveries that may have been purged by this deed.
 pub(super) async fn describe(store: &Arc<dyn Store>, by: u64, part: Part) -> String {
     let process = Process { store: Arc::clone(store) };
     let floor = at(purged_by(by));
@@ -271,8 +276,11 @@ pub(super) async fn describe(store: &Arc<dyn Store>, by: u64, part: Part) -> Str
     for to in ["crm", "mail"] {
         let unfinished = process.unfinished(to).await;
         let heads = unfinished.iter().map(|it| {
-            let Pending { token: _, event, subject, rule, sequence, created, attempts, restart, standing } = it;
-            format!("{to}: {event} {subject:?} {rule} {sequence} {created} {attempts} {restart:?} {standing:?}")
+            let Pending { token: _, event, subject, rule, sequence, created, attempts, restart, standing } =
+                it;
+            format!(
+                "{to}: {event} {subject:?} {rule} {sequence} {created} {attempts} {restart:?} {standing:?}"
+            )
         });
         words.extend(heads);
         words.push(format!("{:?}", store.ledgers(&name(to)).await.unwrap()));

@@ -1,17 +1,17 @@
-//! Simulated power cuts. What was written since the last sync may be on the disk or not, sector by sector.
+//! Simulated power cuts. Each sector that was written since the last sync may be on the disk or not.
 //!
-//! A child ends at a step of the store's work and leaves the file as it was at the last sync. Whatever differs from that in
+//! A child ends at a step of the store's work and leaves the file as it was at the last sync. Each difference to that in
 //! the file as it is now was not synced: any of it may be missing.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use super::{
-    crash::{Orders, check, live, times},
+    crash::{Orders, check, copy, live, times},
     life::{ROUND, is_lazy},
     *,
 };
 
-/// What a disk writes whole or not at all.
+/// The size of what a disk writes whole or not at all, in bytes.
 const SECTOR: usize = 512;
 
 /// How many cuts are made of one child's end.
@@ -31,8 +31,7 @@ enum Survive {
     Pages,
 }
 
-const WAYS: [Survive; CUTS] =
-    [Survive::None, Survive::First, Survive::Last, Survive::Some, Survive::Pages];
+const WAYS: [Survive; CUTS] = [Survive::None, Survive::First, Survive::Last, Survive::Some, Survive::Pages];
 
 /// The file after a cut.
 fn cut(synced: &[u8], now: &[u8], way: Survive) -> Vec<u8> {
@@ -66,14 +65,6 @@ fn cut(synced: &[u8], now: &[u8], way: Survive) -> Vec<u8> {
     file
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &target) } else { fs::copy(entry.path(), target).map(drop).unwrap() }
-    }
-}
-
 #[tokio::test]
 async fn a_power_cut_loses_nothing_acknowledged_and_nothing_torn_is_believed() {
     let whole = tempfile::tempdir().unwrap();
@@ -84,7 +75,10 @@ async fn a_power_cut_loses_nothing_acknowledged_and_nothing_torn_is_believed() {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("image");
         let step = fastrand::u64(0..steps);
-        let said = live(folder.path(), &Orders { abort_at: Some(step), image: Some(image.clone()), ..orders.clone() });
+        let said = live(
+            folder.path(),
+            &Orders { abort_at: Some(step), image: Some(image.clone()), ..orders.clone() },
+        );
         if said.steps > 0 {
             // It needed fewer steps.
             continue;
