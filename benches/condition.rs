@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use callwatch::{
     kind::{Kind, Kinds},
     name::Name,
-    rule::condition::{Condition, Facts},
+    rule::condition::{Activation, Condition},
     time::Timestamp,
 };
 use serde_json::{Map, Value, json};
@@ -24,8 +24,8 @@ const CONDITIONS: [&str; 8] = [
 fn main() {
     let call = a_call();
     let kinds: Kinds = [Kind::Ended, Kind::Analyzed].into_iter().collect();
-    let facts = || {
-        Facts::new(
+    let activation = || {
+        Activation::new(
             &call,
             Some(&call),
             kinds,
@@ -34,14 +34,18 @@ fn main() {
         )
     };
     println!("{:>10}  {:>10}  condition, over a transcript of 100 turns and 20 kB", "compile", "evaluate");
-    println!("{:>10}  {:>10.1?}  (what all conditions see, once per change)", "", timed(|| drop(facts())));
-    let facts = facts();
+    println!(
+        "{:>10}  {:>10.1?}  (what all conditions see, once per change)",
+        "",
+        timed(|| drop(activation()))
+    );
+    let activation = activation();
     for source in CONDITIONS {
         let compile =
             || Condition::compile(source).unwrap_or_else(|mistakes| panic!("{source}: {mistakes:?}"));
         let condition = compile();
         let evaluated = timed(|| {
-            condition.evaluate(&facts).unwrap_or_else(|failure| panic!("{source}: {failure}"));
+            condition.evaluate(&activation).unwrap_or_else(|failure| panic!("{source}: {failure}"));
         });
         println!("{:>10.1?}  {evaluated:>10.1?}  {source}", timed(|| drop(compile())));
     }

@@ -14,9 +14,10 @@ use std::{
 use callwatch::{
     call::{Call, CallId},
     config::StoreConfig,
+    content::ContentHash,
     kind::Kind,
     name::Name,
-    snapshot::{ContentHash, RuleMemory, Snapshot},
+    snapshot::{RuleMemory, Snapshot},
     store::{
         Attempt, Claim, Commit, DeliveryFilter, DeliveryStateKind, Duty, Entry, Feed, Outcome, Position,
         Query, Settlement, SledStore, Store, Token, Verdict,
@@ -24,6 +25,10 @@ use callwatch::{
     time::Timestamp,
 };
 use serde_json::json;
+
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const NOW: Timestamp = Timestamp::from_millis(1_765_809_145_000);
 

@@ -127,7 +127,7 @@ mod tests {
             "group/unhappy.caller/00000000000000ff",
             "count/a/ffffffffffffffff",
             "throttle/a-b_c/0123456789abcdef",
-            "digest/0 8 * * MON-FRI Europe/Berlin",
+            "digest/0 8 * * 1-5 Europe/Berlin",
             "quiet",
             "quiet/alone",
         ] {

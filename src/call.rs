@@ -1,17 +1,17 @@
-//! A call as the API gives it: every field kept, a few of them understood.
+//! A call as the API gives it: every field is kept, and a few of them are understood.
 
 use std::{
     borrow::Borrow,
     fmt::{self, Write as _},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::{json, time::Timestamp};
+use crate::{content::ContentHash, json, time::Timestamp};
 
-/// The API's id of a call. Opaque: it looks like 24 hexadecimal digits, but nothing may rely on that.
+/// The API's id of a call. Opaque: it looks like 24 hexadecimal digits, but nothing may depend on that.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CallId(Arc<str>);
@@ -35,7 +35,7 @@ impl Borrow<str> for CallId {
     }
 }
 
-/// On one line: an id may hold any character, and a log is read line by line.
+/// Escapes control characters: an id may hold any character, and a log has one entry per line.
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in self.0.chars() {
@@ -51,7 +51,7 @@ impl fmt::Debug for CallId {
     }
 }
 
-/// The fields of a call that the API documents. Every other one is carried through as it came.
+/// The fields of a call that the API documents. All others are carried through unchanged.
 pub const DOCUMENTED_FIELDS: [&str; 13] = [
     "id",
     "status",
@@ -75,12 +75,12 @@ pub enum Status {
     Live,
     /// The call is over.
     Completed,
-    /// A status this version does not know; carried through, neither live nor completed.
+    /// Any other status. It is carried through, and counts neither as live nor as completed.
     Other(String),
 }
 
 impl Status {
-    /// The API's word for it.
+    /// The API's word for the status.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Live => "live",
@@ -100,7 +100,7 @@ impl From<&str> for Status {
     }
 }
 
-/// 128 bits of xxh3 over a record's bytes exactly as they came: equal means "nothing to look at here".
+/// 128 bits of xxh3 over a record's bytes exactly as they came. A record whose hash is known need not be parsed.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordHash([u64; 2]);
 
@@ -110,12 +110,12 @@ impl RecordHash {
         Self::from_u128(xxhash_rust::xxh3::xxh3_128(raw))
     }
 
-    /// From its 128 bits.
+    /// The hash of these 128 bits.
     pub const fn from_u128(bits: u128) -> Self {
         Self([(bits >> 64) as u64, bits as u64])
     }
 
-    /// Its 128 bits.
+    /// The hash as a number.
     pub const fn as_u128(self) -> u128 {
         (self.0[0] as u128) << 64 | self.0[1] as u128
     }
@@ -127,35 +127,45 @@ impl fmt::Debug for RecordHash {
     }
 }
 
-/// Why a record of a page is not a call. Never quotes the record: it may hold a conversation.
+/// Why a record is not a call. Never quotes the record, which may hold a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRecord {
-    /// Not an object at all.
+    /// It is not a JSON object.
     #[error("the record is not a JSON object")]
     NotAnObject,
-    /// No id, or one that is not a text, or an empty one.
+    /// Its id is missing, empty or not a text.
     #[error("the record has no `id`")]
     NoId,
-    /// No status, or one that is not a text.
+    /// Its status is missing or not a text.
     #[error("call {0} has no `status`")]
     NoStatus(CallId),
 }
 
-/// One record of the API, parsed, with its bytes as they came.
+/// One parsed record of the API, together with its bytes as they came.
 #[derive(Clone)]
 pub struct Call {
     id: CallId,
     status: Status,
     raw: Arc<RawValue>,
+    record: RecordHash,
     fields: Map<String, Value>,
+    content: OnceLock<ContentHash>,
 }
 
 impl Call {
-    /// Reads one record. Only an id and a status are required; everything else may be missing, null or unknown.
+    /// Parses one record. Only an id and a status are required; everything else may be missing, null or unknown.
     ///
     /// # Errors
     /// [`BadRecord`] says what is missing.
     pub fn parse(raw: &RawValue) -> Result<Self, BadRecord> {
+        Self::parse_hashed(raw, RecordHash::of(raw.get().as_bytes()))
+    }
+
+    /// Parses one record whose bytes have been hashed already.
+    ///
+    /// # Errors
+    /// As [`Call::parse`].
+    pub fn parse_hashed(raw: &RawValue, record: RecordHash) -> Result<Self, BadRecord> {
         let fields = json::fields(raw.get()).ok_or(BadRecord::NotAnObject)?;
         let id = match fields.get("id") {
             Some(Value::String(id)) if !id.is_empty() => CallId::from(id.as_str()),
@@ -165,7 +175,7 @@ impl Call {
             Some(Value::String(status)) => Status::from(status.as_str()),
             _ => return Err(BadRecord::NoStatus(id)),
         };
-        Ok(Self { id, status, raw: Arc::from(raw.to_owned()), fields })
+        Ok(Self { id, status, raw: Arc::from(raw.to_owned()), record, fields, content: OnceLock::new() })
     }
 
     /// The API's id.
@@ -173,13 +183,13 @@ impl Call {
         &self.id
     }
 
-    /// Where it is in its life.
+    /// The status.
     pub fn status(&self) -> &Status {
         &self.status
     }
 
     /// The record's bytes as the API gave them.
-    pub fn raw(&self) -> &RawValue {
+    pub fn raw(&self) -> &Arc<RawValue> {
         &self.raw
     }
 
@@ -200,15 +210,25 @@ impl Call {
 
     /// The hash of the record's bytes.
     pub fn record_hash(&self) -> RecordHash {
-        RecordHash::of(self.raw.get().as_bytes())
+        self.record
+    }
+
+    /// The hash of every field, transcript included; computed once.
+    pub fn content(&self) -> ContentHash {
+        *self.content.get_or_init(|| ContentHash::of_fields(&self.fields))
     }
 }
 
-/// Calls hold conversations and phone numbers: only the id and the status are shown.
+/// Shows only the id and the status: calls hold conversations and phone numbers.
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call").field("id", &self.id).field("status", &self.status).finish_non_exhaustive()
     }
+}
+
+/// When a call became what it is: its `updatedAt`, else its `createdAt`.
+pub(crate) fn happened(fields: &Map<String, Value>) -> Option<Timestamp> {
+    time_field(fields, "updatedAt").or_else(|| time_field(fields, "createdAt"))
 }
 
 /// A field that holds an ISO 8601 time.

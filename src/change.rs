@@ -1,4 +1,4 @@
-//! The difference between what is remembered of a call and what it is now. Pure.
+//! The difference between a call as it is remembered and as it is now. Pure.
 
 use std::fmt;
 
@@ -7,14 +7,15 @@ use serde_json::{Map, Value};
 
 use crate::{
     call::{Call, Status},
+    content::ContentHash,
     kind::{Kind, Kinds},
-    snapshot::{ContentHash, Snapshot, TRANSCRIPT},
+    snapshot::{Snapshot, TRANSCRIPT},
 };
 
-/// What one observation of a call brought: a set of kinds, and the fields that differ.
+/// The difference that one observation of a call shows: a set of kinds, and the fields that differ.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// Never empty.
+    /// The kinds of change; never empty.
     pub kinds: Kinds,
     /// The top-level fields that differ, in the API's order; empty when the call was not known before, or when
     /// too little is remembered of it to tell (see [`Snapshot::shrunk`]).
@@ -27,26 +28,26 @@ pub struct Change {
 pub struct Changes(pub Map<String, Value>);
 
 impl Changes {
-    /// Notes that `name` went from one value to another; a field that was or is absent is null.
+    /// Adds a field that went from one value to another. An absent field is noted as null.
     fn note(&mut self, name: &str, from: Option<&Value>, to: Option<&Value>) {
         let or_null = |value: Option<&Value>| value.cloned().unwrap_or(Value::Null);
         self.0.insert(name.to_owned(), serde_json::json!({ "from": or_null(from), "to": or_null(to) }));
     }
 
-    /// Notes that the transcript differs; its text is not remembered, so neither side is shown.
+    /// Adds the transcript. Its text is not remembered, so neither side is noted.
     fn note_transcript(&mut self) {
         self.0.insert(TRANSCRIPT.to_owned(), Value::Object(Map::new()));
     }
 }
 
-/// Values can be summaries and phone numbers: only the names are shown.
+/// Shows only the names of the fields: values can be summaries and phone numbers.
 impl fmt::Debug for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
-/// The kinds a call has been through by the time it is first seen in this state.
+/// The kinds of change that a call has been through if it is first seen in this state.
 pub fn kinds_of_first_sight(call: &Call) -> Kinds {
     let mut kinds = match call.status() {
         Status::Live => Kind::Started.into(),
@@ -59,7 +60,7 @@ pub fn kinds_of_first_sight(call: &Call) -> Kinds {
     if kinds.is_empty() { Kind::Updated.into() } else { kinds }
 }
 
-/// Compares a call with what is remembered of it. `None` when nothing a person could tell apart has changed.
+/// Compares a call with what is remembered of it. `None` when nothing has changed that a person could tell apart.
 pub fn diff(before: Option<&Snapshot>, call: &Call) -> Option<Change> {
     let Some(before) = before else {
         return Some(Change { kinds: kinds_of_first_sight(call), fields: Changes::default() });
@@ -74,7 +75,7 @@ pub fn diff(before: Option<&Snapshot>, call: &Call) -> Option<Change> {
     let was = before.status();
     match call.status() {
         Status::Completed if was != Status::Completed => kinds = kinds | Kind::Ended.into(),
-        // A call that has started, or is over, and is called live again did not start again.
+        // A call that has started or ended before and is live again did not start again.
         Status::Live
             if was != Status::Live
                 && before.completed_seen.is_none()
@@ -94,7 +95,7 @@ pub fn diff(before: Option<&Snapshot>, call: &Call) -> Option<Change> {
     Some(Change { kinds, fields })
 }
 
-/// The change of a call that is gone. `None` when that is known already.
+/// The change of a call that is gone. `None` if its deletion is known already.
 pub fn deletion(before: &Snapshot) -> Option<Change> {
     (!before.deleted).then(|| Change { kinds: Kind::Deleted.into(), fields: Changes::default() })
 }

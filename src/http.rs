@@ -1,121 +1,46 @@
-//! HTTP as the house speaks it: one way to make a client, to read a body, and to say what went wrong.
+//! HTTP for the whole of callwatch: making a client, reading a body up to a limit, and putting errors into words.
 
-use std::{error::Error, fs, io, net::SocketAddr, path::Path, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 use chrono::DateTime;
 use reqwest::{
-    Certificate, Client, ClientBuilder, Identity, Proxy, Response,
-    dns::{Addrs, Name, Resolve, Resolving},
+    Client, ClientBuilder, Response,
     header::{HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use rustls::CertificateError;
-use secrecy::ExposeSecret;
 
-use crate::{
-    address::{NotPublic, is_public},
-    config::{Connection, SecretError},
-    time::Timestamp,
-};
+use crate::time::Timestamp;
 
-/// Why no client can be made.
+/// Why an HTTP client cannot be made: the system offers no usable TLS, or certificate and key do not go together. Holds
+/// the library's words.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The system offers no usable TLS, or certificate and key do not go together.
-    #[error(
-        "HTTPS cannot be set up ({0}); check this machine's CA certificates, and `client_cert` and `client_key` \
-         where they are set"
-    )]
-    Tls(String),
-    /// A file of certificates or a key cannot be used.
-    #[error("the file {path} cannot be used: {why}")]
-    File {
-        /// Which file.
-        path: String,
-        /// Why not.
-        why: String,
-    },
-    /// The proxy's address cannot be read.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// The proxy's address is none.
-    #[error("`proxy` is not an http:// or https:// address")]
-    Proxy,
-}
+#[error(
+    "HTTPS cannot be set up ({0}); check this machine's CA certificates, and `client_cert` and `client_key` where \
+     they are set"
+)]
+pub struct ClientError(String);
 
-/// Makes a client. Cloning it shares its connections.
+/// Makes a client. Clones share its connections.
 ///
-/// It follows no redirects, repeats nothing by itself, ignores proxy variables and has no deadline: every caller
-/// sets its own.
+/// The client follows no redirects, does not retry, ignores `HTTP_PROXY` and the like, and has no deadline: every
+/// caller must set one.
 ///
 /// # Errors
-/// [`ClientError::Tls`] when TLS cannot be set up.
+/// [`ClientError`] when TLS cannot be set up.
 pub fn client() -> Result<Client, ClientError> {
     finish(builder())
 }
 
-/// Makes a client that connects as `connection` says, and is like [`client`] otherwise. Reads the files it names.
+/// Makes the client that `builder` describes.
 ///
 /// # Errors
-/// [`ClientError`] when one of them, or TLS as a whole, cannot be used.
-pub fn client_for(connection: &Connection) -> Result<Client, ClientError> {
-    let Connection { ca_file, identity, proxy, public_only } = connection;
-    let mut builder = builder();
-    if let Some(path) = ca_file {
-        let certificates = Certificate::from_pem_bundle(&read(path)?).map_err(|error| bad(path, &error))?;
-        builder = builder.tls_certs_merge(certificates);
-    }
-    if let Some(identity) = identity {
-        let mut pem = read(&identity.key)?;
-        pem.push(b'\n');
-        pem.extend(read(&identity.certificate)?);
-        builder =
-            builder.identity(Identity::from_pem(&pem).map_err(|error| bad(&identity.certificate, &error))?);
-    }
-    if let Some(proxy) = proxy {
-        let address = proxy.read()?;
-        // The library's error would quote the address, which may hold a password.
-        builder = builder.proxy(Proxy::all(address.expose_secret()).map_err(|_| ClientError::Proxy)?);
-    }
-    if *public_only {
-        builder = builder.dns_resolver(PublicOnly);
-    }
-    finish(builder)
+/// [`ClientError`] when TLS cannot be set up.
+pub(crate) fn finish(builder: ClientBuilder) -> Result<Client, ClientError> {
+    builder.build().map_err(|error| ClientError(root_cause(&error).to_string()))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, ClientError> {
-    fs::read(path)
-        .map_err(|error| ClientError::File { path: path.display().to_string(), why: error.to_string() })
-}
-
-fn bad(path: &Path, error: &reqwest::Error) -> ClientError {
-    ClientError::File { path: path.display().to_string(), why: root_cause(error).to_string() }
-}
-
-/// Looks names up and gives away only their public addresses, so that what was vetted is what is connected to.
-/// It is not asked about an address that stands in the URL itself: that is for [`crate::address::vet`].
-#[derive(Clone, Copy, Debug)]
-struct PublicOnly;
-
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            // The client puts the port in.
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let public: Vec<_> = found.into_iter().filter(|address| is_public(address.ip())).collect();
-            if public.is_empty() {
-                return Err(NotPublic.into());
-            }
-            let public: Addrs = Box::new(public.into_iter());
-            Ok(public)
-        })
-    }
-}
-
-fn finish(builder: ClientBuilder) -> Result<Client, ClientError> {
-    builder.build().map_err(|error| ClientError::Tls(root_cause(&error).to_string()))
-}
-
-fn builder() -> ClientBuilder {
+/// The builder of every client: see [`client`].
+pub(crate) fn builder() -> ClientBuilder {
     install_tls();
     Client::builder()
         .user_agent(concat!("callwatch/", env!("CARGO_PKG_VERSION")))
@@ -126,17 +51,16 @@ fn builder() -> ClientBuilder {
         .pool_idle_timeout(Duration::from_secs(60))
 }
 
-/// Makes ring the process's TLS implementation. Doing so again changes nothing.
+/// Makes ring the TLS implementation of the process. Calling it again does nothing.
 pub fn install_tls() {
-    // An error means that one is installed already, which is all that is wanted.
+    // It fails only when an implementation is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Reads a body, but not more than `limit` bytes of it, counted after decompression. The flag says whether
-/// there was more.
+/// Reads at most `limit` bytes of a body, counted after decompression. The flag says whether there was more.
 ///
 /// # Errors
-/// What broke the body off; [`in_words`] puts it into words.
+/// When the connection fails before the end; [`in_words`] describes it.
 pub async fn read_capped(mut response: Response, limit: usize) -> Result<(Vec<u8>, bool), reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
@@ -150,13 +74,11 @@ pub async fn read_capped(mut response: Response, limit: usize) -> Result<(Vec<u8
     Ok((body, false))
 }
 
-/// What went wrong with a request, in a few words and never with its URL, which may hold a secret.
-/// `deadline` is the one the caller had set.
+/// Describes a failed request in a few words, without its URL, which may hold a secret. `deadline` is the one the
+/// request had.
 pub fn in_words(error: &reqwest::Error, deadline: Duration) -> String {
     if error.is_timeout() {
         timed_out(deadline)
-    } else if let Some(error) = causes(error).find_map(|cause| cause.downcast_ref::<NotPublic>()) {
-        error.to_string()
     } else if error.is_dns() {
         "name not found".to_owned()
     } else {
@@ -164,12 +86,12 @@ pub fn in_words(error: &reqwest::Error, deadline: Duration) -> String {
     }
 }
 
-/// The words for a deadline that passed.
+/// Describes a request that met its deadline.
 pub fn timed_out(deadline: Duration) -> String {
     format!("timed out after {}", humantime::format_duration(deadline))
 }
 
-/// The cause of a failed connection in a few words: `connection refused`, `TLS: certificate has expired`.
+/// Describes the cause of a failed connection: `connection refused`, `TLS: certificate has expired`.
 pub fn cause_in_words(error: &(dyn Error + 'static)) -> String {
     causes(error).find_map(known_cause).unwrap_or_else(|| root_cause(error).to_string())
 }
@@ -214,12 +136,15 @@ fn tls_in_words(error: &rustls::Error) -> String {
     }
 }
 
-fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+pub(crate) fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     causes(error).last().unwrap_or(error)
 }
 
-/// The error, what caused it, and so on. An [`io::Error`] does not call what it wraps its source.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+/// An error, its cause, the cause's cause, and so on. [`io::Error::source`] skips the error it wraps, so that one is
+/// asked for directly.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),
@@ -228,13 +153,14 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     })
 }
 
-/// An HTTP date (RFC 9110, section 5.6.7).
+/// Reads an HTTP date (RFC 9110, section 5.6.7).
 pub fn date(value: &HeaderValue) -> Option<Timestamp> {
     let date = DateTime::parse_from_rfc2822(value.to_str().ok()?.trim()).ok()?;
     Some(Timestamp::from_millis(date.timestamp_millis()))
 }
 
-/// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date, which takes a clock to compare it with.
+/// The wait that `Retry-After` asks for (RFC 9110, section 10.2.3). It is given in seconds or as a date; a date is
+/// compared with `now`, and without `now` it is ignored.
 pub fn retry_after(headers: &HeaderMap, now: Option<Timestamp>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?;
     match value.to_str().ok()?.trim().parse() {

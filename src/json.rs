@@ -1,15 +1,15 @@
-//! Reading records that a strict parser refuses.
+//! Reads records that a strict JSON parser refuses.
 //!
-//! A text cut inside an emoji leaves half a surrogate pair, a number may be larger than any float, and nesting may
-//! be deeper than is safe to recurse into. Such a record is delivered as it came; what conditions and people see
-//! of the field in question is the nearest thing that can be seen.
+//! A text that was cut inside an emoji ends in half a surrogate pair; a number may exceed every float; nesting may be
+//! too deep to recurse into. Such a record is still delivered unchanged. Conditions and messages see the closest
+//! readable value of the field.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::{Map, Value, value::RawValue};
 
-/// The fields of a record, in its order. A field that cannot be read even after mending is its own JSON text.
-/// `None` when the record is not an object.
+/// The fields of a record, in their order; `None` when the record is not a JSON object. A field that cannot be read even
+/// after surrogates are mended has its JSON text as value.
 pub fn fields(raw: &str) -> Option<Map<String, Value>> {
     if let Ok(fields) = serde_json::from_str(raw) {
         return Some(fields);
@@ -23,7 +23,7 @@ pub fn fields(raw: &str) -> Option<Map<String, Value>> {
     Some(shallow.into_iter().map(|(name, raw)| (name, read(raw))).collect())
 }
 
-/// Replaces escapes of half a surrogate pair by the replacement character.
+/// Replaces each escape of half a surrogate pair by U+FFFD, the replacement character.
 fn mend_surrogates(json: &str) -> Cow<'_, str> {
     let mut mended = String::new();
     let mut copied = 0;
@@ -44,7 +44,7 @@ fn mend_surrogates(json: &str) -> Cow<'_, str> {
             }
             at += 6;
         } else {
-            // Whatever is escaped, a backslash included, begins nothing.
+            // The escaped character, which may be a backslash, does not begin another escape.
             at += 2;
         }
     }
@@ -55,7 +55,7 @@ fn mend_surrogates(json: &str) -> Cow<'_, str> {
     Cow::Owned(mended)
 }
 
-/// The UTF-16 unit of a `\uXXXX` that begins at `at`.
+/// The UTF-16 code unit of the `\uXXXX` at `at`, if there is one.
 fn escape(json: &str, at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
     u16::from_str_radix(digits, 16).ok()
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_held_is_seen_as_its_text() {
+    fn a_value_that_cannot_be_read_is_its_json_text() {
         let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
         let text = format!(r#"{{"id":"a","score":1e400,"deep":{deep},"fine":[1,2]}}"#);
         let expected = json!({"id": "a", "score": "1e400", "deep": deep, "fine": [1, 2]});

@@ -1,21 +1,21 @@
-//! What can happen to a call or to a source: the kinds of change, and sets of them.
+//! Kinds of change of a call or of a source, and sets of them.
 
 use std::{fmt, ops::BitOr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// What happened. In the order of precedence in which an event takes its `type`.
+/// A kind of change. An event of several kinds takes its `type` from the first of them in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Was not completed and now is, or was first seen completed after the baseline.
+    /// The call is completed and was not, or was first seen after the baseline and was completed then.
     Ended,
-    /// First seen live.
+    /// The call was first seen while live.
     Started,
     /// `callAnalysis` appeared or changed.
     Analyzed,
-    /// Anything else changed.
+    /// Anything else of the call changed.
     Updated,
-    /// It is gone from the list.
+    /// The call is gone from the list.
     Deleted,
     /// The source itself has been failing for a while.
     SourceFailing,
@@ -57,7 +57,7 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
-    /// Whether it is about a call; the others are about a source.
+    /// Whether it is a change of a call, not of a source.
     pub const fn is_of_call(self) -> bool {
         !matches!(self, Self::SourceFailing | Self::SourceRecovered | Self::SourceSilent)
     }
@@ -97,7 +97,7 @@ impl Kinds {
         Kind::ALL.into_iter().filter(move |kind| self.contains(*kind))
     }
 
-    /// The member that names an event's `type`.
+    /// The kind that gives an event of this set its `type`.
     pub fn first(self) -> Option<Kind> {
         self.iter().next()
     }
@@ -143,7 +143,7 @@ impl fmt::Debug for Kinds {
 
 impl Serialize for Kinds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Some formats want to know beforehand how many there are.
+        // Binary formats need the length first.
         self.iter().map(Kind::as_str).collect::<Vec<_>>().serialize(serializer)
     }
 }

@@ -1,10 +1,10 @@
-//! Names of sources, rules and destinations: the table names of the config.
+//! Names of sources, rules and destinations, as the tables of the config are called.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-/// A name given in the config, cheap to clone. Made of letters, digits, `-`, `_` and `.`.
+/// A name from the config: ASCII letters, digits, `-`, `_` and `.`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Name(Arc<str>);
@@ -18,7 +18,7 @@ impl Name {
         &self.0
     }
 
-    /// Whether `text` may be a name. Names become metric labels, store keys and parts of messages.
+    /// Whether `text` can be a name. The rules are strict because names become metric labels and store keys.
     pub fn is_valid(text: &str) -> bool {
         !text.is_empty()
             && text.len() <= Self::MAX_LEN

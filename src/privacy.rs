@@ -1,8 +1,8 @@
-//! Keeping phone numbers out of what people read over each other's shoulder.
+//! Masks phone numbers in logs and on screens.
 
 /// A phone number with its middle hidden: `+33612345678` becomes `+3361•••5678`.
 ///
-/// Keeps the first five and the last four characters of a longer text; a shorter one is hidden whole.
+/// Keeps the first five and the last four characters of a number of at least eleven, and nothing of a shorter one.
 pub fn mask_phone(number: &str) -> String {
     let chars: Vec<char> = number.chars().filter(|c| !c.is_control()).collect();
     if chars.len() < 11 {
@@ -13,8 +13,8 @@ pub fn mask_phone(number: &str) -> String {
     format!("{head}•••{tail}")
 }
 
-/// A text with everything in it that could be a phone number masked as [`mask_phone`] does: eight digits or more in
-/// a row, or after a `+` with white space and punctuation between them.
+/// A text in which everything that may be a phone number is masked by [`mask_phone`]. That is eight digits or more in a
+/// row; after a `+`, spaces and punctuation may stand between them.
 pub fn mask_phones_in(text: &str) -> String {
     const SHORTEST: usize = 8;
     let mut masked = String::with_capacity(text.len());

@@ -1,90 +1,89 @@
-//! What is remembered of a call between two looks at it.
+//! Snapshots: calls as they are remembered between two looks.
 
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     call::{Call, RecordHash, Status, time_field},
+    content::{ContentHash, StateTag},
     kind::{Kind, Kinds},
     name::Name,
     time::Timestamp,
 };
 
-/// The field that is never remembered, only hashed: it can be tens of kilobytes, and it is a conversation.
+/// The field that is hashed but never remembered: it is a conversation, and can be tens of kilobytes.
 pub const TRANSCRIPT: &str = "transcript";
 
-/// The field that makes a call analyzed.
+/// The field that holds the analysis.
 const ANALYSIS: &str = "callAnalysis";
 
-/// How many different states of a call are remembered, by their content hash.
+/// How many different states of a call are remembered, each by its tag.
 const PAST: usize = 16;
 
 /// The fields that are kept when a snapshot is shrunk.
 const KEPT: [&str; 4] = ["id", "status", "createdAt", "updatedAt"];
 
-/// What the store remembers of a call: its fields without the transcript, and what callwatch did about it.
+/// A call as the store remembers it: its fields without the transcript, and what callwatch did about it.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// The call's fields as last seen, in the API's order, without its transcript; only a few of them when
-    /// `shrunk` says so.
+    /// The call's fields as last seen, in the API's order, without its transcript. If `shrunk` is present, only a few.
     pub fields: Map<String, Value>,
-    /// Present when most of the fields have been forgotten: that the call changes is still noticed, and what kind
-    /// of change it is, but no longer which fields differ.
+    /// Present when most of the fields have been forgotten. A change is still noticed, and of which kind it is, but no
+    /// longer which fields differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shrunk: Option<Shrunk>,
-    /// Hash of the transcript as last seen; `None` when there was no such field.
+    /// Hash of the transcript as last seen; `None` if there was no such field.
     pub transcript: Option<ContentHash>,
     /// Hash of the record's bytes as last seen.
     #[serde(with = "record_hash")]
     pub record: RecordHash,
-    /// Kinds of change this call has been through. A baselined call counts as having been through those its
-    /// state implies, so that a rule added later does not take them for news.
+    /// Kinds of change that the call has been through. A baselined call counts as having been through those that its state
+    /// implies, so that a rule added later does not take them for news.
     pub kinds_seen: Kinds,
     /// When it was first seen.
     pub first_seen: Timestamp,
-    /// When it was first seen completed: the analysis window is counted from here.
+    /// When it was first seen completed. The analysis window is counted from here.
     pub completed_seen: Option<Timestamp>,
-    /// Whether it was found to be deleted.
+    /// Whether it has been found to be deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
-    /// How often the call has entered another state.
+    /// How many times the call has entered a state; 1 for its first.
     pub revision: u32,
-    /// The latest [`PAST`] different states, each with its occurrence; the present one is the last.
+    /// The latest different states, at most [`PAST`], each with its occurrence. The present state is the last.
     pub past: Vec<(StateTag, u32)>,
-    /// What each rule made of this call so far.
+    /// The memory that each rule with a condition has of this call.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<Name, RuleMemory>,
-    /// How many deliveries of this call each destination has been given: the last `sequence`.
+    /// How many deliveries about this call each destination has been given: the last `sequence`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sequences: BTreeMap<Name, u64>,
 }
 
-/// What a shrunk snapshot remembers in place of fields.
+/// The part of a shrunk snapshot that stands in for its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shrunk {
-    /// The analysis, if there was one.
+    /// The tag of the analysis, if there was one.
     pub analysis: Option<StateTag>,
 }
 
-/// What a rule with a condition remembers of one call.
+/// The memory that a rule with a condition has of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleMemory {
-    /// Fingerprint of the rule's condition when `was_true` was found; another one means the rule was edited.
+    /// Fingerprint of the condition that `was_true` is the value of. If it differs from the rule's, the rule was edited.
     pub condition: u64,
     /// Whether the condition was true at the last change the rule looked at.
     pub was_true: bool,
     /// Whether the rule has ever fired for this call.
     pub fired: bool,
-    /// Of a rule with `for`: since when the condition has been true, until it fires.
+    /// For a rule with `for` that has not fired: since when its condition has been true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
 }
 
 impl Snapshot {
-    /// What is remembered of a call seen for the first time.
+    /// The snapshot of a call seen for the first time, having been through `kinds_seen`.
     pub fn first(call: &Call, kinds_seen: Kinds, now: Timestamp) -> Self {
         Self {
             fields: without_transcript(call),
@@ -96,15 +95,15 @@ impl Snapshot {
             completed_seen: (*call.status() == Status::Completed).then_some(now),
             deleted: false,
             revision: 1,
-            past: vec![(ContentHash::of_call(call).tag(), 1)],
+            past: vec![(call.content().tag(), 1)],
             rules: BTreeMap::new(),
             sequences: BTreeMap::new(),
         }
     }
 
-    /// What is remembered after the call was seen again, having been through `kinds`.
+    /// The snapshot after the call was seen again, having been through `kinds`.
     pub fn next(&self, call: &Call, kinds: Kinds, now: Timestamp) -> Self {
-        let tag = ContentHash::of_call(call).tag();
+        let tag = call.content().tag();
         let mut past = self.past.clone();
         let mut revision = self.revision;
         if past.last().is_none_or(|(last, _)| *last != tag) || self.deleted {
@@ -112,7 +111,7 @@ impl Snapshot {
             let earlier = past.iter().find(|(earlier, _)| *earlier == tag).map(|(_, occurrence)| *occurrence);
             let occurrence = match earlier {
                 Some(occurrence) => occurrence.saturating_add(1),
-                // It may be one of the states that were forgotten; none of those occurred as often as this.
+                // It may be a state that was forgotten. None of those can have occurred as often as there were states.
                 None if past.len() == PAST => revision,
                 None => 1,
             };
@@ -138,30 +137,30 @@ impl Snapshot {
         }
     }
 
-    /// Forgets most of the fields.
+    /// Forgets most of the fields of a settled call.
     pub fn shrink(&mut self) {
         if self.shrunk.is_none() {
             let analysis = self.fields.get(ANALYSIS).filter(|analysis| !analysis.is_null());
             self.shrunk = Some(Shrunk { analysis: analysis.map(|analysis| ContentHash::of(analysis).tag()) });
             self.fields.retain(|name, _| KEPT.contains(&name.as_str()));
             self.transcript = None;
-            // A call that has settled waits for nothing.
+            // No rule waits for a settled call.
             self.rules.values_mut().for_each(|memory| memory.since = None);
         }
     }
 
-    /// Whether nothing has been heard of the call since `before`, and nothing is expected.
+    /// Whether the call is over and has not changed since `before`, so that no change is expected.
     pub fn is_settled(&self, before: Timestamp) -> bool {
         let ended = self.completed_seen.max(self.deleted.then_some(self.first_seen));
         ended.is_some_and(|ended| self.updated_at().map_or(ended, |updated| updated.max(ended)) < before)
     }
 
-    /// Whether the call, if it was not deleted, is in the state it was last seen in.
+    /// Whether `call` is in the state that was last seen. Says nothing about whether it was deleted in between.
     pub fn is_of(&self, call: &Call) -> bool {
-        self.past.last().is_some_and(|(tag, _)| *tag == ContentHash::of_call(call).tag())
+        self.past.last().is_some_and(|(tag, _)| *tag == call.content().tag())
     }
 
-    /// Whether this is the analysis as last seen.
+    /// Whether `analysis` equals the one last seen.
     pub fn has_analysis(&self, analysis: &Value) -> bool {
         match self.shrunk {
             Some(shrunk) => shrunk.analysis == Some(ContentHash::of(analysis).tag()),
@@ -169,8 +168,8 @@ impl Snapshot {
         }
     }
 
-    /// The record as last seen, for conditions. The transcript is not remembered; when the one of the call `now`
-    /// is the same, it stands in.
+    /// The record as last seen, for conditions. The transcript is not remembered, but if that of the call `now` has the same
+    /// hash, it is filled in.
     pub fn record(&self, now: &Map<String, Value>) -> Map<String, Value> {
         let mut fields = self.fields.clone();
         if let Some(transcript) = now.get(TRANSCRIPT)
@@ -186,7 +185,7 @@ impl Snapshot {
         self.fields.get("status").and_then(Value::as_str).unwrap_or_default().into()
     }
 
-    /// Whether an analysis is there.
+    /// Whether the call as last seen has an analysis.
     pub fn is_analyzed(&self) -> bool {
         match self.shrunk {
             Some(shrunk) => shrunk.analysis.is_some(),
@@ -194,7 +193,7 @@ impl Snapshot {
         }
     }
 
-    /// The kinds of change that its state amounts to.
+    /// The kinds of change that the state as last seen implies.
     pub fn kinds_now(&self) -> Kinds {
         let of_status = match self.status() {
             _ if self.deleted => Kind::Deleted.into(),
@@ -215,8 +214,8 @@ impl Snapshot {
         time_field(&self.fields, "updatedAt")
     }
 
-    /// Tells this stay in the present state from earlier ones: 1, unless the call went back to a state it had
-    /// been in. Never the same twice for one state.
+    /// How often the call has entered its present state: 1, unless it went back to a state it had been in. Never the same
+    /// twice for one state, so that events of two stays in it have different ids.
     pub fn occurrence(&self) -> u32 {
         self.past.last().map_or(1, |(_, occurrence)| *occurrence)
     }
@@ -230,7 +229,7 @@ fn without_transcript(call: &Call) -> Map<String, Value> {
         .collect()
 }
 
-/// Snapshots hold phone numbers and summaries: only the shape is shown.
+/// Shows only the shape: snapshots hold phone numbers and summaries.
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot")
@@ -238,100 +237,6 @@ impl fmt::Debug for Snapshot {
             .field("record", &self.record)
             .field("kinds_seen", &self.kinds_seen)
             .finish_non_exhaustive()
-    }
-}
-
-/// 128 bits of xxh3 over a value's content, whatever the order of its keys and the white space between them.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ContentHash(u128);
-
-impl ContentHash {
-    /// Hashes a JSON value.
-    pub fn of(value: &Value) -> Self {
-        let mut hasher = Xxh3::new();
-        feed(&mut hasher, value);
-        Self(hasher.digest128())
-    }
-
-    /// Hashes every field of a call.
-    pub fn of_call(call: &Call) -> Self {
-        let mut hasher = Xxh3::new();
-        feed_object(&mut hasher, call.fields());
-        Self(hasher.digest128())
-    }
-
-    /// Half of it, enough to tell the few states of one call apart.
-    pub fn tag(self) -> StateTag {
-        StateTag(self.0 as u64)
-    }
-
-    /// Its 16 bytes, big-endian.
-    pub fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
-    }
-}
-
-/// Feeds a value unambiguously: a tag, then the length of whatever has one, then the content.
-fn feed(hasher: &mut Xxh3, value: &Value) {
-    match value {
-        Value::Null => hasher.update(b"n"),
-        Value::Bool(b) => hasher.update(if *b { b"t" } else { b"f" }),
-        Value::Number(n) => feed_text(hasher, b"#", &n.to_string()),
-        Value::String(s) => feed_text(hasher, b"s", s),
-        Value::Array(items) => {
-            hasher.update(b"[");
-            hasher.update(&(items.len() as u64).to_le_bytes());
-            items.iter().for_each(|item| feed(hasher, item));
-        }
-        Value::Object(fields) => feed_object(hasher, fields),
-    }
-}
-
-fn feed_object(hasher: &mut Xxh3, fields: &Map<String, Value>) {
-    let mut sorted: Vec<_> = fields.iter().collect();
-    sorted.sort_unstable_by_key(|(key, _)| key.as_str());
-    hasher.update(b"{");
-    hasher.update(&(sorted.len() as u64).to_le_bytes());
-    for (key, value) in sorted {
-        feed_text(hasher, b"k", key);
-        feed(hasher, value);
-    }
-}
-
-fn feed_text(hasher: &mut Xxh3, tag: &[u8], text: &str) {
-    hasher.update(tag);
-    hasher.update(&(text.len() as u64).to_le_bytes());
-    hasher.update(text.as_bytes());
-}
-
-impl fmt::Debug for ContentHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl Serialize for ContentHash {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{:032x}", self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for ContentHash {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        u128::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
-    }
-}
-
-/// Tells the states of one call apart: 64 bits of their content hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct StateTag(u64);
-
-impl StateTag {
-    /// Its 64 bits.
-    pub const fn to_bits(self) -> u64 {
-        self.0
     }
 }
 
@@ -348,5 +253,61 @@ mod record_hash {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RecordHash, D::Error> {
         let text = String::deserialize(deserializer)?;
         u128::from_str_radix(&text, 16).map(RecordHash::from_u128).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The call in its `number`th state.
+    fn state(number: u32) -> Call {
+        let record = json!({ "id": "a", "status": "live", "summary": number });
+        Call::parse(&serde_json::value::to_raw_value(&record).unwrap()).unwrap()
+    }
+
+    fn first() -> Snapshot {
+        Snapshot::first(&state(0), Kinds::NONE, Timestamp::default())
+    }
+
+    fn next(snapshot: &Snapshot, number: u32) -> Snapshot {
+        snapshot.next(&state(number), Kinds::NONE, Timestamp::default())
+    }
+
+    #[test]
+    fn each_stay_in_a_state_has_a_number_of_its_own() {
+        let first = first();
+        assert_eq!((first.revision, first.occurrence()), (1, 1));
+        let same = next(&first, 0);
+        assert_eq!((same.revision, same.occurrence(), same.past.len()), (1, 1, 1), "it has not left it");
+        let other = next(&same, 1);
+        assert_eq!((other.revision, other.occurrence()), (2, 1));
+        let back = next(&other, 0);
+        assert_eq!((back.revision, back.occurrence(), back.past.len()), (3, 2, 2));
+        assert!(back.is_of(&state(0)) && !back.is_of(&state(1)));
+        let deleted = Snapshot { deleted: true, ..back };
+        let restored = next(&deleted, 0);
+        assert_eq!((restored.revision, restored.occurrence(), restored.deleted), (4, 3, false));
+    }
+
+    #[test]
+    fn a_state_that_was_forgotten_is_not_taken_for_its_first_stay() {
+        let past = PAST as u32;
+        let mut snapshot = first();
+        for number in 1..past {
+            snapshot = next(&snapshot, number);
+            assert_eq!(snapshot.occurrence(), 1);
+        }
+        assert_eq!(snapshot.past.len(), PAST);
+        // From here on a state that is not among the latest may have occurred before.
+        snapshot = next(&snapshot, past);
+        assert_eq!((snapshot.revision, snapshot.occurrence()), (past + 1, past + 1));
+        assert_eq!(snapshot.past.len(), PAST);
+        snapshot = next(&snapshot, 0);
+        assert_eq!(snapshot.occurrence(), past + 2, "its first stay was 1");
+        snapshot = next(&snapshot, 5);
+        assert_eq!(snapshot.occurrence(), 2, "one that is remembered goes on where it was");
     }
 }

@@ -1,17 +1,17 @@
-//! What text for people looks like.
+//! Colours and line width of text on a terminal.
 
 use std::io::IsTerminal;
 
-/// The width everything is made for, in columns.
+/// Columns that all output fits into.
 pub const WIDTH: usize = 80;
 
-/// What text may look like.
+/// Whether text is coloured.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     coloured: bool,
 }
 
-/// The colours used.
+/// Colours, by what they mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
     /// Something is well.
@@ -22,7 +22,7 @@ pub enum Colour {
     Yellow,
     /// Something is wrong.
     Red,
-    /// Not so important.
+    /// Less important.
     Dim,
     /// Important.
     Bold,
@@ -36,16 +36,16 @@ impl Style {
         }
     }
 
-    /// Whether it paints.
+    /// Whether [`Style::paint`] adds colour.
     pub fn is_coloured(self) -> bool {
         self.coloured
     }
 
-    /// No colours.
+    /// Without colour.
     #[cfg(test)]
     pub const PLAIN: Self = Self { coloured: false };
 
-    /// The text in a colour.
+    /// `text` in this colour, or as it is when the style has none.
     pub fn paint(self, colour: Colour, text: &str) -> String {
         if !self.coloured {
             return text.to_owned();

@@ -1,6 +1,6 @@
-//! Points in time as the rest of the house passes them around.
+//! Points in time, and the clocks they come from.
 //!
-//! The core never asks for the time; it is given a [`Timestamp`]. The shell asks a [`Clock`].
+//! The pure core is passed a [`Timestamp`]; only the effectful shell reads a [`Clock`].
 
 use std::{fmt, time::Duration};
 
@@ -32,17 +32,17 @@ impl Timestamp {
         DateTime::parse_from_rfc3339(text).ok().map(|t| Self(t.timestamp_millis()))
     }
 
-    /// This much later; saturates.
+    /// The time `by` later; saturates.
     pub fn after(self, by: Duration) -> Self {
         Self(self.0.saturating_add(millis(by)))
     }
 
-    /// This much earlier; saturates.
+    /// The time `by` earlier; saturates.
     pub fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(millis(by)))
     }
 
-    /// How long after `earlier` this is; zero when it is not after it.
+    /// The time that has passed since `earlier`; zero when `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -79,16 +79,16 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Where the shell gets the time from.
+/// Tells the time.
 ///
-/// `steady` only ever moves forward with the machine's monotonic clock, so that a clock that is set, or a
-/// laptop that slept, cannot cause a burst of polls; `wall` is what people call the time. Both follow
-/// tokio's clock, so a test with paused time moves them.
+/// [`Clock::steady`] follows the machine's monotonic clock and is for schedules: setting the system's clock, or a
+/// laptop that slept, cannot cause a burst of polls. [`Clock::wall`] is the date and time, and may jump. A simulated
+/// clock follows tokio's, so that a test with paused time controls it.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     epoch: Timestamp,
     started: tokio::time::Instant,
-    /// A simulated clock has no system clock to follow.
+    /// Whether `wall` follows tokio's clock in place of the system's.
     simulated: bool,
 }
 
@@ -98,22 +98,22 @@ impl Clock {
         Self { epoch: system_now(), started: tokio::time::Instant::now(), simulated: false }
     }
 
-    /// A clock that says `epoch` now and moves with tokio's (possibly paused) time.
+    /// A simulated clock: it says `epoch` now and moves with tokio's time, which tests can pause.
     pub fn starting_at(epoch: Timestamp) -> Self {
         Self { epoch, started: tokio::time::Instant::now(), simulated: true }
     }
 
-    /// The time for schedules: never jumps.
+    /// The time for schedules. It never jumps.
     pub fn steady(&self) -> Timestamp {
         self.epoch.after(self.started.elapsed())
     }
 
-    /// The time for people and for what is stored.
+    /// The time for people and for the store.
     pub fn wall(&self) -> Timestamp {
         if self.simulated { self.steady() } else { system_now() }
     }
 
-    /// The tokio instant at which `steady` will say `at`; now when that has passed.
+    /// The tokio instant at which `steady` reaches `at`; in the past when it has already.
     pub fn instant(&self, at: Timestamp) -> tokio::time::Instant {
         self.started + at.since(self.epoch)
     }

@@ -22,6 +22,10 @@ mod timed;
 
 use std::{fs::File, process::Command, sync::Arc};
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PARTS: [&str; 4] = ["drain", "pace", "backlog", "kill"];
 
 fn main() {

@@ -14,7 +14,7 @@ use crate::{
     process::cpu,
     quantile,
     receiver::Receiver,
-    service::{Service, destinations},
+    service::{Service, destinations, source_claim},
 };
 
 const FOR: Duration = Duration::from_secs(10);
@@ -83,6 +83,7 @@ pub async fn observe(
     let observed = rate * FOR.as_secs() as usize;
     let before = service.delivered(destinations);
     let committed = Arc::new(Mutex::new(HashMap::new()));
+    let claim = source_claim(&*service.store).await;
     let mut ticks = tokio::time::interval(FOR / observed as u32);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut commits = JoinSet::new();
@@ -90,10 +91,10 @@ pub async fn observe(
     for number in 0..observed {
         ticks.tick().await;
         let commit = observed::commit(number, 1, bytes, &names, Clock::system().wall());
-        let (store, committed) = (Arc::clone(&service.store), Arc::clone(&committed));
+        let (store, claim, committed) = (Arc::clone(&service.store), claim.clone(), Arc::clone(&committed));
         commits.spawn(async move {
-            let (id, began) = (commit.events[0].id.to_string(), SystemTime::now());
-            store.commit(commit).await.unwrap();
+            let (id, began) = (commit.events[0].event.id.to_string(), SystemTime::now());
+            store.commit(&claim, commit).await.unwrap();
             committed.lock().unwrap().insert(id, (began, SystemTime::now()));
         });
     }

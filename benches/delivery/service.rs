@@ -8,16 +8,18 @@ use std::{
 };
 
 use callwatch::{
-    config::{Config, LoadOptions, StoreConfig},
+    config::{LoadOptions, StoreConfig},
+    config_file::Config,
     delivery::{self, DestinationTask},
     demo::receivers::DEMO_SECRET,
     destination, http,
     name::Name,
-    store::{SledStore, Store, StoreError},
+    rule::RuleSet,
+    store::{Claim, Duty, SledStore, Store, StoreError},
     telemetry::Telemetry,
     time::{Clock, Timestamp},
 };
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{observed, timed::Timed};
@@ -66,6 +68,7 @@ pub async fn fill_here(args: &[String]) {
     let [from, calls, bytes] = [1, 2, 3].map(|n| args[n].parse::<usize>().unwrap());
     let names: Vec<Name> = args[4..].iter().map(|name| Name::from(name.as_str())).collect();
     let store = Arc::new(SledStore::open(&store_config(&folder)).await.unwrap());
+    let claim = source_claim(&*store).await;
     // Long ago, so that none is due later than another; several at once share a sync.
     let now = Timestamp::from_millis(1_765_809_145_000);
     let step = (200 / names.len()).clamp(1, 1 + 400_000 / bytes);
@@ -75,11 +78,16 @@ pub async fn fill_here(args: &[String]) {
             commits.join_next().await.unwrap().unwrap();
         }
         let commit = observed::commit(first, step.min(from + calls - first), bytes, &names, now);
-        let store = Arc::clone(&store);
-        commits.spawn(async move { store.commit(commit).await.unwrap() });
+        let (store, claim) = (Arc::clone(&store), claim.clone());
+        commits.spawn(async move { store.commit(&claim, commit).await.unwrap() });
     }
     commits.join_all().await;
     store.close().await.unwrap();
+}
+
+/// The claim that commits carry.
+pub async fn source_claim(store: &dyn Store) -> Claim {
+    store.claim(&Duty::Source("clinic".into())).await.unwrap().unwrap()
 }
 
 /// Dispatchers at work.
@@ -109,8 +117,8 @@ impl Service {
         for destination in &config.destinations {
             let task = DestinationTask {
                 config: destination.clone(),
-                destination: destination::build(destination, &http).unwrap(),
-                rules: Arc::new(config.rules.iter().cloned().collect()),
+                destination: destination::build(destination, &http, &self.telemetry).unwrap(),
+                rules: watch::channel(RuleSet::of(&config.rules)).1,
                 store: Arc::clone(&self.store) as Arc<dyn Store>,
                 telemetry: self.telemetry.clone(),
                 clock: Clock::system(),

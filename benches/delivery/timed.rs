@@ -10,11 +10,12 @@ use async_trait::async_trait;
 use callwatch::{
     batch::BatchKey,
     call::CallId,
+    event::{Event, Subject},
     name::Name,
     snapshot::Snapshot,
     store::{
-        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, Held, KnownCall, LeaseRequest, Leased, Outcome,
-        Pause, SledStore, Sorting, Store, StoreError, Tally,
+        Action, Claim, Commit, DeliveryRecord, DestinationStanding, Duty, Feed, KnownCall, Page, Position,
+        Query, Settlement, SledStore, Store, StoreError, Token,
     },
     time::Timestamp,
 };
@@ -65,37 +66,33 @@ impl Timed {
 
 #[async_trait]
 impl Store for Timed {
-    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
-        self.timed(self.inner.commit(commit)).await
+    async fn claim(&self, duty: &Duty) -> Result<Option<Claim>, StoreError> {
+        self.inner.claim(duty).await
     }
 
-    async fn lease(&self, request: &LeaseRequest) -> Result<Leased, StoreError> {
-        self.timed(self.inner.lease(request)).await
+    async fn give_up(&self, claim: Claim) -> Result<(), StoreError> {
+        self.inner.give_up(claim).await
     }
 
-    async fn settle(&self, outcomes: Vec<Outcome>) -> Result<(), StoreError> {
+    async fn commit(&self, claim: &Claim, commit: Commit) -> Result<(), StoreError> {
+        self.timed(self.inner.commit(claim, commit)).await
+    }
+
+    async fn pending(&self, claim: &Claim, after: Position, limit: usize) -> Result<Feed, StoreError> {
+        self.timed(self.inner.pending(claim, after, limit)).await
+    }
+
+    async fn bodies(&self, tokens: &[Token]) -> Result<Vec<Option<Arc<Event>>>, StoreError> {
+        self.timed(self.inner.bodies(tokens)).await
+    }
+
+    async fn settle(&self, claim: &Claim, settlement: Settlement) -> Result<(), StoreError> {
         self.work.lock().unwrap().settles += 1;
-        self.timed(self.inner.settle(outcomes)).await
-    }
-
-    async fn release(&self, deliveries: Vec<DeliveryId>) -> Result<(), StoreError> {
-        self.inner.release(deliveries).await
+        self.timed(self.inner.settle(claim, settlement)).await
     }
 
     fn arrivals(&self, destination: &Name) -> Arc<Notify> {
         self.inner.arrivals(destination)
-    }
-
-    async fn pause(&self, destination: &Name, pause: Pause) -> Result<(), StoreError> {
-        self.inner.pause(destination, pause).await
-    }
-
-    async fn resume(&self, destination: &Name) -> Result<Option<Pause>, StoreError> {
-        self.inner.resume(destination).await
-    }
-
-    async fn tally(&self) -> Result<BTreeMap<Name, Tally>, StoreError> {
-        self.inner.tally().await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
@@ -115,54 +112,35 @@ impl Store for Timed {
         self.inner.known(source, after, limit).await
     }
 
-    async fn checkpoint(&self, source: &Name) -> Result<Option<Value>, StoreError> {
-        self.inner.checkpoint(source).await
+    async fn checkpoint(&self, duty: &Duty) -> Result<Option<Value>, StoreError> {
+        self.inner.checkpoint(duty).await
     }
 
-    async fn deliveries(
-        &self,
-        filter: &DeliveryFilter,
-        after: Option<&DeliveryId>,
-        limit: usize,
-    ) -> Result<Vec<DeliveryRecord>, StoreError> {
-        self.inner.deliveries(filter, after, limit).await
-    }
-
-    async fn held(
-        &self,
-        destination: &Name,
-        batch: &BatchKey,
-        after: Option<&Held>,
-        limit: usize,
-    ) -> Result<Vec<Held>, StoreError> {
-        self.inner.held(destination, batch, after, limit).await
-    }
-
-    async fn sort(&self, sorting: Sorting) -> Result<(), StoreError> {
-        self.inner.sort(sorting).await
+    async fn memos(&self, destination: &Name, lanes: &[Subject]) -> Result<Vec<Option<Value>>, StoreError> {
+        self.timed(self.inner.memos(destination, lanes)).await
     }
 
     async fn ledgers(&self, destination: &Name) -> Result<BTreeMap<BatchKey, Value>, StoreError> {
         self.inner.ledgers(destination).await
     }
 
-    async fn retry(&self, deliveries: Vec<DeliveryId>, now: Timestamp) -> Result<usize, StoreError> {
-        self.inner.retry(deliveries, now).await
+    async fn destinations(&self) -> Result<BTreeMap<Name, DestinationStanding>, StoreError> {
+        self.inner.destinations().await
     }
 
-    async fn discard(&self, deliveries: Vec<DeliveryId>) -> Result<usize, StoreError> {
-        self.inner.discard(deliveries).await
+    async fn query(&self, query: &Query) -> Result<Page<DeliveryRecord>, StoreError> {
+        self.inner.query(query).await
     }
 
-    async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError> {
-        self.inner.pauses().await
+    async fn act(&self, action: Action) -> Result<usize, StoreError> {
+        self.inner.act(action).await
     }
 
-    async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.inner.purge(before, limit).await
+    async fn purge(&self, claim: &Claim, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.inner.purge(claim, before, limit).await
     }
 
-    async fn shrink(&self, source: &Name, before: Timestamp) -> Result<(), StoreError> {
-        self.inner.shrink(source, before).await
+    async fn shrink(&self, claim: &Claim, source: &Name, before: Timestamp) -> Result<(), StoreError> {
+        self.inner.shrink(claim, source, before).await
     }
 }

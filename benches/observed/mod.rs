@@ -24,12 +24,6 @@ pub fn commit(from: usize, calls: usize, bytes: usize, destinations: &[Name], no
         let record = json!({"id": call.as_str(), "status": "completed", "summary": summary});
         let record: Arc<RawValue> = serde_json::value::to_raw_value(&record).unwrap().into();
         let id = EventId::compute(&source, call.as_str(), &"call-completed".into(), b"content", 1);
-        let deliveries = destinations.iter().map(|destination| NewDelivery {
-            destination: destination.clone(),
-            sequence: 1,
-            created: now,
-            hold: None,
-        });
         let event = Event {
             id,
             subject: Subject::Call { source: source.clone(), call },
@@ -39,7 +33,13 @@ pub fn commit(from: usize, calls: usize, bytes: usize, destinations: &[Name], no
             at: now,
             record,
         };
-        commit.events.push(NewEvent { event, deliveries: deliveries.collect() });
+        let delivery = |destination: &Name| NewDelivery {
+            destination: destination.clone(),
+            sequence: 1,
+            created: now,
+            hold: None,
+        };
+        commit.events.push(NewEvent { event, deliveries: destinations.iter().map(delivery).collect() });
     }
     commit
 }

@@ -1,4 +1,4 @@
-//! Hours of the week.
+//! Hours that recur every week.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 const DAY: u32 = 24 * 60;
 
-/// The days as they are written, in order.
+/// Days and their short names, from Monday.
 const DAYS: [(&str, Weekday); 7] = [
     ("mon", Weekday::Mon),
     ("tue", Weekday::Tue),
@@ -21,37 +21,37 @@ const DAYS: [(&str, Weekday); 7] = [
     ("sun", Weekday::Sun),
 ];
 
-/// Hours that come every week, in a zone: `22:00-07:00` every night, `MON-FRI 08:00-18:00`, `SAT,SUN` all day.
+/// Hours that recur every week, in a zone: `22:00-07:00` every night, `MON-FRI 08:00-18:00`, `SAT,SUN` all day.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Hours {
     spans: Vec<Span>,
     zone: Zone,
 }
 
-/// Hours that begin on certain days.
+/// The same hours on one or several days.
 #[derive(Clone, PartialEq, Eq)]
 struct Span {
     text: String,
-    /// From Monday.
+    /// Days on which it begins, from Monday.
     days: [bool; 7],
-    /// Minutes after midnight.
+    /// Its beginning, in minutes after midnight.
     from: u32,
-    /// Minutes after the same midnight, up to two days.
+    /// Its end, in minutes after the same midnight: more than a day's when it ends on the next day.
     to: u32,
 }
 
 impl Hours {
-    /// Reads one text or several, which add up.
+    /// Reads one or several texts. A time is within the hours when it is within any of them.
     ///
     /// # Errors
-    /// Which of them is wrong (its place in the list), and why, in words.
+    /// The place of the wrong text among `texts`, and what is wrong with it.
     pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>, zone: Zone) -> Result<Self, (usize, String)> {
         let spans = texts.into_iter().enumerate();
         let spans = spans.map(|(place, text)| Span::parse(text).map_err(|why| (place, why)));
         Ok(Self { spans: spans.collect::<Result<_, _>>()?, zone })
     }
 
-    /// Whether `at` is within them.
+    /// Whether `at` is within the hours.
     pub fn contain(&self, at: Timestamp) -> bool {
         let Some(local) = self.zone.local(at) else { return false };
         let minute = local.hour() * 60 + local.minute();
@@ -64,8 +64,8 @@ impl Hours {
         })
     }
 
-    /// When the hours that `at` is in end: the first time from `at` on that is not within them. `None` when they
-    /// never end.
+    /// The end of the hours around `at`: the first time from `at` on that is not within them. `None` when they never
+    /// end.
     pub fn end(&self, at: Timestamp) -> Option<Timestamp> {
         if !self.contain(at) {
             return Some(at);
@@ -75,7 +75,7 @@ impl Hours {
         ends.into_iter().min()
     }
 
-    /// When the hours that `at` is in began. `None` when they always were, or `at` is not within them.
+    /// The beginning of the hours around `at`. `None` when `at` is not within the hours, or they have no beginning.
     pub fn start(&self, at: Timestamp) -> Option<Timestamp> {
         if !self.contain(at) {
             return None;
@@ -86,7 +86,7 @@ impl Hours {
         starts.into_iter().max()
     }
 
-    /// When the next hours after `at` begin, if `at` is not within them; else `at`. `None` when there are none.
+    /// The first time from `at` on that is within the hours: `at` itself when it is. `None` when there is none.
     pub fn next(&self, at: Timestamp) -> Option<Timestamp> {
         if self.contain(at) {
             return Some(at);
@@ -96,7 +96,8 @@ impl Hours {
         starts.into_iter().min()
     }
 
-    /// One of the two ends of every span, for a week and a bit in both directions.
+    /// The times at which every span begins or ends (`minute` says which), nine days back and ahead: no span is longer
+    /// than two days, and all recur weekly.
     fn boundaries(&self, at: Timestamp, minute: impl Fn(&Span) -> u32) -> Vec<Timestamp> {
         let Some(local) = self.zone.local(at) else { return vec![] };
         let Some(first) = local.date_naive().checked_sub_days(Days::new(9)) else { return vec![] };
@@ -118,7 +119,7 @@ impl Span {
             [one] if one.starts_with(|c: char| c.is_ascii_digit()) => (None, Some(*one)),
             [one] => (Some(*one), None),
             [days, hours] => (Some(*days), Some(*hours)),
-            _ => return Err(wrong("these are no hours".to_owned())),
+            _ => return Err(wrong("these are not days and hours".to_owned())),
         };
         let days = match days {
             Some(days) => read_days(days).map_err(wrong)?,
@@ -148,7 +149,7 @@ impl Span {
 fn read_days(text: &str) -> Result<[bool; 7], String> {
     let read = |word: &str| {
         let lower = word.to_lowercase();
-        // `Monday` is as clear as `MON`.
+        // Full names are accepted as well.
         let day = DAYS.iter().find(|(name, day)| lower == *name || lower == day_name(*day));
         let (_, day) = day.ok_or_else(|| format!("there is no day `{}`", word.escape_debug()))?;
         Ok::<_, String>(day.num_days_from_monday() as usize)
@@ -178,7 +179,7 @@ fn day_name(day: Weekday) -> &'static str {
     }
 }
 
-/// `08:00`, `8:00`, `24:00`: minutes after midnight.
+/// Reads `08:00`, `8:00` or `24:00`, in minutes after midnight.
 fn read_time(text: &str) -> Result<u32, String> {
     let read = || {
         let (hour, minute) = text.split_once(':')?;
@@ -192,11 +193,11 @@ fn read_time(text: &str) -> Result<u32, String> {
     read().ok_or_else(|| format!("`{}` is not a time of day", text.escape_debug()))
 }
 
-/// When clocks show so many minutes after the midnight of `date`. A time that is left out when clocks go forward is
-/// the moment they do.
+/// The time at which clocks show `minute` minutes after the midnight of `date`. A time that clocks skip is the moment at
+/// which they do.
 fn instant(zone: Zone, date: NaiveDate, minute: u32) -> Option<Timestamp> {
     let local = date.and_hms_opt(0, 0, 0)?.checked_add_signed(TimeDelta::minutes(minute.into()))?;
-    // Gaps are an hour or less but for a few in history.
+    // With few exceptions in history, clocks skip an hour at most.
     let found: Option<DateTime<Tz>> = (0..=180).find_map(|later| {
         zone.0.from_local_datetime(&local.checked_add_signed(TimeDelta::minutes(later))?).earliest()
     });
@@ -286,8 +287,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the clocks do: the end is the first time not within the hours, the start the last time before
-        /// which it was not.
+        /// Also when clocks change: the end is the first time outside the hours, and just before the start is outside.
         #[test]
         fn ends_and_starts_are_where_it_changes(
             minutes in 0i64..2 * 366 * 24 * 60,

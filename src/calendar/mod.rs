@@ -1,4 +1,4 @@
-//! The time as people live by it: zones, hours of the week, and schedules. Pure.
+//! Time zones, hours of the week, and recurring schedules. Pure.
 
 mod hours;
 
@@ -23,7 +23,7 @@ impl Zone {
     /// Coordinated universal time.
     pub const UTC: Self = Self(Tz::UTC);
 
-    /// Reads its name, in any case; `None` when there is no such zone.
+    /// The zone of this name, in any case; `None` when there is none.
     pub fn parse(name: &str) -> Option<Self> {
         Tz::from_str_insensitive(name).ok().map(Self)
     }
@@ -38,13 +38,14 @@ impl Zone {
         self.0.name()
     }
 
-    /// When clocks show `local` there: the first time when they show it twice; `None` when they leave it out.
+    /// The time at which clocks in this zone show `local`. When they show it twice, the first time; `None` when they skip
+    /// it.
     pub fn when(self, local: NaiveDateTime) -> Option<Timestamp> {
         let at = self.0.from_local_datetime(&local).earliest()?;
         Some(Timestamp::from_millis(at.timestamp_millis()))
     }
 
-    /// What clocks show there; `None` for a time beyond all calendars.
+    /// The date and time that clocks in this zone show; `None` for years that the calendar does not reach.
     pub fn local(self, at: Timestamp) -> Option<DateTime<Tz>> {
         DateTime::<Utc>::from_timestamp_millis(at.as_millis()).map(|utc| utc.with_timezone(&self.0))
     }
@@ -56,9 +57,8 @@ impl fmt::Display for Zone {
     }
 }
 
-/// When something happens again and again: five fields as in a crontab (minute, hour, day of month, month, day of
-/// week), in a zone. When clocks go forward, what falls into the hour that is left out happens after it; when they
-/// go back, it happens once.
+/// A recurring time, as in a crontab: minute, hour, day of month, month and day of week, in a zone. A time in the hour
+/// that clocks skip in spring comes right after it; a time in the hour that they repeat in autumn comes once.
 #[derive(Clone)]
 pub struct Schedule {
     cron: Cron,
@@ -69,7 +69,7 @@ impl Schedule {
     /// Reads `0 8 * * MON-FRI`.
     ///
     /// # Errors
-    /// Why it is none, in words.
+    /// Why the text is not a schedule.
     pub fn parse(text: &str, zone: Zone) -> Result<Self, String> {
         if text.split_whitespace().count() != 5 {
             return Err(
@@ -88,13 +88,13 @@ impl Schedule {
         }
     }
 
-    /// The first time after `at`; `None` when there is none for years.
+    /// The first time after `at`; `None` when none comes for years.
     pub fn next(&self, at: Timestamp) -> Option<Timestamp> {
         let next = self.cron.find_next_occurrence(&self.zone.local(at)?, false).ok()?;
         Some(Timestamp::from_millis(next.timestamp_millis()))
     }
 
-    /// The zone it is in.
+    /// Its zone.
     pub fn zone(&self) -> Zone {
         self.zone
     }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_clocks_leave_out_comes_and_what_they_repeat_comes_once() {
+    fn a_skipped_time_comes_later_and_a_repeated_one_comes_once() {
         let schedule = Schedule::parse("30 2 * * *", berlin()).unwrap();
         assert_eq!(schedule.next(at("2026-03-28T12:00:00Z")), Some(at("2026-03-29T01:00:00Z")));
         let first = schedule.next(at("2026-10-24T12:00:00Z")).unwrap();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_is_said_so() {
+    fn a_text_that_is_not_a_schedule_is_refused_with_the_reason() {
         for (text, why) in [
             ("8:00", "a schedule has five fields: minute, hour, day of month, month, day of week"),
             ("0 0 8 * * MON", "a schedule has five fields: minute, hour, day of month, month, day of week"),

@@ -8,23 +8,23 @@ use std::{
 
 use crate::{config::SourceConfig, name::Name, time::Timestamp};
 
-/// What a request is for; in the order in which they may have the budget.
+/// How urgent a request is, the most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Claim {
-    /// A call that is live.
+pub enum Priority {
+    /// Looks at a live call.
     Live,
-    /// New calls.
+    /// Looks for new calls.
     Head,
-    /// An analysis that is waited for.
+    /// Looks for an analysis that is waited for.
     Analysis,
-    /// The whole list: the baseline, late edits, deletions.
+    /// Walks the whole list: for the baseline, late edits and deletions.
     Sweep,
 }
 
-/// Every so many requests the one goes first that has waited longest, whatever its claim: nobody starves.
+/// Every eighth request goes to the source that has waited longest, whatever its priority, so that nobody starves.
 const TURN: u64 = 8;
 
-/// A request that was promised a time and is not asked for again so long after it is given up.
+/// A source that was told to ask again at some time and has not done so this long after it no longer waits.
 const GRACE_MS: i64 = 2_000;
 
 const MINUTE_MICROS: i64 = 60_000_000;
@@ -32,13 +32,13 @@ const MINUTE_MICROS: i64 = 60_000_000;
 /// Whether a request may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
-    /// Now. It is counted as made.
+    /// It may be made now, and is counted as made.
     Now,
-    /// Not yet: ask again at this time.
+    /// It may not be made yet: ask again at this time.
     At(Timestamp),
 }
 
-/// How many requests may be made, and who is next.
+/// Decides when a request may be made, and which source is next.
 ///
 /// The rate is kept by the generic cell rate algorithm (ITU-T I.371): a burst of at most a tenth of the minute's
 /// requests, then one per emission interval, which is chosen so that no 60 seconds, wherever they begin, hold
@@ -60,35 +60,43 @@ pub struct Budget {
 
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
-    claim: Claim,
+    priority: Priority,
     since: Timestamp,
     promised: Timestamp,
 }
 
 impl Budget {
-    /// A budget of so many requests in any 60 seconds, at least one.
+    /// A budget of `per_minute` requests in any 60 seconds, at least one.
     pub fn new(per_minute: u32) -> Self {
-        let per_minute = i64::from(per_minute.max(1));
-        let burst = (per_minute / 10).max(1);
-        // In 60 s: the burst, and one request per emission interval that ends within them. With
-        // 60 s / emission < per_minute - burst + 1, that is per_minute at most.
-        let emission = MINUTE_MICROS / (per_minute - burst + 1) + 1;
-        Self {
-            emission,
-            tolerance: (burst - 1) * emission,
+        let mut budget = Self {
+            emission: 0,
+            tolerance: 0,
             expected: i64::MIN / 2,
             blocked: Timestamp::from_millis(i64::MIN / 2),
             granted: 0,
             waiting: BTreeMap::new(),
             last: BTreeMap::new(),
-        }
+        };
+        budget.set_limit(per_minute);
+        budget
     }
 
-    /// May `source` make a request of this claim now? A source has one request at a time; asking again replaces
-    /// what it asked for before. One that does not come back when it was told to is forgotten soon after.
-    pub fn request(&mut self, source: &Name, claim: Claim, now: Timestamp) -> Grant {
+    /// Allows `per_minute` requests in any 60 seconds from now on. Requests that were made before still count, so that a
+    /// changed limit does not allow another burst.
+    pub fn set_limit(&mut self, per_minute: u32) {
+        let per_minute = i64::from(per_minute.max(1));
+        let burst = (per_minute / 10).max(1);
+        // In 60 s: the burst, and one request per emission interval that ends within them. With
+        // 60 s / emission < per_minute - burst + 1, that is per_minute at most.
+        self.emission = MINUTE_MICROS / (per_minute - burst + 1) + 1;
+        self.tolerance = (burst - 1) * self.emission;
+    }
+
+    /// Asks whether `source` may make a request of this priority now. A source has one request at a time: asking again
+    /// replaces the one it asked for before. A source that does not ask again when it was told to loses its place.
+    pub fn request(&mut self, source: &Name, priority: Priority, now: Timestamp) -> Grant {
         self.waiting.retain(|_, w| now.as_millis() <= w.promised.as_millis().saturating_add(GRACE_MS));
-        let waiting = Waiting { claim, since: now, promised: now };
+        let waiting = Waiting { priority, since: now, promised: now };
         let since = self.waiting.get(source).map_or(now, |before| before.since);
         self.waiting.insert(source.clone(), Waiting { since, ..waiting });
 
@@ -103,7 +111,7 @@ impl Budget {
             return Grant::Now;
         }
         let at = free.max(now).after(Duration::from_micros(turn * self.emission.unsigned_abs()));
-        // Never "now": whoever asks again at once must find time has passed.
+        // Later than now, so that a caller that asks again at once does not loop without time passing.
         let at = at.max(now.after(Duration::from_millis(1)));
         if let Some(waiting) = self.waiting.get_mut(source) {
             waiting.promised = at;
@@ -111,26 +119,26 @@ impl Budget {
         Grant::At(at)
     }
 
-    /// Grants nothing before this time: the API said `Retry-After`.
+    /// Grants nothing before this time, because the API asked to be left alone.
     pub fn block_until(&mut self, until: Timestamp) {
         self.blocked = self.blocked.max(until);
     }
 
-    /// When the rate allows the next request, rounded up to milliseconds.
+    /// When the rate allows the next request, rounded up to a millisecond.
     fn free_at(&self, now: Timestamp) -> Timestamp {
         let micros = (self.expected - self.tolerance).max(micros(now));
         Timestamp::from_millis(micros.div_euclid(1000) + i64::from(micros.rem_euclid(1000) > 0))
             .max(self.blocked)
     }
 
-    /// How many of those who wait go before this source.
+    /// How many waiting sources go before this one.
     fn turn_of(&self, source: &Name) -> u64 {
         let longest_first = (self.granted + 1).is_multiple_of(TURN);
         let rank = |name: &Name, waiting: &Waiting| {
-            let claim = if longest_first { Claim::Live } else { waiting.claim };
+            let priority = if longest_first { Priority::Live } else { waiting.priority };
             let since = if longest_first { waiting.since } else { Timestamp::default() };
-            // Among equals, whoever was granted a request longest ago.
-            (claim, since, self.last.get(name).copied().unwrap_or(0), name.clone())
+            // Among equals, the source whose last request was granted longest ago goes first.
+            (priority, since, self.last.get(name).copied().unwrap_or(0), name.clone())
         };
         let Some(own) = self.waiting.get(source).map(|waiting| rank(source, waiting)) else { return 0 };
         self.waiting.iter().filter(|(name, waiting)| rank(name, waiting) < own).count() as u64
@@ -152,16 +160,16 @@ pub fn limits(sources: &[SourceConfig]) -> HashMap<Option<&str>, u32> {
     limits
 }
 
-/// What it takes to walk a whole list regularly.
+/// The load of walking a whole list regularly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SweepLoad {
     /// Calls in the list.
     pub calls: u64,
     /// Calls per page.
     pub page_size: u32,
-    /// Time in which the list is walked once.
+    /// The time in which the list is walked once.
     pub sweep: Duration,
-    /// The budget.
+    /// The budget it is taken from.
     pub requests_per_minute: u32,
 }
 
@@ -171,14 +179,14 @@ impl SweepLoad {
         self.calls.div_ceil(u64::from(self.page_size.max(1))).max(1)
     }
 
-    /// The part of the budget it takes, 1.0 being all of it.
+    /// The share of the budget it takes; 1.0 is all of it.
     pub fn share(&self) -> f64 {
         let minutes = self.sweep.as_secs_f64() / 60.0;
         self.requests() as f64 / (minutes * f64::from(self.requests_per_minute.max(1)))
     }
 }
 
-/// In one sentence.
+/// One sentence, for people.
 impl fmt::Display for SweepLoad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let requests = self.requests();
@@ -196,7 +204,7 @@ impl fmt::Display for SweepLoad {
     }
 }
 
-/// A number with its thousands set apart.
+/// Writes a number with a comma between thousands.
 struct Grouped(u64);
 
 impl fmt::Display for Grouped {
@@ -225,19 +233,19 @@ mod tests {
     /// Lets sources ask whenever they were told to, and returns who was granted what when.
     fn run(
         budget: &mut Budget,
-        wants: &[(Name, Claim, Duration)],
+        wants: &[(Name, Priority, Duration)],
         until: Timestamp,
-    ) -> Vec<(Name, Claim, Timestamp)> {
+    ) -> Vec<(Name, Priority, Timestamp)> {
         let mut next: Vec<Timestamp> = vec![at(0); wants.len()];
         let mut granted = vec![];
         while let Some((i, now)) = next.iter().copied().enumerate().min_by_key(|(i, at)| (*at, *i)) {
             if now >= until {
                 break;
             }
-            let (name, claim, pause) = &wants[i];
-            next[i] = match budget.request(name, *claim, now) {
+            let (name, priority, pause) = &wants[i];
+            next[i] = match budget.request(name, *priority, now) {
                 Grant::Now => {
-                    granted.push((name.clone(), *claim, now));
+                    granted.push((name.clone(), *priority, now));
                     now.after(*pause)
                 }
                 Grant::At(at) => at,
@@ -246,7 +254,7 @@ mod tests {
         granted
     }
 
-    fn count(granted: &[(Name, Claim, Timestamp)], name: &str) -> usize {
+    fn count(granted: &[(Name, Priority, Timestamp)], name: &str) -> usize {
         granted.iter().filter(|(source, ..)| source.as_str() == name).count()
     }
 
@@ -256,11 +264,11 @@ mod tests {
             per_minute in 1u32..300,
             wants in prop::collection::vec((0usize..4, 0u64..3000), 1..6),
         ) {
-            const CLAIMS: [Claim; 4] = [Claim::Live, Claim::Head, Claim::Analysis, Claim::Sweep];
+            const PRIORITIES: [Priority; 4] = [Priority::Live, Priority::Head, Priority::Analysis, Priority::Sweep];
             let wants: Vec<_> = wants
                 .into_iter()
                 .enumerate()
-                .map(|(i, (claim, pause))| (Name::from(format!("s{i}")), CLAIMS[claim], Duration::from_millis(pause)))
+                .map(|(i, (priority, pause))| (Name::from(format!("s{i}")), PRIORITIES[priority], Duration::from_millis(pause)))
                 .collect();
             let granted = run(&mut Budget::new(per_minute), &wants, at(200_000));
             for (i, (.., first)) in granted.iter().enumerate() {
@@ -276,8 +284,8 @@ mod tests {
     #[test]
     fn live_calls_go_first_and_sweeps_do_not_starve() {
         let wants = [
-            (Name::from("sweeping"), Claim::Sweep, Duration::ZERO),
-            (Name::from("live"), Claim::Live, Duration::ZERO),
+            (Name::from("sweeping"), Priority::Sweep, Duration::ZERO),
+            (Name::from("live"), Priority::Live, Duration::ZERO),
         ];
         let granted = run(&mut Budget::new(60), &wants, at(600_000));
         let (live, sweep) = (count(&granted, "live"), count(&granted, "sweeping"));
@@ -286,9 +294,11 @@ mod tests {
     }
 
     #[test]
-    fn sources_of_one_claim_share_alike() {
-        let wants: Vec<_> =
-            ["a", "b", "c"].map(|name| (Name::from(name), Claim::Live, Duration::ZERO)).into_iter().collect();
+    fn sources_of_one_priority_share_alike() {
+        let wants: Vec<_> = ["a", "b", "c"]
+            .map(|name| (Name::from(name), Priority::Live, Duration::ZERO))
+            .into_iter()
+            .collect();
         let granted = run(&mut Budget::new(100), &wants, at(600_000));
         let counts: Vec<usize> = ["a", "b", "c"].map(|name| count(&granted, name)).into_iter().collect();
         // Who comes first may have the whole first burst.
@@ -296,21 +306,33 @@ mod tests {
     }
 
     #[test]
+    fn another_limit_holds_at_once_and_brings_no_second_burst() {
+        let wants = [(Name::from("a"), Priority::Live, Duration::ZERO)];
+        let mut budget = Budget::new(100);
+        assert_eq!(run(&mut budget, &wants, at(1)).len(), 10, "the burst");
+        budget.set_limit(100);
+        assert_ne!(budget.request(&wants[0].0, Priority::Live, at(1)), Grant::Now);
+        budget.set_limit(10);
+        let granted = run(&mut budget, &wants, at(120_000));
+        assert!((18..=21).contains(&granted.len()), "{}", granted.len());
+    }
+
+    #[test]
     fn retry_after_holds_everybody_back() {
         let mut budget = Budget::new(100);
         budget.block_until(at(30_000));
-        let wants = [(Name::from("a"), Claim::Live, Duration::ZERO)];
-        assert_eq!(budget.request(&wants[0].0, Claim::Live, at(0)), Grant::At(at(30_000)));
-        assert_eq!(budget.request(&wants[0].0, Claim::Live, at(30_000)), Grant::Now);
+        let wants = [(Name::from("a"), Priority::Live, Duration::ZERO)];
+        assert_eq!(budget.request(&wants[0].0, Priority::Live, at(0)), Grant::At(at(30_000)));
+        assert_eq!(budget.request(&wants[0].0, Priority::Live, at(30_000)), Grant::Now);
     }
 
     #[test]
     fn who_never_comes_back_delays_others_only_briefly() {
         let mut budget = Budget::new(1);
-        assert_eq!(budget.request(&"a".into(), Claim::Live, at(0)), Grant::Now);
-        let Grant::At(gone) = budget.request(&"gone".into(), Claim::Live, at(1)) else { panic!() };
-        let Grant::At(mut next) = budget.request(&"b".into(), Claim::Sweep, at(2)) else { panic!() };
-        while let Grant::At(later) = budget.request(&"b".into(), Claim::Sweep, next) {
+        assert_eq!(budget.request(&"a".into(), Priority::Live, at(0)), Grant::Now);
+        let Grant::At(gone) = budget.request(&"gone".into(), Priority::Live, at(1)) else { panic!() };
+        let Grant::At(mut next) = budget.request(&"b".into(), Priority::Sweep, at(2)) else { panic!() };
+        while let Grant::At(later) = budget.request(&"b".into(), Priority::Sweep, next) {
             next = later;
         }
         assert!(next.since(gone) <= Duration::from_secs(61), "{next}");

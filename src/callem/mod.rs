@@ -1,7 +1,7 @@
 //! The API client: one request, one deadline, and a typed error for every way it can fail.
 //!
-//! It knows nothing of what is fetched when. Pages stay raw: a record is a slice of the body until somebody wants
-//! to know what is in it.
+//! It does not decide what is fetched when. Records stay raw: each is a slice of the body, parsed only by a caller that
+//! needs its fields.
 
 pub mod budget;
 mod page;
@@ -24,10 +24,10 @@ use crate::{
     time::Timestamp,
 };
 
-/// The largest answer read: a page of 1,000 calls with long transcripts is a few tens of megabytes.
+/// The largest body that is read: a page of 1,000 calls with long transcripts is a few tens of megabytes.
 const MAX_BODY: usize = 256 << 20;
 
-/// The largest error answer looked at.
+/// The largest body of an error that is read.
 const MAX_ERROR_BODY: usize = 64 << 10;
 
 /// A connection to one project.
@@ -35,21 +35,21 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     secret: Secret,
-    /// The key as last read; empty after it was refused, so that a rotated one is picked up.
+    /// The header with the key as last read; `None` after it was refused, so that a rotated key is picked up.
     key: Mutex<Option<HeaderValue>>,
     timeout: Duration,
 }
 
-/// An answer, with the server's idea of the time.
+/// A response, with the server's time.
 #[derive(Debug)]
-pub struct Answer<T> {
-    /// What was asked for.
+pub struct Response<T> {
+    /// Its body.
     pub body: T,
-    /// The `Date` header: the clock that `createdAt` is written by. Whole seconds.
+    /// The `Date` header, in whole seconds: the clock that `createdAt` is taken from.
     pub server_time: Option<Timestamp>,
 }
 
-/// Why there is no answer. Holds neither the key nor anything of a call.
+/// Why a request failed. Holds neither the key nor anything of a call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     /// 401 or 403.
@@ -57,16 +57,16 @@ pub enum FetchError {
     KeyRefused {
         /// 401 or 403.
         status: u16,
-        /// The API's words.
+        /// The API's message.
         message: String,
     },
-    /// The key cannot be read from where the config says it is, or cannot be a key.
+    /// The key cannot be read from where the config says it is, or has characters that a header cannot have.
     #[error("no API key: {0}")]
     NoKey(String),
     /// 429.
     #[error("the API asked for fewer requests (429{})", wait(.retry_after))]
     RateLimited {
-        /// For how long it wants to be left alone.
+        /// The time for which it asked to be left alone.
         retry_after: Option<Duration>,
     },
     /// 5xx.
@@ -74,9 +74,9 @@ pub enum FetchError {
     Server {
         /// The status.
         status: u16,
-        /// The API's words.
+        /// The API's message.
         message: String,
-        /// For how long it wants to be left alone.
+        /// The time for which it asked to be left alone.
         retry_after: Option<Duration>,
     },
     /// Any other status that is not a success.
@@ -84,19 +84,19 @@ pub enum FetchError {
     Rejected {
         /// The status.
         status: u16,
-        /// The API's words.
+        /// The API's message.
         message: String,
     },
-    /// The request or its answer did not get through.
+    /// The request or its response did not get through.
     #[error("the API cannot be reached: {0}")]
     Network(String),
-    /// The answer is larger than anything the API should send.
+    /// The response is larger than any the API should send.
     #[error("the API's answer is larger than {} MB; a smaller page_size may help", MAX_BODY >> 20)]
     TooLarge,
-    /// The answer is not JSON.
+    /// The response is not JSON.
     #[error("the API's answer is not JSON (it begins like {0})")]
     NotJson(&'static str),
-    /// The answer is JSON, but not what the API documents.
+    /// The response is JSON, but not of the documented shape.
     #[error("the API's answer has an unexpected shape: {0}")]
     WrongShape(&'static str),
 }
@@ -111,11 +111,11 @@ fn wait(retry_after: &Option<Duration>) -> String {
     })
 }
 
-/// The longest time an API is left alone because it asked for it: its limit is per minute, so more is a mistake.
+/// The longest time that an API is left alone at its request. Its limit is per minute, so a longer time is a mistake.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 impl FetchError {
-    /// Whether it may be about the one call that was asked for, and the API be well otherwise.
+    /// Whether the error may concern only the one call that was asked for, while the API is well otherwise.
     pub fn may_be_of_one_call(&self) -> bool {
         matches!(
             self,
@@ -128,7 +128,7 @@ impl FetchError {
         )
     }
 
-    /// For how long the API wants to be left alone, when it said so.
+    /// The time for which the API asked to be left alone, if it did.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } | Self::Server { retry_after, .. } => *retry_after,
@@ -164,23 +164,24 @@ impl Client {
     ///
     /// # Errors
     /// [`FetchError`] says what went wrong.
-    pub async fn page(&self, offset: u64, limit: u32) -> Result<Answer<PageBody>, FetchError> {
+    pub async fn page(&self, offset: u64, limit: u32) -> Result<Response<PageBody>, FetchError> {
         let mut url = self.url(&["calls"]);
         url.query_pairs_mut()
             .append_pair("limit", &limit.to_string())
             .append_pair("offset", &offset.to_string());
         let (status, headers, body) = self.get(url).await?;
         self.check(status, &headers, &body)?;
-        Ok(Answer { server_time: server_time(&headers), body: PageBody::new(body) })
+        Ok(Response { server_time: server_time(&headers), body: PageBody::new(body) })
     }
 
-    /// `GET /calls/:id`; `None` when there is no such call.
+    /// `GET /calls/:id`; `None` when there is no such call. Whether the record is a call, and the one that was asked for,
+    /// is for the caller to see.
     ///
     /// # Errors
     /// [`FetchError`] says what went wrong.
     pub async fn call(&self, id: &CallId) -> Result<Option<Box<RawValue>>, FetchError> {
         if matches!(id.as_str(), "." | "..") {
-            // A URL cannot say it: these are steps along its path, however they are escaped.
+            // In a URL these mean steps along the path, however they are escaped.
             return Err(FetchError::WrongShape("the call's id cannot be part of an address"));
         }
         let (status, headers, body) = self.get(self.url(&["calls", id.as_str()])).await?;
@@ -188,7 +189,7 @@ impl Client {
             return Ok(None);
         }
         self.check(status, &headers, &body)?;
-        page::single(&body, id).map(Some)
+        page::single(&body).map(Some)
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -232,7 +233,7 @@ impl Client {
         })
     }
 
-    /// The `Authorization` header, read anew after the key was refused.
+    /// The `Authorization` header, made from the key, which is read again after it was refused.
     async fn key(&self) -> Result<HeaderValue, FetchError> {
         let known = self.key.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         if let Some(key) = known {

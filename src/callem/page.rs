@@ -1,16 +1,15 @@
-//! The shapes of the API's answers, read no deeper than needed.
+//! The bodies of the API's responses, read no deeper than needed.
 
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::FetchError;
-use crate::call::{Call, CallId};
 
-/// The body of a list answer.
+/// The body of a response with a list.
 #[derive(Debug)]
 pub struct PageBody(String);
 
-/// A page: raw records, and what the API says about the whole list.
+/// A page: raw records, and the length of the whole list by the API.
 #[derive(Debug)]
 pub struct Page<'a> {
     /// The records, each a slice of the body.
@@ -28,18 +27,18 @@ struct Shape<'a> {
 }
 
 impl PageBody {
-    /// The bytes of a list answer; [`PageBody::read`] says whether they are one.
-    /// What is not UTF-8 in them is replaced: one bad text must not cost the page.
+    /// Takes any bytes; [`PageBody::read`] says whether they are a page. Bytes that are not UTF-8 are replaced, so that one
+    /// bad text does not cost the page.
     pub fn new(bytes: Vec<u8>) -> Self {
         let lossy =
             |error: std::string::FromUtf8Error| String::from_utf8_lossy(error.as_bytes()).into_owned();
         Self(String::from_utf8(bytes).unwrap_or_else(lossy))
     }
 
-    /// The page.
+    /// Reads the page without parsing its records.
     ///
     /// # Errors
-    /// When the body is not JSON, or not a page.
+    /// If the body is not JSON, or not a page.
     pub fn read(&self) -> Result<Page<'_>, FetchError> {
         let shape: Shape<'_> = serde_json::from_str(&self.0).map_err(|error| {
             if error.is_data() {
@@ -53,18 +52,12 @@ impl PageBody {
     }
 }
 
-/// A single call, bare.
-pub(super) fn single(body: &[u8], id: &CallId) -> Result<Box<RawValue>, FetchError> {
-    let raw: Box<RawValue> = serde_json::from_str(&String::from_utf8_lossy(body))
-        .map_err(|_| FetchError::NotJson(looks_like(body)))?;
-    match Call::parse(&raw) {
-        Ok(call) if call.id() == id => Ok(raw),
-        Ok(_) => Err(FetchError::WrongShape("asked for one call, it sent another")),
-        Err(_) => Err(FetchError::WrongShape("asked for one call, it sent something that is not a call")),
-    }
+/// The body of a response with a single call: a bare record.
+pub(super) fn single(body: &[u8]) -> Result<Box<RawValue>, FetchError> {
+    serde_json::from_str(&String::from_utf8_lossy(body)).map_err(|_| FetchError::NotJson(looks_like(body)))
 }
 
-/// The `message` of an error answer; nothing of an answer in any other shape, which might quote the request.
+/// The `message` of an error. Empty if the body has another shape, because it might quote the request.
 pub(super) fn error_message(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Error {
@@ -72,7 +65,7 @@ pub(super) fn error_message(body: &[u8]) -> String {
     }
     let message = serde_json::from_slice::<Error>(body).map(|error| error.message).unwrap_or_default();
     let clean: String = message.chars().filter(|c| !c.is_control()).take(200).collect();
-    // An API that echoes the key must not bring it into a log.
+    // If the API echoes the key, it must not get into a log.
     if clean.contains("ck_") { String::new() } else { clean }
 }
 

@@ -1,4 +1,4 @@
-//! `callwatch backup`: the store of a stopped service to a file.
+//! `callwatch backup`: writes the store of a stopped service to a file.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -21,7 +21,7 @@ pub struct BackupArgs {
     to: Option<PathBuf>,
 }
 
-/// Writes a backup and says where.
+/// Writes a backup and prints where it is.
 pub async fn backup(args: BackupArgs) -> ExitCode {
     let config = match check::load(&args.config) {
         Ok(config) => config,
@@ -43,7 +43,7 @@ pub async fn backup(args: BackupArgs) -> ExitCode {
             );
             ExitCode::SUCCESS
         }
-        // A running service makes its own.
+        // A running service makes backups itself, and the newest is seldom older than an hour.
         Err(error @ StoreError::InUse { .. }) => {
             let own = config.store.path.join("backups");
             eprintln!("callwatch: {error}; its own backups are in {}", own.display());

@@ -1,4 +1,4 @@
-//! `callwatch check`: every mistake in a config file.
+//! `callwatch check`: reports every mistake in a config file.
 
 use std::{
     io::{self, Write},
@@ -12,7 +12,8 @@ use tracing::warn;
 use super::EXIT_CONFIG;
 use crate::{
     callem::{Client, budget::SweepLoad},
-    config::{Config, Level, LoadOptions, Loaded, Report, Secrets},
+    config::{Level, LoadOptions, Report, Secrets},
+    config_file::{Config, Loaded},
     http,
     style::Style,
 };
@@ -26,12 +27,12 @@ pub struct CheckArgs {
     /// Print an array of {severity, file, line, column, message, hint}
     #[arg(long)]
     json: bool,
-    /// Also ask each source's API for one call: tries the key, and says what watching the calls there costs
+    /// Also ask each source's API for one call: this tries the key, and says what watching the calls there costs
     #[arg(long, conflicts_with = "json")]
     online: bool,
 }
 
-/// Prints the report, and what there is to watch when the file can be used.
+/// Prints the report, and a count of sources, destinations and rules when the file can be used.
 pub fn check(args: &CheckArgs) -> ExitCode {
     let (report, config) = match Config::load(&args.config, LoadOptions::default()) {
         Ok(Loaded { config, warnings }) => (warnings, Some(config)),
@@ -47,7 +48,7 @@ pub fn check(args: &CheckArgs) -> ExitCode {
         writeln!(out, "{rendered}{} {verdict}", args.config.display())
     };
     match (printed, config) {
-        // Whoever reads this may have stopped reading; the exit code still tells.
+        // A reader that has gone away is no error: the exit code still tells what was found.
         (Err(error), _) if error.kind() != io::ErrorKind::BrokenPipe => {
             eprintln!("callwatch: cannot print the report: {error}");
             ExitCode::FAILURE
@@ -58,7 +59,7 @@ pub fn check(args: &CheckArgs) -> ExitCode {
     }
 }
 
-/// Asks every source for one call, and says what came of it.
+/// Asks every source for one call, and prints what came back.
 async fn ask_sources(config: Config) -> ExitCode {
     let http = match http::client() {
         Ok(http) => http,
@@ -81,7 +82,7 @@ async fn ask_sources(config: Config) -> ExitCode {
                 };
                 println!("{}: the API answers; {load}", source.name);
                 if load.share() > 1.0 {
-                    println!("  more than there is: sweeps will take longer than `sweep` says");
+                    println!("  that is more than the budget: sweeps will take longer than `sweep` says");
                 }
             }
             Ok(None) => {
@@ -96,7 +97,7 @@ async fn ask_sources(config: Config) -> ExitCode {
     code
 }
 
-/// Loads the config for the service: warnings are logged, errors reported on stderr as `check` would.
+/// Loads the config for the service: warnings are logged, errors are reported on stderr as `check` reports them.
 ///
 /// # Errors
 /// The exit code, when there are errors.
@@ -110,8 +111,7 @@ pub fn load(path: &Path) -> Result<Config, ExitCode> {
     Ok(config)
 }
 
-/// Loads the config for a command that sends nothing: its secrets need not be there, and warnings are left to
-/// `check`.
+/// Loads the config for a command that can do without its secrets. Warnings are not repeated: `check` reports them.
 ///
 /// # Errors
 /// As [`load`].

@@ -1,4 +1,4 @@
-//! `callwatch demo`: the whole pipeline on this machine.
+//! `callwatch demo`: shows the whole pipeline on this machine.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::EXIT_CONFIG;
 use crate::{
-    config::{Config, LoadOptions, Loaded, Report, Secrets},
+    config::{LoadOptions, Report, Secrets},
+    config_file::{Config, Loaded},
     demo::{
         ledger::BUNDLED,
         show::{Ending, Options, show},
@@ -14,10 +15,10 @@ use crate::{
     style::Style,
 };
 
-/// What is shown when no config is given.
+/// The config that is shown when none is given.
 const BUNDLED_CONFIG: &str = include_str!("../demo/demo.toml");
 
-/// What a shell calls a process that was ended by Ctrl-C.
+/// The exit code that shells give a process that was ended by Ctrl-C.
 const EXIT_INTERRUPTED: u8 = 130;
 
 /// Arguments of `demo`.
@@ -29,7 +30,7 @@ pub struct DemoArgs {
     /// Try the rules of this config; its secrets are not needed, its addresses not used
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Tell another story
+    /// Simulate other calls: each number makes calls of its own
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 }

@@ -1,11 +1,11 @@
-//! Where log lines go and what they look like.
+//! Sets up logging to standard error.
 
 use std::io::{self, IsTerminal};
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// How to log.
+/// Form and filter of the log.
 #[derive(Debug, Args)]
 pub struct LoggingArgs {
     /// Form of the log lines
@@ -24,17 +24,17 @@ enum Format {
     Json,
 }
 
-/// What is logged when nobody said.
+/// The filter when neither `--log` nor `CALLWATCH_LOG` is given.
 #[derive(Clone, Copy, Debug)]
 pub enum Default {
     /// Nothing.
     Off,
-    /// What callwatch did, not how.
+    /// Info and above.
     Info,
 }
 
 impl LoggingArgs {
-    /// Starts logging to standard error.
+    /// Starts logging. Call it once.
     pub fn start(&self, default: Default) {
         let default = match default {
             Default::Off => "off",
@@ -46,7 +46,7 @@ impl LoggingArgs {
             EnvFilter::new("info")
         });
         let lines = fmt().with_env_filter(filter).with_writer(io::stderr);
-        // Starting twice cannot happen: the command line is read once.
+        // It fails only when logging was started before.
         let _ = match self.log_format {
             Format::Human => {
                 let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -14,13 +14,15 @@ mod stopped;
 mod test;
 
 use std::{
+    fmt,
     io::{self, Write},
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
-use crate::name::Name;
+use crate::ops::quoted;
 
 /// Bad config (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -59,7 +61,7 @@ enum Command {
     Deliveries(deliveries::DeliveriesArgs),
 }
 
-/// Reads the arguments and does what they say.
+/// Reads the arguments and runs the command they name.
 pub fn main() -> ExitCode {
     let Cli { command, logging } = Cli::parse();
     match command {
@@ -100,10 +102,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Writes to standard output.
-///
-/// # Errors
-/// When that fails, unless whoever reads has stopped reading: the exit code still tells.
+/// Writes to standard output. A reader that has gone away is no error: the exit code still tells what came of it.
 fn print(text: &str) -> io::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -111,9 +110,20 @@ fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// What can be chosen from: "`crm`, `frontdesk`".
-fn quoted<'n>(names: impl IntoIterator<Item = &'n Name>) -> String {
-    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+/// A value for programs.
+fn json(value: &(impl Serialize + ?Sized)) -> io::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// The exit code of a command; an error is said on stderr.
+fn report<E: fmt::Display>(done: Result<(), E>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("callwatch: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn on_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {

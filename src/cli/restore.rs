@@ -1,4 +1,4 @@
-//! `callwatch restore`: a backup in the place of the store.
+//! `callwatch restore`: puts a backup in the place of the store.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,7 +21,7 @@ pub struct RestoreArgs {
     from: Option<PathBuf>,
 }
 
-/// Restores, and says what was done.
+/// Restores, and prints what is there now and where the former store is.
 pub async fn restore(args: RestoreArgs) -> ExitCode {
     let config = match check::load(&args.config) {
         Ok(config) => config,
@@ -37,12 +37,12 @@ pub async fn restore(args: RestoreArgs) -> ExitCode {
             println!("it remembers {calls} calls and has {unfinished} deliveries to finish");
             if let Some(quarantine) = quarantine {
                 println!(
-                    "what was there before is in {}; remove it when it is not needed",
+                    "the former store is in {}; remove that folder when it is not needed any more",
                     quarantine.display()
                 );
             }
             println!(
-                "start callwatch again: what happened since will be found and told again, under the same ids"
+                "start callwatch again: it will find what has happened since, and tell it again under the same ids"
             );
             ExitCode::SUCCESS
         }
@@ -53,7 +53,7 @@ pub async fn restore(args: RestoreArgs) -> ExitCode {
     }
 }
 
-/// An error of the store in words, with the command that helps against damage.
+/// An error of the store in words; beside damage, the command that mends it.
 pub fn explain(error: &StoreError, config: &Path) -> String {
     match error {
         StoreError::Damaged { .. } => {

@@ -5,26 +5,26 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use sd_notify::NotifyState;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::broadcast::error::RecvError,
-};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::error;
 
 use super::{check, restore};
 use crate::{
-    config::Config,
-    service::{Service, ServiceError},
-    store::{SledStore, Store},
+    store::SledStore,
+    supervisor::{RunError, Supervisor},
     telemetry::{Signal, Telemetry},
     time::Clock,
 };
+
+/// How often the progress bar is drawn anew.
+const REDRAW: Duration = Duration::from_millis(200);
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -47,40 +47,21 @@ pub async fn run(args: RunArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        sources = config.sources.len(),
-        destinations = config.destinations.len(),
-        rules = config.rules.len(),
-        store = %config.store.path.display(),
-        "callwatch starts"
-    );
-    warn_of_stranded(&config, &*store).await;
-    let telemetry = Telemetry::default();
+    let clock = Clock::system();
+    let telemetry = Telemetry::new(clock);
+    telemetry.emit(Signal::Started { version: env!("CARGO_PKG_VERSION"), store: config.store.path.clone() });
     let stop = CancellationToken::new();
-    tokio::spawn(stop_on_signal(stop.clone()));
+    tokio::spawn(stop_on_signal(telemetry.clone(), stop.clone()));
     if io::stderr().is_terminal() {
         tokio::spawn(show_baseline(telemetry.clone(), stop.clone()));
     }
-    tell_supervisor(&[NotifyState::Ready]);
-    let service = Service { config, store, telemetry: telemetry.clone(), clock: Clock::system() };
-    let outcome = service.run(stop).await;
-    let counts = telemetry.counts();
-    let total =
-        |name: &str| counts.iter().filter(|((n, _), _)| *n == name).map(|(_, count)| count).sum::<u64>();
-    match outcome {
+    tell_service_manager(&telemetry, NotifyState::Ready);
+    match Supervisor::new(store, telemetry.clone(), clock).run(config, stop).await {
         Ok(()) => {
-            info!(
-                requests = total("requests"),
-                changes = total("changes"),
-                events = total("events"),
-                delivered = total("delivered"),
-                dead = total("dead"),
-                "callwatch has stopped in good order"
-            );
+            telemetry.emit_stopped();
             ExitCode::SUCCESS
         }
-        Err(ServiceError::Store(error)) => {
+        Err(RunError::Store(error)) => {
             error!("callwatch had to stop: {}", restore::explain(&error, &args.config));
             ExitCode::FAILURE
         }
@@ -91,75 +72,59 @@ pub async fn run(args: RunArgs) -> ExitCode {
     }
 }
 
-/// Says which deliveries wait for a destination that the config does not have.
-async fn warn_of_stranded(config: &Config, store: &dyn Store) {
-    let tallies = match store.tally().await {
-        Ok(tallies) => tallies,
-        Err(failure) => return warn!("the deliveries cannot be counted: {failure}"),
-    };
-    for (name, tally) in tallies {
-        if tally.unfinished() > 0 && !config.destinations.iter().any(|destination| destination.name == name) {
-            warn!(
-                "{} deliveries wait for destination `{name}`, which is not in the config: put it back, or forget \
-                 them with `callwatch deliveries drop`",
-                tally.unfinished()
-            );
-        }
-    }
-}
-
-/// Tells systemd, where there is one.
-fn tell_supervisor(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        warn!("the supervisor cannot be told: {error}");
+/// Tells systemd, when it started callwatch.
+fn tell_service_manager(telemetry: &Telemetry, state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        let text =
+            format!("systemd cannot be told how callwatch is ({error}); it may think that it never started");
+        telemetry.emit(Signal::Hindrance { text });
     }
 }
 
 /// Cancels `stop` on SIGINT or SIGTERM; a second one ends the process at once.
-async fn stop_on_signal(stop: CancellationToken) {
+async fn stop_on_signal(telemetry: Telemetry, stop: CancellationToken) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
-        error!("signals cannot be caught; stop callwatch by killing it, which loses nothing");
-        return;
+        let text = "signals cannot be caught; stop callwatch by killing it, which loses nothing".to_owned();
+        return telemetry.emit(Signal::Hindrance { text });
     };
     for again in [false, true] {
-        let name = tokio::select! {
+        let signal = tokio::select! {
             _ = interrupt.recv() => "SIGINT",
             _ = terminate.recv() => "SIGTERM",
         };
+        telemetry.emit(Signal::Stopping { signal, again });
         if again {
-            error!("{name} again: ending at once; what was in flight is tried again after the next start");
             std::process::exit(1);
         }
-        info!("{name}: stopping; attempts in flight may end first");
-        tell_supervisor(&[NotifyState::Stopping]);
+        tell_service_manager(&telemetry, NotifyState::Stopping);
         stop.cancel();
     }
 }
 
-/// A progress bar while the first walk over the lists lasts.
+/// Draws a progress bar while first walks over lists go on: all sources together.
 async fn show_baseline(telemetry: Telemetry, stop: CancellationToken) {
-    let mut signals = telemetry.watch();
     let bar = ProgressBar::no_length().with_style(
         ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} calls")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    loop {
-        let received = tokio::select! {
-            () = stop.cancelled() => break,
-            received = signals.recv() => received,
-        };
-        match received.as_deref() {
-            Ok(Signal::BaselineProgress { source, found, total }) => {
-                bar.set_prefix(format!("baseline of {source}"));
-                bar.set_length(total.unwrap_or(*found));
-                bar.set_position(*found);
+    let mut redraw = tokio::time::interval(REDRAW);
+    while stop.run_until_cancelled(redraw.tick()).await.is_some() {
+        let board = telemetry.board();
+        let going_on = board.sources.iter().filter_map(|(name, source)| Some((name, source.baseline?)));
+        let (names, walks): (Vec<_>, Vec<_>) = going_on.map(|(name, walk)| (name.as_str(), walk)).unzip();
+        if walks.is_empty() {
+            // Every source is past its baseline, or none has answered yet.
+            if !board.sources.is_empty() && board.sources.values().all(|source| source.last_success.is_some())
+            {
+                break;
             }
-            Ok(Signal::BaselineDone { .. }) => break,
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => break,
+            continue;
         }
+        bar.set_prefix(format!("baseline of {}", names.join(", ")));
+        bar.set_length(walks.iter().map(|walk| walk.total.unwrap_or(walk.found)).sum());
+        bar.set_position(walks.iter().map(|walk| walk.found).sum());
     }
     bar.finish_and_clear();
 }

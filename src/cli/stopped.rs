@@ -1,13 +1,15 @@
 //! The store of a stopped service, for commands that look into it.
 
+use std::sync::Arc;
+
 use crate::{
-    config::Config,
-    store::{SledStore, StoreError},
+    config_file::Config,
+    store::{SledStore, Store, StoreError},
 };
 
 /// Why the store cannot be looked into.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotOpen {
+pub(super) enum StoppedError {
     #[error(transparent)]
     Store(StoreError),
     #[error(
@@ -26,11 +28,12 @@ pub(super) enum NotOpen {
 /// Opens the store if there is one and nobody else has it open.
 ///
 /// # Errors
-/// [`NotOpen`] says why not.
-pub(super) async fn open(config: &Config) -> Result<SledStore, NotOpen> {
-    SledStore::open_existing(&config.store).await.map_err(|error| match error {
-        StoreError::Missing { path } => NotOpen::NoStore(path),
-        StoreError::InUse { path, holder } => NotOpen::Running { path, holder },
-        error => NotOpen::Store(error),
-    })
+/// [`StoppedError`] says why not.
+pub(super) async fn open(config: &Config) -> Result<Arc<dyn Store>, StoppedError> {
+    match SledStore::open_existing(&config.store).await {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(StoreError::Missing { path }) => Err(StoppedError::NoStore(path)),
+        Err(StoreError::InUse { path, holder }) => Err(StoppedError::Running { path, holder }),
+        Err(error) => Err(StoppedError::Store(error)),
+    }
 }

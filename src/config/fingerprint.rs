@@ -1,4 +1,4 @@
-//! Telling whether a table of the config is still the same, over restarts and versions.
+//! Fingerprints tell an edited table from an unchanged one, over restarts and versions.
 
 use std::fmt;
 
@@ -6,7 +6,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::digest;
 use toml::de::{DeTable, DeValue};
 
-/// Of what a table says: 96 bits of SHA-256 over its keys and values, wherever and however they are written.
+/// 96 bits of SHA-256 over the keys and values of a table. The order and the way in which they are written do not
+/// count.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Fingerprint(String);
 
@@ -17,7 +18,7 @@ impl Fingerprint {
         Self(URL_SAFE_NO_PAD.encode(&hash.finish().as_ref()[..12]))
     }
 
-    /// Its text.
+    /// The fingerprint as text, to be kept in the store.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -29,7 +30,7 @@ impl From<&str> for Fingerprint {
     }
 }
 
-/// Shows nothing: secrets are a part of it.
+/// Shows nothing, because it is computed over secrets as well.
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Fingerprint")
@@ -61,7 +62,7 @@ fn add_value(hash: &mut digest::Context, value: &DeValue<'_>) {
     }
 }
 
-/// With its kind and its length, so that no two lists of parts are the same bytes.
+/// Adds a part with its kind and its length, so that no two tables become the same bytes.
 fn add(hash: &mut digest::Context, kind: u8, part: &str) {
     hash.update(&[kind]);
     hash.update(&(part.len() as u64).to_le_bytes());

@@ -1,4 +1,4 @@
-//! What is wrong with a config file, all of it at once, each with its place.
+//! The report of every mistake in a file, each at its place.
 
 use std::{
     fmt,
@@ -17,20 +17,20 @@ use crate::style::{WIDTH, wrap};
 pub enum Level {
     /// The config cannot be used.
     Error,
-    /// It can, but it may not do what was meant.
+    /// The config can be used, but it may not do what was meant.
     Warning,
 }
 
-/// One thing that is wrong.
+/// One mistake.
 #[derive(Clone, Debug)]
 pub struct Mistake {
     /// How bad it is.
     pub level: Level,
-    /// What is wrong, in one line.
+    /// The mistake in one line.
     pub message: String,
-    /// What to do about it.
+    /// A way to mend it.
     pub hint: Option<String>,
-    /// The bytes of the file it is about; `None` when it is about the file as a whole.
+    /// The bytes of the file that are wrong; `None` when the mistake is about the file as a whole.
     span: Option<Range<usize>>,
 }
 
@@ -55,7 +55,7 @@ impl Mistake {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// The bytes of the file it is about; none at all when it is about the file as a whole.
+    /// The bytes of the file that are wrong; an empty range when the mistake is about the file as a whole.
     pub(super) fn span(&self) -> Range<usize> {
         self.span.clone().unwrap_or_default()
     }
@@ -82,7 +82,7 @@ struct Entry<'a> {
 }
 
 impl Report {
-    /// `text` must not hold secrets any more.
+    /// In `text` the secrets must be hidden already.
     pub(super) fn new(file: &Path, text: String, mut mistakes: Vec<Mistake>) -> Self {
         mistakes.sort_by_key(|mistake| mistake.span().start);
         Self { file: file.to_owned(), text, mistakes }
@@ -176,3 +176,19 @@ impl fmt::Debug for Report {
 }
 
 impl std::error::Error for Report {}
+
+/// A hint for a `text` that is none of the choices: the choice that was probably meant, else all of them.
+pub(crate) fn closest_of<S: AsRef<str>>(text: &str, choices: &[S]) -> String {
+    let text = text.to_lowercase();
+    let close = |choice: &&str| {
+        let distance = strsim::osa_distance(&text, choice);
+        let begins = text.len() >= 3 && (choice.starts_with(&text) || text.starts_with(*choice));
+        distance <= text.chars().count().max(3) / 3 || begins
+    };
+    let choices = || choices.iter().map(AsRef::as_ref);
+    match choices().filter(close).min_by_key(|choice| strsim::osa_distance(&text, choice)) {
+        Some(choice) => format!("did you mean `{choice}`?"),
+        None if choices().next().is_none() => "there are none".to_owned(),
+        None => format!("choose from {}", choices().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ")),
+    }
+}

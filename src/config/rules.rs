@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::{
-    DestinationConfig, DestinationKind, WebhookFormat,
-    pacing::{own_zone, pacing, silence},
-    reader::Table,
+    key::{Key, Literal, SECOND, ValueType, days},
+    pacing::{COUNT, DIGEST, GROUP, HOURS, SILENCE, THROTTLE, TIMEZONE, own_zone, pacing, silence},
     report::Mistake,
+    table::Table,
     value::Value,
-    values::{DAY, SECOND, duration, kind, reference, template, word},
+    values::{KIND, duration_of, kind, reference, template},
 };
 use crate::{
     calendar::Zone,
@@ -22,66 +22,128 @@ use crate::{
     },
 };
 
-/// Reads every rule. `receivers` are the destinations without a mistake.
-pub(super) fn read(root: &mut Table<'_>, zone: Zone, receivers: &[DestinationConfig]) -> Vec<Rule> {
+const ON: Key = Key::new("on", ValueType::List(&KIND), "the kinds of change it looks at")
+    .means("every kind that is about a call");
+const WHEN: Key = Key::new(
+    "when",
+    ValueType::Condition,
+    "fires when this becomes true for a call; without it, on every change it looks at",
+);
+const TO: Key = Key::new("to", ValueType::List(&ValueType::Name("destination")), "the destinations")
+    .required("[\"crm\"]");
+const SOURCES: Key =
+    Key::new("sources", ValueType::List(&ValueType::Name("source")), "the sources it looks at").means("all");
+const TITLE: Key =
+    Key::new("title", ValueType::Template, "one line for people: see [messages.md](messages.md)")
+        .means("what happened and with whom");
+const BODY: Key = Key::new("body", ValueType::Template, "the text that follows the title")
+    .means("the summary and the most telling fields");
+const SEVERITY: Key = Key::new(
+    "severity",
+    ValueType::Word {
+        what: "severity",
+        words: &[Severity::Info.as_str(), Severity::Warning.as_str(), Severity::Critical.as_str()],
+    },
+    "how much it matters",
+)
+.default(Literal::Text(Severity::Info.as_str()));
+const REPEAT: Key =
+    Key::new("repeat", ValueType::Boolean, "whether it may fire more than once for a call; only with `when`")
+        .default(Literal::Boolean(false));
+const MAX_AGE: Key = Key::new(
+    "max_age",
+    ValueType::Duration(SECOND, days(3650)),
+    "a change that happened longer ago than this is not announced",
+);
+const FOR: Key = Key::new(
+    "for",
+    ValueType::Duration(SECOND, days(90)),
+    "fires when `when` [has been true for so long](rules.md#when-something-lasts)",
+);
+
+/// The keys of `[rules.NAME]`.
+pub(crate) const RULE: &[Key] = &[
+    ON, WHEN, TO, SOURCES, TITLE, BODY, SEVERITY, REPEAT, MAX_AGE, FOR, SILENCE, HOURS, COUNT, GROUP, DIGEST,
+    THROTTLE, TIMEZONE,
+];
+
+/// The keys under which the tables stand that rules refer to, and their own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct References<'a> {
+    /// `sources`
+    pub sources: &'a Key,
+    /// `destinations`
+    pub destinations: &'a Key,
+    /// `rules`
+    pub rules: &'a Key,
+}
+
+/// A destination without a mistake, as far as rules have to know it.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub name: Name,
+    /// It has quiet hours.
+    pub is_quiet: bool,
+    /// Its format when that cannot tell several events as one.
+    pub only_single: Option<&'static str>,
+}
+
+/// Reads every rule.
+pub(crate) fn read(root: &mut Table<'_>, keys: References<'_>, zone: Zone, targets: &[Target]) -> Vec<Rule> {
     let cx = root.cx;
-    let sources = root.declared("sources");
-    let destinations = root.declared("destinations");
+    let sources = root.declared(keys.sources);
+    let destinations = root.declared(keys.destinations);
     let mut used: Vec<Name> = Vec::new();
 
-    let rules = root.named("rules", |name, table| {
-        let on = table.set("on", kind).map(Kinds::from_iter);
+    let rules = root.named(keys.rules, |name, table| {
+        let on = table.set(&ON, kind).map(Kinds::from_iter);
         let zone = own_zone(table, zone);
         let pacing = pacing(table, zone);
         let silence = silence(table, zone);
-        let lasting = table.optional("for", duration(SECOND..=90 * DAY));
+        let lasting = table.read(&FOR, duration_of(&FOR));
         check_time(table, on.as_ref());
         let looks_at = match silence {
             Some(_) => Kind::SourceSilent.into(),
             None => on.unwrap_or_else(|| Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect()),
         };
-        let when = table.value("when").and_then(|value| condition(&value, looks_at));
-        if !table.has("on") && !table.has("when") && !table.has("silence") {
+        let when = table.value(&WHEN).and_then(|value| condition(&value, looks_at));
+        if ![&ON, &WHEN, &SILENCE].into_iter().any(|key| table.has(key)) {
             cx.add_absence(
                 Mistake::error(table.span.clone(), "this rule would fire on everything that happens")
                     .hint("say what it is for with `on` or `when`, as in on = [\"ended\"]"),
             );
         }
         let of_source = |kinds: &Kinds| kinds.iter().any(|kind| !kind.is_of_call());
-        if table.has("when") && on.as_ref().is_some_and(of_source) {
+        if table.has(&WHEN) && on.as_ref().is_some_and(of_source) {
             cx.add_absence(
                 Mistake::error(
-                    table.span_of("when"),
+                    table.span_of(&WHEN),
                     "a condition is about a call, and this rule is also about a source",
                 )
                 .hint("make a rule of its own, without `when`, for what happens to sources"),
             );
         }
-        table.require("to", "[\"crm\"]");
-        let to = table.set("to", |value| {
+        let to = table.set(&TO, |value| {
             let name = reference(value, "destination", &destinations)?;
             used.push(name.clone());
             Ok(name)
         });
-        let of_sources = table.set("sources", |value| reference(value, "source", &sources));
-        let repeat = table.optional("repeat", Value::boolean).unwrap_or(false);
-        if repeat && !table.has("when") {
+        let of_sources = table.set(&SOURCES, |value| reference(value, "source", &sources));
+        let repeat = table.boolean(&REPEAT);
+        if repeat && !table.has(&WHEN) {
             cx.add(
-                Mistake::warning(table.span_of("repeat"), "`repeat` changes nothing without `when`")
+                Mistake::warning(table.span_of(&REPEAT), "`repeat` changes nothing without `when`")
                     .hint("a rule without `when` fires on every change of the kinds in `on`"),
             );
         }
-        let max_age = table.optional("max_age", duration(SECOND..=3650 * DAY));
-        let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
+        let max_age = table.read(&MAX_AGE, duration_of(&MAX_AGE));
         let text = RuleText {
-            title: table.optional("title", template),
-            body: table.optional("body", template),
-            severity: table
-                .optional("severity", |value| word(value, "severity", &severities))
-                .unwrap_or_default(),
+            title: table.read(&TITLE, template),
+            body: table.read(&BODY, template),
+            severity: table.choice(&SEVERITY, &Severity::ALL).unwrap_or_default(),
         };
         let to = to?;
-        let sorted = sorted(table, &to, &pacing, text.severity, receivers);
+        let sorted = sorted(table, &to, &pacing, text.severity, targets);
         Some(Rule {
             name,
             on: looks_at,
@@ -98,13 +160,13 @@ pub(super) fn read(root: &mut Table<'_>, zone: Zone, receivers: &[DestinationCon
         })
     });
 
-    if !root.has("rules") {
+    if !root.has(keys.rules) {
         let mistake = Mistake::of_file("there is no rule: nothing will ever be told to anybody");
         cx.add_absence(mistake.into_warning().hint("add a table [rules.NAME] with `on` and `to`"));
     }
-    // A destination that seems to be of no use may be the one a mistaken rule means.
+    // A destination that no rule names may be the one that a wrong rule means.
     let is_declared = |name: &Name| destinations.iter().any(|(declared, _)| declared == name);
-    if rules.len() == root.declared("rules").len() && used.iter().all(is_declared) {
+    if rules.len() == root.declared(keys.rules).len() && used.iter().all(is_declared) {
         for (name, place) in destinations.iter().filter(|(name, _)| !used.contains(name)) {
             let message = format!("no rule tells destination `{name}` anything");
             cx.add_absence(Mistake::warning(place.clone(), message));
@@ -113,55 +175,57 @@ pub(super) fn read(root: &mut Table<'_>, zone: Zone, receivers: &[DestinationCon
     rules
 }
 
-/// Reports what rules that fire on the clock cannot be combined with.
+/// Reports keys that do not go together with `for` and `silence`.
 fn check_time(table: &Table<'_>, on: Option<&Kinds>) {
     let cx = table.cx;
-    let error = |key: &str, message: String| Mistake::error(table.span_of(key), message);
-    if table.has("for") && !table.has("when") {
-        let mistake = error("for", "`for` says how long a condition holds, and `when` is missing".to_owned());
+    let error = |key: &Key, message: String| Mistake::error(table.span_of(key), message);
+    if table.has(&FOR) && !table.has(&WHEN) {
+        let mistake = error(&FOR, "`for` says how long a condition holds, and `when` is missing".to_owned());
         cx.add_absence(mistake.hint("add the condition, as in when = 'call.status == \"live\"'"));
     }
-    if table.has("for") && table.has("on") {
+    if table.has(&FOR) && table.has(&ON) {
         let message = "a rule with `for` watches the condition whatever happens to the call";
-        cx.add(error("on", message.to_owned()).hint("leave `on` out"));
+        cx.add(error(&ON, message.to_owned()).hint("leave `on` out"));
     }
-    let clash = ["on", "when", "for", "repeat", "max_age", "count"].into_iter().find(|key| table.has(key));
-    if let Some(key) = clash.filter(|_| table.has("silence")) {
-        let message =
-            format!("a rule with `silence` fires when nothing happens, so `{key}` does not go with it");
+    let clash = [&ON, &WHEN, &FOR, &REPEAT, &MAX_AGE, &COUNT].into_iter().find(|key| table.has(key));
+    if let Some(key) = clash.filter(|_| table.has(&SILENCE)) {
+        let message = format!(
+            "a rule with `silence` fires when nothing happens, so `{}` does not go with it",
+            key.name
+        );
         cx.add(error(key, message).hint("make two rules of it"));
     }
     if on.is_some_and(|on| on.contains(Kind::SourceSilent)) {
         let message = "how long is silence?".to_owned();
-        cx.add(error("on", message).hint("write silence = \"2h\" in place of `on`"));
+        cx.add(error(&ON, message).hint("write silence = \"2h\" in place of `on`"));
     }
 }
 
-/// Those of the destinations whose deliveries are not due at once.
+/// The destinations whose deliveries wait in a batch, because of the rule's pacing or their quiet hours. Reports those
+/// that cannot tell several events as one.
 fn sorted(
     table: &Table<'_>,
     to: &[Name],
     pacing: &Pacing,
     severity: Severity,
-    receivers: &[DestinationConfig],
+    targets: &[Target],
 ) -> Vec<Name> {
     let mut sorted = vec![];
-    for receiver in receivers.iter().filter(|receiver| to.contains(&receiver.name)) {
-        let is_quiet = receiver.quiet.is_some() && severity != Severity::Critical;
+    for target in targets.iter().filter(|target| to.contains(&target.name)) {
+        let is_quiet = target.is_quiet && severity != Severity::Critical;
         if pacing.is_none() && !is_quiet {
             continue;
         }
-        if matches!(&receiver.kind, DestinationKind::Webhook(webhook) if matches!(webhook.format, WebhookFormat::Callem))
-        {
+        if let Some(format) = target.only_single {
             let message = format!(
-                "`{}` has format = \"callem\", in which several calls cannot be told as one",
-                receiver.name
+                "`{}` has format = \"{format}\", in which several calls cannot be told as one",
+                target.name
             );
-            table.cx.add(Mistake::error(table.span_of("to"), message).hint(
+            table.cx.add(Mistake::error(table.span_of(&TO), message).hint(
                 "use format = \"standard\" there, or leave out quiet hours, count, group, digest and throttle",
             ));
         }
-        sorted.push(receiver.name.clone());
+        sorted.push(target.name.clone());
     }
     sorted
 }

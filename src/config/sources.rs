@@ -5,20 +5,115 @@ use std::{ops::Range, time::Duration};
 use url::Url;
 
 use super::{
-    SourceConfig,
-    reader::Table,
+    Fingerprint,
+    key::{DAY, HOUR, Key, Literal, MINUTE, SECOND, ValueType, days},
     report::Mistake,
+    secret::{Found, Secret, secret},
+    table::Table,
     value::Value,
-    values::{DAY, Found, HOUR, MINUTE, SECOND, duration, secret, web_address},
+    values::web_address,
 };
 use crate::name::Name;
 
-const BASE_URL: &str = "https://api.callem.ai/v1";
+const BASE_URL_DEFAULT: &str = "https://api.callem.ai/v1";
 
-/// What the API allows per minute and IP address.
+/// The API's limit per minute and IP address.
 const API_LIMIT: u32 = 120;
 
-/// A source, and where in the file what it may share with others is said.
+const TENTH: Duration = Duration::from_millis(100);
+
+const API_KEY: Key =
+    Key::new("api_key", ValueType::Secret, "the project's key, `ck_live_` and 60 characters")
+        .required("{ env = \"CALLEM_API_KEY\" }");
+const BASE_URL: Key =
+    Key::new("base_url", ValueType::Url, "where the API is; http is for servers on this machine")
+        .default(Literal::Text(BASE_URL_DEFAULT));
+const INTERVAL: Key = Key::new(
+    "interval",
+    ValueType::Duration(TENTH, DAY),
+    "time between looks for new calls and at live ones",
+)
+.default(Literal::Duration(Duration::from_secs(15)));
+const SWEEP: Key = Key::new(
+    "sweep",
+    ValueType::Duration(SECOND, days(30)),
+    "time within which the whole list is walked, for late edits and deletions; not shorter than `interval`",
+)
+.default(Literal::Duration(HOUR));
+const ANALYSIS_WINDOW: Key = Key::new(
+    "analysis_window",
+    ValueType::Duration(Duration::ZERO, days(30)),
+    "how long after completion an analysis is waited for; `\"0s\"` does not wait",
+)
+.default(Literal::Duration(HOUR));
+const PAGE_SIZE: Key = Key::new("page_size", ValueType::Integer(1, 1000), "the largest page to ask for")
+    .default(Literal::Integer(100));
+const REQUESTS_PER_MINUTE: Key = Key::new(
+    "requests_per_minute",
+    ValueType::Integer(1, API_LIMIT),
+    "the budget; sources on one host share the smallest of theirs",
+)
+.default(Literal::Integer(100));
+const NOTIFY_SINCE: Key = Key::new(
+    "notify_since",
+    ValueType::Duration(Duration::ZERO, days(3650)),
+    "on the first run, also announce calls created within this time before it",
+)
+.default(Literal::Duration(Duration::ZERO));
+const TIMEOUT: Key =
+    Key::new("timeout", ValueType::Duration(TENTH, Duration::from_secs(600)), "the deadline of one request")
+        .default(Literal::Duration(Duration::from_secs(30)));
+const FAILING_AFTER: Key = Key::new(
+    "failing_after",
+    ValueType::Duration(Duration::ZERO, DAY),
+    "after failing for so long, `source.failing` is raised; `source.recovered` when it answers again",
+)
+.default(Literal::Duration(Duration::from_secs(300)));
+
+/// The keys of `[sources.NAME]`.
+pub(crate) const SOURCE: &[Key] = &[
+    API_KEY,
+    BASE_URL,
+    INTERVAL,
+    SWEEP,
+    ANALYSIS_WINDOW,
+    PAGE_SIZE,
+    REQUESTS_PER_MINUTE,
+    NOTIFY_SINCE,
+    TIMEOUT,
+    FAILING_AFTER,
+];
+
+/// `[sources.NAME]`: one Callem project.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// The table's name.
+    pub name: Name,
+    /// The key of the project.
+    pub api_key: Secret,
+    /// Where the API is, without a trailing slash. Default `https://api.callem.ai/v1`.
+    pub base_url: Url,
+    /// Time between looks for new calls and at live ones. Default 15 s.
+    pub interval: Duration,
+    /// Time within which the whole list is walked. Default 1 h.
+    pub sweep: Duration,
+    /// How long after completion an analysis is waited for. Default 1 h.
+    pub analysis_window: Duration,
+    /// The largest page to ask for, 1..=1000. Default 100.
+    pub page_size: u32,
+    /// Requests per minute; sources with the same host share the smallest of theirs. Default 100.
+    pub requests_per_minute: u32,
+    /// On the first run, also announce calls created within this time before it. Default none.
+    pub notify_since: Duration,
+    /// The deadline of one request. Default 30 s.
+    pub timeout: Duration,
+    /// After failing for so long the source is said to be failing. Default 5 min.
+    pub failing_after: Duration,
+    /// Tells the table from an edited one.
+    pub fingerprint: Fingerprint,
+}
+
+/// A source, and the places of the values that are compared with those of other sources.
 struct Read {
     config: SourceConfig,
     key: Found,
@@ -26,17 +121,17 @@ struct Read {
     rate_place: Range<usize>,
 }
 
-/// Reads every source.
-pub(super) fn read(root: &mut Table<'_>) -> Vec<SourceConfig> {
+/// Reads every source under `key`.
+pub(crate) fn read(root: &mut Table<'_>, key: &Key) -> Vec<SourceConfig> {
     let cx = root.cx;
-    let is_wrong = root.value("sources").is_some_and(|value| !value.is_table());
-    if root.declared("sources").is_empty() && !is_wrong {
+    let is_wrong = root.value(key).is_some_and(|value| !value.is_table());
+    if root.declared(key).is_empty() && !is_wrong {
         cx.add_absence(
             Mistake::of_file("there is no source of calls")
                 .hint("add a table [sources.NAME] with api_key = { env = \"CALLEM_API_KEY\" }"),
         );
     }
-    let sources = root.named("sources", source);
+    let sources = root.named(key, source);
     for (i, source) in sources.iter().enumerate() {
         let before = &sources[..i];
         if let Some(twin) = before
@@ -69,26 +164,23 @@ pub(super) fn read(root: &mut Table<'_>) -> Vec<SourceConfig> {
 
 fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
     let cx = table.cx;
-    let key = table.required("api_key", "{ env = \"CALLEM_API_KEY\" }", api_key);
-    let given = table.optional("base_url", base_url);
-    let base_url = if table.has("base_url") { given } else { Url::parse(BASE_URL).ok() };
-    let interval = table.optional("interval", duration(SECOND / 10..=DAY)).unwrap_or(15 * SECOND);
-    let sweep = table.optional("sweep", duration(SECOND..=30 * DAY)).unwrap_or(HOUR);
-    let analysis_window =
-        table.optional("analysis_window", duration(Duration::ZERO..=30 * DAY)).unwrap_or(HOUR);
-    let page_size = table.optional("page_size", |value| value.integer(1..=1000)).unwrap_or(100);
+    let key = table.read(&API_KEY, api_key);
+    let given = table.read(&BASE_URL, base_url);
+    let base_url = if table.has(&BASE_URL) { given } else { Url::parse(BASE_URL_DEFAULT).ok() };
+    let interval = table.duration(&INTERVAL);
+    let sweep = table.duration(&SWEEP);
+    let analysis_window = table.duration(&ANALYSIS_WINDOW);
+    let page_size = table.integer(&PAGE_SIZE);
     let on_vendor = base_url.as_ref().is_some_and(|url| url.host_str() == Some("api.callem.ai"));
     let requests_per_minute =
-        table.optional("requests_per_minute", |value| per_minute(value, on_vendor)).unwrap_or(100);
-    let notify_since =
-        table.optional("notify_since", duration(Duration::ZERO..=3650 * DAY)).unwrap_or_default();
-    let timeout = table.optional("timeout", duration(SECOND / 10..=10 * MINUTE)).unwrap_or(30 * SECOND);
-
-    let failing_after = table.optional("failing_after", duration(Duration::ZERO..=DAY)).unwrap_or(5 * MINUTE);
+        table.read(&REQUESTS_PER_MINUTE, |value| per_minute(value, on_vendor)).unwrap_or(100);
+    let notify_since = table.duration(&NOTIFY_SINCE);
+    let timeout = table.duration(&TIMEOUT);
+    let failing_after = table.duration(&FAILING_AFTER);
 
     if sweep < interval {
         cx.add(
-            Mistake::error(table.span_of("sweep"), "a sweep cannot be shorter than the interval")
+            Mistake::error(table.span_of(&SWEEP), "a sweep cannot be shorter than the interval")
                 .hint(format!("interval is {}", humantime::format_duration(interval))),
         );
     }
@@ -97,12 +189,12 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
         let message =
             format!("this asks for {polls:.0} requests a minute, {requests_per_minute} are allowed");
         cx.add(
-            Mistake::error(table.span_of("interval"), message)
+            Mistake::error(table.span_of(&INTERVAL), message)
                 .hint("make `interval` longer; requests_per_minute is the limit"),
         );
     }
-    let key_place = table.span_of("api_key");
-    let rate_place = table.span_of("requests_per_minute");
+    let key_place = table.span_of(&API_KEY);
+    let rate_place = table.span_of(&REQUESTS_PER_MINUTE);
     let key = key?;
     let config = SourceConfig {
         name,
@@ -116,6 +208,7 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
         notify_since,
         timeout,
         failing_after,
+        fingerprint: table.fingerprint(),
     };
     Some(Read { config, key, key_place, rate_place })
 }
@@ -145,14 +238,16 @@ fn base_url(value: &Value<'_>) -> Result<Url, Mistake> {
         || !url.username().is_empty()
         || url.password().is_some()
     {
-        return Err(value.error("expected only a host and a path").hint(format!("as in \"{BASE_URL}\"")));
+        return Err(value
+            .error("expected only a host and a path")
+            .hint(format!("as in \"{BASE_URL_DEFAULT}\"")));
     }
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
 }
 
-/// More than the API allows is a mistake there, and unusual elsewhere.
+/// More than the vendor allows is an error for the vendor's host and a warning for another.
 fn per_minute(value: &Value<'_>, on_vendor: bool) -> Result<u32, Mistake> {
     let limit = if on_vendor { API_LIMIT } else { 1_000_000 };
     let number = value.integer(1..=limit).map_err(|mistake| match on_vendor {

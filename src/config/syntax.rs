@@ -1,40 +1,6 @@
-//! What is not TOML, and how much of the rest can still be judged.
+//! Text that is not TOML, and how much of the rest of the file can still be judged.
 
-use super::{reader::Context, report::Mistake};
-
-/// The keys whose values are never secrets. Of other lines that are not TOML only the key is shown.
-const HARMLESS: [&str; 30] = [
-    "analysis_window",
-    "body",
-    "cache",
-    "concurrency",
-    "exclude",
-    "format",
-    "from",
-    "include",
-    "interval",
-    "listen",
-    "max_age",
-    "max_attempts_age",
-    "notify_since",
-    "on",
-    "page_size",
-    "path",
-    "rate",
-    "repeat",
-    "requests_per_minute",
-    "retain",
-    "retry",
-    "severity",
-    "shutdown_grace",
-    "sources",
-    "sweep",
-    "timeout",
-    "title",
-    "to",
-    "type",
-    "when",
-];
+use super::{context::Context, key::Key, report::Mistake};
 
 const UNCLOSED_TEXT: &str = "the end of this text is missing";
 
@@ -42,12 +8,13 @@ const UNCLOSED_TEXT: &str = "the end of this text is missing";
 pub(super) struct Syntax<'a> {
     text: &'a str,
     mistakes: Vec<Mistake>,
-    /// What the parser made of the text from here on means nothing.
+    /// From here on the parser took other text for a part of something that was never closed, so mistakes found
+    /// there mean nothing.
     end: usize,
 }
 
 impl<'a> Syntax<'a> {
-    /// At most one mistake per line: the parser stumbles on over the same stone.
+    /// Keeps at most one mistake per line, because the parser goes on to report what only follows from the first.
     pub fn new(text: &'a str, errors: &[toml::de::Error]) -> Self {
         let mut mistakes: Vec<_> = errors.iter().map(|error| mistake(text, error)).collect();
         mistakes.sort_by_key(|mistake| mistake.span().start);
@@ -56,7 +23,7 @@ impl<'a> Syntax<'a> {
             && let Some(first) =
                 mistakes.iter().position(|mistake| is_unclosed(mistake) || is_in_list(mistake))
         {
-            // What is never closed swallows what follows it.
+            // A text or list that is never closed takes in everything after it.
             mistakes.truncate(first + 1);
             end = mistakes[first].span().start;
         }
@@ -64,8 +31,13 @@ impl<'a> Syntax<'a> {
         Self { text, mistakes, end }
     }
 
-    /// Where a text is not TOML, its secrets may not be recognised as values: hides what may be one.
-    pub fn hide_secrets(&self, cx: &Context<'_>) {
+    /// Hides everything that may be a secret in the lines that are not TOML: of a key that `keys` does not declare as
+    /// harmless only the name is shown.
+    pub fn hide_secrets(&self, cx: &Context<'_>, keys: &[&[Key]]) {
+        let is_harmless = |name: &str| {
+            let mut declared = keys.iter().copied().flatten().filter(|key| key.name == name).peekable();
+            declared.peek().is_some() && declared.all(|key| key.takes.is_harmless())
+        };
         for mistake in &self.mistakes {
             let start = line_start(self.text, mistake);
             let line = self.text[start..].lines().next().unwrap_or_default();
@@ -73,7 +45,7 @@ impl<'a> Syntax<'a> {
             let key = line.find(|c| !of_key(c));
             let (key, rest) = line.split_at(key.unwrap_or(line.len()));
             let assigns = rest.trim_start().starts_with('=');
-            let shown = if HARMLESS.contains(&key) && (assigns || rest.trim().is_empty()) {
+            let shown = if is_harmless(key) && (assigns || rest.trim().is_empty()) {
                 // After the mistake, or a second `=`, another line may have run into this one.
                 let end = mistake.span().end.saturating_sub(start).min(line.len());
                 assignments(line).nth(1).map_or(end, |second| second.min(end))
@@ -88,7 +60,7 @@ impl<'a> Syntax<'a> {
         }
     }
 
-    /// Adds what else is wrong, except what only follows from the syntax errors.
+    /// Adds the other mistakes, except those that only follow from the syntax errors.
     pub fn merge(self, others: Vec<Mistake>) -> Vec<Mistake> {
         let lines: Vec<_> = self.mistakes.iter().map(|mistake| line_start(self.text, mistake)).collect();
         let own =
@@ -98,7 +70,7 @@ impl<'a> Syntax<'a> {
     }
 }
 
-/// What the parser says, for people.
+/// The parser's error in plain words.
 fn mistake(text: &str, error: &toml::de::Error) -> Mistake {
     let span = error.span().unwrap_or_default();
     match error.message() {
@@ -111,7 +83,7 @@ fn mistake(text: &str, error: &toml::de::Error) -> Mistake {
         }
         message if message.starts_with("invalid multi-line") => {
             let quotes = if message.contains("basic") { "\"\"\"" } else { "'''" };
-            // It is noticed at the end of the file; the place to look at is where it begins.
+            // The parser notices it at the end of the file; people have to look where the text begins.
             let start = text.get(..span.start).and_then(|before| before.rfind(quotes)).unwrap_or(span.start);
             Mistake::error(start..start + quotes.len(), UNCLOSED_TEXT).hint(format!("close it with {quotes}"))
         }
@@ -129,12 +101,12 @@ fn is_unclosed(mistake: &Mistake) -> bool {
     mistake.message.starts_with("unclosed") || mistake.message == UNCLOSED_TEXT
 }
 
-/// What the parser says while it is inside of a list or an inline table.
+/// Whether the parser was inside a list or an inline table.
 fn is_in_list(mistake: &Mistake) -> bool {
     mistake.message.starts_with("missing comma") || mistake.message.contains(" array")
 }
 
-/// Where there is a `=` that does not belong to a comparison.
+/// The places of each `=` that does not belong to a comparison.
 fn assignments(line: &str) -> impl Iterator<Item = usize> {
     let compares = |c: Option<char>| matches!(c, Some('=' | '!' | '<' | '>'));
     line.match_indices('=')

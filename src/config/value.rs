@@ -1,14 +1,14 @@
-//! One TOML value: what type it is, what is in it, and where it is.
+//! One TOML value: its type, its content and its place in the file.
 
 use std::ops::{Range, RangeInclusive};
 
 use serde_json::Value as Json;
-use toml::{Spanned, de::DeValue};
-
-use super::{
-    reader::{Context, Table},
-    report::Mistake,
+use toml::{
+    Spanned,
+    de::{DeString, DeTable, DeValue},
 };
+
+use super::{context::Context, report::Mistake};
 
 /// A value and its place.
 pub(crate) struct Value<'a> {
@@ -30,10 +30,10 @@ impl<'a> Value<'a> {
         Mistake::warning(self.span.clone(), message)
     }
 
-    /// That it is of another type than `expected` ("a text", "a list of texts").
+    /// The mistake of being of another type than `expected` ("a text", "a list of texts").
     pub fn wrong_type(&self, expected: &str) -> Mistake {
         if self.is_list() || self.is_table() {
-            // There is no telling what is in it.
+            // One of its values may be a secret.
             self.hide();
         }
         let found = match self.value {
@@ -90,7 +90,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// It as JSON; a date or time becomes its text.
+    /// The same value in JSON. A date or time becomes its text.
     pub fn json(&self) -> Result<Json, Mistake> {
         Ok(match self.value {
             DeValue::String(text) => Json::from(text.as_ref()),
@@ -110,8 +110,8 @@ impl<'a> Value<'a> {
                 let elements = self.elements()?;
                 elements.iter().map(Self::json).collect::<Result<_, _>>()?
             }
-            DeValue::Table(_) => {
-                let fields = self.table()?.values().into_iter();
+            DeValue::Table(entries) => {
+                let fields = entries_of(self.cx, entries).into_iter();
                 let fields = fields.map(|(name, value)| Ok((name.get_ref().to_string(), value.json()?)));
                 Json::Object(fields.collect::<Result<_, Mistake>>()?)
             }
@@ -139,9 +139,10 @@ impl<'a> Value<'a> {
         Ok(elements.iter().map(|element| Value::new(self.cx, element)).collect())
     }
 
-    pub fn table(&self) -> Result<Table<'a>, Mistake> {
+    /// The keys and values of a table, as the parser gives them.
+    pub(super) fn table_entries(&self) -> Result<&'a DeTable<'a>, Mistake> {
         match self.value {
-            DeValue::Table(entries) => Ok(Table::new(self.cx, self.span.clone(), entries)),
+            DeValue::Table(entries) => Ok(entries),
             _ => {
                 self.hide();
                 Err(self.wrong_type("a table"))
@@ -149,7 +150,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The place in the file of a part of a text's value.
+    /// The place in the file of a part of a text; `part` counts bytes of the text without its quotes and escapes.
     pub fn part(&self, part: Range<usize>) -> Range<usize> {
         let raw = &self.cx.text[self.span.clone()];
         let inside = inside_quotes(raw);
@@ -162,7 +163,7 @@ impl<'a> Value<'a> {
         place.map_or(self.span.clone(), |place| from + place.start..from + place.end)
     }
 
-    /// Keeps it out of the report.
+    /// Keeps the value out of the report.
     pub fn hide(&self) {
         match self.value {
             DeValue::Array(_) => {
@@ -170,8 +171,8 @@ impl<'a> Value<'a> {
                     element.hide();
                 }
             }
-            DeValue::Table(_) => {
-                for (_, value) in self.table().iter().flat_map(Table::values) {
+            DeValue::Table(entries) => {
+                for (_, value) in entries_of(self.cx, entries) {
                     value.hide();
                 }
             }
@@ -181,6 +182,16 @@ impl<'a> Value<'a> {
             }
         }
     }
+}
+
+/// The keys and values of a table in the order of the file.
+pub(super) fn entries_of<'a>(
+    cx: &'a Context<'a>,
+    entries: &'a DeTable<'a>,
+) -> Vec<(&'a Spanned<DeString<'a>>, Value<'a>)> {
+    let mut all: Vec<_> = entries.iter().map(|(key, value)| (key, Value::new(cx, value))).collect();
+    all.sort_by_key(|(key, _)| key.span().start);
+    all
 }
 
 /// The part of a TOML string as written that is between its quotes.
@@ -196,7 +207,7 @@ fn inside_quotes(raw: &str) -> Range<usize> {
     start..end.max(start)
 }
 
-/// The place in a basic string, as written between its quotes, of a part of its value.
+/// The place of a part of `value` in `raw`, the basic string as it is written between its quotes.
 fn part_of_escaped(raw: &str, value: &str, part: Range<usize>) -> Option<Range<usize>> {
     let (mut at, mut read) = (0, 0);
     let (mut start, mut end) = (None, None);
@@ -211,7 +222,7 @@ fn part_of_escaped(raw: &str, value: &str, part: Range<usize>) -> Option<Range<u
             Some('x') => code(2)?,
             Some('u') => code(4)?,
             Some('U') => code(8)?,
-            // The line goes on at the next character that is not white space.
+            // A backslash at the end of a line skips the line break and all white space after it.
             Some(c) if c.is_whitespace() => (1 + escaped.len() - escaped.trim_start().len(), 0),
             _ => (2, 1),
         };

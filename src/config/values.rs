@@ -1,4 +1,4 @@
-//! The kinds of value there are, and how each is read.
+//! Readers of values: one function for each type a value can have.
 
 use std::{
     net::SocketAddr,
@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use humantime::DurationError;
-use lettre::message::Mailbox;
-use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-use super::{Rate, Secret, SecretError, Secrets, reader::closest_of, report::Mistake, value::Value};
+use super::{
+    key::{Key, ValueType},
+    report::{Mistake, closest_of},
+    value::Value,
+};
 use crate::{
     calendar::{Hours, Schedule, Zone},
     call::DOCUMENTED_FIELDS,
@@ -24,10 +25,23 @@ use crate::{
 
 type Read<T> = Result<T, Mistake>;
 
-pub(super) const SECOND: Duration = Duration::from_secs(1);
-pub(super) const MINUTE: Duration = Duration::from_secs(60);
-pub(super) const HOUR: Duration = Duration::from_secs(3600);
-pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A reader of durations within the limits that `key` declares, for itself or for its elements.
+pub(crate) fn duration_of(key: &Key) -> impl Fn(&Value<'_>) -> Read<Duration> {
+    let (least, most) = match key.takes.element() {
+        ValueType::Duration(least, most) => (least, most),
+        _ => (Duration::ZERO, Duration::MAX),
+    };
+    duration(least..=most)
+}
+
+/// A reader of whole numbers within the limits that `key` declares, for itself or for its elements.
+pub(crate) fn integer_of(key: &Key) -> impl Fn(&Value<'_>) -> Read<u32> {
+    let (least, most) = match key.takes.element() {
+        ValueType::Integer(least, most) => (least, most),
+        _ => (0, u32::MAX),
+    };
+    move |value| value.integer(least..=most)
+}
 
 /// A reader of durations within `limits`.
 pub(crate) fn duration(limits: RangeInclusive<Duration>) -> impl Fn(&Value<'_>) -> Read<Duration> {
@@ -58,8 +72,9 @@ pub(crate) fn duration(limits: RangeInclusive<Duration>) -> impl Fn(&Value<'_>) 
     }
 }
 
-/// A number of bytes, at least `least`: `"64MB"`, `"16MiB"`.
-pub(super) fn bytes(value: &Value<'_>, least: u64) -> Read<u64> {
+/// A number of bytes, at least as many as `key` declares: `"64MB"`, `"16MiB"`.
+pub(super) fn size(key: &Key, value: &Value<'_>) -> Read<u64> {
+    let ValueType::Size(least) = key.takes else { return Err(value.wrong_type("a size")) };
     let text = value.text()?;
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let unit = match text[digits..].trim() {
@@ -80,24 +95,6 @@ pub(super) fn bytes(value: &Value<'_>, least: u64) -> Read<u64> {
     }
 }
 
-/// `"1/s"`, `"30/m"`, `"500/h"`
-pub(super) fn rate(value: &Value<'_>) -> Read<Rate> {
-    let parse = |text: &str| {
-        let (count, period) = text.split_once('/')?;
-        let count = count.trim().parse().ok().filter(|count| *count > 0)?;
-        let seconds = match period.trim() {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            _ => return None,
-        };
-        Some(Rate { count, period: Duration::from_secs(seconds) })
-    };
-    parse(value.text()?).ok_or_else(|| {
-        value.error("this is not a rate").hint("write a number per s, m or h, as in \"1/s\" or \"30/m\"")
-    })
-}
-
 /// An address to listen on.
 pub(super) fn socket_address(value: &Value<'_>) -> Read<SocketAddr> {
     value.text()?.parse().map_err(|_| {
@@ -107,21 +104,22 @@ pub(super) fn socket_address(value: &Value<'_>) -> Read<SocketAddr> {
     })
 }
 
-/// One of a few words.
-pub(super) fn word<T: Clone>(value: &Value<'_>, what: &str, words: &[(&str, T)]) -> Read<T> {
+/// One of the words of a [`ValueType::Word`]; the first stands for the first of `meanings`, and so on.
+pub(crate) fn one_of<T: Clone>(takes: &ValueType, value: &Value<'_>, meanings: &[T]) -> Read<T> {
     let text = value.text()?;
-    words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| meaning.clone()).ok_or_else(|| {
-        let words: Vec<_> = words.iter().map(|(word, _)| word).collect();
-        value.error(format!("there is no {what} `{}`", text.escape_debug())).hint(closest_of(text, &words))
+    let ValueType::Word { what, words } = takes.element() else { return Err(value.wrong_type("a word")) };
+    let place = words.iter().position(|word| *word == text);
+    place.and_then(|place| meanings.get(place)).cloned().ok_or_else(|| {
+        value.error(format!("there is no {what} `{}`", text.escape_debug())).hint(closest_of(text, words))
     })
 }
 
 /// A time zone.
-pub(super) fn zone(value: &Value<'_>) -> Read<Zone> {
+pub(crate) fn zone(value: &Value<'_>) -> Read<Zone> {
     let text = value.text()?;
     Zone::parse(text).ok_or_else(|| {
         let mistake = value.error(format!("there is no time zone `{}`", text.escape_debug()));
-        // There are too many to choose from.
+        // There are hundreds, so only one that contains the text is suggested.
         let near = Zone::names().filter(|name| name.to_lowercase().contains(&text.to_lowercase()));
         match near.min_by_key(|name| name.len()).filter(|_| text.len() > 2) {
             Some(name) => mistake.hint(format!("did you mean `{name}`?")),
@@ -131,7 +129,7 @@ pub(super) fn zone(value: &Value<'_>) -> Read<Zone> {
 }
 
 /// Hours of the week, a text or a list of texts.
-pub(super) fn hours(value: &Value<'_>, zone: Zone) -> Read<Hours> {
+pub(crate) fn hours(value: &Value<'_>, zone: Zone) -> Read<Hours> {
     let parts = if value.is_list() { value.elements()? } else { vec![] };
     let parts = if value.is_list() { parts.iter().collect() } else { vec![value] };
     let texts = parts.iter().map(|part| part.text()).collect::<Read<Vec<_>>>()?;
@@ -142,12 +140,12 @@ pub(super) fn hours(value: &Value<'_>, zone: Zone) -> Read<Hours> {
 }
 
 /// A schedule in cron's syntax.
-pub(super) fn schedule(value: &Value<'_>, zone: Zone) -> Read<Schedule> {
+pub(crate) fn schedule(value: &Value<'_>, zone: Zone) -> Read<Schedule> {
     Schedule::parse(value.text()?, zone)
         .map_err(|why| value.error(why).hint("\"0 8 * * MON-FRI\" is eight o'clock from Monday to Friday"))
 }
 
-/// What events are grouped by.
+/// A field that events are grouped by.
 pub(super) fn group_field(value: &Value<'_>) -> Read<Field> {
     let field = Field::parse(value.text()?).ok_or_else(|| {
         value
@@ -163,12 +161,25 @@ pub(super) fn group_field(value: &Value<'_>) -> Read<Field> {
     }
 }
 
+/// The words for kinds of change, in the order of [`Kind::ALL`].
+pub(crate) const KIND: ValueType = ValueType::Word { what: "kind of change", words: &KINDS };
+
+const KINDS: [&str; Kind::ALL.len()] = {
+    let mut words = [""; Kind::ALL.len()];
+    let mut at = 0;
+    while at < words.len() {
+        words[at] = Kind::ALL[at].as_str();
+        at += 1;
+    }
+    words
+};
+
 /// A kind of change.
 pub(crate) fn kind(value: &Value<'_>) -> Read<Kind> {
-    word(value, "kind of change", &Kind::ALL.map(|kind| (kind.as_str(), kind)))
+    one_of(&KIND, value, &Kind::ALL)
 }
 
-/// The name of one of the `known`, which are called `what`.
+/// The name of one of the `known` tables; `what` is what each of them is called, such as `source`.
 pub(crate) fn reference(value: &Value<'_>, what: &str, known: &[(Name, Range<usize>)]) -> Read<Name> {
     let text = value.text()?;
     let names: Vec<_> = known.iter().map(|(name, _)| name.as_str()).collect();
@@ -179,49 +190,21 @@ pub(crate) fn reference(value: &Value<'_>, what: &str, known: &[(Name, Range<usi
     Ok(Name::from(text))
 }
 
-/// A template of what people read.
+/// A template of a rule's title or body.
 pub(super) fn template(value: &Value<'_>) -> Read<Template> {
     Template::compile(value.text()?).map_err(|error| mistake_in(value, error))
 }
 
-/// A template of what a webhook's receiver reads. `secrets` are the names of those there are.
-pub(super) fn body_template(value: &Value<'_>, secrets: &[&str]) -> Read<Template> {
-    Template::compile_body(value.text()?, secrets).map_err(|error| mistake_in(value, error))
-}
-
-fn mistake_in(value: &Value<'_>, error: TemplateError) -> Mistake {
+/// A template's mistake at its place in the file.
+pub(crate) fn mistake_in(value: &Value<'_>, error: TemplateError) -> Mistake {
     let place = error.span.map_or(value.span.clone(), |span| value.part(span));
     Mistake::error(place, error.message)
 }
 
-/// The path of a field of a call: `callAnalysis.sentiment`.
-pub(super) fn field_path(value: &Value<'_>) -> Read<String> {
-    let path = value.text()?;
-    if path.split('.').any(|field| field.is_empty() || field.contains(char::is_whitespace)) {
-        return Err(value
-            .error("this is not the path of a field")
-            .hint("write the names of fields with dots between them, as in \"callAnalysis.sentiment\""));
-    }
-    if let Some(rest) = path.strip_prefix("call.") {
-        let hint = format!("paths start inside the call: write \"{rest}\"");
-        value.cx.add(value.warning("calls have no field `call`").hint(hint));
-    }
-    Ok(path.to_owned())
-}
-
-/// An email address, with or without a name.
-pub(super) fn mailbox(value: &Value<'_>) -> Read<Mailbox> {
-    value.text()?.parse().map_err(|_| {
-        value
-            .error("this is not an email address")
-            .hint("write \"alerts@example.com\" or \"Callwatch <alerts@example.com>\"")
-    })
-}
-
-/// An address of a web service. User and password are hidden from the report.
+/// An http or https URL. Its user and password are kept out of the report.
 ///
-/// `in_clear` says what http would expose on the way to another machine.
-pub(super) fn web_address(value: &Value<'_>, in_clear: &str) -> Read<Url> {
+/// `in_clear` completes the warning about http to another machine: "with http, {in_clear} in clear".
+pub(crate) fn web_address(value: &Value<'_>, in_clear: &str) -> Read<Url> {
     let text = value.text()?;
     hide_user_of_url(value);
     let url = parse_web_address(text)
@@ -232,8 +215,8 @@ pub(super) fn web_address(value: &Value<'_>, in_clear: &str) -> Read<Url> {
     Ok(url)
 }
 
-/// The text as an http or https URL, or why it is none; never quotes it.
-pub(super) fn parse_web_address(text: &str) -> Result<Url, String> {
+/// The text as an http or https URL, or why it is none. The reason never quotes the text, which may hold a password.
+pub(crate) fn parse_web_address(text: &str) -> Result<Url, String> {
     let url = parse_url(text)?;
     match url.scheme() {
         "http" | "https" => Ok(url),
@@ -241,8 +224,8 @@ pub(super) fn parse_web_address(text: &str) -> Result<Url, String> {
     }
 }
 
-/// The text as a URL, or why it is none; never quotes it.
-pub(super) fn parse_url(text: &str) -> Result<Url, String> {
+/// The text as a URL, or why it is none. The reason never quotes the text.
+pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
     Url::parse(text).map_err(|error| match error {
         url::ParseError::RelativeUrlWithoutBase => "this is not a whole URL".to_owned(),
         error => format!("this is not a URL: {error}"),
@@ -250,19 +233,19 @@ pub(super) fn parse_url(text: &str) -> Result<Url, String> {
 }
 
 /// Keeps user and password of a URL out of the report.
-pub(super) fn hide_user_of_url(value: &Value<'_>) {
+pub(crate) fn hide_user_of_url(value: &Value<'_>) {
     let text = value.text().unwrap_or_default();
     let is_whole = Url::parse(text).is_ok_and(|url| url.has_host());
     if !is_whole && text.contains(':') {
-        // There is no telling where in it a password is.
+        // Without a host it is unknown which part is the password.
         value.hide();
     } else if let Some(at) = text.rfind('@') {
         value.cx.hide(value.part(host_of_url(text).min(at)..at));
     }
 }
 
-/// Keeps path and query of a URL out of the report: for many receivers they are the password.
-pub(super) fn hide_path_of_url(value: &Value<'_>) {
+/// Keeps the path and the query of a URL out of the report, because for many receivers they are the password.
+pub(crate) fn hide_path_of_url(value: &Value<'_>) {
     let text = value.text().unwrap_or_default();
     let host = host_of_url(text);
     if let Some(path) = text[host..].find(['/', '?', '#']) {
@@ -270,107 +253,17 @@ pub(super) fn hide_path_of_url(value: &Value<'_>) {
     }
 }
 
-/// Where scheme and slashes end.
+/// The byte after the scheme and the slashes, where the host begins.
 fn host_of_url(text: &str) -> usize {
     text.find("://").map_or(0, |at| at + 3)
 }
 
 /// Whether a connection to `host` stays on this machine.
-pub(super) fn is_loopback(host: Option<Host<&str>>) -> bool {
+pub(crate) fn is_loopback(host: Option<Host<&str>>) -> bool {
     match host {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
-}
-
-/// Where a secret is, and what it is now.
-pub(super) struct Found {
-    pub secret: Secret,
-    /// `None` when secrets are ignored and it is not in the config itself.
-    pub content: Option<SecretString>,
-}
-
-impl Found {
-    /// What it is now.
-    pub fn content(&self) -> Option<&str> {
-        self.content.as_ref().map(ExposeSecret::expose_secret)
-    }
-}
-
-/// A secret: a plain text, `{ env = "NAME" }` or `{ file = "path" }`.
-pub(super) fn secret(value: &Value<'_>) -> Read<Found> {
-    let (secret, place) = if value.is_text() {
-        value.hide();
-        let text = value.text()?;
-        if text.is_empty() {
-            return Err(value.error("the secret is empty"));
-        }
-        (Secret::from(text), value.span.clone())
-    } else if value.is_table() {
-        secret_elsewhere(value)?
-    } else {
-        value.hide();
-        return Err(value.wrong_type("a text, { env = \"NAME\" } or { file = \"path\" }"));
-    };
-    if value.cx.options.secrets == Secrets::Ignored && !matches!(secret, Secret::Plain(_)) {
-        return Ok(Found { secret, content: None });
-    }
-    let content = secret.read_with(value.cx.options.env).map_err(|error| {
-        let mistake = |message| Mistake::error(place.clone(), message);
-        match error {
-            SecretError::NoVariable(ref name) => {
-                mistake(error.to_string()).hint(format!("set it first: export {name}=…"))
-            }
-            SecretError::NoFile { why, .. } => mistake(format!("this file cannot be read: {why}")),
-        }
-    })?;
-    if let Secret::File(path) = &secret
-        && is_open_to_others(path)
-    {
-        let hint = format!("chmod 600 {}", path.display());
-        value.cx.add(Mistake::warning(place, "other users of this machine can read this file").hint(hint));
-    }
-    Ok(Found { secret, content: Some(content) })
-}
-
-/// A secret in a variable or a file, and the place where that is named.
-fn secret_elsewhere(value: &Value<'_>) -> Read<(Secret, Range<usize>)> {
-    const HINT: &str = "write { env = \"NAME\" } or { file = \"path\" }";
-    let mut table = value.table()?;
-    let places = (table.value("env"), table.value("file"));
-    table.finish();
-    match places {
-        (Some(env), None) => match env.text()? {
-            name if name.is_empty() || name.contains(['=', '\0']) => {
-                Err(env.error("this cannot be the name of a variable"))
-            }
-            name => Ok((Secret::Env(name.to_owned()), env.span)),
-        },
-        (None, Some(file)) => match file.text()? {
-            "" => Err(file.error("the path is empty")),
-            path => Ok((Secret::File(value.cx.folder.join(path)), file.span)),
-        },
-        (Some(_), Some(_)) => Err(value.error("a secret can only be in one place").hint(HINT)),
-        (None, None) => Err(value.error("this does not say where the secret is").hint(HINT)),
-    }
-}
-
-#[cfg(unix)]
-fn is_open_to_others(path: &std::path::Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o044 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_open_to_others(_path: &std::path::Path) -> bool {
-    false
-}
-
-/// Whether this is a signing secret as [Standard Webhooks](https://www.standardwebhooks.com) has them:
-/// base64 of at least one byte, usually after `whsec_`.
-pub(super) fn is_signing_secret(content: &str) -> bool {
-    let key = content.strip_prefix("whsec_").unwrap_or(content);
-    STANDARD.decode(key).is_ok_and(|key| !key.is_empty())
 }

@@ -1,292 +1,497 @@
-//! The task of one destination.
+//! The task of one destination, while it holds the claim on it.
 //!
-//! It goes round: settle what has ended, lease what may begin, hand it to tasks of its own, wait for whatever comes
-//! first. What ends while one group is being settled is the next group.
+//! It goes round: begin whatever calls to the store there is work for, wait for the first thing that happens, take it in.
+//! Reading the feed, fetching events and settling outcomes overlap; attempts that end while one group is being settled are
+//! the next group.
 //!
-//! At most `concurrency` attempts are in flight. While all goes well others stand ready behind them, so that no slot
-//! waits for the store; they too, and so memory and leases, are bounded by `concurrency`.
+//! At most `concurrency` attempts are in flight. While all goes well others stand ready behind them, so that no slot waits
+//! for the store; together with those that wait to be settled they are bounded by [`AHEAD`] × `concurrency`.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use serde_json::Value;
 use tokio::{
-    task::{self, JoinError, JoinSet},
-    time::{Instant, sleep_until, timeout_at},
+    sync::watch,
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DestinationTask, Room, Sorter,
-    attempt::{CLEAN_UP, CameBack, Gate, attempt, failed},
+    DestinationTask, Room,
     breaker::{Breaker, Shift},
-    insist,
+    desk::{Desk, Moment},
+    errands::{Done, Errands, FEED_PAGE, Fetched, Owner},
+    flight::{CameBack, Flight, Landed},
+    pausing::{Pausing, Telling},
+    queue::Taken,
     rate::Window,
+    retry_io,
     schedule::{self, Schedule, Tried},
+    summaries::Written,
 };
 use crate::{
-    destination::{Answer, Reaction},
-    event::EventId,
-    store::{Attempt, Lease, LeaseRequest, Outcome, Pause, StoreError, Verdict},
-    telemetry::Signal,
+    batch::BatchKey,
+    destination::{Answer, MAX_MEMO, Reaction},
+    event::{Event, EventId, Subject},
+    rule::Rules,
+    store::{Attempt, DeliveryId, Feed, Outcome, Pause, Position, Settlement, StoreError, Token},
+    summary::Reason,
+    telemetry::{Backlog, Signal},
     time::Timestamp,
 };
 
-/// So many times `concurrency` are taken at once while all goes well.
-const AHEAD: u32 = 4;
-/// How much longer than it can take to get through with all that is taken a lease lasts. Whoever else leases would
-/// send a second time.
-const LEASE_MARGIN: Duration = Duration::from_secs(60);
-/// The queue is looked at this often even if nothing is said to be due: the system's clock may have been set.
-const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
-/// The queue is not looked at more often than this when looking brought nothing.
+/// How many times `concurrency` deliveries are taken at once while all goes well.
+const AHEAD: usize = 4;
+/// The feed is read this often even if nobody says that something arrived: another process may not be heard.
+const READ_AT_LEAST: Duration = Duration::from_secs(5);
+/// The same when no other process can write. Then only the clock may have been set.
+const READ_AT_LEAST_ALONE: Duration = Duration::from_secs(60);
+/// What depends on the clock for people is not looked at more often than this.
 const LOOK_AT_MOST: Duration = Duration::from_millis(10);
+
 /// Everything about one destination that changes while it is served.
 pub(super) struct Dispatcher {
-    task: DestinationTask,
-    sorter: Sorter,
+    task: Arc<DestinationTask>,
+    rules: watch::Receiver<Rules>,
+    errands: Errands<Settling>,
+    feed: Reader,
+    desk: Desk,
+    flight: Flight,
+    /// How many deliveries are taken and not settled or put back.
+    out: usize,
+    /// What has ended and is to be settled.
+    next: Next,
     schedule: Schedule,
     breaker: Breaker,
     rate: Option<Window>,
-    gate: Gate,
-    /// Each says what came of it; nothing when it was not to begin.
-    attempts: JoinSet<Option<CameBack>>,
-    /// The attempts in flight and those that stand ready, by the task that makes them.
-    in_flight: HashMap<task::Id, InFlight>,
-    /// What has ended and is not settled yet.
-    ended: Vec<Ended>,
-    /// What was not to begin and is to be given back.
-    unbegun: Vec<Lease>,
-    /// The events of all deliveries in one of these.
-    taken: HashSet<EventId>,
+    pausing: Pausing,
     /// Whether the last attempt arrived.
     goes_well: bool,
-    /// A pause the receiver asked for, to be kept in the store with the next settlement.
-    asked: Option<Pause>,
-    /// Whether people were told of a pause that the store keeps.
-    paused: bool,
-    /// When to look at the queue again.
-    look_at: Instant,
-    /// Whether something may have arrived that has to be sorted.
-    unsorted: bool,
+    renew_at: Option<Instant>,
+    /// What the board shows.
+    backlog: Option<Backlog>,
 }
 
-/// An attempt in flight, or one that stands ready.
-struct InFlight {
-    lease: Lease,
-    /// Whether it is the breaker's probe.
-    probe: bool,
+/// How far the feed has been read.
+struct Reader {
+    position: Position,
+    /// Whether there may be something new.
+    unread: bool,
+    read_at: Instant,
+    /// Whether a settlement was under way at the same time as the read that is: then nobody can say which of the two
+    /// came first.
+    overlaps: bool,
+    /// Whether the next read must not overlap.
+    alone: bool,
 }
 
-/// An attempt that has ended.
-struct Ended {
-    lease: Lease,
-    attempt: Attempt,
+/// The next settlement.
+#[derive(Default)]
+struct Next {
+    outcomes: Vec<Outcome>,
+    /// Of each outcome what people are told beside it.
+    notes: Vec<Note>,
+    memos: Vec<(Subject, Option<Value>)>,
+    written: Option<Written>,
+}
+
+/// What stands beside an outcome.
+struct Note {
+    event: Arc<Event>,
     took: Duration,
-    verdict: Verdict,
+    created: Timestamp,
+}
+
+/// What people are told when a settlement has been written.
+struct Settling {
+    notes: Vec<Note>,
+    summary: Option<(EventId, Reason, u64)>,
 }
 
 impl Dispatcher {
-    pub(super) async fn new(task: DestinationTask) -> Result<Self, StoreError> {
+    /// Reads what is to be delivered.
+    pub(super) async fn load(task: Arc<DestinationTask>, owner: Owner) -> Result<Self, StoreError> {
+        let owner = Arc::new(owner);
         let config = &task.config;
-        let (name, rules) = (config.name.clone(), Arc::clone(&task.rules));
-        let (store, telemetry) = (Arc::clone(&task.store), task.telemetry.clone());
-        let sorter = Sorter::load(name, rules, config.quiet.clone(), store, telemetry).await?;
-        Ok(Self {
-            sorter,
-            schedule: Schedule { waits: config.retry.clone(), max_age: config.max_attempts_age },
+        let schedule = Schedule { waits: config.retry.clone(), max_age: config.max_attempts_age };
+        let ask = || task.store.ledgers(&config.name);
+        let ledgers = retry_io(&task.telemetry, "reading what is held", ask).await?;
+        let mut swapped = task.rules.clone();
+        let rules = Arc::clone(&swapped.borrow_and_update());
+        let desk = Desk::new(Arc::clone(&rules), config.quiet.clone(), schedule.longest_wait(), ledgers);
+        let destination = Arc::clone(&task.destination);
+        let flight = Flight::new(destination, rules, task.clock, config.concurrency);
+        let errands = Errands::new(Arc::clone(&owner));
+        let renew_at = errands.lease().map(|lease| Instant::now() + lease / 3);
+        let mut dispatcher = Self {
+            rules: swapped,
+            errands,
+            feed: Reader {
+                position: Position::START,
+                unread: true,
+                read_at: Instant::now(),
+                overlaps: false,
+                alone: false,
+            },
+            desk,
+            flight,
+            out: 0,
+            next: Next::default(),
+            schedule,
             breaker: Breaker::default(),
             rate: config.rate.map(Window::new),
-            gate: Gate::new(config.concurrency),
-            attempts: JoinSet::new(),
-            in_flight: HashMap::new(),
-            ended: vec![],
-            unbegun: vec![],
-            taken: HashSet::new(),
+            pausing: Pausing::new(config.fingerprint.as_str().to_owned()),
             goes_well: false,
-            asked: None,
-            paused: false,
-            look_at: Instant::now(),
-            unsorted: true,
+            renew_at,
+            backlog: None,
             task,
-        })
+        };
+        // Nothing goes out before everything is known: a delivery that a person has retried comes late in the feed, and
+        // first in its lane.
+        while dispatcher.feed.unread {
+            let feed = Arc::clone(&owner).feed(dispatcher.feed.position).await?;
+            dispatcher.feed.unread = false;
+            dispatcher.take_in(feed, false);
+        }
+        Ok(dispatcher)
     }
 
-    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
+    /// Delivers until `stop` is cancelled, then ends in good order.
+    pub(super) async fn run(mut self, stop: &CancellationToken) -> Result<(), StoreError> {
         let arrivals = self.task.store.arrivals(&self.task.config.name);
-        // Woken by whatever is committed from here on, so also by what comes while the queue is looked at.
+        // Woken by whatever is committed from here on, so also by what comes while the feed is read.
         let mut arrived = std::pin::pin!(arrivals.notified());
+        self.feed.unread = true;
         while !stop.is_cancelled() {
-            self.settle().await?;
-            self.sort().await?;
-            self.fill(&stop).await?;
+            self.follow_rules();
+            self.begin_errands();
+            self.show_backlog();
             let wake = self.wake();
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some(ended) = self.attempts.join_next_with_id() => self.end(ended),
+                done = self.errands.done() => self.done(done?),
+                landed = self.flight.landed() => self.land(landed),
                 () = &mut arrived => {
                     arrived.set(arrivals.notified());
-                    self.look_at = Instant::now();
-                    self.unsorted = true;
+                    self.feed.unread = true;
                 }
-                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+                Ok(()) = self.rules.changed() => self.rules.mark_changed(),
+                () = sleep_until(wake) => {}
             }
             self.gather();
         }
         self.wind_down().await
     }
 
-    /// Decides about what has arrived to be held, and makes what it waited for due.
-    async fn sort(&mut self) -> Result<(), StoreError> {
-        let now = self.task.clock.wall();
-        if std::mem::take(&mut self.unsorted) || self.sorter.next().is_some_and(|next| next <= now) {
-            self.sorter.sort(now).await?;
-            self.look_at = Instant::now();
+    /// Takes over the rules of another config.
+    fn follow_rules(&mut self) {
+        // An error means that nobody can swap them any more.
+        if self.rules.has_changed().unwrap_or(false) {
+            let rules = Arc::clone(&self.rules.borrow_and_update());
+            self.desk.follow_rules(Arc::clone(&rules));
+            self.flight.follow_rules(rules);
         }
-        Ok(())
     }
 
-    /// So many times `concurrency` may be taken now. What stands ready begins whatever the rate.
-    fn ahead(&self) -> u32 {
-        if self.goes_well && self.rate.is_none() { AHEAD } else { 1 }
+    /// Puts what waits on the board.
+    fn show_backlog(&mut self) {
+        let backlog = self.desk.backlog(self.now());
+        if self.backlog != Some(backlog) {
+            self.backlog = Some(backlog);
+            self.task.telemetry.set_backlog(&self.task.config.name, backlog);
+        }
+    }
+
+    fn now(&self) -> Moment {
+        let clock = self.task.clock;
+        Moment { wall: clock.wall(), steady: clock.steady() }
+    }
+
+    /// Begins the calls to the store that there is work for.
+    fn begin_errands(&mut self) {
+        let now = self.now();
+        let telling = self.pausing.tick(now);
+        self.tell(telling);
+        self.fetch(now);
+        if !self.errands.is_writing()
+            && self.next.written.is_none()
+            && let Some(bundle) = self.desk.next_bundle()
+        {
+            self.errands.write(bundle, now.wall);
+        }
+        self.settle(now);
+        self.read(now);
+        if self.renew_at.is_some_and(|at| at <= Instant::now()) && !self.errands.is_renewing() {
+            self.renew_at = self.errands.lease().map(|lease| Instant::now() + lease / 3);
+            self.errands.renew();
+        }
+    }
+
+    /// Takes in what the store has done.
+    fn done(&mut self, done: Done<Settling>) {
+        match done {
+            Done::Read(feed) => self.was_read(feed),
+            Done::Fetched(deliveries) => self.begin(deliveries),
+            Done::Settled(settlement, beside) => self.settled(settlement, beside),
+            Done::Wrote(written) => self.next.written = Some(written),
+            Done::Renewed => {}
+        }
+    }
+
+    /// When there is something to do even if nothing happens.
+    fn wake(&mut self) -> Instant {
+        let clock = self.task.clock;
+        let at_least = self.read_at_least();
+        let mut wake = self.feed.read_at + at_least;
+        if self.errands.is_reading() {
+            wake = Instant::now() + at_least;
+        } else if let Some(at) = self.desk.paces_at() {
+            let wait = at.since(clock.wall()).max(LOOK_AT_MOST);
+            wake = wake.min(Instant::now() + wait.min(at_least));
+        }
+        if !self.errands.is_fetching()
+            && let Some(due) = self.desk.due_at()
+        {
+            match self.room() {
+                Room::For(_) => wake = wake.min(clock.instant(due)),
+                Room::At(at) => wake = wake.min(clock.instant(due.max(at))),
+                Room::Full => {}
+            }
+        }
+        if let Room::At(at) = self.pausing.room() {
+            wake = wake.min(clock.instant(at));
+        }
+        self.renew_at.filter(|_| !self.errands.is_renewing()).map_or(wake, |at| wake.min(at))
+    }
+
+    fn read_at_least(&self) -> Duration {
+        if self.errands.lease().is_some() { READ_AT_LEAST } else { READ_AT_LEAST_ALONE }
+    }
+
+    /// How many deliveries may be out now, in flight or ready. Those that stand ready begin whatever the rate.
+    fn most_out(&self) -> usize {
+        let ahead = if self.goes_well && self.rate.is_none() { AHEAD } else { 1 };
+        ahead * self.task.config.concurrency
     }
 
     /// How many more deliveries may be taken now.
     fn room(&mut self) -> Room {
-        let now = self.task.clock.steady();
-        let most = self.ahead() as usize * self.task.config.concurrency;
-        let slots = match most.saturating_sub(self.taken.len()) {
+        let slots = match self.most_out().saturating_sub(self.out) {
             0 => Room::Full,
             free => Room::For(free),
         };
+        slots.and(self.limits())
+    }
+
+    /// How many attempts may begin now, however many are in flight.
+    fn limits(&mut self) -> Room {
+        let now = self.task.clock.steady();
         let rate = self.rate.as_mut().map_or(Room::For(usize::MAX), |rate| rate.room(now));
-        slots.and(self.breaker.room(now)).and(rate)
+        self.pausing.room().and(self.breaker.room(now)).and(rate)
     }
 
-    /// When there is something to do even if nothing happens.
-    fn wake(&mut self) -> Option<Instant> {
-        let look_at = match self.room() {
-            Room::For(_) => Some(self.look_at),
-            Room::At(at) => Some(self.look_at.max(self.task.clock.instant(at))),
-            Room::Full => None,
-        };
-        // The system's clock may be set meanwhile.
-        let sort_in = self.sorter.next().map(|next| next.since(self.task.clock.wall()).min(LOOK_AT_LEAST));
-        let sort_at = sort_in.map(|wait| Instant::now() + wait.max(LOOK_AT_MOST));
-        look_at.into_iter().chain(sort_at).min()
-    }
-
-    /// Leases as much as may begin now, if it is time to look, and begins it.
-    async fn fill(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
-        let Room::For(limit) = self.room() else { return Ok(()) };
-        if Instant::now() < self.look_at {
-            return Ok(());
-        }
-        let DestinationTask { config, store, telemetry, clock, .. } = &self.task;
-        let now = clock.wall();
-        let longest = config.timeout.saturating_add(CLEAN_UP).saturating_mul(self.ahead());
-        let until = now.after(longest.saturating_add(LEASE_MARGIN));
-        let request = LeaseRequest { destination: config.name.clone(), now, until, limit };
-        let leased = insist(telemetry, "leasing deliveries", || store.lease(&request)).await?;
-        if stop.is_cancelled() {
-            self.unbegun = leased.deliveries;
-            return Ok(());
-        }
-        let due_in = leased.next_due.map_or(LOOK_AT_LEAST, |due| due.since(clock.wall()).min(LOOK_AT_LEAST));
-        let at_most = if leased.deliveries.is_empty() { LOOK_AT_MOST } else { Duration::ZERO };
-        self.look_at = Instant::now() + due_in.max(at_most);
-        self.heed(leased.pause).await?;
-        let (quiet, due): (Vec<_>, Vec<_>) =
-            leased.deliveries.into_iter().partition(|lease| self.sorter.is_quiet_for(&lease.event.rule, now));
-        if !quiet.is_empty() {
-            self.sorter.hush(quiet.into_iter().map(|lease| lease.id.event).collect(), now).await?;
-            self.look_at = Instant::now();
-        }
-        for lease in due {
-            self.begin(lease);
-        }
-        Ok(())
-    }
-
-    fn begin(&mut self, lease: Lease) {
-        // After the system's clock leapt forward (a laptop slept) leases seem to have ended that have not.
-        if !self.taken.insert(lease.id.event.clone()) {
+    /// Takes as many due deliveries as there is room for, and fetches their events.
+    fn fetch(&mut self, now: Moment) {
+        if self.errands.is_fetching() {
             return;
         }
-        let probe = self.breaker.begin();
-        if let Some(rate) = &mut self.rate {
-            rate.begin(self.task.clock.steady());
+        let Room::For(limit) = self.room() else { return };
+        let due = self.desk.take(limit, now);
+        if !due.is_empty() {
+            self.out += due.len();
+            self.errands.fetch(due, self.task.destination.keeps_memos());
         }
-        let attempt = attempt(
-            self.gate.clone(),
-            Arc::clone(&self.task.destination),
-            Arc::clone(&self.task.rules),
-            lease.clone(),
-            self.task.clock,
-            self.task.config.timeout,
-        );
-        let id = self.attempts.spawn(attempt).id();
-        self.in_flight.insert(id, InFlight { lease, probe });
+    }
+
+    /// Begins the attempts of deliveries whose events have been fetched, as far as that is still allowed.
+    fn begin(&mut self, deliveries: Vec<Fetched>) {
+        let now = self.now();
+        for Fetched { delivery: Taken { token, .. }, event, memo } in deliveries {
+            let Some(event) = event else {
+                self.desk.dropped(token);
+                self.out -= 1;
+                continue;
+            };
+            // It may have been dropped, or retried by a person, meanwhile.
+            let Some(delivery) = self.desk.get(token) else {
+                self.out -= 1;
+                continue;
+            };
+            if self.desk.hold_for_quiet(token, &event.rule, now) {
+                self.out -= 1;
+                let delivery = self.id(event.id.clone());
+                self.task.telemetry.emit(Signal::Held { delivery, batch: BatchKey::Alone });
+            } else if let Room::For(_) = self.limits() {
+                let probe = self.breaker.begin();
+                if let Some(rate) = &mut self.rate {
+                    rate.begin(now.steady);
+                }
+                self.flight.begin(&delivery, event, memo, probe);
+            } else {
+                self.put_back(token);
+            }
+        }
+    }
+
+    fn put_back(&mut self, token: Token) {
+        self.desk.put_back(token);
+        self.out -= 1;
     }
 
     /// Takes in whatever else has ended, so that it is settled together.
     fn gather(&mut self) {
-        while let Some(ended) = self.attempts.try_join_next_with_id() {
-            self.end(ended);
+        while let Some(landed) = self.flight.already_landed() {
+            self.land(landed);
         }
     }
 
-    /// Judges an attempt that has ended. One that was not to begin, or was cut off, is given back.
-    fn end(&mut self, ended: Result<(task::Id, Option<CameBack>), JoinError>) {
-        let now = self.task.clock.wall();
-        let (id, came_back) = match ended {
-            Ok((id, came_back)) => (id, came_back),
-            Err(error) if error.is_cancelled() => (error.id(), None),
-            Err(error) => {
-                // What it panicked with may quote the call, so it is not repeated here.
-                let answer = failed("internal error: the attempt panicked".to_owned());
-                (error.id(), Some(CameBack { answer, at: now, took: Duration::ZERO }))
-            }
-        };
-        // There is one for every task that was spawned.
-        let Some(InFlight { lease, probe }) = self.in_flight.remove(&id) else { return };
+    /// Judges an attempt that has ended. A delivery whose attempt did not begin, or was cut off, is put back.
+    fn land(&mut self, landed: Landed) {
+        let now = self.now();
+        let Landed { token, event, probe, came_back } = landed;
         let Some(CameBack { answer, at, took }) = came_back else {
-            self.unbegun.push(lease);
+            return self.put_back(token);
+        };
+        let shift = self.breaker.record(now.steady, &answer.reaction, probe);
+        if let Some(shift) = shift {
+            self.tell_shift(shift, &answer.result);
+        }
+        self.goes_well = matches!(answer.reaction, Reaction::Delivered);
+        if let Some((until, reason)) = asked_for(&answer, now.wall) {
+            let config = Some(self.task.config.fingerprint.as_str().to_owned());
+            self.pausing.ask(Pause { since: now.wall, reason, until, config });
+        }
+        // What stands ready must not begin when the receiver wants to be left alone.
+        if !matches!(self.pausing.room().and(self.breaker.room(now.steady)), Room::For(_)) {
+            self.flight.clear();
+        }
+        let Some(delivery) = self.desk.get(token) else {
+            // It has been dropped: there is nothing to write down.
+            self.out -= 1;
             return;
         };
         let (begun, before) =
-            lease.restart.map_or((lease.created, 0), |restart| (restart.at, restart.attempts));
-        let tried = Tried { attempts: (lease.attempts + 1).saturating_sub(before), begun, now };
+            delivery.restart.map_or((delivery.created, 0), |restart| (restart.at, restart.attempts));
+        let number = delivery.attempts + 1;
+        let tried = Tried { attempts: number.saturating_sub(before), begun, now: now.wall };
         let verdict = self.schedule.verdict(tried, &answer, fastrand::f64());
-        let shift = self.breaker.record(self.task.clock.steady(), &answer.reaction, probe);
-        if let Some(shift) = shift {
-            self.tell(shift, &answer.result);
-        }
-        self.goes_well = matches!(answer.reaction, Reaction::Delivered);
-        if let Some((until, reason)) = asked_for(&answer, now) {
-            let config = Some(self.task.config.fingerprint.as_str().to_owned());
-            let pause = Pause { since: now, reason, until, config };
-            if self.asked.as_ref().is_none_or(|other| pause.outlasts(other)) {
-                self.asked = Some(pause);
-            }
-        }
-        // What stands ready is not to begin either.
-        if self.asked.is_some() || !matches!(self.breaker.room(self.task.clock.steady()), Room::For(_)) {
-            self.gate.clear();
-        }
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        if let Some(memo) = answer.memo.filter(|memo| memo.is_null() || memo.to_string().len() <= MAX_MEMO) {
+            self.next.memos.push((event.subject.clone(), Some(memo).filter(|memo| !memo.is_null())));
+        }
         let attempt = Attempt { at, took_ms, result: answer.result, response: answer.response };
-        self.ended.push(Ended { lease, attempt, took, verdict });
+        self.next.outcomes.push(Outcome { token, number, attempt, verdict });
+        self.next.notes.push(Note { event, took, created: delivery.created });
     }
 
-    fn tell(&self, shift: Shift, result: &str) {
+    /// Writes down what has ended and what was decided meanwhile, in one write.
+    fn settle(&mut self, now: Moment) {
+        if self.errands.is_settling() || (self.feed.alone && self.errands.is_reading()) {
+            return;
+        }
+        let Next { outcomes, notes, memos, written } = std::mem::take(&mut self.next);
+        let mut settlement = Settlement::new(now.wall);
+        settlement.memos = memos;
+        let mut summary = None;
+        if let Some(Written { bundle, merge, count }) = written {
+            self.desk.wrote(&bundle);
+            summary = merge.as_ref().map(|merge| (merge.event.id.clone(), bundle.reason, count));
+            settlement.merge = merge;
+        }
+        self.desk.decide(&mut settlement);
+        settlement.pause = self.pausing.take_change();
+        settlement.lazy = settlement.is_empty() && self.desk.may_be_lazy(&outcomes);
+        settlement.outcomes = outcomes;
+        if !settlement.is_empty() {
+            self.feed.overlaps = true;
+            self.errands.settle(settlement, Settling { notes, summary });
+        }
+    }
+
+    /// Learns that a settlement has been written, and tells people.
+    fn settled(&mut self, settlement: Settlement, beside: Settling) {
+        let now = self.now();
+        self.desk.settled(&settlement, now);
+        let Settlement { outcomes, pause, .. } = settlement;
+        self.out -= outcomes.len();
+        if let Some(change) = pause {
+            let telling = self.pausing.wrote(change, now);
+            self.tell(telling);
+        }
+        for (Outcome { number, attempt, verdict, .. }, Note { event, took, created }) in
+            outcomes.into_iter().zip(beside.notes)
+        {
+            self.task.telemetry.emit(Signal::Attempted {
+                delivery: self.id(event.id.clone()),
+                call: event.subject.call().cloned(),
+                attempt: number,
+                result: attempt.result,
+                took,
+                verdict,
+                created,
+            });
+        }
+        if let Some((event, reason, count)) = beside.summary {
+            let destination = self.task.config.name.clone();
+            self.task.telemetry.emit(Signal::Summarized { event, destination, reason, count });
+        }
+    }
+
+    /// Reads the feed if there may be something new, or something is to be paced.
+    fn read(&mut self, now: Moment) {
+        let paces = self.desk.paces_at().is_some_and(|at| at <= now.wall);
+        let wanted = self.feed.unread || paces || Instant::now() >= self.feed.read_at + self.read_at_least();
+        if !wanted || self.errands.is_reading() || (self.feed.alone && self.errands.is_settling()) {
+            return;
+        }
+        self.feed.unread = false;
+        self.feed.overlaps = self.errands.is_settling();
+        self.errands.read(self.feed.position);
+    }
+
+    /// Takes in a page of the feed. When it is not known whether it was read before or after a settlement, and it speaks of
+    /// deliveries that may be in that, it is read again.
+    fn was_read(&mut self, feed: Feed) {
+        let overlaps = std::mem::take(&mut self.feed.overlaps);
+        self.feed.alone = overlaps && !self.desk.are_new(&feed.entries);
+        if self.feed.alone {
+            self.feed.unread = true;
+        } else {
+            self.take_in(feed, overlaps);
+        }
+    }
+
+    fn take_in(&mut self, feed: Feed, overlaps: bool) {
+        let now = self.now();
+        let Feed { entries, next, pause } = feed;
+        let is_end = entries.len() < FEED_PAGE;
+        for (event, batch) in self.desk.take_in(entries, now) {
+            self.task.telemetry.emit(Signal::Held { delivery: self.id(event), batch });
+        }
+        self.feed.position = next;
+        self.feed.read_at = Instant::now();
+        if !overlaps {
+            let telling = self.pausing.learn(pause, now);
+            self.tell(telling);
+        } else if !self.pausing.knows(&pause) {
+            (self.feed.alone, self.feed.unread) = (true, true);
+        }
+        if is_end {
+            self.desk.pace(now);
+        } else {
+            self.feed.unread = true;
+        }
+    }
+
+    fn id(&self, event: EventId) -> DeliveryId {
+        DeliveryId { event, destination: self.task.config.name.clone() }
+    }
+
+    fn tell_shift(&self, shift: Shift, result: &str) {
         let destination = self.task.config.name.clone();
         self.task.telemetry.emit(match shift {
             Shift::Opened { pause, failures } => {
-                let why = format!("{failures} attempts in a row failed; last: {result}");
-                Signal::DestinationPaused { destination, pause: Some(pause), why }
+                Signal::DestinationFailing { destination, pause, failures, last: result.to_owned() }
             }
             Shift::Asked { pause } => {
                 Signal::DestinationPaused { destination, pause: Some(pause), why: it_asked(result) }
@@ -295,105 +500,40 @@ impl Dispatcher {
         });
     }
 
-    /// Says what keeps the destination's deliveries back, or no longer does. A pause that was made under another
-    /// config is ended.
-    async fn heed(&mut self, pause: Option<Pause>) -> Result<(), StoreError> {
-        let DestinationTask { config, store, telemetry, .. } = &self.task;
-        let Some(pause) = pause else {
-            if std::mem::take(&mut self.paused) {
-                telemetry.emit(Signal::DestinationResumed { destination: config.name.clone() });
-            }
-            return Ok(());
-        };
-        if pause.config.as_ref().is_none_or(|made| made == config.fingerprint.as_str()) {
-            self.tell_paused(&pause);
-            return Ok(());
-        }
-        insist(telemetry, "resuming a destination", || store.resume(&config.name)).await?;
-        self.paused = true;
-        self.look_at = Instant::now();
-        Ok(())
-    }
-
-    /// Says that the store keeps the destination's deliveries back, unless that is known or as good as over.
-    fn tell_paused(&mut self, pause: &Pause) {
-        // In whole seconds; less is not worth telling: to the store's clock, a pause that was told may end a little
-        // later than to the breaker's.
-        let left = pause.until.map(|until| until.since(self.task.clock.wall()).as_secs());
-        if self.paused || left == Some(0) {
-            return;
-        }
-        self.paused = true;
+    fn tell(&self, telling: Option<Telling>) {
         let destination = self.task.config.name.clone();
-        let why = format!("{} (since {})", pause.reason, pause.since);
-        self.task.telemetry.emit(Signal::DestinationPaused {
-            destination,
-            pause: left.map(Duration::from_secs),
-            why,
+        self.task.telemetry.emit(match telling {
+            None => return,
+            Some(Telling::Resumed) => Signal::DestinationResumed { destination },
+            Some(Telling::Paused(kept, pause)) => {
+                let why = format!("{} (since {})", kept.reason, kept.since);
+                Signal::DestinationPaused { destination, pause, why }
+            }
         });
     }
 
-    /// Records what has ended in one write, and gives back what was not to begin.
-    async fn settle(&mut self) -> Result<(), StoreError> {
-        let DestinationTask { config, store, telemetry, .. } = &self.task;
-        if !self.unbegun.is_empty() {
-            let ids = || self.unbegun.iter().map(|lease| lease.id.clone()).collect();
-            insist(telemetry, "releasing deliveries", || store.release(ids())).await?;
-            for lease in self.unbegun.drain(..) {
-                self.taken.remove(&lease.id.event);
-            }
-            self.look_at = Instant::now();
-        }
-        if self.ended.is_empty() {
-            return Ok(());
-        }
-        // Before the deliveries are given back: they must not be handed out again meanwhile.
-        if let Some(pause) = &self.asked {
-            insist(telemetry, "pausing a destination", || store.pause(&config.name, pause.clone())).await?;
-        }
-        let outcomes = || self.ended.iter().map(Ended::outcome).collect();
-        insist(telemetry, "settling deliveries", || store.settle(outcomes())).await?;
-        for Ended { lease, attempt, took, verdict } in self.ended.drain(..) {
-            self.taken.remove(&lease.id.event);
-            telemetry.emit(Signal::Attempted {
-                delivery: lease.id,
-                call: lease.event.subject.call().cloned(),
-                attempt: lease.attempts + 1,
-                result: attempt.result,
-                took,
-                verdict,
-                created: lease.created,
-            });
-        }
-        // The next ones of their lanes may be due now.
-        self.look_at = Instant::now();
-        if let Some(pause) = self.asked.take().filter(|pause| pause.until.is_none()) {
-            self.tell_paused(&pause);
-        }
-        Ok(())
-    }
-
-    /// Lets attempts in flight end within the grace period, settles those that did and releases the others.
+    /// Lets attempts in flight end within the grace period and settles those that did. The others are as if they had not
+    /// been begun.
     async fn wind_down(mut self) -> Result<(), StoreError> {
         let deadline = Instant::now() + self.task.grace;
-        self.gate.clear();
-        self.settle().await?;
-        while let Ok(Some(ended)) = timeout_at(deadline, self.attempts.join_next_with_id()).await {
-            self.end(ended);
+        self.errands.only_settle();
+        self.flight.clear();
+        let mut may_go_on = true;
+        loop {
+            self.settle(self.now());
+            if self.flight.len() == 0 && !self.errands.is_settling() {
+                return Ok(());
+            }
+            tokio::select! {
+                done = self.errands.done() => self.done(done?),
+                landed = self.flight.landed() => self.land(landed),
+                () = sleep_until(deadline), if may_go_on => {
+                    may_go_on = false;
+                    self.flight.cut_off();
+                }
+            }
             self.gather();
-            self.settle().await?;
         }
-        self.attempts.abort_all();
-        while let Some(ended) = self.attempts.join_next_with_id().await {
-            self.end(ended);
-        }
-        self.settle().await
-    }
-}
-
-impl Ended {
-    fn outcome(&self) -> Outcome {
-        Outcome { id: self.lease.id.clone(), attempt: self.attempt.clone(), verdict: self.verdict.clone() }
     }
 }
 

@@ -1,32 +1,49 @@
-//! From the store to the destinations: one task per destination takes what is due, tries it, and records what
-//! became of it.
+//! From the store to the destinations: one task per destination takes what is due, tries it, and records what became of it.
 //!
-//! [`dispatcher`] is the shell: it holds the store, the clock and the attempts in flight. What follows from an
-//! attempt ([`schedule`]), when a destination is left alone ([`breaker`]), how often it may be bothered ([`rate`])
-//! and what waits to be told with others ([`pacer`], whose shell is [`sorter`]) are pure and are told the time.
+//! [`dispatcher`] is the shell: it drives the calls to the store ([`errands`], [`summaries`]) and the attempts in flight
+//! ([`flight`]). Everything that decides is pure and is told the time: which deliveries are due, in which order
+//! ([`queue`]), what waits to be told with others ([`pacer`]; the two are one [`desk`]), what follows from an attempt
+//! ([`schedule`]), when a destination is left alone ([`breaker`] for as long as the process lives, [`pausing`] for longer)
+//! and how often it may be bothered ([`rate`]).
 //!
-//! Order within a lane is the store's doing: it hands out only the first pending delivery of each lane, and the
-//! next one not before that has been settled.
+//! Only the holder of the destination's claim delivers to it. Order within a lane is the queue's doing; the store keeps a
+//! process that has lost its claim from writing anything.
 
-mod attempt;
 mod breaker;
+mod desk;
 mod dispatcher;
+mod errands;
+mod flight;
 mod pacer;
+mod pausing;
+mod queue;
 mod rate;
+mod rehearsed;
 mod schedule;
-mod sorter;
+mod summaries;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::time::sleep;
+use serde_json::Value;
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::sorter::Sorter;
+pub(crate) use self::rehearsed::{Rehearsed, Told};
+use self::{
+    desk::{Bundle, Moment},
+    dispatcher::Dispatcher,
+    errands::Owner,
+    pacer::{Newcomer, Pacer},
+};
 use crate::{
-    config::DestinationConfig,
-    destination::Destination,
+    batch::BatchKey,
+    destination::{Destination, DestinationConfig},
     rule::Rules,
-    store::{Store, StoreError},
+    store::{Claim, Duty, Hold, Store, StoreError, Token},
     telemetry::{Signal, Telemetry},
     time::{Clock, Timestamp},
 };
@@ -41,8 +58,9 @@ pub struct DestinationTask {
     pub config: DestinationConfig,
     /// What tries.
     pub destination: Arc<dyn Destination>,
-    /// How each rule wants its events to be said, and how often.
-    pub rules: Rules,
+    /// How each rule wants its events to be said, and how often. They are swapped while the task runs, which keeps its
+    /// connections, breaker and rate.
+    pub rules: watch::Receiver<Rules>,
     /// Where deliveries are taken from and settled.
     pub store: Arc<dyn Store>,
     /// What is said about the work.
@@ -53,16 +71,70 @@ pub struct DestinationTask {
     pub grace: Duration,
 }
 
-/// Serves one destination until `stop` is cancelled. Then nothing new is begun, attempts in flight have
-/// [`DestinationTask::grace`] to end, and those that did not are released as if they had not been begun.
+/// How often a destination that another process serves is asked for.
+const CLAIM_EVERY: Duration = Duration::from_secs(1);
+
+/// Serves one destination until `stop` is cancelled, whenever no other process does. Then nothing new is begun, attempts in
+/// flight have [`DestinationTask::grace`] to end, and those that did not are as if they had not been begun.
 ///
-/// Dropping the future is safe at any time: what was not settled is tried again after a restart, or when its
-/// lease ends.
+/// Dropping the future is safe at any time: what was not settled is tried again, with the same id.
 ///
 /// # Errors
 /// [`StoreError`] when the store failed and went on failing. Attempts in flight are then cut off.
 pub async fn run(task: DestinationTask, stop: CancellationToken) -> Result<(), StoreError> {
-    dispatcher::Dispatcher::new(task).await?.run(stop).await
+    let task = Arc::new(task);
+    while let Some(claim) = claim(&task, &stop).await? {
+        let (store, telemetry) = (Arc::clone(&task.store), task.telemetry.clone());
+        let destination = task.config.name.clone();
+        let owner = Owner { store, claim: claim.clone(), telemetry, destination };
+        let served = async { Dispatcher::load(Arc::clone(&task), owner).await?.run(&stop).await };
+        match served.await {
+            Ok(()) => {
+                return retry_io(&task.telemetry, "giving up a claim", || task.store.give_up(claim.clone()))
+                    .await;
+            }
+            // Attempts in flight have been cut off with the dispatcher, and nothing of them is written.
+            Err(error @ StoreError::ClaimLost { .. }) => {
+                task.telemetry.emit(Signal::StoreFailed { doing: "delivering", error: error.to_string() });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the claim on a destination; `None` when it is time to stop.
+async fn claim(task: &DestinationTask, stop: &CancellationToken) -> Result<Option<Claim>, StoreError> {
+    let duty = Duty::Destination(task.config.name.clone());
+    while !stop.is_cancelled() {
+        let claim = retry_io(&task.telemetry, "claiming a destination", || task.store.claim(&duty)).await?;
+        if claim.is_some() {
+            return Ok(claim);
+        }
+        stop.run_until_cancelled(sleep(CLAIM_EVERY)).await;
+    }
+    Ok(None)
+}
+
+/// When each batch goes out in which one of these deliveries is held, as far as is known now; `None` when more has to come
+/// in first. `held` is all that a destination holds, oldest first, and `ledgers` what the store keeps of its batches.
+pub(crate) fn go_out(
+    destination: &DestinationConfig,
+    rules: &Rules,
+    ledgers: BTreeMap<BatchKey, Value>,
+    held: &[(Token, Hold, Timestamp)],
+    now: Timestamp,
+) -> BTreeMap<BatchKey, Option<Timestamp>> {
+    let mut pacer = Pacer::new(Arc::clone(rules), destination.quiet.clone(), ledgers);
+    let mut at_once = BTreeSet::new();
+    for (token, Hold { batch, happened }, created) in held {
+        let newcomer = Newcomer { token: *token, came: *created, happened: *happened };
+        if pacer.came(batch, newcomer, now) {
+            at_once.insert(batch);
+        }
+    }
+    let at = |batch: &BatchKey| if at_once.contains(batch) { Some(now) } else { pacer.goes_out(batch, now) };
+    held.iter().map(|(_, Hold { batch, .. }, _)| (batch.clone(), at(batch))).collect()
 }
 
 /// How many attempts may begin.
@@ -89,7 +161,7 @@ impl Room {
 }
 
 /// Asks the store again when it could not be read or written, which may pass. Nothing else gets better by waiting.
-async fn insist<T, F: Future<Output = Result<T, StoreError>>>(
+async fn retry_io<T, F: Future<Output = Result<T, StoreError>>>(
     telemetry: &Telemetry,
     doing: &'static str,
     ask: impl Fn() -> F,
@@ -97,6 +169,8 @@ async fn insist<T, F: Future<Output = Result<T, StoreError>>>(
     let mut waits = STORE_RETRY.into_iter();
     loop {
         let error = match ask().await {
+            // It is told once, by whoever ends the work.
+            Err(error @ StoreError::ClaimLost { .. }) => return Err(error),
             Ok(value) => return Ok(value),
             Err(error) => error,
         };

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::Room;
-use crate::{config::Rate, time::Timestamp};
+use crate::{destination::Rate, time::Timestamp};
 
 /// Into how many parts a period is divided. Attempts of one part are remembered as one entry, which bounds the
 /// memory whatever the rate, and count until the last of that part would: at most a thousandth of the period

@@ -68,6 +68,12 @@ impl Schedule {
         }
     }
 
+    /// No retry waits longer than this.
+    pub(super) fn longest_wait(&self) -> Duration {
+        let longest = self.waits.iter().max().copied().unwrap_or_default();
+        longest.saturating_add(longest / JITTER_PART).max(RETRY_AFTER_MAX)
+    }
+
     fn wait_after(&self, attempts: u32) -> Option<Duration> {
         let index = usize::try_from(attempts).ok()?.checked_sub(1)?;
         self.waits.get(index).copied()
@@ -100,6 +106,7 @@ mod tests {
             reaction: Reaction::Retry { after },
             result: "500 Internal Server Error".to_owned(),
             response: String::new(),
+            memo: None,
         }
     }
 
@@ -141,7 +148,8 @@ mod tests {
     #[test]
     fn what_arrived_is_delivered_and_what_never_will_is_dead_for_the_receivers_reason() {
         let schedule = schedule(&[5]);
-        let answer = |reaction| Answer { reaction, result: String::new(), response: String::new() };
+        let answer =
+            |reaction| Answer { reaction, result: String::new(), response: String::new(), memo: None };
         assert_eq!(schedule.verdict(tried(1), &answer(Reaction::Delivered), 0.0), Verdict::Delivered);
         assert_eq!(
             schedule.verdict(tried(1), &answer(Reaction::Dead("404 Not Found".to_owned())), 0.0),
@@ -155,6 +163,7 @@ mod tests {
             reaction: Reaction::Pause("410 Gone".to_owned()),
             result: String::new(),
             response: String::new(),
+            memo: None,
         };
         let mut schedule = schedule(&[]);
         schedule.max_age = Some(Duration::ZERO);

@@ -229,7 +229,8 @@ fn percentile(values: &[Duration], share: f64) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::{
-        config::{Config, LoadOptions, Secrets},
+        config::{LoadOptions, Secrets},
+        config_file::Config,
         demo::script::Script,
     };
 

@@ -70,11 +70,6 @@ impl Terminal {
         }
     }
 
-    /// Notes that there was more to show than could be followed.
-    pub fn leave_out(&mut self, lines: u64) {
-        self.left_out += lines;
-    }
-
     /// Writes these lines and whatever waits before them, and lets go of standard output.
     pub async fn finish(self, lines: Vec<String>) {
         for line in lines {

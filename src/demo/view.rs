@@ -9,7 +9,7 @@ use super::{
     world::{INTERVAL, World},
 };
 use crate::{
-    config::Config,
+    config_file::Config,
     name::Name,
     store::Verdict,
     style::{Colour, Style, WIDTH},
@@ -133,6 +133,12 @@ impl View {
                     }
                 }
             }
+            Signal::DestinationFailing { destination, pause, failures, last } => {
+                let lasts = seconds(*pause);
+                let text =
+                    format!("left alone for {lasts}: {failures} attempts in a row failed; last: {last}");
+                self.line(now, Mark::Trouble, destination.as_str(), &text)
+            }
             Signal::DestinationPaused { destination, pause, why } => {
                 let lasts =
                     pause.map_or("until it is resumed".to_owned(), |pause| format!("for {}", seconds(pause)));
@@ -146,6 +152,12 @@ impl View {
                 self.line(now, Mark::Trouble, source.as_str(), error)
             }
             Signal::RuleFailed { rule, error } => self.line(now, Mark::Trouble, rule.as_str(), error),
+            Signal::TextFailed { rule, part, error } => self.line(
+                now,
+                Mark::Trouble,
+                rule.as_str(),
+                &format!("its {part} could not be rendered: {error}"),
+            ),
             Signal::StoreFailed { doing, error } => {
                 self.line(now, Mark::Trouble, "store", &format!("failed while {doing}: {error}"))
             }
@@ -159,7 +171,15 @@ impl View {
             | Signal::Summarized { .. }
             | Signal::BadRecord { .. }
             | Signal::SourceNotice { .. }
-            | Signal::Unknown { .. } => return None,
+            | Signal::Unknown { .. }
+            | Signal::Store(_)
+            | Signal::Started { .. }
+            | Signal::ConfigApplied { .. }
+            | Signal::ConfigRejected { .. }
+            | Signal::Stranded { .. }
+            | Signal::Stopping { .. }
+            | Signal::Stopped(_)
+            | Signal::Hindrance { .. } => return None,
         })
     }
 

@@ -9,7 +9,9 @@ use super::{
     receivers::{DEMO_SECRET, Inbox, SlackReceiver, SmtpReceiver, WebhookReceiver},
 };
 use crate::{
-    config::{Config, DestinationKind, Secret, SmtpSecurity, SmtpServer, WebhookFormat},
+    config::Secret,
+    config_file::Config,
+    destination::{DestinationKind, SmtpSecurity, SmtpServer, WebhookFormat},
     name::Name,
     rule::pacing::Pacing,
 };

@@ -1,16 +1,17 @@
-//! What came of an attempt, and how much of what came back is kept.
+//! Making answers: how much of a response is kept, and what is masked in it.
 
 use std::time::Duration;
 
 use reqwest::{StatusCode, header::HeaderMap};
+use serde_json::Value;
 
 use super::{Answer, Reaction};
 use crate::{http, time::Timestamp};
 
-/// The largest part of a response that is kept, in bytes.
+/// The longest part of a response that is kept, in bytes.
 const EXCERPT: usize = 2 * 1024;
 
-/// What stands in the place of a secret.
+/// Stands in place of a secret.
 pub(super) const HIDDEN: &str = "•••";
 
 /// The shortest text that is hidden as a secret: masking `1` or `on` would make every response unreadable.
@@ -18,22 +19,42 @@ const SHORTEST_SECRET: usize = 4;
 
 impl Answer {
     pub(super) fn delivered(result: impl Into<String>) -> Self {
-        Self { reaction: Reaction::Delivered, result: result.into(), response: String::new() }
+        Self { reaction: Reaction::Delivered, result: result.into(), response: String::new(), memo: None }
     }
 
     pub(super) fn retry(result: impl Into<String>) -> Self {
-        Self { reaction: Reaction::Retry { after: None }, result: result.into(), response: String::new() }
+        Self {
+            reaction: Reaction::Retry { after: None },
+            result: result.into(),
+            response: String::new(),
+            memo: None,
+        }
     }
 
     pub(super) fn dead(result: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { reaction: Reaction::Dead(reason.into()), result: result.into(), response: String::new() }
+        Self {
+            reaction: Reaction::Dead(reason.into()),
+            result: result.into(),
+            response: String::new(),
+            memo: None,
+        }
     }
 
     pub(super) fn pause(result: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { reaction: Reaction::Pause(reason.into()), result: result.into(), response: String::new() }
+        Self {
+            reaction: Reaction::Pause(reason.into()),
+            result: result.into(),
+            response: String::new(),
+            memo: None,
+        }
     }
 
-    /// With the wait the receiver asked for, if what happened means another try.
+    /// With something to keep for the next delivery of the lane: see [`Answer::memo`].
+    pub(super) fn with_memo(self, memo: Option<Value>) -> Self {
+        Self { memo, ..self }
+    }
+
+    /// With the wait that the receiver asked for, if there is going to be another attempt.
     pub(super) fn after(mut self, wait: Option<Duration>) -> Self {
         if let Reaction::Retry { after } = &mut self.reaction {
             *after = wait;
@@ -41,7 +62,8 @@ impl Answer {
         self
     }
 
-    /// With the beginning of what came back, and with no secret left in anything the receiver said.
+    /// With the beginning of the response. Masks the secrets in it, in the result and in the reason, because receivers
+    /// echo what they were sent.
     pub(super) fn with_response<'a>(
         mut self,
         response: &str,
@@ -61,7 +83,7 @@ impl Answer {
     }
 }
 
-/// `Retry-After` of the statuses by which a receiver asks to be left alone.
+/// `Retry-After`, if the status is one by which a receiver asks for a pause.
 pub(super) fn retry_after(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let asks = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
     if asks { http::retry_after(headers, Some(now)) } else { None }
@@ -72,8 +94,8 @@ fn masked<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String 
     secrets.fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
 }
 
-/// The text without control characters and without marks that change the direction of writing; runs of white
-/// space become one space.
+/// The text without control characters and without marks that change the direction of writing. Runs of white space
+/// become one space.
 pub(super) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,7 +1,7 @@
 //! Which fields of a call a receiver is shown: `include` and `exclude` applied to raw JSON. Pure.
 //!
-//! What stays is copied byte for byte. Paths go through arrays: `transcript.content` is the `content` of every
-//! entry of `transcript`.
+//! Values that are shown are copied byte for byte. Paths go through arrays: `transcript.content` is the `content` of
+//! every entry of `transcript`.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,11 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use crate::{change::Changes, config::FieldFilter};
+use super::FieldFilter;
+use crate::change::Changes;
 
 impl FieldFilter {
-    /// The record without what the receiver is not shown.
+    /// The record without the fields that the receiver is not shown.
     pub(super) fn record<'a>(&self, record: &'a RawValue) -> Result<Cow<'a, RawValue>, serde_json::Error> {
         if self.shows_all() {
             return Ok(Cow::Borrowed(record));
@@ -25,7 +26,7 @@ impl FieldFilter {
         })
     }
 
-    /// The changes without what the receiver is not shown.
+    /// The changes without the fields that the receiver is not shown.
     pub(super) fn changes<'a>(&self, changes: &'a Changes) -> Result<Cow<'a, Changes>, serde_json::Error> {
         if self.shows_all() {
             return Ok(Cow::Borrowed(changes));
@@ -64,7 +65,7 @@ impl FieldFilter {
         self.include.is_none() && self.exclude.is_empty()
     }
 
-    /// What of the value at `path` is shown; `included` says whether `include` named it or what it is part of.
+    /// The part of the value at `path` that is shown. `included` says whether `include` names this path or one above it.
     fn pick<'a>(
         &self,
         value: &'a RawValue,
@@ -121,7 +122,7 @@ fn starts_with(path: &str, prefix: &str) -> bool {
         .is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('.'))
 }
 
-/// An object's fields in their order, their values untouched.
+/// The fields of an object in their order, with the values as they are written.
 struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {
@@ -148,7 +149,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
     }
 }
 
-/// The fields that are left of an object.
+/// An object made of some fields of another.
 struct Shown<'a>(&'a [(String, Cow<'a, RawValue>)]);
 
 impl Serialize for Shown<'_> {

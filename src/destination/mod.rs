@@ -1,52 +1,93 @@
-//! Where notifications go: render one for its kind of receiver, send it, and read the answer.
+//! Destinations: render a notification for its type of receiver, send it, and classify the response.
 //!
-//! A destination knows nothing of queues, schedules or stores. It is given what to tell, tries once, and says
-//! in an [`Answer`] what the receiver made of it.
+//! A destination knows nothing of queues, schedules or stores. It is given one notification, tries once, and returns an
+//! [`Answer`]. Each type has a folder with its keys (`config.rs`), its rendering and its protocol; a new type is a new
+//! folder, a variant of [`DestinationKind`] and an entry in the list of types.
 
+mod address;
 mod answer;
+mod config;
+mod connection;
 mod email;
-mod facts;
 mod fields;
 mod message;
-mod own_body;
-mod payload;
 mod secrets;
 mod slack;
-mod smtp;
 mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use serde_json::Value;
 
 use self::message::Writer;
-pub use self::{email::EmailDestination, slack::SlackDestination, webhook::WebhookDestination};
+pub use self::{
+    config::{DestinationConfig, FieldFilter, Rate},
+    connection::{ClientIdentity, Connection, ConnectionError},
+    email::{EmailConfig, EmailDestination, SmtpSecurity, SmtpServer},
+    slack::{SlackConfig, SlackDestination},
+    webhook::{WebhookBody, WebhookConfig, WebhookDestination, WebhookFormat},
+};
 use crate::{
-    config::{Connection, DestinationConfig, DestinationKind},
+    config::{Key, Table},
     event::Event,
-    http,
     name::Name,
     rule::{RuleSet, RuleText},
+    telemetry::Telemetry,
     time::Timestamp,
 };
 
-/// Makes the destination that `config` describes. `client` is what [`crate::http::client`] gave, shared by all that
-/// need nothing special.
+/// The settings that only one type of destination has.
+#[derive(Clone, Debug)]
+pub enum DestinationKind {
+    /// `type = "webhook"`
+    Webhook(WebhookConfig),
+    /// `type = "slack"`
+    Slack(SlackConfig),
+    /// `type = "email"`
+    Email(EmailConfig),
+}
+
+/// A type of destination: its word, its own keys, and its defaults for the common ones.
+#[derive(Clone, Copy, Debug)]
+pub struct DestinationType {
+    /// As in `type = "webhook"`.
+    pub word: &'static str,
+    /// The keys that only this type has.
+    pub keys: &'static [Key],
+    timeout: Duration,
+    concurrency: u32,
+    rate: Option<&'static str>,
+    /// Reads the type's own keys.
+    read: fn(&mut Table<'_>) -> Option<DestinationKind>,
+}
+
+const TYPES: [DestinationType; 3] = [webhook::TYPE, slack::TYPE, email::TYPE];
+
+/// The types of destination there are.
+pub const fn types() -> &'static [DestinationType] {
+    &TYPES
+}
+
+/// Makes the destination that `config` describes. `client` comes from [`crate::http::client`] and is shared by all
+/// destinations without certificates, a proxy or `allow_private = false` of their own. A text that cannot be rendered is
+/// reported to `telemetry`.
 ///
 /// # Errors
-/// [`BuildError`] when something it needs is not there.
+/// [`BuildError`] when TLS, a certificate or the proxy cannot be used.
 pub fn build(
     config: &DestinationConfig,
     client: &reqwest::Client,
+    telemetry: &Telemetry,
 ) -> Result<Arc<dyn Destination>, BuildError> {
     let (fields, timeout) = (config.fields.clone(), config.timeout);
-    let writer = Writer::new(fields.clone(), config.timezone);
+    let writer = Writer::new(fields.clone(), config.timezone, Some(telemetry.clone()));
     let client = |connection: &Connection| {
         if connection.is_plain() {
             return Ok(client.clone());
         }
         let destination = config.name.clone();
-        http::client_for(connection).map_err(|source| BuildError::Connection { destination, source })
+        connection::client_for(connection).map_err(|source| BuildError::Connection { destination, source })
     };
     Ok(match &config.kind {
         DestinationKind::Webhook(webhook) => {
@@ -69,37 +110,37 @@ pub enum BuildError {
     Tls {
         /// The server.
         host: String,
-        /// The library's words.
+        /// The TLS library's message.
         why: String,
     },
-    /// The destination cannot be reached as its config says.
+    /// No client can be made for the connection that its config describes.
     #[error("destination {destination}: {source}")]
     Connection {
         /// Which destination.
         destination: Name,
         /// Why not.
-        source: http::ClientError,
+        source: ConnectionError,
     },
 }
 
-/// A notification as its receiver would see it.
+/// The text of a notification, for `callwatch preview` and the like.
 #[derive(Debug)]
 pub(crate) struct Shown {
-    /// Its one line; a webhook has none.
+    /// The title; a webhook has none.
     pub(crate) title: Option<String>,
-    /// All of it: the text for people, or a webhook's body. No secret is in it.
+    /// The whole text for people, or a webhook's body with its secrets masked.
     pub(crate) text: String,
 }
 
-/// What the receiver would be sent; nothing is.
+/// Renders the notification without sending it.
 ///
 /// # Errors
-/// When the event's record is not JSON, which a store could only bring back damaged.
+/// When the event's record is not JSON, because the store is damaged.
 pub(crate) fn show(
     config: &DestinationConfig,
     notification: &Notification<'_>,
 ) -> Result<Shown, serde_json::Error> {
-    let writer = Writer::new(config.fields.clone(), config.timezone);
+    let writer = Writer::new(config.fields.clone(), config.timezone, None);
     Ok(match &config.kind {
         DestinationKind::Webhook(webhook) => {
             Shown { title: None, text: webhook::show(webhook, &config.fields, &writer, notification)? }
@@ -114,55 +155,73 @@ pub(crate) fn show(
 /// A receiver of notifications.
 #[async_trait]
 pub trait Destination: Send + Sync + 'static {
-    /// Tries once to tell the receiver. Never takes longer than the destination's timeout (with a little for
-    /// the clean-up), never panics, and never puts a secret into the answer.
+    /// Tries once to send the notification. Never takes longer than the destination's timeout (and a little for the
+    /// clean-up), never panics, and never puts a secret into the answer.
     async fn deliver(&self, notification: &Notification<'_>) -> Answer;
+
+    /// Whether its answers leave memos, so that those of earlier deliveries are to be read first.
+    fn keeps_memos(&self) -> bool {
+        false
+    }
+
+    /// How long [`Destination::deliver`] may take at most; whoever waits longer may cut it off.
+    fn longest_attempt(&self) -> Duration;
 }
 
-/// What a destination is asked to tell.
+/// One event to send, and everything needed to render it.
 #[derive(Clone, Copy, Debug)]
 pub struct Notification<'a> {
-    /// What happened.
+    /// The event.
     pub event: &'a Event,
-    /// How rules want their events said.
+    /// The rules, for the titles, bodies and severities of events.
     pub rules: &'a RuleSet,
-    /// The order within (destination, source, call).
+    /// The order within the lane: counts up per (destination, source, call).
     pub sequence: u64,
+    /// The last [`Answer::memo`] of the lane, if there is one.
+    pub memo: Option<&'a Value>,
     /// The time now, for timestamps and signatures.
     pub now: Timestamp,
 }
 
 impl Notification<'_> {
-    /// How the event's rule wants it said; `None` when it is no longer in the config.
+    /// The texts of the event's rule; `None` when the rule is no longer in the config.
     pub fn text(&self) -> Option<&RuleText> {
         self.rules.get(&self.event.rule).map(|rule| &*rule.text)
     }
 }
 
-/// What came of an attempt: *what happened*, not when to try again.
+/// The longest [`Answer::memo`], in bytes of JSON.
+pub const MAX_MEMO: usize = 4 * 1024;
+
+/// The result of an attempt: what happened, not when to try again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// What it means for the delivery.
+    /// The consequence for the delivery.
     pub reaction: Reaction,
-    /// What happened, in one line without a secret: `200 OK`, `connection refused`.
+    /// The result in one line without a secret: `200 OK`, `connection refused`.
     pub result: String,
-    /// The beginning of what came back, at most 2 KiB, secrets masked.
+    /// The beginning of the receiver's response, at most 2 KiB, secrets masked.
     pub response: String,
+    /// Something small to keep for the lane: it is handed to the next attempt of this delivery, and to the next delivery
+    /// of the lane, over restarts. `None` leaves what is kept as it is, `Some(Value::Null)` forgets it.
+    ///
+    /// It stands in the store, so it holds no secret and nothing of the call, and is at most [`MAX_MEMO`] bytes of JSON.
+    pub memo: Option<Value>,
 }
 
-/// What an answer means for the delivery.
+/// The consequence of an attempt for its delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reaction {
     /// It arrived.
     Delivered,
-    /// It did not arrive now, but may later.
+    /// It did not arrive, but may at a later attempt.
     Retry {
-        /// The receiver asked not to be bothered before this has passed.
+        /// The receiver asked for this wait, by `Retry-After`.
         after: Option<Duration>,
     },
-    /// It will never arrive as it is; the reason in a few words, the result among them.
+    /// It can never arrive as it is. Holds the reason in a few words, with the result.
     Dead(String),
-    /// The receiver wants nothing any more: the destination is left alone until a person or another config says
-    /// otherwise, and the delivery waits. The reason, the result among it.
+    /// The receiver wants nothing any more: the destination is paused until a person resumes it or its config changes,
+    /// and the delivery waits. Holds the reason, with the result.
     Pause(String),
 }

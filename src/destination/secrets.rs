@@ -1,4 +1,4 @@
-//! Secrets at the moment they are used.
+//! Secrets that are read again while the process runs.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -10,7 +10,8 @@ use tokio::{task::spawn_blocking, time::Instant};
 
 use crate::config::{Secret, SecretError};
 
-/// A secret that is read again shortly after it was rotated, without touching the disk at every attempt.
+/// A secret whose file is read at most every few seconds: a rotated one is soon used, and not every attempt touches the
+/// disk.
 #[derive(Clone, Debug)]
 pub(super) struct FreshSecret {
     secret: Secret,
@@ -18,8 +19,8 @@ pub(super) struct FreshSecret {
 }
 
 impl FreshSecret {
-    /// How long a file's content is relied on; shorter than the first wait of the retry schedule, so that an
-    /// attempt refused because of a rotated secret is repeated with the new one.
+    /// How long the content of a file is used. Shorter than the first wait of the retry schedule, so that an attempt
+    /// that was refused because of a rotated secret is repeated with the new one.
     const MAX_AGE: Duration = Duration::from_secs(3);
 
     pub(super) fn new(secret: Secret) -> Self {

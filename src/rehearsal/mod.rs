@@ -1,9 +1,8 @@
 //! The pipeline without a network and without a clock: what would be told of these calls, when, and to whom.
 //!
-//! Everything that decides is the real thing: the [`Observer`], the [`Clockwork`], a store (in memory) and the
-//! [`Sorter`] of each destination. Calls are shown to it as if the API had just been asked, whatever is due is
-//! delivered at once, and time leaps from one thing that is to be done to the next. Always the same for the same
-//! calls.
+//! Everything that decides is the real thing: the [`Watcher`] of each source, a store (in memory), and the queue and pacer of each
+//! destination ([`Rehearsed`]). Calls are shown to it as if the API had just been asked, whatever is due is delivered at once,
+//! and time leaps from one thing that is due to the next. The same calls always give the same result.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,102 +10,85 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Value, value::to_raw_value};
+use serde_json::Value;
 
 use crate::{
     call::{Call, CallId},
-    config::Config,
-    delivery::Sorter,
+    config_file::Config,
+    delivery::{self, Rehearsed},
     event::Event,
     kind::Kind,
     name::Name,
-    rule::{Rule, RuleSet, Rules},
+    rule::{RuleSet, Rules},
     snapshot::Snapshot,
-    store::{Attempt, LeaseRequest, MemoryStore, Outcome, Store, StoreError, Verdict},
-    sync::{
-        clockwork::Clockwork,
-        observe::{Observations, Observer},
-    },
-    telemetry::{Signal, Telemetry},
+    store::{Claim, Commit, Duty, MemoryStore, Store, StoreError},
+    sync::watcher::{Memory, Now, Observation, Watcher},
+    telemetry::Signal,
     time::Timestamp,
 };
-
-/// How many deliveries are made at a time.
-const PAGE: usize = 500;
 
 /// The smallest step of the clock.
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// A pipeline that is shown calls.
 pub struct Rehearsal {
-    rules: Arc<[Rule]>,
-    by_name: Rules,
+    rules: Rules,
     store: Arc<MemoryStore>,
-    sources: BTreeMap<Name, Watched>,
-    destinations: BTreeMap<Name, Sorter>,
+    watchers: BTreeMap<Name, Watcher>,
+    destinations: BTreeMap<Name, Rehearsed>,
     now: Timestamp,
     log: Log,
 }
 
-/// What is remembered of a source besides its calls.
-#[derive(Default)]
-struct Watched {
-    clockwork: Clockwork,
-    sequences: BTreeMap<Name, u64>,
-}
-
-/// What has happened.
+/// The events and messages of a rehearsal.
 #[derive(Debug, Default)]
 pub struct Log {
-    /// Every match of a rule, whatever became of it, in the order of time.
+    /// Every match of a rule, whether or not it was told, in the order of time.
     pub fired: Vec<Event>,
     /// Everything that was told, in the order of time.
     pub told: Vec<Told>,
-    /// What else there was to say, and when.
+    /// The signals of the watchers, with the time of each.
     pub signals: Vec<(Timestamp, Signal)>,
 }
 
-/// Something that was told.
+/// A message to a destination.
 #[derive(Debug)]
 pub struct Told {
-    /// When.
+    /// When it was sent.
     pub at: Timestamp,
-    /// To whom.
+    /// The destination it was sent to.
     pub destination: Name,
-    /// What; it may stand for several events.
+    /// The event it tells, which may stand for several.
     pub event: Arc<Event>,
     /// The order within (destination, source, call).
     pub sequence: u64,
 }
 
 impl Rehearsal {
-    /// Begins to watch at `start`, when there is no call.
+    /// Begins to watch at `start`, when there is no call: a first run whose baseline is over at once.
     ///
     /// # Errors
-    /// As all methods, when the store fails; one in memory does not.
+    /// All methods fail only if the store does, and one in memory does not.
     pub async fn new(config: &Config, start: Timestamp) -> Result<Self, StoreError> {
         let store = Arc::new(MemoryStore::new());
-        let by_name = RuleSet::of(&config.rules);
+        let rules = RuleSet::of(&config.rules);
         let mut destinations = BTreeMap::new();
         for destination in &config.destinations {
-            let sorter = Sorter::load(
-                destination.name.clone(),
-                Arc::clone(&by_name),
-                destination.quiet.clone(),
+            let rehearsed = Rehearsed::new(
                 Arc::clone(&store) as Arc<dyn Store>,
-                Telemetry::default(),
+                destination.name.clone(),
+                Arc::clone(&rules),
+                destination.quiet.clone(),
             );
-            destinations.insert(destination.name.clone(), sorter.await?);
+            destinations.insert(destination.name.clone(), rehearsed.await?);
         }
-        let mut rehearsal = Self {
-            rules: config.rules.clone().into(),
-            by_name,
-            store,
-            sources: config.sources.iter().map(|source| (source.name.clone(), Watched::default())).collect(),
-            destinations,
-            now: start,
-            log: Log::default(),
+        let watcher = |source: &Name| {
+            let mut watcher = Watcher::new(source.clone(), Arc::clone(&rules), Memory::default());
+            watcher.baseline_done(start);
+            (source.clone(), watcher)
         };
+        let watchers = config.sources.iter().map(|source| watcher(&source.name)).collect();
+        let mut rehearsal = Self { rules, store, watchers, destinations, now: start, log: Log::default() };
         rehearsal.catch_up().await?;
         Ok(rehearsal)
     }
@@ -116,20 +98,20 @@ impl Rehearsal {
         self.now
     }
 
-    /// The rules, by their names.
+    /// The rules at work.
     pub fn rules(&self) -> &Rules {
-        &self.by_name
+        &self.rules
     }
 
-    /// What has happened since this was last asked.
+    /// Everything that has happened since the last call.
     pub fn take_log(&mut self) -> Log {
         std::mem::take(&mut self.log)
     }
 
-    /// Lets time pass until `until`: what is due on the way is done at its time.
+    /// Lets time pass until `until`. Everything that is due on the way is done at its time.
     pub async fn advance(&mut self, until: Timestamp) -> Result<(), StoreError> {
         while let Some(next) = self.next().filter(|next| *next <= until) {
-            // What should have been done already has been: time must not stand still.
+            // At least one moment, so that time does not stand still if something stays due.
             self.now = next.max(self.now.after(MOMENT));
             self.catch_up().await?;
         }
@@ -139,7 +121,7 @@ impl Rehearsal {
 
     /// Lets time pass until nothing is held back and no condition is watched any more, but not beyond `until`.
     pub async fn run_out(&mut self, until: Timestamp) -> Result<(), StoreError> {
-        while self.is_pending().await?
+        while self.is_pending()
             && let Some(next) = self.next().filter(|next| *next <= until)
         {
             self.advance(next.max(self.now.after(MOMENT))).await?;
@@ -150,26 +132,25 @@ impl Rehearsal {
     /// Shows a call as it is now.
     pub async fn observe(&mut self, source: &Name, call: &Call) -> Result<(), StoreError> {
         let before = self.snapshot(source, call.id()).await?;
-        let mut observations = Observations::new(source.clone());
-        self.with_observer(source, |observer| observer.observe(before.as_ref(), call, &mut observations));
-        self.take(observations).await
+        self.decide(source, |watcher, now| watcher.observe(before.as_ref(), call, now)).await?;
+        self.catch_up().await
     }
 
     /// Shows that a call is gone; nothing when it was never there.
     pub async fn delete(&mut self, source: &Name, call: &CallId) -> Result<(), StoreError> {
         let Some(before) = self.snapshot(source, call).await? else { return Ok(()) };
-        let mut observations = Observations::new(source.clone());
-        self.with_observer(source, |observer| observer.observe_deletion(call, &before, &mut observations));
-        self.take(observations).await
+        self.decide(source, |watcher, now| watcher.observe_deletion(call, &before, now)).await?;
+        self.catch_up().await
     }
 
     /// A call was created, and will be shown later: there is no silence.
     pub fn hear(&mut self, source: &Name) {
-        let now = self.now;
-        self.watched(source).clockwork.heard(now);
+        if let Some(watcher) = self.watchers.get_mut(source) {
+            watcher.heard(self.now);
+        }
     }
 
-    /// Something happened to the source itself: what the rules that ask for it make of it.
+    /// Something happened to the source itself: shows it to the rules that ask for it.
     pub async fn tell_of_source(
         &mut self,
         source: &Name,
@@ -177,139 +158,90 @@ impl Rehearsal {
         incident: Timestamp,
         details: &Value,
     ) -> Result<(), StoreError> {
-        let rules = Arc::clone(&self.rules);
-        self.tell(source, kind, incident, details, &rules).await
+        self.decide(source, |watcher, now| watcher.source_event(kind, incident, details, now)).await
     }
 
-    /// Does what is due by now.
+    /// Does what is due by now, as if every source had just answered and shown all of its calls.
     async fn catch_up(&mut self) -> Result<(), StoreError> {
-        for source in self.sources.keys().cloned().collect::<Vec<_>>() {
-            let now = self.now;
-            let clockwork = &mut self.watched(&source).clockwork;
-            clockwork.confirm(now);
-            for call in clockwork.take_due() {
-                let Some(before) = self.snapshot(&source, &call).await? else { continue };
-                let mut observations = Observations::new(source.clone());
-                self.with_observer(&source, |observer| {
-                    observer.observe_again(&call, &before, &mut observations)
-                });
-                self.commit(observations).await?;
-            }
-            for rule in Arc::clone(&self.rules).iter().filter(|rule| rule.looks_at(&source)) {
-                let Some(silence) = &rule.silence else { continue };
-                let clockwork = &mut self.watched(&source).clockwork;
-                if let Some(since) = clockwork.take_silence(rule, Timestamp::default(), now) {
-                    let details = silence.details(since);
-                    self.tell(&source, Kind::SourceSilent, since, &details, std::slice::from_ref(rule))
-                        .await?;
+        for source in self.watchers.keys().cloned().collect::<Vec<_>>() {
+            self.decide(&source, |watcher, now| {
+                watcher.saw_all(now);
+                watcher.answered(now)
+            })
+            .await?;
+            let due = self.watchers.get_mut(&source).map(Watcher::take_due).unwrap_or_default();
+            for call in due {
+                if let Some(before) = self.snapshot(&source, &call).await? {
+                    self.decide(&source, |watcher, now| watcher.observe_again(&call, &before, now)).await?;
                 }
             }
+            self.decide(&source, |watcher, now| watcher.tick(Now { wall: now, steady: now })).await?;
         }
-        let next = |(name, sorter): (&Name, &Sorter)| Some((sorter.next()?, name.clone()));
+        let next = |(name, rehearsed): (&Name, &Rehearsed)| Some((rehearsed.next()?, name.clone()));
         let due = self.destinations.iter().filter_map(next).filter(|(next, _)| *next <= self.now);
         self.deliver(due.map(|(_, name)| name).collect()).await
     }
 
-    async fn tell(
+    /// Lets the source's watcher decide, and commits and delivers what it made. Nothing for a source that is not in the
+    /// config.
+    async fn decide(
         &mut self,
         source: &Name,
-        kind: Kind,
-        incident: Timestamp,
-        details: &Value,
-        rules: &[Rule],
+        decide: impl FnOnce(&mut Watcher, Timestamp) -> Observation,
     ) -> Result<(), StoreError> {
-        let mut observations = Observations::new(source.clone());
-        if let Ok(details) = to_raw_value(details) {
-            let mut sequences = std::mem::take(&mut self.watched(source).sequences);
-            let observer = Observer { source, rules, now: self.now };
-            let details = details.into();
-            observer.observe_source(kind, incident, &details, &mut sequences, &mut observations);
-            self.watched(source).sequences = sequences;
-        }
-        self.commit(observations).await
-    }
-
-    /// Takes in what was observed, and does what is due then.
-    async fn take(&mut self, observations: Observations) -> Result<(), StoreError> {
-        self.commit(observations).await?;
-        self.catch_up().await
-    }
-
-    async fn commit(&mut self, observations: Observations) -> Result<(), StoreError> {
-        let source = observations.commit.source.clone();
-        let rules = Arc::clone(&self.rules);
-        let observer = Observer { source: &source, rules: &rules, now: self.now };
-        self.watched(&source).clockwork.learn(&observations, &observer);
-        let Observations { commit, signals, .. } = observations;
-        self.log.fired.extend(commit.events.iter().cloned());
         let now = self.now;
+        let Some(made) = self.watchers.get_mut(source).map(|watcher| decide(watcher, now)) else {
+            return Ok(());
+        };
+        self.log.fired.extend(made.events.iter().map(|new| new.event.clone()));
+        let mut commit = Commit::default();
+        let signals = made.commit_into(&mut commit);
         self.log.signals.extend(signals.into_iter().map(|signal| (now, signal)));
-        let told = commit.deliveries.iter().map(|delivery| delivery.id.destination.clone()).collect();
-        self.store.commit(commit).await?;
+        if commit.is_empty() {
+            return Ok(());
+        }
+        let deliveries = commit.events.iter().flat_map(|new| &new.deliveries);
+        let told = deliveries.map(|delivery| delivery.destination.clone()).collect();
+        let claim = self.claim(Duty::Source(source.clone())).await?;
+        self.store.commit(&claim, commit).await?;
         self.deliver(told).await
     }
 
-    /// Sorts what has arrived for these destinations, and delivers what is due.
+    /// Delivers what is due for these destinations.
     async fn deliver(&mut self, destinations: BTreeSet<Name>) -> Result<(), StoreError> {
         let now = self.now;
-        for name in destinations {
-            if let Some(sorter) = self.destinations.get_mut(&name) {
-                sorter.sort(now).await?;
-            }
-            let until = now.after(Duration::from_secs(3600));
-            let request = LeaseRequest { destination: name, now, until, limit: PAGE };
-            loop {
-                let leased = self.store.lease(&request).await?.deliveries;
-                if leased.is_empty() {
-                    break;
-                }
-                let mut outcomes = vec![];
-                for lease in leased {
-                    let attempt =
-                        Attempt { at: now, took_ms: 0, result: String::new(), response: String::new() };
-                    outcomes.push(Outcome { id: lease.id, attempt, verdict: Verdict::Delivered });
-                    self.log.told.push(Told {
-                        at: now,
-                        destination: request.destination.clone(),
-                        event: lease.event,
-                        sequence: lease.sequence,
-                    });
-                }
-                self.store.settle(outcomes).await?;
+        for destination in destinations {
+            let Some(rehearsed) = self.destinations.get_mut(&destination) else { continue };
+            for delivery::Told { event, sequence } in rehearsed.deliver(now).await? {
+                let destination = destination.clone();
+                self.log.told.push(Told { at: now, destination, event, sequence });
             }
         }
-        // What was told is in the log; the store need not go through it again and again.
-        self.store.purge(now.after(MOMENT), usize::MAX).await?;
+        // Deliveries that were made are in the log; kept in the store they would slow down every later step.
+        let claim = self.claim(Duty::Upkeep).await?;
+        self.store.purge(&claim, now.after(MOMENT), usize::MAX).await?;
         Ok(())
+    }
+
+    /// The claim on a duty. Nobody else knows the store.
+    async fn claim(&self, duty: Duty) -> Result<Claim, StoreError> {
+        self.store.claim(&duty).await?.ok_or(StoreError::ClaimLost { duty })
     }
 
     /// When there is something to do next.
     fn next(&self) -> Option<Timestamp> {
-        let held = self.destinations.values().filter_map(Sorter::next);
-        let on_the_clock = self.sources.iter().flat_map(|(source, watched)| {
-            let rules = self.rules.iter().filter(|rule| rule.looks_at(source));
-            let silence = rules.filter_map(|rule| watched.clockwork.silence_due(rule, Timestamp::default()));
-            silence.chain(watched.clockwork.next_look())
-        });
-        held.chain(on_the_clock).min()
+        let held = self.destinations.values().filter_map(Rehearsed::next);
+        held.chain(self.watchers.values().filter_map(Watcher::due)).min()
     }
 
-    /// Whether something is on its way: a delivery that is held, or a condition that has to hold for a while.
-    async fn is_pending(&self) -> Result<bool, StoreError> {
-        let held = self.store.tally().await?.values().any(|tally| tally.unfinished() > 0);
-        Ok(held || self.sources.values().any(|watched| watched.clockwork.next_look().is_some()))
+    /// Whether a delivery is held, or a rule waits for a condition to last.
+    fn is_pending(&self) -> bool {
+        let held = self.destinations.values().any(Rehearsed::is_pending);
+        held || self.watchers.values().any(Watcher::is_waiting)
     }
 
     async fn snapshot(&self, source: &Name, call: &CallId) -> Result<Option<Snapshot>, StoreError> {
         let found = self.store.snapshots(source, std::slice::from_ref(call)).await?;
         Ok(found.into_iter().next().flatten())
-    }
-
-    fn with_observer<T>(&self, source: &Name, look: impl FnOnce(&Observer<'_>) -> T) -> T {
-        look(&Observer { source, rules: &self.rules, now: self.now })
-    }
-
-    fn watched(&mut self, source: &Name) -> &mut Watched {
-        self.sources.entry(source.clone()).or_default()
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a rule fires for a change, or after a while without one. Pure.
+//! Whether a rule fires: for a change, or because time has passed without one. Pure.
 
 use std::time::Duration;
 
@@ -6,9 +6,10 @@ use serde_json::{Map, Value};
 
 use super::{
     Rule,
-    condition::{Condition, ConditionFailure, Explanation, Facts, Truth},
+    condition::{Activation, Condition, ConditionFailure, Explanation, Truth},
 };
 use crate::{
+    call::happened,
     change::Change,
     kind::{Kind, Kinds},
     name::Name,
@@ -16,40 +17,40 @@ use crate::{
     time::Timestamp,
 };
 
-/// A change, as rules look at it. Made once and shown to every rule.
-pub struct Subject<'a> {
+/// A change, or the passing of time, for which rules may fire. Made once and judged by every rule.
+pub struct Candidate<'a> {
     source: &'a Name,
     kinds: Kinds,
     before: Option<&'a Snapshot>,
     before_record: Option<Map<String, Value>>,
     happened: Option<Timestamp>,
     now: Timestamp,
-    facts: Facts,
+    activation: Activation,
 }
 
-/// What a rule made of a change.
+/// A rule's judgment of a candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// It is not for this source or these kinds of change.
+    /// The rule does not look at this source or at these kinds of change.
     NotConcerned,
     /// The condition does not hold.
     False,
-    /// The condition can not be answered: a field is missing or null on the way.
+    /// The condition is neither true nor false: a field is missing or null on the way.
     Unknown,
     /// The condition could not be evaluated.
     Failed(ConditionFailure),
-    /// The condition held before already, or the rule has fired for this call and fires only once.
+    /// The condition held before, or the rule has fired for this call and fires only once.
     Already,
-    /// The condition holds, but not for long enough yet; it fires at this time if it holds until then.
+    /// The condition holds, but not for long enough yet. The rule fires at this time if it still holds then.
     Waiting(Timestamp),
-    /// It would have fired, but what happened is older than `max_age`.
+    /// The rule would have fired, but the change is older than `max_age`.
     TooOld,
-    /// It fires.
+    /// The rule fires.
     Fired,
 }
 
-impl<'a> Subject<'a> {
-    /// Prepares a change for the rules. `call` is the record as it is now (for a deleted call: as last seen).
+impl<'a> Candidate<'a> {
+    /// A change. `call` is the record as it is now, or for a deleted call as last seen.
     pub fn new(
         source: &'a Name,
         change: &Change,
@@ -58,18 +59,15 @@ impl<'a> Subject<'a> {
         now: Timestamp,
     ) -> Self {
         let before_record = before.map(|snapshot| snapshot.record(call));
-        let facts = Facts::new(call, before_record.as_ref(), change.kinds, source, now);
-        let happened = ["updatedAt", "createdAt"]
-            .iter()
-            .find_map(|name| call.get(*name).and_then(Value::as_str).and_then(Timestamp::parse));
-        Self { source, kinds: change.kinds, before, before_record, happened, now, facts }
+        let activation = Activation::new(call, before_record.as_ref(), change.kinds, source, now);
+        let happened = happened(call);
+        Self { source, kinds: change.kinds, before, before_record, happened, now, activation }
     }
 
-    /// Prepares to look again at a call that has not changed. What is remembered of it is all there is: there is no
-    /// transcript.
+    /// The passing of time for a call that has not changed. Conditions see it as it is remembered, without a transcript.
     pub fn again(source: &'a Name, kinds: Kinds, snapshot: &'a Snapshot, now: Timestamp) -> Self {
         let record = snapshot.fields.clone();
-        let facts = Facts::new(&record, Some(&record), kinds, source, now);
+        let activation = Activation::new(&record, Some(&record), kinds, source, now);
         Self {
             source,
             kinds,
@@ -77,21 +75,21 @@ impl<'a> Subject<'a> {
             before_record: Some(record),
             happened: None,
             now,
-            facts,
+            activation,
         }
     }
 
-    /// What each part of the rule's condition is for it; `None` when the rule has none.
+    /// The value of each part of the rule's condition; `None` if the rule has no condition.
     pub fn explain(&self, rule: &Rule) -> Option<Explanation> {
-        Some(rule.when.as_ref()?.explain(&self.facts))
+        Some(rule.when.as_ref()?.explain(&self.activation))
     }
 
-    /// What `rule` makes of it, and what is to be remembered of that.
+    /// Judges it by `rule`. Returns the finding, and the memory that the rule has of the call from now on.
     ///
-    /// A rule with a condition fires when the condition *becomes* true: true now, and not true at the last change
-    /// the rule looked at. When nothing is remembered (the rule is new, or its condition was edited) the
-    /// condition is asked about the call as it was before, so that old news is not announced again.
-    pub fn look(&self, rule: &Rule) -> (Finding, Option<RuleMemory>) {
+    /// A rule with a condition fires when the condition *becomes* true: true now, and not true at the last change the rule
+    /// looked at. Without a memory of that (the rule is new, or its condition was edited) the condition is evaluated for
+    /// the call as it was before, so that old news is not announced again.
+    pub fn judge(&self, rule: &Rule) -> (Finding, Option<RuleMemory>) {
         if !rule.looks_at(self.source) || !rule.on.intersects(self.kinds) {
             return (Finding::NotConcerned, None);
         }
@@ -101,9 +99,9 @@ impl<'a> Subject<'a> {
         let memory = self.before.and_then(|before| before.rules.get(&rule.name)).copied();
         let fired = memory.is_some_and(|memory| memory.fired);
         if let Some(lasting) = rule.lasting {
-            return self.look_on(rule, condition, memory, lasting);
+            return self.judge_lasting(rule, condition, memory, lasting);
         }
-        let (finding, is_true) = match condition.evaluate(&self.facts) {
+        let (finding, is_true) = match condition.evaluate(&self.activation) {
             Err(failure) => (Finding::Failed(failure), false),
             Ok(Truth::Unknown) => (Finding::Unknown, false),
             Ok(Truth::False) => (Finding::False, false),
@@ -118,9 +116,9 @@ impl<'a> Subject<'a> {
         )
     }
 
-    /// A rule with `for` fires once the condition has been true for `lasting`, and again only after it was not.
-    /// What is gone is not true any more.
-    fn look_on(
+    /// A rule with `for` fires once the condition has been true for `lasting`, and again only after it was not true. For a
+    /// deleted call no condition is true.
+    fn judge_lasting(
         &self,
         rule: &Rule,
         condition: &Condition,
@@ -130,13 +128,13 @@ impl<'a> Subject<'a> {
         let fingerprint = condition.fingerprint();
         let fired = memory.is_some_and(|memory| memory.fired);
         let now = RuleMemory { condition: fingerprint, was_true: false, fired, since: None };
-        let truth = match condition.evaluate(&self.facts) {
+        let truth = match condition.evaluate(&self.activation) {
             Err(failure) => return (Finding::Failed(failure), Some(now)),
             Ok(Truth::Unknown) => return (Finding::Unknown, Some(now)),
             Ok(truth) => truth == Truth::True && !self.kinds.contains(Kind::Deleted),
         };
         let then = memory.filter(|memory| memory.condition == fingerprint);
-        // Of a call that is seen for the first time, the API knows since when it is as it is.
+        // A call that is seen for the first time has been in its state since it was updated, as the API says.
         let first_sight =
             self.happened.filter(|_| self.before.is_none()).map_or(self.now, |at| at.min(self.now));
         let since = then.and_then(|memory| memory.since).unwrap_or(first_sight);
@@ -156,11 +154,11 @@ impl<'a> Subject<'a> {
             return memory.was_true;
         }
         match (self.before, &self.before_record) {
-            // A change the rule would not have looked at is no "before".
+            // A change that the rule would not have looked at does not count as before.
             (Some(before), Some(record)) if rule.on.intersects(before.kinds_seen) => {
-                let facts = Facts::new(record, None, before.kinds_seen, self.source, self.now);
-                // What was forgotten of a call must not make old news new.
-                before.shrunk.is_some() || condition.evaluate(&facts) == Ok(Truth::True)
+                let activation = Activation::new(record, None, before.kinds_seen, self.source, self.now);
+                // Fields of a shrunk snapshot are missing, which must not make old news new.
+                before.shrunk.is_some() || condition.evaluate(&activation) == Ok(Truth::True)
             }
             _ => false,
         }

@@ -18,28 +18,28 @@ use crate::{calendar::Hours, event::Severity, kind::Kinds, name::Name, template:
 pub struct Rule {
     /// The table's name.
     pub name: Name,
-    /// The kinds of change it looks at.
+    /// The kinds of change it looks at (`on`).
     pub on: Kinds,
-    /// Its condition; a rule without one is a feed and fires on every change it looks at.
+    /// Its condition (`when`). A rule without one is a feed: it fires on every change of the kinds in `on`.
     pub when: Option<Condition>,
-    /// The destinations.
+    /// The destinations that its events are delivered to.
     pub to: Vec<Name>,
-    /// Those of the destinations whose deliveries are sorted before they are due: because of the rule's pacing, or
-    /// because the destination has quiet hours.
+    /// The destinations whose deliveries are not simply due at once: because of the rule's pacing, or because the
+    /// destination has quiet hours.
     pub sorted: Vec<Name>,
-    /// The sources it looks at; `None` means all.
+    /// The sources it looks at; `None` for all.
     pub sources: Option<Vec<Name>>,
     /// Whether it may fire more than once for a call.
     pub repeat: bool,
-    /// What happened longer ago than this is not announced.
+    /// Changes that happened longer ago than this are not announced.
     pub max_age: Option<Duration>,
-    /// Fires not when the condition becomes true but when it has been true for so long (`for`).
+    /// `for`: it fires only once the condition has been true for this long.
     pub lasting: Option<Duration>,
-    /// Fires when nothing happens.
+    /// `silence`: it fires when no call starts.
     pub silence: Option<Silence>,
-    /// What keeps it from flooding.
+    /// Limits that keep it from flooding.
     pub pacing: Pacing,
-    /// How it wants to be said.
+    /// How its events are worded.
     pub text: Arc<RuleText>,
 }
 
@@ -74,7 +74,7 @@ impl RuleSet {
 }
 
 impl FromIterator<Rule> for RuleSet {
-    /// Of two rules with one name the later one is found by it.
+    /// If two rules have the same name, the later one is found by it.
     fn from_iter<I: IntoIterator<Item = Rule>>(rules: I) -> Self {
         let ordered: Vec<Rule> = rules.into_iter().collect();
         let places = ordered.iter().enumerate().map(|(place, rule)| (rule.name.clone(), place)).collect();
@@ -92,7 +92,7 @@ impl<'a> IntoIterator for &'a RuleSet {
 }
 
 impl Rule {
-    /// A feed of every change of the kinds in `on`, told one by one and at once.
+    /// A feed of every change of the kinds in `on`, each told by itself and at once.
     pub fn new(name: Name, on: Kinds, to: Vec<Name>) -> Self {
         Self {
             name,
@@ -110,27 +110,27 @@ impl Rule {
         }
     }
 
-    /// Whether it looks at this source.
+    /// Whether it looks at calls of this source.
     pub fn looks_at(&self, source: &Name) -> bool {
         self.sources.as_ref().is_none_or(|sources| sources.contains(source))
     }
 }
 
-/// `silence = "2h"`: fires when no call has started in a source for so long.
+/// `silence = "2h"`: fires when no call has started in a source for this long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Silence {
-    /// For how long.
+    /// How long the silence must last.
     pub lasting: Duration,
-    /// Only silence within these hours counts; `None` is always.
+    /// The hours in which silence counts; `None` for always.
     pub hours: Option<Hours>,
 }
 
 impl Silence {
-    /// When silence since `latest` is to be told; `None` when it never lasts so long within the hours.
+    /// When silence since `latest` has lasted long enough; `None` if the hours are never that long in one piece.
     pub fn told_at(&self, latest: Timestamp) -> Option<Timestamp> {
         let Some(hours) = &self.hours else { return Some(latest.after(self.lasting)) };
         let mut from = hours.next(latest)?;
-        // Hours repeat every week, so what does not fit into any of two weeks fits nowhere.
+        // Hours repeat every week, so a silence that does not fit within two weeks never does.
         let last = from.after(Duration::from_secs(15 * 24 * 3600));
         while from < last {
             let due = from.after(self.lasting);
@@ -142,21 +142,21 @@ impl Silence {
         None
     }
 
-    /// What an event tells of silence since `since`.
+    /// The details of an event about silence since `since`.
     pub fn details(&self, since: Timestamp) -> Value {
         let lasting = humantime::format_duration(self.lasting).to_string();
         json!({ "since": since.to_string(), "silence": lasting })
     }
 }
 
-/// How a rule wants its events to be said to people.
+/// How a rule's events are worded for people.
 #[derive(Clone, Debug, Default)]
 pub struct RuleText {
-    /// One line; the default says what happened and with whom.
+    /// One line. The default says what happened and with whom.
     pub title: Option<Template>,
-    /// What follows the title; the default is the call's summary and its most telling fields.
+    /// The text after the title. The default is the call's summary and its most telling fields.
     pub body: Option<Template>,
-    /// How much it matters.
+    /// How much its events matter.
     pub severity: Severity,
 }
 

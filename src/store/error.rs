@@ -51,7 +51,9 @@ pub enum StoreError {
         why: String,
     },
     /// There is no store, and none was asked to be made.
-    #[error("there is no store at {path}; if the service has another, set [store] path, or STATE_DIRECTORY as the service has it")]
+    #[error(
+        "there is no store at {path}; if the service has another, set [store] path, or STATE_DIRECTORY as the service has it"
+    )]
     Missing {
         /// The folder.
         path: String,

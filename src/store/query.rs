@@ -46,6 +46,13 @@ pub struct Page<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor(pub(super) Token);
 
+impl DeliveryRecord {
+    /// Where a page that ends with this delivery ends.
+    pub fn cursor(&self) -> Cursor {
+        Cursor(self.token)
+    }
+}
+
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}", self.0.0)

@@ -86,8 +86,9 @@ pub struct DeliveryRecord {
 /// How many attempts of a delivery are kept word for word.
 pub const ATTEMPTS_KEPT: usize = 20;
 
-/// A delivery's state without its details.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A delivery's state without its details. Serialised as the word that people read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DeliveryStateKind {
     /// Yet to arrive.
     Pending,
@@ -99,6 +100,19 @@ pub enum DeliveryStateKind {
     Merged,
     /// It was given up.
     Dead,
+}
+
+impl DeliveryStateKind {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Held => "held",
+            Self::Delivered => "delivered",
+            Self::Merged => "merged",
+            Self::Dead => "dead",
+        }
+    }
 }
 
 impl DeliveryState {

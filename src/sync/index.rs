@@ -1,5 +1,5 @@
-//! What is known of every call of a source, in memory and small, so that a page on which nothing changed costs
-//! a hash per record and nothing else: no parsing, no look into the store.
+//! The calls of a source in memory, in a small form, so that a page on which nothing changed costs one hash per record
+//! and nothing else: no parsing, no read from the store.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,34 +17,38 @@ use crate::{
 const LIVE: u64 = 1;
 const DELETED: u64 = 2;
 
-/// Stands for a time that is not there.
+/// Stands for a missing time.
 const NO_TIME: i64 = i64::MIN;
 
 /// The calls of one source by number and by the hash of their record; about 110 bytes per call at a
 /// million calls.
 ///
-/// Slots are given out from 0 and are never taken back. A record's hash leads to its call for as long as the
-/// record is the latest one; a deleted call keeps its slot and its last record.
+/// Slots are numbered from 0 and never reused. A record's hash leads to its call for as long as the record is the call's
+/// latest. A deleted call keeps its slot and its last record.
 #[derive(Debug)]
 pub struct Index {
     analysis_window: Duration,
     slots: HashMap<RecordHash, Slot, BuildHasherDefault<FirstWord>>,
-    facts: Vec<Facts>,
-    /// Until when an analysis is waited for: only few calls at a time are in such a state.
+    entries: Vec<Entry>,
+    /// Until when each call's analysis is waited for. Kept apart because only few calls are in that state at a time.
     waiting: BTreeMap<Slot, Timestamp>,
-    /// All ids, one after the other; an id ends where the next one begins.
+    /// All ids, one after the other. An id ends where the next one begins.
     ids: String,
+    /// How many calls are live and not deleted, and how many are deleted.
+    live: usize,
+    deleted: usize,
 }
 
 #[derive(Debug)]
-struct Facts {
+struct Entry {
     created_at: i64,
     updated_at: i64,
-    /// Where the id begins, and in the two lowest bits the flags: 24 bytes in all.
+    /// Where the id begins in `ids`, shifted left by two, and the flags in the two lowest bits. That keeps an entry at 24
+    /// bytes.
     id_and_flags: u64,
 }
 
-impl Facts {
+impl Entry {
     fn id_start(&self) -> usize {
         usize::try_from(self.id_and_flags >> 2).unwrap_or(usize::MAX)
     }
@@ -55,32 +59,39 @@ impl Facts {
 }
 
 impl Index {
-    /// An empty index. An analysis is waited for so long after a call was first seen completed.
+    /// An empty index. A call's analysis is waited for until `analysis_window` after it was first seen completed.
     pub fn new(analysis_window: Duration) -> Self {
         Self {
             analysis_window,
             slots: HashMap::default(),
-            facts: vec![],
+            entries: vec![],
             waiting: BTreeMap::new(),
             ids: String::new(),
+            live: 0,
+            deleted: 0,
         }
     }
 
     /// How many calls there are, the deleted ones included.
     pub fn len(&self) -> usize {
-        self.facts.len()
+        self.entries.len()
+    }
+
+    /// How many calls there are without the deleted ones, and how many of these are live.
+    pub fn known_and_live(&self) -> (usize, usize) {
+        (self.entries.len() - self.deleted, self.live)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.facts.is_empty()
+        self.entries.is_empty()
     }
 
-    /// Takes in a call that is not in the index.
+    /// Adds a call that is not in the index.
     pub fn insert(&mut self, call: &KnownCall) -> Slot {
         // 2³² calls would need more than 400 GB.
-        let slot = Slot::try_from(self.facts.len()).unwrap_or(Slot::MAX);
-        self.facts.push(Facts {
+        let slot = Slot::try_from(self.entries.len()).unwrap_or(Slot::MAX);
+        self.entries.push(Entry {
             created_at: NO_TIME,
             updated_at: NO_TIME,
             id_and_flags: (self.ids.len() as u64) << 2,
@@ -90,7 +101,7 @@ impl Index {
         slot
     }
 
-    /// Takes in what became of a call whose latest record had the hash `old`.
+    /// Replaces a call whose latest record had the hash `old`.
     pub fn update(&mut self, slot: Slot, old: RecordHash, call: &KnownCall) {
         if self.slots.get(&old) == Some(&slot) {
             self.slots.remove(&old);
@@ -98,67 +109,71 @@ impl Index {
         self.set(slot, call);
     }
 
-    /// The call whose latest record has this hash. When that call is deleted (see [`Row::deleted`]), its record
-    /// has come back and is a change though it is the same.
+    /// The call whose latest record has this hash. If that call is deleted (see [`Row::deleted`]), it has come back, which
+    /// is a change although the record is the same.
     pub fn slot_of_record(&self, record: RecordHash) -> Option<Slot> {
         self.slots.get(&record).copied()
     }
 
-    /// What the planner is told about the call.
+    /// The call as the planner is told of it.
     ///
     /// # Panics
-    /// When the slot is none of this index's.
+    /// If the slot is not from this index.
     pub fn row(&self, slot: Slot, new: bool, changed: bool) -> Row {
-        let facts = &self.facts[slot as usize];
+        let entry = &self.entries[slot as usize];
         let time = |millis: i64| (millis != NO_TIME).then(|| Timestamp::from_millis(millis));
         Row {
             slot,
             new,
             changed,
-            live: facts.has(LIVE),
+            live: entry.has(LIVE),
             analysis_until: self.waiting.get(&slot).copied(),
-            created_at: time(facts.created_at),
-            updated_at: time(facts.updated_at),
-            deleted: facts.has(DELETED),
+            created_at: time(entry.created_at),
+            updated_at: time(entry.updated_at),
+            deleted: entry.has(DELETED),
         }
     }
 
-    /// Every call, as the planner is told of it at the start.
+    /// Every call as the planner is told of it at the start.
     pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
-        (0..self.facts.len()).map(|slot| self.row(Slot::try_from(slot).unwrap_or(Slot::MAX), false, false))
+        (0..self.entries.len()).map(|slot| self.row(Slot::try_from(slot).unwrap_or(Slot::MAX), false, false))
     }
 
     /// The call's id.
     ///
     /// # Panics
-    /// When the slot is none of this index's.
+    /// If the slot is not from this index.
     pub fn id(&self, slot: Slot) -> CallId {
-        let from = self.facts[slot as usize].id_start();
-        let to = self.facts.get(slot as usize + 1).map_or(self.ids.len(), Facts::id_start);
+        let from = self.entries[slot as usize].id_start();
+        let to = self.entries.get(slot as usize + 1).map_or(self.ids.len(), Entry::id_start);
         CallId::from(&self.ids[from..to])
     }
 
     fn set(&mut self, slot: Slot, call: &KnownCall) {
         self.slots.insert(call.record, slot);
         let millis = |time: Option<Timestamp>| time.map_or(NO_TIME, Timestamp::as_millis);
-        let facts = &mut self.facts[slot as usize];
-        facts.created_at = millis(call.created_at);
-        facts.updated_at = millis(call.updated_at);
-        facts.id_and_flags &= !(LIVE | DELETED);
+        let entry = &mut self.entries[slot as usize];
+        entry.created_at = millis(call.created_at);
+        entry.updated_at = millis(call.updated_at);
+        self.live -= usize::from(entry.has(LIVE) && !entry.has(DELETED));
+        self.deleted -= usize::from(entry.has(DELETED));
+        entry.id_and_flags &= !(LIVE | DELETED);
         if call.status == Status::Live {
-            facts.id_and_flags |= LIVE;
+            entry.id_and_flags |= LIVE;
         }
         if call.deleted {
-            facts.id_and_flags |= DELETED;
+            entry.id_and_flags |= DELETED;
         }
+        self.live += usize::from(entry.has(LIVE) && !entry.has(DELETED));
+        self.deleted += usize::from(entry.has(DELETED));
         match self.analysis_until(call) {
             Some(until) => self.waiting.insert(slot, until),
             None => self.waiting.remove(&slot),
         };
     }
 
-    /// Until when the call's analysis is waited for. A call that was over long before it was first seen (the
-    /// baseline is full of those) has had its time.
+    /// Until when the call's analysis is waited for. The analysis of a call that was over long before it was first seen,
+    /// like most calls of a baseline, is not waited for.
     fn analysis_until(&self, call: &KnownCall) -> Option<Timestamp> {
         if call.status != Status::Completed || call.analyzed || call.deleted {
             return None;
@@ -169,7 +184,7 @@ impl Index {
     }
 }
 
-/// The hash of a hash: its first word will do.
+/// Hashes a [`RecordHash`], which is a hash already, by folding its words.
 #[derive(Debug, Default)]
 struct FirstWord(u64);
 
@@ -227,6 +242,7 @@ mod tests {
         assert_eq!((index.id(a).as_str(), index.id(b).as_str()), ("a", long.as_str()));
         assert_eq!((index.slot_of_record(hash(1)), index.slot_of_record(hash(2))), (Some(a), Some(b)));
         assert!(index.row(a, true, false).live && index.row(a, true, false).new);
+        assert_eq!(index.known_and_live(), (2, 2));
 
         let ended = KnownCall {
             record: hash(3),
@@ -239,6 +255,7 @@ mod tests {
         assert_eq!((index.slot_of_record(hash(1)), index.slot_of_record(hash(3))), (None, Some(a)));
         let row = index.row(a, false, true);
         assert_eq!((row.live, row.changed, row.updated_at), (false, true, None));
+        assert_eq!(index.known_and_live(), (2, 1));
         assert_eq!(row.analysis_until, Some(at(9).after(WINDOW)));
 
         index.update(a, hash(3), &KnownCall { record: hash(4), analyzed: true, ..ended });
@@ -253,6 +270,10 @@ mod tests {
         index.update(slot, hash(1), &KnownCall { deleted: true, ..live("a", 1) });
         assert_eq!(index.slot_of_record(hash(1)), Some(slot));
         assert!(index.row(slot, false, false).deleted);
+        assert_eq!(index.known_and_live(), (0, 0));
+        index.update(slot, hash(1), &live("a", 2));
+        assert_eq!(index.known_and_live(), (1, 1), "it is back");
+        index.update(slot, hash(2), &KnownCall { deleted: true, ..live("a", 1) });
         assert_eq!(index.rows().map(|row| row.slot).collect::<Vec<_>>(), [slot]);
     }
 

@@ -1,12 +1,10 @@
 //! From the API to the store: what to fetch next, what it means, and the task that does it.
 //!
-//! [`planner`] decides what to fetch (pure), [`index`] is the memory that makes an unchanged page cheap,
-//! [`observe`] turns a call and its snapshot into everything that must be committed (pure), `clockwork` says what is
-//! to be told because time has passed (pure), and [`task`] is the shell that holds the client, the store and the
-//! clock.
+//! [`planner`] decides what to fetch, [`watcher`] decides what is news; both are pure. [`index`] is the memory that
+//! makes an unchanged page cheap. [`task`] is the shell that holds the client, the store and the clock: it fetches,
+//! asks, commits, and tells.
 
-pub(crate) mod clockwork;
 pub mod index;
-pub mod observe;
 pub mod planner;
 pub mod task;
+pub mod watcher;

@@ -1,7 +1,7 @@
-//! What is wrong with a template and can be found without running it: names that do not exist, and literal time
-//! zones and formats of times that are none.
+//! Finds mistakes in a template without running it: names that do not exist, and time zones and formats of times that
+//! are written out and wrong.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::Range};
 
 use minijinja::{
     ErrorKind,
@@ -9,9 +9,8 @@ use minijinja::{
 };
 
 use super::{
-    ENVIRONMENT, TemplateError,
     context::{MESSAGE_VARIABLES, VARIABLES},
-    environment::{zone_and_format, zone_named},
+    environment::{ENVIRONMENT, zone_and_format, zone_named},
 };
 
 /// Our own filters and the most useful ones of minijinja, for "did you mean".
@@ -36,16 +35,26 @@ const FILTERS: [&str; 18] = [
     "last",
 ];
 
-/// What a template is for.
+/// Why a text is not a template, or could not be rendered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TemplateError {
+    /// In words that quote nothing of the call.
+    pub message: String,
+    /// The byte range of the template that is wrong, when it is known.
+    pub span: Option<Range<usize>>,
+}
+
+/// The purpose of a template, which decides the names it can use.
 #[derive(Clone, Copy)]
 pub(super) enum Use<'a> {
     /// A rule's title or body.
     Text,
-    /// The body of a webhook, whose `secrets` have these names.
+    /// The body of a webhook with secrets of these names.
     Body { secrets: &'a [&'a str] },
 }
 
-/// Checks the template, which compiles.
+/// Checks a compiled template and returns its first mistake.
 pub(super) fn check(template: &minijinja::Template<'_, '_>, r#use: Use<'_>) -> Result<(), TemplateError> {
     let unknown_variables = template.undeclared_variables(false);
     let instructions = &get_compiled_template(template).instructions;
@@ -94,7 +103,7 @@ fn variable(name: &str, r#use: Use<'_>) -> Option<String> {
     }
 }
 
-/// `secrets.NAME`, where it is the destination's and not a variable of the template's own.
+/// The mistake in `secrets.NAME`, unless the template has set a variable `secrets` of its own.
 fn secret(
     instructions: &Instructions<'_>,
     index: u32,
@@ -112,7 +121,7 @@ fn secret(
     }
 }
 
-/// `local_time("ZONE", "FORMAT")`, if its arguments are literal.
+/// The mistake in `local_time("ZONE", "FORMAT")`, as far as its arguments are literals.
 fn local_time(instructions: &Instructions<'_>, index: u32, arguments: u32) -> Option<String> {
     let literal = |place: u32| match instructions.get(index.checked_sub(place)?)? {
         Instruction::LoadConst(value) => value.as_str(),

@@ -1,4 +1,4 @@
-//! What a template may speak of.
+//! The values a template can use.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -6,19 +6,20 @@ use serde::{Serialize, Serializer};
 
 use crate::{change::Changes, event::Severity, kind::Kinds};
 
-/// What a template may speak of. Of an event that stands for several, `call`, `details` and `changes` are those of
-/// the newest.
+/// The values a template can use. When an event stands for several, `call`, `details` and `changes` are those of the
+/// newest.
 #[derive(Clone, Copy, Serialize)]
 pub struct Context<'a> {
-    /// The call as the API gives it, as far as the receiver may see it; not there for an event about a source.
+    /// The call as the API gives it, without the fields that the receiver is not shown; missing in an event about a
+    /// source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<&'a serde_json::Value>,
-    /// What an event about a source says of it.
+    /// The details of an event about a source; missing in an event about a call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<&'a serde_json::Value>,
     /// The fields that differ: `changes.status.from`, `changes.status.to`.
     pub changes: &'a Changes,
-    /// `change.kinds`, as conditions have it.
+    /// `change.kinds`, spelled as in conditions.
     pub change: ChangeContext,
     /// The kinds, a list of words.
     pub kinds: Kinds,
@@ -31,11 +32,11 @@ pub struct Context<'a> {
     pub severity: Severity,
     /// `event.id`, `event.type`, `event.time`.
     pub event: EventContext<'a>,
-    /// How many events are told; 1 unless this one stands for several.
+    /// How many events this one stands for; usually 1.
     pub count: u64,
-    /// The calls they are about, newest first, each as `call` is; not more than a summary lists.
+    /// The calls of those events, newest first, as many as a summary lists.
     pub calls: &'a [&'a serde_json::Value],
-    /// What only the body of a webhook may speak of.
+    /// The values that only the body of a webhook can use.
     #[serde(flatten)]
     pub message: Option<MessageContext<'a>>,
 }
@@ -58,12 +59,12 @@ pub struct EventContext<'a> {
     pub time: &'a str,
 }
 
-/// What the body of a webhook may speak of beside the event.
+/// The values that only the body of a webhook can use.
 #[derive(Clone, Copy, Serialize)]
 pub struct MessageContext<'a> {
     /// One line for people: the rule's title, or the default.
     pub title: &'a str,
-    /// What follows it, plain text of several lines: the rule's body, or the default.
+    /// The plain text of several lines that follows the title: the rule's body, or the default.
     pub message: &'a str,
     /// The destination's `secrets`.
     pub secrets: &'a BTreeMap<&'a str, &'a str>,
@@ -77,14 +78,14 @@ pub(super) const VARIABLES: [&str; 11] = [
 /// The names in a [`MessageContext`].
 pub(super) const MESSAGE_VARIABLES: [&str; 3] = ["title", "message", "secrets"];
 
-/// Those of the names that speak of all the events that are told together.
+/// The names in a [`Context`] that are about all events told together.
 pub(super) const OF_ALL: [&str; 2] = ["count", "calls"];
 
 fn severity_word<S: Serializer>(severity: &Severity, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(severity.as_str())
 }
 
-/// Contexts hold calls: only what identifies the event is shown.
+/// Shows only the event's id, type and time, because contexts hold calls.
 impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context").field("event", &self.event).finish_non_exhaustive()

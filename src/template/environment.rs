@@ -1,6 +1,6 @@
-//! What templates are run in: our filters, and limits.
+//! The environment of templates: our filters, and limits.
 
-use std::{fmt::Write as _, io, time::Duration};
+use std::{fmt::Write as _, io, sync::LazyLock, time::Duration};
 
 use chrono::format::{Item, StrftimeItems};
 
@@ -11,17 +11,20 @@ use minijinja::{
 
 use crate::{calendar::Zone, privacy, time::Timestamp};
 
-/// How many steps a template may take; a text of a few lines takes some dozens.
+/// The most steps a template may take; a text of a few lines takes some dozens.
 const FUEL: u64 = 50_000;
 
-/// How `local_time` writes a time unless it is told otherwise.
+/// The default format of `local_time`.
 const TIME: &str = "%-d %b %Y, %H:%M";
+
+/// The environment without templates that every template of a config starts from.
+pub(super) static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
 
 /// A new environment with our filters. Templates whose name ends in `.html` are escaped.
 pub(crate) fn environment() -> Environment<'static> {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
-    // Both would print the call.
+    // Debug output would print the call.
     env.set_debug(false);
     env.remove_global("debug");
     env.set_fuel(Some(FUEL));
@@ -74,7 +77,7 @@ fn local_time(time: Option<&str>, zone: &str, format: Option<&str>) -> Result<Op
     Ok(Some(text))
 }
 
-/// The arguments of `local_time`, or what is wrong with them.
+/// The arguments of `local_time`, or a message about the one that is wrong.
 pub(super) fn zone_and_format<'a>(
     zone: &str,
     format: Option<&'a str>,
@@ -85,7 +88,7 @@ pub(super) fn zone_and_format<'a>(
     Ok((zone_named(zone)?, items))
 }
 
-/// The zone of this name, or that there is none.
+/// The zone of this name, or a message that there is none.
 pub(super) fn zone_named(name: &str) -> Result<Zone, String> {
     Zone::parse(name).ok_or_else(|| format!("there is no time zone `{name}`"))
 }
@@ -105,7 +108,7 @@ pub(crate) fn truncate(text: &str, length: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
-/// Takes so many bytes, then stops the writer.
+/// Keeps bytes up to a limit; beyond it every write fails, which stops a template that goes on for ever.
 pub(super) struct Capped {
     bytes: Vec<u8>,
     limit: usize,
@@ -119,7 +122,7 @@ impl Capped {
     }
 
     pub(super) fn text(&self) -> String {
-        // The cut may have gone through a character.
+        // The limit may have cut a character in two.
         let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
         if self.overflown {
             text.truncate(text.trim_end_matches('\u{fffd}').len());

@@ -6,11 +6,12 @@ use callwatch::{
     call::CallId,
     change::Changes,
     config::StoreConfig,
-    event::{Event, EventId},
+    event::{Event, EventId, Subject},
     kind::Kind,
-    name::Name,
-    store::{Attempt, Commit, DeliveryId, Merge, NewDelivery, Outcome, SledStore, Sorting, Store, Verdict},
-    summary::BatchKey,
+    store::{
+        Attempt, Commit, DeliveryFilter, Duty, Hold, Merge, NewDelivery, NewEvent, Outcome, Query,
+        Settlement, SledStore, Store, Token, Verdict,
+    },
     time::Timestamp,
 };
 use serde_json::{Value, value::RawValue};
@@ -37,7 +38,7 @@ const CONFIG: &str = r#"
     to = ["crm", "frontdesk"]
 "#;
 
-/// What a run of the command came to.
+/// A finished run of the command.
 struct Done {
     code: Option<i32>,
     out: String,
@@ -75,35 +76,27 @@ impl Stopped {
     async fn with_deliveries() -> Self {
         let stopped = Self::new();
         let store = stopped.store().await;
-        for (minute, (event, destination)) in
-            [("evt_a", "crm"), ("evt_d", "crm"), ("evt_p", "crm"), ("evt_o", "old-crm")]
-                .into_iter()
-                .enumerate()
-        {
-            store.commit(commit(event, destination, minute as u64)).await.unwrap();
+        let all = [("evt_a", "crm"), ("evt_d", "crm"), ("evt_p", "crm"), ("evt_o", "old-crm")];
+        for (minute, (event, destination)) in all.into_iter().enumerate() {
+            commit(&store, new_event(event, destination, minute as u64)).await;
         }
-        let settle = |event: &str, result: &str, verdict| Outcome {
-            id: id(event, "crm"),
-            attempt: Attempt {
+        let next = now().after(Duration::from_secs(365 * 24 * 3600));
+        let dead = "gave up after 2 attempts over 5m; last: 500 Internal Server Error";
+        for (event, number, result, verdict) in [
+            ("evt_a", 1, "200 OK", Verdict::Delivered),
+            ("evt_d", 1, "503 Service Unavailable", Verdict::Retry(now())),
+            ("evt_p", 1, "timed out after 15s", Verdict::Retry(next)),
+            ("evt_d", 2, "500 Internal Server Error", Verdict::Dead(dead.to_owned())),
+        ] {
+            let attempt = Attempt {
                 at: now(),
                 took_ms: 120,
                 result: result.to_owned(),
                 response: "no room for +33612345678: Hello, thank you".to_owned(),
-            },
-            verdict,
-        };
-        let next = now().after(Duration::from_secs(365 * 24 * 3600));
-        let dead = "gave up after 2 attempts over 5m; last: 500 Internal Server Error";
-        store
-            .settle(vec![
-                settle("evt_a", "200 OK", Verdict::Delivered),
-                settle("evt_d", "503 Service Unavailable", Verdict::Retry(now())),
-                settle("evt_p", "timed out after 15s", Verdict::Retry(next)),
-            ])
-            .await
-            .unwrap();
-        let outcome = settle("evt_d", "500 Internal Server Error", Verdict::Dead(dead.to_owned()));
-        store.settle(vec![outcome]).await.unwrap();
+            };
+            let outcome = Outcome { token: token(&store, event).await, number, attempt, verdict };
+            settle(&store, "crm", Settlement { outcomes: vec![outcome], ..Settlement::new(now()) }).await;
+        }
         store.close().await.unwrap();
         stopped
     }
@@ -151,30 +144,45 @@ fn now() -> Timestamp {
     Timestamp::from_millis(chrono::Utc::now().timestamp_millis())
 }
 
-fn id(event: &str, destination: &str) -> DeliveryId {
-    DeliveryId { event: EventId::from(event), destination: destination.into() }
+/// So many minutes after three hours ago.
+fn minute(minute: u64) -> Timestamp {
+    now().before(Duration::from_secs(3 * 3600)).after(Duration::from_secs(60 * minute))
 }
 
-/// An event about a call of its own, made so many minutes after three hours ago.
-fn commit(event: &str, destination: &str, minute: u64) -> Commit {
-    let source = Name::from("clinic");
-    let call = CallId::from(format!("call-of-{event}").as_str());
-    let at = now().before(Duration::from_secs(3 * 3600)).after(Duration::from_secs(60 * minute));
+/// An event about a call of its own, with one delivery, both made at [`minute`].
+fn new_event(event: &str, destination: &str, made: u64) -> NewEvent {
     let record = r#"{"callerNumber": "+33612345678", "transcript": [{"content": "Hello, thank you"}]}"#;
-    let mut commit = Commit::new(source.clone());
-    commit.events.push(Event {
+    let event = Event {
         id: EventId::from(event),
-        source,
-        call: Some(call),
+        subject: Subject::Call {
+            source: "clinic".into(),
+            call: CallId::from(format!("call-of-{event}").as_str()),
+        },
         rule: "call-completed".into(),
         kinds: Kind::Ended.into(),
         changes: Changes::default(),
-        at,
+        at: minute(made),
         record: RawValue::from_string(record.to_owned()).unwrap().into(),
-        batch: None,
-    });
-    commit.deliveries.push(NewDelivery { id: id(event, destination), sequence: 1, created: at, held: false });
-    commit
+    };
+    let delivery =
+        NewDelivery { destination: destination.into(), sequence: 1, created: minute(made), hold: None };
+    NewEvent { event, deliveries: vec![delivery] }
+}
+
+async fn commit(store: &SledStore, event: NewEvent) {
+    let claim = store.claim(&Duty::Source("clinic".into())).await.unwrap().unwrap();
+    store.commit(&claim, Commit { events: vec![event], ..Commit::default() }).await.unwrap();
+}
+
+async fn settle(store: &SledStore, destination: &str, settlement: Settlement) {
+    let claim = store.claim(&Duty::Destination(destination.into())).await.unwrap().unwrap();
+    store.settle(&claim, settlement).await.unwrap();
+}
+
+/// The only delivery of an event.
+async fn token(store: &SledStore, event: &str) -> Token {
+    let filter = DeliveryFilter { event: Some(EventId::from(event)), ..DeliveryFilter::default() };
+    store.query(&Query { filter, after: None, limit: 1 }).await.unwrap().items[0].token
 }
 
 fn events(all: &[Value]) -> Vec<&str> {
@@ -202,11 +210,12 @@ async fn the_table_fits_a_terminal_whatever_is_in_it() {
     let store = stopped.store().await;
     let event = EventId::compute(&"clinic".into(), "call", &"rule".into(), b"state", 0);
     let destination = "a-destination-with-a-name-that-goes-on-and-on-to-sixty-four-char";
-    store.commit(commit(event.as_str(), destination, 0)).await.unwrap();
+    commit(&store, new_event(event.as_str(), destination, 0)).await;
     let attempt =
         Attempt { at: now(), took_ms: 1, result: "long words ".repeat(20), response: String::new() };
     let verdict = Verdict::Dead("long words ".repeat(20));
-    store.settle(vec![Outcome { id: id(event.as_str(), destination), attempt, verdict }]).await.unwrap();
+    let outcome = Outcome { token: token(&store, event.as_str()).await, number: 1, attempt, verdict };
+    settle(&store, destination, Settlement { outcomes: vec![outcome], ..Settlement::new(now()) }).await;
     store.close().await.unwrap();
     let out = stopped.run(&["list"]).await.fine();
     assert_eq!(out.lines().count(), 2, "{out}");
@@ -297,22 +306,23 @@ async fn what_is_dropped_is_gone() {
     assert_eq!(stopped.run(&["list"]).await.fine(), "no deliveries\n");
 }
 
+const GROUP: &str = "group/booked/000000000000007f";
+const DIGEST: &str = "digest/0 8 * * * UTC";
+
 /// Four deliveries to crm: `evt_1` is held, `evt_2` and `evt_3` are told as part of `evt_s`.
 async fn with_batches() -> Stopped {
     let stopped = Stopped::new();
     let store = stopped.store().await;
-    for (minute, event) in [(0, "evt_1"), (1, "evt_2"), (2, "evt_3")] {
-        let mut commit = commit(event, "crm", minute);
-        commit.deliveries[0].held = true;
-        store.commit(commit).await.unwrap();
+    for (made, event, batch) in [(0, "evt_1", GROUP), (1, "evt_2", DIGEST), (2, "evt_3", DIGEST)] {
+        let mut held = new_event(event, "crm", made);
+        held.deliveries[0].hold = Some(Hold { batch: batch.parse().unwrap(), happened: minute(made) });
+        commit(&store, held).await;
     }
-    let mut sorting = Sorting::new("crm".into(), now());
-    sorting.hold = vec![("evt_1".into(), "group/booked/7f".into())];
-    let mut summary = commit("evt_s", "crm", 3);
-    let event = Event { call: None, batch: Some("digest/daily".into()), ..summary.events.remove(0) };
-    let (batches, delivery) = (vec![BatchKey::arrived()], summary.deliveries.remove(0));
-    sorting.merge = Some(Merge { batches, event, delivery });
-    store.sort(sorting).await.unwrap();
+    let subject = Subject::Batch(DIGEST.parse().unwrap());
+    let event = Event { subject, ..new_event("evt_s", "crm", 3).event };
+    let tokens = vec![token(&store, "evt_2").await, token(&store, "evt_3").await];
+    let merge = Some(Merge { tokens, event, sequence: 1 });
+    settle(&store, "crm", Settlement { merge, ..Settlement::new(minute(3)) }).await;
     store.close().await.unwrap();
     stopped
 }
@@ -326,30 +336,33 @@ EVENT  TO   STATE    TRIES  AGE  LAST
 evt_s  crm  pending  0      2h   not tried yet
 evt_3  crm  merged   0      2h   part of evt_s
 evt_2  crm  merged   0      2h   part of evt_s
-evt_1  crm  held     0      3h   in batch group/booked/7f
+evt_1  crm  held     0      3h   in batch group/booked/000000000000007f
 ";
     assert_eq!(out, expected);
     for (state, expected) in [("held", &["evt_1"][..]), ("merged", &["evt_3", "evt_2"])] {
         assert_eq!(events(&stopped.json(&["list", "--state", state]).await), expected);
     }
     let held = stopped.run(&["show", "evt_1"]).await.fine();
-    assert!(held.contains("\nstate       held: waits in batch group/booked/7f\n"), "{held}");
+    assert!(held.contains("\nstate       held: waits in batch group/booked/000000000000007f\n"), "{held}");
     let merged = stopped.run(&["show", "evt_2"]).await.fine();
     assert!(
         merged.contains("\nstate       merged at ") && merged.contains(": told as part of evt_s\n"),
         "{merged}"
     );
     let summary = stopped.run(&["show", "evt_s"]).await.fine();
-    assert!(summary.contains("\nstands for  what waited in batch digest/daily\n"), "{summary}");
+    assert!(
+        summary.contains("\nstands for  the deliveries that waited in batch digest/0 8 * * * UTC\n"),
+        "{summary}"
+    );
 
     let held = stopped.json(&["show", "evt_1"]).await.remove(0);
-    assert_eq!((&held["state"], &held["waits_in"]), (&"held".into(), &"group/booked/7f".into()));
-    assert_eq!((&held["held"], &held["finished"]), (&"in batch group/booked/7f".into(), &Value::Null));
+    assert_eq!((&held["state"], &held["waits_in"]), (&"held".into(), &GROUP.into()));
+    assert_eq!((&held["held"], &held["finished"]), (&format!("in batch {GROUP}").into(), &Value::Null));
     let merged = stopped.json(&["show", "evt_2"]).await.remove(0);
     assert_eq!((&merged["state"], &merged["told_by"]), (&"merged".into(), &"evt_s".into()));
     assert!(merged["finished"].is_string() && merged["due"].is_null(), "{merged}");
     let summary = stopped.json(&["show", "evt_s"]).await.remove(0);
-    assert_eq!((&summary["state"], &summary["stands_for"]), (&"pending".into(), &"digest/daily".into()));
+    assert_eq!((&summary["state"], &summary["stands_for"]), (&"pending".into(), &DIGEST.into()));
 }
 
 #[tokio::test]

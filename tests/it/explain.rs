@@ -6,8 +6,9 @@ use callwatch::{
     call::Call,
     config::StoreConfig,
     name::Name,
-    store::{SledStore, Store},
-    sync::observe::{Observations, Observer},
+    rule::RuleSet,
+    store::{Commit, Duty, SledStore, Store},
+    sync::watcher::{Memory, Watcher},
     time::Timestamp,
 };
 use serde_json::{Value, value::to_raw_value};
@@ -72,9 +73,9 @@ fn fine((code, out, err): (Option<i32>, String, String)) -> String {
 async fn told(running: &Running, merged: u64) {
     let told = async {
         loop {
-            let tally = running.store.tally().await.unwrap();
-            let done = tally.values().map(|tally| tally.merged).sum::<u64>() == merged;
-            if done && tally.values().all(|tally| tally.pending == 0) {
+            let all = running.store.destinations().await.unwrap();
+            let done = all.values().map(|standing| standing.tally.merged).sum::<u64>() == merged;
+            if done && all.values().all(|standing| standing.tally.pending == 0) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -192,11 +193,13 @@ async fn a_call_is_explained_rule_by_rule_with_what_became_of_each_delivery() {
 async fn remember(store: &SledStore, rig: &Rig, source: &str, call: &Value) {
     let source = Name::from(source);
     let rules = rig.parse(&(rig.config_text() + MORE)).rules;
-    let mut observations = Observations::new(source.clone());
+    let mut watcher = Watcher::new(source.clone(), RuleSet::of(&rules), Memory::default());
     let now = Timestamp::from_millis(chrono::Utc::now().timestamp_millis());
     let call = Call::parse(&to_raw_value(call).unwrap()).unwrap();
-    Observer { source: &source, rules: &rules, now }.remember(&call, &mut observations);
-    store.commit(observations.commit).await.unwrap();
+    let mut commit = Commit::default();
+    let claim = store.claim(&Duty::Source(source)).await.unwrap().unwrap();
+    watcher.observe(None, &call, now).commit_into(&mut commit);
+    store.commit(&claim, commit).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,11 +6,10 @@ use callwatch::{
     call::Call,
     event::Event,
     kind::{Kind, Kinds},
-    name::Name,
-    rule::{Rule, condition::Condition},
+    rule::{Rule, RuleSet, condition::Condition},
     snapshot::Snapshot,
     store::NewDelivery,
-    sync::observe::{Observations, Observer},
+    sync::watcher::{Memory, Observation, Watcher},
     telemetry::Signal,
     time::Timestamp,
 };
@@ -26,7 +25,7 @@ const CALL_KINDS: &[Kind] = &[Kind::Started, Kind::Ended, Kind::Analyzed, Kind::
 
 /// One call, looked at again and again.
 struct Watch {
-    rules: Vec<Rule>,
+    watcher: Watcher,
     snapshot: Option<Snapshot>,
     now: i64,
     deliveries: Vec<NewDelivery>,
@@ -46,43 +45,54 @@ fn look(kinds: &[Kind], fired: &[&str]) -> Look {
 
 impl Watch {
     fn new(rules: Vec<Rule>) -> Self {
-        // 2025-12-15T14:32:26Z, just after the records below were written.
-        Self { rules, snapshot: None, now: 1_765_809_146_000, deliveries: vec![] }
-    }
-
-    fn baselined(rules: Vec<Rule>, record: Value) -> Self {
-        let mut watch = Self::new(rules);
-        let mut observations = Observations::new("clinic".into());
-        watch.observer(&"clinic".into()).remember(&call(&record), &mut observations);
-        assert!(observations.commit.events.is_empty() && observations.signals.is_empty());
-        watch.snapshot = observations.commit.snapshots.pop().map(|(_, snapshot)| snapshot);
+        let mut watch = Self::in_baseline(rules);
+        watch.watcher.baseline_done(watch.now());
         watch
     }
 
-    fn observer<'a>(&'a self, source: &'a Name) -> Observer<'a> {
-        Observer { source, rules: &self.rules, now: Timestamp::from_millis(self.now) }
+    fn in_baseline(rules: Vec<Rule>) -> Self {
+        let watcher = Watcher::new("clinic".into(), RuleSet::of(&rules), Memory::default());
+        // 2025-12-15T14:32:26Z, just after the records below were written.
+        Self { watcher, snapshot: None, now: 1_765_809_146_000, deliveries: vec![] }
+    }
+
+    fn baselined(rules: Vec<Rule>, record: Value) -> Self {
+        let mut watch = Self::in_baseline(rules);
+        let made = watch.watcher.observe(None, &call(&record), watch.now());
+        assert!(made.events.is_empty() && made.signals.is_empty());
+        watch.snapshot = made.snapshot.map(|(_, snapshot)| snapshot);
+        watch.watcher.baseline_done(watch.now());
+        watch
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.now)
+    }
+
+    fn set_rules(&mut self, rules: &[Rule]) {
+        self.watcher.set_rules(RuleSet::of(rules), [], self.now());
     }
 
     fn events(&mut self, record: &Value) -> (Option<Kinds>, Vec<Event>) {
-        let mut observations = Observations::new("clinic".into());
-        let before = self.snapshot.as_ref();
-        self.observer(&"clinic".into()).observe(before, &call(record), &mut observations);
-        self.take(observations)
+        let now = self.now();
+        let made = self.watcher.observe(self.snapshot.as_ref(), &call(record), now);
+        self.take(made)
     }
 
-    fn take(&mut self, observations: Observations) -> (Option<Kinds>, Vec<Event>) {
+    fn take(&mut self, made: Observation) -> (Option<Kinds>, Vec<Event>) {
         // A snapshot survives being stored.
-        if let Some((_, snapshot)) = observations.commit.snapshots.last() {
+        if let Some((_, snapshot)) = &made.snapshot {
             let stored = serde_json::to_vec(snapshot).unwrap();
             self.snapshot = Some(serde_json::from_slice(&stored).unwrap());
         }
-        self.deliveries.extend(observations.commit.deliveries);
+        self.deliveries.extend(made.events.iter().flat_map(|new| new.deliveries.iter().cloned()));
         self.now += 1000;
-        let kinds = observations.signals.iter().find_map(|signal| match signal {
+        let kinds = made.signals.iter().find_map(|signal| match signal {
             Signal::Changed { kinds, .. } => Some(*kinds),
             _ => None,
         });
-        (kinds, observations.commit.events)
+        assert_eq!(kinds.is_some(), made.changed);
+        (kinds, made.events.into_iter().map(|new| new.event).collect())
     }
 
     fn see(&mut self, record: Value) -> Look {
@@ -92,9 +102,8 @@ impl Watch {
 
     fn gone(&mut self) -> Vec<Event> {
         let before = self.snapshot.clone().expect("known");
-        let mut observations = Observations::new("clinic".into());
-        self.observer(&"clinic".into()).observe_deletion(&"a".into(), &before, &mut observations);
-        self.take(observations).1
+        let made = self.watcher.observe_deletion(&"a".into(), &before, self.now());
+        self.take(made).1
     }
 }
 
@@ -248,9 +257,9 @@ fn what_was_there_before_is_not_announced_and_neither_is_a_late_edit_of_it() {
 fn adding_or_editing_a_rule_announces_no_old_call() {
     let mut watch = Watch::new(vec![]);
     watch.see(analyzed("negative"));
-    watch.rules = vec![rule("unhappy", CALL_KINDS, Some(r#"call.callAnalysis.sentiment == "negative""#))];
+    watch.set_rules(&[rule("unhappy", CALL_KINDS, Some(r#"call.callAnalysis.sentiment == "negative""#))]);
     assert_eq!(watch.see(with(analyzed("negative"), json!({"summary": "x"}))).fired.len(), 0);
-    watch.rules = vec![rule("unhappy", CALL_KINDS, Some(r#"call.callAnalysis.sentiment != "positive""#))];
+    watch.set_rules(&[rule("unhappy", CALL_KINDS, Some(r#"call.callAnalysis.sentiment != "positive""#))]);
     assert_eq!(watch.see(with(analyzed("negative"), json!({"summary": "y"}))).fired.len(), 0);
 
     // A condition on the transcript, which is not remembered, either.
@@ -258,7 +267,7 @@ fn adding_or_editing_a_rule_announces_no_old_call() {
     let told = with(analyzed("neutral"), json!({"transcript": [{"role": "user", "content": "a refund"}]}));
     let mut watch = Watch::new(vec![]);
     watch.see(told.clone());
-    watch.rules = vec![rule("refund", CALL_KINDS, Some(said))];
+    watch.set_rules(&[rule("refund", CALL_KINDS, Some(said))]);
     assert_eq!(watch.see(with(told, json!({"summary": "y"}))).fired.len(), 0);
 }
 
@@ -310,15 +319,11 @@ fn a_call_of_nulls_and_unknown_fields_goes_through_byte_for_byte() {
     let raw: Box<serde_json::value::RawValue> = serde_json::from_str(raw).unwrap();
     let call = Call::parse(&raw).unwrap();
     let rules = [rule("feed", CALL_KINDS, None), rule("long", CALL_KINDS, Some("call.duration > 3"))];
-    let source = Name::from("clinic");
-    let mut observations = Observations::new(source.clone());
-    let observer = Observer { source: &source, rules: &rules, now: Timestamp::from_millis(0) };
-    observer.observe(None, &call, &mut observations);
-    assert_eq!(observations.commit.events.len(), 1);
-    assert_eq!(observations.commit.events[0].record.get(), raw.get());
-    assert!(
-        observations.signals.iter().any(|s| matches!(s, Signal::Unknown { rule } if rule.as_str() == "long"))
-    );
+    let mut watch = Watch::new(rules.to_vec());
+    let made = watch.watcher.observe(None, &call, watch.now());
+    assert_eq!(made.events.len(), 1);
+    assert_eq!(made.events[0].event.record.get(), raw.get());
+    assert!(made.signals.iter().any(|s| matches!(s, Signal::Unknown { rule } if rule.as_str() == "long")));
 }
 
 proptest! {
@@ -364,11 +369,8 @@ fn what_a_strict_parser_refuses_is_carried_through() {
         let raw = format!(r#"{{"id":"a","status":"completed","summary":{odd}}}"#);
         let raw: Box<serde_json::value::RawValue> = serde_json::from_str(&raw).unwrap();
         let call = Call::parse(&raw).unwrap();
-        let source = Name::from("clinic");
-        let rules = [rule("feed", CALL_KINDS, None)];
-        let mut observations = Observations::new(source.clone());
-        let observer = Observer { source: &source, rules: &rules, now: Timestamp::from_millis(0) };
-        observer.observe(None, &call, &mut observations);
-        assert_eq!(observations.commit.events[0].record.get(), raw.get());
+        let mut watch = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
+        let made = watch.watcher.observe(None, &call, watch.now());
+        assert_eq!(made.events[0].event.record.get(), raw.get());
     }
 }

@@ -126,8 +126,8 @@ async fn rules_are_counted_by_day_and_nothing_is_sent_or_stored() {
     assert_eq!(row(&out, "booked"), ["0", "0"]);
     for (rule, why) in [
         ("long", "cannot be judged: `for` watches calls while they last"),
-        ("gone", "cannot be judged: a list tells how calls are"),
-        ("away", "cannot be judged: no list tells"),
+        ("gone", "cannot be judged: a list shows calls as they are"),
+        ("away", "cannot be judged: a list says nothing"),
         ("live", "only `ended` can be judged from a list"),
         ("typo", "a field of its condition is missing or null in 5 calls"),
     ] {

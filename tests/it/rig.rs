@@ -3,18 +3,19 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use callwatch::{
-    config::{Config, LoadOptions},
+    config::LoadOptions,
+    config_file::Config,
     demo::{
         callem::SimulatedCallem,
         receivers::{Arrival, DEMO_SECRET, Message, SlackReceiver, SmtpReceiver, WebhookReceiver},
     },
-    service::{Service, ServiceError},
     store::{SledStore, Store, Tally},
+    supervisor::{Handle, RunError, Supervisor},
     telemetry::{Signal, Telemetry},
     time::Clock,
 };
 use serde_json::{Value, json};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything waited for takes on a machine that is busy with the other tests.
@@ -32,9 +33,11 @@ pub struct Rig {
 pub struct Running {
     pub telemetry: Telemetry,
     pub store: Arc<SledStore>,
-    signals: tokio::sync::broadcast::Receiver<Arc<Signal>>,
+    /// Puts other configs to work.
+    pub handle: Handle,
+    signals: mpsc::UnboundedReceiver<Arc<Signal>>,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), ServiceError>>,
+    task: JoinHandle<Result<(), RunError>>,
 }
 
 impl Rig {
@@ -134,13 +137,15 @@ impl Rig {
 
     pub async fn start_with(&self, config: Config) -> Running {
         let store = Arc::new(SledStore::open(&config.store).await.unwrap());
-        let telemetry = Telemetry::default();
-        let signals = telemetry.watch();
+        let clock = Clock::system();
+        let (sender, signals) = mpsc::unbounded_channel();
+        let telemetry =
+            Telemetry::with_listener(clock, move |signal| drop(sender.send(Arc::new(signal.clone()))));
         let stop = CancellationToken::new();
-        let service =
-            Service { config, store: store.clone(), telemetry: telemetry.clone(), clock: Clock::system() };
-        let task = tokio::spawn(service.run(stop.clone()));
-        Running { telemetry, store, signals, stop, task }
+        let supervisor = Supervisor::new(store.clone(), telemetry.clone(), clock);
+        let handle = supervisor.handle();
+        let task = tokio::spawn(supervisor.run(config, stop.clone()));
+        Running { telemetry, store, handle, signals, stop, task }
     }
 
     /// The webhooks that arrived, as (rule, call, kinds, id).
@@ -240,8 +245,10 @@ impl Running {
     pub async fn settled(&self) -> Tally {
         let settled = async {
             loop {
-                let tally =
-                    self.store.tally().await.unwrap().into_values().fold(Tally::default(), |sum, tally| {
+                let tally = self.store.destinations().await.unwrap().into_values().fold(
+                    Tally::default(),
+                    |sum, it| {
+                        let tally = it.tally;
                         Tally {
                             pending: sum.pending + tally.pending,
                             held: sum.held + tally.held,
@@ -249,7 +256,8 @@ impl Running {
                             delivered: sum.delivered + tally.delivered,
                             dead: sum.dead + tally.dead,
                         }
-                    });
+                    },
+                );
                 if tally.unfinished() == 0 {
                     return tally;
                 }

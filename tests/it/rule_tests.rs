@@ -383,7 +383,7 @@ title = "x"
         "there is no source `clinik`",
         "did you mean `clinic`?",
         "the call's id is said by `call`",
-        "only what happens to the source itself is said like this",
+        "`happens` is only for source.failing and source.recovered",
         "there is no rule `unhapy`",
         "expected two times, the earlier one first",
         "`to` is missing",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::{name::Name, store::DeliveryStateKind};
+use crate::{name::Name, ops::StateFilter};
 
 /// Arguments of `deliveries`.
 #[derive(Debug, Args)]
@@ -19,7 +19,7 @@ pub(super) enum Command {
     List {
         #[command(flatten)]
         config: ConfigArg,
-        /// Of this destination
+        /// To this destination
         #[arg(long, value_name = "NAME")]
         destination: Option<Name>,
         /// In this state
@@ -48,7 +48,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make dead deliveries due again, with their whole schedule; those that wait, or are held, are due at once
+    /// Make deliveries that are dead, waiting or held due at once, with their whole retry schedule before them
     Retry {
         #[command(flatten)]
         config: ConfigArg,
@@ -62,18 +62,18 @@ pub(super) enum Command {
         #[command(flatten)]
         which: Which,
     },
-    /// Leave a destination alone until it is resumed; what is meant for it waits
+    /// Leave a destination alone until it is resumed; its deliveries wait
     Pause {
         #[command(flatten)]
         config: ConfigArg,
-        /// Which
+        /// The destination
         destination: Name,
     },
     /// Let a paused destination have its deliveries
     Resume {
         #[command(flatten)]
         config: ConfigArg,
-        /// Which
+        /// The destination
         destination: Name,
     },
 }
@@ -85,7 +85,7 @@ pub(super) struct ConfigArg {
     pub(super) config: PathBuf,
 }
 
-/// An event's deliveries.
+/// The deliveries of an event.
 #[derive(Debug, Args)]
 pub(super) struct Of {
     /// The event, as `list` shows it: evt_…
@@ -94,6 +94,7 @@ pub(super) struct Of {
     pub(super) destination: Option<Name>,
 }
 
+/// The deliveries of an event, or of a destination.
 #[derive(Debug, Args)]
 pub(super) struct Which {
     /// The event, as `list` shows it: evt_…
@@ -102,10 +103,10 @@ pub(super) struct Which {
     /// Only its delivery to this destination
     #[arg(value_name = "DESTINATION")]
     pub(super) only: Option<Name>,
-    /// All of a destination: `retry` takes the dead, `drop` whatever has not arrived
+    /// All deliveries to a destination: `retry` takes the dead ones, `drop` those that have not arrived
     #[arg(long, requires = "destination", conflicts_with = "id")]
     pub(super) all: bool,
-    /// Which destination's
+    /// The destination whose deliveries are meant with --all
     #[arg(long, value_name = "NAME", requires = "all")]
     pub(super) destination: Option<Name>,
 }
@@ -124,7 +125,7 @@ pub(super) enum StateArg {
     Dead,
 }
 
-impl From<StateArg> for DeliveryStateKind {
+impl From<StateArg> for StateFilter {
     fn from(state: StateArg) -> Self {
         match state {
             StateArg::Pending => Self::Pending,

@@ -1,20 +1,12 @@
-//! Deliveries as people and programs read them. Pure.
+//! Deliveries as people read them. Pure.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write,
-    time::Duration,
-};
+use std::{fmt::Write, time::Duration};
 
-use serde_json::{Value, json};
-
-use super::waiting;
+use super::wait;
 use crate::{
     event::Subject,
-    name::Name,
-    privacy::mask_phones_in,
-    store::{Attempt, DeliveryId, DeliveryRecord, DeliveryState, Pause, Tally},
+    ops::{Delivery, DestinationOverview, KeptBack, LoggedAttempt, PauseStatus, Status},
+    store::DeliveryStateKind,
     style::WIDTH,
     template::truncate,
     time::Timestamp,
@@ -23,201 +15,128 @@ use crate::{
 /// The widest column of destinations; `show` has the whole name.
 const NAME_WIDTH: usize = 16;
 
-/// What is needed to say how a delivery stands.
-pub(in crate::cli) struct View {
-    pub(in crate::cli) now: Timestamp,
-    /// Destinations that are left alone.
-    pub(in crate::cli) pauses: BTreeMap<Name, Pause>,
-    /// Destinations of the config.
-    pub(in crate::cli) configured: BTreeSet<Name>,
-    pub(in crate::cli) tallies: BTreeMap<Name, Tally>,
+/// One line for each delivery, of `total`, and what keeps deliveries back.
+pub(super) fn table(deliveries: &[Delivery], total: u64, status: &Status) -> String {
+    let mut rows = vec![["EVENT", "TO", "STATE", "TRIES", "AGE", "LAST"].map(str::to_owned)];
+    rows.extend(deliveries.iter().map(|delivery| {
+        [
+            delivery.event.to_string(),
+            truncate(delivery.destination.as_str(), NAME_WIDTH),
+            delivery.state.as_str().to_owned(),
+            delivery.attempts.to_string(),
+            age(status.at.since(delivery.created)),
+            last(delivery),
+        ]
+    }));
+    let mut out = if deliveries.is_empty() { String::new() } else { lay_out(&rows) };
+    if (deliveries.len() as u64) < total {
+        let _ = writeln!(out, "the newest {} of {total}; --limit shows more", deliveries.len());
+    } else if total == 0 {
+        out.push_str("no deliveries\n");
+    }
+    status.destinations.iter().for_each(|destination| pause_line(&mut out, destination));
+    status.destinations.iter().for_each(|destination| stranded_line(&mut out, destination));
+    out
 }
 
-impl View {
-    /// One line each, of `total`, and what keeps deliveries back.
-    pub(in crate::cli) fn table(&self, records: &[DeliveryRecord], total: usize) -> String {
-        let mut rows = vec![["EVENT", "TO", "STATE", "TRIES", "AGE", "LAST"].map(str::to_owned)];
-        rows.extend(records.iter().map(|record| {
-            let DeliveryRecord { id, state, attempts, log, created, .. } = record;
-            [
-                id.event.to_string(),
-                truncate(id.destination.as_str(), NAME_WIDTH),
-                state_word(state).to_owned(),
-                attempts.to_string(),
-                brief(self.now.since(*created)),
-                self.last(record, log.last()),
-            ]
-        }));
-        let mut out = if records.is_empty() { String::new() } else { lay_out(&rows) };
-        if records.len() < total {
-            let _ = writeln!(out, "the newest {} of {total}; --limit shows more", records.len());
-        } else if total == 0 {
-            out.push_str("no deliveries\n");
-        }
-        out.push_str(&self.held_back());
-        out
-    }
-
-    /// What happened last, or what it waits for.
-    fn last(&self, record: &DeliveryRecord, attempt: Option<&Attempt>) -> String {
-        match (self.held(record), attempt) {
-            (Some(why), _) => why.into_owned(),
-            (None, Some(attempt)) => mask_phones_in(&attempt.result),
-            (None, None) => match &record.state {
-                DeliveryState::Merged { into, .. } => format!("part of {into}"),
-                _ => "not tried yet".to_owned(),
-            },
-        }
-    }
-
-    /// Why a delivery that is not finished is not tried, if it is not.
-    fn held(&self, record: &DeliveryRecord) -> Option<Cow<'static, str>> {
-        let DeliveryRecord { id: DeliveryId { destination, .. }, state, .. } = record;
-        match state {
-            DeliveryState::Pending { .. } if !self.configured.contains(destination) => {
-                Some("not in the config".into())
-            }
-            DeliveryState::Pending { .. } if self.pauses.contains_key(destination) => Some("paused".into()),
-            DeliveryState::Held { batch } => Some(format!("in batch {batch}").into()),
-            _ => None,
-        }
-    }
-
-    /// Which destinations' deliveries wait for a person.
-    fn held_back(&self) -> String {
-        let mut out = String::new();
-        let unfinished = |name: &Name| self.tallies.get(name).map_or(0, Tally::unfinished);
-        for (name, Pause { since, reason, until, .. }) in &self.pauses {
-            let end = match until {
-                Some(until) => format!("until {until}"),
-                None => format!("until `callwatch deliveries resume {name}`"),
-            };
-            let waiting = waiting(unfinished(name));
-            let reason = mask_phones_in(reason);
-            let _ = writeln!(out, "{name} is paused since {since} ({reason}): {waiting} {end}");
-        }
-        for name in
-            self.tallies.keys().filter(|name| unfinished(name) > 0 && !self.configured.contains(*name))
-        {
-            let waiting = waiting(unfinished(name));
-            let _ = writeln!(
-                out,
-                "{name} is not in the config: {waiting} until it is back, or until `callwatch deliveries drop --all \
-                 --destination {name}`"
-            );
-        }
-        out
-    }
-
-    /// All there is to know, attempt by attempt.
-    pub(in crate::cli) fn details(&self, records: &[DeliveryRecord], answers: bool) -> String {
-        let mut out = String::new();
-        for (n, record) in records.iter().enumerate() {
-            if n > 0 {
-                out.push('\n');
-            }
-            self.detail(&mut out, record, answers);
-        }
-        out
-    }
-
-    fn detail(&self, out: &mut String, record: &DeliveryRecord, answers: bool) {
-        let DeliveryRecord { id, subject, rule, sequence, created, attempts, log, .. } = record;
-        let mut line = |name: &str, value: &str| {
-            let _ = writeln!(out, "{name:11} {value}");
-        };
-        line("event", id.event.as_str());
-        line("destination", id.destination.as_str());
-        line("state", &self.state(record));
-        match subject {
-            Subject::Call { source, call } => {
-                line("call", &format!("{call} of {source}, delivery {sequence} about it"));
-            }
-            Subject::Source(source) => line("source", source.as_str()),
-            Subject::Destination(destination) => line("about", &format!("destination {destination}")),
-            Subject::Batch(batch) => {
-                line("stands for", &format!("the deliveries that waited in batch {batch}"))
-            }
-            Subject::Config => line("about", "the config"),
-        }
-        line("rule", rule.as_str());
-        line("made", &format!("{created} ({} ago)", brief(self.now.since(*created))));
-        let kept =
-            if log.len() < *attempts as usize { format!(", the last {}:", log.len()) } else { String::new() };
-        line("attempts", &format!("{attempts}{kept}"));
-        for attempt in log {
-            let _ = writeln!(out, "  {}", in_short(attempt));
-            if answers && !attempt.response.is_empty() {
-                let _ = writeln!(out, "    {}", mask_phones_in(&attempt.response));
-            }
-        }
-    }
-
-    /// Where a delivery is, and what it waits for.
-    pub(in crate::cli) fn state(&self, record: &DeliveryRecord) -> String {
-        match (&record.state, self.held(record)) {
-            (DeliveryState::Pending { .. }, Some(why)) => {
-                format!("pending: {} is {why}", record.id.destination)
-            }
-            (DeliveryState::Held { batch }, _) => format!("held: waits in batch {batch}"),
-            (DeliveryState::Merged { at, into }, _) => format!("merged at {at}: told as part of {into}"),
-            (DeliveryState::Pending { due }, None) if *due <= self.now => "pending: due now".to_owned(),
-            (DeliveryState::Pending { due }, None) => {
-                format!("pending: next try at {due} (in {})", brief(due.since(self.now)))
-            }
-            (DeliveryState::Delivered { at }, _) => format!("delivered at {at}"),
-            (DeliveryState::Dead { at, reason }, _) => format!("dead since {at}: {}", mask_phones_in(reason)),
-        }
-    }
-
-    /// An array of objects.
-    pub(in crate::cli) fn json(&self, records: &[DeliveryRecord], answers: bool) -> String {
-        let all: Vec<_> = records.iter().map(|record| self.object(record, answers)).collect();
-        format!("{:#}\n", Value::from(all))
-    }
-
-    /// All there is to know, for programs; with the answers of receivers when `answers` says so.
-    pub(in crate::cli) fn object(&self, record: &DeliveryRecord, answers: bool) -> Value {
-        let DeliveryRecord { id, subject, rule, sequence, created, state, attempts, log, .. } = record;
-        let due = if let DeliveryState::Pending { due } = state { Some(due.to_string()) } else { None };
-        let reason =
-            if let DeliveryState::Dead { reason, .. } = state { Some(mask_phones_in(reason)) } else { None };
-        let waits_in = if let DeliveryState::Held { batch } = state { Some(batch.to_string()) } else { None };
-        let told_by = if let DeliveryState::Merged { into, .. } = state { Some(into.as_str()) } else { None };
-        let log: Vec<_> = log
-            .iter()
-            .map(|Attempt { at, took_ms, result, response }| {
-                let mut attempt =
-                    json!({ "at": at.to_string(), "took_ms": took_ms, "result": mask_phones_in(result) });
-                if answers {
-                    attempt["answer"] = mask_phones_in(response).into();
-                }
-                attempt
-            })
-            .collect();
-        json!({
-            "event": id.event.as_str(),
-            "destination": id.destination.as_str(),
-            "state": state_word(state),
-            "due": due,
-            "held": self.held(record),
-            "waits_in": waits_in,
-            "finished": record.finished().map(|at| at.to_string()),
-            "told_by": told_by,
-            "reason": reason,
-            "source": subject.source().map(|source| source.as_str()),
-            "call": subject.call().map(|call| call.as_str()),
-            "stands_for": subject.batch().map(|batch| batch.to_string()),
-            "rule": rule.as_str(),
-            "sequence": sequence,
-            "created": created.to_string(),
-            "attempts": attempts,
-            "log": log,
-        })
+/// The reason why a delivery waits, or else the result of its last attempt.
+fn last(delivery: &Delivery) -> String {
+    match (&delivery.kept_back, delivery.log.last(), &delivery.told_by) {
+        (Some(why), ..) => why.to_string(),
+        (None, Some(attempt), _) => attempt.result.clone(),
+        (None, None, Some(into)) => format!("part of {into}"),
+        (None, None, None) => "not tried yet".to_owned(),
     }
 }
 
-/// Columns as wide as they need to be; the last has what is left.
+/// Says that a destination is paused, and until when.
+fn pause_line(out: &mut String, DestinationOverview { name, pause, deliveries, .. }: &DestinationOverview) {
+    let Some(PauseStatus { since, reason, until }) = pause else { return };
+    let end = match until {
+        Some(until) => format!("until {until}"),
+        None => format!("until `callwatch deliveries resume {name}`"),
+    };
+    let waits = wait(deliveries.unfinished());
+    let _ = writeln!(out, "{name} is paused since {since} ({reason}): {waits} {end}");
+}
+
+/// Says that deliveries wait for a destination that the config does not have.
+fn stranded_line(
+    out: &mut String,
+    DestinationOverview { name, is_configured, deliveries, .. }: &DestinationOverview,
+) {
+    if *is_configured || deliveries.unfinished() == 0 {
+        return;
+    }
+    let waits = wait(deliveries.unfinished());
+    let _ = writeln!(
+        out,
+        "{name} is not in the config: {waits} until it is back, or until `callwatch deliveries drop --all \
+         --destination {name}`"
+    );
+}
+
+/// All there is to know of each delivery, attempt by attempt.
+pub(super) fn details(deliveries: &[Delivery], now: Timestamp) -> String {
+    deliveries.iter().map(|delivery| detail(delivery, now)).collect::<Vec<_>>().join("\n")
+}
+
+fn detail(delivery: &Delivery, now: Timestamp) -> String {
+    let Delivery { event, destination, subject, rule, sequence, created, attempts, log, .. } = delivery;
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(out, "{name:11} {value}");
+    };
+    line("event", event.as_str());
+    line("destination", destination.as_str());
+    line("state", &state_line(delivery, now));
+    match subject {
+        Subject::Call { source, call } => {
+            line("call", &format!("{call} of {source}, delivery {sequence} about it"));
+        }
+        Subject::Source(source) => line("source", source.as_str()),
+        Subject::Destination(destination) => line("about", &format!("destination {destination}")),
+        Subject::Batch(batch) => {
+            line("stands for", &format!("the deliveries that waited in batch {batch}"));
+        }
+        Subject::Config => line("about", "the config"),
+    }
+    line("rule", rule.as_str());
+    line("made", &format!("{created} ({} ago)", age(now.since(*created))));
+    let kept =
+        if log.len() < *attempts as usize { format!(", the last {}:", log.len()) } else { String::new() };
+    line("attempts", &format!("{attempts}{kept}"));
+    for attempt in log {
+        let _ = writeln!(out, "  {}", attempt_line(attempt));
+        if let Some(answer) = attempt.answer.as_ref().filter(|answer| !answer.is_empty()) {
+            let _ = writeln!(out, "    {answer}");
+        }
+    }
+    out
+}
+
+/// Where a delivery is, and what it waits for.
+pub(in crate::cli) fn state_line(delivery: &Delivery, now: Timestamp) -> String {
+    let Delivery { destination, state, due, kept_back, finished, told_by, reason, .. } = delivery;
+    let at = finished.map(|at| at.to_string()).unwrap_or_default();
+    match (state, kept_back) {
+        (DeliveryStateKind::Held, Some(KeptBack::InBatch(batch))) => format!("held: waits in batch {batch}"),
+        (DeliveryStateKind::Pending, Some(why)) => format!("pending: {destination} is {why}"),
+        (DeliveryStateKind::Pending, None) => match due.filter(|due| *due > now) {
+            Some(due) => format!("pending: next try at {due} (in {})", age(due.since(now))),
+            None => "pending: due now".to_owned(),
+        },
+        (DeliveryStateKind::Merged, _) => {
+            let into = told_by.as_ref().map(|into| into.as_str()).unwrap_or_default();
+            format!("merged at {at}: told as part of {into}")
+        }
+        (DeliveryStateKind::Dead, _) => format!("dead since {at}: {}", reason.as_deref().unwrap_or_default()),
+        (DeliveryStateKind::Delivered, _) => format!("delivered at {at}"),
+        (DeliveryStateKind::Held, _) => "held".to_owned(),
+    }
+}
+
+/// Columns as wide as they need to be; the last one has the rest of the line.
 fn lay_out<const N: usize>(rows: &[[String; N]]) -> String {
     let mut out = String::new();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -234,24 +153,14 @@ fn lay_out<const N: usize>(rows: &[[String; N]]) -> String {
     out
 }
 
-fn state_word(state: &DeliveryState) -> &'static str {
-    match state {
-        DeliveryState::Pending { .. } => "pending",
-        DeliveryState::Held { .. } => "held",
-        DeliveryState::Merged { .. } => "merged",
-        DeliveryState::Delivered { .. } => "delivered",
-        DeliveryState::Dead { .. } => "dead",
-    }
-}
-
 /// An attempt on one line, without its answer.
-pub(in crate::cli) fn in_short(attempt: &Attempt) -> String {
-    let Attempt { at, took_ms, result, .. } = attempt;
-    format!("{at}  {took_ms} ms  {}", mask_phones_in(result))
+pub(in crate::cli) fn attempt_line(attempt: &LoggedAttempt) -> String {
+    let LoggedAttempt { at, took_ms, result, .. } = attempt;
+    format!("{at}  {took_ms} ms  {result}")
 }
 
-/// In its largest unit: `45s`, `3h`, `12d`.
-pub(in crate::cli) fn brief(time: Duration) -> String {
+/// A time span in its largest unit: `45s`, `3h`, `12d`.
+pub(in crate::cli) fn age(time: Duration) -> String {
     let secs = time.as_secs();
     let (unit, word) = match secs {
         0..60 => (1, "s"),

@@ -1,4 +1,4 @@
-//! Reads a source's list, as far as it is needed.
+//! Reads the list of a source as far as needed.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,24 +8,24 @@ use tokio::time::sleep_until;
 use crate::{
     call::{Call, CallId},
     callem::{
-        Answer, Client, FetchError, PageBody,
-        budget::{Budget, Claim, Grant},
+        Client, FetchError, PageBody, Response,
+        budget::{Budget, Grant, Priority},
     },
     config::SourceConfig,
     name::Name,
     time::{Clock, Timestamp},
 };
 
-/// The waits before a request that failed in passing is made again.
+/// The waits before a request is made again after a passing failure.
 const WAITS: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60)];
 
-/// What was read of a source.
+/// The calls read from a source.
 pub(super) struct Fetched {
     pub(super) source: Name,
     /// How many records were read.
     pub(super) read: usize,
-    /// How many of them are no calls, or do not say when they were.
+    /// How many of them are not calls, or do not say when they were.
     pub(super) left_out: usize,
     /// Whether the whole list was read, because it is not newest first.
     pub(super) whole: bool,
@@ -33,19 +33,19 @@ pub(super) struct Fetched {
     pub(super) calls: Vec<Found>,
 }
 
-/// A call of the period. It is kept as it came: what is in it is looked at when its turn comes.
+/// A call of the period, kept raw until its turn comes.
 pub(super) struct Found {
     pub(super) created: Timestamp,
-    /// When it was as it is.
+    /// When it was last updated.
     pub(super) at: Timestamp,
     pub(super) raw: Box<RawValue>,
 }
 
-/// Reads every call of `config` that was created after `since`; `progress` is told how many records were read of how
-/// many, as far as the API says.
+/// Reads every call of `config` that was created at `since` or later. Calls `progress` with the number of records read so
+/// far, and the number of all records if the API says it.
 ///
 /// # Errors
-/// [`FetchError`] when a page cannot be had, after a few tries.
+/// [`FetchError`] if a page cannot be had after a few tries.
 pub(super) async fn fetch(
     config: &SourceConfig,
     client: &Client,
@@ -56,7 +56,7 @@ pub(super) async fn fetch(
 ) -> Result<Fetched, FetchError> {
     let mut fetched =
         Fetched { source: config.name.clone(), read: 0, left_out: 0, whole: true, calls: vec![] };
-    // A page that moved while it was read shows a call again.
+    // A call whose place moves between two requests may be on two pages.
     let mut found: HashMap<CallId, Found> = HashMap::new();
     let mut order = Order::default();
     let mut offset = 0;
@@ -82,7 +82,7 @@ pub(super) async fn fetch(
             fetched.whole = false;
             break;
         }
-        // A short page is not the end.
+        // A page can be short without being the last.
         if received == 0 || page.total.is_some_and(|total| offset >= total) {
             break;
         }
@@ -91,17 +91,17 @@ pub(super) async fn fetch(
     Ok(fetched)
 }
 
-/// A page, within the budget, and again when it could not be had in passing.
+/// Fetches a page within the budget, and again after passing failures.
 async fn page(
     config: &SourceConfig,
     client: &Client,
     budget: &mut Budget,
     clock: Clock,
     offset: u64,
-) -> Result<Answer<PageBody>, FetchError> {
+) -> Result<Response<PageBody>, FetchError> {
     let mut waits = WAITS.into_iter();
     loop {
-        while let Grant::At(at) = budget.request(&config.name, Claim::Sweep, clock.steady()) {
+        while let Grant::At(at) = budget.request(&config.name, Priority::Sweep, clock.steady()) {
             sleep_until(clock.instant(at)).await;
         }
         let error = match client.page(offset, config.page_size).await {
@@ -122,7 +122,7 @@ async fn page(
     }
 }
 
-/// A record, if it is a call that says when it was.
+/// Reads a record. `None` if it is not a call, or does not say when it was.
 fn read(raw: &RawValue) -> Option<(CallId, Found)> {
     let call = Call::parse(raw).ok()?;
     let created = call.created_at().or(call.updated_at())?;
@@ -130,7 +130,7 @@ fn read(raw: &RawValue) -> Option<(CallId, Found)> {
     Some((call.id().clone(), Found { created, at, raw: raw.to_owned() }))
 }
 
-/// The order of what was read so far.
+/// The order of the calls read so far.
 struct Order {
     last: Option<Timestamp>,
     is_newest_first: bool,

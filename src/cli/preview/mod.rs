@@ -1,8 +1,9 @@
-//! `callwatch preview`: what the rules would have told of the calls of the last days. Reads lists of calls, sends
-//! nothing, and writes nothing.
+//! `callwatch preview`: the messages that the rules would have sent about the calls of the last days. Reads lists of
+//! calls; sends nothing and writes nothing.
 
+mod counts;
 mod fetch;
-mod tally;
+
 mod view;
 
 use std::{collections::HashMap, io, path::PathBuf, process::ExitCode, time::Duration};
@@ -11,8 +12,8 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use self::{
+    counts::{Counts, Judged},
     fetch::{Fetched, fetch},
-    tally::{Judged, Tally},
     view::Blocks,
 };
 use super::{check, print, quoted};
@@ -22,7 +23,8 @@ use crate::{
         Client, FetchError,
         budget::{self, Budget},
     },
-    config::{Config, SourceConfig},
+    config::SourceConfig,
+    config_file::Config,
     http,
     name::Name,
     rehearsal::Rehearsal,
@@ -32,7 +34,7 @@ use crate::{
     time::{Clock, Timestamp},
 };
 
-/// How long is waited at most for what is held when the period ends.
+/// The longest time that deliveries held at the end of the period are waited for.
 const PATIENCE: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// Arguments of `preview`.
@@ -41,10 +43,10 @@ pub struct PreviewArgs {
     /// The config file
     #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
     config: PathBuf,
-    /// Of calls created within this time, such as 12h or 30d
+    /// Preview calls created within this time, such as 12h or 30d
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
     since: Duration,
-    /// Only this rule
+    /// Preview only this rule
     #[arg(long, value_name = "NAME")]
     rule: Option<Name>,
     /// Show the latest N messages of each rule as they would be sent [default: 3]
@@ -57,7 +59,7 @@ pub struct PreviewArgs {
 
 /// Why there is no preview.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum PreviewError {
     #[error("there is no rule `{name}`; there is {known}")]
     NoRule { name: Name, known: String },
     #[error("no calls of {source_name}: {error}")]
@@ -70,19 +72,19 @@ enum Failure {
     Print(#[from] io::Error),
 }
 
-/// What a preview came to.
+/// A finished preview.
 struct Preview<'c> {
     config: &'c Config,
-    /// The rules that were asked about.
+    /// The previewed rules.
     rules: Vec<&'c Rule>,
-    by_name: Rules,
+    rule_set: Rules,
     since: Timestamp,
     until: Timestamp,
     fetched: Vec<Fetched>,
-    tally: Tally,
+    counts: Counts,
 }
 
-/// Shows what would have been told: 0, or 1 with a message on stderr; 78 for a bad config.
+/// Prints a preview. Exits with 0, with 1 and a message on stderr, or with 78 for a bad config.
 pub async fn preview(args: PreviewArgs) -> ExitCode {
     let config = match check::load_without_secrets(&args.config) {
         Ok(config) => config,
@@ -90,28 +92,28 @@ pub async fn preview(args: PreviewArgs) -> ExitCode {
     };
     match run(&args, &config).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("callwatch: {failure}");
+        Err(error) => {
+            eprintln!("callwatch: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(args: &PreviewArgs, config: &Config) -> Result<(), Failure> {
+async fn run(args: &PreviewArgs, config: &Config) -> Result<(), PreviewError> {
     let rules: Vec<_> =
         config.rules.iter().filter(|rule| args.rule.as_ref().is_none_or(|name| rule.name == *name)).collect();
     if let Some(name) = args.rule.as_ref().filter(|_| rules.is_empty()) {
         let known = quoted(config.rules.iter().map(|rule| &rule.name));
-        return Err(Failure::NoRule { name: name.clone(), known });
+        return Err(PreviewError::NoRule { name: name.clone(), known });
     }
     let clock = Clock::system();
     let until = clock.wall();
     let since = until.before(args.since);
     let fetched = read_sources(config, &rules, clock, since).await?;
-    let tally = Tally::new(config.timezone, since, until, args.show.unwrap_or(0));
-    let tally = rehearse(config, &rules, &fetched, since, until, tally).await?;
-    let by_name = RuleSet::of(&config.rules);
-    let preview = Preview { config, rules, by_name, since, until, fetched, tally };
+    let counts = Counts::new(config.timezone, since, until, args.show.unwrap_or(0));
+    let counts = rehearse(config, &rules, &fetched, since, until, counts).await?;
+    let rule_set = RuleSet::of(&config.rules);
+    let preview = Preview { config, rules, rule_set, since, until, fetched, counts };
     let text = if args.json {
         preview.json()
     } else {
@@ -120,13 +122,13 @@ async fn run(args: &PreviewArgs, config: &Config) -> Result<(), Failure> {
     Ok(print(&text)?)
 }
 
-/// Reads the lists of the sources that the rules look at, one after the other.
+/// Reads the lists of the sources that the rules look at, one source after the other.
 async fn read_sources(
     config: &Config,
     rules: &[&Rule],
     clock: Clock,
     since: Timestamp,
-) -> Result<Vec<Fetched>, Failure> {
+) -> Result<Vec<Fetched>, PreviewError> {
     let http = http::client()?;
     let mut budgets: HashMap<_, _> =
         budget::limits(&config.sources).into_iter().map(|(host, limit)| (host, Budget::new(limit))).collect();
@@ -142,12 +144,12 @@ async fn read_sources(
         let client = Client::new(source, &http);
         let fetched = fetch(source, &client, budget, clock, since, progress).await;
         bar.finish_and_clear();
-        all.push(fetched.map_err(|error| Failure::Fetch { source_name: source.name.clone(), error })?);
+        all.push(fetched.map_err(|error| PreviewError::Fetch { source_name: source.name.clone(), error })?);
     }
     Ok(all)
 }
 
-/// On a terminal only: elsewhere it draws nothing.
+/// Draws only on a terminal.
 fn progress_bar(source: &SourceConfig) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} calls");
     ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
@@ -155,19 +157,19 @@ fn progress_bar(source: &SourceConfig) -> ProgressBar {
         .with_prefix(format!("reading {}", source.name))
 }
 
-/// Shows every call to the rules that can be judged by it, in the order of time, and counts what follows.
+/// Shows every call, in the order of time, to the rules that can be judged by it, and counts the messages.
 async fn rehearse(
     config: &Config,
     rules: &[&Rule],
     fetched: &[Fetched],
     since: Timestamp,
     until: Timestamp,
-    mut tally: Tally,
-) -> Result<Tally, StoreError> {
+    mut counts: Counts,
+) -> Result<Counts, StoreError> {
     let judged = rules.iter().filter(|rule| !matches!(Judged::of(rule), Judged::Not(_)));
     let config = Config { rules: judged.map(|rule| (*rule).clone()).collect(), ..config.clone() };
     let mut rehearsal = Rehearsal::new(&config, since).await?;
-    // A call is heard of when it is created, and looked at when it has become what it is.
+    // A call ends silence when it is created, and is shown when it was last updated.
     let mut timeline = vec![];
     for (at, Fetched { calls, .. }) in fetched.iter().enumerate() {
         for (call, found) in calls.iter().enumerate() {
@@ -184,10 +186,10 @@ async fn rehearse(
         } else if let Ok(call) = Call::parse(&calls[call].raw) {
             rehearsal.observe(source, &call).await?;
         }
-        tally.add(rehearsal.take_log());
+        counts.add(rehearsal.take_log());
     }
     rehearsal.advance(until).await?;
     rehearsal.run_out(until.after(PATIENCE)).await?;
-    tally.add(rehearsal.take_log());
-    Ok(tally)
+    counts.add(rehearsal.take_log());
+    Ok(counts)
 }

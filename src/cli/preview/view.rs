@@ -1,4 +1,4 @@
-//! What a preview looks like. Pure.
+//! Formats a preview for people and for programs. Pure.
 
 use std::fmt::Write;
 
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{
     Preview,
+    counts::{Counts, Judged, RuleCounts},
     fetch::Fetched,
-    tally::{Judged, OfRule, Tally},
 };
 use crate::{
     destination::{self, Notification},
@@ -24,13 +24,13 @@ use crate::{
 /// The widest column of names.
 const NAME: usize = 24;
 
-/// The widest chart: a longer period has several days in a column.
+/// The widest chart, in columns. In a longer period a column stands for several days.
 const CHART: usize = 24;
 
-/// The longest message that is shown whole, in characters.
+/// The longest message that is shown in full, in characters.
 const LONGEST: usize = 4000;
 
-/// How high the bars of a chart can be.
+/// The characters of a chart's bars, from nothing to the highest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Blocks(&'static [char]);
 
@@ -38,7 +38,7 @@ impl Blocks {
     const UNICODE: Self = Self(&['·', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']);
     const ASCII: Self = Self(&['.', ':', '-', '=', '+', '*', '#', '%', '@']);
 
-    /// What the terminal can show, by its locale.
+    /// The characters that the terminal can show, by its locale.
     pub(super) fn of_locale(variable: impl Fn(&str) -> Option<String>) -> Self {
         let locale =
             ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable).find(|it| !it.is_empty());
@@ -46,7 +46,7 @@ impl Blocks {
         if is_utf8 { Self::UNICODE } else { Self::ASCII }
     }
 
-    /// One column for each count, the largest as high as it can be; only nothing looks like nothing.
+    /// One bar for each count, the largest at full height. Only a count of zero has the lowest bar.
     fn chart(self, counts: &[u64]) -> String {
         let most = counts.iter().max().copied().unwrap_or(0).max(1);
         let top = self.0.len() as u64 - 1;
@@ -56,13 +56,13 @@ impl Blocks {
 }
 
 impl Preview<'_> {
-    /// For people.
+    /// The preview as text, for people.
     pub(super) fn text(&self, style: Style, blocks: Blocks) -> String {
         let mut out = String::new();
         for fetched in &self.fetched {
             out += &self.source(fetched);
         }
-        out += "Each was looked at once, as it is now, when it became so. Nothing is sent.\n\n";
+        out += "Each call is shown once, as it is now, at its last update. Nothing is sent.\n\n";
         out += &self.rules_table(style, blocks);
         for rule in &self.rules {
             for note in self.notes(rule) {
@@ -79,13 +79,13 @@ impl Preview<'_> {
         out
     }
 
-    /// `clinic: 300 of its calls were read, 212 of them are of the last 7days`
+    /// `clinic: 300 calls read, the newest of its list; 212 since Mon 15 Dec 09:00`
     fn source(&self, fetched: &Fetched) -> String {
         let Fetched { source, read, left_out, whole, calls } = fetched;
         let list = if *whole { "its whole list" } else { "the newest of its list" };
         let left_out = match left_out {
             0 => String::new(),
-            count => format!("; {count} are no calls, or do not say when they were"),
+            count => format!("; {count} are not calls, or do not say when they were"),
         };
         let since = self.moment(self.since);
         let said = format!("{source}: {read} calls read, {list}; {} since {since}{left_out}", calls.len());
@@ -97,7 +97,7 @@ impl Preview<'_> {
         let name = name.clamp("RULE".len(), NAME);
         let day =
             |day: Option<&NaiveDate>| day.map(|day| day.format("%-d %b").to_string()).unwrap_or_default();
-        let days = format!("{} to {}", day(self.tally.days.first()), day(self.tally.days.last()));
+        let days = format!("{} to {}", day(self.counts.days.first()), day(self.counts.days.last()));
         let head = format!("{:name$}  FIRED  MESSAGES   A DAY  PEAK  {days}", "RULE");
         let mut out = style.paint(Colour::Dim, &head) + "\n";
         for rule in &self.rules {
@@ -120,7 +120,7 @@ impl Preview<'_> {
     }
 
     fn destinations_table(&self, style: Style) -> String {
-        let told = &self.tally.destinations;
+        let told = &self.counts.destinations;
         let name = told.keys().map(|name| name.as_str().chars().count()).max().unwrap_or(0);
         let name = name.clamp("TO".len(), NAME);
         let head = format!("\n{:name$}  MESSAGES   A DAY", "TO");
@@ -136,7 +136,7 @@ impl Preview<'_> {
         out
     }
 
-    /// What a number alone does not say of a rule.
+    /// Notes on a rule that its numbers do not show.
     fn notes(&self, rule: &Rule) -> Vec<String> {
         let mut notes = vec![];
         match Judged::of(rule) {
@@ -160,7 +160,7 @@ impl Preview<'_> {
         notes
     }
 
-    /// An object.
+    /// The preview as a JSON object, for programs.
     pub(super) fn json(&self) -> String {
         let sources: Vec<_> = self
             .fetched
@@ -181,7 +181,7 @@ impl Preview<'_> {
             .map(|rule| {
                 let (fired, messages) =
                     (self.by_day(rule, |of| &of.fired), self.by_day(rule, |of| &of.messages));
-                let days = self.tally.days.iter().zip(fired.iter().zip(&messages));
+                let days = self.counts.days.iter().zip(fired.iter().zip(&messages));
                 let days = days.map(|(day, (fired, messages))| {
                     json!({ "day": day.to_string(), "fired": fired, "messages": messages })
                 });
@@ -210,32 +210,32 @@ impl Preview<'_> {
             "until": self.until.to_string(),
             "sources": sources,
             "rules": rules,
-            "destinations": self.tally.destinations,
+            "destinations": self.counts.destinations,
             "messages": shown.collect::<Vec<Value>>(),
         });
         format!("{all:#}\n")
     }
 
-    fn of(&self, rule: &Rule) -> Option<&OfRule> {
-        self.tally.rules.get(&rule.name)
+    fn of(&self, rule: &Rule) -> Option<&RuleCounts> {
+        self.counts.rules.get(&rule.name)
     }
 
-    /// One number for each day of the period.
+    /// One count for each day of the period.
     fn by_day(
         &self,
         rule: &Rule,
-        which: impl Fn(&OfRule) -> &std::collections::BTreeMap<NaiveDate, u64>,
+        which: impl Fn(&RuleCounts) -> &std::collections::BTreeMap<NaiveDate, u64>,
     ) -> Vec<u64> {
         let counts = self.of(rule).map(which);
         let count = |day| counts.and_then(|counts| counts.get(day)).copied().unwrap_or(0);
-        self.tally.days.iter().map(count).collect()
+        self.counts.days.iter().map(count).collect()
     }
 
     fn per_day(&self, count: u64) -> f64 {
-        count as f64 / Tally::length(self.since, self.until).max(1.0)
+        count as f64 / Counts::length(self.since, self.until).max(1.0)
     }
 
-    /// The messages to be shown, by rule, the latest last.
+    /// The messages to show, by rule, the latest last.
     fn shown(&self) -> impl Iterator<Item = (&Rule, &Told)> {
         self.rules.iter().flat_map(|rule| {
             let latest = self.of(rule).into_iter().flat_map(|of| &of.latest);
@@ -246,12 +246,17 @@ impl Preview<'_> {
     fn show(&self, told: &Told) -> Option<destination::Shown> {
         let is_it = |name: &Name| *name == told.destination;
         let config = self.config.destinations.iter().find(|it| is_it(&it.name))?;
-        let notification =
-            Notification { event: &told.event, rules: &self.by_name, sequence: told.sequence, now: told.at };
+        let notification = Notification {
+            event: &told.event,
+            rules: &self.rule_set,
+            sequence: told.sequence,
+            memo: None,
+            now: told.at,
+        };
         destination::show(config, &notification).ok()
     }
 
-    /// The message as it would be sent, a webhook's body with one field a line.
+    /// The message as it would be sent; a webhook's body with one field per line.
     fn render(&self, told: &Told, indent: &str) -> String {
         let Some(shown) = self.show(told) else { return String::new() };
         let text = match shown.title {

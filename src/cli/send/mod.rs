@@ -1,4 +1,5 @@
-//! `callwatch send`: one test notification through the real rendering and delivery, and the receiver's answer.
+//! `callwatch send`: sends one test notification through the real rendering and delivery, and shows the receiver's
+//! answer.
 
 mod sample;
 
@@ -10,7 +11,7 @@ use serde_json::json;
 use self::sample::Sample;
 use super::{check, print, quoted};
 use crate::{
-    config::Config,
+    config_file::Config,
     destination::{self, Answer, Notification, Reaction},
     http,
     kind::Kind,
@@ -19,6 +20,7 @@ use crate::{
     rule::{Rule, RuleSet},
     store::StoreError,
     style::{Colour, Style, WIDTH},
+    telemetry::Telemetry,
     template::truncate,
     time::Clock,
 };
@@ -32,9 +34,9 @@ pub struct SendArgs {
     /// The config file
     #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
     config: PathBuf,
-    /// Where to
+    /// The destination
     destination: Name,
-    /// As this rule would say it [default: the first one that tells this destination]
+    /// Worded as this rule words it [default: the first rule that tells this destination]
     #[arg(long, value_name = "NAME")]
     rule: Option<Name>,
     /// Print an object {destination, rule, event, title, arrived, result, response, …}
@@ -44,7 +46,7 @@ pub struct SendArgs {
 
 /// Why nothing was sent.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum SendError {
     #[error("there is no {what} `{name}`; there is {known}")]
     Unknown { what: &'static str, name: Name, known: String },
     #[error(transparent)]
@@ -61,7 +63,7 @@ enum Failure {
     Print(#[from] io::Error),
 }
 
-/// Sends: 0 when it arrived, else 1; 78 for a bad config.
+/// Sends; the exit code is 0 when it arrived, 1 when it did not, 78 for a bad config.
 pub async fn send(args: SendArgs) -> ExitCode {
     let config = match check::load_without_secrets(&args.config) {
         Ok(config) => config,
@@ -70,37 +72,38 @@ pub async fn send(args: SendArgs) -> ExitCode {
     match run(&args, &config).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(failure) => {
-            eprintln!("callwatch: {failure}");
+        Err(error) => {
+            eprintln!("callwatch: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Whether it arrived.
-async fn run(args: &SendArgs, config: &Config) -> Result<bool, Failure> {
+/// Sends, and prints what came back; returns whether it arrived.
+async fn run(args: &SendArgs, config: &Config) -> Result<bool, SendError> {
     let Some(to) = config.destinations.iter().find(|it| it.name == args.destination) else {
         let known = quoted(config.destinations.iter().map(|it| &it.name));
-        return Err(Failure::Unknown { what: "destination", name: args.destination.clone(), known });
+        return Err(SendError::Unknown { what: "destination", name: args.destination.clone(), known });
     };
     let rule = match &args.rule {
         Some(name) => config.rules.iter().find(|rule| rule.name == *name).cloned().ok_or_else(|| {
             let known = quoted(config.rules.iter().map(|rule| &rule.name));
-            Failure::Unknown { what: "rule", name: name.clone(), known }
+            SendError::Unknown { what: "rule", name: name.clone(), known }
         })?,
         None => {
             let told = config.rules.iter().find(|rule| rule.to.contains(&to.name));
-            // One that nobody has written.
+            // A rule that stands in no config, for a destination that no rule tells.
             let own = || Rule::new("test".into(), Kind::Ended.into(), vec![to.name.clone()]);
             told.cloned().unwrap_or_else(own)
         }
     };
     let now = Clock::system().wall();
-    let sample = Sample::of(&rule, config, now).await?.ok_or_else(|| Failure::NoSample(rule.name.clone()))?;
+    let sample =
+        Sample::of(&rule, config, now).await?.ok_or_else(|| SendError::NoSample(rule.name.clone()))?;
     let rules = RuleSet::of(&config.rules);
-    let notification = Notification { event: &sample.event, rules: &rules, sequence: 1, now };
+    let notification = Notification { event: &sample.event, rules: &rules, sequence: 1, memo: None, now };
     let shown = destination::show(to, &notification)?;
-    let receiver = destination::build(to, &http::client()?)?;
+    let receiver = destination::build(to, &http::client()?, &Telemetry::default())?;
     let begun = Instant::now();
     let answer = receiver.deliver(&notification).await;
     let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -112,7 +115,7 @@ async fn run(args: &SendArgs, config: &Config) -> Result<bool, Failure> {
     Ok(sent.has_arrived())
 }
 
-/// What was sent, and what came back.
+/// A notification that was sent, and the receiver's answer.
 struct Sent<'a> {
     destination: &'a Name,
     rule: &'a Name,
@@ -167,7 +170,7 @@ impl Sent<'_> {
     }
 }
 
-/// What a real delivery would have to wait for, when it says more than the result.
+/// Tells what would become of a real delivery; `None` when it has arrived.
 fn advice(answer: &Answer) -> Option<String> {
     match &answer.reaction {
         Reaction::Delivered => None,

@@ -1,4 +1,4 @@
-//! An event that is as much like a real one as a made-up call can be.
+//! Makes up an event that looks like a real one of a rule.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json, value::to_raw_value};
 
 use crate::{
     call::Call,
-    config::Config,
+    config_file::Config,
     demo::clinic::Clinic,
     event::{Event, EventId},
     kind::{Kind, Kinds},
@@ -16,25 +16,26 @@ use crate::{
     time::Timestamp,
 };
 
-/// How many calls are made up until one fulfils the rule.
+/// How many calls are made up, at most, until one fulfils the rule.
 const TRIES: usize = 100;
 
 /// How long ago a made-up call began.
 const BEGAN: Duration = Duration::from_secs(300);
 
-/// What is sent.
+/// A made-up event.
 pub(super) struct Sample {
-    /// Its id says that it is none of those that happened.
+    /// The event; its id begins with `evt_test_`.
     pub(super) event: Event,
-    /// Whether the rule would have told it.
+    /// Whether the rule would have told of it.
     pub(super) is_true: bool,
 }
 
 impl Sample {
-    /// For `rule`: of a call that fulfils it, if one can be made up, else of any; `None` when there is none at all.
+    /// An event of a call that fulfils `rule`, if one can be made up, else of any call; `None` when no source is watched
+    /// by the rule.
     ///
     /// # Errors
-    /// As a rehearsal.
+    /// When the rehearsal fails.
     pub(super) async fn of(rule: &Rule, config: &Config, now: Timestamp) -> Result<Option<Self>, StoreError> {
         let event = match rule.on.iter().find(|kind| !kind.is_of_call()) {
             Some(kind) => of_source(rule, kind, config, now).await?,
@@ -57,7 +58,7 @@ fn as_test(event: Event) -> Event {
     Event { id: EventId::test(fastrand::u64(..)), ..event }
 }
 
-/// What the rule makes of the first made-up call that it makes anything of.
+/// The event of the first made-up call for which the rule fires.
 async fn of_call(rule: &Rule, config: &Config, now: Timestamp) -> Result<Option<Event>, StoreError> {
     let config = only(rule, config);
     let Some(source) = config.sources.iter().map(|source| &source.name).find(|name| rule.looks_at(name))
@@ -74,7 +75,7 @@ async fn of_call(rule: &Rule, config: &Config, now: Timestamp) -> Result<Option<
                 rehearsal.observe(source, &call).await?;
             }
         }
-        // The last of them knows most.
+        // The last event has the fullest record of the call.
         if let Some(event) = rehearsal.take_log().fired.pop() {
             return Ok(Some(event));
         }

@@ -1,47 +1,47 @@
-//! A call of a test: what its steps say of it, and for the rest what a real one would have.
+//! A call of a test: the fields that its steps set, and for the others the values that a real call would have.
 
 use serde_json::{Map, Value, json};
 
 use crate::{call::CallId, time::Timestamp};
 
-/// The number that is called.
+/// The number that callers call.
 const CALLED: &str = "+33536490100";
 
-/// The beginning of French numbers set aside for fiction; four digits follow.
+/// The beginning of French mobile numbers reserved for fiction; four digits follow.
 const CALLERS: &str = "+3363998";
 
-/// How long a call lasted that is over when it is first seen, in seconds.
+/// How long a call has lasted that is over when it is first seen, in seconds.
 const LASTED: u64 = 120;
 
-/// A call as far as it was told.
+/// A call as the steps so far have made it.
 pub(super) struct Made {
     id: CallId,
     caller: String,
     created: Timestamp,
     ended: Option<Timestamp>,
-    /// What the steps said so far.
-    said: Map<String, Value>,
+    /// The fields that the steps so far have set.
+    set: Map<String, Value>,
 }
 
 impl Made {
-    /// The `number`th call of a test, from 1, first spoken of at `at`.
+    /// The `number`th call of a test, from 1, first seen at `at`.
     pub(super) fn new(id: CallId, number: usize, at: Timestamp) -> Self {
         let caller = format!("{CALLERS}{number:04}");
-        Self { id, caller, created: at, ended: None, said: Map::new() }
+        Self { id, caller, created: at, ended: None, set: Map::new() }
     }
 
-    /// What a step says of it.
-    pub(super) fn say(&mut self, set: &Map<String, Value>, clear: &[String], at: Timestamp) {
-        let is_new = self.said.is_empty();
-        merge(&mut self.said, set);
+    /// Applies a step at `at`: sets fields, and makes fields null.
+    pub(super) fn apply(&mut self, set: &Map<String, Value>, clear: &[String], at: Timestamp) {
+        let is_new = self.set.is_empty();
+        merge(&mut self.set, set);
         for path in clear {
             let nulled = path.rsplit('.').fold(Value::Null, |value, name| json!({ name: value }));
             if let Value::Object(nulled) = nulled {
-                merge(&mut self.said, &nulled);
+                merge(&mut self.set, &nulled);
             }
         }
-        self.said.entry("status").or_insert_with(|| "completed".into());
-        if self.said["status"] == "completed" && self.ended.is_none() {
+        self.set.entry("status").or_insert_with(|| "completed".into());
+        if self.set["status"] == "completed" && self.ended.is_none() {
             self.ended = Some(at);
             if is_new {
                 self.created = at.before(std::time::Duration::from_secs(LASTED));
@@ -49,7 +49,7 @@ impl Made {
         }
     }
 
-    /// The API's record at `at`.
+    /// The record that the API would give at `at`.
     pub(super) fn record(&self, at: Timestamp) -> Value {
         let mut record = json!({
             "id": self.id.as_str(),
@@ -79,13 +79,13 @@ impl Made {
             ]);
         }
         if let Value::Object(fields) = &mut record {
-            merge(fields, &self.said);
+            merge(fields, &self.set);
         }
         record
     }
 }
 
-/// Puts `from` over `into`, table by table.
+/// Copies the fields of `from` into `into`. Objects are merged, everything else is replaced.
 fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
     for (name, value) in from {
         match (into.get_mut(name), value) {

@@ -1,4 +1,4 @@
-//! Files of rule tests: `clinic.test.toml`.
+//! Reads files of rule tests, such as `clinic.test.toml`.
 
 use std::{
     ops::Range,
@@ -8,14 +8,22 @@ use std::{
 
 use serde_json::{Map, Value as Json};
 
-use super::times::{Clock, LONGEST, date, default_start};
+use super::{
+    keys::{
+        AT, CALL, CLEAR, CONFIG, COUNT, DEFAULT_CALL, DELETE, EXPECT, HAPPENS, NAME, NEVER, NOTHING_ELSE,
+        RULE, RULES, SET, SOURCE, START, STEP, TEST, TITLE, TITLE_CONTAINS, TO, UNTIL, WITHIN,
+    },
+    times::{Clock, date, default_start},
+};
 use crate::{
     calendar::Zone,
     call::CallId,
     config::{
-        Config, DestinationConfig, DestinationKind, LoadOptions, Mistake, Report, Secrets, Table, Value,
-        document, duration, kind, read_file, reference,
+        LoadOptions, Mistake, Report, Secrets, Table, Value, document, duration_of, integer_of, kind,
+        read_file, reference,
     },
+    config_file::Config,
+    destination::{DestinationConfig, DestinationKind},
     kind::Kind,
     name::Name,
     rule::Rule,
@@ -23,10 +31,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// The call a step is about that does not say.
-const CALL: &str = "call-1";
-
-/// A file of tests, and the config they are about.
+/// A file of tests, and the config they test.
 pub(super) struct Suite {
     pub(super) file: PathBuf,
     pub(super) config: Config,
@@ -36,20 +41,20 @@ pub(super) struct Suite {
 /// `[[test]]`
 pub(super) struct Test {
     pub(super) name: String,
-    /// Where it begins in the file, from 1.
+    /// The line of the file at which it begins, from 1.
     pub(super) line: usize,
     pub(super) start: Timestamp,
-    /// The one of the config.
+    /// The config's time zone.
     pub(super) zone: Zone,
-    /// Whether somebody said when it begins, and so thinks in times of the day.
+    /// Whether the file says when it begins, so that its author thinks in times of the day.
     pub(super) is_dated: bool,
-    /// The only rules at work; all when none are named.
+    /// The only rules at work; `None` for all.
     pub(super) rules: Option<Vec<Name>>,
     /// In the order of time.
     pub(super) steps: Vec<Step>,
-    /// How long the clock runs after the last step; `None` until nothing is pending.
+    /// How long the clock runs after the last step; `None`: until nothing is pending.
     pub(super) until: Option<Duration>,
-    /// Whether what is told and not expected is wrong.
+    /// Whether a message that is not expected fails the test.
     pub(super) nothing_else: bool,
     pub(super) expect: Vec<Expectation>,
     pub(super) never: Vec<Never>,
@@ -62,17 +67,17 @@ pub(super) struct Step {
     pub(super) what: Happening,
 }
 
-/// What happens in a step.
+/// The thing that happens in a step.
 pub(super) enum Happening {
-    /// A call is there, or has changed.
+    /// A call is seen for the first time, or has changed.
     Seen { call: CallId, set: Map<String, Json>, clear: Vec<String> },
     /// A call is gone.
     Deleted(CallId),
-    /// Something about the source itself.
+    /// Something happens to the source itself.
     OfSource(Kind),
 }
 
-/// `[[test.expect]]`: somebody is told something.
+/// `[[test.expect]]`: a message that must be sent.
 pub(super) struct Expectation {
     pub(super) when: When,
     pub(super) rule: Name,
@@ -82,7 +87,7 @@ pub(super) struct Expectation {
     pub(super) count: Option<u64>,
 }
 
-/// When something is expected.
+/// When a message is expected.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
     At(Timestamp),
@@ -90,32 +95,32 @@ pub(super) enum When {
     AnyTime,
 }
 
-/// What a title is expected to be.
+/// How a message's title is expected to read.
 pub(super) enum Title {
     Is(String),
     Contains(String),
 }
 
-/// `[[test.never]]`: what must not be told.
+/// `[[test.never]]`: messages that must not be sent.
 pub(super) struct Never {
     pub(super) rule: Name,
-    /// Nobody, when nobody is named.
+    /// The destinations that must not be told; `None` for all.
     pub(super) to: Option<Vec<Name>>,
 }
 
 impl Suite {
-    /// Reads the file at `path` and the config it is about: `config` if that is given, else the one it names, else
-    /// the one beside it (`clinic.toml` for `clinic.test.toml`).
+    /// Reads the file at `path` and the config it tests: `config` if that is given, else the one the file names, else the
+    /// one beside it (`clinic.toml` for `clinic.test.toml`).
     ///
     /// # Errors
-    /// What is wrong with either of them.
+    /// Every mistake in the config, or else every mistake in the file.
     pub(super) fn load(path: &Path, config: Option<&Path>) -> Result<Self, Report> {
         let text = read_file(path, "file of tests", "docs/testing-rules.md shows how to write one")?;
         let options = LoadOptions { secrets: Secrets::Ignored, ..LoadOptions::default() };
-        let (suite, _) = document(&text, path, options, false, |root| read(root, path, config, options))?;
+        let (suite, _) = document(&text, path, options, None, |root| read(root, path, config, options))?;
         match suite {
             Some(suite) => suite,
-            // A mistake was reported for it.
+            // Cannot happen: without a suite, a mistake has been reported.
             None => Err(Report::unreadable(path, Mistake::of_file("there are no tests"))),
         }
     }
@@ -127,24 +132,23 @@ fn read(
     config: Option<&Path>,
     options: LoadOptions<'_>,
 ) -> Option<Result<Suite, Report>> {
-    let named = root.optional("config", |value| Ok(root_relative(path, value.text()?)));
+    let named = root.read(&CONFIG, |value| Ok(root_relative(path, value.text()?)));
     let Some(config) = config.map(Path::to_owned).or(named).or_else(|| beside(path)) else {
-        root.require("config", "\"config.toml\"");
+        root.require(&CONFIG, "\"config.toml\"");
         root.accept_all();
         return None;
     };
     let config = match Config::load(&config, options) {
         Ok(loaded) => loaded.config,
         Err(report) => {
-            // Without it there is no telling what the tests mean.
+            // Without the config the tests cannot be checked, so their mistakes are not reported yet.
             root.accept_all();
             return Some(Err(report));
         }
     };
     let names = Names::of(&config);
-    let start = root.optional("start", |value| date(value, config.timezone));
-    root.require("test", "[[test]]");
-    let tests = root.each("test", |table| names.test(table, start));
+    let start = root.read(&START, |value| date(value, config.timezone));
+    let tests = root.each(&TEST, |table| names.test(table, start));
     Some(Ok(Suite { file: path.to_owned(), config, tests }))
 }
 
@@ -152,19 +156,19 @@ fn root_relative(file: &Path, path: &str) -> PathBuf {
     file.parent().unwrap_or(Path::new("")).join(path)
 }
 
-/// `clinic.toml` beside `clinic.test.toml`, if it is there.
+/// `clinic.toml` beside `clinic.test.toml`, if it exists.
 fn beside(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?.strip_suffix(".test.toml")?;
     Some(path.with_file_name(format!("{name}.toml"))).filter(|config| config.exists())
 }
 
-/// What a test may speak of.
+/// The names that a test may use.
 struct Names<'c> {
     config: &'c Config,
     sources: Vec<(Name, Range<usize>)>,
     destinations: Vec<(Name, Range<usize>)>,
     rules: Vec<(Name, Range<usize>)>,
-    /// The rules, and what stands in the place of one when several are told as one.
+    /// The rules, and the words that stand for a rule in a message that tells events of several.
     told: Vec<(Name, Range<usize>)>,
 }
 
@@ -186,20 +190,19 @@ impl<'c> Names<'c> {
 
     fn test(&self, table: &mut Table<'_>, start: Option<Timestamp>) -> Option<Test> {
         let zone = self.config.timezone;
-        let name = table.required("name", "\"an unhappy caller is told once\"", Value::text);
-        let own = table.optional("start", |value| date(value, zone));
+        let name = table.read(&NAME, Value::text);
+        let own = table.read(&START, |value| date(value, zone));
         let dated = own.or(start);
         let start = dated.unwrap_or_else(|| default_start(zone));
         let clock = Clock { start, zone };
-        let rules = table.set("rules", |value| reference(value, "rule", &self.rules));
-        let mut steps = table.each("step", |table| self.step(table, clock));
+        let rules = table.set(&RULES, |value| reference(value, "rule", &self.rules));
+        let mut steps = table.each(&STEP, |table| self.step(table, clock));
         steps.sort_by_key(|step| step.at);
-        let until = table.optional("until", duration(Duration::ZERO..=LONGEST));
-        let nothing_else = table.optional("nothing_else", Value::boolean).unwrap_or(true);
-        let expect = table.each("expect", |table| self.expectation(table, clock));
-        let never = table.each("never", |table| {
-            let rule =
-                table.required("rule", "\"unhappy-caller\"", |value| reference(value, "rule", &self.told));
+        let until = table.read(&UNTIL, duration_of(&UNTIL));
+        let nothing_else = table.boolean(&NOTHING_ELSE);
+        let expect = table.each(&EXPECT, |table| self.expectation(table, clock));
+        let never = table.each(&NEVER, |table| {
+            let rule = table.read(&RULE, |value| reference(value, "rule", &self.told));
             let to = self.receivers(table);
             Some(Never { rule: rule?, to })
         });
@@ -219,16 +222,16 @@ impl<'c> Names<'c> {
     }
 
     fn step(&self, table: &mut Table<'_>, clock: Clock) -> Option<Step> {
-        let at = table.optional("at", |value| clock.read(value)).unwrap_or(clock.start);
-        let source = table.optional("source", |value| reference(value, "source", &self.sources));
-        let of_source = table.optional("happens", |value| match kind(value)? {
+        let at = table.read(&AT, |value| clock.read(value)).unwrap_or(clock.start);
+        let source = table.read(&SOURCE, |value| reference(value, "source", &self.sources));
+        let of_source = table.read(&HAPPENS, |value| match kind(value)? {
             kind @ (Kind::SourceFailing | Kind::SourceRecovered) => Ok(kind),
             _ => Err(value
-                .error("only what happens to the source itself is said like this")
-                .hint("say with `set` what becomes of a call; silence comes by itself")),
+                .error("`happens` is only for source.failing and source.recovered")
+                .hint("change a call with `set`; silence comes by itself")),
         });
-        let set = table.optional("set", |value| {
-            value.table()?;
+        let set = table.read(&SET, |value| {
+            Table::of(value)?;
             match value.json()? {
                 Json::Object(set) if set.contains_key("id") => {
                     Err(value.error("the call's id is said by `call`").hint("write call = \"…\""))
@@ -237,18 +240,20 @@ impl<'c> Names<'c> {
                 _ => Err(value.wrong_type("a table")),
             }
         });
-        let clear = table.one_or_list("clear", field_path).unwrap_or_default();
-        let delete = table.optional("delete", Value::boolean).unwrap_or(false);
-        let call = table.optional("call", call).unwrap_or_else(|| CallId::from(CALL));
-        let of_call = ["call", "set", "clear", "delete"].into_iter().find(|key| table.has(key));
-        if let Some(key) = of_call.filter(|_| table.has("happens")) {
-            let message =
-                format!("a step is about a source or about a call, so `{key}` does not go with `happens`");
+        let clear = table.one_or_list(&CLEAR, field_path).unwrap_or_default();
+        let delete = table.boolean(&DELETE);
+        let call = table.read(&CALL, call).unwrap_or_else(|| CallId::from(DEFAULT_CALL));
+        let of_call = [&CALL, &SET, &CLEAR, &DELETE].into_iter().find(|key| table.has(key));
+        if let Some(key) = of_call.filter(|_| table.has(&HAPPENS)) {
+            let message = format!(
+                "a step is about a source or about a call, so `{}` does not go with `happens`",
+                key.name
+            );
             table.cx.add(Mistake::error(table.span_of(key), message).hint("make two steps of it"));
         }
-        if delete && (table.has("set") || table.has("clear")) {
+        if delete && (table.has(&SET) || table.has(&CLEAR)) {
             let message = "a call that is deleted does not change";
-            table.cx.add(Mistake::error(table.span_of("delete"), message).hint("make two steps of it"));
+            table.cx.add(Mistake::error(table.span_of(&DELETE), message).hint("make two steps of it"));
         }
         let what = match of_source {
             Some(kind) => Happening::OfSource(kind),
@@ -260,40 +265,40 @@ impl<'c> Names<'c> {
     }
 
     fn expectation(&self, table: &mut Table<'_>, clock: Clock) -> Option<Expectation> {
-        let at = table.optional("at", |value| clock.read(value));
-        let within = table.list("within", |value| clock.read(value));
-        if table.has("at") && table.has("within") {
+        let at = table.read(&AT, |value| clock.read(value));
+        let within = table.list(&WITHIN, |value| clock.read(value));
+        if table.has(&AT) && table.has(&WITHIN) {
             let message = "`at` is one moment and `within` a span of time";
-            table.cx.add(Mistake::error(table.span_of("within"), message).hint("leave one of them out"));
+            table.cx.add(Mistake::error(table.span_of(&WITHIN), message).hint("leave one of them out"));
         }
         let within = match within.as_deref() {
             Some([from, to]) if from <= to => Some(When::Within(*from, *to)),
             Some(_) => {
                 let message = "expected two times, the earlier one first";
-                let mistake = Mistake::error(table.span_of("within"), message);
+                let mistake = Mistake::error(table.span_of(&WITHIN), message);
                 table.cx.add(mistake.hint("write within = [\"1m\", \"3m\"]"));
                 None
             }
             None => None,
         };
-        let rule = table.required("rule", "\"unhappy-caller\"", |value| reference(value, "rule", &self.told));
+        let rule = table.read(&RULE, |value| reference(value, "rule", &self.told));
         let receivers = self.receivers(table);
-        let call = table.optional("call", call);
-        let title = table.optional("title", |value| Ok(Title::Is(value.text()?.to_owned())));
-        let part = table.optional("title_contains", |value| Ok(Title::Contains(value.text()?.to_owned())));
-        let count = table.optional("count", |value| value.integer(1..=1_000_000));
+        let call = table.read(&CALL, call);
+        let title = table.read(&TITLE, |value| Ok(Title::Is(value.text()?.to_owned())));
+        let part = table.read(&TITLE_CONTAINS, |value| Ok(Title::Contains(value.text()?.to_owned())));
+        let count = table.read(&COUNT, integer_of(&COUNT));
         let rule = rule?;
         let to = match receivers.or_else(|| self.receivers_of(&rule)) {
             Some(to) => to,
             None => {
-                table.require("to", "[\"frontdesk\"]");
+                table.require(&TO, "[\"frontdesk\"]");
                 return None;
             }
         };
-        if let Some(key) = ["title", "title_contains"].into_iter().find(|key| table.has(key))
+        if let Some(key) = [&TITLE, &TITLE_CONTAINS].into_iter().find(|key| table.has(key))
             && !to.iter().any(|name| self.is_for_people(name))
         {
-            let message = format!("a webhook is sent the call and no title, so `{key}` says nothing");
+            let message = format!("a webhook is sent the call and no title, so `{}` says nothing", key.name);
             table.cx.add(Mistake::error(table.span_of(key), message).hint("leave it out"));
         }
         Some(Expectation {
@@ -307,10 +312,10 @@ impl<'c> Names<'c> {
     }
 
     fn receivers(&self, table: &mut Table<'_>) -> Option<Vec<Name>> {
-        table.one_or_list("to", |value| reference(value, "destination", &self.destinations))
+        table.one_or_list(&TO, |value| reference(value, "destination", &self.destinations))
     }
 
-    /// Whom a rule tells.
+    /// The destinations that a rule delivers to.
     fn receivers_of(&self, name: &Name) -> Option<Vec<Name>> {
         let rule: &Rule = self.config.rules.iter().find(|rule| rule.name == *name)?;
         Some(rule.to.clone())

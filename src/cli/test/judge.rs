@@ -1,4 +1,4 @@
-//! Runs a test, and compares what happened with what was expected.
+//! Runs a test, and compares the messages that were sent with those that were expected.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     call::{Call, CallId},
-    config::{Config, DestinationConfig},
-    destination::{self, Notification},
+    config_file::Config,
+    destination::{self, DestinationConfig, Notification},
     kind::Kind,
     name::Name,
     rehearsal::{Log, Rehearsal, Told},
@@ -22,38 +22,38 @@ use crate::{
     time::Timestamp,
 };
 
-/// How long is waited at most for what is pending after the last step.
+/// The longest time that pending deliveries and conditions are waited for after the last step.
 const PATIENCE: Duration = Duration::from_secs(8 * 24 * 3600);
 
-/// What came of a test.
+/// The result of a test.
 pub(super) struct Verdict {
-    /// What was expected and what happened, in the order of time.
+    /// Messages that were expected, sent, or both, in the order of time.
     pub(super) lines: Vec<Line>,
-    /// What may explain it, when it failed.
+    /// Notes that may explain a failure.
     pub(super) notes: Vec<String>,
 }
 
-/// Something that was expected, or happened, or both.
+/// A message that was expected, sent, or both.
 pub(super) struct Line {
     pub(super) mark: Mark,
     pub(super) when: When,
     pub(super) destination: Name,
     pub(super) rule: Name,
-    /// What it says.
+    /// Its title, with the number of events if it stands for several.
     pub(super) text: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// It was expected, and happened.
+    /// It was expected and sent.
     Fine,
-    /// It was expected, and did not happen.
+    /// It was expected and not sent.
     Missing,
-    /// It happened, and was not expected.
+    /// It was sent and not expected.
     Unexpected,
 }
 
-/// A message that went out.
+/// A message that was sent.
 struct Message {
     at: Timestamp,
     destination: Name,
@@ -62,7 +62,7 @@ struct Message {
     title: Option<String>,
     /// How many events it stands for.
     count: u64,
-    /// The rules they are of.
+    /// The rules of those events.
     rules: Vec<Name>,
 }
 
@@ -119,8 +119,8 @@ async fn run(test: &Test, config: &Config) -> Result<Rehearsal, StoreError> {
                 let made = calls
                     .entry((step.source.clone(), call.clone()))
                     .or_insert_with(|| Made::new(call.clone(), number, step.at));
-                made.say(set, clear, step.at);
-                // Whatever a step says of it, it is an object with an id.
+                made.apply(set, clear, step.at);
+                // Always succeeds: whatever a step sets, the record is an object with an id and a status.
                 if let Ok(record) = to_raw_value(&made.record(step.at))
                     && let Ok(call) = Call::parse(&record)
                 {
@@ -145,9 +145,10 @@ async fn run(test: &Test, config: &Config) -> Result<Rehearsal, StoreError> {
     Ok(rehearsal)
 }
 
-/// For each of what is wanted the message that is it, as many as possible: each message is only one of them.
+/// Pairs expectations with messages, as many as possible; each message meets only one. Returns the index of the message
+/// for each expectation.
 fn pair(wanted: &[(&Expectation, &Name)], messages: &[Message]) -> Vec<Option<usize>> {
-    /// Finds a message for `want`, which may send another want to look for a new one (Kuhn's algorithm).
+    /// Finds a message for `want`, if need be by moving another expectation to a new message (Kuhn's algorithm).
     fn place(want: usize, fits: &[Vec<usize>], seen: &mut [bool], taken: &mut [Option<usize>]) -> bool {
         for &message in &fits[want] {
             if std::mem::replace(&mut seen[message], true) {
@@ -179,7 +180,8 @@ impl Message {
         let Told { at, destination, event, sequence } = told;
         let summary = Summary::of(event).ok().flatten();
         let is_it = |it: &&DestinationConfig| it.name == *destination;
-        let notification = Notification { event, rules: rehearsal.rules(), sequence: *sequence, now: *at };
+        let notification =
+            Notification { event, rules: rehearsal.rules(), sequence: *sequence, memo: None, now: *at };
         let shown = config.destinations.iter().find(is_it).map(|it| destination::show(it, &notification));
         let rules = summary.as_ref().map(|summary| summary.rules.keys().cloned().collect());
         Self {
@@ -193,7 +195,7 @@ impl Message {
         }
     }
 
-    /// Whether it is what `expected` says that `to` is told.
+    /// Whether it is the message to `to` that `expected` describes.
     fn is(&self, expected: &Expectation, to: &Name) -> bool {
         let Expectation { when, rule, call, title, count, .. } = expected;
         let in_time = match when {
@@ -202,7 +204,7 @@ impl Message {
             When::AnyTime => true,
         };
         let says_so = match (title, &self.title) {
-            // Webhooks have none.
+            // Webhooks have no title.
             (None, _) | (_, None) => true,
             (Some(Title::Is(title)), Some(said)) => title == said,
             (Some(Title::Contains(part)), Some(said)) => said.contains(part.as_str()),
@@ -264,7 +266,7 @@ fn missing(expected: &Expectation, to: &Name) -> Line {
     }
 }
 
-/// What the rule made of what happened, when nothing was told that was expected.
+/// Notes on what the rule made of the steps, for an expected message that was not sent.
 fn explain(rule: &Name, log: &Log, test: &Test) -> Vec<String> {
     let times = |times: Vec<Timestamp>| {
         let mut times: Vec<_> = times.into_iter().map(|at| test.say(at)).collect();
@@ -293,7 +295,7 @@ fn explain(rule: &Name, log: &Log, test: &Test) -> Vec<String> {
         notes.push(format!("{rule}: a field of its condition was missing or null at {}", times(unknown)));
     }
     if !too_old.is_empty() {
-        notes.push(format!("{rule}: what happened was older than max_age at {}", times(too_old)));
+        notes.push(format!("{rule}: the change was older than max_age at {}", times(too_old)));
     }
     if let Some((at, error)) = failed.first() {
         notes.push(format!("{rule}: its condition failed at {}: {error}", test.say(*at)));
@@ -302,7 +304,7 @@ fn explain(rule: &Name, log: &Log, test: &Test) -> Vec<String> {
 }
 
 impl Test {
-    /// A time as whoever wrote this test thinks of it.
+    /// A time as the author of the test thinks of it: with the time of day if the test has a date.
     pub(super) fn say(&self, at: Timestamp) -> String {
         let offset = humantime::format_duration(at.since(self.start));
         match self.zone.local(at).filter(|_| self.is_dated) {
@@ -312,7 +314,7 @@ impl Test {
         }
     }
 
-    /// When something is expected, likewise.
+    /// The time of an expectation, likewise.
     pub(super) fn say_when(&self, when: When) -> String {
         match when {
             When::At(at) => self.say(at),

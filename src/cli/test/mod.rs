@@ -3,6 +3,7 @@
 mod call;
 mod file;
 mod judge;
+mod keys;
 mod report;
 mod times;
 
@@ -31,7 +32,7 @@ pub struct TestArgs {
     /// Test this config, whichever the files name
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Also write the outcome to this file, as JUnit has it
+    /// Also write the outcome to this file in JUnit's format
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Print an array of {file, line, name, ok, took_ms, lines, notes}
@@ -39,7 +40,7 @@ pub struct TestArgs {
     json: bool,
 }
 
-/// A test that was run.
+/// A test and its result.
 struct Outcome<'s> {
     suite: &'s Suite,
     test: &'s file::Test,
@@ -47,9 +48,9 @@ struct Outcome<'s> {
     took: Duration,
 }
 
-/// Why the tests could not be run to their end.
+/// Why the tests could not be finished.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum TestError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("cannot write {path}: {error}")]
@@ -58,7 +59,7 @@ enum Failure {
     Print(#[from] io::Error),
 }
 
-/// Runs every test of every file: 0 when all are fine, 1 when one is not, 78 when a file has mistakes.
+/// Runs every test of every file. Exits with 0 if all pass, 1 if one fails, 78 if a file has mistakes.
 pub async fn test(args: TestArgs) -> ExitCode {
     let mut suites = vec![];
     let mut is_wrong = false;
@@ -77,15 +78,15 @@ pub async fn test(args: TestArgs) -> ExitCode {
     match run(&args, &suites).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(failure) => {
-            eprintln!("callwatch: {failure}");
+        Err(error) => {
+            eprintln!("callwatch: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Whether all is fine.
-async fn run(args: &TestArgs, suites: &[Suite]) -> Result<bool, Failure> {
+/// Runs the tests and prints their outcomes. Returns whether all pass.
+async fn run(args: &TestArgs, suites: &[Suite]) -> Result<bool, TestError> {
     let style = Style::of(&io::stdout());
     let mut outcomes = vec![];
     for suite in suites {
@@ -105,7 +106,7 @@ async fn run(args: &TestArgs, suites: &[Suite]) -> Result<bool, Failure> {
     print(&if args.json { report::json(&outcomes) } else { report::total(&outcomes, style) })?;
     if let Some(path) = &args.junit {
         fs::write(path, report::junit(&outcomes))
-            .map_err(|error| Failure::Junit { path: path.display().to_string(), error })?;
+            .map_err(|error| TestError::Junit { path: path.display().to_string(), error })?;
     }
     Ok(outcomes.iter().all(|outcome| outcome.verdict.is_fine()))
 }

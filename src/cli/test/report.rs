@@ -1,4 +1,4 @@
-//! What came of tests, for people, for programs and for CI. Pure.
+//! Formats the outcomes of tests for people, for programs and for CI. Pure.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::style::{Colour, Style};
 
-/// The columns a line of a failure begins after.
+/// The indent of the lines about a failure.
 const INDENT: &str = "        ";
 
 pub(super) fn heading(suite: &Suite, style: Style) -> String {
@@ -19,7 +19,7 @@ pub(super) fn heading(suite: &Suite, style: Style) -> String {
     style.paint(Colour::Dim, &format!("{file}, for {config}")) + "\n"
 }
 
-/// One line, and for a failure what was expected and what happened.
+/// One line, and for a failure also what was expected and what happened.
 pub(super) fn outcome(outcome: &Outcome<'_>, style: Style, width: usize) -> String {
     let Outcome { test, verdict, .. } = outcome;
     if verdict.is_fine() {
@@ -45,7 +45,7 @@ pub(super) fn outcome(outcome: &Outcome<'_>, style: Style, width: usize) -> Stri
     out
 }
 
-/// What was expected (`-`), what happened (`+`), and what was both, in columns.
+/// A line in columns for each message: expected only (`-`), sent only (`+`), or both.
 fn diff(test: &Test, lines: &[Line], width: usize) -> Vec<String> {
     let rows: Vec<_> = lines
         .iter()
@@ -67,7 +67,7 @@ fn diff(test: &Test, lines: &[Line], width: usize) -> Vec<String> {
         for (cell, column) in cells.iter().zip(columns) {
             let _ = write!(row, "{cell:column$}  ");
         }
-        // A title that is cut could not be compared.
+        // A title that does not fit gets a line of its own: a title that is cut could not be compared.
         if text.chars().count() > left {
             let _ = write!(row, "\n{INDENT}    ");
         }
@@ -120,7 +120,7 @@ fn object(test: &Test, line: &Line) -> Value {
     })
 }
 
-/// JUnit's XML, as CI systems read it: <https://github.com/testmoapp/junitxml>.
+/// JUnit's XML as CI systems read it, see <https://github.com/testmoapp/junitxml>.
 pub(super) fn junit(outcomes: &[Outcome<'_>]) -> String {
     let counts = |of: &[&Outcome<'_>]| {
         let failed = of.iter().filter(|outcome| !outcome.verdict.is_fine()).count();
@@ -160,7 +160,7 @@ pub(super) fn junit(outcomes: &[Outcome<'_>]) -> String {
     out + "</testsuites>\n"
 }
 
-/// A text as XML has it; what XML cannot have at all is left out.
+/// Escapes a text for XML. Characters that XML does not allow are left out.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

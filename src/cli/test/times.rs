@@ -1,4 +1,4 @@
-//! The times of a test: since its start, or by the calendar.
+//! Reads times of a test: durations since its start, or dates.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::{
     time::Timestamp,
 };
 
-/// The longest time between two things of a test.
+/// The longest time that a test may cover, in steps and after them.
 pub(super) const LONGEST: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// When a test begins that does not say.
+/// The start of a test that does not give one.
 const START: &str = "2025-12-15 09:00";
 
-/// What the times of a test are counted from.
+/// The start that times of a test are counted from, and its time zone.
 #[derive(Clone, Copy)]
 pub(super) struct Clock {
     pub(super) start: Timestamp,
@@ -24,7 +24,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// A time since the start, or a date and time.
+    /// Reads a duration since the start, or a date and time.
     pub(super) fn read(self, value: &Value<'_>) -> Result<Timestamp, Mistake> {
         if !is_date(value) {
             return Ok(self.start.after(duration(Duration::ZERO..=LONGEST)(value)?));
@@ -46,7 +46,7 @@ fn is_date(value: &Value<'_>) -> bool {
     value.datetime().is_some() || value.text().is_ok_and(begins_like_one)
 }
 
-/// A date and time, in `zone` unless it says where.
+/// Reads a date and time, in `zone` unless it has an offset.
 pub(super) fn date(value: &Value<'_>, zone: Zone) -> Result<Timestamp, Mistake> {
     let text = match value.datetime() {
         Some(text) => text,
@@ -66,7 +66,7 @@ pub(super) fn date(value: &Value<'_>, zone: Zone) -> Result<Timestamp, Mistake> 
     zone.when(local).ok_or_else(|| value.error(format!("clocks in {zone} never show this time")))
 }
 
-/// A Monday morning.
+/// A Monday morning in `zone`.
 pub(super) fn default_start(zone: Zone) -> Timestamp {
     let local = NaiveDateTime::parse_from_str(START, "%Y-%m-%d %H:%M").ok();
     local.and_then(|local| zone.when(local)).unwrap_or_default()

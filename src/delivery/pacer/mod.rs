@@ -1,49 +1,63 @@
 //! When deliveries that are held go out, and with which others. Pure.
 //!
-//! For each batch a [`Ledger`] says what has come in and what has gone out lately. It stands in the store, so that a
-//! restart neither forgets what is held nor how much was told already.
+//! The rule that fired decides in which batch a delivery waits ([`crate::rule::pacing::placement`]); the pacer decides when
+//! the batch goes out. How much was told lately stands in a [`Ledger`] in the store; what waits is known from the deliveries
+//! themselves. So a restart forgets neither, and a delivery that comes in costs no write.
+//!
+//! # Quiet hours
+//!
+//! A delivery that fires for a destination with quiet hours waits in [`BatchKey::Quiet`] unless its rule is critical or has a
+//! batch of its own. It goes on at once when the hours are not on, and otherwise when they end. Batches of rules wait for
+//! that end, too. A due delivery that may have been tried waits in [`BatchKey::Alone`]: see [`Pacer::is_quiet_for`].
 
 mod ledger;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    time::Duration,
 };
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use self::ledger::{Hit, Ledger};
+use self::ledger::{Batch, Hit, Ledger};
 use crate::{
     batch::BatchKey,
     calendar::Hours,
-    call::time_field,
-    event::{Event, EventId, Severity},
+    event::Severity,
     name::Name,
-    rule::{
-        Rules,
-        pacing::{Count, group_of},
-    },
+    rule::{Rule, Rules},
+    store::Token,
     summary::Reason,
     time::Timestamp,
 };
 
-/// What a destination's deliveries wait for.
+/// Something exactly as old as a limit is still within it.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// The batches of a destination. All times are those of the clock for people.
 #[derive(Debug)]
 pub(super) struct Pacer {
     rules: Rules,
     quiet: Option<Hours>,
-    ledgers: BTreeMap<BatchKey, Ledger>,
-    /// Those that are not in the store as they are here.
+    batches: BTreeMap<BatchKey, Batch>,
+    /// Those whose ledger is not in the store as it is here.
     changed: BTreeSet<BatchKey>,
+    /// Batches that go out by a message that is not in the store yet. Their ledgers are written together with it.
+    going: Vec<BatchKey>,
+    /// When there is something to do, or earlier.
+    next: Option<Timestamp>,
+    /// The time it was last told.
+    now: Timestamp,
 }
 
-/// Where a delivery belongs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// It is due.
-    Send,
-    /// It waits in this batch.
-    Hold(BatchKey),
+/// A delivery that is held from now on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Newcomer {
+    pub(super) token: Token,
+    /// When it came in.
+    pub(super) came: Timestamp,
+    /// When it happened, as far as the call says.
+    pub(super) happened: Timestamp,
 }
 
 /// Batches that go out.
@@ -55,215 +69,275 @@ pub(super) struct Outgoing {
 }
 
 impl Pacer {
-    /// With what the store remembers. What cannot be read of it is due at once.
+    /// With the ledgers that the store keeps.
     pub(super) fn new(rules: Rules, quiet: Option<Hours>, ledgers: BTreeMap<BatchKey, Value>) -> Self {
-        let ledgers = ledgers.into_iter().map(|(key, kept)| (key, Ledger::load(kept))).collect();
-        Self { rules, quiet, ledgers, changed: BTreeSet::new() }
-    }
-
-    /// Where the delivery of `event`, which came in at `created`, belongs at `now`. `call` is the event's record.
-    pub(super) fn place(
-        &mut self,
-        event: &Event,
-        call: &Map<String, Value>,
-        created: Timestamp,
-        now: Timestamp,
-    ) -> Place {
-        let is_quiet = self.is_quiet_for(&event.rule, now);
-        let Some(rule) = self.rules.get(&event.rule).cloned() else {
-            return if is_quiet { Place::Hold(self.wait(BatchKey::Quiet, created)) } else { Place::Send };
-        };
-        let name = rule.name.clone();
-        let by = || event.subject.source().map_or(0, |source| group_of(rule.pacing.by(), source, call));
-        let pacing = &rule.pacing;
-        if let Some(schedule) = &pacing.digest {
-            Place::Hold(self.wait(BatchKey::Digest(Arc::new(schedule.clone())), created))
-        } else if let Some(count) = &pacing.count {
-            let happened = ["updatedAt", "createdAt"].iter().find_map(|name| time_field(call, name));
-            let at = happened.map_or(created, |at| at.min(created));
-            let hit = Hit { at, came: created, event: event.id.clone() };
-            Place::Hold(self.hit(BatchKey::Count { rule: name, by: by() }, count, hit))
-        } else if is_quiet {
-            Place::Hold(self.wait(BatchKey::Quiet, created))
-        } else if pacing.group.is_some() {
-            Place::Hold(self.wait(BatchKey::Group { rule: name, by: by() }, created))
-        } else if let Some(throttle) = &pacing.throttle {
-            let batch = BatchKey::Throttle { rule: name, by: by() };
-            let ledger = self.ledgers.entry(batch.clone()).or_default();
-            if ledger.since.is_some() || ledger.slot(Some(throttle)) > now {
-                return Place::Hold(self.wait(batch, created));
-            }
-            ledger.sent(now, Some(throttle));
-            self.changed.insert(batch);
-            Place::Send
-        } else {
-            Place::Send
+        let batch = |kept| Batch { ledger: Ledger::load(kept), ..Batch::default() };
+        let batches = ledgers.into_iter().map(|(key, kept)| (key, batch(kept))).collect();
+        // A ledger may be over by now.
+        let next = Some(Timestamp::default());
+        Self {
+            rules,
+            quiet,
+            batches,
+            changed: BTreeSet::new(),
+            going: vec![],
+            next,
+            now: Timestamp::default(),
         }
     }
 
-    /// Keeps a delivery that was due until the quiet hours are over; returns the batch it waits in. It may have been
-    /// tried already, so it will be told by itself: a repeat has to carry the same id.
-    pub(super) fn hush(&mut self, now: Timestamp) -> BatchKey {
-        self.wait(BatchKey::Alone, now)
+    /// Takes over the rules of another config. Every batch is looked at again: it may be due by them.
+    pub(super) fn follow_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+        self.next = Some(Timestamp::default());
     }
 
-    /// Whether what `rule` tells has to wait because of the quiet hours.
+    /// Takes in a delivery that is held; whether it is to be released at once instead of waiting.
+    pub(super) fn came(&mut self, key: &BatchKey, newcomer: Newcomer, now: Timestamp) -> bool {
+        self.look_at_the_clock(now);
+        if self.may_go_at_once(key, newcomer.came, now) {
+            if let BatchKey::Throttle { rule, .. } = key {
+                let throttle = self.rules.get(rule).and_then(|rule| rule.pacing.throttle.as_ref());
+                self.batches.entry(key.clone()).or_default().ledger.sent(now, throttle);
+                self.changed.insert(key.clone());
+            }
+            self.wake_for(key, now);
+            return true;
+        }
+        let Newcomer { token, came, happened } = newcomer;
+        let batch = self.batches.entry(key.clone()).or_default();
+        batch.since = Some(batch.since.map_or(came, |since| since.min(came)));
+        if let BatchKey::Count { rule, .. } = key {
+            let count = self.rules.get(rule).and_then(|rule| rule.pacing.count.as_ref());
+            if batch.hit(Hit { at: happened, came, token }, count) {
+                self.changed.insert(key.clone());
+            }
+        }
+        self.wake_for(key, now);
+        false
+    }
+
+    /// Whether a delivery that came in at `came` need not wait in its batch.
+    fn may_go_at_once(&self, key: &BatchKey, came: Timestamp, now: Timestamp) -> bool {
+        let was_quiet = || self.quiet_hours_of(key).is_some_and(|hours| hours.contain(came));
+        let is_quiet = || self.quiet_hours_of(key).is_some_and(|hours| hours.contain(now));
+        match key {
+            BatchKey::Alone => !is_quiet(),
+            BatchKey::Quiet => !is_quiet() && !was_quiet(),
+            BatchKey::Throttle { rule, .. } => {
+                let throttle = self.rules.get(rule).and_then(|rule| rule.pacing.throttle.as_ref());
+                let is_free = |batch: &Batch| batch.since.is_none() && batch.ledger.slot(throttle) <= now;
+                self.batches.get(key).is_none_or(is_free) && !is_quiet() && !was_quiet()
+            }
+            BatchKey::Group { .. } | BatchKey::Count { .. } | BatchKey::Digest(_) => false,
+        }
+    }
+
+    /// A delivery has left its batch by itself: somebody dropped or retried it. `is_empty` when it was the last one.
+    pub(super) fn left(&mut self, key: &BatchKey, token: Token, is_empty: bool) {
+        let Some(batch) = self.batches.get_mut(key) else { return };
+        batch.hits.retain(|hit| hit.token != token);
+        if is_empty {
+            batch.since = None;
+            // It may be over.
+            self.next = Some(Timestamp::default());
+        }
+    }
+
+    /// Whether what `rule` tells has to wait because of the quiet hours. A due delivery of it may have been tried, so it
+    /// waits in [`BatchKey::Alone`]: a repeat must carry the id of the first attempt.
     pub(super) fn is_quiet_for(&self, rule: &Name, now: Timestamp) -> bool {
-        self.quiet.as_ref().is_some_and(|hours| hours.contain(now)) && !self.is_critical(rule.as_str())
+        self.quiet.as_ref().is_some_and(|hours| hours.contain(now)) && !self.is_critical(rule)
     }
 
-    fn is_critical(&self, rule: &str) -> bool {
+    fn is_critical(&self, rule: &Name) -> bool {
         self.rules.get(rule).is_some_and(|rule| rule.text.severity == Severity::Critical)
     }
 
-    fn wait(&mut self, batch: BatchKey, created: Timestamp) -> BatchKey {
-        let ledger = self.ledgers.entry(batch.clone()).or_default();
-        if ledger.since.is_none() {
-            ledger.since = Some(created);
-            self.changed.insert(batch.clone());
-        }
-        batch
+    /// The quiet hours that a batch has to keep.
+    fn quiet_hours_of(&self, key: &BatchKey) -> Option<&Hours> {
+        self.quiet.as_ref().filter(|_| !key.rule().is_some_and(|rule| self.is_critical(rule)))
     }
 
-    fn hit(&mut self, batch: BatchKey, count: &Count, hit: Hit) -> BatchKey {
-        let ledger = self.ledgers.entry(batch.clone()).or_default();
-        ledger.since.get_or_insert(hit.came);
-        if ledger.reached.is_none() {
-            let came = hit.came;
-            let place = ledger.hits.partition_point(|other| other.at <= hit.at);
-            ledger.hits.insert(place, hit);
-            ledger.reached = ledger.enough(count).contains(&true).then_some(came);
-        }
-        self.changed.insert(batch.clone());
-        batch
+    fn rule_of(&self, key: &BatchKey) -> Option<&Rule> {
+        key.rule().and_then(|rule| self.rules.get(rule))
     }
 
-    /// Forgets what is over: events that a `count` came too late for, which are returned, and batches nothing waits
-    /// in and no limit remembers. What has arrived must have found its place by then: it may be what a count was
+    /// Forgets what is over: deliveries that a `count` came too late for, which are returned, and batches that nothing waits
+    /// in and no limit remembers. Whatever has been committed must have been taken in by then: it may be what a count was
     /// waiting for.
-    pub(super) fn expire(&mut self, now: Timestamp) -> Vec<EventId> {
+    pub(super) fn expire(&mut self, now: Timestamp) -> Vec<Token> {
         let mut late = vec![];
         let mut over = vec![];
-        for (batch, ledger) in &mut self.ledgers {
-            let mut changed = ledger.not_after(now);
-            let rule = batch.rule().and_then(|rule| self.rules.get(rule));
-            if matches!(batch, BatchKey::Count { .. }) {
-                let count = rule.and_then(|rule| rule.pacing.count.as_ref());
-                let dropped = ledger.drop_late(count, now);
-                changed |= !dropped.is_empty();
-                late.extend(dropped);
+        for (key, batch) in &mut self.batches {
+            let rule = key.rule().and_then(|rule| self.rules.get(rule));
+            if batch.not_after(now) {
+                self.changed.insert(key.clone());
             }
-            if changed {
-                self.changed.insert(batch.clone());
+            if matches!(key, BatchKey::Count { .. }) {
+                late.extend(batch.drop_late(rule.and_then(|rule| rule.pacing.count.as_ref()), now));
             }
-            if ledger.since.is_none() && ledger.forgotten_at(rule).is_none_or(|at| at <= now) {
-                over.push(batch.clone());
+            if batch.since.is_none() && batch.ledger.forgotten_at(rule).is_none_or(|at| at <= now) {
+                over.push(key.clone());
             }
         }
-        for batch in over {
-            self.ledgers.remove(&batch);
-            self.changed.insert(batch);
+        for key in over {
+            if self.batches.remove(&key).is_some_and(|batch| !batch.ledger.is_empty()) {
+                self.changed.insert(key);
+            }
         }
+        self.next = self.batches.iter().filter_map(|(key, batch)| self.next_of(key, batch, now)).min();
         late
     }
 
-    /// What goes out at `now`. After quiet hours everything that is due goes out as one.
+    /// What goes out at `now`. When quiet hours end everything that they held back, and all else that is due, goes out as
+    /// one.
     pub(super) fn due(&self, now: Timestamp) -> Vec<Outgoing> {
-        let due =
-            |(batch, ledger): &(&BatchKey, &Ledger)| self.due_at(batch, ledger).is_some_and(|at| at <= now);
-        let due = self.ledgers.iter().filter(due).map(|(batch, _)| batch.clone());
-        let (by_itself, due): (Vec<_>, Vec<_>) = due.partition(|batch| *batch == BatchKey::Alone);
-        let by_itself = by_itself.into_iter().map(|batch| Outgoing { batches: vec![batch], reason: None });
-        if due.contains(&BatchKey::Quiet) {
-            let together = Outgoing { batches: due, reason: Some(Reason::Quiet) };
-            return by_itself.chain([together]).collect();
+        let is_due =
+            |(key, batch): &(&BatchKey, &Batch)| self.due_at(key, batch, now).is_some_and(|at| at <= now);
+        let due: Vec<_> = self.batches.iter().filter(is_due).collect();
+        let held_back = due.iter().filter(|(key, batch)| self.is_held_back(key, batch)).count();
+        let keys = due.into_iter().map(|(key, _)| key.clone());
+        let (alone, due): (Vec<_>, Vec<_>) = keys.partition(|key| *key == BatchKey::Alone);
+        let alone = alone.into_iter().map(|key| Outgoing { batches: vec![key], reason: None });
+        if due.contains(&BatchKey::Quiet) || held_back > 1 {
+            return alone.chain([Outgoing { batches: due, reason: Some(Reason::Quiet) }]).collect();
         }
-        let each = |batch: BatchKey| Outgoing { reason: Some(reason(&batch)), batches: vec![batch] };
-        by_itself.chain(due.into_iter().map(each)).collect()
+        let each = |key: BatchKey| Outgoing { reason: Some(reason(&key)), batches: vec![key] };
+        alone.chain(due.into_iter().map(each)).collect()
     }
 
-    /// Notes that these batches have gone out; `told` when there was anything in them.
-    pub(super) fn gone(&mut self, batches: &[BatchKey], told: bool, now: Timestamp) {
-        for batch in batches {
-            let Some(ledger) = self.ledgers.get_mut(batch) else { continue };
-            let rule = batch.rule().and_then(|rule| self.rules.get(rule));
-            ledger.since = None;
-            ledger.hits.clear();
-            ledger.reached = None;
+    /// Whether a batch of a rule would have gone out within the quiet hours.
+    fn is_held_back(&self, key: &BatchKey, batch: &Batch) -> bool {
+        let due = self.due_at_any_hour(key, batch);
+        key.rule().is_some()
+            && self.quiet_hours_of(key).zip(due).is_some_and(|(hours, due)| hours.contain(due))
+    }
+
+    /// Notes that these batches go out. When they go by a message that has to be written first, their ledgers are not among
+    /// the [`Pacer::changes`] before [`Pacer::told`].
+    pub(super) fn gone(&mut self, keys: &[BatchKey], by_message: bool, now: Timestamp) {
+        for key in keys {
+            let rule = key.rule().and_then(|rule| self.rules.get(rule));
+            let Some(batch) = self.batches.get_mut(key) else { continue };
+            batch.since = None;
+            batch.hits.clear();
+            let mut changed = batch.ledger.reached.take().is_some();
             let pacing = rule.map(|rule| &rule.pacing);
             // Only these care for when the last message went out.
             let limited = pacing.filter(|pacing| pacing.group.is_some() || pacing.throttle.is_some());
-            if let Some(pacing) = limited.filter(|_| told) {
-                ledger.sent(now, pacing.throttle.as_ref());
+            if let Some(pacing) = limited.filter(|_| by_message) {
+                batch.ledger.sent(now, pacing.throttle.as_ref());
+                changed = true;
             }
-            if ledger.sent.is_empty() {
-                self.ledgers.remove(batch);
+            if batch.ledger.is_empty() {
+                self.batches.remove(key);
             }
-            self.changed.insert(batch.clone());
+            if changed {
+                self.changed.insert(key.clone());
+            }
+        }
+        if by_message {
+            self.going.extend(keys.iter().cloned());
+        }
+        self.next = self.batches.iter().filter_map(|(key, batch)| self.next_of(key, batch, now)).min();
+    }
+
+    /// The message by which these batches go out is being written.
+    pub(super) fn told(&mut self, keys: &[BatchKey]) {
+        for key in keys {
+            if let Some(place) = self.going.iter().position(|going| going == key) {
+                self.going.swap_remove(place);
+            }
         }
     }
 
-    /// When there is something to do next.
+    /// Whether there is something to do.
+    pub(super) fn is_due(&mut self, now: Timestamp) -> bool {
+        self.look_at_the_clock(now);
+        self.next.is_some_and(|next| next <= now)
+    }
+
+    /// Times in the future have to be corrected when the clock has been set back.
+    fn look_at_the_clock(&mut self, now: Timestamp) {
+        if now < self.now {
+            self.next = Some(Timestamp::default());
+        }
+        self.now = now;
+    }
+
+    /// When there is something to do: then [`Pacer::expire`] and [`Pacer::due`] are to be asked.
     pub(super) fn next(&self) -> Option<Timestamp> {
-        let next = |(batch, ledger): (&BatchKey, &Ledger)| {
-            let rule = batch.rule().and_then(|rule| self.rules.get(rule));
-            let count = rule.and_then(|rule| rule.pacing.count.as_ref());
-            let oldest = ledger.hits.iter().map(|hit| hit.came).min().filter(|_| ledger.reached.is_none());
-            let late = oldest.zip(count).map(|(came, count)| came.after(count.within).after(MOMENT));
-            let over = ledger.forgotten_at(rule).filter(|_| ledger.since.is_none());
-            [self.due_at(batch, ledger), late, over].into_iter().flatten().min()
-        };
-        self.ledgers.iter().filter_map(next).min()
+        self.next
+    }
+
+    fn wake_for(&mut self, key: &BatchKey, now: Timestamp) {
+        let next = self.batches.get(key).and_then(|batch| self.next_of(key, batch, now));
+        self.next = self.next.into_iter().chain(next).min();
+    }
+
+    fn next_of(&self, key: &BatchKey, batch: &Batch, now: Timestamp) -> Option<Timestamp> {
+        let rule = self.rule_of(key);
+        let count = rule.and_then(|rule| rule.pacing.count.as_ref());
+        let oldest = batch.hits.iter().map(|hit| hit.came).min().filter(|_| batch.ledger.reached.is_none());
+        let late = oldest.map(|came| count.map_or(now, |count| came.after(count.within).after(MOMENT)));
+        let over = batch.ledger.forgotten_at(rule).filter(|_| batch.since.is_none());
+        [self.due_at(key, batch, now), late, over].into_iter().flatten().min()
     }
 
     /// What the store has to remember from here on.
     pub(super) fn changes(&mut self) -> Vec<(BatchKey, Option<Value>)> {
-        let changed = std::mem::take(&mut self.changed);
-        let state =
-            |batch: &BatchKey| self.ledgers.get(batch).and_then(|ledger| serde_json::to_value(ledger).ok());
-        changed.into_iter().map(|batch| (batch.clone(), state(&batch))).collect()
+        let going = |key: &BatchKey| self.going.contains(key);
+        let (later, changed): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut self.changed).into_iter().partition(going);
+        self.changed = later;
+        let kept = |key: &BatchKey| {
+            let ledger =
+                self.batches.get(key).map(|batch| &batch.ledger).filter(|ledger| !ledger.is_empty())?;
+            // A list of numbers always has a JSON form.
+            serde_json::to_value(ledger).ok()
+        };
+        changed.into_iter().map(|key| (key.clone(), kept(&key))).collect()
     }
 
-    /// When what waits in this batch goes out; `None` when nothing does, or when more has to come in first.
-    pub(super) fn goes_out(&self, batch: &BatchKey) -> Option<Timestamp> {
-        self.ledgers.get(batch).and_then(|ledger| self.due_at(batch, ledger))
+    /// When what waits in a batch goes out; `None` when nothing does, or when more has to come in first.
+    pub(super) fn goes_out(&self, key: &BatchKey, now: Timestamp) -> Option<Timestamp> {
+        self.batches.get(key).and_then(|batch| self.due_at(key, batch, now))
     }
 
-    /// When a batch goes out, if anything waits in it.
-    fn due_at(&self, batch: &BatchKey, ledger: &Ledger) -> Option<Timestamp> {
-        let since = ledger.since?;
-        let rule = batch.rule().and_then(|rule| self.rules.get(rule));
+    /// When a batch goes out, if anything waits in it: not within quiet hours.
+    fn due_at(&self, key: &BatchKey, batch: &Batch, now: Timestamp) -> Option<Timestamp> {
+        let due = self.due_at_any_hour(key, batch)?;
+        match self.quiet_hours_of(key) {
+            // One that was due yesterday must not go out tonight. What waits for hours that never end never goes out.
+            Some(hours) => hours.end(due.max(now)),
+            None => Some(due),
+        }
+    }
+
+    fn due_at_any_hour(&self, key: &BatchKey, batch: &Batch) -> Option<Timestamp> {
+        let since = batch.since?;
+        let rule = self.rule_of(key);
         let throttle = rule.and_then(|rule| rule.pacing.throttle.as_ref());
-        let due = match batch {
+        let due = match key {
             BatchKey::Digest(schedule) => schedule.next(since).unwrap_or(since),
-            BatchKey::Count { .. } => ledger.reached?,
+            BatchKey::Count { .. } => batch.ledger.reached?,
             BatchKey::Group { .. } => rule
                 .and_then(|rule| rule.pacing.group.as_ref())
-                .map_or(since, |group| ledger.group_due(since, group)),
-            _ => since,
+                .map_or(since, |group| batch.ledger.group_due(since, group)),
+            BatchKey::Throttle { .. } | BatchKey::Quiet | BatchKey::Alone => since,
         };
-        let due = due.max(ledger.slot(throttle));
-        let critical = batch.rule().is_some_and(|rule| self.is_critical(rule.as_str()));
-        match &self.quiet {
-            Some(quiet) if !critical => Some(quiet.end(due).unwrap_or(due)),
-            _ => Some(due),
-        }
+        Some(due.max(batch.ledger.slot(throttle)))
     }
 }
 
-/// Something exactly as old as a limit is still within it.
-const MOMENT: std::time::Duration = std::time::Duration::from_millis(1);
-
 /// Why what waited in a batch is told together.
-fn reason(batch: &BatchKey) -> Reason {
-    match batch {
-        BatchKey::Group { .. } | BatchKey::Arrived => Reason::Group,
+fn reason(key: &BatchKey) -> Reason {
+    match key {
+        BatchKey::Group { .. } => Reason::Group,
         BatchKey::Count { .. } => Reason::Count,
         BatchKey::Throttle { .. } => Reason::Throttle,
         BatchKey::Digest(_) => Reason::Digest,
         BatchKey::Quiet | BatchKey::Alone => Reason::Quiet,
     }
 }
-
-#[cfg(test)]
-mod tests;

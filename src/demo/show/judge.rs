@@ -16,7 +16,7 @@ impl Show {
     pub(super) async fn has_caught_up(&self) -> Result<bool, StoreError> {
         Ok(self.ledger.owed().is_empty()
             && self.stale().await? == 0
-            && self.store.tally().await?.values().all(|tally| tally.unfinished() == 0))
+            && self.store.destinations().await?.values().all(|it| it.tally.unfinished() == 0))
     }
 
     /// How many calls the store does not know as the simulated API has them, byte for byte.
@@ -43,9 +43,9 @@ impl Show {
 
     /// The summary's lines and the verdict.
     pub(super) async fn summarize(&mut self) -> Result<(Vec<String>, Ending), DemoError> {
-        let tallies = self.store.tally().await?;
+        let standings = self.store.destinations().await?;
         let destination = |((name, receiver), refused): (&(Name, Receiver), &u64)| Destination {
-            tally: tallies.get(name).copied().unwrap_or_default(),
+            tally: standings.get(name).map(|it| it.tally).unwrap_or_default(),
             refused: *refused,
             provoked: if matches!(receiver, Receiver::Webhook(_)) { self.provoked } else { 0 },
             has_ids: receiver.has_ids(),

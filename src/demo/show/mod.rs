@@ -7,7 +7,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use tokio::{
-    sync::broadcast::{self, error::RecvError},
+    sync::mpsc::{self, UnboundedReceiver},
     task::JoinSet,
     time::{Instant, Interval, MissedTickBehavior, timeout, timeout_at},
 };
@@ -24,10 +24,10 @@ use super::{
     world::{Receiver, World},
 };
 use crate::{
-    config::Config,
-    service::{Service, ServiceError},
+    config_file::Config,
     store::{SledStore, Store, StoreError},
     style::Style,
+    supervisor::{RunError, Supervisor},
     telemetry::{Signal, Telemetry},
     time::Clock,
 };
@@ -101,7 +101,7 @@ pub enum DemoError {
     Store(#[from] StoreError),
     /// The pipeline stopped by itself.
     #[error("the pipeline stopped by itself: {0}")]
-    Service(#[from] ServiceError),
+    Service(#[from] RunError),
     /// The pipeline ended without a word.
     #[error("the pipeline ended unexpectedly")]
     Ended,
@@ -181,9 +181,10 @@ struct Show {
     refused: Vec<u64>,
     store: Arc<dyn Store>,
     telemetry: Telemetry,
-    signals: broadcast::Receiver<Arc<Signal>>,
+    /// Nothing is left out of it, and it stays short: [`Show::next`] takes from it without waiting for the terminal.
+    signals: UnboundedReceiver<Signal>,
     /// The pipeline, as the only task.
-    service: JoinSet<Result<(), ServiceError>>,
+    service: JoinSet<Result<(), RunError>>,
     stop: CancellationToken,
     ticks: Interval,
     interrupts: Interrupts,
@@ -233,12 +234,13 @@ impl Show {
             let _ = terminal.show(line);
         }
         let store: Arc<dyn Store> = Arc::new(SledStore::open(&config.store).await?);
-        let telemetry = Telemetry::default();
-        let signals = telemetry.watch();
+        let (sender, signals) = mpsc::unbounded_channel();
+        // Once the show is over nobody wants them.
+        let telemetry = Telemetry::with_listener(clock, move |signal| drop(sender.send(signal.clone())));
         let stop = CancellationToken::new();
         let mut service = JoinSet::new();
-        let pipeline = Service { config, store: Arc::clone(&store), telemetry: telemetry.clone(), clock };
-        service.spawn(pipeline.run(stop.clone()));
+        let pipeline = Supervisor::new(Arc::clone(&store), telemetry.clone(), clock);
+        service.spawn(pipeline.run(config, stop.clone()));
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
@@ -347,20 +349,13 @@ impl Show {
                 Ok(Err(error)) => error.into(),
                 Ok(Ok(())) | Err(_) => DemoError::Ended.into(),
             }),
-            received = self.signals.recv() => match received {
-                Ok(signal) => {
-                    if let Some(line) = self.view.signal(&signal, self.clock.wall()) {
-                        self.terminal.show(line)?;
-                    }
-                    let baselined = matches!(*signal, Signal::BaselineDone { .. });
-                    Ok(if baselined { Happened::Baselined } else { Happened::Other })
+            Some(signal) = self.signals.recv() => {
+                if let Some(line) = self.view.signal(&signal, self.clock.wall()) {
+                    self.terminal.show(line)?;
                 }
-                Err(RecvError::Lagged(missed)) => {
-                    self.terminal.leave_out(missed);
-                    Ok(Happened::Other)
-                }
-                Err(RecvError::Closed) => Err(DemoError::Ended.into()),
-            },
+                let baselined = matches!(signal, Signal::BaselineDone { .. });
+                Ok(if baselined { Happened::Baselined } else { Happened::Other })
+            }
             _ = self.ticks.tick() => {
                 self.receive()?;
                 Ok(Happened::Tick)

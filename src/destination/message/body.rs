@@ -1,4 +1,4 @@
-//! The body of a webhook, made by a template that speaks of the event and of the message about it.
+//! Renders a webhook's own body: its template can use the event and the message about it.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,7 @@ impl Writer {
     /// Renders `template` for `notification`.
     ///
     /// # Errors
-    /// The outer one when the event's record is not JSON, which a store could only bring back damaged; the inner one
-    /// is the template's.
+    /// The outer error when the event's record is not JSON, because the store is damaged; the inner one is the template's.
     pub(in crate::destination) fn write_body(
         &self,
         notification: &Notification<'_>,

@@ -1,92 +1,87 @@
-//! What people read, before it takes the shape of a Slack message or a mail: who called, how it went, and why
-//! they are told. Pure, but for a warning in the log.
+//! Messages for people, before they take the shape of a Slack message or a mail: who called, how it went, and why it is
+//! told. Pure, except for the signal that a text failed.
 
 mod body;
+mod facts;
 mod several;
 mod single;
 mod times;
 mod visible;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
-};
-
 use serde::Serialize;
 use serde_json::Value;
-use tracing::warn;
 
-use self::visible::Visible;
-use super::{Notification, answer::one_line, facts::Fact};
+use self::{facts::Fact, visible::Visible};
+use super::{FieldFilter, Notification, answer::one_line};
 use crate::{
     calendar::Zone,
-    config::FieldFilter,
     event::{Event, Severity},
     name::Name,
     rule::{RuleSet, RuleText},
     summary::Summary,
+    telemetry::{Signal, Telemetry},
     template::{Context, Template, truncate},
 };
 
 /// The longest title, in characters.
 const MAX_TITLE: usize = 200;
 
-/// What to tell people.
+/// A message for people.
 #[derive(Debug, Serialize)]
 pub(super) struct Message {
     /// One line.
     pub(super) title: String,
-    /// Why it should be read soon.
+    /// How urgent it is.
     #[serde(serialize_with = "severity_word")]
     pub(super) severity: Severity,
-    /// How many are told together, and since when.
+    /// How many events it stands for, and since when.
     pub(super) lead: Option<String>,
-    /// What was said in short, or the rule's own body.
+    /// The call's summary, or the rule's own body.
     pub(super) text: Option<String>,
-    /// Whether `text` is the call's summary: other words than ours and the rule's.
+    /// Whether `text` is the call's summary, and so is shown as a quotation.
     pub(super) quoted: bool,
-    /// Who, how and how long, or totals; none when the rule has a body of its own.
+    /// Caller, outcome, duration and so on, or totals; none when the rule has a body of its own.
     pub(super) facts: Vec<Fact>,
-    /// The events that are told together, newest first; none when it is about one, or the rule has a body of its
-    /// own for all.
+    /// The events of a batch, newest first; none when it is about one event, or the rule has a body of its own for the
+    /// whole batch.
     pub(super) entries: Vec<Entry>,
-    /// How many more there are than `entries`.
+    /// How many events of the batch are not among `entries`.
     pub(super) more: u64,
-    /// What was said, when the receiver asked for it.
+    /// The transcript, when the receiver asked for it.
     pub(super) transcript: Vec<Turn>,
-    /// What a reader should know about the message itself.
+    /// Remarks about the message itself, such as that a template failed.
     pub(super) notes: Vec<String>,
-    /// Why they are told; none when it was for several reasons.
+    /// The rule; none when the events are of several rules.
     pub(super) rule: Option<String>,
-    /// Where it came from.
+    /// The source, or the sources.
     pub(super) source: String,
-    /// Which call it is about.
+    /// The id of the call, when it is about one.
     pub(super) call: Option<String>,
-    /// The caller's number, when it is one that can be dialled.
+    /// The caller's number, when it can be dialled.
     pub(super) call_back: Option<String>,
     /// When it happened, in seconds since the Unix epoch.
     pub(super) at: i64,
-    /// The same for people.
+    /// The same time for people.
     pub(super) when: String,
 }
 
-/// One of several events.
+/// One event of a batch.
 #[derive(Debug, Serialize)]
 pub(super) struct Entry {
     /// One line.
     pub(super) title: String,
-    /// How much it matters, where they differ in that.
+    /// How much it matters, where the events of the batch differ in it; else `Info`.
     #[serde(serialize_with = "severity_word")]
     pub(super) severity: Severity,
-    /// How the caller felt, as far as that is known.
+    /// The caller's sentiment, if it is known.
     pub(super) mood: Option<String>,
     /// When it happened, in seconds since the Unix epoch.
     pub(super) at: i64,
-    /// The same for people: the time, with the day unless it is that of the message.
+    /// The same time for people; with the day unless it is that of the message.
     pub(super) when: String,
 }
 
-/// What one side said.
+/// One turn of a transcript.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Turn {
     /// `Agent` or `Caller`
@@ -99,27 +94,28 @@ pub(super) struct Turn {
 pub(super) struct Writer {
     fields: FieldFilter,
     zone: Zone,
-    /// The templates whose failure is in the log already.
-    warned: Mutex<BTreeSet<(Name, &'static str)>>,
+    /// Receives a signal when a text cannot be rendered; `None` when nothing is sent, because the message's own note is
+    /// enough then.
+    telemetry: Option<Telemetry>,
 }
 
-/// The rules' words, and what became of them in one message.
+/// The rules' own texts for one message, and notes about those that failed.
 struct Words<'a> {
     writer: &'a Writer,
     rules: &'a RuleSet,
-    /// Those that failed.
+    /// A note for each template that failed.
     notes: Vec<String>,
 }
 
 impl Writer {
-    pub(super) fn new(fields: FieldFilter, zone: Zone) -> Self {
-        Self { fields, zone, warned: Mutex::default() }
+    pub(super) fn new(fields: FieldFilter, zone: Zone, telemetry: Option<Telemetry>) -> Self {
+        Self { fields, zone, telemetry }
     }
 
-    /// Says `notification` in the rule's words, or in ours where the rule has none or they fail.
+    /// Writes the message with the rule's own texts, or the default ones where the rule has none or they fail.
     ///
     /// # Errors
-    /// When the event's record is not JSON, which a store could only bring back damaged.
+    /// When the event's record is not JSON, because the store is damaged.
     pub(super) fn write(&self, notification: &Notification<'_>) -> Result<Message, serde_json::Error> {
         let event = notification.event;
         let words = Words { writer: self, rules: notification.rules, notes: vec![] };
@@ -129,14 +125,9 @@ impl Writer {
         }
     }
 
-    /// The event as the receiver may see it.
+    /// The event without the fields that the receiver is not shown.
     fn show<'e>(&self, event: &'e Event, words: &Words<'_>) -> Result<Visible<'e>, serde_json::Error> {
         Visible::new(event, words.severity(&event.rule), &self.fields)
-    }
-
-    /// Whether this failure is new.
-    fn warn_about(&self, rule: &Name, part: &'static str) -> bool {
-        self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert((rule.clone(), part))
     }
 }
 
@@ -173,8 +164,8 @@ impl Words<'_> {
             Ok(_) => return None,
             Err(error) => error,
         };
-        if self.writer.warn_about(rule, part) {
-            warn!(%rule, "the rule's {part} could not be rendered: {error}; the default is used");
+        if let Some(telemetry) = &self.writer.telemetry {
+            telemetry.emit(Signal::TextFailed { rule: rule.clone(), part, error: error.to_string() });
         }
         let note = format!("(the rule's {part} could not be rendered: {error})");
         if !self.notes.contains(&note) {
@@ -185,12 +176,12 @@ impl Words<'_> {
 }
 
 impl Message {
-    /// What follows the title, as plain text.
+    /// Everything after the title, as plain text.
     pub(super) fn plain(&self) -> String {
         self.in_lines(|label, value| format!("{label}: {value}"), |when, title| format!("{when} · {title}"))
     }
 
-    /// The same in columns, for a typeface in which all characters are equally wide.
+    /// The same in columns, for a typeface with characters of equal width.
     pub(super) fn in_columns(&self) -> String {
         let width = |cells: &mut dyn Iterator<Item = &String>| {
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -240,7 +231,7 @@ fn headline(text: &str, limit: usize) -> String {
     truncate(&one_line(text), limit)
 }
 
-/// How the caller felt.
+/// The caller's sentiment.
 fn mood(call: &serde_json::Map<String, Value>) -> Option<String> {
     let sentiment = call.get("callAnalysis")?.get("sentiment")?.as_str()?;
     Some(headline(sentiment, 40)).filter(|mood| !mood.is_empty())

@@ -5,22 +5,23 @@ use std::{collections::BTreeSet, time::Duration};
 use serde_json::Value;
 
 use super::{
-    Entry, Message, Visible, Words, Writer, headline, mood,
+    Entry, Message, Visible, Words, Writer,
+    facts::Fact,
+    headline, mood,
     single::without_controls,
     times::{date_and_time, lasting, time, time_and_zone},
 };
 use crate::{
-    destination::facts::Fact,
     event::{Event, Severity},
     name::Name,
     summary::{Reason, SENTIMENT, Summary},
     template::Template,
 };
 
-/// The longest headline, in characters: what comes after the title must not be cut off again.
+/// The longest headline in characters. It leaves room, so that "and 3 more" after it is not cut off.
 const MAX_HEADLINE: usize = 140;
 
-/// What comes so little later than it happened needs no explanation.
+/// A message that comes this soon after the event needs no explanation of the delay.
 const SOON: Duration = Duration::from_secs(60);
 
 impl Writer {
@@ -121,7 +122,7 @@ impl Writer {
         }
     }
 
-    /// How many of each rule and of each sentiment, where that says something.
+    /// The number of events of each rule and of each sentiment, where these differ.
     fn totals(&self, summary: &Summary) -> Vec<Fact> {
         let several_rules = summary.only_rule().is_none();
         let mut totals = vec![];
@@ -150,7 +151,7 @@ impl Writer {
     }
 }
 
-/// Why the only one of its kind was not told at once; none when it stays a list, of one.
+/// Why an event that is alone in its batch was not told at once; `None` when even one event is shown as a list.
 fn why_late(reason: Reason) -> Option<&'static str> {
     match reason {
         Reason::Quiet => Some("This waited for the quiet hours to end."),
@@ -160,7 +161,7 @@ fn why_late(reason: Reason) -> Option<&'static str> {
     }
 }
 
-/// `calls`, unless some of the events are not about a call, or several about the same one.
+/// `calls` when every event is about a call of its own, else `events`.
 fn noun(summary: &Summary) -> &'static str {
     let calls: Option<BTreeSet<_>> =
         summary.items.iter().map(|item| item.subject.call().map(|_| &item.subject)).collect();

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{MAX_TITLE, Message, Turn, Visible, Words, Writer, headline, times::date_and_time};
+use super::{
+    MAX_TITLE, Message, Turn, Visible, Words, Writer,
+    facts::{Fact, changed, facts_of_call, field, label, other_facts},
+    headline,
+    times::date_and_time,
+};
 use crate::{
-    destination::{
-        answer::one_line,
-        facts::{Fact, changed, facts_of_call, field, label, other_facts},
-    },
+    destination::answer::one_line,
     event::Event,
     kind::Kind,
     template::{self, truncate},
@@ -75,7 +77,7 @@ impl Writer {
         })
     }
 
-    /// The rule's title or the default for one event; `calls` and `count` are those of all that are told together.
+    /// The rule's title, or the default one. `calls` and `count` are those of the whole batch.
     pub(super) fn title(
         &self,
         shown: &Visible<'_>,
@@ -86,7 +88,7 @@ impl Writer {
         let own = words.title(&shown.context(count, calls), &shown.event.rule);
         let lasting = words.rules.get(&shown.event.rule).and_then(|rule| rule.lasting);
         let title = own.unwrap_or_else(|| default_title(shown, lasting));
-        // Nobody is to be alarmed by it.
+        // A test must not alarm anybody.
         let mark = if shown.event.id.is_test() { "[test] " } else { "" };
         headline(&format!("{mark}{title}"), MAX_TITLE)
     }
@@ -121,7 +123,7 @@ fn default_title(shown: &Visible<'_>, lasting: Option<Duration>) -> String {
     match call.get("callerNumber") {
         Some(Value::String(number)) if !number.is_empty() => parts.push(number.clone()),
         Some(_) => parts.push("unknown number".to_owned()),
-        // Left out by the destination.
+        // The destination leaves the number out.
         None => {}
     }
     match kind {
@@ -160,7 +162,7 @@ fn turns_of(turns: &[Value]) -> Vec<Turn> {
     told
 }
 
-/// Keeps line breaks, but nothing else that is not to be seen.
+/// The text without control characters, except line breaks.
 pub(super) fn without_controls(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(one_line).collect();
     lines.join("\n")

@@ -1,4 +1,4 @@
-//! Times for people, in the zone they live in.
+//! Times for people in their own time zone.
 
 use std::time::Duration;
 

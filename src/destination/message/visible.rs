@@ -1,4 +1,4 @@
-//! An event as far as a receiver may see it.
+//! Events without the fields that their receiver is not shown.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,13 @@ use serde_json::{Map, Value};
 
 use crate::{
     change::Changes,
-    config::FieldFilter,
+    destination::FieldFilter,
     event::{Event, Severity},
     json,
     template::{ChangeContext, Context, EventContext},
 };
 
-/// An event without the fields its receiver is not shown.
+/// An event without the fields that its receiver is not shown.
 pub(in crate::destination) struct Visible<'e> {
     pub(in crate::destination) event: &'e Event,
     severity: Severity,
@@ -25,7 +25,7 @@ pub(in crate::destination) struct Visible<'e> {
 
 impl<'e> Visible<'e> {
     /// # Errors
-    /// When the event's record is not JSON, which a store could only bring back damaged.
+    /// When the event's record is not JSON, because the store is damaged.
     pub(in crate::destination) fn new(
         event: &'e Event,
         severity: Severity,
@@ -42,7 +42,7 @@ impl<'e> Visible<'e> {
         })
     }
 
-    /// The fields of the call, or what describes a source.
+    /// The fields of the call, or the details of an event about a source.
     pub(super) fn fields(&self) -> &Map<String, Value> {
         match &self.record {
             Value::Object(fields) => fields,
@@ -63,12 +63,12 @@ impl<'e> Visible<'e> {
         self.event.subject.source().map_or("", |source| source.as_str())
     }
 
-    /// The call, when it is about one.
+    /// The call, when the event is about one.
     pub(in crate::destination) fn call(&self) -> Option<&Value> {
         self.event.subject.call().map(|_| &self.record)
     }
 
-    /// What a template may speak of when this is one of `count` events that are told together, about these calls.
+    /// The values that a template can use when this is one of a batch of `count` events about these calls.
     pub(in crate::destination) fn context<'c>(&'c self, count: u64, calls: &'c [&'c Value]) -> Context<'c> {
         let call = self.call();
         Context {

@@ -1,27 +1,25 @@
-//! From a text to an expression that is safe to evaluate, or to a message a person can act on.
-
-use std::sync::Arc;
+//! Compiles a condition's text to an expression that is safe to evaluate, or to messages a person can act on.
 
 use cel::{
-    Context, IdedExpr, ParseError, Program,
+    IdedExpr, ParseError, Program,
     common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators},
 };
 
 use super::{
     ConditionError, MAX_LEN,
-    check::{Checker, text},
-    functions::{ENV, FEW, KNOWN, Pattern},
-    source::{Source, byte_offset, code},
+    check::Checker,
+    functions::{ENV, FEW, KNOWN, Pattern, pattern_variable},
+    source::{Source, byte_offset, code, text},
 };
 
-/// An expression and the patterns it names.
+/// A compiled expression, and the regular expressions it refers to by index.
 #[derive(Clone, Debug)]
 pub(super) struct Compiled {
     pub expression: IdedExpr,
     pub patterns: Vec<Pattern>,
 }
 
-/// What is to be evaluated, and what is doubtful about it.
+/// The expression to evaluate, and warnings about it.
 pub(super) fn compile(source: &str) -> Result<(Compiled, Vec<ConditionError>), Vec<ConditionError>> {
     let program = parse(source).map_err(|mistake| vec![mistake])?;
     let source = Source::new(source, program.source_info());
@@ -35,7 +33,7 @@ pub(super) fn compile(source: &str) -> Result<(Compiled, Vec<ConditionError>), V
     Ok((guard(program.expression().clone()), mistakes))
 }
 
-/// The expression as it is written.
+/// The expression as the author wrote it, before it was made safe.
 pub(super) fn parse(source: &str) -> Result<Program, ConditionError> {
     let whole = 0..source.len();
     if source.trim().is_empty() {
@@ -48,12 +46,7 @@ pub(super) fn parse(source: &str) -> Result<Program, ConditionError> {
     ENV.compile(source).map_err(|errors| syntax_error(source, errors.errors.first()))
 }
 
-/// A context with our own functions and no variables.
-pub(super) fn empty_context<'v>() -> Context<'static, 'v> {
-    Context::with_env(Arc::clone(&ENV))
-}
-
-/// Says in plain words what CEL's parser stumbled over.
+/// Turns an error of CEL's parser into plain words.
 fn syntax_error(source: &str, parse: Option<&ParseError>) -> ConditionError {
     if let Some((at, wrong, right)) = common_slip(source) {
         let message = format!("`{wrong}` is not an operator");
@@ -68,7 +61,7 @@ fn syntax_error(source: &str, parse: Option<&ParseError>) -> ConditionError {
     ConditionError::new(message, at..end, None)
 }
 
-/// What people write who know another language: `=`, `and`, `or`, `not`, `<>`. Outside of quoted texts.
+/// Finds operators of other languages outside of quoted texts: `=`, `and`, `or`, `not`, `<>`.
 fn common_slip(source: &str) -> Option<(usize, &'static str, &'static str)> {
     let bytes = source.as_bytes();
     let before = |at: usize| at.checked_sub(1).and_then(|before| bytes.get(before)).copied().unwrap_or(b' ');
@@ -91,7 +84,7 @@ fn common_slip(source: &str) -> Option<(usize, &'static str, &'static str)> {
     })
 }
 
-/// Makes `expression` safe to evaluate: null makes what is asked of it unknown, lists that are walked over are
+/// Makes `expression` safe to evaluate: a comparison with null becomes unknown, lists that macros walk over are
 /// bounded, and patterns are compiled.
 pub(super) fn guard(mut expression: IdedExpr) -> Compiled {
     let mut patterns = Vec::new();
@@ -99,8 +92,8 @@ pub(super) fn guard(mut expression: IdedExpr) -> Compiled {
     Compiled { expression, patterns }
 }
 
-/// Wraps the operands of `==`, `!=` and `in`, so that null makes the comparison unknown; a comparison with a
-/// literal `null` asks for just that and is left alone.
+/// Wraps the operands of `==`, `!=` and `in`, so that null makes the comparison unknown. A comparison with a literal
+/// `null` asks about null itself and is left alone.
 fn guard_part(node: &mut IdedExpr, patterns: &mut Vec<Pattern>) {
     match &mut node.expr {
         Expr::Call(call) => {
@@ -125,7 +118,7 @@ fn guard_part(node: &mut IdedExpr, patterns: &mut Vec<Pattern>) {
             }
         }
         Expr::Comprehension(inner) => {
-            // The accumulator's own bookkeeping is the macro's, and never null.
+            // The accumulator belongs to the macro's expansion and is never null.
             guard_part(&mut inner.iter_range, patterns);
             guard_part(&mut inner.loop_step, patterns);
             guard_part(&mut inner.result, patterns);
@@ -135,7 +128,7 @@ fn guard_part(node: &mut IdedExpr, patterns: &mut Vec<Pattern>) {
     }
 }
 
-/// Whether null is written out, by itself or in a list.
+/// Whether the expression is a literal `null`, or a list that has one.
 fn names_null(node: &IdedExpr) -> bool {
     match &node.expr {
         Expr::Literal(literal) => matches!(literal, LiteralValue::Null),
@@ -158,7 +151,7 @@ fn wrap(operand: &mut IdedExpr, function: &str) {
     operand.expr = Expr::Call(CallExpr { func_name: function.to_owned(), target: None, args: vec![inner] });
 }
 
-/// Puts a variable into the place of a pattern that is written out; what is not one was refused before.
+/// Replaces a literal pattern by a variable that holds it compiled. Invalid patterns have been refused before.
 fn compile_pattern(call: &mut CallExpr, patterns: &mut Vec<Pattern>) {
     let compile = match call.func_name.as_str() {
         "matches" => Pattern::of_regex,
@@ -171,14 +164,4 @@ fn compile_pattern(call: &mut CallExpr, patterns: &mut Vec<Pattern>) {
         last.expr = Expr::Ident(pattern_variable(patterns.len()));
         patterns.push(pattern);
     }
-}
-
-/// The variable of the pattern at `index`; not a name that a user could write.
-fn pattern_variable(index: usize) -> String {
-    format!("@{index}")
-}
-
-/// The pattern that a variable stands for.
-pub(super) fn pattern_of<'p>(variable: &str, patterns: &'p [Pattern]) -> Option<&'p Pattern> {
-    patterns.get(variable.strip_prefix('@')?.parse::<usize>().ok()?)
 }

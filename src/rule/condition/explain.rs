@@ -1,4 +1,4 @@
-//! Why a condition is what it is for one change.
+//! Explains why a condition is true, false or unknown for one change.
 
 use std::fmt;
 
@@ -14,50 +14,50 @@ use chrono::SecondsFormat;
 
 use super::{
     ConditionFailure, Truth,
-    compile::{Compiled, empty_context, guard, parse},
-    facts::{Facts, Scope, VARIABLES},
-    functions::is_null,
-    source::Source,
+    activation::{Activation, Scope, VARIABLES},
+    compile::{Compiled, guard, parse},
+    functions::{empty_context, is_null},
+    source::{Source, text},
 };
 use crate::{privacy::mask_phones_in, snapshot::TRANSCRIPT};
 
 /// The longest text of a call that is quoted, in characters.
 const MAX_QUOTED: usize = 60;
 
-/// The terminal that explanations are made for, in columns.
+/// The width that explanations are wrapped to, in columns.
 const WIDTH: usize = 80;
 
-/// A condition, or a part of one, and what it is for one change.
+/// A condition, or a part of one, with its value for one change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// The part, as it is written.
+    /// The part's text.
     pub text: String,
-    /// What it is.
+    /// Its value.
     pub truth: Result<Truth, ConditionFailure>,
-    /// What is null or missing, when that is why it is unknown.
+    /// The path that is null or missing, when that is why the part is unknown.
     pub because: Option<String>,
-    /// What it is made of, when it is made of conditions. All of them, even where the first decides.
+    /// The conditions it is made of, if it is: all of them, even where the first one decides.
     pub parts: Vec<Explanation>,
-    /// What it asks about, when it is not.
+    /// The values it reads, if it is not made of conditions.
     pub seen: Vec<Seen>,
 }
 
-/// Something that a condition asks about, and what it found.
+/// A value that a condition reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// As it is written.
+    /// Its expression's text.
     pub text: String,
-    /// What it is, in short: phone numbers are masked, and a transcript is not quoted.
+    /// The value in short, with phone numbers masked. A transcript is not quoted.
     pub value: String,
 }
 
-pub(super) fn explain(source: &str, facts: &Facts) -> Explanation {
+pub(super) fn explain(source: &str, activation: &Activation) -> Explanation {
     match parse(source) {
         Ok(program) => {
             let source = Source::new(source, program.source_info());
-            Explainer { source: &source, facts }.explain(program.expression())
+            Explainer { source: &source, activation }.explain(program.expression())
         }
-        // Cannot be: it was compiled.
+        // Cannot happen: the same text was compiled before.
         Err(mistake) => Explanation {
             text: source.to_owned(),
             truth: Err(ConditionFailure(mistake.message)),
@@ -70,14 +70,14 @@ pub(super) fn explain(source: &str, facts: &Facts) -> Explanation {
 
 struct Explainer<'a> {
     source: &'a Source<'a>,
-    facts: &'a Facts,
+    activation: &'a Activation,
 }
 
-/// What a part that is no condition turned out to be.
+/// The value of a part that is no condition.
 enum Found {
     Value(String),
     Null,
-    /// It cannot be told.
+    /// It cannot be evaluated.
     Nothing,
 }
 
@@ -85,7 +85,7 @@ impl<'a> Explainer<'a> {
     fn explain(&self, node: &'a IdedExpr) -> Explanation {
         let mut parts = Vec::new();
         parts_of(node, &mut parts);
-        let truth = guard(node.clone()).truth(self.facts);
+        let truth = guard(node.clone()).truth(self.activation);
         let mut explanation = Explanation {
             text: self.source.of(node).to_owned(),
             because: None,
@@ -101,7 +101,7 @@ impl<'a> Explainer<'a> {
                 explanation.because =
                     Some(because.unwrap_or_else(|| "a field it needs is null or missing".to_owned()));
             }
-            // What the whole of it is has been said already, unless that is the trouble.
+            // The value of the whole is shown already, unless evaluating it failed.
             let whole = if explanation.truth.is_ok() { explanation.text.as_str() } else { "" };
             for part in operands(node).into_iter().chain(asked) {
                 self.see(part, whole, &mut explanation.seen);
@@ -116,7 +116,7 @@ impl<'a> Explainer<'a> {
             return;
         }
         match self.find(part) {
-            // All of a record says nothing.
+            // A whole record would be too long to help.
             Found::Value(_) if matches!(part.expr, Expr::Ident(_)) && is_record(&text) => {}
             Found::Value(value) => seen.push(Seen { text, value }),
             Found::Null => seen.push(Seen { text, value: "null".to_owned() }),
@@ -126,7 +126,7 @@ impl<'a> Explainer<'a> {
 
     fn find(&self, node: &IdedExpr) -> Found {
         let Compiled { expression, patterns } = guard(node.clone());
-        let scope = Scope { facts: self.facts, patterns: &patterns };
+        let scope = Scope { activation: self.activation, patterns: &patterns };
         let mut context = empty_context();
         context.set_variable_resolver(&scope);
         match Value::resolve_val(&expression, &context) {
@@ -136,7 +136,7 @@ impl<'a> Explainer<'a> {
         }
     }
 
-    /// The first thing on the way to `path` that is null or missing.
+    /// The first field on the way to `path` that is null or missing.
     fn absent(&self, path: &IdedExpr) -> Option<String> {
         if let Expr::Select(select) = &path.expr
             && let Some(absent) = self.absent(&select.operand)
@@ -152,14 +152,14 @@ impl<'a> Explainer<'a> {
     }
 }
 
-/// The conditions that a condition is made of; none when it is not made of others.
+/// The operands of `&&`, `||`, `!` and the like; none for any other expression.
 fn parts_of<'a>(node: &'a IdedExpr, parts: &mut Vec<&'a IdedExpr>) {
     let Expr::Call(call) = &node.expr else { return };
     match call.func_name.as_str() {
         operators::LOGICAL_AND | operators::LOGICAL_OR => {
             for part in &call.args {
                 match &part.expr {
-                    // The parser makes a tree of `a && b && c`; people read a list.
+                    // The parser makes a tree of `a && b && c`; people read it as a list.
                     Expr::Call(inner) if inner.func_name == call.func_name => parts_of(part, parts),
                     _ => parts.push(part),
                 }
@@ -170,7 +170,7 @@ fn parts_of<'a>(node: &'a IdedExpr, parts: &mut Vec<&'a IdedExpr>) {
     }
 }
 
-/// What a comparison compares that has to be worked out.
+/// The operands of a comparison that have to be computed, such as `size(call.summary)`.
 fn operands(node: &IdedExpr) -> Vec<&IdedExpr> {
     let compares = |call: &CallExpr| {
         matches!(
@@ -195,7 +195,7 @@ fn operands(node: &IdedExpr) -> Vec<&IdedExpr> {
     }
 }
 
-/// The paths into `call`, `before` and the like that a part asks about.
+/// The paths into `call`, `before` and the other variables that a part reads.
 fn asked_of<'a>(node: &'a IdedExpr, asked: &mut Vec<&'a IdedExpr>) {
     match &node.expr {
         Expr::Ident(name) if VARIABLES.contains(&name.as_str()) => asked.push(node),
@@ -208,7 +208,7 @@ fn asked_of<'a>(node: &'a IdedExpr, asked: &mut Vec<&'a IdedExpr>) {
             }
         }
         Expr::List(list) => list.elements.iter().for_each(|part| asked_of(part, asked)),
-        // Inside of it, a name is another thing for every entry.
+        // Inside a macro, the name stands for another entry each time.
         Expr::Comprehension(inner) => asked_of(&inner.iter_range, asked),
         _ => {}
     }
@@ -232,16 +232,16 @@ fn is_constant(node: &IdedExpr) -> bool {
     asked.is_empty()
 }
 
-/// Whether a value may hold something that was said.
+/// Whether a value may contain words of the conversation.
 fn is_of_transcript(node: &IdedExpr) -> bool {
     match &node.expr {
         Expr::Select(select) => select.field == TRANSCRIPT || is_of_transcript(&select.operand),
         Expr::Call(call) => {
             call.func_name == "transcript_text"
-                || super::check::text(node) == Some(TRANSCRIPT)
+                || text(node) == Some(TRANSCRIPT)
                 || call.target.as_deref().into_iter().chain(&call.args).any(is_of_transcript)
         }
-        Expr::Literal(_) => super::check::text(node) == Some(TRANSCRIPT),
+        Expr::Literal(_) => text(node) == Some(TRANSCRIPT),
         Expr::List(list) => list.elements.iter().any(is_of_transcript),
         Expr::Comprehension(inner) => is_of_transcript(&inner.iter_range),
         _ => false,
@@ -268,7 +268,7 @@ fn in_short(value: &dyn Val, may_quote: bool) -> String {
         let texts: Option<Vec<&str>> =
             list.inner().iter().map(|entry| Some(entry.downcast_ref::<CelString>()?.inner())).collect();
         return match texts {
-            // Kinds of change, tags.
+            // Short lists of words, such as kinds of change or tags.
             Some(texts) if may_quote && texts.iter().map(|text| text.len()).sum::<usize>() < MAX_QUOTED => {
                 mask_phones_in(&format!("{texts:?}"))
             }
@@ -307,7 +307,7 @@ impl fmt::Display for Truth {
     }
 }
 
-/// A line for each part, indented under what it is a part of, and no line longer than a terminal is wide.
+/// One line for each part, indented under the part that contains it, no line wider than a terminal.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f, 0)
@@ -338,7 +338,7 @@ impl Explanation {
     }
 }
 
-/// Writes `text` on one line; what does not fit is left out.
+/// Writes `text` on one line and cuts it if it does not fit.
 fn line(f: &mut fmt::Formatter<'_>, start: &str, text: &str) -> fmt::Result {
     let line = format!("{start}{}", text.split_whitespace().collect::<Vec<_>>().join(" "));
     if line.chars().count() <= WIDTH {

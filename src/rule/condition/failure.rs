@@ -1,4 +1,4 @@
-//! What an error of the interpreter means.
+//! Translates errors of the interpreter.
 
 use cel::{ExecutionError, Value};
 

@@ -1,9 +1,9 @@
-//! What a condition can call: CEL's standard library and a few functions about calls.
+//! The functions that conditions can use: CEL's standard library and a few about calls.
 
 use std::sync::{Arc, LazyLock};
 
 use cel::{
-    DeclarationError, Env, ExecutionError,
+    Context, DeclarationError, Env, ExecutionError,
     common::{
         types::{
             CelBool, CelList, CelNull, CelString, CelTimestamp, DYN_TYPE, MAP_TYPE, STRING_TYPE,
@@ -17,13 +17,13 @@ use regex::{Regex, RegexBuilder};
 
 use crate::{calendar::Zone, time::Timestamp};
 
-/// The function that operands are wrapped in to make null unknown; not a name that a user could write.
+/// The function that operands are wrapped in, so that null becomes unknown. No condition can contain its name.
 pub(super) const KNOWN: &str = "@known";
 
-/// The message that marks an unknown value on its way up.
+/// The error message that stands for "unknown" until the evaluation is over.
 pub(super) const IS_NULL: &str = "null";
 
-/// The function that lists are wrapped in before something walks over them.
+/// The function that lists are wrapped in before a macro walks over them, to bound their length.
 pub(super) const FEW: &str = "@few";
 
 /// The longest list that `exists`, `all`, `map` and `filter` walk over.
@@ -36,13 +36,19 @@ const MAX_PATTERN: usize = 1 << 20;
 pub(super) const WEEKDAYS: [&str; 7] =
     ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 
-/// The environment conditions are compiled and evaluated in; making one is a thousand times dearer than using it.
+/// The environment in which conditions are compiled and evaluated. Shared, because making one costs a thousand times
+/// as much as using it.
 #[expect(clippy::expect_used, reason = "the names declared are not those of the standard library")]
 pub(super) static ENV: LazyLock<Arc<Env>> =
     LazyLock::new(|| Arc::new(declare(Env::stdlib()).expect("each is declared once")));
 
+/// A context with our own functions and no variables.
+pub(super) fn empty_context<'v>() -> Context<'static, 'v> {
+    Context::with_env(Arc::clone(&ENV))
+}
+
 type Arguments<'b, 'v> = Vec<CowVal<'b, 'v>>;
-type Answer<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
+type CallResult<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
 
 fn declare(mut env: Env) -> Result<Env, DeclarationError> {
     env.add_overload(KNOWN, KNOWN, vec![DYN_TYPE], known)?;
@@ -73,7 +79,7 @@ impl Pattern {
         Ok(Self(Arc::new(regex)))
     }
 
-    /// What somebody says: whole words, in upper or lower case, however they are spaced.
+    /// A pattern for words that somebody says: whole words, in any case, with any white space between them.
     pub fn of_phrase(text: &str) -> Result<Self, regex::Error> {
         let words: Vec<String> = text.split_whitespace().map(regex::escape).collect();
         if words.is_empty() {
@@ -105,6 +111,16 @@ impl Val for Pattern {
 
 impl StaticVal for Pattern {}
 
+/// The variable of the pattern at `index`; not a name that a user could write.
+pub(super) fn pattern_variable(index: usize) -> String {
+    format!("@{index}")
+}
+
+/// The pattern that a variable stands for.
+pub(super) fn pattern_of<'p>(variable: &str, patterns: &'p [Pattern]) -> Option<&'p Pattern> {
+    patterns.get(variable.strip_prefix('@')?.parse::<usize>().ok()?)
+}
+
 /// Whether `name` is a time zone as CEL knows them: `Europe/Berlin`, or an offset from UTC as in `+01:00`.
 pub(super) fn is_zone(name: &str) -> bool {
     Zone::parse(name).is_some_and(|zone| zone.name() == name) || name.parse::<FixedOffset>().is_ok()
@@ -114,12 +130,12 @@ fn unknown() -> ExecutionError {
     ExecutionError::function_error(KNOWN, IS_NULL)
 }
 
-fn known<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
+fn known<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
     let value = arguments.pop().ok_or_else(unknown)?;
     if is_null(&*value) { Err(unknown()) } else { Ok(value) }
 }
 
-fn few<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
+fn few<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
     let value = arguments.pop().ok_or_else(unknown)?;
     match value.as_sizer() {
         Some(list) if *list.size().inner() > MAX_ENTRIES => {
@@ -129,20 +145,20 @@ fn few<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
     }
 }
 
-fn lower<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
+fn lower<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
     Ok(CowVal::owned(CelString::from(text(&arguments, 0)?.to_lowercase())))
 }
 
-fn upper<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
+fn upper<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
     Ok(CowVal::owned(CelString::from(text(&arguments, 0)?.to_uppercase())))
 }
 
-fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
+fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
     let is_match = pattern(&arguments, 1)?.0.is_match(text(&arguments, 0)?);
     Ok(CowVal::owned(CelBool::from(is_match)))
 }
 
-fn weekday<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
+fn weekday<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
     let time = arguments.first().and_then(|time| time.downcast_ref::<CelTimestamp>()).ok_or_else(unknown)?;
     let zone = text(&arguments, 1)?;
     let local =
@@ -155,7 +171,7 @@ fn weekday<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
     Ok(CowVal::owned(CelString::from(WEEKDAYS[day.num_days_from_sunday() as usize])))
 }
 
-fn transcript_text<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
+fn transcript_text<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
     let mut all = String::new();
     turns(&arguments, |_, content| {
         if !all.is_empty() {
@@ -167,14 +183,14 @@ fn transcript_text<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
     Ok(CowVal::owned(CelString::from(all)))
 }
 
-fn said<'b, 'v>(arguments: Arguments<'b, 'v>) -> Answer<'b, 'v> {
+fn said<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
     let (who, phrase) = (text(&arguments, 1)?, pattern(&arguments, 2)?);
     let found = turns(&arguments, |role, content| role == who && phrase.0.is_match(content))?;
     Ok(CowVal::owned(CelBool::from(found)))
 }
 
-/// Shows the turns of the first argument's transcript, by role and content, until one is what is looked for.
-/// A turn without either is passed over.
+/// Calls `is_it` with role and content of each turn of the first argument's transcript until it returns true. A turn
+/// without role or content is skipped.
 fn turns(arguments: &[CowVal], mut is_it: impl FnMut(&str, &str) -> bool) -> Result<bool, ExecutionError> {
     let record = arguments.first().ok_or_else(unknown)?;
     let transcript = field(record.as_ref(), "transcript").ok_or_else(unknown)?;

@@ -5,14 +5,14 @@
 //! the operands of `==`, `!=` and `in` are wrapped (see [`compile`]) unless the condition compares with `null`
 //! literally.
 //!
-//! [`compile`](Condition::compile) finds what is wrong whatever the call is, [`check`](Condition::check) what can
-//! never hold for the changes a rule looks at, [`evaluate`](Condition::evaluate) asks it about one change, and
-//! [`explain`](Condition::explain) says why the answer is what it is.
+//! [`compile`](Condition::compile) finds mistakes that do not depend on the call, [`check`](Condition::check) finds
+//! conditions that can never hold for the changes a rule looks at, [`evaluate`](Condition::evaluate) evaluates one for
+//! a change, and [`explain`](Condition::explain) says why the result is what it is.
 
+mod activation;
 mod check;
 mod compile;
 mod explain;
-mod facts;
 mod failure;
 mod functions;
 mod reach;
@@ -25,15 +25,15 @@ use std::{fmt, ops::Range, sync::Arc};
 use cel::{Value, common::types::CelBool};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::{
-    compile::{Compiled, empty_context},
-    facts::Scope,
-    failure::{in_words, is_unknown, type_in_words},
-    functions::is_null,
-};
 pub use self::{
+    activation::Activation,
     explain::{Explanation, Seen},
-    facts::Facts,
+};
+use self::{
+    activation::Scope,
+    compile::Compiled,
+    failure::{in_words, is_unknown, type_in_words},
+    functions::{empty_context, is_null},
 };
 use crate::kind::Kinds;
 
@@ -48,7 +48,7 @@ pub struct Condition {
     doubts: Arc<[ConditionError]>,
 }
 
-/// What a condition says about a call.
+/// The value of a condition for one change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Truth {
     /// It holds.
@@ -59,17 +59,18 @@ pub enum Truth {
     Unknown,
 }
 
-/// What is wrong with a condition.
+/// A mistake in a condition, or a doubt about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ConditionError {
-    /// In words a person can act on.
+    /// The mistake, in words a person can act on.
     pub message: String,
-    /// The byte range of the condition it is about.
+    /// The part of the condition it is about, in bytes.
     pub span: Range<usize>,
-    /// What to write instead, when that can be guessed.
+    /// The text to write instead, when it can be guessed.
     pub hint: Option<String>,
-    /// Whether it may be right after all: it is wrong by what the API documents, but the API may do more.
+    /// Whether the condition may be right after all: it contradicts the API's documentation, but the API may do more than
+    /// it documents.
     pub is_warning: bool,
 }
 
@@ -79,7 +80,7 @@ impl ConditionError {
     }
 }
 
-/// Why a condition could not be evaluated; holds nothing of the call.
+/// Why a condition could not be evaluated. Holds nothing of the call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConditionFailure(String);
@@ -88,14 +89,14 @@ impl Condition {
     /// Compiles `source`.
     ///
     /// # Errors
-    /// Every mistake in it, in the order of the text; at least one of them is no warning.
+    /// Every mistake in it, in the order of the text. At least one is not a warning.
     pub fn compile(source: &str) -> Result<Self, Vec<ConditionError>> {
         let (compiled, doubts) = compile::compile(source)?;
         Ok(Self { source: source.into(), compiled: Arc::new(compiled), doubts: doubts.into() })
     }
 
-    /// What is doubtful about it as the condition of a rule that looks at changes of the kinds in `on`: that it is
-    /// written against what the API documents, or that it can never hold for them.
+    /// Finds what is doubtful about it as the condition of a rule that looks at changes of the kinds in `on`: that it
+    /// contradicts the API's documentation, or that it can never hold for such changes.
     pub fn check(&self, on: Kinds) -> Vec<ConditionError> {
         let mut doubts = self.doubts.to_vec();
         if let Some(doubt) = reach::never(&self.source, on)
@@ -111,29 +112,29 @@ impl Condition {
         &self.source
     }
 
-    /// Tells this condition from an edited one.
+    /// A hash of the text, to tell an edited condition from the one before.
     pub fn fingerprint(&self) -> u64 {
         xxh3_64(self.source.as_bytes())
     }
 
-    /// Evaluates it over what is known of a change.
+    /// Evaluates it for one change.
     ///
     /// # Errors
-    /// [`ConditionFailure`] when it does not make sense for these values: a text compared with a number by `<`,
+    /// [`ConditionFailure`] when it makes no sense for these values: a text compared with a number by `<`,
     /// a division by zero, a result that is neither true nor false.
-    pub fn evaluate(&self, facts: &Facts) -> Result<Truth, ConditionFailure> {
-        self.compiled.truth(facts)
+    pub fn evaluate(&self, activation: &Activation) -> Result<Truth, ConditionFailure> {
+        self.compiled.truth(activation)
     }
 
-    /// Takes it to pieces and says what each of them is for what is known of a change.
-    pub fn explain(&self, facts: &Facts) -> Explanation {
-        explain::explain(&self.source, facts)
+    /// Evaluates it and each of its parts for one change.
+    pub fn explain(&self, activation: &Activation) -> Explanation {
+        explain::explain(&self.source, activation)
     }
 }
 
 impl Compiled {
-    fn truth(&self, facts: &Facts) -> Result<Truth, ConditionFailure> {
-        let scope = Scope { facts, patterns: &self.patterns };
+    fn truth(&self, activation: &Activation) -> Result<Truth, ConditionFailure> {
+        let scope = Scope { activation, patterns: &self.patterns };
         let mut context = empty_context();
         context.set_variable_resolver(&scope);
         match Value::resolve_val(&self.expression, &context) {

@@ -1,19 +1,24 @@
 //! Whether a condition can hold at all for the kinds of change a rule looks at.
 //!
-//! The condition is evaluated over everything that can be true of such a change: a call that has started is live, a
-//! deleted one was known before. What is not known of a change may be anything. The answer errs to one side only:
-//! a condition that is said never to hold never does.
+//! The condition is evaluated abstractly, over every combination of facts that such a change can have: a call that has
+//! started is live, a deleted one was known before. Everything else may have any value. The result errs to one side
+//! only: a condition that is reported as never holding never does.
 
 use cel::{
     IdedExpr,
     common::ast::{CallExpr, Expr, LiteralValue, operators},
 };
 
-use super::{ConditionError, check::text, compile::parse, signature::SIGNATURES, source::Source};
+use super::{
+    ConditionError,
+    compile::parse,
+    signature::SIGNATURES,
+    source::{Source, text},
+};
 use crate::kind::{Kind, Kinds};
 
-/// That the condition can never hold for a change of a kind in `on`; a warning when it only can if the API has a
-/// status that it does not document.
+/// The mistake that the condition can never hold for a change of a kind in `on`. It is a warning when the condition
+/// could hold if the API had a status that it does not document.
 pub(super) fn never(source: &str, on: Kinds) -> Option<ConditionError> {
     let program = parse(source).ok()?;
     let source = Source::new(source, program.source_info());
@@ -36,7 +41,7 @@ pub(super) fn never(source: &str, on: Kinds) -> Option<ConditionError> {
     None
 }
 
-/// Where a call is in its life.
+/// The documented statuses, and all others as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {
     Live,
@@ -44,12 +49,12 @@ enum Status {
     Undocumented,
 }
 
-/// One combination of what can be true of a change. `None` is "may be anything".
+/// One combination of facts that a change can have. `None` means "any value".
 #[derive(Clone, Debug)]
 struct World {
     kinds: Option<Kinds>,
     status: Option<Status>,
-    /// The status before, or that there was no before.
+    /// The status before; `Some(None)` when the call was not known before.
     before: Option<Option<Status>>,
     /// Whether `call.callAnalysis` is there.
     analysis: Option<bool>,
@@ -61,7 +66,7 @@ impl World {
     }
 }
 
-/// Everything that can be true of a change that a rule with this `on` looks at; see [`crate::change`].
+/// Every combination that a change can have at which a rule with this `on` looks; see [`crate::change`].
 fn worlds(on: Kinds) -> Vec<World> {
     use Kind::{Analyzed, Deleted, Ended, Started, Updated};
     use Status::{Completed, Live, Undocumented};
@@ -115,7 +120,7 @@ fn culprit<'a>(node: &'a IdedExpr, worlds: &[World]) -> &'a IdedExpr {
     }
 }
 
-/// What is true of all these changes and keeps `node` from holding.
+/// The fact that all these changes share and that keeps `node` from holding, in words.
 fn reason(node: &IdedExpr, worlds: &[World]) -> Option<String> {
     let without = |forget: fn(&mut World)| {
         let mut worlds = worlds.to_vec();
@@ -167,12 +172,12 @@ fn elsewhere(node: &IdedExpr) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| !is_never(node, &worlds((*kind).into())))
 }
 
-/// What an expression may turn out to be.
+/// The abstract value of an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum May<'a> {
-    /// Anything at all.
+    /// Any value, or an error.
     Anything,
-    /// Something that is there.
+    /// Some value that is neither null nor missing.
     There,
     Null,
     /// An error: a field of something that is not there.
@@ -182,7 +187,7 @@ enum May<'a> {
     Kinds(Kinds),
 }
 
-/// Which of true, false and unknown a condition may be.
+/// The truth values that a condition may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Truths {
     yes: bool,
@@ -215,7 +220,7 @@ impl Truths {
         self.not().and(other.not()).not()
     }
 
-    /// One or the other.
+    /// The union of both.
     fn either(self, other: Self) -> Self {
         Self { yes: self.yes || other.yes, no: self.no || other.no, unknown: self.unknown || other.unknown }
     }
@@ -335,7 +340,7 @@ impl World {
     }
 }
 
-/// Whether two values that are there are equal.
+/// Whether two present values are equal.
 fn alike(a: May<'_>, b: May<'_>) -> Truths {
     match (a, b) {
         (May::Text(a), May::Text(b)) => Truths::exactly(a == b),

@@ -1,4 +1,4 @@
-//! The functions a condition can call, what they take and what they give.
+//! The functions that conditions can use, with their parameters and results.
 
 use super::types::{
     Type::{self, Any, Bool, Duration, Int, List, Object, Text, Time, Word},
@@ -8,7 +8,7 @@ use super::types::{
 /// One way to call a function.
 pub(super) struct Signature {
     pub name: &'static str,
-    /// What it takes; the first of them is what a method is called on.
+    /// The types of its arguments; for a method, the receiver comes first.
     pub takes: &'static [Type],
     pub gives: Type,
     form: Form,
@@ -22,7 +22,7 @@ enum Form {
 }
 
 impl Signature {
-    /// Whether it can be written as it is: as a method or not.
+    /// Whether it can be called like this: as a method, or as a function.
     pub fn is_called(&self, as_method: bool) -> bool {
         match self.form {
             Form::Function => !as_method,

@@ -1,7 +1,7 @@
-//! A condition's text: what in it is quoted, which brackets belong together, and which part of it an expression is.
+//! The text of a condition: which of it is quoted, which brackets match, and where in it each expression stands.
 //!
-//! CEL's parser notes of an expression only the token it hangs on: of `call.duration > 60` the `>`. People are shown
-//! the whole of it.
+//! CEL's parser records only one token for an expression, such as the `>` of `call.duration > 60`. Messages show the
+//! whole expression.
 
 use std::ops::Range;
 
@@ -10,11 +10,11 @@ use cel::{
     common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, SourceInfo, operators},
 };
 
-/// A condition's text, and where the parser found what.
+/// The text of a condition, and the tokens that the parser recorded.
 pub(super) struct Source<'a> {
     pub text: &'a str,
     info: &'a SourceInfo,
-    /// Brackets that belong together, by their places.
+    /// Matching brackets, by their positions.
     pairs: Vec<(usize, usize)>,
 }
 
@@ -162,4 +162,12 @@ pub(super) fn byte_offset(source: &str, (line, column): (isize, isize)) -> usize
     let start: usize = source.split_inclusive('\n').take(line).map(str::len).sum();
     let text = source.get(start..).unwrap_or_default();
     start + text.char_indices().nth(column).map_or(text.len(), |(at, _)| at)
+}
+
+/// A text that is written out.
+pub(super) fn text(node: &IdedExpr) -> Option<&str> {
+    match &node.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
+        _ => None,
+    }
 }

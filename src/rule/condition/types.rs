@@ -1,4 +1,4 @@
-//! What is known of a value before there is one: the fields the API documents, the words they can be.
+//! The types of expressions: the fields that the API documents, and the words that some of them can be.
 
 use std::fmt;
 
@@ -13,12 +13,12 @@ pub(super) enum Type {
     Bool,
     /// A number written without a decimal point.
     Int,
-    /// A number written with one.
+    /// A number written with a decimal point.
     Double,
     /// A number of the API; whole as a rule.
     Number,
     Text,
-    /// A text that is one of a few.
+    /// A text that is one of a few words.
     Word(Vocabulary),
     /// A text that is a time in ISO 8601.
     TimeText,
@@ -39,7 +39,7 @@ pub(super) enum Type {
 }
 
 impl Type {
-    /// Whether a value of one can be equal to a value of the other. A field may always be null.
+    /// Whether a value of this type can equal a value of the other. A field may always be null.
     pub fn agrees(self, other: Self) -> bool {
         use Type::*;
         let general = |of| match of {
@@ -72,7 +72,7 @@ impl Type {
         })
     }
 
-    /// The type of what a list holds, of an object's keys; `None` when there is nothing to walk over.
+    /// The type of a list's entries or an object's keys; `None` for other types, which macros cannot walk over.
     pub fn element(self) -> Option<Self> {
         Some(match self {
             Self::Kinds => Self::Word(Vocabulary::Kind),
@@ -84,7 +84,7 @@ impl Type {
     }
 }
 
-/// In the words of a message: "a text".
+/// The type in the words of a message: "a text".
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -101,7 +101,7 @@ impl fmt::Display for Type {
     }
 }
 
-/// A set of words one of which a text is.
+/// A set of words that a text is taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Vocabulary {
     Status,
@@ -115,7 +115,7 @@ pub(super) enum Vocabulary {
 pub(super) const STATUSES: [&str; 2] = ["live", "completed"];
 
 impl Vocabulary {
-    /// Its words.
+    /// The words of the set.
     pub fn words(self) -> Vec<&'static str> {
         match self {
             Self::Status => STATUSES.to_vec(),
@@ -126,12 +126,12 @@ impl Vocabulary {
         }
     }
 
-    /// Whether there are no others. The API's are those it documents, and it may come to know more.
+    /// Whether there can be no other words. The API may add to those it documents.
     pub fn is_closed(self) -> bool {
         matches!(self, Self::Kind | Self::Weekday)
     }
 
-    /// That `word` is not one of them.
+    /// The mistake that `word` is not one of them.
     pub fn refuse(self, word: &str) -> String {
         match self {
             Self::Status => format!("no call has the status \"{word}\""),

@@ -12,9 +12,10 @@ use super::{
 };
 use crate::{
     call::{CallId, RecordHash, Status},
+    content::StateTag,
     kind::Kinds,
     name::Name,
-    snapshot::{RuleMemory, Shrunk, Snapshot, StateTag},
+    snapshot::{RuleMemory, Shrunk, Snapshot},
     store::KnownCall,
     time::Timestamp,
 };

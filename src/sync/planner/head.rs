@@ -1,4 +1,4 @@
-//! Looking for new calls: where the list's order lets them turn up, no further than needed.
+//! Polls: looking for new calls where the order of the list lets them turn up, and no further than needed.
 
 use std::collections::HashSet;
 
@@ -8,55 +8,55 @@ use super::{
     walk::{Page, Walk, Walked},
 };
 
-/// Calls known from before that a poll must meet before everything beyond them counts as known. More than one,
-/// because calls that start at the same moment overtake each other.
+/// How many calls known from before a poll must meet before everything beyond them counts as known. More than one,
+/// because calls that start at the same moment can overtake each other.
 const SETTLED: u64 = 3;
-/// Rows an idle poll asks for.
+/// How many rows a poll asks for when little happens.
 const IDLE_ROWS: u64 = 10;
-/// Rows before the end of the list where a poll of the tail begins.
+/// How many rows before the end of the list a poll of the end begins.
 const TAIL: u64 = 4;
 
 #[derive(Debug, Default)]
 pub(super) struct Head {
+    /// The poll under way, and the end of the list it began at.
     walk: Option<(Walk, Front)>,
-    /// Calls the walk under way has met that were known before and have not moved.
+    /// Calls that the poll under way has met and that were known before and have not moved.
     settled: u64,
-    /// Known calls beyond which there may be unknown ones. Those that other fetches showed to be new or changed since
-    /// the last walk began:
+    /// Calls that other requests showed to be new or changed since the last poll began. Unknown calls may hide behind
+    /// them, so a poll must go beyond them.
     moved: HashSet<Slot>,
-    /// how many of these there were when it began, and the new calls it has found:
+    /// The size of `moved` when the poll under way began, plus the new calls it has found.
     fresh: u64,
-    /// and how many there were when the process ended.
+    /// How many calls with unknown ones behind them there were when the process last ended.
     cut_short: u64,
-    /// Rows that polls needed of late.
+    /// How many rows polls needed lately.
     depth: u64,
-    /// Where the list ended when that was last seen.
+    /// The length of the list when its end was last seen.
     length: u64,
 }
 
-/// What a poll is made with.
+/// The facts a poll depends on.
 #[derive(Clone, Copy)]
 pub(super) struct Poll {
     pub front: Front,
     pub page_size: u32,
-    /// Rows from the top that show live calls.
+    /// How many rows from the top show the live calls.
     pub live_depth: u64,
-    /// Calls in the list, as far as is known.
+    /// How many calls are in the list, as far as is known.
     pub present: u64,
     /// The most rows the API gives for one page, as far as is known.
     pub clamp: u64,
-    /// The API ignores `offset`: the first page is all there is.
+    /// The API ignores `offset`, so that only the first page can be had.
     pub flat: bool,
 }
 
-/// What a poll has come to.
+/// The state of a poll after a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Polled {
+    /// It needs another page.
     On,
-    /// Everything new has been seen. `single`: in one page, so that its `total` belongs to what it showed.
-    Done {
-        single: bool,
-    },
+    /// Everything new has been seen. `single`: in one page, so that the page's `total` is of the same moment.
+    Done { single: bool },
 }
 
 impl Head {
@@ -85,12 +85,12 @@ impl Head {
         self.walk = Some((Walk::part(offset, limit, self.moved.drain()), poll.front));
     }
 
-    /// The page a poll under way wants next, and whether it is its first.
+    /// The next page of the poll under way, and whether it is its first.
     pub fn request(&self) -> Option<((u64, u32), bool)> {
         self.walk.as_ref().map(|(walk, _)| (walk.request(), walk.pages == 0))
     }
 
-    /// A walk over the whole list found its end there; `complete` if it saw everything.
+    /// A walk over the whole list found this length; `complete` if it saw every call.
     pub fn swept(&mut self, length: u64, complete: bool) {
         self.length = length;
         if complete {
@@ -98,12 +98,12 @@ impl Head {
         }
     }
 
-    /// Where the list ended when that was last seen.
+    /// The length of the list when its end was last seen.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Another fetch showed this call.
+    /// Another request showed this call.
     pub fn note(&mut self, row: &Row) {
         if row.new || row.changed {
             self.moved.insert(row.slot);
@@ -113,7 +113,7 @@ impl Head {
         }
     }
 
-    /// Known calls beyond which there may be unknown ones, should the process end now.
+    /// How many calls would have unknown ones behind them if the process ended now.
     pub fn unsettled(&self) -> u64 {
         self.cut_short + self.moved.len() as u64 + self.fresh
     }
@@ -156,10 +156,97 @@ impl Head {
     }
 }
 
-/// How many rows of the page, from its beginning, had anything to show.
+/// How many rows from the beginning of the page it took to show every new call.
 fn last_of_interest(page: &Page, front: Front) -> u64 {
     match front {
         Front::Bottom => page.rows.iter().filter(|row| row.new).count() as u64,
         _ => page.rows.iter().rposition(|row| row.new).map_or(0, |i| i as u64 + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::known, *};
+
+    const POLL: Poll =
+        Poll { front: Front::Top, page_size: 50, live_depth: 0, present: 1000, clamp: u64::MAX, flat: false };
+
+    fn new(slot: Slot) -> Row {
+        Row { new: true, ..known(slot) }
+    }
+
+    /// The state of a poll after its first page, which has these rows.
+    fn polled(poll: Poll, rows: &[Row], total: Option<u64>) -> Polled {
+        let mut head = Head::new(0, 1000);
+        head.begin(poll);
+        let ((offset, limit), is_first) = head.request().unwrap();
+        assert!(is_first);
+        head.on_page(&Page { offset, limit, rows, received: rows.len() as u64, total }, poll)
+    }
+
+    const DONE: Polled = Polled::Done { single: true };
+
+    #[test]
+    fn a_poll_from_the_top_ends_beyond_three_calls_that_were_known() {
+        assert_eq!(polled(POLL, &[new(9), known(0), known(1), known(2)], None), DONE);
+        assert_eq!(polled(POLL, &[new(9), known(0), known(1)], None), Polled::On);
+        let moved = Row { changed: true, ..known(2) };
+        assert_eq!(polled(POLL, &[new(9), known(0), known(1), moved], None), Polled::On);
+    }
+
+    #[test]
+    fn a_list_of_fewer_calls_ends_where_all_are_known_or_where_total_says() {
+        let two = Poll { present: 2, ..POLL };
+        assert_eq!(polled(two, &[known(0), known(1)], None), DONE);
+        assert_eq!(polled(POLL, &[known(0), known(1)], None), Polled::On);
+        assert_eq!(polled(two, &[new(9), known(0), known(1)], None), Polled::On);
+        assert_eq!(polled(two, &[new(9), known(0), known(1)], Some(3)), DONE);
+        assert_eq!(polled(two, &[new(9), known(0), known(1)], Some(4)), Polled::On);
+        // A full page that ends where `total` says may not be the last: `total` may be wrong.
+        let full: Vec<Row> = (10..18).map(new).chain([known(0), known(1)]).collect();
+        assert_eq!(polled(two, &full, Some(10)), Polled::On);
+    }
+
+    #[test]
+    fn a_poll_of_the_end_goes_on_while_there_may_be_more() {
+        let bottom = Poll { front: Front::Bottom, ..POLL };
+        let begun = || {
+            let mut head = Head::new(0, 1000);
+            head.begin(bottom);
+            let ((offset, limit), _) = head.request().unwrap();
+            assert_eq!((offset, limit), (1000 - TAIL, 14));
+            (head, offset, limit)
+        };
+        let full: Vec<Row> = (0..14).map(known).collect();
+        for (rows, total, expected) in [
+            (&full[..4], None, DONE),
+            (&full[..], None, Polled::On),
+            (&full[..], Some(996 + 14), DONE),
+            (&[known(0), new(9)][..], None, Polled::On),
+            (&[known(0), new(9)][..], Some(998), DONE),
+        ] {
+            let (mut head, offset, limit) = begun();
+            let page = Page { offset, limit, rows, received: rows.len() as u64, total };
+            assert_eq!(head.on_page(&page, bottom), expected, "{} rows, {total:?}", rows.len());
+            if expected == DONE {
+                assert_eq!(head.length(), page.end());
+            }
+        }
+    }
+
+    #[test]
+    fn calls_that_were_cut_off_by_the_end_of_the_process_are_looked_beyond() {
+        let mut head = Head::new(2, 1000);
+        assert_eq!(head.unsettled(), 2);
+        head.begin(POLL);
+        let ((offset, limit), _) = head.request().unwrap();
+        let rows: Vec<Row> = (0..4).map(known).collect();
+        let page = |rows| Page { offset, limit, rows, received: 4, total: None };
+        assert_eq!(head.on_page(&page(&rows), POLL), Polled::On, "three known ones are not enough");
+        let rows: Vec<Row> = (3..8).map(known).collect();
+        let ((offset, limit), _) = head.request().unwrap();
+        let page = Page { offset, limit, rows: &rows, received: 5, total: None };
+        assert_eq!(head.on_page(&page, POLL), Polled::Done { single: false });
+        assert_eq!(head.unsettled(), 0);
     }
 }

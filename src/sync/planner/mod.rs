@@ -1,22 +1,21 @@
-//! What to fetch next: a pure state machine, one per source.
+//! Decides what to fetch next: a pure state machine, one per source.
 //!
-//! It is asked [`Planner::next`]; it says what to fetch, or until when there is nothing to do. It is told what
-//! came back, as [`Row`]s without content. It has no clock, does no I/O, and draws no random numbers but from
-//! the seed it is given.
+//! [`Planner::next`] returns what to fetch, or until when there is nothing to do. The answers are handed back as
+//! [`Row`]s without content. It has no clock, does no I/O, and takes random numbers only from the seed it is given.
 
-mod books;
 mod head;
-mod machine;
 mod order;
 mod pace;
+mod plan;
+mod roster;
 mod sweep;
 mod walk;
 mod watch;
 
 use std::time::Duration;
 
-pub use self::machine::Planner;
-pub use crate::callem::budget::Claim;
+pub use self::plan::Planner;
+pub use crate::callem::budget::Priority;
 use crate::time::Timestamp;
 
 /// A call's number in the source's [`super::index::Index`]: dense, from 0, stable for the life of the process.
@@ -39,7 +38,7 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// What the planner is told about one call: a row of a page, a single call, or one known from before.
+/// One call as the planner is told of it: a row of a page, a single call, or one known from before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row {
     /// Which call.
@@ -50,14 +49,14 @@ pub struct Row {
     pub changed: bool,
     /// Whether it is live.
     pub live: bool,
-    /// When waiting for its analysis ends: it is completed, has none, and `analysis_window` before this was when
-    /// it was completed, by its `updatedAt` or when it was first seen so. `None` when nothing is waited for.
+    /// Until when its analysis is waited for: `analysis_window` after it was completed, by its `updatedAt`, or after it
+    /// was first seen completed. `None` when no analysis is waited for.
     pub analysis_until: Option<Timestamp>,
     /// Its `createdAt`.
     pub created_at: Option<Timestamp>,
     /// Its `updatedAt`.
     pub updated_at: Option<Timestamp>,
-    /// Whether it had been found to be deleted (only in what is known from before).
+    /// Whether it has been found to be deleted. Only a call known from before can be.
     pub deleted: bool,
 }
 
@@ -75,14 +74,14 @@ pub enum Fetch {
     Call(Slot),
 }
 
-/// What to do next.
+/// The next thing to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Make this request, then say what came of it.
-    Fetch(Fetch, Claim),
+    /// Make this request, then hand over its answer or its failure.
+    Fetch(Fetch, Priority),
     /// There is nothing to do before this time.
     Sleep(Timestamp),
-    /// This call is gone from the list for good: report it. (Already taken off the planner's books.)
+    /// This call is gone from the list for good: report it. The planner has forgotten it already.
     Deleted(Slot),
     /// Something a person should be told once.
     Notice(Notice),
@@ -96,18 +95,18 @@ pub enum Notice {
         /// How many calls it found.
         calls: u64,
     },
-    /// What the order of the list was found to be, and what that costs.
+    /// The order that the list was found to be in, and the cost of polling it.
     Order(String),
-    /// Something about the API's answers that makes the work harder: it ignores `offset`, its `total` lies.
+    /// A trait of the API's answers that makes polling harder: it ignores `offset`, or its `total` is wrong.
     Odd(String),
 }
 
-/// What went wrong with a request, as far as planning is concerned.
+/// A failed request, as far as it matters for planning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// The API asked to be left alone for this long.
     pub retry_after: Option<Duration>,
-    /// The key was refused: try again slowly.
+    /// The key was refused: only a person can mend that, so requests become rare.
     pub refused: bool,
 }
 
@@ -116,6 +115,21 @@ pub struct Trouble {
 pub struct Progress {
     /// Calls found so far.
     pub found: u64,
-    /// Calls there are, by the API's `total`.
+    /// Calls in the list, by the API's `total`.
     pub total: Option<u64>,
+}
+
+/// A completed call that is known from before and has not changed, to make others of.
+#[cfg(test)]
+fn known(slot: Slot) -> Row {
+    Row {
+        slot,
+        new: false,
+        changed: false,
+        live: false,
+        analysis_until: None,
+        created_at: None,
+        updated_at: None,
+        deleted: false,
+    }
 }

@@ -1,13 +1,13 @@
-//! What order the list is in, measured from its pages and never taken for granted.
+//! The order of the list, measured from its pages and never taken for granted.
 
 use super::Row;
 use crate::time::Timestamp;
 
-/// Pairs of neighbours that must agree before an order is believed.
+/// How many pairs of neighbours must agree before an order is believed.
 const ENOUGH: u32 = 3;
-/// Of so many pairs one may stand the other way round: calls that start at the same moment overtake each other.
+/// One pair in this many may disagree, because calls that start at the same moment can overtake each other.
 const ONE_IN: u32 = 50;
-/// Older pairs count less: beyond this all counts are halved.
+/// When more pairs than this have been counted, all counts are halved, so that older pairs weigh less.
 const MEMORY: u32 = 2000;
 
 /// An order of the list.
@@ -22,7 +22,7 @@ pub(super) enum Order {
     LatestUpdateLast,
 }
 
-/// Where calls turn up that were not there before.
+/// Where in the list new calls turn up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Front {
     Top,
@@ -40,7 +40,7 @@ impl Order {
     }
 }
 
-/// Pairs of neighbours that fall and that rise.
+/// How many pairs of neighbours fall in time, and how many rise.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pairs {
     falling: u32,
@@ -71,7 +71,7 @@ impl Pairs {
     }
 }
 
-/// The evidence so far, and what it says.
+/// The evidence for an order, and the order it shows.
 #[derive(Debug, Default)]
 pub(super) struct OrderSense {
     created: Pairs,
@@ -80,7 +80,7 @@ pub(super) struct OrderSense {
 }
 
 impl OrderSense {
-    /// Begins with what an earlier run had learned.
+    /// Begins with the order that an earlier run had learned.
     pub fn new(order: Order) -> Self {
         Self { order, ..Self::default() }
     }
@@ -89,7 +89,7 @@ impl OrderSense {
         self.order
     }
 
-    /// Learns from the rows of one page. Says so when that changes the order.
+    /// Learns from the rows of one page. Returns the order if it has changed.
     pub fn learn(&mut self, rows: &[Row]) -> Option<Order> {
         for pair in rows.windows(2) {
             self.created.count(pair[0].created_at, pair[1].created_at);
@@ -100,7 +100,7 @@ impl OrderSense {
             (created, _) if created.rises() => Order::OldestFirst,
             (_, updated) if updated.falls() => Order::LatestUpdateFirst,
             (_, updated) if updated.rises() => Order::LatestUpdateLast,
-            // Too little to go by: what an earlier run learned stands until something speaks against it.
+            // With too little evidence, the order of an earlier run stands until a pair contradicts it.
             (created, updated) if self.undecided(created, updated) => self.order,
             _ => Order::Unknown,
         };
@@ -109,7 +109,7 @@ impl OrderSense {
         if order == self.order {
             return None;
         }
-        // A list that changed its order is measured afresh.
+        // A list that lost its order is measured anew.
         if order == Order::Unknown {
             self.created = Pairs::default();
             self.updated = Pairs::default();
@@ -131,23 +131,14 @@ impl OrderSense {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::known, *};
 
     /// Rows with these `createdAt` and `updatedAt`.
     fn rows(times: &[(i64, i64)]) -> Vec<Row> {
         let at = |millis: &i64| Some(Timestamp::from_millis(*millis));
         times
             .iter()
-            .map(|(created, updated)| Row {
-                slot: 0,
-                new: false,
-                changed: false,
-                live: false,
-                analysis_until: None,
-                created_at: at(created),
-                updated_at: at(updated),
-                deleted: false,
-            })
+            .map(|(created, updated)| Row { created_at: at(created), updated_at: at(updated), ..known(0) })
             .collect()
     }
 

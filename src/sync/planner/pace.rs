@@ -1,21 +1,21 @@
-//! When: the beat of the polls, and the pauses after errors.
+//! The times of polls, and the pauses after errors.
 
 use std::time::Duration;
 
 use super::Trouble;
 use crate::time::Timestamp;
 
-/// Polls vary by at most this part of the interval, so that many sources do not fall into step.
+/// Each poll is delayed by at most one part in this many of the interval, so that many sources do not poll at once.
 const JITTER: u32 = 20;
-/// The first pause is no longer than an interval either: one lost request should not be felt.
+/// The first pause after an error; an `interval` that is shorter counts instead, so that one lost request goes unnoticed.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
-/// An outage that ends is noticed within this.
+/// The longest pause after errors: the end of an outage is noticed within it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// A refused key is mended by a person, not by trying.
+/// The first pause after a refused key: a person must mend it, trying does not.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(300);
 
-/// The beat of the polls: one per interval at a phase of the source's own, each a little off.
+/// The rounds of polls: one per interval, at a phase that depends on the source, each with a little jitter.
 #[derive(Debug)]
 pub(super) struct Rounds {
     interval: Duration,
@@ -27,7 +27,7 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    /// The first round is at the source's phase, within one interval from now.
+    /// The first round begins at the source's phase, within one interval from now.
     pub fn new(interval: Duration, seed: u64, now: Timestamp) -> Self {
         let period = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
         let phase = (mix(seed) % period.unsigned_abs()).cast_signed();
@@ -40,7 +40,7 @@ impl Rounds {
         self.beat.after(fraction(self.interval / JITTER, self.seed ^ mix(self.count)))
     }
 
-    /// Begins a round. Rounds that did not happen in time are not made up for.
+    /// Begins a round. Missed rounds are not made up for.
     pub fn begin(&mut self, now: Timestamp) {
         self.begun = now;
         self.count += 1;
@@ -48,7 +48,7 @@ impl Rounds {
     }
 }
 
-/// The pauses after errors: longer with every error in a row.
+/// The pauses after errors: they double with every error in a row.
 #[derive(Debug)]
 pub(super) struct Backoff {
     seed: u64,
@@ -62,7 +62,7 @@ impl Backoff {
         Self { seed, first: interval.min(FIRST_PAUSE), failures: 0, until: now }
     }
 
-    /// Until when nothing is asked.
+    /// No request is made before this time.
     pub fn until(&self) -> Timestamp {
         self.until
     }
@@ -84,7 +84,7 @@ impl Backoff {
     }
 }
 
-/// A part of `whole` that `seed` decides.
+/// A pseudo-random duration from zero to `whole`, the same for the same seed.
 fn fraction(whole: Duration, seed: u64) -> Duration {
     let millis = u64::try_from(whole.as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(mix(seed) % millis.saturating_add(1).max(1))

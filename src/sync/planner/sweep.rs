@@ -1,49 +1,50 @@
-//! Walking the whole list: the baseline, the regular sweep, and the one that is wanted because something does
-//! not add up.
+//! Walks over the whole list: the baseline, the regular sweep, and walks out of turn because something does not add up.
 
 use std::time::Duration;
 
 use super::{
     Slot,
-    books::Books,
+    roster::Roster,
     walk::{Page, Walk, Walked},
 };
 use crate::time::Timestamp;
 
-/// After so many walks that found nothing to explain it, `total` is not believed any more.
+/// After this many walks that found nothing to explain a changed `total`, it is no longer believed.
 const FRUITLESS: u32 = 3;
 
-/// Why a walk is wanted before its time.
+/// Why a walk is wanted out of turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Want {
     /// `total` does not fit what is known.
     Total,
-    /// A watched call is not where it was, or new calls can only be found this way.
+    /// A watched call is not where it was, and no single request finds it.
     Look,
 }
 
+/// Why a walk was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum Cause {
     Baseline,
     Regular,
     Wanted(Want),
-    /// Calls were absent from the last walk: are they again?
+    /// To see whether calls that were absent from the last walk are absent again.
     Confirm,
 }
 
 #[derive(Debug)]
 struct Sweep {
-    kind: Kind,
+    cause: Cause,
     walk: Walk,
     started: Timestamp,
     /// Time between two pages.
     gap: Duration,
-    /// Calls known when it began; later ones cannot be missed.
+    /// The first slot that was unknown when it began: only calls before it can be absent.
     known: Slot,
+    /// Calls it was the first to show.
     found: u64,
 }
 
-/// What a walk over the whole list came to.
+/// The result of a walk over the whole list.
 pub(super) struct Swept {
     pub baseline: bool,
     pub complete: bool,
@@ -53,7 +54,7 @@ pub(super) struct Swept {
     pub length: u64,
     /// Calls absent from this walk, with how many complete walks in a row that makes.
     pub absent: Vec<(Slot, u8)>,
-    /// `total` has just been found out not to be worth anything.
+    /// `total` has just been found to be unreliable.
     pub total_lies: bool,
 }
 
@@ -66,18 +67,18 @@ pub(super) struct Sweeps {
     regular: Timestamp,
     confirm: Option<Timestamp>,
     want: Option<Want>,
-    /// Before this no walk begins that is wanted for a reason: they get half of the time at most, and less and
-    /// less when `total` sends them out for nothing.
+    /// No walk begins out of turn before this time, so that such walks take half of the time at most.
     not_before: Timestamp,
+    /// No walk begins because of `total` before this time: the pause grows while `total` is wrong.
     total_not_before: Timestamp,
     fruitless: u32,
-    /// Requests that one walk takes.
+    /// How many requests the last walk took, or the next one will take.
     pages: u64,
-    /// The most rows the API gives for one page, when that is fewer than it is asked for.
+    /// The most rows the API gives for one page; `u64::MAX` when no page fell short.
     clamp: u64,
-    /// What `total` says beyond the length of the list.
+    /// By how much `total` exceeds the length of the list.
     bias: i64,
-    /// Rows of the list that are no calls, or shown twice.
+    /// How many rows of the list are not calls, or repeat one.
     surplus: i64,
 }
 
@@ -109,10 +110,10 @@ impl Sweeps {
         }
     }
 
-    /// Begins the baseline, or takes it up again at `offset` with what is `known`.
+    /// Begins the baseline, or goes on with one at `offset` that has shown the calls in `known`.
     pub fn begin_baseline(&mut self, offset: u64, known: impl Iterator<Item = Slot>, now: Timestamp) {
         self.under_way = Some(Sweep {
-            kind: Kind::Baseline,
+            cause: Cause::Baseline,
             walk: Walk::whole(offset, self.page_size, true, known),
             started: now,
             gap: Duration::ZERO,
@@ -121,23 +122,23 @@ impl Sweeps {
         });
     }
 
-    /// Where an interrupted baseline may go on; `None` when there is none.
+    /// The offset at which the baseline can go on if it is interrupted now; `None` when no baseline is under way.
     pub fn baseline(&self) -> Option<u64> {
         self.under_way
             .as_ref()
-            .filter(|sweep| sweep.kind == Kind::Baseline)
+            .filter(|sweep| sweep.cause == Cause::Baseline)
             .map(|sweep| sweep.walk.resume_at())
     }
 
     /// The page to fetch now, or when there will be one.
-    pub fn due(&mut self, books: &Books, now: Timestamp) -> Result<(u64, u32), Timestamp> {
-        self.begin(books, now);
+    pub fn due(&mut self, roster: &Roster, now: Timestamp) -> Result<(u64, u32), Timestamp> {
+        self.begin(roster, now);
         match &self.under_way {
             Some(sweep) => {
                 let pages = u32::try_from(sweep.walk.pages).unwrap_or(u32::MAX);
                 let at = match sweep.walk.nears_end(self.clamp) {
                     true => now,
-                    // Pages nobody counted on do not make it longer.
+                    // If there are more pages than expected, the walk still ends within the period.
                     false => sweep.started.after(sweep.gap.saturating_mul(pages).min(self.period)),
                 };
                 if at <= now { Ok(sweep.walk.request()) } else { Err(self.next_start().min(at)) }
@@ -152,8 +153,8 @@ impl Sweeps {
         let urgent = confirm.chain(wanted).min();
         match (&self.under_way, urgent) {
             (None, urgent) => urgent.map_or(self.regular, |at| at.min(self.regular)),
-            (Some(sweep), Some(at)) if sweep.kind == Kind::Regular => at,
-            // Nothing begins before what is under way is over.
+            (Some(sweep), Some(at)) if sweep.cause == Cause::Regular => at,
+            // A walk out of turn is seen through before another begins.
             (Some(_), _) => Timestamp::from_millis(i64::MAX),
         }
     }
@@ -165,32 +166,32 @@ impl Sweeps {
         }
     }
 
-    fn begin(&mut self, books: &Books, now: Timestamp) {
+    fn begin(&mut self, roster: &Roster, now: Timestamp) {
         if self.next_start() > now {
             return;
         }
-        let kind = if self.confirm.take_if(|at| *at <= now).is_some() {
+        let cause = if self.confirm.take_if(|at| *at <= now).is_some() {
             self.want = None;
-            Kind::Confirm
+            Cause::Confirm
         } else if let Some(want) = self.want.filter(|want| self.earliest(*want) <= now) {
             self.want = None;
-            Kind::Wanted(want)
+            Cause::Wanted(want)
         } else {
-            Kind::Regular
+            Cause::Regular
         };
         let pages = u32::try_from(self.pages).unwrap_or(u32::MAX);
-        let gap = if kind == Kind::Regular { self.period / pages } else { Duration::ZERO };
+        let gap = if cause == Cause::Regular { self.period / pages } else { Duration::ZERO };
         self.under_way = Some(Sweep {
-            kind,
+            cause,
             walk: Walk::whole(0, self.page_size, false, std::iter::empty()),
             started: now,
             gap,
-            known: books.end(),
+            known: roster.end(),
             found: 0,
         });
     }
 
-    /// Requests that one walk takes.
+    /// How many requests one walk takes.
     pub fn pages(&self) -> u64 {
         self.pages
     }
@@ -200,35 +201,36 @@ impl Sweeps {
         self.clamp
     }
 
-    /// Asks for a walk as soon as may be. A walk that is in a hurry already has to do.
+    /// Asks for a walk out of turn. One that is under way or about to begin serves as well.
     pub fn want(&mut self, want: Want) {
-        if self.under_way.as_ref().is_none_or(|sweep| sweep.kind == Kind::Regular) && self.confirm.is_none() {
+        if self.under_way.as_ref().is_none_or(|sweep| sweep.cause == Cause::Regular) && self.confirm.is_none()
+        {
             self.want = self.want.max(Some(want));
         }
     }
 
-    /// Compares `total` with what is known at the same moment, and wants a walk when they do not fit.
-    pub fn reconcile(&mut self, total: u64, books: &Books) {
-        let difference = total.cast_signed() - self.bias - self.surplus - books.present().cast_signed();
+    /// Compares `total` with the calls known at the same moment, and wants a walk if they do not agree.
+    pub fn reconcile(&mut self, total: u64, roster: &Roster) {
+        let difference = total.cast_signed() - self.bias - self.surplus - roster.present().cast_signed();
         if difference != 0 {
             self.want(Want::Total);
         }
     }
 
-    /// Whether `total` can be relied on to tell that something is missing.
+    /// Whether a changed `total` is believed to mean that calls were added or removed.
     pub fn trusts_total(&self) -> bool {
         self.fruitless < FRUITLESS
     }
 
-    /// Another fetch showed this call.
+    /// Another request showed this call.
     pub fn note(&mut self, row: &super::Row) {
         if let Some(sweep) = &mut self.under_way {
             sweep.walk.note(row);
         }
     }
 
-    /// The answer to what [`Self::due`] asked for.
-    pub fn on_page(&mut self, page: &Page, books: &mut Books, now: Timestamp) -> Option<Swept> {
+    /// The answer to the request that [`Self::due`] returned. Returns the result if it ends the walk.
+    pub fn on_page(&mut self, page: &Page, roster: &mut Roster, now: Timestamp) -> Option<Swept> {
         let sweep = self.under_way.as_mut()?;
         sweep.found += page.rows.iter().filter(|row| row.new).count() as u64;
         let walked = sweep.walk.on_page(page);
@@ -239,13 +241,13 @@ impl Sweeps {
         };
         let sweep = self.under_way.take()?;
         let mut absent = vec![];
-        if complete && sweep.kind != Kind::Baseline {
-            let missing: Vec<Slot> = books
+        if complete && sweep.cause != Cause::Baseline {
+            let missing: Vec<Slot> = roster
                 .known()
                 .take_while(|slot| *slot < sweep.known)
                 .filter(|slot| !sweep.walk.has_seen(*slot))
                 .collect();
-            absent = missing.into_iter().map(|slot| (slot, books.miss(slot))).collect();
+            absent = missing.into_iter().map(|slot| (slot, roster.miss(slot))).collect();
         }
         if complete {
             self.surplus = length.saturating_sub(sweep.walk.seen()).cast_signed();
@@ -259,7 +261,7 @@ impl Sweeps {
         let mut total_lies = false;
         if sweep.found > 0 || absent.iter().any(|(_, absences)| *absences == 1) {
             self.fruitless = 0;
-        } else if sweep.kind == Kind::Wanted(Want::Total) {
+        } else if sweep.cause == Cause::Wanted(Want::Total) {
             self.fruitless = self.fruitless.saturating_add(1);
             total_lies = self.fruitless == FRUITLESS;
             let pause = took.saturating_mul(1 << self.fruitless.min(16)).min(self.period);
@@ -267,9 +269,9 @@ impl Sweeps {
         }
         self.not_before = now.after(took);
         self.regular =
-            if sweep.kind == Kind::Regular { sweep.started.after(self.period).max(now) } else { now };
+            if sweep.cause == Cause::Regular { sweep.started.after(self.period).max(now) } else { now };
         Some(Swept {
-            baseline: sweep.kind == Kind::Baseline,
+            baseline: sweep.cause == Cause::Baseline,
             complete,
             flat: walked == Walked::Flat,
             unstable: sweep.walk.is_unstable(),
@@ -279,13 +281,13 @@ impl Sweeps {
         })
     }
 
-    /// Looks once more for calls that were absent, a little later, so that a passing fault of the API is not
-    /// taken for a deletion.
+    /// Walks once more after an interval to look for calls that were absent, so that a passing fault of the API is not taken
+    /// for a deletion.
     pub fn confirm(&mut self, now: Timestamp) {
         self.confirm = Some(now.after(self.interval));
     }
 
-    /// What `total` says beyond the length of the list.
+    /// By how much `total` exceeds the length of the list.
     pub fn bias(&self) -> i64 {
         self.bias
     }

@@ -1,60 +1,61 @@
 //! One walk along the list: pages that overlap and must join, because rows come and go between two fetches.
 //!
-//! Why joining is enough: call the rows that stay in the list, in the list's order, s1, s2, …, and let every one
-//! up to the last row of the previous page have been seen. If the next page shows a row that this walk has
-//! shown before and that has not moved (an *anchor*), everything before the anchor has been seen, and everything
-//! from the anchor to the page's end is on the page. If it shows none, rows may have slipped over the border,
-//! and the walk steps back until a page joins.
+//! Why joining is enough: let s1, s2, … be the rows that stay in the list, in the list's order, and assume that every
+//! one up to the last row of the previous page has been seen. If the next page shows a row that this walk has shown
+//! before and that has not moved (an *anchor*), then everything before the anchor has been seen, and everything from
+//! the anchor to the page's end is on the page. If it shows none, rows may have slipped over the border, and the walk
+//! steps back until a page joins.
 
 use std::collections::HashMap;
 
 use super::{Row, Slot};
 
-/// Times the walk may fail to join without progress before it goes on without joining.
+/// How many pages in a row may fail to join before the walk goes on without joining.
 const STRAYS: u32 = 16;
-/// On the trail of a walk: the call has just turned up or moved, and anchors nothing.
+/// Marks a call on the trail of a walk that has just turned up or moved, and so cannot be an anchor.
 const MOVED: u8 = u8::MAX;
-/// Passes over a list in a stable order.
+/// The most passes over a list in a stable order.
 const PASSES: u8 = 8;
-/// Passes over a list in an order that differs every time; each finds about 63 % of what the last one missed.
+/// The most passes over a list whose order differs every time. Each finds about 63 % of the calls that the last one
+/// missed.
 const PASSES_UNSTABLE: u8 = 30;
 
-/// What came back for a page.
+/// The answer to a request for a page.
 pub(super) struct Page<'a> {
     pub offset: u64,
     pub limit: u32,
     pub rows: &'a [Row],
-    /// Rows received, those that were no calls included.
+    /// How many records were received, including those that are not calls.
     pub received: u64,
     pub total: Option<u64>,
 }
 
 impl Page<'_> {
-    /// Where the page ends in the list.
+    /// The offset of the first row after the page.
     pub fn end(&self) -> u64 {
         self.offset + self.received
     }
 }
 
-/// What follows from a page.
+/// The state of a walk after a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Walked {
     /// There is more to fetch.
     On,
-    /// The walk is over. `complete`: a call that is in the list has been seen.
+    /// The walk is over. `complete`: every call in the list has been seen.
     End { length: u64, complete: bool },
     /// The same page comes back whatever the offset.
     Flat,
 }
 
-/// What the next page is for.
+/// The purpose of the next page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// To go on; it overlaps the last one.
+    /// To go on. It overlaps the last one.
     Forward,
-    /// To see whether nothing follows; it begins where the last one ended.
+    /// To see whether anything follows. It begins where the last one ended.
     Probe,
-    /// To see whether the offset is ignored; the walk then goes on at this offset.
+    /// To see whether the offset is ignored. If not, the walk goes on at this offset.
     Recheck(u64),
 }
 
@@ -63,45 +64,47 @@ pub(super) struct Walk {
     next: u64,
     limit: u32,
     stage: Stage,
-    /// Every call seen since the walk began, by any fetch: the pass whose pages anchor it, 0 for none, or [`MOVED`].
+    /// Every call seen since the walk began, by any request, with the latest pass of which it is an anchor; 0 for none, or
+    /// [`MOVED`].
     trail: HashMap<Slot, u8>,
-    /// The calls of the last page, and where it began.
+    /// The calls of the last page, and its offset.
     previous: (Vec<Slot>, u64),
-    /// Where the last page that joined ended, and how much the one after it overlaps it.
+    /// The end of the last page that joined, and by how many rows the page after it overlaps it.
     reached: u64,
     overlap: u64,
-    /// Whether the last page joined, and whether any did.
+    /// Whether the last page joined, and whether any page of the walk has.
     joined: bool,
     anchored: bool,
-    /// Whether the last page brought nothing new, and how many rows.
+    /// Whether the last page showed nothing that this pass had not seen, and how many records it had.
     stalls: bool,
     received: u64,
-    /// Failures to join since there was progress, how far back the next one goes, and how much wider they made
-    /// the overlap.
+    /// How many pages failed to join since there was progress, how far back the next one begins, and by how many rows
+    /// failures have widened the overlap.
     strays: u32,
     back: u64,
     wider: u64,
+    /// How many pages in a row showed the same calls as the one before.
     repeats: u32,
     /// The order differs between fetches: joining proves nothing.
     unstable: bool,
-    /// Pages do not join, whatever the reason: only the count tells whether all was seen.
+    /// Pages do not join, for whatever reason: only the number of calls tells whether all have been seen.
     loose: bool,
     pass: u8,
     last_pass: u8,
-    /// Whether the list is looked at once more from its beginning, for rows that moved there.
+    /// Whether the walk ends with one more pass from the beginning, for calls that moved there.
     closing: bool,
     pub pages: u64,
-    /// In this pass: the longest page, calls never seen before, records that were no calls.
+    /// In this pass: the longest page, calls never seen before, and records that are not calls.
     widest: u64,
     found: u64,
     bad: u64,
-    /// How long the list was at the end of the last pass.
+    /// The length of the list at the end of the last pass.
     length: Option<u64>,
 }
 
 impl Walk {
-    /// A walk over the whole list, from the start or (a baseline taken up again) from `offset`.
-    /// `known` are calls seen before it was interrupted.
+    /// A walk over the whole list from `offset`: 0, or where an interrupted baseline goes on. `known` are the calls it had
+    /// seen before it was interrupted.
     pub fn whole(offset: u64, limit: u32, closing: bool, known: impl Iterator<Item = Slot>) -> Self {
         let mut walk = Self::part(offset, limit, std::iter::empty());
         walk.last_pass = PASSES;
@@ -110,8 +113,8 @@ impl Walk {
         walk
     }
 
-    /// A walk from `offset` until whoever started it has seen enough. `moved` are calls that may have turned up or
-    /// moved since what lies before `offset` was last known.
+    /// A walk from `offset` that goes on until its caller has seen enough. `moved` are calls that may have turned up or
+    /// moved since the rows before `offset` were last seen.
     pub fn part(offset: u64, limit: u32, moved: impl Iterator<Item = Slot>) -> Self {
         Self {
             next: offset,
@@ -152,22 +155,22 @@ impl Walk {
         self.limit = limit;
     }
 
-    /// Where an interrupted walk may be taken up again.
+    /// The offset at which the walk can go on if it is interrupted now.
     pub fn resume_at(&self) -> u64 {
         if self.pass > 1 { self.length.unwrap_or(0) } else { self.reached }
     }
 
-    /// Whether the last page joined what the walk had seen.
+    /// Whether the last page joined the rows that the walk had seen.
     pub fn joined(&self) -> bool {
         self.joined
     }
 
-    /// The most rows received for one page in this pass.
+    /// The most records received for one page in this pass.
     pub fn widest(&self) -> u64 {
         self.widest
     }
 
-    /// Whether the last page brought nothing that this pass had not seen, or came short of `clamp`, the most rows
+    /// Whether the last page showed nothing new to this pass, or was shorter than asked for and than `clamp`, the most rows
     /// the API gives.
     pub fn nears_end(&self, clamp: u64) -> bool {
         self.stalls || self.received < u64::from(self.limit).min(clamp)
@@ -196,7 +199,7 @@ impl Walk {
         self.trail.contains_key(&slot)
     }
 
-    /// Another fetch showed this call. If it changed it may have moved, and anchors nothing.
+    /// Another request showed this call. If it is new or changed it may have moved, and cannot be an anchor.
     pub fn note(&mut self, row: &Row) {
         let anchor = self.trail.entry(row.slot).or_insert(0);
         if row.new || row.changed {
@@ -209,7 +212,7 @@ impl Walk {
         self.joined = false;
         self.stalls = true;
         self.received = page.received;
-        // Those the page before may have shown already do not count.
+        // Records that the page before may have shown already do not count.
         let again = self.reached.saturating_sub(page.offset);
         self.bad += (page.received - page.rows.len() as u64).saturating_sub(again);
         self.widest = self.widest.max(page.received);
@@ -278,7 +281,7 @@ impl Walk {
             if self.found == 0 {
                 return Walked::End { length, complete: true };
             }
-            // What moved to the beginning once may have moved there again meanwhile.
+            // Calls moved to the beginning during the last pass, so they may have during this one.
             return self.next_pass(length, true);
         }
         self.reached = page.end();
@@ -298,11 +301,11 @@ impl Walk {
             return true;
         }
         if !self.anchored {
-            // Taken up in the middle of the list: what was known before is the anchor.
+            // The walk began in the middle of the list: a call known from before is the anchor.
             return page.rows.iter().find(|row| row.new || self.is_old(row)).is_some_and(|row| !row.new);
         }
         page.offset == self.reached
-            // A record that is no call cannot be recognized: if stepping back does not help, it is the overlap.
+            // A record that is not a call cannot be recognized. If stepping back does not help, such records are the overlap.
             || self.strays >= 2 && page.received > page.rows.len() as u64
             || page.rows.iter().any(|row| !row.changed && self.is_anchor(row.slot))
     }
@@ -318,7 +321,7 @@ impl Walk {
         !common.is_sorted()
     }
 
-    /// Puts the page's calls on the trail. Whether any was not anchored before.
+    /// Puts the page's calls on the trail. Returns whether any of them was no anchor of this pass before.
     fn remember(&mut self, page: &Page, anchor: bool) -> bool {
         let mut progress = false;
         for row in page.rows {
@@ -341,7 +344,7 @@ impl Walk {
     fn end_of_pass(&mut self, length: u64) -> Walked {
         let quiet = self.pass > 1 && self.found == 0;
         let complete = self.has_all(length) && (!self.closing || quiet)
-            // Nothing new in a whole pass: the rest of the length is rows that are shown twice.
+            // A whole pass showed nothing new: the rest of the length is rows that are shown twice.
             || quiet && !self.unstable && !self.loose;
         if complete { Walked::End { length, complete } } else { self.next_pass(length, self.has_all(length)) }
     }
@@ -363,8 +366,74 @@ impl Walk {
     }
 }
 
-/// How many rows of a page the next one shows again. More deletions than this between two fetches, or nothing but
-/// records that are no calls, cost a step back.
+/// By how many rows the next page overlaps this one. If more rows than that are deleted between the two requests, or the
+/// overlap is only records that are not calls, the walk has to step back.
 fn overlap(received: u64, wider: u64) -> u64 {
     ((received / 32).clamp(1, 4) + wider).min(received.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::known, *};
+
+    /// A full page of four of these calls, or a shorter one.
+    fn page(offset: u64, rows: &[Row]) -> Page<'_> {
+        Page { offset, limit: 4, rows, received: rows.len() as u64, total: None }
+    }
+
+    /// A walk that has seen the calls 0, 1, 2 and 3 in this order.
+    fn begun() -> Walk {
+        let mut walk = Walk::whole(0, 4, false, std::iter::empty());
+        let rows = [0, 1, 2, 3].map(known);
+        assert_eq!(walk.on_page(&page(0, &rows)), Walked::On);
+        assert_eq!(walk.request(), (3, 4), "pages overlap");
+        walk
+    }
+
+    #[test]
+    fn a_page_joins_by_a_call_that_was_seen_and_has_not_moved() {
+        let mut walk = begun();
+        assert_eq!(walk.on_page(&page(3, &[3, 4, 5, 6].map(known))), Walked::On);
+        assert!(walk.joined());
+        assert_eq!((walk.request().0, walk.resume_at()), (6, 7));
+    }
+
+    #[test]
+    fn a_page_without_an_anchor_costs_a_step_back() {
+        let changed = Row { changed: true, ..known(3) };
+        // Calls above were deleted, so rows slipped over the border; or the call at the border has moved there.
+        for rows in [[5, 6, 7, 8].map(known), [changed, known(4), known(5), known(6)]] {
+            let mut walk = begun();
+            assert_eq!(walk.on_page(&page(3, &rows)), Walked::On);
+            assert!(!walk.joined());
+            assert_eq!((walk.request().0, walk.resume_at()), (1, 4));
+            // What the steps back show is no anchor, but what was seen before is.
+            assert_eq!(walk.on_page(&page(1, &[2, 4, 5, 6].map(known))), Walked::On);
+            assert!(walk.joined());
+        }
+    }
+
+    #[test]
+    fn rows_that_change_places_between_two_pages_make_the_order_unstable() {
+        let moved = Row { changed: true, ..known(2) };
+        for (rows, is_unstable) in [
+            ([known(2), known(3), known(4), known(5)], false),
+            ([known(3), known(2), known(4), known(5)], true),
+            ([known(3), moved, known(4), known(5)], false),
+        ] {
+            let mut walk = begun();
+            walk.on_page(&page(2, &rows));
+            assert_eq!(walk.is_unstable(), is_unstable);
+        }
+    }
+
+    #[test]
+    fn a_walk_ends_when_nothing_follows_and_all_was_seen() {
+        let mut walk = begun();
+        assert_eq!(walk.on_page(&page(3, &[3].map(known))), Walked::On);
+        assert!(walk.nears_end(u64::MAX));
+        assert_eq!(walk.request().0, 4, "it looks past the end");
+        assert_eq!(walk.on_page(&page(4, &[])), Walked::End { length: 4, complete: true });
+        assert!(walk.has_seen(3) && !walk.has_seen(4));
+    }
 }

@@ -1,34 +1,34 @@
-//! Calls that are looked at again because something is still to come: live ones, and completed ones whose
-//! analysis is waited for.
+//! Calls that are looked at again because something is still to come: live calls, and completed ones whose analysis is
+//! waited for.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Fetch, Row, Slot};
 use crate::time::Timestamp;
 
-/// Rows asked for on both sides of a call whose place may have moved.
+/// How many rows are asked for on both sides of a call, because its place may have moved.
 const MARGIN: u64 = 4;
 
 #[derive(Clone, Copy, Debug)]
 struct Watched {
     /// When it was last looked at in this run.
     looked: Option<Timestamp>,
-    /// Where it stood in the list, less the calls that had arrived above it by then.
+    /// Its row in the list when it was last seen, minus `arrived` at that time, so that it moves down with each arrival.
     place: Option<i64>,
-    /// When waiting for the analysis ends; `None` for a live call.
+    /// Until when its analysis is waited for; `None` for a live call.
     until: Option<Timestamp>,
-    /// A single get said it does not exist: only the list is asked for it.
+    /// A single get said that it does not exist, so it is only looked for in the list.
     refused: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Watches {
     calls: BTreeMap<Slot, Watched>,
-    /// Calls that arrived at the top of the list so far.
+    /// How many calls have arrived at the top of the list.
     arrived: i64,
 }
 
-/// How watched calls are looked at.
+/// The kinds of requests that can show watched calls.
 #[derive(Clone, Copy)]
 pub(super) struct Means {
     pub page_size: u32,
@@ -37,7 +37,7 @@ pub(super) struct Means {
 }
 
 impl Watches {
-    /// The call was seen like this, at this place if it was in a page. A single get gives no place.
+    /// An answer showed the call, at row `place` of the list if the answer was a page.
     pub fn see(&mut self, row: &Row, place: Option<u64>, now: Timestamp) {
         let until = if row.live { None } else { row.analysis_until.filter(|until| *until > now) };
         if !row.live && until.is_none() {
@@ -71,12 +71,12 @@ impl Watches {
         self.calls.remove(&slot);
     }
 
-    /// So many calls arrived at the top of the list: everything else is so much further down.
+    /// This many calls arrived at the top of the list, and every other call is that much further down.
     pub fn arrive(&mut self, calls: u64) {
         self.arrived = self.arrived.saturating_add_unsigned(calls);
     }
 
-    /// The call was not where it was thought to be.
+    /// The call was not on the page where it was expected.
     pub fn lose(&mut self, slot: Slot) {
         if let Some(watched) = self.calls.get_mut(&slot) {
             watched.place = None;
@@ -95,7 +95,7 @@ impl Watches {
         self.calls.get(&slot).is_some_and(|watched| watched.refused)
     }
 
-    /// The call cannot be looked at this time; it has its turn again as if it had been.
+    /// The call cannot be looked at in this round. It has its turn in the next one as if it had been.
     pub fn skip(&mut self, slot: Slot, now: Timestamp) {
         if let Some(watched) = self.calls.get_mut(&slot) {
             watched.looked = Some(now);
@@ -107,7 +107,7 @@ impl Watches {
         self.calls.retain(|_, watched| watched.until.is_none_or(|until| until > now));
     }
 
-    /// How many rows from the top show every live call that one page of `page_size` can show.
+    /// How many rows from the top it takes to show every live call that a page of `page_size` can show.
     pub fn live_depth(&self, page_size: u32) -> u64 {
         self.calls
             .iter()
@@ -119,7 +119,7 @@ impl Watches {
             .unwrap_or(0)
     }
 
-    /// Live calls not looked at since the round began, the longest neglected first.
+    /// Live calls that have not been looked at since the round began, the longest neglected first.
     pub fn live_due(&self, round: Timestamp) -> Vec<Slot> {
         let mut due: Vec<(Option<Timestamp>, Slot)> = self
             .calls
@@ -132,8 +132,8 @@ impl Watches {
         due.into_iter().map(|(_, slot)| slot).collect()
     }
 
-    /// Calls whose analysis is to be looked for in the round that began then: the longer it has been waited for,
-    /// the longer the gap, from one interval to half the time since.
+    /// Calls whose analysis has to be looked for in the round that began at `round`. The longer an analysis has been
+    /// waited for, the rarer the looks: the gap is half of the time since, and at least half an interval.
     pub fn analysis_due(&self, interval: Duration, window: Duration, round: Timestamp) -> Vec<Slot> {
         self.calls
             .iter()
@@ -148,8 +148,8 @@ impl Watches {
             .collect()
     }
 
-    /// The request that looks at the first of these calls and at as many of the others as it can: one page when
-    /// that shows several of them, else a single get. `None` when neither will do: nobody knows where it is.
+    /// The request that looks at the first of these calls and at as many of the others as it can: one page if that shows
+    /// several of them, else a single get. `None` when the call's place is not known and it cannot be got by itself.
     pub fn look(&self, due: &[Slot], means: Means) -> Option<(Fetch, Vec<Slot>)> {
         let first = *due.first()?;
         let gettable = means.gets && self.calls.get(&first).is_some_and(|watched| !watched.refused);
@@ -182,7 +182,7 @@ impl Watches {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::known, *};
 
     const MEANS: Means = Means { page_size: 50, gets: true };
 
@@ -190,16 +190,7 @@ mod tests {
     fn watching(places: &[u64]) -> Watches {
         let mut watches = Watches::default();
         for (slot, place) in (0..).zip(places) {
-            let row = Row {
-                slot,
-                new: false,
-                changed: false,
-                live: true,
-                analysis_until: None,
-                created_at: None,
-                updated_at: None,
-                deleted: false,
-            };
+            let row = Row { live: true, ..known(slot) };
             watches.see(&row, Some(*place), Timestamp::from_millis(i64::from(slot)));
         }
         watches
@@ -242,5 +233,26 @@ mod tests {
         watches.skip(0, Timestamp::from_millis(500));
         assert_eq!(watches.live_due(Timestamp::from_millis(1000)), [1, 2, 0]);
         assert_eq!(watches.live_due(Timestamp::from_millis(500)), [1, 2]);
+    }
+
+    #[test]
+    fn an_analysis_is_looked_for_more_rarely_the_longer_it_is_waited_for() {
+        let (interval, window) = (Duration::from_secs(60), Duration::from_secs(3600));
+        let at = |secs: u64| Timestamp::default().after(Duration::from_secs(secs));
+        let mut watches = watching(&[7]);
+        let completed = Row { analysis_until: Some(at(3600)), ..known(1) };
+        watches.know(&completed, at(600));
+        assert_eq!(watches.analysis_due(interval, window, at(0)), [1], "not looked at in this run");
+        // Completed at 0; the gap is half of the time since then, and at least half an interval.
+        for (looked, due) in [(10, 40), (600, 900), (1800, 2700)] {
+            watches.see(&completed, None, at(looked));
+            assert_eq!(watches.analysis_due(interval, window, at(due - 1)), [0; 0]);
+            assert_eq!(watches.analysis_due(interval, window, at(due)), [1]);
+        }
+        watches.expire(at(3599));
+        assert_eq!(watches.analysis_due(interval, window, at(3600)), [1]);
+        watches.expire(at(3600));
+        assert_eq!(watches.analysis_due(interval, window, at(3600)), [0; 0]);
+        assert_eq!(watches.live_due(at(3600)), [0], "a live call is not waited for in this way");
     }
 }

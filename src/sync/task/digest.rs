@@ -8,145 +8,129 @@ use super::Poller;
 use crate::{
     call::{Call, CallId, RecordHash, Status},
     snapshot::Snapshot,
-    store::{KnownCall, StoreError},
-    sync::{
-        observe::Observations,
-        planner::{Row, Slot},
-    },
+    store::{Commit, KnownCall, StoreError},
+    sync::planner::{Row, Slot},
     telemetry::Signal,
     time::Timestamp,
 };
 
-/// How much one commit may hold before the next one is begun: snapshots, events and deliveries together, …
+/// A commit with this many snapshots, events and deliveries, or with this many bytes of records, is full, and the next
+/// one begins. Calls of one page do not depend on each other, so a page may be several commits.
 const COMMIT_ITEMS: usize = 400;
-
-/// … and bytes of records. Calls of one page do not depend on each other, so a page may be several commits.
 const COMMIT_BYTES: usize = 256 << 10;
 
-/// What an answer meant.
+/// The meaning of an answer.
 pub(super) struct Digest {
     /// One row per call, in the order of the answer.
     pub rows: Vec<Row>,
     /// Calls seen for the first time.
     pub new: usize,
-    /// Calls that changed.
+    /// Other calls that changed.
     pub changed: usize,
 }
 
-/// A digest in the making: the rows of calls that are not committed yet are missing.
-struct Rows {
-    rows: Vec<Option<Row>>,
-    new: usize,
-    changed: usize,
-}
-
 /// A record of an answer.
-enum Record {
-    /// Its bytes are known: nothing to look at.
+pub(super) enum Record {
+    /// The latest record of this call has the same bytes.
     Unchanged(Slot),
-    /// It has to be looked at.
-    Look(Call),
-}
-
-/// A call that was looked at, until it is committed.
-struct Looked {
-    /// Its place among the rows.
-    place: usize,
-    before: Option<RecordHash>,
-    after: KnownCall,
-    changed: bool,
+    /// Its bytes are not known.
+    Changed(Call),
 }
 
 impl Poller {
-    /// Compares records with what is remembered, commits what follows, and learns it.
-    pub(super) async fn digest(
-        &mut self,
-        records: impl Iterator<Item = &RawValue>,
-    ) -> Result<Digest, StoreError> {
-        let records = self.one_per_call(self.sift(records));
+    /// Reads a record of an answer, and parses it only if its bytes are not known. `None` when it is not a call, which
+    /// is reported.
+    pub(super) fn read(&self, raw: &RawValue) -> Option<Record> {
+        let hash = RecordHash::of(raw.get().as_bytes());
+        // A deleted call that is back is a change, whatever its bytes.
+        let is_deleted = |slot: &Slot| self.index.row(*slot, false, false).deleted;
+        if let Some(slot) = self.index.slot_of_record(hash).filter(|slot| !is_deleted(slot)) {
+            return Some(Record::Unchanged(slot));
+        }
+        match Call::parse_hashed(raw, hash) {
+            Ok(call) => Some(Record::Changed(call)),
+            Err(bad) => {
+                let why = format!("left out a record of a page: {bad}");
+                self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
+                None
+            }
+        }
+    }
+
+    /// The id of the call that the record is about.
+    pub(super) fn id_of(&self, record: &Record) -> CallId {
+        match record {
+            Record::Unchanged(slot) => self.index.id(*slot),
+            Record::Changed(call) => call.id().clone(),
+        }
+    }
+
+    /// Compares records with what is remembered, and commits what follows. The index is ahead of the store until then,
+    /// but a commit that fails ends the task and the index with it.
+    pub(super) async fn digest(&mut self, records: Vec<Record>) -> Result<Digest, StoreError> {
+        let records = self.one_per_call(records);
         self.note_seen(&records);
-        let remembered = self.remembered(&records).await?;
-        let mut digest = Rows { rows: Vec::with_capacity(records.len()), new: 0, changed: 0 };
-        let mut observations = Observations::new(self.task.config.name.clone());
-        let mut looked = vec![];
-        let mut bytes = 0;
-        for (place, record) in records.into_iter().enumerate() {
+        let remembered = self.remembered_of(&records).await?;
+        let mut digest = Digest { rows: Vec::with_capacity(records.len()), new: 0, changed: 0 };
+        let (mut commit, mut signals, mut bytes) = (Commit::default(), vec![], 0);
+        for record in records {
             let call = match record {
                 Record::Unchanged(slot) => {
-                    digest.rows.push(Some(self.index.row(slot, false, false)));
+                    digest.rows.push(self.index.row(slot, false, false));
                     continue;
                 }
-                Record::Look(call) => call,
+                Record::Changed(call) => call,
             };
             let before = remembered.get(call.id());
-            let changed = self.look(before, &call, &mut observations);
-            let Some((_, after)) = observations.commit.snapshots.last() else { continue };
-            looked.push(Looked {
-                place,
-                before: before.map(|snapshot| snapshot.record),
-                after: KnownCall::of(call.id().clone(), after),
-                changed,
-            });
-            // Its row is known when it is committed.
-            digest.rows.push(None);
+            let made = self.watcher.observe(before, &call, self.task.clock.wall());
+            let Some((_, after)) = &made.snapshot else { continue };
+            let after = KnownCall::of(call.id().clone(), after);
+            let known = before.and_then(|before| self.index.slot_of_record(before.record));
+            let slot = match (known, before) {
+                (Some(slot), Some(before)) => {
+                    self.index.update(slot, before.record, &after);
+                    slot
+                }
+                _ => self.index.insert(&after),
+            };
+            digest.rows.push(self.index.row(slot, before.is_none(), made.changed));
+            digest.new += usize::from(before.is_none());
+            digest.changed += usize::from(before.is_some() && made.changed);
+            signals.extend(made.commit_into(&mut commit));
             bytes += call.raw().get().len();
-            let commit = &observations.commit;
-            if commit.snapshots.len() + commit.events.len() + commit.deliveries.len() >= COMMIT_ITEMS
-                || bytes >= COMMIT_BYTES
-            {
-                let next = Observations::new(commit.source.clone());
-                let full = std::mem::replace(&mut observations, next);
-                self.learn(full, std::mem::take(&mut looked), &mut digest).await?;
+            let items = commit.snapshots.len() + commit.events.len() + commit.deliveries();
+            if items >= COMMIT_ITEMS || bytes >= COMMIT_BYTES {
+                let full = std::mem::replace(&mut commit, Commit::default());
+                self.commit(full, std::mem::take(&mut signals)).await?;
                 bytes = 0;
             }
         }
-        self.learn(observations, looked, &mut digest).await?;
-        let Rows { rows, new, changed } = digest;
-        Ok(Digest { rows: rows.into_iter().flatten().collect(), new, changed })
+        self.commit(commit, signals).await?;
+        Ok(digest)
     }
 
-    /// Tells the records that have to be looked at from those whose bytes are known, and drops what is no call.
-    fn sift<'a>(&self, records: impl Iterator<Item = &'a RawValue>) -> Vec<Record> {
-        let mut sifted = vec![];
-        for raw in records {
-            let known = self.index.slot_of_record(RecordHash::of(raw.get().as_bytes()));
-            // A deleted call that is back has to be looked at, whatever its bytes.
-            if let Some(slot) = known.filter(|slot| !self.index.row(*slot, false, false).deleted) {
-                sifted.push(Record::Unchanged(slot));
-                continue;
-            }
-            match Call::parse(raw) {
-                Ok(call) => sifted.push(Record::Look(call)),
-                Err(bad) => {
-                    let why = format!("left out a record of a page: {bad}");
-                    self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
-                }
-            }
-        }
-        sifted
-    }
-
-    /// An answer that shows a call twice shows it in one state: the one updated last, over rather than live. Or
-    /// else the two would take turns, and each turn would be a change.
+    /// Keeps one record of a call that an answer shows twice: the one updated last; of two updated at the same time, the
+    /// one that is over. If both counted, every poll would report a change to the one and back.
     fn one_per_call(&self, mut records: Vec<Record>) -> Vec<Record> {
-        if !records.iter().any(|record| matches!(record, Record::Look(_))) {
+        if !records.iter().any(|record| matches!(record, Record::Changed(_))) {
             return records;
         }
         let mut best: HashMap<CallId, (usize, Option<Timestamp>, bool)> = HashMap::new();
         let mut repeated = HashSet::new();
         for (place, record) in records.iter().enumerate() {
-            let (id, updated, is_over) = match record {
+            let id = self.id_of(record);
+            let (updated, is_over) = match record {
                 Record::Unchanged(slot) => {
                     let row = self.index.row(*slot, false, false);
-                    (self.index.id(*slot), row.updated_at, !row.live)
+                    (row.updated_at, !row.live)
                 }
-                Record::Look(call) => (call.id().clone(), call.updated_at(), *call.status() != Status::Live),
+                Record::Changed(call) => (call.updated_at(), *call.status() != Status::Live),
             };
             let Some(other) = best.get_mut(&id) else {
                 best.insert(id, (place, updated, is_over));
                 continue;
             };
-            let why = format!("call {id} stands twice in one answer; what was updated last counts");
+            let why = format!("call {id} is in one answer twice; the record that was updated last counts");
             self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
             if (updated, is_over) > (other.1, other.2) {
                 repeated.insert(std::mem::replace(other, (place, updated, is_over)).0);
@@ -159,25 +143,22 @@ impl Poller {
         records
     }
 
-    /// Tells the clockwork which of the calls it waits for are there.
+    /// Tells the watcher which of the calls it waits for are there.
     fn note_seen(&mut self, records: &[Record]) {
-        if !self.state.clockwork.is_curious() {
-            return;
-        }
-        let now = self.task.clock.wall();
-        for record in records {
-            match record {
-                Record::Unchanged(slot) => self.state.clockwork.saw(&self.index.id(*slot), now),
-                Record::Look(call) => self.state.clockwork.saw(call.id(), now),
+        if self.watcher.is_waiting() {
+            let now = self.task.clock.wall();
+            for record in records {
+                let id = self.id_of(record);
+                self.watcher.saw(&id, now);
             }
         }
     }
 
-    async fn remembered(&self, records: &[Record]) -> Result<HashMap<CallId, Snapshot>, StoreError> {
+    async fn remembered_of(&self, records: &[Record]) -> Result<HashMap<CallId, Snapshot>, StoreError> {
         let ids: Vec<CallId> = records
             .iter()
             .filter_map(|record| match record {
-                Record::Look(call) => Some(call.id().clone()),
+                Record::Changed(call) => Some(call.id().clone()),
                 Record::Unchanged(_) => None,
             })
             .collect();
@@ -186,38 +167,5 @@ impl Poller {
         }
         let found = self.task.store.snapshots(&self.task.config.name, &ids).await?;
         Ok(ids.into_iter().zip(found).filter_map(|(id, snapshot)| Some((id, snapshot?))).collect())
-    }
-
-    /// During the baseline a call that was there before it began is remembered in silence.
-    fn look(&self, before: Option<&Snapshot>, call: &Call, into: &mut Observations) -> bool {
-        let observer = self.observer();
-        if before.is_none() && self.planner.in_baseline() && !self.state.is_news(call.created_at()) {
-            observer.remember(call, into);
-            return true;
-        }
-        observer.observe(before, call, into)
-    }
-
-    /// Commits, and only then takes what was committed for known.
-    async fn learn(
-        &mut self,
-        observations: Observations,
-        looked: Vec<Looked>,
-        digest: &mut Rows,
-    ) -> Result<(), StoreError> {
-        digest.new += observations.new;
-        digest.changed += observations.changed;
-        self.commit(observations).await?;
-        for Looked { place, before, after, changed } in looked {
-            let slot = match before.and_then(|record| self.index.slot_of_record(record)) {
-                Some(slot) => {
-                    self.index.update(slot, before.unwrap_or_default(), &after);
-                    slot
-                }
-                None => self.index.insert(&after),
-            };
-            digest.rows[place] = Some(self.index.row(slot, before.is_none(), changed));
-        }
-        Ok(())
     }
 }

@@ -1,41 +1,51 @@
 //! The task that drives one source: it asks the planner what to fetch, fetches it, and commits what it means.
 
-mod clock;
+mod checkpoint;
 mod digest;
-mod health;
-mod state;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::time::sleep_until;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
-use self::{health::Health, state::SourceState};
+use self::checkpoint::Checkpoint;
 use super::{
     index::Index,
-    observe::{Observations, Observer},
-    planner::{Fetch, Notice, Planner, Settings, Slot, Step},
+    planner::{Fetch, Notice, Planner, Settings, Slot, Step, Trouble},
+    watcher::{Now, Observation, Watcher},
 };
 use crate::{
+    call::CallId,
     callem::{
-        Client,
+        Client, FetchError,
         budget::{Budget, Grant, SweepLoad},
     },
     config::SourceConfig,
-    rule::Rule,
-    store::{Commit, KnownCall, Store, StoreError},
-    telemetry::{Signal, Telemetry},
+    rule::Rules,
+    snapshot::Snapshot,
+    store::{Claim, Commit, Duty, KnownCall, Store, StoreError},
+    telemetry::{Calls, Signal, Telemetry},
     time::{Clock, Timestamp},
 };
 
 /// How many known calls are read from the store at a time when the task starts.
 const LOAD_PAGE: usize = 2000;
 
-/// The order of the list is spoken of at most so often.
+/// A notice about the order of the list is given at most this often: an order that is in doubt may be found and lost
+/// with every walk.
 const ORDER_EVERY: Duration = Duration::from_secs(3600);
+
+/// How long an API is left alone that says 429 without saying for how long: its limit is per minute.
+const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(10);
+
+/// How often a source that another process polls is asked for.
+const CLAIM_EVERY: Duration = Duration::from_secs(1);
 
 /// Everything one source needs.
 pub struct SourceTask {
@@ -43,13 +53,14 @@ pub struct SourceTask {
     pub config: SourceConfig,
     /// Its connection.
     pub client: Client,
-    /// What its host allows, shared with the other sources there.
+    /// The requests its host allows, shared with the other sources there.
     pub budget: Arc<Mutex<Budget>>,
-    /// The rules, all of them; each knows which sources it looks at.
-    pub rules: Arc<[Rule]>,
+    /// The rules, all of them; each knows which sources it looks at. They may be swapped while the task runs: it takes
+    /// the latest at the start of each step.
+    pub rules: watch::Receiver<Rules>,
     /// Where everything is remembered.
     pub store: Arc<dyn Store>,
-    /// What is said about the work.
+    /// Where its work is reported.
     pub telemetry: Telemetry,
     /// The time.
     pub clock: Clock,
@@ -57,37 +68,83 @@ pub struct SourceTask {
 
 /// A source being polled.
 struct Poller {
-    task: SourceTask,
+    task: Arc<SourceTask>,
+    /// Where the rules come from; marks those that have been taken over.
+    rules: watch::Receiver<Rules>,
     index: Index,
     planner: Planner,
-    state: SourceState,
-    health: Health,
-    /// When the task was started, by the clock for people.
-    started: Timestamp,
-    /// When the order of the list was last spoken of.
+    watcher: Watcher,
+    claim: Claim,
+    /// When the claim is to be renewed; `None` when it cannot end.
+    renew_at: Option<Instant>,
+    /// When the last notice about the order of the list was given, by the steady clock.
     order_told: Option<Timestamp>,
 }
 
 impl SourceTask {
-    /// Polls until `stop` is cancelled. Whatever was fetched by then is committed or will be fetched again.
+    /// Polls until `stop` is cancelled. Every answer that was read by then is committed; a request that was cancelled is
+    /// made again after the next start.
     ///
     /// # Errors
     /// When the store fails: nothing can be promised any more.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
-        let mut poller = Poller::start(self).await?;
-        // Only waiting is cancelled; a commit that has begun is seen through.
-        while !stop.is_cancelled() {
-            poller.step(&stop).await?;
+        let task = Arc::new(self);
+        while let Some(claim) = task.claim(&stop).await? {
+            let polled = Poller::start(Arc::clone(&task), claim).await?.run(&stop).await;
+            match polled {
+                Err(error @ StoreError::ClaimLost { .. }) => {
+                    task.telemetry.emit(Signal::StoreFailed { doing: "polling", error: error.to_string() });
+                }
+                ended => return ended,
+            }
         }
-        poller.save().await
+        Ok(())
+    }
+
+    /// Waits for the claim on the source; `None` when it is time to stop.
+    async fn claim(&self, stop: &CancellationToken) -> Result<Option<Claim>, StoreError> {
+        let duty = Duty::Source(self.config.name.clone());
+        while !stop.is_cancelled() {
+            if let Some(claim) = self.store.claim(&duty).await? {
+                return Ok(Some(claim));
+            }
+            stop.run_until_cancelled(sleep(CLAIM_EVERY)).await;
+        }
+        Ok(None)
     }
 }
 
 impl Poller {
+    /// Polls until it is time to stop, and then keeps what a restart needs and gives the claim back.
+    async fn run(mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+        self.show_calls();
+        // Only waiting is cancelled; a commit that has begun is seen through.
+        while !stop.is_cancelled() {
+            self.renew().await?;
+            self.step(stop).await?;
+        }
+        self.save().await?;
+        self.task.store.give_up(self.claim).await
+    }
+
+    /// Renews the claim when a third of its lease is over.
+    async fn renew(&mut self) -> Result<(), StoreError> {
+        if self.renew_at.is_some_and(|at| at <= Instant::now()) {
+            let duty = self.claim.duty.clone();
+            let Some(claim) =
+                self.task.store.claim(&duty).await?.filter(|claim| claim.epoch == self.claim.epoch)
+            else {
+                return Err(StoreError::ClaimLost { duty });
+            };
+            self.renew_at = claim.lease.map(|lease| Instant::now() + lease / 3);
+        }
+        Ok(())
+    }
+
     /// Reads what is remembered of the source.
-    async fn start(task: SourceTask) -> Result<Self, StoreError> {
-        let SourceConfig { name, analysis_window, .. } = &task.config;
-        let mut state = SourceState::load(name, task.store.checkpoint(name).await?)?;
+    async fn start(task: Arc<SourceTask>, claim: Claim) -> Result<Self, StoreError> {
+        let SourceConfig { name, interval, analysis_window, .. } = &task.config;
+        let checkpoint = Checkpoint::load(name, task.store.checkpoint(&claim.duty).await?)?;
         let mut index = Index::new(*analysis_window);
         let mut known = vec![];
         loop {
@@ -101,38 +158,51 @@ impl Poller {
             }
         }
         let settings = Settings {
-            interval: task.config.interval,
+            interval: *interval,
             sweep: task.config.sweep,
             analysis_window: *analysis_window,
             page_size: task.config.page_size,
             requests_per_minute: task.config.requests_per_minute,
             seed: xxhash_rust::xxh3::xxh3_64(name.as_str().as_bytes()),
         };
-        let now = task.clock.wall();
-        if task.rules.iter().any(|rule| rule.lasting.is_some()) {
-            let live = index.rows().filter(|row| row.live && !row.deleted);
-            live.for_each(|row| state.clockwork.look_at(index.id(row.slot), now));
+        let planner = Planner::new(settings, index.rows(), checkpoint.planner.as_ref(), task.clock.steady());
+        let mut watcher = Watcher::new(name.clone(), Rules::default(), checkpoint.watcher);
+        if !planner.in_baseline() {
+            watcher.resume(task.clock.wall().after(*interval));
         }
-        let planner = Planner::new(settings, index.rows(), state.planner.as_ref(), task.clock.steady());
-        Ok(Self { task, index, planner, state, health: Health::default(), started: now, order_told: None })
+        let rules = task.rules.clone();
+        let renew_at = claim.lease.map(|lease| Instant::now() + lease / 3);
+        let mut poller = Self { task, rules, index, planner, watcher, claim, renew_at, order_told: None };
+        poller.take_rules();
+        Ok(poller)
+    }
+
+    /// Takes over the latest rules.
+    fn take_rules(&mut self) {
+        let rules = Rules::clone(&self.rules.borrow_and_update());
+        let live = self.index.rows().filter(|row| row.live && !row.deleted);
+        self.watcher.set_rules(rules, live.map(|row| self.index.id(row.slot)), self.task.clock.wall());
     }
 
     /// Does one thing, or waits for one.
     async fn step(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
-        self.tell_if_failing().await?;
-        self.tell_the_time().await?;
+        // An error means that nobody can swap them any more.
+        if self.rules.has_changed().unwrap_or(false) {
+            self.take_rules();
+        }
+        self.tick().await?;
         match self.planner.next(self.task.clock.steady()) {
             Step::Sleep(until) => {
                 self.sleep(until, stop).await;
                 Ok(())
             }
-            Step::Fetch(fetch, claim) => {
+            Step::Fetch(fetch, priority) => {
                 let now = self.task.clock.steady();
-                let grant = self.budget().request(&self.task.config.name, claim, now);
+                let grant = self.budget().request(&self.task.config.name, priority, now);
                 match (grant, fetch) {
                     (Grant::Now, Fetch::Page { offset, limit }) => self.fetch_page(offset, limit, stop).await,
                     (Grant::Now, Fetch::Call(slot)) => self.fetch_call(slot, stop).await,
-                    // By then something else may have a better claim, so the planner is asked again.
+                    // By then something else may be more urgent, so the planner is asked again.
                     (Grant::At(at), _) => {
                         self.sleep(at, stop).await;
                         Ok(())
@@ -144,13 +214,35 @@ impl Poller {
         }
     }
 
-    /// Waits until then, until there is something to be told, or until it is time to stop.
+    /// Waits until `until`, until it has to be told that the source is failing, until the rules are swapped, or until it is
+    /// time to stop.
     async fn sleep(&self, until: Timestamp, stop: &CancellationToken) {
-        let until = self.failing_at().map_or(until, |at| until.min(at));
-        let (steady, wall) = (self.task.clock.steady(), self.task.clock.wall());
-        let clock_due = self.clock_due().filter(|due| *due > wall);
-        let until = clock_due.map_or(until, |due| until.min(steady.after(due.since(wall))));
-        stop.run_until_cancelled(sleep_until(self.task.clock.instant(until))).await;
+        let until = self.watcher.failing_at().map_or(until, |at| until.min(at));
+        let until = self.task.clock.instant(until);
+        let mut rules = self.rules.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            Ok(()) = rules.changed() => {}
+            () = sleep_until(self.renew_at.map_or(until, |at| at.min(until))) => {}
+        }
+    }
+
+    /// Commits and tells what follows from the passing of time.
+    async fn tick(&mut self) -> Result<(), StoreError> {
+        let made = self.watcher.tick(self.task.clock.into());
+        self.tell(made).await?;
+        for call in self.watcher.take_due() {
+            if let Some(before) = self.remembered(&call).await? {
+                let made = self.watcher.observe_again(&call, &before, self.task.clock.wall());
+                self.tell(made).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remembered(&self, call: &CallId) -> Result<Option<Snapshot>, StoreError> {
+        let found = self.task.store.snapshots(&self.task.config.name, std::slice::from_ref(call)).await?;
+        Ok(found.into_iter().next().flatten())
     }
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
@@ -169,15 +261,22 @@ impl Poller {
         };
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return self.failed(&error).await,
+            Err(error) => {
+                self.failed(&error);
+                return Ok(());
+            }
         };
         let page = match answer.body.read() {
             Ok(page) => page,
-            Err(error) => return self.failed(&error).await,
+            Err(error) => {
+                self.failed(&error);
+                return Ok(());
+            }
         };
         let server_time = answer.server_time.unwrap_or_else(|| self.task.clock.wall());
-        self.state.begin(server_time, self.task.config.notify_since);
-        let digest = self.digest(page.records.iter().copied()).await?;
+        self.watcher.begin(server_time, self.task.config.notify_since);
+        let records = page.records.iter().filter_map(|raw| self.read(raw)).collect();
+        let digest = self.digest(records).await?;
         let now = self.task.clock.steady();
         self.planner.on_page(&digest.rows, page.records.len(), page.total, now);
         self.answered(digest.rows.len(), digest.new, digest.changed, now.since(started)).await?;
@@ -199,38 +298,75 @@ impl Poller {
             return Ok(());
         };
         match answer {
-            Err(error) if error.may_be_of_one_call() => {
-                self.planner.on_call_unavailable();
-                let why =
-                    format!("call {id} cannot be had by itself, so it is looked for in the list: {error}");
-                self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
-                Ok(())
-            }
-            Err(error) => self.failed(&error).await,
+            Err(error) if error.may_be_of_one_call() => self.unavailable(&id, &error),
+            Err(error) => self.failed(&error),
             Ok(None) => {
                 let now = self.task.clock.steady();
                 self.planner.on_call(None, now);
-                self.answered(0, 0, 0, now.since(started)).await
+                self.answered(0, 0, 0, now.since(started)).await?;
             }
-            Ok(Some(raw)) => {
-                let digest = self.digest(std::iter::once(&*raw)).await?;
-                let now = self.task.clock.steady();
-                self.planner.on_call(digest.rows.first().copied(), now);
-                self.answered(1, digest.new, digest.changed, now.since(started)).await
-            }
+            Ok(Some(raw)) => match self.read(&raw).filter(|record| self.id_of(record) == id) {
+                None => self
+                    .unavailable(&id, &FetchError::WrongShape("asked for one call, it sent something else")),
+                Some(record) => {
+                    let digest = self.digest(vec![record]).await?;
+                    let now = self.task.clock.steady();
+                    self.planner.on_call(digest.rows.first().copied(), now);
+                    self.answered(1, digest.new, digest.changed, now.since(started)).await?;
+                }
+            },
         }
+        Ok(())
+    }
+
+    /// One call cannot be had by itself, though the API may be well.
+    fn unavailable(&mut self, id: &CallId, error: &FetchError) {
+        self.planner.on_call_unavailable();
+        let why = format!("call {id} cannot be had by itself, so it is looked for in the list: {error}");
+        self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
+    }
+
+    /// A request failed. What is known of the calls stays as it is.
+    fn failed(&mut self, error: &FetchError) {
+        let now = Now::from(self.task.clock);
+        if let FetchError::RateLimited { retry_after } = error {
+            let pause = retry_after.unwrap_or(RATE_LIMIT_PAUSE);
+            self.budget().block_until(now.steady.after(pause));
+        }
+        let trouble = Trouble { retry_after: error.retry_after(), refused: error.is_refusal() };
+        self.planner.on_error(trouble, now.steady);
+        let signal = self.watcher.failed(error, self.task.config.failing_after, now);
+        self.emit(signal);
+    }
+
+    /// A request was answered, and what it showed is committed.
+    async fn answered(
+        &mut self,
+        calls: usize,
+        new: usize,
+        changed: usize,
+        took: Duration,
+    ) -> Result<(), StoreError> {
+        self.show_calls();
+        self.emit(Signal::Fetched { source: self.task.config.name.clone(), calls, new, changed, took });
+        let made = self.watcher.answered(self.task.clock.wall());
+        self.tell(made).await
+    }
+
+    /// Puts the number of known calls on the board.
+    fn show_calls(&self) {
+        let (known, live) = self.index.known_and_live();
+        let calls = Calls { known: known as u64, live: live as u64 };
+        self.task.telemetry.set_calls(&self.task.config.name, calls);
     }
 
     /// The planner is sure that a call is gone.
     async fn deleted(&mut self, slot: Slot) -> Result<(), StoreError> {
         let id = self.index.id(slot);
-        let source = &self.task.config.name;
-        let found = self.task.store.snapshots(source, std::slice::from_ref(&id)).await?;
-        let Some(Some(before)) = found.into_iter().next() else { return Ok(()) };
-        let mut observations = Observations::new(source.clone());
-        self.observer().observe_deletion(&id, &before, &mut observations);
-        let after = observations.commit.snapshots.first().map(|(_, snapshot)| KnownCall::of(id, snapshot));
-        self.commit(observations).await?;
+        let Some(before) = self.remembered(&id).await? else { return Ok(()) };
+        let made = self.watcher.observe_deletion(&id, &before, self.task.clock.wall());
+        let after = made.snapshot.as_ref().map(|(id, snapshot)| KnownCall::of(id.clone(), snapshot));
+        self.tell(made).await?;
         if let Some(after) = after {
             self.index.update(slot, before.record, &after);
         }
@@ -241,11 +377,9 @@ impl Poller {
         let source = self.task.config.name.clone();
         match notice {
             Notice::BaselineDone { calls } => {
-                // Nor is it silence that nobody called before anybody listened.
-                self.state.clockwork.heard(self.task.clock.wall());
-                // From here on a restart must not take what it finds for a baseline.
+                let events = self.watcher.baseline_done(self.task.clock.wall());
+                // After a restart from here on, calls seen for the first time are news.
                 self.save().await?;
-                let events = self.state.baseline_events;
                 self.emit(Signal::BaselineDone { source: source.clone(), calls, events });
                 let SourceConfig { page_size, sweep, requests_per_minute, .. } = self.task.config;
                 let load = SweepLoad { calls, page_size, sweep, requests_per_minute };
@@ -253,7 +387,6 @@ impl Poller {
             }
             Notice::Odd(text) => self.emit(Signal::SourceNotice { source, text }),
             Notice::Order(text) => {
-                // An order that is in doubt may be found and lost with every walk.
                 let now = self.task.clock.steady();
                 if self.order_told.is_none_or(|told| now.since(told) >= ORDER_EVERY) {
                     self.order_told = Some(now);
@@ -264,36 +397,33 @@ impl Poller {
         Ok(())
     }
 
-    fn observer(&self) -> Observer<'_> {
-        Observer { source: &self.task.config.name, rules: &self.task.rules, now: self.task.clock.wall() }
+    /// Makes an observation durable, then tells of it.
+    async fn tell(&mut self, made: Observation) -> Result<(), StoreError> {
+        if made.is_empty() && !self.watcher.is_unsaved() {
+            return Ok(());
+        }
+        let mut commit = Commit::default();
+        let signals = made.commit_into(&mut commit);
+        self.commit(commit, signals).await
     }
 
-    /// Makes observations durable, then says so and learns from them.
-    async fn commit(&mut self, observations: Observations) -> Result<(), StoreError> {
-        let rules = Arc::clone(&self.task.rules);
-        let observer =
-            Observer { source: &self.task.config.name, rules: &rules, now: self.task.clock.wall() };
-        let waits = self.state.clockwork.learn(&observations, &observer);
-        let Observations { mut commit, signals, .. } = observations;
-        let in_baseline = self.planner.in_baseline();
-        if in_baseline {
-            self.state.baseline_events += commit.events.len() as u64;
-        }
-        if in_baseline || waits {
-            commit.checkpoint = Some(self.state.save(&self.planner));
+    /// Makes a commit durable together with what must agree with it after a restart, then emits `signals`.
+    async fn commit(&mut self, mut commit: Commit, signals: Vec<Signal>) -> Result<(), StoreError> {
+        if self.planner.in_baseline() || self.watcher.is_unsaved() {
+            commit.checkpoint = Some(Checkpoint::save(&self.planner, self.watcher.save()));
         }
         if !commit.is_empty() {
-            self.task.store.commit(commit).await?;
+            self.task.store.commit(&self.claim, commit).await?;
         }
         signals.into_iter().for_each(|signal| self.emit(signal));
         Ok(())
     }
 
-    /// Keeps what the planner wants back after a restart.
+    /// Keeps what planner and watcher want back after a restart.
     async fn save(&mut self) -> Result<(), StoreError> {
-        let mut commit = Commit::new(self.task.config.name.clone());
-        commit.checkpoint = Some(self.state.save(&self.planner));
-        self.task.store.commit(commit).await
+        let mut commit = Commit::default();
+        commit.checkpoint = Some(Checkpoint::save(&self.planner, self.watcher.save()));
+        self.task.store.commit(&self.claim, commit).await
     }
 
     fn emit(&self, signal: Signal) {

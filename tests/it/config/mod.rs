@@ -1,4 +1,4 @@
-//! What a config file may say, and what is said about one that is wrong.
+//! Config files: the values they can hold, and the reports about those that are wrong.
 
 mod check;
 mod mistakes;
@@ -8,12 +8,13 @@ mod secrets;
 
 use std::path::Path;
 
-use callwatch::config::{Config, LoadOptions, Loaded, Report, Secrets};
+use callwatch::config::{LoadOptions, Report, Secrets};
+use callwatch::config_file::{Config, Loaded};
 
 /// An API key that looks like one.
 const KEY: &str = "ck_live_abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwx";
 
-/// What the environment holds in these tests.
+/// The environment of these tests.
 fn env(name: &str) -> Option<String> {
     let value = match name {
         "CALLEM_API_KEY" => KEY,

@@ -1,6 +1,7 @@
-//! Whatever the file is, there is a report and no secret in it.
+//! Any file gets a report, and no report holds a secret.
 
-use callwatch::config::{Config, Level};
+use callwatch::config::Level;
+use callwatch::config_file::Config;
 use proptest::{prelude::*, test_runner::RngSeed};
 
 use super::{OPTIONS, parse};

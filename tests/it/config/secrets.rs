@@ -2,13 +2,17 @@
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
-use callwatch::config::{Config, LoadOptions, Secrets};
+use callwatch::config::{LoadOptions, Secrets};
+use callwatch::config_file::Config;
 use secrecy::ExposeSecret;
 
 use super::{KEY, OPTIONS, completed};
 
 /// Loads a config whose API key is in a file with this content and these permissions.
-fn load_with_file(content: &str, mode: u32) -> Result<callwatch::config::Loaded, callwatch::config::Report> {
+fn load_with_file(
+    content: &str,
+    mode: u32,
+) -> Result<callwatch::config_file::Loaded, callwatch::config::Report> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("key");
     std::fs::write(&file, content).unwrap();

@@ -11,9 +11,12 @@ use callwatch::{
     call::{Call, CallId},
     kind::Kind,
     name::Name,
-    rule::{Rule, condition::Condition},
-    store::{DeliveryFilter, DeliveryState, DeliveryStateKind, Store, StoreError},
-    sync::observe::{Observations, Observer},
+    rule::{Rule, RuleSet, condition::Condition},
+    store::{
+        Action, Claim, Commit, DeliveryRecord, DeliveryState, DeliveryStateKind, Duty, Query, Store,
+        StoreError,
+    },
+    sync::watcher::{Memory, Watcher},
     time::Clock,
 };
 use serde_json::{Value, value::to_raw_value};
@@ -130,10 +133,20 @@ async fn live(store: &Arc<Mortal>, world: &mut World) -> Result<(), StoreError> 
         }
     }
     lived?;
-    let all = store.deliveries(&DeliveryFilter::default(), None, 1000).await?;
+    let all = all(store).await?;
     assert!(all.iter().all(is_delivered), "{all:?}");
-    while store.purge(world.clock().wall().after(secs(1)), 4).await? > 0 {}
-    store.shrink(&clinic(), world.clock().wall().after(secs(1))).await
+    let upkeep = claim(store, Duty::Upkeep).await?;
+    while store.purge(&upkeep, world.clock().wall().after(secs(1)), 4).await? > 0 {}
+    store.shrink(&upkeep, &clinic(), world.clock().wall().after(secs(1))).await
+}
+
+async fn claim(store: &Mortal, duty: Duty) -> Result<Claim, StoreError> {
+    Ok(store.claim(&duty).await?.expect("nobody else works on the store"))
+}
+
+/// All deliveries there are.
+async fn all(store: &Mortal) -> Result<Vec<DeliveryRecord>, StoreError> {
+    Ok(store.query(&Query { limit: 1000, ..Query::default() }).await?.items)
 }
 
 fn serve(store: &Arc<Mortal>, world: &World) -> Vec<Running> {
@@ -147,15 +160,17 @@ fn serve(store: &Arc<Mortal>, world: &World) -> Vec<Running> {
 
 /// The API shows the next state when this one has been committed.
 async fn watch(store: &Mortal, world: &mut World) -> Result<(), StoreError> {
-    let (rules, source) = (rules(), clinic());
+    let source = clinic();
+    let mut watcher = Watcher::new(source.clone(), RuleSet::of(&rules()), Memory::default());
+    watcher.baseline_done(world.clock().wall());
     while let Some(state) = world.states.get(world.over) {
         let raw = to_raw_value(state).unwrap();
         let call = Call::parse(&raw).unwrap();
         let before = store.snapshots(&source, std::slice::from_ref(call.id())).await?.remove(0);
-        let mut seen = Observations::new(source.clone());
-        let observer = Observer { source: &source, rules: &rules, now: world.clock().wall() };
-        observer.observe(before.as_ref(), &call, &mut seen);
-        store.commit(seen.commit).await?;
+        let mut commit = Commit::default();
+        watcher.observe(before.as_ref(), &call, world.clock().wall()).commit_into(&mut commit);
+        let claim = claim(store, Duty::Source(source.clone())).await?;
+        store.commit(&claim, commit).await?;
         world.over += 1;
         sleep(secs(1)).await;
     }
@@ -166,19 +181,21 @@ async fn watch(store: &Mortal, world: &mut World) -> Result<(), StoreError> {
 async fn look_after(store: &Mortal, clock: Clock) -> Result<(), StoreError> {
     loop {
         sleep(secs(30)).await;
-        for (destination, pause) in store.pauses().await? {
-            if pause.until.is_none() {
-                store.resume(&destination).await?;
+        for (destination, standing) in store.destinations().await? {
+            if standing.pause.is_some_and(|pause| pause.until.is_none()) {
+                store.act(Action::Resume { destination }).await?;
             }
         }
-        let all = store.deliveries(&DeliveryFilter::default(), None, 1000).await?;
+        let all = all(store).await?;
         for delivery in &all {
             if matches!(delivery.state, DeliveryState::Dead { .. }) {
-                if delivery.call == Some(CallId::from("junk")) {
-                    store.discard(vec![delivery.id.clone()]).await?;
+                let tokens = vec![delivery.token];
+                let action = if delivery.subject.call() == Some(&CallId::from("junk")) {
+                    Action::Drop { tokens }
                 } else {
-                    store.retry(vec![delivery.id.clone()], clock.wall()).await?;
-                }
+                    Action::Retry { tokens, at: clock.wall() }
+                };
+                store.act(action).await?;
             }
         }
         if all.iter().all(|delivery| delivery.state.kind() == DeliveryStateKind::Delivered) {
@@ -208,8 +225,7 @@ async fn at_whichever_write_it_ends_nothing_is_lost_made_up_or_told_out_of_order
     let writes = live_on(folder.path(), &mut reference, None).await;
     let told = [0, 1].map(|destination| reference.taken(destination));
     assert_eq!((told[0].len(), told[1].len()), (8, 7), "{told:?}");
-    let all =
-        ["commit", "discard", "lease", "pause", "purge", "release", "resume", "retry", "settle", "shrink"];
+    let all = ["commit", "drop", "purge", "resume", "retry", "settle a pause", "settle outcomes", "shrink"];
     for write in all {
         assert!(writes.contains(&write), "{write} is not among {writes:?}");
     }
@@ -217,10 +233,6 @@ async fn at_whichever_write_it_ends_nothing_is_lost_made_up_or_told_out_of_order
     let mut repeats = BTreeMap::new();
     for (number, write) in writes.iter().enumerate() {
         for death in [Death::Before(number), Death::After(number)] {
-            // A lease is not kept on disk: there is no before and after.
-            if death == Death::Before(number) && *write == "lease" {
-                continue;
-            }
             let folder = tempfile::tempdir().unwrap();
             let mut world = World::new();
             live_on(folder.path(), &mut world, Some(death)).await;

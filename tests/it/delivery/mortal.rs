@@ -16,15 +16,16 @@ use std::{
 
 use async_trait::async_trait;
 use callwatch::{
+    batch::BatchKey,
     call::CallId,
     config::StoreConfig,
+    event::{Event, Subject},
     name::Name,
     snapshot::Snapshot,
     store::{
-        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, Held, KnownCall, LeaseRequest, Leased, Outcome,
-        Pause, SledStore, Sorting, Store, StoreError, Tally,
+        Action, Claim, Commit, DeliveryRecord, DestinationStanding, Duty, Feed, KnownCall, Page, Position,
+        Query, Settlement, SledStore, Store, StoreError, Token,
     },
-    summary::BatchKey,
     time::Timestamp,
 };
 use serde_json::Value;
@@ -81,11 +82,7 @@ impl Mortal {
     ) -> Result<T, StoreError> {
         self.die(Death::Before(self.writes().len()));
         let done = self.read(write)?;
-        self.written(what, done)
-    }
-
-    /// Notes that a write is done. What came back is not learned from a store that has died.
-    fn written<T>(&self, what: &'static str, done: T) -> Result<T, StoreError> {
+        // What came back is not learned from a store that has died.
         self.die(Death::After(self.writes().len()));
         self.writes.lock().unwrap().push(what);
         self.read(async { Ok(done) })
@@ -119,8 +116,16 @@ fn standing_still<T>(future: impl Future<Output = T>) -> T {
 
 #[async_trait]
 impl Store for Mortal {
-    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
-        self.write("commit", self.inner.commit(commit))
+    async fn claim(&self, duty: &Duty) -> Result<Option<Claim>, StoreError> {
+        self.read(self.inner.claim(duty))
+    }
+
+    async fn give_up(&self, claim: Claim) -> Result<(), StoreError> {
+        self.read(self.inner.give_up(claim))
+    }
+
+    async fn commit(&self, claim: &Claim, commit: Commit) -> Result<(), StoreError> {
+        self.write("commit", self.inner.commit(claim, commit))
     }
 
     async fn snapshots(&self, source: &Name, calls: &[CallId]) -> Result<Vec<Option<Snapshot>>, StoreError> {
@@ -136,88 +141,78 @@ impl Store for Mortal {
         self.read(self.inner.known(source, after, limit))
     }
 
-    async fn checkpoint(&self, source: &Name) -> Result<Option<Value>, StoreError> {
-        self.read(self.inner.checkpoint(source))
+    async fn checkpoint(&self, duty: &Duty) -> Result<Option<Value>, StoreError> {
+        self.read(self.inner.checkpoint(duty))
     }
 
-    async fn lease(&self, request: &LeaseRequest) -> Result<Leased, StoreError> {
-        let leased = self.read(self.inner.lease(request))?;
-        // One that brings nothing is none.
-        if leased.deliveries.is_empty() { Ok(leased) } else { self.written("lease", leased) }
+    async fn pending(&self, claim: &Claim, after: Position, limit: usize) -> Result<Feed, StoreError> {
+        self.read(self.inner.pending(claim, after, limit))
     }
 
-    async fn settle(&self, outcomes: Vec<Outcome>) -> Result<(), StoreError> {
-        self.write("settle", self.inner.settle(outcomes))
+    async fn bodies(&self, tokens: &[Token]) -> Result<Vec<Option<Arc<Event>>>, StoreError> {
+        self.read(self.inner.bodies(tokens))
     }
 
-    async fn release(&self, deliveries: Vec<DeliveryId>) -> Result<(), StoreError> {
-        self.write("release", self.inner.release(deliveries))
-    }
-
-    fn arrivals(&self, destination: &Name) -> Arc<Notify> {
-        self.inner.arrivals(destination)
-    }
-
-    async fn tally(&self) -> Result<BTreeMap<Name, Tally>, StoreError> {
-        self.read(self.inner.tally())
-    }
-
-    async fn deliveries(
-        &self,
-        filter: &DeliveryFilter,
-        after: Option<&DeliveryId>,
-        limit: usize,
-    ) -> Result<Vec<DeliveryRecord>, StoreError> {
-        self.read(self.inner.deliveries(filter, after, limit))
-    }
-
-    async fn retry(&self, deliveries: Vec<DeliveryId>, now: Timestamp) -> Result<usize, StoreError> {
-        self.write("retry", self.inner.retry(deliveries, now))
-    }
-
-    async fn discard(&self, deliveries: Vec<DeliveryId>) -> Result<usize, StoreError> {
-        self.write("discard", self.inner.discard(deliveries))
-    }
-
-    async fn pause(&self, destination: &Name, pause: Pause) -> Result<(), StoreError> {
-        self.write("pause", self.inner.pause(destination, pause))
-    }
-
-    async fn resume(&self, destination: &Name) -> Result<Option<Pause>, StoreError> {
-        self.write("resume", self.inner.resume(destination))
-    }
-
-    async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError> {
-        self.read(self.inner.pauses())
-    }
-
-    async fn held(
-        &self,
-        destination: &Name,
-        batch: &BatchKey,
-        after: Option<&Held>,
-        limit: usize,
-    ) -> Result<Vec<Held>, StoreError> {
-        self.read(self.inner.held(destination, batch, after, limit))
-    }
-
-    async fn sort(&self, sorting: Sorting) -> Result<(), StoreError> {
-        self.write("sort", self.inner.sort(sorting))
+    async fn memos(&self, destination: &Name, lanes: &[Subject]) -> Result<Vec<Option<Value>>, StoreError> {
+        self.read(self.inner.memos(destination, lanes))
     }
 
     async fn ledgers(&self, destination: &Name) -> Result<BTreeMap<BatchKey, Value>, StoreError> {
         self.read(self.inner.ledgers(destination))
     }
 
-    async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.write("purge", self.inner.purge(before, limit))
+    async fn settle(&self, claim: &Claim, settlement: Settlement) -> Result<(), StoreError> {
+        let part = part(&settlement);
+        self.write(part, self.inner.settle(claim, settlement))
     }
 
-    async fn shrink(&self, source: &Name, before: Timestamp) -> Result<(), StoreError> {
-        self.write("shrink", self.inner.shrink(source, before))
+    fn arrivals(&self, destination: &Name) -> Arc<Notify> {
+        self.inner.arrivals(destination)
+    }
+
+    async fn destinations(&self) -> Result<BTreeMap<Name, DestinationStanding>, StoreError> {
+        self.read(self.inner.destinations())
+    }
+
+    async fn query(&self, query: &Query) -> Result<Page<DeliveryRecord>, StoreError> {
+        self.read(self.inner.query(query))
+    }
+
+    async fn act(&self, action: Action) -> Result<usize, StoreError> {
+        let what = match &action {
+            Action::Retry { .. } => "retry",
+            Action::Drop { .. } => "drop",
+            Action::Pause { .. } => "pause by hand",
+            Action::Resume { .. } => "resume",
+        };
+        self.write(what, self.inner.act(action))
+    }
+
+    async fn purge(&self, claim: &Claim, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.write("purge", self.inner.purge(claim, before, limit))
+    }
+
+    async fn shrink(&self, claim: &Claim, source: &Name, before: Timestamp) -> Result<(), StoreError> {
+        self.write("shrink", self.inner.shrink(claim, source, before))
     }
 
     async fn close(&self) -> Result<(), StoreError> {
         self.write("close", self.inner.close())
     }
+}
+
+/// What a settlement is about, by its rarest part.
+fn part(settlement: &Settlement) -> &'static str {
+    let Settlement { pause, merge, forgets, holds, releases, outcomes, .. } = settlement;
+    [
+        (pause.is_some(), "settle a pause"),
+        (merge.is_some(), "settle a merge"),
+        (!forgets.is_empty(), "settle what is late"),
+        (!holds.is_empty(), "settle holds"),
+        (!releases.is_empty(), "settle releases"),
+        (!outcomes.is_empty(), "settle outcomes"),
+    ]
+    .into_iter()
+    .find_map(|(is, part)| is.then_some(part))
+    .unwrap_or("settle ledgers")
 }

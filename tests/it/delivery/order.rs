@@ -134,7 +134,7 @@ async fn play(plan: Plan) -> Result<(), TestCaseError> {
         );
     }
     for record in &records {
-        let id = event_id(record.call.as_ref().unwrap().as_str(), record.sequence);
+        let id = event_id(record.subject.call().unwrap().as_str(), record.sequence);
         let tried = tries.iter().filter(|it| it.event == id).count();
         prop_assert!(record.state.kind() != DeliveryStateKind::Pending, "{record:?} never finished");
         let most = record.attempts as usize + usize::from(!matches!(plan.fate, Fate::Nothing));

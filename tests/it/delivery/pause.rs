@@ -1,14 +1,14 @@
 //! A destination that wants nothing any more, or is wanted quiet: it is left alone over restarts, and what is meant
 //! for it waits.
 
-use callwatch::store::{DeliveryState, DeliveryStateKind, Pause, Store};
+use callwatch::store::{Action, DeliveryState, DeliveryStateKind, Duty, Pause, Store};
 
 use super::stage::{Reply, Stage, config, is_delivered, secs};
 
 const DAY: u64 = 24 * 3600;
 
 #[tokio::test(start_paused = true)]
-async fn a_goodbye_is_heeded_over_restarts_until_somebody_resumes() {
+async fn a_goodbye_is_kept_over_restarts_until_somebody_resumes() {
     let mut stage = Stage::new();
     let receiver = stage.receiver(|it| {
         if it.number == 1 && it.call == "a" && it.sequence == 1 { Reply::Goodbye } else { Reply::Ok }
@@ -26,12 +26,12 @@ async fn a_goodbye_is_heeded_over_restarts_until_somebody_resumes() {
     for record in stage.records("crm").await {
         assert_eq!(record.state.kind(), DeliveryStateKind::Pending, "{record:?}");
     }
-    let pause = stage.store.pauses().await.unwrap().remove("crm").unwrap();
+    let pause = stage.pause("crm").await.unwrap();
     assert_eq!((pause.reason.as_str(), pause.until), ("410 Gone: no more of this", None));
     assert_eq!((stage.count("pauses"), stage.count("resumptions")), (2, 0), "told at once, and at the start");
 
     let resumed = stage.clock.steady();
-    stage.store.resume(&"crm".into()).await.unwrap();
+    stage.resume("crm").await;
     stage.finished(3).await;
     assert_eq!(stage.elapsed(resumed), secs(0));
     assert_eq!(stage.count("resumptions"), 1);
@@ -60,7 +60,7 @@ async fn a_goodbye_is_not_shortened_by_a_wish_to_be_left_alone_for_a_while() {
     stage.attempted(3).await;
     tokio::time::sleep(secs(DAY)).await;
     assert_eq!(receiver.tries().len(), 3);
-    assert_eq!(stage.store.pauses().await.unwrap()["crm"].until, None);
+    assert_eq!(stage.pause("crm").await.unwrap().until, None);
     running.stop().await.unwrap();
 }
 
@@ -79,7 +79,7 @@ async fn another_config_ends_the_pause_a_receiver_asked_for() {
     let running = stage.serve(elsewhere, &receiver);
     stage.finished(1).await;
     assert_eq!(stage.elapsed(started), secs(0));
-    assert!(stage.store.pauses().await.unwrap().is_empty());
+    assert_eq!(stage.pause("crm").await, None);
     assert_eq!(stage.count("resumptions"), 1);
     running.stop().await.unwrap();
 }
@@ -88,14 +88,15 @@ async fn another_config_ends_the_pause_a_receiver_asked_for() {
 async fn a_pause_by_hand_is_ended_by_hand_only() {
     let mut stage = Stage::new();
     let receiver = stage.receiver(|_| Reply::Ok);
-    stage.store.pause(&"crm".into(), Pause::by_hand(stage.clock.wall())).await.unwrap();
+    let pause = Pause::by_hand(stage.clock.wall());
+    stage.store.act(Action::Pause { destination: "crm".into(), pause }).await.unwrap();
     stage.add("crm", &[("a", 1)]).await;
     let mut elsewhere = config("crm");
     elsewhere.fingerprint = "second".into();
     let running = stage.serve(elsewhere, &receiver);
     tokio::time::sleep(secs(DAY)).await;
     assert!(receiver.tries().is_empty());
-    stage.store.resume(&"crm".into()).await.unwrap();
+    stage.resume("crm").await;
     stage.finished(1).await;
     running.stop().await.unwrap();
 }
@@ -133,7 +134,7 @@ async fn a_delivery_that_is_retried_by_hand_has_its_whole_schedule_again() {
 
     tokio::time::sleep(secs(DAY)).await;
     let retried = stage.clock.steady();
-    assert_eq!(stage.store.retry(vec![dead.id.clone()], stage.clock.wall()).await.unwrap(), 1);
+    stage.retry(dead.token).await;
     stage.attempted(1).await;
     assert_eq!(stage.elapsed(retried), secs(0));
     let record = stage.record("crm", "a", 1).await;
@@ -154,7 +155,8 @@ async fn what_is_meant_for_a_destination_without_config_waits() {
     let running = stage.serve(config("crm"), &receiver);
     stage.finished(1).await;
     tokio::time::sleep(secs(40 * DAY)).await;
-    while stage.store.purge(stage.clock.wall(), 100).await.unwrap() > 0 {}
+    let claim = stage.store.claim(&Duty::Upkeep).await.unwrap().unwrap();
+    while stage.store.purge(&claim, stage.clock.wall(), 100).await.unwrap() > 0 {}
     let waiting = stage.record("gone", "a", 1).await;
     assert_eq!((waiting.state.kind(), waiting.attempts), (DeliveryStateKind::Pending, 0));
     running.stop().await.unwrap();

@@ -1,7 +1,6 @@
 //! A store, a scripted receiver and paused time: everything around a dispatcher.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -12,24 +11,27 @@ use std::{
 use async_trait::async_trait;
 use callwatch::{
     call::CallId,
-    config::{DestinationConfig, DestinationKind, Rate, SlackConfig},
     delivery::{self, DestinationTask},
-    destination::{Answer, Destination, Notification, Reaction},
-    event::Severity,
-    event::{Event, EventId},
+    destination::{
+        Answer, Destination, DestinationConfig, DestinationKind, Notification, Rate, Reaction, SlackConfig,
+    },
+    event::{Event, EventId, Severity, Subject},
     kind::Kind,
-    name::Name,
     rule::{Rule, RuleText, Rules},
     store::{
-        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, DeliveryState, NewDelivery, Store, StoreError,
-        Verdict,
+        Action, Commit, DeliveryFilter, DeliveryRecord, DeliveryState, MemoryStore, NewDelivery, NewEvent,
+        Pause, Query, Store, StoreError, Token, Verdict,
     },
     summary::Summary,
     telemetry::{Signal, Telemetry},
     time::{Clock, Timestamp},
 };
 use serde_json::value::RawValue;
-use tokio::{sync::broadcast, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::store::Watched;
@@ -72,11 +74,14 @@ pub enum Reply {
     Busy(Duration),
     Refuse,
     Goodbye,
+    GoodbyeSlowly(Duration),
     Hang,
     Panic,
 }
 
 pub struct Receiver {
+    /// The `timeout` of its destination.
+    longest: Mutex<Duration>,
     clock: Clock,
     script: Box<dyn Fn(&Try) -> Reply + Send + Sync>,
     tries: Mutex<Vec<Try>>,
@@ -94,6 +99,10 @@ impl Receiver {
 
     pub fn most_in_flight(&self) -> usize {
         self.most_in_flight.load(Ordering::SeqCst)
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
     }
 
     pub fn overlapped(&self) -> bool {
@@ -122,7 +131,7 @@ impl Destination for Receiver {
             let arrived = Try {
                 at: self.clock.steady(),
                 event: event.clone(),
-                call: notification.event.call.as_ref().map_or_else(String::new, ToString::to_string),
+                call: notification.event.subject.call().map_or_else(String::new, ToString::to_string),
                 told: told(notification.event),
                 sequence: notification.sequence,
                 record: notification.event.record.get().to_owned(),
@@ -146,8 +155,10 @@ impl Destination for Receiver {
             reaction,
             result: result.to_owned(),
             response: "the beginning of it".to_owned(),
+            memo: None,
         };
         let failed = || answer(Reaction::Retry { after: None }, "500 Internal Server Error");
+        let goodbye = || answer(Reaction::Pause("410 Gone: no more of this".to_owned()), "410 Gone");
         match (self.script)(&arrived) {
             Reply::Ok => answer(Reaction::Delivered, "200 OK"),
             Reply::Slow(by) => {
@@ -161,21 +172,29 @@ impl Destination for Receiver {
             }
             Reply::Busy(after) => answer(Reaction::Retry { after: Some(after) }, "429 Too Many Requests"),
             Reply::Refuse => answer(Reaction::Dead("refused for good".to_owned()), "404 Not Found"),
-            Reply::Goodbye => answer(Reaction::Pause("410 Gone: no more of this".to_owned()), "410 Gone"),
+            Reply::Goodbye => goodbye(),
+            Reply::GoodbyeSlowly(by) => {
+                sleep(by).await;
+                goodbye()
+            }
             Reply::Hang => std::future::pending().await,
             Reply::Panic => panic!("the receiver's code has a bug"),
         }
+    }
+
+    fn longest_attempt(&self) -> Duration {
+        *self.longest.lock().unwrap()
     }
 }
 
 /// The events that one event tells.
 fn told(event: &Event) -> Vec<String> {
-    match event.batch {
-        Some(_) => {
+    match event.subject {
+        Subject::Batch(_) => {
             let summary: Summary = serde_json::from_str(event.record.get()).unwrap();
             summary.items.iter().map(|item| item.id.to_string()).collect()
         }
-        None => vec![event.id.to_string()],
+        _ => vec![event.id.to_string()],
     }
 }
 
@@ -188,7 +207,7 @@ pub struct Stage {
     pub clock: Clock,
     /// The rules of the config.
     pub rules: Rules,
-    signals: broadcast::Receiver<Arc<Signal>>,
+    signals: mpsc::UnboundedReceiver<Signal>,
 }
 
 /// A dispatcher at work.
@@ -213,18 +232,25 @@ impl Running {
 
 impl Stage {
     pub fn new() -> Self {
+        Self::on(MemoryStore::new())
+    }
+
+    /// One whose store others may know, too.
+    pub fn on(store: MemoryStore) -> Self {
         let clock = Clock::starting_at(Timestamp::parse("2025-12-15T14:30:00Z").unwrap());
-        let telemetry = Telemetry::default();
-        let signals = telemetry.watch();
+        let (sender, signals) = mpsc::unbounded_channel();
+        // Nobody listens any more when a test has ended.
+        let telemetry = Telemetry::with_listener(clock, move |signal| drop(sender.send(signal.clone())));
         let text = Arc::new(RuleText { severity: Severity::Critical, ..RuleText::default() });
         let feed = Rule { text, ..Rule::new("call-completed".into(), Kind::Ended.into(), vec![]) };
-        let rules = Arc::new(BTreeMap::from([(feed.name.clone(), feed)]));
-        Self { store: Arc::new(Watched::new(clock)), telemetry, clock, rules, signals }
+        let rules = Arc::new([feed].into_iter().collect());
+        Self { store: Arc::new(Watched::new(store)), telemetry, clock, rules, signals }
     }
 
     pub fn receiver(&self, script: impl Fn(&Try) -> Reply + Send + Sync + 'static) -> Arc<Receiver> {
         Arc::new(Receiver {
             clock: self.clock,
+            longest: Mutex::new(secs(15)),
             script: Box::new(script),
             tries: Mutex::default(),
             in_flight: AtomicUsize::new(0),
@@ -247,10 +273,11 @@ impl Stage {
         receiver: &Arc<Receiver>,
     ) -> Running {
         let stop = CancellationToken::new();
+        *receiver.longest.lock().unwrap() = config.timeout;
         let task = DestinationTask {
             config,
             destination: Arc::clone(receiver) as Arc<dyn Destination>,
-            rules: Arc::clone(&self.rules),
+            rules: watch::channel(Arc::clone(&self.rules)).1,
             store,
             telemetry: self.telemetry.clone(),
             clock: self.clock,
@@ -261,7 +288,7 @@ impl Stage {
 
     /// Commits deliveries of `items` for a destination, all made now.
     pub async fn add(&self, destination: &str, items: &[Item<'_>]) {
-        self.store.commit(commit(destination, items, self.clock.wall())).await.unwrap();
+        self.store.add(commit(destination, items, self.clock.wall())).await;
     }
 
     /// Waits until so many more deliveries are delivered or dead.
@@ -270,7 +297,7 @@ impl Stage {
         let wait = async {
             while left > 0 {
                 if let Signal::Attempted { verdict: Verdict::Delivered | Verdict::Dead(_), .. } =
-                    *self.signals.recv().await.unwrap()
+                    self.signals.recv().await.unwrap()
                 {
                     left -= 1;
                 }
@@ -285,7 +312,7 @@ impl Stage {
         let mut left = count;
         let wait = async {
             while left > 0 {
-                left -= usize::from(matches!(*self.signals.recv().await.unwrap(), Signal::Attempted { .. }));
+                left -= usize::from(matches!(self.signals.recv().await.unwrap(), Signal::Attempted { .. }));
             }
         };
         let waited = tokio::time::timeout(FOR_EVER, wait).await;
@@ -300,15 +327,38 @@ impl Stage {
     /// What the store knows of a destination's deliveries, by (call, sequence).
     pub async fn records(&self, destination: &str) -> Vec<DeliveryRecord> {
         let filter = DeliveryFilter { destination: Some(destination.into()), ..DeliveryFilter::default() };
-        let mut records = self.store.deliveries(&filter, None, 10_000).await.unwrap();
-        records.sort_by_key(|record| (record.call.clone(), record.sequence));
+        let query = Query { filter, after: None, limit: 10_000 };
+        let mut records = self.store.query(&query).await.unwrap().items;
+        records.sort_by_key(|record| (record.subject.clone(), record.sequence));
         records
     }
 
     pub async fn record(&self, destination: &str, call: &str, sequence: u64) -> DeliveryRecord {
         let records = self.records(destination).await;
-        let wanted = Some(CallId::from(call));
-        records.into_iter().find(|it| it.call == wanted && it.sequence == sequence).unwrap()
+        let wanted = CallId::from(call);
+        records.into_iter().find(|it| it.subject.call() == Some(&wanted) && it.sequence == sequence).unwrap()
+    }
+
+    /// The pause of a destination, as the store keeps it.
+    pub async fn pause(&self, destination: &str) -> Option<Pause> {
+        self.store.destinations().await.unwrap().remove(destination)?.pause
+    }
+
+    /// Ends it, by hand.
+    pub async fn resume(&self, destination: &str) {
+        let destination = destination.into();
+        assert_eq!(self.store.act(Action::Resume { destination }).await.unwrap(), 1);
+    }
+
+    /// Retries a delivery by hand.
+    pub async fn retry(&self, token: Token) {
+        let action = Action::Retry { tokens: vec![token], at: self.clock.wall() };
+        assert_eq!(self.store.act(action).await.unwrap(), 1);
+    }
+
+    /// Drops a delivery by hand.
+    pub async fn discard(&self, token: Token) {
+        assert_eq!(self.store.act(Action::Drop { tokens: vec![token] }).await.unwrap(), 1);
     }
 
     pub fn elapsed(&self, since: Timestamp) -> Duration {
@@ -349,23 +399,23 @@ pub fn event_id(call: &str, sequence: u64) -> EventId {
 }
 
 pub fn commit(destination: &str, items: &[Item<'_>], now: Timestamp) -> Commit {
-    let source = Name::from("clinic");
-    let mut commit = Commit::new(source.clone());
-    for (call, sequence) in items {
-        let id = event_id(call, *sequence);
-        commit.events.push(Event {
-            id: id.clone(),
-            source: source.clone(),
-            call: Some(CallId::from(*call)),
-            rule: "call-completed".into(),
-            kinds: Kind::Ended.into(),
-            changes: Default::default(),
-            at: now,
-            record: RawValue::from_string("{}".to_owned()).unwrap().into(),
-            batch: None,
-        });
-        let id = DeliveryId { event: id, destination: destination.into() };
-        commit.deliveries.push(NewDelivery { id, sequence: *sequence, created: now, held: false });
-    }
-    commit
+    let event = |call: &str, sequence| Event {
+        id: event_id(call, sequence),
+        subject: Subject::Call { source: "clinic".into(), call: CallId::from(call) },
+        rule: "call-completed".into(),
+        kinds: Kind::Ended.into(),
+        changes: Default::default(),
+        at: now,
+        record: RawValue::from_string("{}".to_owned()).unwrap().into(),
+    };
+    let new = |(call, sequence): &Item<'_>| NewEvent {
+        event: event(call, *sequence),
+        deliveries: vec![NewDelivery {
+            destination: destination.into(),
+            sequence: *sequence,
+            created: now,
+            hold: None,
+        }],
+    };
+    Commit { events: items.iter().map(new).collect(), ..Commit::default() }
 }

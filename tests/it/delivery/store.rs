@@ -3,122 +3,153 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
 };
 
 use async_trait::async_trait;
 use callwatch::{
+    batch::BatchKey,
     call::CallId,
+    event::{Event, Subject},
     name::Name,
     snapshot::Snapshot,
     store::{
-        Commit, DeliveryFilter, DeliveryId, DeliveryRecord, Held, KnownCall, LeaseRequest, Leased,
-        MemoryStore, Outcome, Pause, Sorting, Store, StoreError, Tally,
+        Action, Claim, Commit, DeliveryRecord, DestinationStanding, Duty, Feed, KnownCall, MemoryStore, Page,
+        Position, Query, Settlement, Store, StoreError, Token,
     },
-    summary::BatchKey,
-    time::{Clock, Timestamp},
+    time::Timestamp,
 };
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub struct Watched {
     inner: MemoryStore,
     /// Wakes only those who wait already, which is less than a store promises.
     arrivals: Arc<Notify>,
-    clock: Clock,
     seen: Mutex<Seen>,
+    /// Settlements wait here while it has no permits.
+    settle_gate: Semaphore,
+    /// So do claims, before they are made or renewed.
+    claim_gate: Semaphore,
+    /// So do reads of the feed, when they have been read and not been handed over.
+    read_gate: Semaphore,
 }
 
 /// What was asked of the store, and what is to go wrong.
 #[derive(Default)]
 struct Seen {
-    leases: usize,
-    settles: Vec<usize>,
-    released: Vec<DeliveryId>,
-    /// Leased and neither settled nor released.
+    reads: usize,
+    settles: Vec<Settlement>,
+    /// Fetched and not settled.
     out: usize,
     most_out: usize,
-    lease_errors: VecDeque<StoreError>,
+    read_errors: VecDeque<StoreError>,
     settle_errors: VecDeque<StoreError>,
-    /// Committed when the next lease has been computed and before it is handed over.
+    /// Committed when the next page of the feed has been read and before it is handed over.
     late: Option<Commit>,
-    /// How far the system's clock has leapt ahead of the steady one.
-    leap: Duration,
-    /// Cancelled while the next lease is under way.
+    /// Cancelled while the next events are fetched.
     stop: Option<CancellationToken>,
-    stop_in_lease: bool,
+    stop_in_fetch: bool,
 }
 
+/// As many permits as anybody may take.
+const OPEN: usize = Semaphore::MAX_PERMITS >> 1;
+
 impl Watched {
-    pub fn new(clock: Clock) -> Self {
-        Self { inner: MemoryStore::new(), arrivals: Arc::default(), clock, seen: Mutex::default() }
+    pub fn new(inner: MemoryStore) -> Self {
+        let [settle_gate, claim_gate, read_gate] = [(); 3].map(|()| Semaphore::new(OPEN));
+        let (arrivals, seen) = Default::default();
+        Self { inner, arrivals, seen, settle_gate, claim_gate, read_gate }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap()
     }
 
-    pub fn leases(&self) -> usize {
-        self.seen().leases
+    /// Commits what a source has observed.
+    pub async fn add(&self, commit: Commit) {
+        let claim = self.inner.claim(&Duty::Source("clinic".into())).await.unwrap().unwrap();
+        self.commit(&claim, commit).await.unwrap();
     }
 
-    /// The sizes of the groups that were settled.
-    pub fn settles(&self) -> Vec<usize> {
+    /// How often the feed was read.
+    pub fn reads(&self) -> usize {
+        self.seen().reads
+    }
+
+    /// What was settled.
+    pub fn settles(&self) -> Vec<Settlement> {
         self.seen().settles.clone()
     }
 
-    pub fn released(&self) -> Vec<DeliveryId> {
-        self.seen().released.clone()
-    }
-
-    /// The most deliveries that were leased at the same time.
+    /// The most deliveries that were fetched and not settled at the same time.
     pub fn most_out(&self) -> usize {
         self.seen().most_out
     }
 
-    pub fn fail_leases(&self, errors: impl IntoIterator<Item = StoreError>) {
-        self.seen().lease_errors.extend(errors);
+    pub fn fail_reads(&self, errors: impl IntoIterator<Item = StoreError>) {
+        self.seen().read_errors.extend(errors);
     }
 
     pub fn fail_settles(&self, errors: impl IntoIterator<Item = StoreError>) {
         self.seen().settle_errors.extend(errors);
     }
 
-    pub fn commit_during_next_lease(&self, commit: Commit) {
+    pub fn commit_during_next_read(&self, commit: Commit) {
         self.seen().late = Some(commit);
-    }
-
-    pub fn leap(&self, by: Duration) {
-        self.seen().leap = by;
     }
 
     pub fn stop_with(&self, stop: &CancellationToken) {
         self.seen().stop = Some(stop.clone());
     }
 
-    pub fn stop_during_next_lease(&self) {
-        self.seen().stop_in_lease = true;
+    pub fn stop_during_next_fetch(&self) {
+        self.seen().stop_in_fetch = true;
     }
 
-    /// What another caller would be given now.
-    pub async fn due(&self, destination: &str) -> Vec<DeliveryId> {
-        let now = self.clock.wall();
-        let request = LeaseRequest {
-            destination: destination.into(),
-            now,
-            until: now.after(Duration::from_secs(1)),
-            limit: 1000,
-        };
-        let leased = self.inner.lease(&request).await.unwrap();
-        leased.deliveries.into_iter().map(|lease| lease.id).collect()
+    /// Settlements are written, and not acknowledged before [`Watched::acknowledge`].
+    pub fn hold_settles(&self) {
+        self.settle_gate.forget_permits(OPEN);
+    }
+
+    pub fn acknowledge(&self) {
+        self.settle_gate.add_permits(OPEN);
+    }
+
+    /// Nothing is claimed or renewed before [`Watched::let_claim`].
+    pub fn hold_claims(&self) {
+        self.claim_gate.forget_permits(OPEN);
+    }
+
+    pub fn let_claim(&self) {
+        self.claim_gate.add_permits(OPEN);
+    }
+
+    /// The feed is read, and not handed over before [`Watched::hand_over`].
+    pub fn hold_reads(&self) {
+        self.read_gate.forget_permits(OPEN);
+    }
+
+    pub fn hand_over(&self) {
+        self.read_gate.add_permits(OPEN);
     }
 }
 
 #[async_trait]
 impl Store for Watched {
-    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
-        self.inner.commit(commit).await?;
+    async fn claim(&self, duty: &Duty) -> Result<Option<Claim>, StoreError> {
+        if *duty != Duty::Source("clinic".into()) {
+            let _passed = self.claim_gate.acquire().await.unwrap();
+        }
+        self.inner.claim(duty).await
+    }
+
+    async fn give_up(&self, claim: Claim) -> Result<(), StoreError> {
+        self.inner.give_up(claim).await
+    }
+
+    async fn commit(&self, claim: &Claim, commit: Commit) -> Result<(), StoreError> {
+        self.inner.commit(claim, commit).await?;
         self.arrivals.notify_waiters();
         Ok(())
     }
@@ -136,53 +167,62 @@ impl Store for Watched {
         self.inner.known(source, after, limit).await
     }
 
-    async fn checkpoint(&self, source: &Name) -> Result<Option<Value>, StoreError> {
-        self.inner.checkpoint(source).await
+    async fn checkpoint(&self, duty: &Duty) -> Result<Option<Value>, StoreError> {
+        self.inner.checkpoint(duty).await
     }
 
-    async fn lease(&self, request: &LeaseRequest) -> Result<Leased, StoreError> {
-        let (error, late, leap) = {
+    async fn pending(&self, claim: &Claim, after: Position, limit: usize) -> Result<Feed, StoreError> {
+        let (error, late) = {
             let mut seen = self.seen();
-            seen.leases += 1;
-            (seen.lease_errors.pop_front(), seen.late.take(), seen.leap)
+            seen.reads += 1;
+            (seen.read_errors.pop_front(), seen.late.take())
         };
         if let Some(error) = error {
             return Err(error);
         }
-        let mut request = request.clone();
-        request.now = request.now.after(leap);
-        request.until = request.until.after(leap);
-        let mut leased = self.inner.lease(&request).await?;
-        leased.next_due = leased.next_due.map(|due| due.before(leap));
+        let feed = self.inner.pending(claim, after, limit).await;
         if let Some(commit) = late {
-            self.commit(commit).await?;
+            self.add(commit).await;
         }
-        let mut seen = self.seen();
-        seen.out += leased.deliveries.len();
-        seen.most_out = seen.most_out.max(seen.out);
-        if std::mem::take(&mut seen.stop_in_lease) {
-            seen.stop.as_ref().unwrap().cancel();
-        }
-        Ok(leased)
+        let _passed = self.read_gate.acquire().await.unwrap();
+        feed
     }
 
-    async fn settle(&self, outcomes: Vec<Outcome>) -> Result<(), StoreError> {
+    async fn bodies(&self, tokens: &[Token]) -> Result<Vec<Option<Arc<Event>>>, StoreError> {
+        {
+            let mut seen = self.seen();
+            seen.out += tokens.len();
+            seen.most_out = seen.most_out.max(seen.out);
+            if std::mem::take(&mut seen.stop_in_fetch) {
+                seen.stop.as_ref().unwrap().cancel();
+            }
+        }
+        self.inner.bodies(tokens).await
+    }
+
+    async fn memos(&self, destination: &Name, lanes: &[Subject]) -> Result<Vec<Option<Value>>, StoreError> {
+        self.inner.memos(destination, lanes).await
+    }
+
+    async fn ledgers(&self, destination: &Name) -> Result<BTreeMap<BatchKey, Value>, StoreError> {
+        self.inner.ledgers(destination).await
+    }
+
+    async fn settle(&self, claim: &Claim, settlement: Settlement) -> Result<(), StoreError> {
         if let Some(error) = self.seen().settle_errors.pop_front() {
             return Err(error);
         }
-        let count = outcomes.len();
-        self.inner.settle(outcomes).await?;
-        let mut seen = self.seen();
-        seen.settles.push(count);
-        seen.out -= count;
-        Ok(())
-    }
-
-    async fn release(&self, deliveries: Vec<DeliveryId>) -> Result<(), StoreError> {
-        self.inner.release(deliveries.clone()).await?;
-        let mut seen = self.seen();
-        seen.out -= deliveries.len();
-        seen.released.extend(deliveries);
+        self.inner.settle(claim, settlement.clone()).await?;
+        let merges = settlement.merge.is_some();
+        {
+            let mut seen = self.seen();
+            seen.out = seen.out.saturating_sub(settlement.outcomes.len());
+            seen.settles.push(settlement);
+        }
+        let _passed = self.settle_gate.acquire().await.unwrap();
+        if merges {
+            self.arrivals.notify_waiters();
+        }
         Ok(())
     }
 
@@ -190,69 +230,26 @@ impl Store for Watched {
         Arc::clone(&self.arrivals)
     }
 
-    async fn tally(&self) -> Result<BTreeMap<Name, Tally>, StoreError> {
-        self.inner.tally().await
+    async fn destinations(&self) -> Result<BTreeMap<Name, DestinationStanding>, StoreError> {
+        self.inner.destinations().await
     }
 
-    async fn deliveries(
-        &self,
-        filter: &DeliveryFilter,
-        after: Option<&DeliveryId>,
-        limit: usize,
-    ) -> Result<Vec<DeliveryRecord>, StoreError> {
-        self.inner.deliveries(filter, after, limit).await
+    async fn query(&self, query: &Query) -> Result<Page<DeliveryRecord>, StoreError> {
+        self.inner.query(query).await
     }
 
-    async fn retry(&self, deliveries: Vec<DeliveryId>, now: Timestamp) -> Result<usize, StoreError> {
-        let retried = self.inner.retry(deliveries, now).await;
+    async fn act(&self, action: Action) -> Result<usize, StoreError> {
+        let changed = self.inner.act(action).await;
         self.arrivals.notify_waiters();
-        retried
+        changed
     }
 
-    async fn discard(&self, deliveries: Vec<DeliveryId>) -> Result<usize, StoreError> {
-        self.inner.discard(deliveries).await
+    async fn purge(&self, claim: &Claim, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.inner.purge(claim, before, limit).await
     }
 
-    async fn pause(&self, destination: &Name, pause: Pause) -> Result<(), StoreError> {
-        self.inner.pause(destination, pause).await
-    }
-
-    async fn resume(&self, destination: &Name) -> Result<Option<Pause>, StoreError> {
-        let ended = self.inner.resume(destination).await;
-        self.arrivals.notify_waiters();
-        ended
-    }
-
-    async fn pauses(&self) -> Result<BTreeMap<Name, Pause>, StoreError> {
-        self.inner.pauses().await
-    }
-
-    async fn held(
-        &self,
-        destination: &Name,
-        batch: &BatchKey,
-        after: Option<&Held>,
-        limit: usize,
-    ) -> Result<Vec<Held>, StoreError> {
-        self.inner.held(destination, batch, after, limit).await
-    }
-
-    async fn sort(&self, sorting: Sorting) -> Result<(), StoreError> {
-        self.inner.sort(sorting).await?;
-        self.arrivals.notify_waiters();
-        Ok(())
-    }
-
-    async fn ledgers(&self, destination: &Name) -> Result<BTreeMap<BatchKey, Value>, StoreError> {
-        self.inner.ledgers(destination).await
-    }
-
-    async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.inner.purge(before, limit).await
-    }
-
-    async fn shrink(&self, source: &Name, before: Timestamp) -> Result<(), StoreError> {
-        self.inner.shrink(source, before).await
+    async fn shrink(&self, claim: &Claim, source: &Name, before: Timestamp) -> Result<(), StoreError> {
+        self.inner.shrink(claim, source, before).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -4,10 +4,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use callwatch::{
-    config::{ClientIdentity, Connection, DestinationKind, WebhookConfig, WebhookFormat},
-    destination::Reaction,
+    destination::{ClientIdentity, Connection, DestinationKind, Reaction, WebhookConfig, WebhookFormat},
     http,
     kind::Kind,
+    telemetry::Telemetry,
 };
 use rustls::{
     RootCertStore, ServerConfig,
@@ -125,7 +125,9 @@ async fn files_that_cannot_be_used_are_named() {
         Connection { identity: Some(swapped), ..Connection::default() },
     ] {
         let config = to("https://crm.example.com/", connection);
-        let Err(error) = build(&config, &http::client().unwrap()) else { panic!("it was built") };
+        let Err(error) = build(&config, &http::client().unwrap(), &Telemetry::default()) else {
+            panic!("it was built")
+        };
         let error = error.to_string();
         assert!(error.starts_with("destination receiver: the file ") && error.contains(".pem"), "{error}");
     }

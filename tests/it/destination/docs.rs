@@ -1,9 +1,9 @@
-//! What docs/receiving-webhooks.md says is so.
+//! docs/receiving-webhooks.md is true.
 
 use std::{io::Write, process::Stdio, time::SystemTime};
 
 use callwatch::{
-    config::{DestinationKind, WebhookConfig, WebhookFormat},
+    destination::{DestinationKind, WebhookConfig, WebhookFormat},
     kind::Kind,
 };
 use serde_json::{Value, json};
@@ -37,7 +37,13 @@ async fn delivered(event: &Event, now: Timestamp) -> Request {
         connection: Default::default(),
     }));
     destination(&config)
-        .deliver(&Notification { event, rules: &callwatch::rule::RuleSet::default(), sequence: 7, now })
+        .deliver(&Notification {
+            event,
+            rules: &callwatch::rule::RuleSet::default(),
+            sequence: 7,
+            memo: None,
+            now,
+        })
         .await;
     server.received_requests().await.unwrap().remove(0)
 }

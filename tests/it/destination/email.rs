@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use callwatch::{
-    config::{DestinationConfig, DestinationKind, EmailConfig, SmtpSecurity, SmtpServer},
-    destination::Reaction,
+    destination::{
+        DestinationConfig, DestinationKind, EmailConfig, MAX_MEMO, Reaction, SmtpSecurity, SmtpServer,
+    },
     event::EventId,
     event::Severity,
     kind::Kind,
     rule::{RuleSet, RuleText},
     template::Template,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::{smtp::SmtpReceiver, *};
@@ -27,6 +28,7 @@ fn email(receiver: &SmtpReceiver, to: &[&str]) -> EmailConfig {
             password: None,
         },
         password: None,
+        oauth_token: None,
         from: "Callwatch <alerts@acme.example>".parse().unwrap(),
         to: to.iter().map(|to| to.parse().unwrap()).collect(),
     }
@@ -150,6 +152,7 @@ async fn mails_about_one_call_hang_together_and_a_repeat_is_recognised() {
                 event,
                 rules: &callwatch::rule::RuleSet::default(),
                 sequence: 1,
+                memo: None,
                 now: now(),
             })
             .await;
@@ -224,27 +227,56 @@ async fn when_everybody_is_refused_the_mail_is_dead() {
 #[tokio::test]
 async fn who_has_a_mail_does_not_get_it_again_because_another_has_to_wait() {
     let receiver = SmtpReceiver::refusing(vec![("RCPT TO:<a@", "450 4.2.1 come back later")]).await;
-    let destination = destination(&to(&receiver, BOTH));
-    let event = event(Kind::Ended);
-    let notification =
-        Notification { event: &event, rules: &callwatch::rule::RuleSet::default(), sequence: 1, now: now() };
+    let (config, event) = (to(&receiver, BOTH), event(Kind::Ended));
+    // A new destination for every attempt, as after a restart.
+    let attempt = async |memo: Option<&Value>| {
+        let notification =
+            Notification { event: &event, rules: &RuleSet::default(), sequence: 1, memo, now: now() };
+        destination(&config).deliver(&notification).await
+    };
 
-    let answer = destination.deliver(&notification).await;
-    assert_retry(&answer, None, "a@acme.example: 450 4.2.1 come back later; one recipient has it");
-    let answer = destination.deliver(&notification).await;
-    assert_retry(&answer, None, "a@acme.example: 450 4.2.1 come back later; one recipient has it");
+    let first = attempt(None).await;
+    assert_retry(&first, None, "a@acme.example: 450 4.2.1 come back later; one recipient has it");
+    let second = attempt(first.memo.as_ref()).await;
+    assert_retry(&second, None, "a@acme.example: 450 4.2.1 come back later; one recipient has it");
     receiver.refuse(vec![]);
-    assert_eq!(destination.deliver(&notification).await.reaction, Reaction::Delivered);
+    let third = attempt(second.memo.as_ref()).await;
+    assert_eq!((third.reaction, third.memo), (Reaction::Delivered, Some(Value::Null)));
 
     let told: Vec<_> = receiver.mails().into_iter().flat_map(|mail| mail.to).collect();
     assert_eq!(told, ["b@acme.example", "a@acme.example"]);
 }
 
 #[tokio::test]
+async fn a_memo_about_another_mail_or_of_another_shape_keeps_nobody_from_this_one() {
+    let receiver = SmtpReceiver::start().await;
+    let (config, event) = (to(&receiver, BOTH), event(Kind::Ended));
+    for memo in [json!({ "event": "evt_other", "have_it": BOTH }), json!({ "have_it": 3 }), json!("?")] {
+        let memo = Some(&memo);
+        let notification =
+            Notification { event: &event, rules: &RuleSet::default(), sequence: 1, memo, now: now() };
+        let answer = destination(&config).deliver(&notification).await;
+        assert_eq!((answer.reaction, answer.memo), (Reaction::Delivered, None));
+    }
+    assert!(receiver.mails().iter().all(|mail| mail.to == BOTH) && receiver.mails().len() == 3);
+}
+
+#[tokio::test]
+async fn the_memo_of_a_mail_to_many_stays_small() {
+    let many: Vec<_> = (0..100).map(|n| format!("{}{n}@acme.example", "b".repeat(60))).collect();
+    let many: Vec<_> = ["a@acme.example"].into_iter().chain(many.iter().map(String::as_str)).collect();
+    let receiver = SmtpReceiver::refusing(vec![("RCPT TO:<a@", "450 4.2.1 come back later")]).await;
+    let memo = deliver(&to(&receiver, &many), &event(Kind::Ended)).await.memo.expect("some have it");
+    let length = memo.to_string().len();
+    assert!(length <= MAX_MEMO && length > MAX_MEMO - 100, "{length}");
+}
+
+#[tokio::test]
 async fn a_refusal_means_what_its_code_says() {
     for (command, reply, dead) in [
-        ("MAIL", "550 5.7.1 not from you", true),
+        ("MAIL", "550 5.7.1 not from you", false),
         ("DATA", "554 5.6.0 no", true),
+        ("DATA", "550 5.4.5 daily quota exceeded", false),
         ("MAIL", "451 4.3.0 busy", false),
         ("DATA", "452 4.3.1 full", false),
         ("MAIL", "530 5.7.0 authenticate first", false),
@@ -255,6 +287,44 @@ async fn a_refusal_means_what_its_code_says() {
         assert_eq!(matches!(answer.reaction, Reaction::Dead(_)), dead, "{answer:?}");
         assert!(answer.result.starts_with(reply), "{answer:?}");
         assert_eq!(answer.response, reply);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_recipient_is_final_only_if_it_is_about_the_recipient() {
+    for (reply, dead) in [
+        ("550 5.7.1 relaying denied", false),
+        ("554 5.7.1 client host blocked", false),
+        ("550 5.1.1 nobody of this name", true),
+        ("550 no such user", true),
+        ("452 4.2.2 mailbox full", false),
+    ] {
+        let receiver = SmtpReceiver::refusing(vec![("RCPT", reply)]).await;
+        let answer = deliver(&to(&receiver, MANAGER), &event(Kind::Ended)).await;
+        assert_eq!(matches!(answer.reaction, Reaction::Dead(_)), dead, "{answer:?}");
+        assert_eq!(answer.response, format!("manager@acme.example: {reply}"));
+    }
+}
+
+#[tokio::test]
+async fn a_token_signs_in_as_xoauth2_and_its_refusal_is_the_accounts() {
+    let refused = [("AUTH", "334 eyJzdGF0dXMiOiI0MDAifQ=="), ("", "535 5.7.8 invalid token")];
+    for (refusals, dead) in [
+        (vec![], None),
+        (refused.to_vec(), Some("535 5.7.8 invalid token; check the account and its password")),
+    ] {
+        let receiver = SmtpReceiver::refusing(refusals).await;
+        let mut email = email(&receiver, MANAGER);
+        email.smtp.user = Some("me@acme.example".to_owned());
+        email.oauth_token = Some(callwatch::config::Secret::Plain("ya29.token".into()));
+        let answer = deliver(&config(DestinationKind::Email(email)), &event(Kind::Ended)).await;
+        let auth: Vec<_> = receiver.commands().into_iter().filter(|line| line.starts_with("AUTH")).collect();
+        // user=me@acme.example^Aauth=Bearer ya29.token^A^A
+        assert_eq!(auth, ["AUTH XOAUTH2 dXNlcj1tZUBhY21lLmV4YW1wbGUBYXV0aD1CZWFyZXIgeWEyOS50b2tlbgEB"]);
+        match dead {
+            None => assert_eq!(answer.reaction, Reaction::Delivered, "{answer:?}"),
+            Some(why) => assert_retry(&answer, None, why),
+        }
     }
 }
 
@@ -313,8 +383,13 @@ async fn one_deadline_covers_a_server_that_stops_in_the_middle() {
     config.concurrency = 1;
     let destination = destination(&config);
     let event = event(Kind::Ended);
-    let notification =
-        Notification { event: &event, rules: &callwatch::rule::RuleSet::default(), sequence: 1, now: now() };
+    let notification = Notification {
+        event: &event,
+        rules: &callwatch::rule::RuleSet::default(),
+        sequence: 1,
+        memo: None,
+        now: now(),
+    };
     assert_retry(&destination.deliver(&notification).await, None, "timed out after 200ms");
 
     // The connection that was left in the middle of a mail is not used again, and its slot is free.

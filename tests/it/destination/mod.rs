@@ -1,4 +1,4 @@
-//! What arrives at receivers, and what their answers are taken for.
+//! Destinations at their edge: the requests and mails that arrive, and how the answers are classified.
 
 mod connection;
 mod docs;
@@ -8,6 +8,7 @@ mod recipes;
 mod several;
 mod slack;
 mod smtp;
+mod smtp_hostile;
 pub mod tls;
 mod webhook;
 
@@ -17,14 +18,16 @@ use callwatch::{
     batch::BatchKey,
     calendar::Zone,
     change::Changes,
-    config::{DestinationConfig, DestinationKind, FieldFilter},
-    destination::{Answer, Destination, Notification, Reaction, build},
+    destination::{
+        Answer, Destination, DestinationConfig, DestinationKind, FieldFilter, Notification, Reaction, build,
+    },
     event::{Event, EventId, Subject},
     http,
     kind::{Kind, Kinds},
     name::Name,
     rule::{Rule, RuleSet, RuleText},
     summary::{Reason, Summarizer},
+    telemetry::Telemetry,
     time::Timestamp,
 };
 use serde_json::{json, value::RawValue};
@@ -111,7 +114,7 @@ pub fn config(kind: DestinationKind) -> DestinationConfig {
 }
 
 pub fn destination(config: &DestinationConfig) -> Arc<dyn Destination> {
-    build(config, &http::client().unwrap()).unwrap()
+    build(config, &http::client().unwrap(), &Telemetry::default()).unwrap()
 }
 
 /// Delivers once, as the seventh of its lane.
@@ -126,7 +129,7 @@ pub async fn deliver_with(config: &DestinationConfig, event: &Event, text: Optio
 
 /// Delivers once with these rules.
 pub async fn deliver_ruled(config: &DestinationConfig, event: &Event, rules: &RuleSet) -> Answer {
-    destination(config).deliver(&Notification { event, rules, sequence: 7, now: now() }).await
+    destination(config).deliver(&Notification { event, rules, sequence: 7, memo: None, now: now() }).await
 }
 
 /// A rule that wants its events said so.
@@ -152,7 +155,7 @@ pub fn rules(name: &Name, text: &RuleText) -> RuleSet {
     [rule(name, text)].into_iter().collect()
 }
 
-/// What goes out in place of these events, at the time of the tests' attempts.
+/// The event that stands for all of these, at the time of the tests' attempts.
 pub fn summary(reason: Reason, events: &[Event]) -> Event {
     let mut summarizer = Summarizer::new(reason);
     events.iter().for_each(|event| summarizer.add(event));

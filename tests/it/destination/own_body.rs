@@ -1,7 +1,8 @@
 //! Webhooks whose body is made by the destination's template.
 
 use callwatch::{
-    config::{Secret, WebhookBody, WebhookConfig, WebhookFormat},
+    config::Secret,
+    destination::{WebhookBody, WebhookConfig, WebhookFormat},
     template::Template,
 };
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};

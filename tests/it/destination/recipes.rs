@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use callwatch::config::{Config, LoadOptions, Secret, Secrets, WebhookFormat};
+use callwatch::config::{LoadOptions, Secret, Secrets};
+use callwatch::config_file::Config;
+use callwatch::destination::WebhookFormat;
 use serde_json::Value;
 use wiremock::{MockServer, Request, ResponseTemplate};
 
 use super::{webhook::receiver, *};
 
-/// What stands in for every secret.
+/// Stands in for every secret.
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 const RECIPES: [(&str, &str); 6] = [
@@ -34,7 +36,7 @@ fn load(name: &str) -> Config {
     loaded.config
 }
 
-/// What a recipe sends of each of these events.
+/// The bodies a recipe makes of these events.
 async fn sent(name: &str, events: &[Event]) -> Vec<(Request, Value)> {
     let server: MockServer = receiver(ResponseTemplate::new(200)).await;
     let config = load(name);

@@ -1,7 +1,9 @@
 //! Several events told as one.
 
-use callwatch::config::{WebhookConfig, WebhookFormat};
-use callwatch::event::Severity;
+use callwatch::{
+    destination::{WebhookConfig, WebhookFormat},
+    event::Severity,
+};
 use serde_json::Value;
 use wiremock::ResponseTemplate;
 
@@ -120,7 +122,7 @@ async fn totals_are_told_where_they_say_something() {
     let lines = sections(&message)[2];
     assert!(lines.contains("⚠️ Unhappy caller +33612340001 · _negative_\n"), "{lines}");
     assert!(lines.contains("  Booked · _positive_\n"), "{lines}");
-    // Of one rule, a digest tells no more than how the callers felt.
+    // A digest of one rule has no totals by rule, only by sentiment.
     let message = posted(|_| {}, &summary(Reason::Digest, &events[1..]), None).await;
     assert_eq!(message["blocks"][2]["fields"].as_array().unwrap().len(), 1);
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use callwatch::{
-    config::{DestinationConfig, DestinationKind, Secret, SlackConfig},
-    destination::Reaction,
+    config::Secret,
+    destination::{DestinationConfig, DestinationKind, Reaction, SlackConfig},
     event::Event,
     event::Severity,
     kind::Kind,
@@ -26,7 +26,7 @@ async fn slack(status: u16, body: &str) -> MockServer {
     server
 }
 
-/// What a channel gets to see.
+/// The message as a channel shows it.
 pub(super) async fn posted(
     adjust: impl FnOnce(&mut DestinationConfig),
     event: &Event,

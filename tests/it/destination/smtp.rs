@@ -17,7 +17,7 @@ pub struct Received {
     pub text: String,
 }
 
-/// What the server says to a command that begins with a text, instead of accepting it.
+/// The refusals of the server: the beginning of a command, and the reply to it.
 pub type Refusals = Vec<(&'static str, &'static str)>;
 
 #[derive(Default)]
@@ -92,7 +92,8 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Result<(
         let refusal = {
             let mut state = state.lock().unwrap();
             state.commands.push(command.clone());
-            state.refusals.iter().find(|(start, _)| command.starts_with(start)).map(|(_, reply)| *reply)
+            let is_meant = |start: &str| command.starts_with(start) && start.is_empty() == command.is_empty();
+            state.refusals.iter().find(|(start, _)| is_meant(start)).map(|(_, reply)| *reply)
         };
         let reply = match (refusal, command.split(' ').next().unwrap_or_default()) {
             (Some("hang up"), _) => return Ok(()),
@@ -101,7 +102,7 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Result<(
                 return Ok(());
             }
             (Some(reply), _) => reply,
-            (None, "EHLO") => "250-localhost\r\n250-AUTH PLAIN LOGIN\r\n250 8BITMIME",
+            (None, "EHLO") => "250-localhost\r\n250-AUTH PLAIN LOGIN XOAUTH2\r\n250 8BITMIME",
             (None, "AUTH") => "235 2.7.0 welcome",
             (None, "RCPT") => {
                 to.push(command.trim_start_matches("RCPT TO:<").trim_end_matches('>').to_owned());

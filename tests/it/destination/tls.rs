@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use callwatch::{
-    config::{DestinationKind, EmailConfig, SmtpSecurity, SmtpServer, WebhookConfig, WebhookFormat},
+    destination::{DestinationKind, EmailConfig, SmtpSecurity, SmtpServer, WebhookConfig, WebhookFormat},
     http,
     kind::Kind,
 };
@@ -96,6 +96,7 @@ async fn a_password_is_not_sent_to_somebody_nobody_vouches_for() {
                 password: Some("hunter22".into()),
             },
             password: None,
+            oauth_token: None,
             from: "alerts@acme.example".parse().unwrap(),
             to: vec!["manager@acme.example".parse().unwrap()],
         }));

@@ -3,8 +3,8 @@
 use std::{io::Write, net::SocketAddr, time::Duration};
 
 use callwatch::{
-    config::{DestinationConfig, DestinationKind, Secret, WebhookConfig, WebhookFormat},
-    destination::Reaction,
+    config::Secret,
+    destination::{DestinationConfig, DestinationKind, Reaction, WebhookConfig, WebhookFormat},
     kind::{Kind, Kinds},
 };
 use ring::hmac;
@@ -129,8 +129,13 @@ async fn a_rotated_secret_file_is_read_again() {
     let webhook = WebhookConfig { secrets: vec![secret], ..webhook(&server.uri()) };
     let destination = destination(&config(DestinationKind::Webhook(webhook)));
     let event = event(Kind::Ended);
-    let notification =
-        Notification { event: &event, rules: &callwatch::rule::RuleSet::default(), sequence: 7, now: now() };
+    let notification = Notification {
+        event: &event,
+        rules: &callwatch::rule::RuleSet::default(),
+        sequence: 7,
+        memo: None,
+        now: now(),
+    };
 
     destination.deliver(&notification).await;
     std::fs::write(file.path(), NEW).unwrap();

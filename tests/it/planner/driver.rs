@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use callwatch::{
     call::{CallId, RecordHash, Status},
-    callem::budget::{Budget, Claim, Grant},
+    callem::budget::{Budget, Grant, Priority},
     name::Name,
     store::KnownCall,
     sync::{
@@ -37,7 +37,7 @@ pub struct Report {
 pub struct Request {
     pub at: i64,
     pub fetch: Fetch,
-    pub claim: Claim,
+    pub priority: Priority,
 }
 
 pub struct Driver {
@@ -147,20 +147,20 @@ impl Driver {
                 self.notices.push(notice);
             }
             Step::Deleted(slot) => self.delete(slot),
-            Step::Fetch(fetch, claim) => self.fetch(fetch, claim),
+            Step::Fetch(fetch, priority) => self.fetch(fetch, priority),
         }
         assert!(self.requests.len() < 200_000, "no end of requests");
     }
 
-    fn fetch(&mut self, fetch: Fetch, claim: Claim) {
-        if let Grant::At(later) = self.budget.request(&Name::from("sim"), claim, at(self.now)) {
+    fn fetch(&mut self, fetch: Fetch, priority: Priority) {
+        if let Grant::At(later) = self.budget.request(&Name::from("sim"), priority, at(self.now)) {
             self.pass(later.as_millis() - self.now);
             return;
         }
         if self.dies() {
             return;
         }
-        self.requests.push(Request { at: self.now, fetch, claim });
+        self.requests.push(Request { at: self.now, fetch, priority });
         let latency = i64::from(self.api.manners.latency_ms);
         let there = self.api.random.i64(0..=latency);
         self.pass(there);

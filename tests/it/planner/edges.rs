@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callwatch::{
-    callem::budget::Claim,
+    callem::budget::Priority,
     sync::planner::{Fetch, Notice, Planner, Row, Slot, Step, Trouble},
 };
 
@@ -63,8 +63,10 @@ fn idle_polls_cost_one_request_per_interval_whatever_the_history() {
             driver.run(2 * MINUTE);
             let before = driver.requests.len();
             driver.run(7 * MINUTE);
-            let polls: Vec<_> =
-                driver.requests[before..].iter().filter(|request| request.claim != Claim::Sweep).collect();
+            let polls: Vec<_> = driver.requests[before..]
+                .iter()
+                .filter(|request| request.priority != Priority::Sweep)
+                .collect();
             assert!((29..=31).contains(&polls.len()), "{} polls of {history}, {order:?}", polls.len());
             for poll in polls {
                 let Fetch::Page { limit, .. } = poll.fetch else { panic!("{poll:?}") };
@@ -186,7 +188,7 @@ fn a_total_that_lies_sends_nobody_walking_for_ever() {
         let before = driver.requests.len();
         driver.run(70 * MINUTE);
         let walking =
-            driver.requests[before..].iter().filter(|request| request.claim == Claim::Sweep).count();
+            driver.requests[before..].iter().filter(|request| request.priority == Priority::Sweep).count();
         assert!(walking < 200, "{walking} requests of walks, {total:?}");
         assert_eq!(new_calls(&driver).len(), 30);
         assert!(driver.notices.iter().any(|n| matches!(n, Notice::Odd(text) if text.contains("total"))));

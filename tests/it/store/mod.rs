@@ -11,8 +11,8 @@ mod life;
 mod model;
 mod power;
 mod replaced;
-// mod restored;
-// mod shrunk;
+mod restored;
+mod shrunk;
 
 use std::{sync::Arc, time::Duration};
 
@@ -156,7 +156,7 @@ fn attempt(millis: i64) -> Attempt {
     Attempt { at: at(millis), took_ms: 0, result: "200 OK".to_owned(), response: String::new() }
 }
 
-/// What became of the delivery's attempt number `number`, made at `millis`.
+/// The outcome of the delivery's attempt number `number`, made at `millis`.
 fn outcome(token: Token, number: u32, millis: i64, verdict: Verdict) -> Outcome {
     Outcome { token, number, attempt: attempt(millis), verdict }
 }

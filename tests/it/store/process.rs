@@ -129,7 +129,7 @@ impl Process {
         self.destinations().await.unwrap().remove(&crm()).and_then(|standing| standing.pause)
     }
 
-    /// What is unfinished for a destination, as its owner learns it from the beginning of the feed.
+    /// The unfinished deliveries of a destination, as its owner learns of them from the beginning of the feed.
     pub(super) async fn unfinished(&self, of: &str) -> Vec<Pending> {
         let claim = self.own(destination(of)).await;
         let mut reader = Reader::new(claim);
@@ -199,9 +199,9 @@ impl Process {
 pub(super) struct Reader {
     pub(super) claim: Claim,
     pub(super) position: Position,
-    /// What is unfinished, as far as it has read.
+    /// The unfinished deliveries, as far as it has read.
     pub(super) slots: BTreeMap<Token, Pending>,
-    /// What keeps the deliveries back, as of the last page.
+    /// The destination's pause, as of the last page.
     pub(super) pause: Option<Pause>,
 }
 

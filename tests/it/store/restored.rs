@@ -1,6 +1,6 @@
 //! The whole way back from a damaged store: the message, the command, and what is told afterwards.
 
-use std::{collections::BTreeMap, fs, process::Stdio};
+use std::{collections::BTreeMap, fs, path::Path, process::Stdio};
 
 use callwatch::demo::receivers::Message;
 use tokio::{process::Command, time::timeout};

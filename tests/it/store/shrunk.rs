@@ -6,8 +6,8 @@ use super::{
     *,
 };
 use callwatch::{
-    rule::{Rule, condition::Condition},
-    sync::observe::{Observations, Observer},
+    rule::{Rule, RuleSet, condition::Condition},
+    sync::watcher::{self, Watcher},
 };
 
 const LATER: i64 = 1_770_000_000_000;
@@ -35,20 +35,21 @@ fn record(sentiment: &str, summary: &str) -> Value {
 async fn look(store: &Process, rules: &[Rule], record: Option<&Value>) -> Vec<(String, String, u64)> {
     let clinic = clinic();
     let before = store.snapshots(&clinic, &["a".into()]).await.unwrap().remove(0);
-    let observer = Observer { source: &clinic, rules, now: at(1_765_809_146_000) };
-    let mut seen = Observations::new(clinic.clone());
-    match record {
-        Some(record) => {
-            observer.observe(before.as_ref(), &Call::parse(&raw(record)).unwrap(), &mut seen);
-        }
-        None => observer.observe_deletion(&"a".into(), &before.unwrap(), &mut seen),
-    }
+    let now = at(1_765_809_146_000);
+    let mut watcher = Watcher::new(clinic.clone(), RuleSet::of(rules), watcher::Memory::default());
+    watcher.baseline_done(now);
+    let seen = match record {
+        Some(record) => watcher.observe(before.as_ref(), &Call::parse(&raw(record)).unwrap(), now),
+        None => watcher.observe_deletion(&"a".into(), &before.unwrap(), now),
+    };
     let fired = |new: &NewEvent| {
         let (kinds, rule) = (new.event.kinds.to_string(), new.event.rule.to_string());
         new.deliveries.iter().map(|new| (kinds.clone(), rule.clone(), new.sequence)).collect::<Vec<_>>()
     };
-    let fired = seen.commit.events.iter().flat_map(fired).collect();
-    store.commit(seen.commit).await;
+    let fired = seen.events.iter().flat_map(fired).collect();
+    let mut commit = Commit::default();
+    seen.commit_into(&mut commit);
+    store.commit(commit).await;
     shrink(store).await;
     let after = store.snapshots(&clinic, &["a".into()]).await.unwrap().remove(0).unwrap();
     assert!(after.shrunk.is_some() && !after.fields.contains_key("summary"));

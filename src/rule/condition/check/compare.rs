@@ -1,9 +1,12 @@
-//! Comparisons that cannot be true, and sums that cannot be made.
+//! Checks comparisons that can never be true, and arithmetic that always fails.
 
 use cel::{IdedExpr, common::ast::Expr};
 
-use super::{Checker, text, type_of};
-use crate::rule::condition::types::Type::{self, Any, Bool, Double, Int, Null, Number, Text, TimeText, Word};
+use super::{Checker, type_of};
+use crate::rule::condition::{
+    source::text,
+    types::Type::{self, Any, Bool, Double, Int, Null, Number, Text, TimeText, Word},
+};
 
 impl Checker<'_> {
     pub(super) fn equality(&mut self, node: &IdedExpr, a: (&IdedExpr, Type), b: (&IdedExpr, Type)) {
@@ -15,7 +18,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks that a text that is written out is one of the words that it is compared with.
+    /// Checks that a literal text is one of the words that the other side can be.
     pub(super) fn word(&mut self, node: &IdedExpr, written: &IdedExpr, of: Type) {
         let (Word(vocabulary), Some(text)) = (of, text(written)) else { return };
         let words = vocabulary.words();

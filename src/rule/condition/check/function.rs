@@ -1,18 +1,18 @@
-//! Functions that are not there, or do not work on what they are given.
+//! Checks calls of functions: that they exist, and that their arguments have the right types.
 
 use cel::{
     ExecutionError, IdedExpr, Value,
     common::ast::{CallExpr, Expr},
 };
 
-use super::{Checker, text};
+use super::Checker;
 use crate::{
     calendar::Zone,
     rule::condition::{
-        compile::empty_context,
         failure::in_words,
-        functions::{Pattern, is_zone},
+        functions::{Pattern, empty_context, is_zone},
         signature::{SIGNATURES, Signature},
+        source::text,
         types::{
             Type::{self, Any, Text, TimeText},
             closest,
@@ -81,7 +81,7 @@ impl<'a> Checker<'a> {
         gives
     }
 
-    /// What is written out can be tried at once: a duration, a time zone, a pattern.
+    /// Checks literal arguments by trying them: a duration, a time zone, a pattern.
     fn constants(&mut self, node: &IdedExpr, call: &CallExpr, parts: &[&IdedExpr]) {
         let name = call.func_name.as_str();
         let last = parts.last().copied();

@@ -1,4 +1,4 @@
-//! What can be known to be wrong with a condition before there is a call.
+//! Finds mistakes in a condition that can be known before there is a call.
 
 mod compare;
 mod function;
@@ -10,7 +10,7 @@ use cel::{
 
 use super::{
     ConditionError,
-    facts::VARIABLES,
+    activation::VARIABLES,
     source::Source,
     types::{
         Type::{self, Any, Bool, Double, Int, Null, Number, Text, Word},
@@ -25,7 +25,7 @@ const MAX_DEPTH: usize = 40;
 /// Walks an expression and finds what would fail, or never be true, whatever the call.
 pub(super) struct Checker<'a> {
     source: &'a Source<'a>,
-    /// What `exists`, `all`, `map` or `filter` calls each entry, and of what type it is.
+    /// The names that enclosing `exists`, `all`, `map` and `filter` give to entries, with their types.
     bound: Vec<(&'a str, Type)>,
     pub mistakes: Vec<ConditionError>,
 }
@@ -60,7 +60,7 @@ impl<'a> Checker<'a> {
         Bool
     }
 
-    /// Checks a part and tells its type. A part that is wrong is told once: above it, it may be anything.
+    /// Checks a part and returns its type: `Any` for a part with a mistake, so that one mistake is reported once.
     fn part(&mut self, node: &'a IdedExpr, depth: usize) -> Type {
         if depth > MAX_DEPTH {
             if !self.mistakes.iter().any(|mistake| mistake.message.ends_with("too deeply")) {
@@ -166,7 +166,7 @@ impl<'a> Checker<'a> {
 
     fn comprehension(&mut self, node: &'a IdedExpr, inner: &'a ComprehensionExpr, depth: usize) -> Type {
         if !self.bound.is_empty() {
-            // One over another multiplies the work.
+            // Nested macros multiply the work.
             let message = "`exists`, `all`, `map` and `filter` cannot stand inside one another";
             self.refuse(node, message, None);
             return Any;
@@ -256,7 +256,7 @@ impl<'a> Checker<'a> {
                 let (of_a, of_b) = (self.part(a, depth), self.part(b, depth));
                 self.arithmetic(node, &call.func_name, (a, of_a), (b, of_b))
             }
-            // What macros are made of.
+            // Only expanded macros have these.
             (name, parts) if !name.starts_with(|c: char| c.is_ascii_alphabetic()) => {
                 for part in parts {
                     self.part(part, depth);
@@ -267,7 +267,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The transcript once for every entry of a list would be more work than a condition may make.
+    /// Refuses functions that read the transcript inside a macro: reading it once per entry of a list would be more work
+    /// than a condition may take.
     fn refuse_in_loop(&mut self, node: &IdedExpr, what: &str) {
         if !self.bound.is_empty() {
             let message = format!("{what} cannot stand inside `exists`, `all`, `map` or `filter`");
@@ -288,13 +289,5 @@ fn type_of(literal: &LiteralValue) -> Type {
         LiteralValue::String(_) => Text,
         LiteralValue::Null => Null,
         LiteralValue::Bytes(_) | LiteralValue::UInt(_) => Any,
-    }
-}
-
-/// A text that is written out.
-pub(super) fn text(node: &IdedExpr) -> Option<&str> {
-    match &node.expr {
-        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
-        _ => None,
     }
 }

@@ -1,11 +1,13 @@
-//! What `callwatch explain` prints of a condition, to the letter.
+//! The exact text that `callwatch explain` prints about a condition.
 
 use super::*;
 
 #[track_caller]
 fn explained(condition: &str, expected: &str) {
-    let found =
-        Condition::compile(condition).expect(condition).explain(&facts(a_call(), Json::Null)).to_string();
+    let found = Condition::compile(condition)
+        .expect(condition)
+        .explain(&activation(a_call(), Json::Null))
+        .to_string();
     assert_eq!(format!("\n{found}"), expected, "\n{found}");
     assert!(found.lines().all(|line| line.chars().count() <= 80), "{found}");
 }
@@ -97,7 +99,7 @@ true     call.callerNumber == "+33612345678"
         r#"call.transcript.exists(t, t.content == "x")"#,
     ] {
         let explanation =
-            Condition::compile(condition).expect(condition).explain(&facts(a_call(), Json::Null));
+            Condition::compile(condition).expect(condition).explain(&activation(a_call(), Json::Null));
         for told in [explanation.to_string(), format!("{explanation:?}")] {
             assert!(!told.to_lowercase().contains("refund"), "{condition}: {told}");
         }
@@ -108,7 +110,7 @@ true     call.callerNumber == "+33612345678"
 fn a_long_text_is_cut() {
     let call = json!({ "summary": format!("{}\nend", "é".repeat(100)) });
     let condition = Condition::compile("call.summary != \"\"").expect("compiles");
-    let told = condition.explain(&facts(call, Json::Null)).to_string();
+    let told = condition.explain(&activation(call, Json::Null)).to_string();
     let value = format!("call.summary is \"{}", "é".repeat(50));
     assert!(told.contains(&value) && told.lines().all(|line| line.chars().count() <= 80), "{told}");
     assert!(!told.contains("end"), "{told}");

@@ -1,4 +1,4 @@
-//! What `check` says about conditions.
+//! The mistakes that are found in conditions.
 
 use super::*;
 

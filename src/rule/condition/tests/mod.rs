@@ -4,17 +4,17 @@ mod random;
 
 use serde_json::{Value as Json, json};
 
-use super::{Condition, ConditionError, Facts, Truth};
+use super::{Activation, Condition, ConditionError, Truth};
 use crate::{
     kind::{Kind, Kinds},
     name::Name,
     time::Timestamp,
 };
 
-fn facts(call: Json, before: Json) -> Facts {
+fn activation(call: Json, before: Json) -> Activation {
     let kinds: Kinds = [Kind::Ended, Kind::Analyzed].into_iter().collect();
     let call = call.as_object().cloned().unwrap_or_default();
-    Facts::new(
+    Activation::new(
         &call,
         before.as_object(),
         kinds,
@@ -25,7 +25,7 @@ fn facts(call: Json, before: Json) -> Facts {
 
 fn truth(condition: &str, call: Json) -> Result<Truth, String> {
     let condition = Condition::compile(condition).map_err(|mistakes| mistakes[0].to_string())?;
-    condition.evaluate(&facts(call, Json::Null)).map_err(|e| e.to_string())
+    condition.evaluate(&activation(call, Json::Null)).map_err(|e| e.to_string())
 }
 
 fn a_call() -> Json {
@@ -259,7 +259,7 @@ fn nothing_exhausts_the_stack() {
         // Repeated `!` and `-` are folded and may compile; what compiles must also be safe to evaluate.
         for condition in deep {
             if let Ok(condition) = Condition::compile(&condition) {
-                let _ = condition.evaluate(&facts(a_call(), Json::Null));
+                let _ = condition.evaluate(&activation(a_call(), Json::Null));
             }
         }
     });

@@ -123,7 +123,7 @@ fn any_state() -> impl Strategy<Value = Json> {
     })
 }
 
-/// What rules ask of a call's life.
+/// Conditions about a call's life.
 fn any_question() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![
         "call.status == \"live\"",
@@ -166,9 +166,9 @@ proptest! {
     #[test]
     fn anything_is_refused_or_evaluated(source in any_part(), call in any_record(), before in any_record()) {
         if let Ok(condition) = Condition::compile(&source) {
-            let facts = facts(call, before);
-            let explanation = condition.explain(&facts);
-            prop_assert_eq!(explanation.truth, condition.evaluate(&facts), "{}", source);
+            let activation = activation(call, before);
+            let explanation = condition.explain(&activation);
+            prop_assert_eq!(explanation.truth, condition.evaluate(&activation), "{}", source);
             prop_assert_eq!(explanation.text.trim_matches(['(', ')']), source.trim_matches(['(', ')']));
             condition.check(Kind::ALL.into_iter().collect());
         }
@@ -196,7 +196,7 @@ proptest! {
         }
     }
 
-    /// Of what is known, a question and its opposite are never both true; and unknown is its own opposite.
+    /// A condition and its negation are never both true, and if one is unknown so is the other.
     #[test]
     fn the_opposite_of_unknown_is_unknown(source in any_part(), call in any_record()) {
         let opposite = format!("!({source})");
@@ -223,7 +223,7 @@ proptest! {
             for change in [diff(snapshot.as_ref(), &call), snapshot.as_ref().and_then(deletion)].into_iter().flatten()
             {
                 let seen = if change.kinds.contains(Kind::Deleted) { before.as_ref() } else { None };
-                let facts = Facts::new(
+                let activation = Activation::new(
                     seen.unwrap_or(call.fields()),
                     before.as_ref(),
                     change.kinds,
@@ -232,7 +232,7 @@ proptest! {
                 );
                 let is_documented = !state.to_string().contains("ringing")
                     && before.as_ref().is_none_or(|before| before["status"] != "ringing");
-                if condition.evaluate(&facts) == Ok(Truth::True) {
+                if condition.evaluate(&activation) == Ok(Truth::True) {
                     for kind in change.kinds.iter() {
                         let never = super::super::reach::never(&source, kind.into());
                         let holds = never.is_none_or(|never| never.is_warning && !is_documented);

@@ -480,13 +480,22 @@ error: expected nothing after the host and the port
    = help: write "smtps://user@smtp.example.com"; an @ in the user is written
            %40
 
-warning: the password and the calls travel in clear
+warning: the calls travel in clear
   --> config.toml:21:8
    |
 21 | smtp = "smtp+insecure://*********@smtp.example.com"
    |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
    |
    = help: use smtps:// or smtp:// unless the server is on this machine
+
+error: the password would travel to smtp.example.com in clear
+  --> config.toml:21:8
+   |
+21 | smtp = "smtp+insecure://*********@smtp.example.com"
+   |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: write smtps:// or smtp://, or allow it with
+           `allow_plaintext_password = true`
 
 error: there is a password in `smtp` already
   --> config.toml:22:12

@@ -1,4 +1,4 @@
-//! What is not TOML: the rest is judged as far as it can be.
+//! Text that is not TOML: the rest of the file is checked as far as possible.
 
 use super::check;
 

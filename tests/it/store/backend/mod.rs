@@ -23,7 +23,7 @@ pub(super) trait Backend: Send + Sync {
     /// Lets every claim run out that is not renewed meanwhile. Only for stores that several processes share.
     async fn let_claims_expire(&self) {}
 
-    /// What must hold of what lies on disk after a test.
+    /// Checks the files that a test leaves on disk.
     fn inspect(&self) {}
 }
 

@@ -20,7 +20,7 @@ for_every_store!(
     a_batch_of_thousands_goes_out_as_one,
 );
 
-/// What the owner learns of an unfinished delivery.
+/// The standing of an unfinished delivery, as its owner learns it.
 async fn standing(store: &Process, event: &str) -> Standing {
     let found = store.unfinished("crm").await.into_iter().find(|pending| pending.event == event_id(event));
     found.expect("it is unfinished").standing

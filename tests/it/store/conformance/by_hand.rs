@@ -1,4 +1,4 @@
-//! What people do: another try, an end, a pause.
+//! Actions by people: another try, an end, a pause.
 
 use std::collections::BTreeMap;
 

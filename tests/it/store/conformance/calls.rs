@@ -81,7 +81,7 @@ async fn ids_may_hold_anything(backend: &dyn Backend) {
         commit.snapshots.push((CallId::from(*id), snapshot(id, "hello")));
     }
     store.commit(commit).await;
-    let memos = ids.iter().map(|id| (call(id), Some(json!(id)))).collect();
+    let memos = ids.iter().map(|id| (call(id), Some(json!(id.len())))).collect();
     store.settle(Settlement { memos, ..settlement(10) }).await;
     ids.sort_unstable();
     for limit in [1, 4, 100] {
@@ -91,7 +91,7 @@ async fn ids_may_hold_anything(backend: &dyn Backend) {
     for id in &ids {
         let found = store.snapshots(&clinic(), &[CallId::from(*id)]).await.unwrap();
         assert_eq!(found, [Some(snapshot(id, "hello"))]);
-        assert_eq!(store.memos(&crm(), &[call(id)]).await.unwrap(), [Some(json!(id))]);
+        assert_eq!(store.memos(&crm(), &[call(id)]).await.unwrap(), [Some(json!(id.len()))]);
         let of_call = DeliveryFilter { call: Some(CallId::from(*id)), ..DeliveryFilter::default() };
         assert_eq!(self::ids(&store.pages(&of_call, 5).await), [*id]);
         assert_eq!(store.record(id).await.subject, call(id));

@@ -17,6 +17,7 @@ for_every_store!(
     a_settlement_touches_no_other_destination,
     ledgers_stay_until_they_are_replaced_or_forgotten,
     memos_stay_until_they_are_replaced_or_forgotten,
+    a_memo_that_is_too_long_is_a_mistake,
     the_owner_begins_and_ends_a_pause,
     of_two_pauses_the_one_that_lasts_longer_stays,
     an_empty_settlement_changes_nothing,
@@ -212,6 +213,21 @@ async fn memos_stay_until_they_are_replaced_or_forgotten(backend: &dyn Backend) 
     assert_eq!(store.memos(&crm(), &lanes).await.unwrap(), expected);
     let asked = [lanes[5].clone(), lanes[1].clone(), lanes[5].clone()];
     assert_eq!(store.memos(&crm(), &asked).await.unwrap(), [memo(5), memo(1), memo(5)]);
+}
+
+async fn a_memo_that_is_too_long_is_a_mistake(backend: &dyn Backend) {
+    let store = Process::of(backend).await;
+    store.commit(calls(&["evt_1"], 10)).await;
+    let before = store.dump().await;
+    let settlement = Settlement {
+        outcomes: vec![outcome(store.token("evt_1").await, 1, 20, Verdict::Delivered)],
+        memos: vec![(call("a"), Some(json!(1))), (call("b"), Some(json!("x".repeat(5_000))))],
+        ..settlement(20)
+    };
+    let refused = store.store.settle(&store.own(destination("crm")).await, settlement).await;
+    assert!(matches!(refused, Err(StoreError::Mistake(_))), "{refused:?}");
+    assert_eq!(store.dump().await, before);
+    assert_eq!(store.memos(&crm(), &[call("a")]).await.unwrap(), [None]);
 }
 
 fn pause(until: Option<i64>, config: Option<&str>) -> Pause {

@@ -1,4 +1,4 @@
-//! What people ask: deliveries by a filter, newest first, page by page.
+//! Queries: deliveries by a filter, newest first, page by page.
 
 use callwatch::store::{Action, Cursor, DeliveryStateKind, Page};
 

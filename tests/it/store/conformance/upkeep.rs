@@ -103,6 +103,7 @@ async fn a_purged_delivery_is_gone_for_good(backend: &dyn Backend) {
 async fn after_close_everything_says_so(backend: &dyn Backend) {
     let store = Process::of(backend).await;
     store.commit(calls(&["evt_1"], 10)).await;
+    let token = store.token("evt_1").await;
     let claims = [
         store.own(source("clinic")).await,
         store.own(destination("crm")).await,
@@ -114,12 +115,12 @@ async fn after_close_everything_says_so(backend: &dyn Backend) {
         store.claim(&Duty::Upkeep).await.err(),
         store.give_up(upkeep.clone()).await.err(),
         store.store.commit(clinic_claim, Commit::default()).await.err(),
-        store.snapshots(&clinic(), &[]).await.err(),
+        store.snapshots(&clinic(), &["a".into()]).await.err(),
         store.known(&clinic(), None, 1).await.err(),
         store.checkpoint(&source("clinic")).await.err(),
         store.pending(crm_claim, Position::START, 1).await.err(),
-        store.bodies(&[]).await.err(),
-        store.memos(&crm(), &[]).await.err(),
+        store.bodies(&[token]).await.err(),
+        store.memos(&crm(), &[call("a")]).await.err(),
         store.ledgers(&crm()).await.err(),
         store.store.settle(crm_claim, settlement(10)).await.err(),
         store.destinations().await.err(),

@@ -1,0 +1,174 @@
+//! The tables about callwatch itself: `[store]`, `[backup]`, `[delivery]` and `[server]`.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use super::{
+    context::Context,
+    key::{HOUR, Key, Literal, MINUTE, SECOND, ValueType, days},
+    report::Mistake,
+    secret::{Secret, secret},
+    table::Table,
+    values::{size, socket_address},
+};
+
+const STORE_FOLDER: &str = "callwatch.db";
+const RETAIN_DEFAULT: Duration = days(30);
+const CACHE_DEFAULT: u64 = 64_000_000;
+
+const PATH: Key = Key::new(
+    "path",
+    ValueType::Path,
+    "the folder of the store; `$STATE_DIRECTORY`, as systemd sets it, goes before the default",
+)
+.default(Literal::Text(STORE_FOLDER));
+const RETAIN: Key = Key::new(
+    "retain",
+    ValueType::Duration(SECOND, days(3650)),
+    "how long finished deliveries and their events are kept for inspection and replay, and all fields of calls that \
+     have ended and no longer change",
+)
+.default(Literal::Duration(RETAIN_DEFAULT));
+const CACHE: Key =
+    Key::new("cache", ValueType::Size(1_000_000), "how much memory the store may use for its cache of pages")
+        .default(Literal::Size(CACHE_DEFAULT));
+pub(crate) const STORE: &[Key] = &[PATH, RETAIN, CACHE];
+
+const EVERY: Key = Key::new(
+    "every",
+    ValueType::Duration(MINUTE, days(365)),
+    "how often the running service backs up its store",
+)
+.default(Literal::Duration(HOUR));
+pub(crate) const BACKUP: &[Key] = &[EVERY];
+
+const GRACE_DEFAULT: Duration = Duration::from_secs(20);
+const SHUTDOWN_GRACE: Key = Key::new(
+    "shutdown_grace",
+    ValueType::Duration(Duration::ZERO, HOUR),
+    "how long attempts in flight may go on after a signal to stop",
+)
+.default(Literal::Duration(GRACE_DEFAULT));
+pub(crate) const DELIVERY: &[Key] = &[SHUTDOWN_GRACE];
+
+const LISTEN: Key = Key::new("listen", ValueType::Text, "the IP address and port to listen on")
+    .required("\"127.0.0.1:9464\"");
+const TOKEN: Key = Key::new(
+    "token",
+    ValueType::Secret,
+    "clients of the admin API have to send it; required unless `listen` is a loopback address",
+);
+pub(crate) const SERVER: &[Key] = &[LISTEN, TOKEN];
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The folder. Default: `$STATE_DIRECTORY`, else `callwatch.db` beside the config file.
+    pub path: PathBuf,
+    /// How long finished deliveries and their events are kept, and snapshots of settled calls in full. Default
+    /// 30 days.
+    pub retain: Duration,
+    /// How much memory the store may use for its cache of pages, in bytes. Default 64 MB.
+    pub cache: u64,
+}
+
+/// `[backup]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupConfig {
+    /// How often the store is backed up while the service runs. Default 1 h.
+    pub every: Duration,
+}
+
+/// `[delivery]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryConfig {
+    /// How long attempts in flight may go on after a signal to stop. Default 20 s.
+    pub shutdown_grace: Duration,
+}
+
+/// `[server]`
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The token that clients of the admin API have to send; required unless `listen` is a loopback address.
+    pub token: Option<Secret>,
+}
+
+impl StoreConfig {
+    /// Reads `[store]`.
+    pub(crate) fn read(table: &mut Table<'_>) -> Self {
+        let cx = table.cx;
+        let path = table.read(&PATH, |value| match value.text()? {
+            "" => Err(value.error("the path is empty")),
+            path => Ok(cx.folder.join(path)),
+        });
+        Self {
+            path: path.unwrap_or_else(|| default_folder(cx)),
+            retain: table.duration(&RETAIN),
+            cache: table.read(&CACHE, |value| size(&CACHE, value)).unwrap_or(CACHE_DEFAULT),
+        }
+    }
+
+    /// The table when it is left out.
+    pub(crate) fn absent(cx: &Context<'_>) -> Self {
+        Self { path: default_folder(cx), retain: RETAIN_DEFAULT, cache: CACHE_DEFAULT }
+    }
+}
+
+fn default_folder(cx: &Context<'_>) -> PathBuf {
+    // systemd gives several folders separated by colons when the unit asks for several.
+    let state = (cx.options.env)("STATE_DIRECTORY")
+        .and_then(|folders| folders.split(':').next().map(PathBuf::from))
+        .filter(|folder| !folder.as_os_str().is_empty());
+    state.unwrap_or_else(|| cx.folder.join(STORE_FOLDER))
+}
+
+impl BackupConfig {
+    /// Reads `[backup]`.
+    pub(crate) fn read(table: &mut Table<'_>) -> Self {
+        Self { every: table.duration(&EVERY) }
+    }
+}
+
+impl Default for BackupConfig {
+    fn default() -> Self {
+        Self { every: HOUR }
+    }
+}
+
+impl DeliveryConfig {
+    /// Reads `[delivery]`.
+    pub(crate) fn read(table: &mut Table<'_>) -> Self {
+        Self { shutdown_grace: table.duration(&SHUTDOWN_GRACE) }
+    }
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> Self {
+        Self { shutdown_grace: GRACE_DEFAULT }
+    }
+}
+
+impl ServerConfig {
+    /// Reads `[server]`.
+    pub(crate) fn read(table: &mut Table<'_>) -> Option<Self> {
+        let listen = table.read(&LISTEN, socket_address);
+        let has_token = table.has(&TOKEN);
+        let token = table.read(&TOKEN, |value| secret(value).map(|found| found.secret));
+        let listen = listen?;
+        if !listen.ip().is_loopback() && !has_token {
+            table.cx.add_absence(
+                Mistake::error(
+                    table.span_of(&LISTEN),
+                    "other machines can reach this, and `token` is missing",
+                )
+                .hint("add token = { env = \"CALLWATCH_TOKEN\" }, or listen on 127.0.0.1"),
+            );
+        } else {
+            let idle =
+                Mistake::warning(table.span_of(&LISTEN), "this version does not listen on anything yet");
+            table.cx.add(idle.hint("health, metrics and the dashboard come with a later version"));
+        }
+        Some(Self { listen, token })
+    }
+}

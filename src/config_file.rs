@@ -1,0 +1,145 @@
+//! The config file as a whole: every table read by the room it is about.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    calendar::Zone,
+    config::{
+        BACKUP, BackupConfig, COUNT_KEYS, DELIVERY, DeliveryConfig, GROUP_KEYS, Key, Literal, LoadOptions,
+        RULE, References, Report, SERVER, SOURCE, STORE, ServerConfig, SourceConfig, StoreConfig,
+        THROTTLE_KEYS, Table, ValueType, document, read_file, read_rules, read_sources, zone,
+    },
+    destination::{self, DestinationConfig},
+    rule::Rule,
+};
+
+const TIMEZONE: Key = Key::new(
+    "timezone",
+    ValueType::Zone,
+    "the time zone of everything that does not name another; it stands before the first table",
+)
+.default(Literal::Text("UTC"));
+const STORE_TABLE: Key =
+    Key::new("store", ValueType::Table(STORE), "where and how long things are remembered");
+const BACKUP_TABLE: Key = Key::new("backup", ValueType::Table(BACKUP), "copies of the store");
+const DELIVERY_TABLE: Key = Key::new("delivery", ValueType::Table(DELIVERY), "attempts of all destinations");
+const SERVER_TABLE: Key = Key::new("server", ValueType::Table(SERVER), "health, metrics and the dashboard");
+const SOURCES: Key = Key::new("sources", ValueType::NamedTables, "the projects to watch");
+const DESTINATIONS: Key = Key::new("destinations", ValueType::NamedTables, "the receivers of notifications");
+const RULES: Key = Key::new("rules", ValueType::NamedTables, "which changes matter, and to whom");
+
+/// The keys before the first table.
+const TOP: &[Key] = &[TIMEZONE];
+
+/// A config without a mistake in it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// The time zone of everything that does not name another. Default UTC.
+    pub timezone: Zone,
+    /// `[store]`
+    pub store: StoreConfig,
+    /// `[backup]`
+    pub backup: BackupConfig,
+    /// `[delivery]`
+    pub delivery: DeliveryConfig,
+    /// `[server]`; `None` listens on nothing.
+    pub server: Option<ServerConfig>,
+    /// `[sources.*]`, at least one.
+    pub sources: Vec<SourceConfig>,
+    /// `[destinations.*]`
+    pub destinations: Vec<DestinationConfig>,
+    /// `[rules.*]`, in the order of the file.
+    pub rules: Vec<Rule>,
+}
+
+/// A config that can be used, and the warnings about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The config.
+    pub config: Config,
+    /// Values that may not do what was meant. Holds no errors.
+    pub warnings: Report,
+}
+
+/// The declared keys of one table.
+#[derive(Clone, Debug)]
+pub struct TableKeys {
+    /// As docs/configuration.md heads its section: `[store]`, `type = "webhook"`.
+    pub heading: String,
+    /// In the order in which they are explained.
+    pub keys: Vec<Key>,
+}
+
+/// Every key there is, table by table. A destination takes the keys of its type and those of `[destinations.NAME]`,
+/// which are listed here with the defaults of the first type.
+pub fn tables() -> Vec<TableKeys> {
+    let table = |heading: &str, keys: &[Key]| TableKeys { heading: heading.to_owned(), keys: keys.to_vec() };
+    let mut tables = vec![
+        table("The top of the file", TOP),
+        table("[store]", STORE),
+        table("[backup]", BACKUP),
+        table("[delivery]", DELIVERY),
+        table("[server]", SERVER),
+        table("[sources.NAME]", SOURCE),
+    ];
+    let types = destination::types();
+    tables.extend(types.first().map(|first| table("[destinations.NAME]", &first.common())));
+    tables.extend(types.iter().map(|r#type| table(&format!("type = \"{}\"", r#type.word), r#type.keys)));
+    tables.extend([
+        table("[rules.NAME]", RULE),
+        table("count", COUNT_KEYS),
+        table("group", GROUP_KEYS),
+        table("throttle", THROTTLE_KEYS),
+    ]);
+    tables
+}
+
+impl Config {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// The report of every mistake, warnings included, when at least one of them is an error.
+    pub fn load(path: &Path, options: LoadOptions<'_>) -> Result<Loaded, Report> {
+        let hint = "give its path with --config; config.example.toml is one to start from";
+        Self::parse(&read_file(path, "config file", hint)?, path, options)
+    }
+
+    /// Reads `text` as if it were the content of the file at `path`, which need not exist.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, path: &Path, options: LoadOptions<'_>) -> Result<Loaded, Report> {
+        let tables = tables();
+        let keys: Vec<_> = tables.iter().map(|table| &*table.keys).collect();
+        let (config, warnings) = document(text, path, options, Some(&keys), |root| Self::read(root, path))?;
+        Ok(Loaded { config, warnings })
+    }
+
+    fn read(root: &mut Table<'_>, path: &Path) -> Self {
+        let cx = root.cx;
+        let timezone = root.read(&TIMEZONE, zone).unwrap_or(Zone::UTC);
+        let store = root.section(&STORE_TABLE, StoreConfig::read);
+        let backup = root.section(&BACKUP_TABLE, BackupConfig::read);
+        let delivery = root.section(&DELIVERY_TABLE, DeliveryConfig::read);
+        let server = root.section(&SERVER_TABLE, ServerConfig::read);
+        let sources = read_sources(root, &SOURCES);
+        let destinations =
+            root.named(&DESTINATIONS, |name, table| DestinationConfig::read(name, table, timezone));
+        let targets: Vec<_> = destinations.iter().map(DestinationConfig::target).collect();
+        let references = References { sources: &SOURCES, destinations: &DESTINATIONS, rules: &RULES };
+        let rules = read_rules(root, references, timezone, &targets);
+        Self {
+            path: path.to_owned(),
+            timezone,
+            store: store.unwrap_or_else(|| StoreConfig::absent(cx)),
+            backup: backup.unwrap_or_default(),
+            delivery: delivery.unwrap_or_default(),
+            server: server.flatten(),
+            sources,
+            destinations,
+            rules,
+        }
+    }
+}

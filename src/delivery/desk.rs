@@ -1,0 +1,302 @@
+//! The deliveries of one destination and what they wait for: order, due times, batches. Pure.
+//!
+//! Entries of the store's feed come in; out come deliveries that are due, bundles to be told as one, and what has to be
+//! written down. The dispatcher drives it against the world, a rehearsal against a clock of its own.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{
+    pacer::{Newcomer, Pacer},
+    queue::{Moved, Queue, Taken},
+};
+use crate::{
+    batch::BatchKey,
+    calendar::Hours,
+    event::EventId,
+    name::Name,
+    rule::Rules,
+    store::{Entry, LAZY_SYNC, Outcome, Settlement, Standing, Token, Verdict},
+    summary::Reason,
+    telemetry::Backlog,
+    time::Timestamp,
+};
+
+/// The time, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// The time for people: created, happened, schedules, quiet hours.
+    pub(crate) wall: Timestamp,
+    /// The time that never jumps: everything that is waited for within the process.
+    pub(crate) steady: Timestamp,
+}
+
+/// Deliveries that go out as one.
+#[derive(Clone, Debug)]
+pub(crate) struct Bundle {
+    /// The batches in which they waited.
+    pub(crate) batches: Vec<BatchKey>,
+    /// Why as one.
+    pub(crate) reason: Reason,
+    /// The deliveries, in order.
+    pub(crate) tokens: Vec<Token>,
+}
+
+/// Everything a destination has to do.
+pub(crate) struct Desk {
+    queue: Queue,
+    pacer: Pacer,
+    /// No retry waits longer. A due time that is farther away was written by a clock that was wrong.
+    longest_wait: Duration,
+    /// The newest delivery it has heard of.
+    newest: Option<Token>,
+    /// Held deliveries that are released when that is written down.
+    releases: Vec<Token>,
+    /// Held deliveries that are of no use any more.
+    forgets: Vec<Token>,
+    /// Due deliveries that have to wait for the end of the quiet hours.
+    quiet: Vec<Token>,
+    bundles: VecDeque<Bundle>,
+    /// Deliveries that have arrived, by when a power cut will not undo that any more (steady). Until then the next of their
+    /// lanes must not go out.
+    unsynced: VecDeque<(Timestamp, Vec<Token>)>,
+}
+
+impl Desk {
+    /// A desk without deliveries. `ledgers` is what the store keeps of the destination's batches.
+    pub(crate) fn new(
+        rules: Rules,
+        quiet: Option<Hours>,
+        longest_wait: Duration,
+        ledgers: BTreeMap<BatchKey, Value>,
+    ) -> Self {
+        Self {
+            queue: Queue::default(),
+            pacer: Pacer::new(rules, quiet, ledgers),
+            longest_wait,
+            newest: None,
+            releases: vec![],
+            forgets: vec![],
+            quiet: vec![],
+            bundles: VecDeque::new(),
+            unsynced: VecDeque::new(),
+        }
+    }
+
+    /// How many deliveries are not finished.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// What waits, for the board.
+    pub(super) fn backlog(&mut self, now: Moment) -> Backlog {
+        let (all, held) = (self.queue.len() as u64, self.queue.held_len() as u64);
+        let due_since = self.queue.due_since();
+        let oldest_due = due_since.map(|at| now.wall.before(now.steady.since(at)));
+        Backlog { pending: all.saturating_sub(held), held, oldest_due }
+    }
+
+    /// Takes over the rules of another config. What is held may be due by them.
+    pub(super) fn follow_rules(&mut self, rules: Rules) {
+        self.pacer.follow_rules(rules);
+    }
+
+    /// Whether all these entries are deliveries it has never heard of.
+    pub(super) fn are_new(&self, entries: &[Entry]) -> bool {
+        entries.iter().all(|entry| match entry {
+            Entry::Unfinished(pending) => self.newest.is_none_or(|newest| pending.token > newest),
+            Entry::Gone(_) => false,
+        })
+    }
+
+    /// Takes in entries of the feed; returns which deliveries wait in which batch from now on.
+    pub(crate) fn take_in(
+        &mut self,
+        entries: impl IntoIterator<Item = Entry>,
+        now: Moment,
+    ) -> Vec<(EventId, BatchKey)> {
+        let mut waiting = vec![];
+        for entry in entries {
+            let mut pending = match entry {
+                Entry::Gone(token) => {
+                    self.dropped(token);
+                    continue;
+                }
+                Entry::Unfinished(pending) => pending,
+            };
+            let token = pending.token;
+            self.newest = self.newest.max(Some(token));
+            let held = match &pending.standing {
+                Standing::Due(at) => {
+                    pending.standing = Standing::Due(self.steady(*at, now));
+                    None
+                }
+                Standing::Held(hold) => Some((hold.clone(), pending.created, pending.event.clone())),
+            };
+            let Moved { left, joined } = self.queue.put(pending, now.steady);
+            self.left(left, token);
+            if let Some((hold, came, event)) = held
+                && joined
+                && !self.joined(&hold.batch, Newcomer { token, came, happened: hold.happened }, now)
+            {
+                waiting.push((event, hold.batch));
+            }
+        }
+        waiting
+    }
+
+    /// A delivery has been dropped.
+    pub(super) fn dropped(&mut self, token: Token) {
+        let left = self.queue.remove(token);
+        self.left(left, token);
+    }
+
+    fn left(&mut self, batch: Option<BatchKey>, token: Token) {
+        if let Some(batch) = batch {
+            let is_empty = !self.queue.holds_any(&batch);
+            self.pacer.left(&batch, token, is_empty);
+        }
+    }
+
+    /// Whether a delivery that is held from now on is released at once.
+    fn joined(&mut self, batch: &BatchKey, newcomer: Newcomer, now: Moment) -> bool {
+        let at_once = self.pacer.came(batch, newcomer, now.wall);
+        if at_once {
+            self.queue.leave(newcomer.token);
+            self.releases.push(newcomer.token);
+        }
+        at_once
+    }
+
+    /// A due time of the store by the steady clock.
+    fn steady(&self, due: Timestamp, now: Moment) -> Timestamp {
+        now.steady.after(due.since(now.wall).min(self.longest_wait))
+    }
+
+    /// When [`Desk::pace`] has something to do, by the clock for people.
+    pub(crate) fn paces_at(&self) -> Option<Timestamp> {
+        self.pacer.next()
+    }
+
+    /// Sends out the batches that are due. The feed must have been read to its end: a delivery that is in the store already
+    /// may be the one that a count was waiting for.
+    pub(crate) fn pace(&mut self, now: Moment) {
+        if !self.pacer.is_due(now.wall) {
+            return;
+        }
+        for token in self.pacer.expire(now.wall) {
+            self.queue.remove(token);
+            self.forgets.push(token);
+        }
+        for outgoing in self.pacer.due(now.wall) {
+            let batches = outgoing.batches;
+            let mut tokens: Vec<_> = batches.iter().flat_map(|batch| self.queue.held(batch)).collect();
+            match outgoing.reason {
+                Some(reason) if !tokens.is_empty() => {
+                    self.pacer.gone(&batches, true, now.wall);
+                    tokens.sort_unstable();
+                    for token in &tokens {
+                        self.queue.remove(*token);
+                    }
+                    self.bundles.push_back(Bundle { batches, reason, tokens });
+                }
+                _ => {
+                    self.pacer.gone(&batches, false, now.wall);
+                    tokens.iter().for_each(|token| self.queue.leave(*token));
+                    self.releases.append(&mut tokens);
+                }
+            }
+        }
+    }
+
+    /// The next bundle that goes out. Whoever takes it writes its message and then calls [`Desk::wrote`].
+    pub(crate) fn next_bundle(&mut self) -> Option<Bundle> {
+        self.bundles.pop_front()
+    }
+
+    /// The message for a bundle is part of the next settlement.
+    pub(crate) fn wrote(&mut self, bundle: &Bundle) {
+        self.pacer.told(&bundle.batches);
+    }
+
+    /// Deliveries that are due, each the first of its lane, at most `limit`.
+    pub(crate) fn take(&mut self, limit: usize, now: Moment) -> Vec<Taken> {
+        while self.unsynced.front().is_some_and(|(at, _)| *at <= now.steady)
+            && let Some((_, tokens)) = self.unsynced.pop_front()
+        {
+            tokens.into_iter().for_each(|token| self.queue.finish(token));
+        }
+        self.queue.take(limit, now.steady)
+    }
+
+    /// Whether a delivery of an event of `rule` that was taken has to wait for the end of the quiet hours; it is held then.
+    pub(crate) fn hold_for_quiet(&mut self, token: Token, rule: &Name, now: Moment) -> bool {
+        let is_quiet = self.pacer.is_quiet_for(rule, now.wall);
+        if is_quiet {
+            self.quiet.push(token);
+        }
+        is_quiet
+    }
+
+    /// When the next delivery can be taken, by the steady clock; a time that has passed means now.
+    pub(crate) fn due_at(&mut self) -> Option<Timestamp> {
+        let synced = self.unsynced.front().map(|(at, _)| *at);
+        self.queue.next().into_iter().chain(synced).min()
+    }
+
+    /// Takes a delivery back that was not tried.
+    pub(super) fn put_back(&mut self, token: Token) {
+        self.queue.put_back(token);
+    }
+
+    /// A delivery as it was taken, with what has become known of it since; `None` when it is gone.
+    pub(super) fn get(&self, token: Token) -> Option<Taken> {
+        self.queue.get(token)
+    }
+
+    /// Adds to a settlement what the desk has decided.
+    pub(crate) fn decide(&mut self, settlement: &mut Settlement) {
+        settlement.releases.append(&mut self.releases);
+        settlement.forgets.append(&mut self.forgets);
+        settlement.holds.extend(self.quiet.drain(..).map(|token| (token, BatchKey::Alone)));
+        settlement.ledgers.append(&mut self.pacer.changes());
+    }
+
+    /// Whether these outcomes may be acknowledged before they are synced: nothing waits behind them.
+    pub(super) fn may_be_lazy(&self, outcomes: &[Outcome]) -> bool {
+        outcomes.iter().all(|outcome| {
+            !matches!(outcome.verdict, Verdict::Dead(_)) && !self.queue.has_successor(outcome.token)
+        })
+    }
+
+    /// Learns that a settlement has been written.
+    pub(crate) fn settled(&mut self, settlement: &Settlement, now: Moment) {
+        let mut arrived = vec![];
+        for Outcome { token, number, verdict, .. } in &settlement.outcomes {
+            match verdict {
+                Verdict::Delivered if settlement.lazy => arrived.push(*token),
+                Verdict::Delivered | Verdict::Dead(_) => self.queue.finish(*token),
+                Verdict::Retry(at) => self.queue.retry(*token, *number, self.steady(*at, now)),
+            }
+        }
+        if !arrived.is_empty() {
+            self.unsynced.push_back((now.steady.after(LAZY_SYNC), arrived));
+        }
+        for (token, batch) in &settlement.holds {
+            if self.queue.hold(*token, batch.clone()) {
+                let newcomer = Newcomer { token: *token, came: now.wall, happened: now.wall };
+                self.joined(batch, newcomer, now);
+            }
+        }
+        for token in &settlement.releases {
+            self.queue.release(*token, now.steady);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! The calls to the store that are under way for one destination, at most one of each kind.
+
+use std::{future::pending, pin::Pin, sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+use super::{
+    Bundle,
+    queue::Taken,
+    retry_io,
+    summaries::{self, Written},
+};
+use crate::{
+    event::{Event, Subject},
+    name::Name,
+    store::{Claim, Feed, Position, Settlement, Store, StoreError},
+    telemetry::Telemetry,
+    time::Timestamp,
+};
+
+/// How many entries of the feed are read at a time.
+pub(super) const FEED_PAGE: usize = 1000;
+
+/// The store, as the owner of a destination may use it.
+pub(super) struct Owner {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) claim: Claim,
+    pub(super) telemetry: Telemetry,
+    pub(super) destination: Name,
+}
+
+/// What is under way. Cancelling [`Errands::done`] loses nothing.
+pub(super) struct Errands<C> {
+    owner: Arc<Owner>,
+    reading: Call<Feed>,
+    fetching: Call<Vec<Fetched>>,
+    settling: Call<(Settlement, C)>,
+    writing: Call<Written>,
+    renewing: Call<()>,
+}
+
+/// What has been done.
+pub(super) enum Done<C> {
+    Read(Feed),
+    Fetched(Vec<Fetched>),
+    /// With what was handed over beside the settlement.
+    Settled(Settlement, C),
+    Wrote(Written),
+    Renewed,
+}
+
+/// A delivery that was taken, with everything its attempt needs.
+pub(super) struct Fetched {
+    pub(super) delivery: Taken,
+    /// `None` when it has been dropped meanwhile.
+    pub(super) event: Option<Arc<Event>>,
+    /// What the last delivery of its lane left behind.
+    pub(super) memo: Option<Value>,
+}
+
+type Running<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
+
+/// A call, if there is one.
+struct Call<T>(Option<Running<T>>);
+
+impl<T> Call<T> {
+    fn begin(&mut self, call: impl Future<Output = Result<T, StoreError>> + Send + 'static) {
+        self.0 = Some(Box::pin(call));
+    }
+
+    fn is_busy(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Waits for its end; for ever when there is none.
+    async fn done(&mut self) -> Result<T, StoreError> {
+        let Some(call) = &mut self.0 else { return pending().await };
+        let done = call.await;
+        self.0 = None;
+        done
+    }
+}
+
+impl<C: Send + 'static> Errands<C> {
+    pub(super) fn new(owner: Arc<Owner>) -> Self {
+        let (reading, fetching, settling) = (Call(None), Call(None), Call(None));
+        Self { owner, reading, fetching, settling, writing: Call(None), renewing: Call(None) }
+    }
+
+    /// The next of them that is done; waits for ever when there is none.
+    ///
+    /// # Errors
+    /// When the store failed, also after it was asked again, or the claim is lost.
+    pub(super) async fn done(&mut self) -> Result<Done<C>, StoreError> {
+        tokio::select! {
+            settled = self.settling.done() => settled.map(|(settlement, beside)| Done::Settled(settlement, beside)),
+            fetched = self.fetching.done() => fetched.map(Done::Fetched),
+            feed = self.reading.done() => feed.map(Done::Read),
+            written = self.writing.done() => written.map(Done::Wrote),
+            renewed = self.renewing.done() => renewed.map(|()| Done::Renewed),
+        }
+    }
+
+    /// Reads a page of the feed.
+    pub(super) fn read(&mut self, after: Position) {
+        self.reading.begin(Arc::clone(&self.owner).feed(after));
+    }
+
+    /// Fetches the events of deliveries, and the memos of their lanes for a destination that keeps some.
+    pub(super) fn fetch(&mut self, deliveries: Vec<Taken>, with_memos: bool) {
+        let owner = Arc::clone(&self.owner);
+        self.fetching.begin(async move {
+            let tokens: Vec<_> = deliveries.iter().map(|delivery| delivery.token).collect();
+            let ask = || owner.store.bodies(&tokens);
+            let events = retry_io(&owner.telemetry, "reading deliveries", ask).await?;
+            let mut memos = vec![None; events.len()];
+            if with_memos {
+                // A delivery that has been dropped has no lane, and is asked about like one of the config.
+                let lane = |event: &Option<Arc<Event>>| {
+                    event.as_ref().map_or(Subject::Config, |event| event.subject.clone())
+                };
+                let lanes: Vec<_> = events.iter().map(lane).collect();
+                let ask = || owner.store.memos(&owner.destination, &lanes);
+                memos = retry_io(&owner.telemetry, "reading memos", ask).await?;
+            }
+            let fetched = deliveries.into_iter().zip(events).zip(memos);
+            Ok(fetched.map(|((delivery, event), memo)| Fetched { delivery, event, memo }).collect())
+        });
+    }
+
+    /// Writes a settlement.
+    pub(super) fn settle(&mut self, settlement: Settlement, beside: C) {
+        let owner = Arc::clone(&self.owner);
+        self.settling.begin(async move {
+            let ask = || owner.store.settle(&owner.claim, settlement.clone());
+            retry_io(&owner.telemetry, "settling deliveries", ask).await?;
+            Ok((settlement, beside))
+        });
+    }
+
+    /// Writes the message for a bundle.
+    pub(super) fn write(&mut self, bundle: Bundle, now: Timestamp) {
+        let owner = Arc::clone(&self.owner);
+        self.writing.begin(async move {
+            summaries::write(&*owner.store, &owner.telemetry, &owner.destination, bundle, now).await
+        });
+    }
+
+    /// Renews the claim.
+    pub(super) fn renew(&mut self) {
+        let owner = Arc::clone(&self.owner);
+        self.renewing.begin(async move {
+            let claim = &owner.claim;
+            let ask = || owner.store.claim(&claim.duty);
+            match retry_io(&owner.telemetry, "renewing a claim", ask).await? {
+                Some(renewed) if renewed.epoch == claim.epoch => Ok(()),
+                _ => Err(StoreError::ClaimLost { duty: claim.duty.clone() }),
+            }
+        });
+    }
+
+    /// How long the claim holds unless it is renewed.
+    pub(super) fn lease(&self) -> Option<Duration> {
+        self.owner.claim.lease
+    }
+
+    pub(super) fn is_reading(&self) -> bool {
+        self.reading.is_busy()
+    }
+
+    pub(super) fn is_fetching(&self) -> bool {
+        self.fetching.is_busy()
+    }
+
+    pub(super) fn is_settling(&self) -> bool {
+        self.settling.is_busy()
+    }
+
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.is_busy()
+    }
+
+    pub(super) fn is_renewing(&self) -> bool {
+        self.renewing.is_busy()
+    }
+
+    /// Lets go of everything but a settlement and the claim.
+    pub(super) fn only_settle(&mut self) {
+        (self.reading, self.fetching, self.writing) = (Call(None), Call(None), Call(None));
+    }
+}
+
+impl Owner {
+    /// A page of the feed.
+    pub(super) async fn feed(self: Arc<Self>, after: Position) -> Result<Feed, StoreError> {
+        let ask = || self.store.pending(&self.claim, after, FEED_PAGE);
+        retry_io(&self.telemetry, "reading what is to be delivered", ask).await
+    }
+}

@@ -1,0 +1,180 @@
+//! The attempts in flight and those that stand ready behind them, each in a task of its own.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use serde_json::Value;
+use tokio::{
+    sync::Semaphore,
+    task::{self, JoinError, JoinSet},
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::queue::Taken;
+use crate::{
+    destination::{Answer, Destination, Notification, Reaction},
+    event::Event,
+    rule::Rules,
+    store::Token,
+    time::{Clock, Timestamp},
+};
+
+/// How much longer than its timeout an attempt may take to clean up before it is cut off.
+pub(super) const CLEAN_UP: Duration = Duration::from_secs(5);
+
+/// Everything that was begun and has not ended.
+pub(super) struct Flight {
+    destination: Arc<dyn Destination>,
+    rules: Rules,
+    clock: Clock,
+    gate: Gate,
+    /// Each ends with the answer, or with nothing when it was sent away.
+    attempts: JoinSet<Option<CameBack>>,
+    /// By the task that makes it.
+    aboard: HashMap<task::Id, Aboard>,
+}
+
+struct Aboard {
+    token: Token,
+    event: Arc<Event>,
+    probe: bool,
+}
+
+/// An attempt that has ended.
+pub(super) struct Landed {
+    pub(super) token: Token,
+    pub(super) event: Arc<Event>,
+    /// Whether it was the breaker's probe.
+    pub(super) probe: bool,
+    /// `None` when it never began, or was cut off.
+    pub(super) came_back: Option<CameBack>,
+}
+
+/// The end of an attempt that was made.
+pub(super) struct CameBack {
+    pub(super) answer: Answer,
+    /// When it began, by the clock for people.
+    pub(super) at: Timestamp,
+    pub(super) took: Duration,
+}
+
+/// Lets only so many attempts through at a time.
+#[derive(Clone)]
+struct Gate {
+    slots: Arc<Semaphore>,
+    /// Cancelled to send away those that wait.
+    shut: CancellationToken,
+}
+
+impl Flight {
+    pub(super) fn new(
+        destination: Arc<dyn Destination>,
+        rules: Rules,
+        clock: Clock,
+        concurrency: usize,
+    ) -> Self {
+        let gate = Gate { slots: Arc::new(Semaphore::new(concurrency)), shut: CancellationToken::new() };
+        Self { destination, rules, clock, gate, attempts: JoinSet::new(), aboard: HashMap::new() }
+    }
+
+    /// Takes over the rules of another config, for the attempts that begin from now on.
+    pub(super) fn follow_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
+    /// How many attempts are in flight or stand ready.
+    pub(super) fn len(&self) -> usize {
+        self.aboard.len()
+    }
+
+    /// Begins an attempt as soon as there is a slot.
+    pub(super) fn begin(&mut self, delivery: &Taken, event: Arc<Event>, memo: Option<Value>, probe: bool) {
+        let attempt = attempt(
+            self.gate.clone(),
+            Arc::clone(&self.destination),
+            Arc::clone(&self.rules),
+            Arc::clone(&event),
+            memo,
+            delivery.sequence,
+            self.clock,
+        );
+        let id = self.attempts.spawn(attempt).id();
+        self.aboard.insert(id, Aboard { token: delivery.token, event, probe });
+    }
+
+    /// The next attempt that ends; waits for ever when there is none.
+    pub(super) async fn landed(&mut self) -> Landed {
+        loop {
+            match self.attempts.join_next_with_id().await {
+                Some(ended) => {
+                    if let Some(landed) = self.land(ended) {
+                        return landed;
+                    }
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// An attempt that has ended already.
+    pub(super) fn already_landed(&mut self) -> Option<Landed> {
+        let ended = self.attempts.try_join_next_with_id()?;
+        self.land(ended)
+    }
+
+    /// Sends away the attempts that stand ready. Later ones may stand ready again.
+    pub(super) fn clear(&mut self) {
+        std::mem::take(&mut self.gate.shut).cancel();
+    }
+
+    /// Cuts off all attempts. They still land.
+    pub(super) fn cut_off(&mut self) {
+        self.attempts.abort_all();
+    }
+
+    fn land(&mut self, ended: Result<(task::Id, Option<CameBack>), JoinError>) -> Option<Landed> {
+        let (id, came_back) = match ended {
+            Ok((id, came_back)) => (id, came_back),
+            Err(error) if error.is_cancelled() => (error.id(), None),
+            Err(error) => {
+                // The panic's message may quote the call, so it is not repeated here.
+                let answer = failed("internal error: the attempt panicked".to_owned());
+                let came_back = CameBack { answer, at: self.clock.wall(), took: Duration::ZERO };
+                (error.id(), Some(came_back))
+            }
+        };
+        let Aboard { token, event, probe } = self.aboard.remove(&id)?;
+        Some(Landed { token, event, probe, came_back })
+    }
+}
+
+/// Tries once when the gate lets it through, for no longer than the destination says and [`CLEAN_UP`]; `None` when it was
+/// sent away.
+async fn attempt(
+    gate: Gate,
+    destination: Arc<dyn Destination>,
+    rules: Rules,
+    event: Arc<Event>,
+    memo: Option<Value>,
+    sequence: u64,
+    clock: Clock,
+) -> Option<CameBack> {
+    let _slot = tokio::select! {
+        biased;
+        () = gate.shut.cancelled() => return None,
+        // The semaphore is never closed.
+        slot = gate.slots.acquire() => slot.ok()?,
+    };
+    let (at, begun) = (clock.wall(), Instant::now());
+    let notification = Notification { event: &event, rules: &rules, sequence, memo: memo.as_ref(), now: at };
+    let deadline = destination.longest_attempt().saturating_add(CLEAN_UP);
+    let answer = timeout(deadline, destination.deliver(&notification))
+        .await
+        .unwrap_or_else(|_| failed(format!("no answer within {}", humantime::format_duration(deadline))));
+    Some(CameBack { answer, at, took: begun.elapsed() })
+}
+
+/// The answer of an attempt that brought none.
+fn failed(result: String) -> Answer {
+    Answer { reaction: Reaction::Retry { after: None }, result, response: String::new(), memo: None }
+}

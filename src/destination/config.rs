@@ -1,0 +1,236 @@
+//! `[destinations.NAME]`: the keys common to all types of destination. Each type reads the keys of its own.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{DestinationKind, DestinationType, TYPES};
+use crate::{
+    calendar::{Hours, Zone},
+    config::{
+        Fingerprint, Key, Literal, MINUTE, Mistake, SECOND, Table, Target, Value, ValueType, days,
+        duration_of, hours, zone,
+    },
+    name::Name,
+    time::Timestamp,
+};
+
+/// The schedule Standard Webhooks recommends.
+const RETRY_DEFAULT: &[Duration] = &[
+    SECOND.saturating_mul(5),
+    MINUTE.saturating_mul(5),
+    MINUTE.saturating_mul(30),
+    Duration::from_secs(2 * 3600),
+    Duration::from_secs(5 * 3600),
+    Duration::from_secs(10 * 3600),
+    Duration::from_secs(14 * 3600),
+    Duration::from_secs(20 * 3600),
+    Duration::from_secs(24 * 3600),
+];
+
+const TENTH: Duration = Duration::from_millis(100);
+const RETRY: Key = Key::new(
+    "retry",
+    ValueType::List(&ValueType::Duration(TENTH, days(30))),
+    "the waits after a failed attempt; after the last one a delivery is dead; `[]` tries once",
+)
+.default(Literal::Durations(RETRY_DEFAULT));
+const MAX_ATTEMPTS_AGE: Key = Key::new(
+    "max_attempts_age",
+    ValueType::Duration(SECOND, days(3650)),
+    "a delivery older than this is not tried again",
+);
+const RATE: Key = Key::new("rate", ValueType::Rate, "at most this often");
+const CONCURRENCY: Key = Key::new("concurrency", ValueType::Integer(1, 100), "attempts at the same time");
+const TIMEOUT: Key =
+    Key::new("timeout", ValueType::Duration(TENTH, Duration::from_secs(600)), "the deadline of one attempt");
+const TIMEZONE: Key = Key::new(
+    "timezone",
+    ValueType::Zone,
+    "the zone of `quiet`, and of the times in its [messages](messages.md)",
+)
+.means("that of the file");
+const QUIET: Key = Key::new(
+    "quiet",
+    ValueType::Hours,
+    "the hours in which only `critical` rules are told; [the rest follows after them](rules.md#quiet-hours)",
+);
+const INCLUDE: Key = Key::new(
+    "include",
+    ValueType::List(&ValueType::FieldPath),
+    "the receiver is shown only these fields of a call",
+)
+.means("all; Slack and email all but the transcript");
+const EXCLUDE: Key =
+    Key::new("exclude", ValueType::List(&ValueType::FieldPath), "the receiver is never shown these");
+
+impl DestinationType {
+    /// The keys common to all types, with this type's defaults.
+    pub fn common(&self) -> [Key; 10] {
+        let rate = match self.rate {
+            Some(rate) => RATE.default(Literal::Text(rate)),
+            None => RATE,
+        };
+        [
+            TYPE,
+            RETRY,
+            MAX_ATTEMPTS_AGE,
+            rate,
+            self.concurrency(),
+            self.timeout(),
+            QUIET,
+            TIMEZONE,
+            INCLUDE,
+            EXCLUDE,
+        ]
+    }
+
+    fn concurrency(&self) -> Key {
+        CONCURRENCY.default(Literal::Integer(self.concurrency))
+    }
+
+    fn timeout(&self) -> Key {
+        TIMEOUT.default(Literal::Duration(self.timeout))
+    }
+}
+
+const TYPE: Key = Key::new(
+    "type",
+    ValueType::Word { what: "type of destination", words: &[TYPES[0].word, TYPES[1].word, TYPES[2].word] },
+    "what kind of receiver it is",
+)
+.required("\"webhook\" (or \"slack\", \"email\")");
+
+/// `[destinations.NAME]`
+#[derive(Clone, Debug)]
+pub struct DestinationConfig {
+    /// The table's name.
+    pub name: Name,
+    /// The settings that only its type has.
+    pub kind: DestinationKind,
+    /// The waits after a failed attempt, in order; after the last one a delivery is dead.
+    /// Default 5s, 5m, 30m, 2h, 5h, 10h, 14h, 20h, 24h.
+    pub retry: Vec<Duration>,
+    /// A delivery older than this is not tried again. Default none.
+    pub max_attempts_age: Option<Duration>,
+    /// At most this often. Default none; Slack 1/s.
+    pub rate: Option<Rate>,
+    /// Attempts at the same time. Default 8 (webhook), 1 (Slack), 2 (email).
+    pub concurrency: usize,
+    /// The deadline of one attempt. Default 15 s (email 30 s).
+    pub timeout: Duration,
+    /// The time zone of what people read there, and of its quiet hours. Default that of the whole config.
+    pub timezone: Zone,
+    /// The hours in which only critical events are told.
+    pub quiet: Option<Hours>,
+    /// Which fields of a call the receiver is shown.
+    pub fields: FieldFilter,
+    /// Tells the table from an edited one.
+    pub fingerprint: Fingerprint,
+}
+
+/// At most `count` per `period`: `"1/s"`, `"30/m"`, `"500/h"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many, at least 1.
+    pub count: u32,
+    /// In how long: a second, a minute or an hour.
+    pub period: Duration,
+}
+
+/// Which fields of a call a receiver is shown, as dotted paths (`callAnalysis.sentiment`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldFilter {
+    /// Only these; `None` means all (for Slack and email: all but the transcript).
+    pub include: Option<BTreeSet<String>>,
+    /// Never these.
+    pub exclude: BTreeSet<String>,
+}
+
+impl DestinationConfig {
+    /// Reads a table `[destinations.NAME]`. `zone` is the time zone of the file.
+    pub(crate) fn read(name: Name, table: &mut Table<'_>, zone: Zone) -> Option<Self> {
+        let Some(r#type) = table.choice(&TYPE, &TYPES) else {
+            // Without its type it cannot be told which keys it may have.
+            table.accept_all();
+            return None;
+        };
+        let kind = (r#type.read)(table);
+        let retry = table.list(&RETRY, duration_of(&RETRY));
+        let max_attempts_age = table.read(&MAX_ATTEMPTS_AGE, duration_of(&MAX_ATTEMPTS_AGE));
+        let rate = table.read(&RATE, rate).or(r#type.rate.and_then(Rate::parse));
+        let concurrency = table.integer(&r#type.concurrency());
+        let timeout = table.duration(&r#type.timeout());
+        let zone = table.read(&TIMEZONE, self::zone).unwrap_or(zone);
+        let quiet = table.read(&QUIET, |value| quiet_hours(value, zone));
+        let fields = FieldFilter {
+            include: table.set(&INCLUDE, field_path).map(FromIterator::from_iter),
+            exclude: table.set(&EXCLUDE, field_path).into_iter().flatten().collect(),
+        };
+        Some(Self {
+            name,
+            kind: kind?,
+            retry: retry.unwrap_or_else(|| RETRY_DEFAULT.to_vec()),
+            max_attempts_age,
+            rate,
+            concurrency: concurrency as usize,
+            timeout,
+            timezone: zone,
+            quiet,
+            fields,
+            fingerprint: table.fingerprint(),
+        })
+    }
+
+    /// The destination as far as rules have to know it.
+    pub(crate) fn target(&self) -> Target {
+        let only_single = match &self.kind {
+            DestinationKind::Webhook(webhook) => webhook.format.only_single(),
+            DestinationKind::Slack(_) | DestinationKind::Email(_) => None,
+        };
+        Target { name: self.name.clone(), is_quiet: self.quiet.is_some(), only_single }
+    }
+}
+
+/// Hours that end; in endless ones nothing would ever be told.
+fn quiet_hours(value: &Value<'_>, zone: Zone) -> Result<Hours, Mistake> {
+    let quiet = hours(value, zone)?;
+    let ends = quiet.next(Timestamp::from_millis(0)).is_none_or(|quiet_at| quiet.end(quiet_at).is_some());
+    match ends {
+        true => Ok(quiet),
+        false => Err(value.error("these quiet hours never end")),
+    }
+}
+
+impl Rate {
+    fn parse(text: &str) -> Option<Self> {
+        let (count, period) = text.split_once('/')?;
+        let count = count.trim().parse().ok().filter(|count| *count > 0)?;
+        let seconds = match period.trim() {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => return None,
+        };
+        Some(Self { count, period: Duration::from_secs(seconds) })
+    }
+}
+
+fn rate(value: &Value<'_>) -> Result<Rate, Mistake> {
+    Rate::parse(value.text()?).ok_or_else(|| {
+        value.error("this is not a rate").hint("write a number per s, m or h, as in \"1/s\" or \"30/m\"")
+    })
+}
+
+/// The path of a field of a call: `callAnalysis.sentiment`.
+fn field_path(value: &Value<'_>) -> Result<String, Mistake> {
+    let path = value.text()?;
+    if path.split('.').any(|field| field.is_empty() || field.contains(char::is_whitespace)) {
+        return Err(value
+            .error("this is not the path of a field")
+            .hint("write the names of fields with dots between them, as in \"callAnalysis.sentiment\""));
+    }
+    if let Some(rest) = path.strip_prefix("call.") {
+        let hint = format!("paths start inside the call: write \"{rest}\"");
+        value.cx.add(value.warning("calls have no field `call`").hint(hint));
+    }
+    Ok(path.to_owned())
+}

@@ -1,0 +1,53 @@
+//! `type = "slack"`: the keys, and what is wrong with their values.
+
+use std::time::Duration;
+
+use crate::{
+    config::{Key, Secret, Table, ValueType, is_loopback, parse_web_address, secret},
+    destination::{
+        DestinationKind, DestinationType,
+        connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, PROXY},
+    },
+};
+
+const WEBHOOK_URL: Key = Key::new(
+    "webhook_url",
+    ValueType::Secret,
+    "the address of an [incoming webhook]\
+     (https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks)",
+)
+.required("{ env = \"SLACK_WEBHOOK_URL\" }");
+
+pub(in crate::destination) const TYPE: DestinationType = DestinationType {
+    word: "slack",
+    keys: &[WEBHOOK_URL, CA_FILE, CLIENT_CERT, CLIENT_KEY, PROXY],
+    timeout: Duration::from_secs(15),
+    concurrency: 1,
+    rate: Some("1/s"),
+    read: |table| slack(table).map(DestinationKind::Slack),
+};
+
+/// `type = "slack"`
+#[derive(Clone, Debug)]
+pub struct SlackConfig {
+    /// The incoming webhook's address, a secret as a whole.
+    pub webhook_url: Secret,
+    /// How Slack is reached.
+    pub connection: Connection,
+}
+
+fn slack(table: &mut Table<'_>) -> Option<SlackConfig> {
+    let webhook_url = table.read(&WEBHOOK_URL, |value| {
+        let found = secret(value)?;
+        let why = match found.content().map(parse_web_address) {
+            Some(Err(why)) => why,
+            Some(Ok(url)) if url.scheme() == "http" && !is_loopback(url.host()) => {
+                "this URL must begin with https://, it is a secret as a whole".to_owned()
+            }
+            _ => return Ok(found.secret),
+        };
+        Err(value.error(why).hint("Slack gives it as https://hooks.slack.com/services/…"))
+    });
+    let connection = Connection::read(table);
+    Some(SlackConfig { webhook_url: webhook_url?, connection })
+}

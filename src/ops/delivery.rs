@@ -1,0 +1,186 @@
+//! A delivery as people and programs are told of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use serde::{Serialize, Serializer};
+
+use super::text;
+use crate::{
+    batch::BatchKey,
+    call::CallId,
+    config_file::Config,
+    event::{EventId, Subject},
+    name::Name,
+    privacy::mask_phones_in,
+    store::{DeliveryRecord, DeliveryState, DeliveryStateKind, DestinationStanding, Store, StoreError},
+    time::Timestamp,
+};
+
+/// A delivery, and what keeps it back. Phone numbers in what receivers said are masked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Delivery {
+    /// The event that it tells.
+    pub event: EventId,
+    /// The destination that it tells it to.
+    pub destination: Name,
+    /// Where it is.
+    pub state: DeliveryStateKind,
+    /// When it is tried, at the earliest; only of a pending one.
+    #[serde(serialize_with = "text::shown_if_any")]
+    pub due: Option<Timestamp>,
+    /// Why it is not tried even when it is due.
+    #[serde(rename = "held")]
+    pub kept_back: Option<KeptBack>,
+    /// The batch that holds it; only of a held one.
+    pub waits_in: Option<BatchKey>,
+    /// When it arrived, was merged, or was given up.
+    #[serde(serialize_with = "text::shown_if_any")]
+    pub finished: Option<Timestamp>,
+    /// The event that tells it; only of a merged one.
+    pub told_by: Option<EventId>,
+    /// Why it was given up; only of a dead one.
+    pub reason: Option<String>,
+    /// The source that it is about, or whose call it is about.
+    pub source: Option<Name>,
+    /// The call that it is about.
+    pub call: Option<CallId>,
+    /// The batch whose deliveries it tells as one.
+    pub stands_for: Option<BatchKey>,
+    /// The thing it is about; programs read it from the three fields above.
+    #[serde(skip)]
+    pub subject: Subject,
+    /// The rule that made it.
+    pub rule: Name,
+    /// Counts up from 1 per (destination, source, call).
+    pub sequence: u64,
+    /// When it was made.
+    #[serde(serialize_with = "text::shown")]
+    pub created: Timestamp,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// The latest of them, oldest first.
+    pub log: Vec<LoggedAttempt>,
+}
+
+/// An attempt that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LoggedAttempt {
+    /// When it began.
+    #[serde(serialize_with = "text::shown")]
+    pub at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// The result, in one line.
+    pub result: String,
+    /// The beginning of what the receiver answered, which may quote the call; `None` unless it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+}
+
+/// Why a delivery that is not finished is not tried. Serialised as it is printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeptBack {
+    /// Its destination is not in the config.
+    NotInConfig,
+    /// Its destination is paused.
+    Paused,
+    /// It waits to be told with others.
+    InBatch(BatchKey),
+}
+
+impl fmt::Display for KeptBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotInConfig => f.write_str("not in the config"),
+            Self::Paused => f.write_str("paused"),
+            Self::InBatch(batch) => write!(f, "in batch {batch}"),
+        }
+    }
+}
+
+impl Serialize for KeptBack {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// All destinations as they were at one moment; a delivery's standing depends on its destination's.
+pub(super) struct Destinations {
+    pub(super) now: Timestamp,
+    /// The destinations of the config.
+    pub(super) configured: BTreeSet<Name>,
+    /// How each destination stands that has a delivery or a pause. Pauses that are over are left out.
+    pub(super) standings: BTreeMap<Name, DestinationStanding>,
+}
+
+impl Destinations {
+    pub(super) async fn read(store: &dyn Store, config: &Config, now: Timestamp) -> Result<Self, StoreError> {
+        let mut standings = store.destinations().await?;
+        for standing in standings.values_mut() {
+            standing.pause.take_if(|pause| pause.is_over(now));
+        }
+        let configured = config.destinations.iter().map(|destination| destination.name.clone()).collect();
+        Ok(Self { now, configured, standings })
+    }
+
+    /// All of them, by name.
+    pub(super) fn names(&self) -> BTreeSet<&Name> {
+        self.configured.iter().chain(self.standings.keys()).collect()
+    }
+
+    /// A delivery as it is told of; with the answers of receivers when `answers` says so.
+    pub(super) fn tell(&self, record: DeliveryRecord, answers: bool) -> Delivery {
+        let kept_back = self.kept_back(&record);
+        let (state, finished) = (record.state.kind(), record.finished());
+        let (mut due, mut waits_in, mut told_by, mut dead) = (None, None, None, None);
+        match record.state {
+            DeliveryState::Pending { due: at } => due = Some(at),
+            DeliveryState::Held { batch } => waits_in = Some(batch),
+            DeliveryState::Merged { into, .. } => told_by = Some(into),
+            DeliveryState::Dead { reason, .. } => dead = Some(mask_phones_in(&reason)),
+            DeliveryState::Delivered { .. } => {}
+        }
+        let log = record.log.into_iter().map(|attempt| LoggedAttempt {
+            at: attempt.at,
+            took_ms: attempt.took_ms,
+            result: mask_phones_in(&attempt.result),
+            answer: answers.then(|| mask_phones_in(&attempt.response)),
+        });
+        Delivery {
+            event: record.id.event,
+            destination: record.id.destination,
+            state,
+            due,
+            kept_back,
+            waits_in,
+            finished,
+            told_by,
+            reason: dead,
+            source: record.subject.source().cloned(),
+            call: record.subject.call().cloned(),
+            stands_for: record.subject.batch().cloned(),
+            subject: record.subject,
+            rule: record.rule,
+            sequence: record.sequence,
+            created: record.created,
+            attempts: record.attempts,
+            log: log.collect(),
+        }
+    }
+
+    fn kept_back(&self, record: &DeliveryRecord) -> Option<KeptBack> {
+        let destination = &record.id.destination;
+        let is_paused = || self.standings.get(destination).is_some_and(|standing| standing.pause.is_some());
+        match &record.state {
+            DeliveryState::Held { batch } => Some(KeptBack::InBatch(batch.clone())),
+            DeliveryState::Pending { .. } if !self.configured.contains(destination) => {
+                Some(KeptBack::NotInConfig)
+            }
+            DeliveryState::Pending { .. } if is_paused() => Some(KeptBack::Paused),
+            _ => None,
+        }
+    }
+}

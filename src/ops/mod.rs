@@ -1,0 +1,202 @@
+//! Everything people ask of callwatch and do to it: list, show, retry, drop, pause, resume, explain, status.
+//!
+//! Command line, API and page are three ways to say the same: each reads what is asked for, calls [`Ops`], and prints what
+//! it returns. So nothing here prints, parses arguments, or knows how wide a terminal is. Results are plain data that can be
+//! serialised; phone numbers in what receivers said are masked already. Nothing here needs a claim: whoever owns a
+//! destination hears of what people did through its feed.
+
+mod bulk;
+mod delivery;
+mod error;
+mod explain;
+mod filter;
+mod scan;
+mod status;
+mod text;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub(crate) use self::error::quoted;
+pub use self::{
+    bulk::{BulkMode, Changed},
+    delivery::{Delivery, KeptBack, LoggedAttempt},
+    error::OpsError,
+    explain::{BatchWait, CallStory, DeliveryStory, KnownOfCall, RuleStanding, RuleStory},
+    filter::{Filter, StateFilter},
+    status::{DestinationOverview, PauseStatus, Status},
+};
+use self::{delivery::Destinations, scan::Scan};
+use crate::{
+    config_file::Config,
+    event::EventId,
+    name::Name,
+    store::{Action, Cursor, Pause, Store, Tally},
+    time::Clock,
+};
+
+/// The operations on an open store. Cheap to make: one for each request will do.
+pub struct Ops {
+    store: Arc<dyn Store>,
+    config: Arc<Config>,
+    clock: Clock,
+}
+
+/// A page of deliveries, newest first.
+#[derive(Clone, Debug, Serialize)]
+pub struct Listing {
+    /// The deliveries.
+    pub items: Vec<Delivery>,
+    /// Where the next page begins; `None` when this was the last.
+    #[serde(serialize_with = "text::shown_if_any")]
+    pub next: Option<Cursor>,
+}
+
+/// The result of resuming a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Resumed {
+    /// Whether it was paused.
+    pub was_paused: bool,
+    /// How many deliveries wait for it.
+    pub waiting: u64,
+}
+
+impl Ops {
+    /// On this store, as the config has its sources, rules and destinations.
+    pub fn new(store: Arc<dyn Store>, config: Arc<Config>, clock: Clock) -> Self {
+        Self { store, config, clock }
+    }
+
+    /// One page of the deliveries that match.
+    ///
+    /// # Errors
+    /// [`OpsError::NoDestination`] when nobody knows the destination that the filter names.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Listing, OpsError> {
+        let destinations = self.destinations_for(filter).await?;
+        let mut scan = Scan::new(&*self.store, filter, after, limit, destinations.now);
+        let records = scan.take(limit).await?;
+        let end = records.last().map(|record| record.cursor());
+        let next = if scan.next().await?.is_some() { end } else { None };
+        let items = records.into_iter().map(|record| destinations.tell(record, false)).collect();
+        Ok(Listing { items, next })
+    }
+
+    /// How many deliveries match. Goes over all of them when more is asked for than a destination and a state.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn count(&self, filter: &Filter) -> Result<u64, OpsError> {
+        let destinations = self.destinations_for(filter).await?;
+        if filter.is_counted() {
+            let is_meant = |name: &Name| filter.destination.as_ref().is_none_or(|meant| meant == name);
+            let meant = destinations.standings.iter().filter(|(name, _)| is_meant(name));
+            return Ok(meant.map(|(_, standing)| counted(&standing.tally, filter.state)).sum());
+        }
+        let mut scan = Scan::new(&*self.store, filter, None, scan::PAGE, destinations.now);
+        let mut count = 0;
+        while scan.next().await?.is_some() {
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The deliveries of an event, oldest first, or only the one to `destination`; with the answers of receivers when
+    /// `answers` says so, which may quote the call.
+    ///
+    /// # Errors
+    /// [`OpsError::NoDelivery`] when there is none.
+    pub async fn show(
+        &self,
+        event: &EventId,
+        destination: Option<&Name>,
+        answers: bool,
+    ) -> Result<Vec<Delivery>, OpsError> {
+        let filter = Filter::event(event.clone(), destination.cloned());
+        let destinations = self.destinations().await?;
+        let mut records =
+            Scan::new(&*self.store, &filter, None, scan::PAGE, destinations.now).take(usize::MAX).await?;
+        if records.is_empty() {
+            return Err(no_delivery(&filter));
+        }
+        records.reverse();
+        Ok(records.into_iter().map(|record| destinations.tell(record, answers)).collect())
+    }
+
+    /// Leaves a destination alone until a person resumes it; what is meant for it waits.
+    ///
+    /// # Errors
+    /// [`OpsError::NoDestination`] when nobody knows it.
+    pub async fn pause(&self, destination: &Name) -> Result<(), OpsError> {
+        self.destinations().await?.check(destination)?;
+        let pause = Pause::by_hand(self.clock.wall());
+        self.store.act(Action::Pause { destination: destination.clone(), pause }).await?;
+        Ok(())
+    }
+
+    /// Ends a destination's pause, whoever made it.
+    ///
+    /// # Errors
+    /// [`OpsError::NoDestination`] when nobody knows it.
+    pub async fn resume(&self, destination: &Name) -> Result<Resumed, OpsError> {
+        let destinations = self.destinations().await?;
+        destinations.check(destination)?;
+        let standing = destinations.standings.get(destination);
+        let waiting = standing.map_or(0, |standing| standing.tally.unfinished());
+        let ended = self.store.act(Action::Resume { destination: destination.clone() }).await?;
+        Ok(Resumed { was_paused: ended > 0, waiting })
+    }
+
+    async fn destinations(&self) -> Result<Destinations, OpsError> {
+        Ok(Destinations::read(&*self.store, &self.config, self.clock.wall()).await?)
+    }
+
+    /// The destinations, when the one that the filter names is among them. One that is named beside an event is not
+    /// looked for: it is enough to say that there is no such delivery.
+    async fn destinations_for(&self, filter: &Filter) -> Result<Destinations, OpsError> {
+        let destinations = self.destinations().await?;
+        if let Some(name) = filter.destination.as_ref().filter(|_| filter.event.is_none()) {
+            destinations.check(name)?;
+        }
+        Ok(destinations)
+    }
+}
+
+impl Destinations {
+    /// Fails unless the config, a delivery or a pause names the destination.
+    fn check(&self, name: &Name) -> Result<(), OpsError> {
+        let known = self.names();
+        if known.contains(name) {
+            return Ok(());
+        }
+        Err(OpsError::NoDestination { name: name.clone(), known: known.into_iter().cloned().collect() })
+    }
+}
+
+/// How many deliveries are in the states that are meant.
+fn counted(tally: &Tally, state: Option<StateFilter>) -> u64 {
+    let Tally { pending, held, merged, delivered, dead } = *tally;
+    match state {
+        None => pending + held + merged + delivered + dead,
+        Some(StateFilter::Pending) => pending,
+        Some(StateFilter::Held) => held,
+        Some(StateFilter::Delivered) => delivered,
+        Some(StateFilter::Merged) => merged,
+        Some(StateFilter::Dead) => dead,
+        Some(StateFilter::Undelivered) => pending + held + dead,
+    }
+}
+
+fn no_delivery(filter: &Filter) -> OpsError {
+    let event = filter.event.as_ref().map(EventId::as_str).unwrap_or_default();
+    let to = filter.destination.as_ref().map(|destination| format!(" to {destination}")).unwrap_or_default();
+    OpsError::NoDelivery(format!("{}{to}", event.escape_debug()))
+}
+
+#[cfg(test)]
+mod tests;

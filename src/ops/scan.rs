@@ -1,0 +1,93 @@
+//! Going over the deliveries that match a filter.
+
+use std::collections::VecDeque;
+
+use super::Filter;
+use crate::{
+    store::{Cursor, DeliveryRecord, Page, Query, Store, StoreError},
+    time::Timestamp,
+};
+
+/// How many deliveries are read, or changed, at a time.
+pub(super) const PAGE: usize = 500;
+/// The same, where the events are read, too.
+const PAGE_WITH_BODIES: usize = 50;
+
+/// The deliveries that match a filter, newest first. Those that come while it goes on are left out.
+pub(super) struct Scan<'a> {
+    store: &'a dyn Store,
+    filter: &'a Filter,
+    now: Timestamp,
+    /// One for each state that is asked for, because the store finds by one state at a time.
+    streams: Vec<Stream>,
+}
+
+/// The answers to one query, page by page.
+struct Stream {
+    query: Query,
+    /// Read and not yet taken; all of them match.
+    page: VecDeque<DeliveryRecord>,
+    has_more: bool,
+}
+
+impl<'a> Scan<'a> {
+    /// Begins after the delivery at which the last page ended, or with the newest. Reads about `limit` at a time.
+    pub(super) fn new(
+        store: &'a dyn Store,
+        filter: &'a Filter,
+        after: Option<Cursor>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Self {
+        let most = if filter.kind.is_some() { PAGE_WITH_BODIES } else { PAGE };
+        let limit = limit.saturating_add(1).min(most);
+        let stream =
+            |filter| Stream { query: Query { filter, after, limit }, page: VecDeque::new(), has_more: true };
+        Self { store, filter, now, streams: filter.indexed().into_iter().map(stream).collect() }
+    }
+
+    /// The next one; `None` after the last.
+    pub(super) async fn next(&mut self) -> Result<Option<DeliveryRecord>, StoreError> {
+        for stream in &mut self.streams {
+            while stream.page.is_empty() && stream.has_more {
+                stream.page = read(self.store, stream, self.filter, self.now).await?;
+            }
+        }
+        let newest =
+            self.streams.iter_mut().max_by_key(|stream| stream.page.front().map(|record| record.token));
+        Ok(newest.and_then(|stream| stream.page.pop_front()))
+    }
+
+    /// At most `limit` of those that follow.
+    pub(super) async fn take(&mut self, limit: usize) -> Result<Vec<DeliveryRecord>, StoreError> {
+        let mut taken = vec![];
+        while taken.len() < limit
+            && let Some(record) = self.next().await?
+        {
+            taken.push(record);
+        }
+        Ok(taken)
+    }
+}
+
+/// Reads the stream's next page; returns the deliveries in it that match.
+async fn read(
+    store: &dyn Store,
+    stream: &mut Stream,
+    filter: &Filter,
+    now: Timestamp,
+) -> Result<VecDeque<DeliveryRecord>, StoreError> {
+    let Page { mut items, next } = store.query(&stream.query).await?;
+    stream.has_more = next.is_some();
+    stream.query.after = next;
+    items.retain(|record| filter.matches(record, now));
+    let Some(kind) = filter.kind else { return Ok(items.into()) };
+    let tokens: Vec<_> = items.iter().map(|record| record.token).collect();
+    let bodies = store.bodies(&tokens).await?;
+    let is_of_kind = bodies.into_iter().map(|event| event.is_some_and(|event| event.kinds.contains(kind)));
+    Ok(items
+        .into_iter()
+        .zip(is_of_kind)
+        .filter_map(|(record, is_of_kind)| is_of_kind.then_some(record))
+        .collect())
+}

@@ -1,0 +1,102 @@
+//! The variables of conditions, as CEL values.
+
+use std::collections::HashMap;
+
+use cel::{
+    common::{
+        types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelTimestamp},
+        value::{CowVal, Val},
+    },
+    context::VariableResolver,
+};
+use chrono::DateTime;
+use serde_json::{Map, Value as Json};
+
+use super::functions::{Pattern, pattern_of};
+use crate::{kind::Kinds, name::Name, time::Timestamp};
+
+/// The values of the variables `call`, `before`, `change`, `now` and `source` for one change: CEL calls this an
+/// activation.
+#[derive(Clone)]
+pub struct Activation {
+    /// In the order of [`VARIABLES`].
+    values: [Box<dyn Val>; VARIABLES.len()],
+}
+
+/// The variables a condition can name.
+pub(super) const VARIABLES: [&str; 5] = ["call", "before", "change", "now", "source"];
+
+impl Activation {
+    /// Converts the record `call`, the record `before` (or null), the kinds of change, the source and the time to CEL
+    /// values, once for all conditions.
+    pub fn new(
+        call: &Map<String, Json>,
+        before: Option<&Map<String, Json>>,
+        kinds: Kinds,
+        source: &Name,
+        now: Timestamp,
+    ) -> Self {
+        let kinds: Vec<Box<dyn Val>> = kinds.iter().map(|kind| text(kind.as_str())).collect();
+        let kinds: Box<dyn Val> = Box::new(CelList::from(kinds));
+        let now = DateTime::from_timestamp_millis(now.as_millis());
+        Self {
+            values: [
+                record(call),
+                before.map_or_else(null, record),
+                Box::new(CelMap::from(HashMap::from([(key("kinds"), kinds)]))),
+                now.map_or_else(null, |time| Box::new(CelTimestamp::from(time.fixed_offset()))),
+                text(source.as_str()),
+            ],
+        }
+    }
+}
+
+/// Resolves the variables of one condition while it is evaluated, without copying values.
+pub(super) struct Scope<'a> {
+    pub activation: &'a Activation,
+    pub patterns: &'a [Pattern],
+}
+
+impl VariableResolver for Scope<'_> {
+    fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
+        if let Some(at) = VARIABLES.iter().position(|variable| *variable == name) {
+            return Some(CowVal::Borrowed(&*self.activation.values[at]));
+        }
+        let pattern: &dyn Val = pattern_of(name, self.patterns)?;
+        Some(CowVal::Borrowed(pattern))
+    }
+}
+
+fn record(fields: &Map<String, Json>) -> Box<dyn Val> {
+    let fields = fields.iter().map(|(name, value)| (key(name), convert(value)));
+    Box::new(CelMap::from(fields.collect::<HashMap<_, _>>()))
+}
+
+/// JSON to CEL. Whole numbers become `int`: CEL's own conversion makes positive ones `uint`, and then
+/// `call.duration / 60` is an error.
+fn convert(json: &Json) -> Box<dyn Val> {
+    match json {
+        Json::Null => null(),
+        Json::Bool(truth) => Box::new(CelBool::from(*truth)),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => Box::new(CelInt::from(whole)),
+            (None, Some(real)) => Box::new(CelDouble::from(real)),
+            (None, None) => null(),
+        },
+        Json::String(string) => text(string),
+        Json::Array(items) => Box::new(CelList::from(items.iter().map(convert).collect::<Vec<_>>())),
+        Json::Object(fields) => record(fields),
+    }
+}
+
+fn null() -> Box<dyn Val> {
+    Box::new(CelNull)
+}
+
+fn text(text: &str) -> Box<dyn Val> {
+    Box::new(CelString::from(text.to_owned()))
+}
+
+fn key(name: &str) -> CelMapKey<'static> {
+    CelMapKey::from(name.to_owned())
+}

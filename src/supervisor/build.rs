@@ -1,0 +1,66 @@
+//! The fallible part of putting a config to work: everything a task needs that may not be there.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    ApplyError,
+    plan::{Duty, Job, Version},
+};
+use crate::{
+    callem::Client,
+    config::SourceConfig,
+    destination::{self, Destination, DestinationConfig},
+    http,
+    telemetry::Telemetry,
+};
+
+/// How long building may take: certificates and keys are read from disk.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What a task is made of.
+pub(super) enum Part {
+    Source { config: SourceConfig, client: Client },
+    Destination { config: DestinationConfig, destination: Arc<dyn Destination>, grace: Duration },
+    Upkeep,
+}
+
+/// Everything that was asked for.
+pub(super) struct Built {
+    /// The connections that parts share; to be passed in the next time.
+    pub(super) http: reqwest::Client,
+    pub(super) parts: Vec<(Duty, Version, Part)>,
+}
+
+/// Makes the parts for `jobs`. Opens no connection and starts nothing.
+///
+/// # Errors
+/// [`ApplyError`] when one of them cannot be made.
+pub(super) async fn build(
+    jobs: Vec<Job>,
+    http: Option<reqwest::Client>,
+    telemetry: &Telemetry,
+) -> Result<Built, ApplyError> {
+    let telemetry = telemetry.clone();
+    let building = tokio::task::spawn_blocking(move || {
+        let http = http.map_or_else(http::client, Ok)?;
+        let mut parts = vec![];
+        for job in jobs {
+            let (duty, version) = (job.duty(), job.version());
+            let part = match job {
+                Job::Source(config) => Part::Source { client: Client::new(&config, &http), config },
+                Job::Destination { config, grace } => {
+                    let destination = destination::build(&config, &http, &telemetry)?;
+                    Part::Destination { config, destination, grace }
+                }
+                Job::Upkeep => Part::Upkeep,
+            };
+            parts.push((duty, version, part));
+        }
+        Ok(Built { http, parts })
+    });
+    match tokio::time::timeout(DEADLINE, building).await {
+        Ok(Ok(built)) => built,
+        Ok(Err(error)) => Err(ApplyError::Panicked(error.to_string())),
+        Err(_) => Err(ApplyError::TooSlow(DEADLINE)),
+    }
+}

@@ -1,0 +1,300 @@
+//! From a checked config to running tasks, and from one config to the next.
+//!
+//! Each source and each destination has a task; upkeep of the store has one. [`Supervisor::run`] applies the first
+//! config and waits; [`Handle::apply`] replaces it while everything runs. Both go the same way:
+//!
+//! 1. Compare what runs with what is wanted ([`plan`], pure): by name, and by what the config says of it.
+//! 2. Build everything that can fail ([`build`]). When something does, nothing has been touched.
+//! 3. Swap the rules, set budgets and upkeep, stop what is gone, start what is new, restart what changed. None of this
+//!    can fail, and a task that did not change notices nothing but new rules.
+//!
+//! A task that takes the place of another begins when that one has ended in good order: its attempts in flight are
+//! settled or given back by then, so none is made twice and none is lost.
+//!
+//! When any task fails, all are stopped and the store is closed last: there is no half-alive state. Only when the store
+//! hangs everything is dropped where it stands.
+
+mod build;
+mod error;
+mod plan;
+mod upkeep;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::error::{ApplyError, RunError};
+use self::{
+    build::{Built, Part},
+    plan::{Duty, Job, Plan, Version},
+    upkeep::{Upkeep, UpkeepConfig},
+};
+use crate::{
+    callem::budget::{self, Budget},
+    config_file::Config,
+    delivery::{self, DestinationTask},
+    rule::{RuleSet, Rules},
+    store::{Store, StoreError},
+    sync::task::SourceTask,
+    telemetry::{Signal, Telemetry},
+    time::Clock,
+};
+
+/// Keeps the tasks of a config running.
+pub struct Supervisor {
+    store: Arc<dyn Store>,
+    telemetry: Telemetry,
+    clock: Clock,
+    /// The config at work; `None` before the first one.
+    config: Option<Config>,
+    /// Shared by everything that needs no connections of its own.
+    http: Option<reqwest::Client>,
+    rules: watch::Sender<Rules>,
+    upkeep: watch::Sender<UpkeepConfig>,
+    /// What each host allows. It stays when its sources go: a source that comes back may not begin with a new burst.
+    budgets: HashMap<Option<String>, Arc<Mutex<Budget>>>,
+    /// The latest task of each duty, until it has ended.
+    running: BTreeMap<Duty, Running>,
+    tasks: JoinSet<(Duty, Result<(), StoreError>)>,
+    handle: Handle,
+    requests: mpsc::Receiver<Request>,
+}
+
+/// A task.
+struct Running {
+    /// What the config says of its duty; `None` when it is to stop and nothing takes its place.
+    version: Option<Version>,
+    /// Asks it to stop.
+    stop: CancellationToken,
+    /// Cancelled when it has ended, however it did.
+    ended: CancellationToken,
+}
+
+/// Asks a running [`Supervisor`] for something. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+}
+
+/// Put this config to work, and answer whether that was done.
+#[derive(Debug)]
+struct Request {
+    config: Config,
+    answer: oneshot::Sender<Result<(), ApplyError>>,
+}
+
+impl Handle {
+    /// Puts another config to work. When it returns `Ok`, the rules are the new ones, what is gone was asked to stop,
+    /// and what changed begins as soon as its predecessor has ended.
+    ///
+    /// # Errors
+    /// [`ApplyError`] says why the config before goes on instead.
+    pub async fn apply(&self, config: Config) -> Result<(), ApplyError> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request { config, answer }).await.map_err(|_| ApplyError::Stopping)?;
+        answered.await.unwrap_or(Err(ApplyError::Stopping))
+    }
+}
+
+impl Supervisor {
+    /// A supervisor that runs nothing yet.
+    pub fn new(store: Arc<dyn Store>, telemetry: Telemetry, clock: Clock) -> Self {
+        // One after the other: each config is compared with the one before.
+        let (sender, requests) = mpsc::channel(1);
+        Self {
+            store,
+            telemetry,
+            clock,
+            config: None,
+            http: None,
+            rules: watch::Sender::new(Rules::default()),
+            upkeep: watch::Sender::new(UpkeepConfig::default()),
+            budgets: HashMap::new(),
+            running: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            handle: Handle { requests: sender },
+            requests,
+        }
+    }
+
+    /// Puts other configs to work while [`Supervisor::run`] goes on.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Puts `config` to work and waits until `stop` is cancelled, then ends in good order: no new polls, attempts in
+    /// flight get their grace period, and the store is closed.
+    ///
+    /// # Errors
+    /// [`RunError`] when the work cannot begin or go on. The store is closed then, too, unless it hangs.
+    pub async fn run(self, config: Config, stop: CancellationToken) -> Result<(), RunError> {
+        let (store, path) = (Arc::clone(&self.store), config.store.path.display().to_string());
+        tokio::select! {
+            ended = self.work(config, stop.child_token()) => ended,
+            waited = upkeep::until_it_hangs(|| store.destinations()) => Err(RunError::StoreHangs { path, waited }),
+        }
+    }
+
+    async fn work(mut self, config: Config, stop: CancellationToken) -> Result<(), RunError> {
+        let mut outcome = self.apply(config, &stop).await.map_err(RunError::from);
+        if outcome.is_err() {
+            stop.cancel();
+        }
+        loop {
+            tokio::select! {
+                Some(ended) = self.tasks.join_next() => {
+                    let ended = self.note_end(ended);
+                    // The first failure is the cause; the ones after it are its consequences.
+                    if ended.is_err() && outcome.is_ok() {
+                        outcome = ended;
+                        stop.cancel();
+                    }
+                }
+                Some(Request { config, answer }) = self.requests.recv(), if !stop.is_cancelled() => {
+                    let applied = self.apply(config, &stop).await;
+                    if let Err(error) = &applied {
+                        self.telemetry.emit(Signal::ConfigRejected { error: error.to_string() });
+                    }
+                    // The caller may have given up waiting.
+                    let _ = answer.send(applied);
+                }
+                else => break,
+            }
+        }
+        let closed = self.store.close().await;
+        outcome.and(closed.map_err(Into::into))
+    }
+
+    /// Replaces what runs by what `config` wants. All tasks end when `stop` is cancelled.
+    async fn apply(&mut self, config: Config, stop: &CancellationToken) -> Result<(), ApplyError> {
+        self.keeps_its_store(&config)?;
+        let running = self.running.iter().filter_map(|(duty, it)| Some((duty, it.version.as_ref()?)));
+        let Plan { start, stop: gone } = Plan::between(running, Job::all_of(&config));
+        let Built { http, parts } = build::build(start, self.http.clone(), &self.telemetry).await?;
+
+        // Nothing fails from here on.
+        self.http = Some(http);
+        prepare(&self.telemetry, &config);
+        for (host, limit) in budget::limits(&config.sources) {
+            let budget = self.budget(host, limit);
+            budget.lock().unwrap_or_else(PoisonError::into_inner).set_limit(limit);
+        }
+        // Before tasks are stopped: what a rule fires for a destination that is gone would only wait in the store.
+        self.rules.send_replace(RuleSet::of(&config.rules));
+        let upkeep = UpkeepConfig::of(&config);
+        self.upkeep.send_if_modified(|before| std::mem::replace(before, upkeep.clone()) != upkeep);
+        for duty in &gone {
+            if let Some(running) = self.running.get_mut(duty) {
+                running.version = None;
+                running.stop.cancel();
+            }
+        }
+        let name = |duty: &Duty| duty.name().cloned();
+        let started = parts.iter().filter_map(|(duty, ..)| name(duty)).collect();
+        let stopped = gone.iter().filter_map(name).collect();
+        self.telemetry.emit(Signal::ConfigApplied {
+            sources: config.sources.len(),
+            destinations: config.destinations.len(),
+            rules: config.rules.len(),
+            started,
+            stopped,
+        });
+        self.config = Some(config);
+        for (duty, version, part) in parts {
+            self.begin(duty, version, part, stop);
+        }
+        Ok(())
+    }
+
+    /// The budget of a host; one that is not there begins with this limit.
+    fn budget(&mut self, host: Option<&str>, per_minute: u32) -> Arc<Mutex<Budget>> {
+        let budget = self.budgets.entry(host.map(str::to_owned));
+        Arc::clone(budget.or_insert_with(|| Arc::new(Mutex::new(Budget::new(per_minute)))))
+    }
+
+    fn keeps_its_store(&self, config: &Config) -> Result<(), ApplyError> {
+        let Some(before) = &self.config else { return Ok(()) };
+        if before.store.path != config.store.path {
+            return Err(ApplyError::NeedsRestart("path"));
+        }
+        if before.store.cache != config.store.cache {
+            return Err(ApplyError::NeedsRestart("cache"));
+        }
+        Ok(())
+    }
+
+    /// Starts a task, which waits for the one before it to end.
+    fn begin(&mut self, duty: Duty, version: Version, part: Part, stop: &CancellationToken) {
+        let (stop, ended) = (stop.child_token(), CancellationToken::new());
+        let running = Running { version: Some(version), stop: stop.clone(), ended: ended.clone() };
+        let before = self.running.insert(duty.clone(), running);
+        let work = self.work_of(part, stop.clone());
+        self.tasks.spawn(async move {
+            let _ended = ended.drop_guard();
+            if let Some(before) = before {
+                before.stop.cancel();
+                before.ended.cancelled().await;
+                if stop.is_cancelled() {
+                    // The config changed again meanwhile. A source would read its whole index only to end.
+                    return (duty, Ok(()));
+                }
+            }
+            (duty, work.await)
+        });
+    }
+
+    fn work_of(
+        &mut self,
+        part: Part,
+        stop: CancellationToken,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> {
+        let (store, telemetry, clock) = (Arc::clone(&self.store), self.telemetry.clone(), self.clock);
+        match part {
+            Part::Source { config, client } => {
+                let budget = self.budget(config.base_url.host_str(), config.requests_per_minute);
+                let rules = self.rules.subscribe();
+                Box::pin(SourceTask { config, client, budget, rules, store, telemetry, clock }.run(stop))
+            }
+            Part::Destination { config, destination, grace } => {
+                let rules = self.rules.subscribe();
+                let task = DestinationTask { config, destination, rules, store, telemetry, clock, grace };
+                Box::pin(delivery::run(task, stop))
+            }
+            Part::Upkeep => {
+                Box::pin(Upkeep { config: self.upkeep.subscribe(), store, telemetry, clock }.run(stop))
+            }
+        }
+    }
+
+    /// Takes note of a task that has ended.
+    fn note_end(&mut self, ended: Result<(Duty, Result<(), StoreError>), JoinError>) -> Result<(), RunError> {
+        let (duty, result) = ended?;
+        // Unless another one has taken its place.
+        if self.running.get(&duty).is_some_and(|latest| latest.ended.is_cancelled()) {
+            self.running.remove(&duty);
+        }
+        if let Some(config) = &self.config {
+            // What a task said while it was stopping put its name back on the board.
+            prepare(&self.telemetry, config);
+        }
+        Ok(result?)
+    }
+}
+
+/// Makes room in the metrics and on the board for everything that the config names.
+fn prepare(telemetry: &Telemetry, config: &Config) {
+    let destinations: Vec<_> = config.destinations.iter().map(|it| &it.name).collect();
+    let rules: Vec<_> = config.rules.iter().map(|it| &it.name).collect();
+    telemetry.prepare(&config.sources, &destinations, &rules);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! What has to be started and stopped to get from one config to the next. Pure.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{
+    calendar::Zone,
+    config::{Fingerprint, SourceConfig},
+    config_file::Config,
+    destination::DestinationConfig,
+    name::Name,
+};
+
+/// Something there is one task for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Duty {
+    /// Polling a source.
+    Source(Name),
+    /// Serving a destination.
+    Destination(Name),
+    /// Keeping the store small and backed up.
+    Upkeep,
+}
+
+impl Duty {
+    /// The name of the source or destination.
+    pub(super) fn name(&self) -> Option<&Name> {
+        match self {
+            Self::Source(name) | Self::Destination(name) => Some(name),
+            Self::Upkeep => None,
+        }
+    }
+}
+
+/// Everything a config says that a task reads only when it starts. Two that are equal need no restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    Source(Fingerprint),
+    Destination {
+        table: Fingerprint,
+        /// It may come from the top of the file.
+        timezone: Zone,
+        /// It comes from `[delivery]`.
+        grace: Duration,
+    },
+    /// It follows another config by itself.
+    Upkeep,
+}
+
+/// A duty, and what the config says of it.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few, and they live only while a config is put to work"
+)]
+pub(super) enum Job {
+    Source(SourceConfig),
+    Destination { config: DestinationConfig, grace: Duration },
+    Upkeep,
+}
+
+impl Job {
+    /// Everything `config` wants to run.
+    pub(super) fn all_of(config: &Config) -> Vec<Self> {
+        let grace = config.delivery.shutdown_grace;
+        let sources = config.sources.iter().cloned().map(Self::Source);
+        let destinations = config.destinations.iter().cloned();
+        let destinations = destinations.map(|config| Self::Destination { config, grace });
+        sources.chain(destinations).chain([Self::Upkeep]).collect()
+    }
+
+    pub(super) fn duty(&self) -> Duty {
+        match self {
+            Self::Source(config) => Duty::Source(config.name.clone()),
+            Self::Destination { config, .. } => Duty::Destination(config.name.clone()),
+            Self::Upkeep => Duty::Upkeep,
+        }
+    }
+
+    pub(super) fn version(&self) -> Version {
+        match self {
+            Self::Source(config) => Version::Source(config.fingerprint.clone()),
+            Self::Destination { config, grace } => Version::Destination {
+                table: config.fingerprint.clone(),
+                timezone: config.timezone,
+                grace: *grace,
+            },
+            Self::Upkeep => Version::Upkeep,
+        }
+    }
+}
+
+/// What has to be done.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// New, or changed: then the task there is has to end first.
+    pub(super) start: Vec<Job>,
+    /// Gone.
+    pub(super) stop: BTreeSet<Duty>,
+}
+
+impl Plan {
+    /// From what runs to what is wanted.
+    pub(super) fn between<'a>(
+        running: impl IntoIterator<Item = (&'a Duty, &'a Version)>,
+        mut wanted: Vec<Job>,
+    ) -> Self {
+        let mut stop = BTreeSet::new();
+        for (duty, version) in running {
+            match wanted.iter().position(|job| job.duty() == *duty) {
+                Some(same) if wanted[same].version() == *version => drop(wanted.remove(same)),
+                Some(_) => {}
+                None => drop(stop.insert(duty.clone())),
+            }
+        }
+        Self { start: wanted, stop }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::LoadOptions;
+
+    fn config(text: &str) -> Config {
+        let key = "0".repeat(60);
+        let text = text
+            .replace("KEY", &format!("api_key = \"ck_live_{key}\""))
+            .replace("HOOK", "type = \"webhook\"");
+        Config::parse(&text, Path::new("config.toml"), LoadOptions::default()).unwrap().config
+    }
+
+    const BEFORE: &str = "
+        [sources.clinic]
+        KEY
+        [sources.garage]
+        KEY
+        [destinations.crm]
+        HOOK
+        url = 'https://crm.example.com/'
+        [destinations.lake]
+        HOOK
+        url = 'https://lake.example.com/'
+        [rules.ended]
+        on = ['ended']
+        to = ['crm', 'lake']
+        ";
+
+    /// What has to be started and stopped when `BEFORE` is edited.
+    fn edited(edit: impl Fn(&str) -> String) -> (Vec<String>, Vec<String>) {
+        let before: Vec<_> =
+            Job::all_of(&config(BEFORE)).iter().map(|job| (job.duty(), job.version())).collect();
+        let running = before.iter().map(|(duty, version)| (duty, version));
+        let plan = Plan::between(running, Job::all_of(&config(&edit(BEFORE))));
+        let names = |duties: Vec<Duty>| duties.iter().filter_map(Duty::name).map(Name::to_string).collect();
+        (names(plan.start.iter().map(Job::duty).collect()), names(plan.stop.into_iter().collect()))
+    }
+
+    fn all(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn only_what_changed_is_touched() {
+        for (what, from, to, start, stop) in [
+            ("nothing", "", "", &[][..], &[][..]),
+            ("a rule", "on = ['ended']", "on = ['started']", &[], &[]),
+            ("layout", "[destinations.crm]", "# our CRM\n\n[destinations.crm]", &[], &[]),
+            ("one URL", "crm.example.com/'", "crm.example.com/v2'", &["crm"], &[]),
+            ("one source", "[sources.garage]", "[sources.garage]\ninterval = '20s'", &["garage"], &[]),
+            ("a name", "[sources.garage]", "[sources.shop]", &["shop"], &["garage"]),
+            (
+                "the time zone",
+                "\n        [sources.clinic]",
+                "timezone = 'Europe/Berlin'\n[sources.clinic]",
+                &["crm", "lake"],
+                &[],
+            ),
+            (
+                "the grace",
+                "[rules.ended]",
+                "[delivery]\nshutdown_grace = '1s'\n[rules.ended]",
+                &["crm", "lake"],
+                &[],
+            ),
+        ] {
+            assert!(BEFORE.contains(from));
+            assert_eq!(edited(|text| text.replacen(from, to, 1)), (all(start), all(stop)), "{what}");
+        }
+    }
+
+    #[test]
+    fn at_first_everything_is_started() {
+        let plan = Plan::between([], Job::all_of(&config(BEFORE)));
+        assert_eq!((plan.start.len(), plan.stop.len()), (5, 0));
+    }
+}

@@ -1,0 +1,254 @@
+//! One look with one set of rules: the new snapshot of a call, and the events and deliveries that follow from it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::Serialize;
+use serde_json::{Map, Value, value::RawValue};
+
+use super::Observation;
+use crate::{
+    call::{Call, CallId, Status},
+    change::{self, Change, Changes},
+    event::{Event, EventId, Subject},
+    kind::Kind,
+    name::Name,
+    privacy::mask_phone,
+    rule::{
+        Rule, RuleSet,
+        fire::{Candidate, Finding},
+        pacing::{Placement, placement},
+    },
+    snapshot::Snapshot,
+    store::{Hold, NewDelivery, NewEvent},
+    telemetry::Signal,
+    time::Timestamp,
+};
+
+/// Looks at calls of one source, and at the source itself.
+#[derive(Clone, Copy)]
+pub(super) struct Look<'a> {
+    pub source: &'a Name,
+    pub rules: &'a RuleSet,
+    pub now: Timestamp,
+}
+
+/// A call at the moment of a look.
+struct Seen<'a> {
+    id: &'a CallId,
+    fields: &'a Map<String, Value>,
+    record: Arc<RawValue>,
+    /// Identifies the call's state in the ids of events.
+    content: &'a [u8],
+    before: Option<&'a Snapshot>,
+}
+
+impl Look<'_> {
+    /// A call that was there before watching began: remembered, not announced.
+    pub fn baseline(&self, call: &Call) -> Observation {
+        let mut snapshot = Snapshot::first(call, change::kinds_of_first_sight(call), self.now);
+        if *call.status() == Status::Live {
+            // How long a call lasts is news even if it began before watching did.
+            self.remember_waits(&mut snapshot);
+        }
+        Observation { snapshot: Some((call.id().clone(), snapshot)), changed: true, ..Observation::default() }
+    }
+
+    /// A call in an answer of the API, and what is remembered of it.
+    pub fn observe(&self, before: Option<&Snapshot>, call: &Call) -> Observation {
+        let change = change::diff(before, call);
+        let kinds = change.as_ref().map_or_else(Default::default, |change| change.kinds);
+        let mut snapshot = match before {
+            Some(before) => before.next(call, kinds, self.now),
+            None => Snapshot::first(call, kinds, self.now),
+        };
+        let mut made = Observation { changed: change.is_some(), ..Observation::default() };
+        if let Some(change) = change {
+            let content = call.content().to_bytes();
+            let record = Arc::clone(call.raw());
+            let seen = Seen { id: call.id(), fields: call.fields(), record, content: &content, before };
+            self.apply_rules(&seen, &change, &mut snapshot, &mut made);
+        }
+        made.snapshot = Some((call.id().clone(), snapshot));
+        made
+    }
+
+    /// A call that is gone from the list for good. Events carry what was remembered of it. Empty when the deletion is
+    /// known already.
+    pub fn deletion(&self, id: &CallId, before: &Snapshot) -> Observation {
+        let Some(change) = change::deletion(before) else { return Observation::default() };
+        let mut snapshot = before.clone();
+        snapshot.deleted = true;
+        snapshot.kinds_seen = snapshot.kinds_seen | Kind::Deleted.into();
+        // The last state is part of the id: a call that came back in another state can be deleted again.
+        let last = before.past.last().map_or(0, |(tag, _)| tag.to_bits()).to_be_bytes();
+        let content = [&b"deleted"[..], &last].concat();
+        let record = to_raw(&before.fields);
+        let seen = Seen { id, fields: &before.fields, record, content: &content, before: Some(before) };
+        let mut made = Observation { changed: true, ..Observation::default() };
+        self.apply_rules(&seen, &change, &mut snapshot, &mut made);
+        made.snapshot = Some((id.clone(), snapshot));
+        made
+    }
+
+    /// A call that may not have changed, for the sake of rules with `for`.
+    pub fn again(&self, id: &CallId, before: &Snapshot) -> Observation {
+        let mut snapshot = before.clone();
+        self.remember_waits(&mut snapshot);
+        let was_true = |snapshot: &Snapshot, rule: &Rule| {
+            snapshot.rules.get(&rule.name).is_some_and(|memory| memory.was_true)
+        };
+        let fired: Vec<_> = self
+            .rules
+            .iter()
+            .filter(|rule| rule.lasting.is_some() && was_true(&snapshot, rule) && !was_true(before, rule))
+            .collect();
+        let mut made = Observation::default();
+        if !fired.is_empty() {
+            let content = [&b"lasting"[..], &before.revision.to_be_bytes()].concat();
+            let record = to_raw(&before.fields);
+            let seen = Seen { id, fields: &before.fields, record, content: &content, before: Some(before) };
+            // Time has passed; nothing else has happened to the call.
+            let change = Change { kinds: Kind::Updated.into(), fields: Changes::default() };
+            for rule in fired {
+                self.fire(rule, &seen, &change, &mut snapshot, &mut made);
+            }
+        }
+        made.snapshot = (snapshot != *before).then(|| (id.clone(), snapshot));
+        made
+    }
+
+    /// Something that happened to the source itself, for those of `rules` that ask for it. `incident`, the time at
+    /// which it began, tells one incident from the next; `details` is the events' record; `sequences` counts what each
+    /// destination has been told about this source.
+    pub fn source_event<'r>(
+        &self,
+        kind: Kind,
+        incident: Timestamp,
+        details: &Value,
+        rules: impl IntoIterator<Item = &'r Rule>,
+        sequences: &mut BTreeMap<Name, u64>,
+    ) -> Observation {
+        let record = to_raw(details);
+        let content = format!("{kind}@{}", incident.as_millis());
+        let mut made = Observation::default();
+        for rule in rules.into_iter().filter(|rule| rule.looks_at(self.source) && rule.on.contains(kind)) {
+            let event = Event {
+                id: EventId::compute(self.source, "", &rule.name, content.as_bytes(), 1),
+                subject: Subject::Source(self.source.clone()),
+                rule: rule.name.clone(),
+                kinds: kind.into(),
+                changes: Changes::default(),
+                at: self.now,
+                record: Arc::clone(&record),
+            };
+            self.deliver(rule, event, details.as_object().unwrap_or(&Map::new()), sequences, &mut made);
+        }
+        made
+    }
+
+    fn apply_rules(&self, seen: &Seen<'_>, change: &Change, snapshot: &mut Snapshot, made: &mut Observation) {
+        let caller = seen.fields.get("callerNumber").and_then(Value::as_str).map(mask_phone);
+        made.signals.push(Signal::Changed {
+            source: self.source.clone(),
+            call: seen.id.clone(),
+            kinds: change.kinds,
+            caller: caller.unwrap_or_default(),
+        });
+        let candidate = Candidate::new(self.source, change, seen.fields, seen.before, self.now);
+        for rule in self.rules {
+            let (finding, memory) = candidate.judge(rule);
+            if let Some(memory) = memory {
+                snapshot.rules.insert(rule.name.clone(), memory);
+            }
+            let name = || rule.name.clone();
+            match finding {
+                Finding::NotConcerned | Finding::False | Finding::Already | Finding::Waiting(_) => {}
+                Finding::Unknown => made.signals.push(Signal::Unknown { rule: name() }),
+                Finding::Failed(failure) => {
+                    made.signals.push(Signal::RuleFailed { rule: name(), error: failure.to_string() });
+                }
+                Finding::TooOld => {
+                    made.signals.push(Signal::TooOld { rule: name(), call: seen.id.clone() });
+                }
+                Finding::Fired => self.fire(rule, seen, change, snapshot, made),
+            }
+        }
+    }
+
+    fn fire(
+        &self,
+        rule: &Rule,
+        seen: &Seen<'_>,
+        change: &Change,
+        snapshot: &mut Snapshot,
+        made: &mut Observation,
+    ) {
+        // A rule that fires once per call has one event per call, whatever the call looked like at that moment: even
+        // if the store is lost, a receiver that remembers ids cannot take a repeat for news.
+        let once = rule.when.is_some() && !rule.repeat;
+        let (content, occurrence) =
+            if once { (&b"once"[..], 1) } else { (seen.content, snapshot.occurrence()) };
+        let event = Event {
+            id: EventId::compute(self.source, seen.id.as_str(), &rule.name, content, occurrence),
+            subject: Subject::Call { source: self.source.clone(), call: seen.id.clone() },
+            rule: rule.name.clone(),
+            kinds: change.kinds,
+            changes: change.fields.clone(),
+            at: self.now,
+            record: Arc::clone(&seen.record),
+        };
+        self.deliver(rule, event, seen.fields, &mut snapshot.sequences, made);
+    }
+
+    /// Adds an event and its deliveries; those that wait to be told with others are placed here. `fields` are those of the
+    /// event's record.
+    fn deliver(
+        &self,
+        rule: &Rule,
+        event: Event,
+        fields: &Map<String, Value>,
+        sequences: &mut BTreeMap<Name, u64>,
+        made: &mut Observation,
+    ) {
+        let mut deliveries = Vec::with_capacity(rule.to.len());
+        for destination in &rule.to {
+            let sequence = sequences.entry(destination.clone()).or_default();
+            *sequence += 1;
+            let placement = placement(rule, destination, self.source, fields);
+            deliveries.push(NewDelivery {
+                destination: destination.clone(),
+                sequence: *sequence,
+                created: self.now,
+                hold: placement.map(|Placement { batch, happened }| Hold {
+                    batch,
+                    happened: happened.map_or(self.now, |at| at.min(self.now)),
+                }),
+            });
+        }
+        made.signals.push(Signal::Fired {
+            event: event.id.clone(),
+            rule: rule.name.clone(),
+            source: self.source.clone(),
+            call: event.subject.call().cloned(),
+            kinds: event.kinds,
+            destinations: rule.to.clone(),
+        });
+        made.events.push(NewEvent { event, deliveries });
+    }
+
+    /// Lets the rules with `for` judge a call as it is remembered, and remembers what they wait for.
+    fn remember_waits(&self, snapshot: &mut Snapshot) {
+        let memories: Vec<_> = {
+            let candidate = Candidate::again(self.source, snapshot.kinds_now(), snapshot, self.now);
+            let lasting = self.rules.iter().filter(|rule| rule.lasting.is_some());
+            lasting.filter_map(|rule| Some((rule.name.clone(), candidate.judge(rule).1?))).collect()
+        };
+        snapshot.rules.extend(memories);
+    }
+}
+
+/// JSON as text. Only for values and objects, which always have one.
+fn to_raw(json: &impl Serialize) -> Arc<RawValue> {
+    #[expect(clippy::expect_used, reason = "a JSON value has text keys and finite numbers, so it has a text")]
+    serde_json::value::to_raw_value(json).expect("JSON").into()
+}

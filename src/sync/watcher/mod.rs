@@ -1,0 +1,320 @@
+//! Decides what is news about a source: the one place that turns looks at calls and the passing of time into events.
+//!
+//! A [`Watcher`] has no clock and does no I/O. Its caller fetches, hands over what it saw together with what the store
+//! remembers of it, commits the [`Observation`] that comes back, and only then tells anybody. The source's task does
+//! that with the API and a database, a rehearsal with made-up calls and a store in memory.
+//!
+//! The order of calls per step: [`tick`](Watcher::tick), then [`take_due`](Watcher::take_due) with
+//! [`observe_again`](Watcher::observe_again) for each call it names, then one request and
+//! [`observe`](Watcher::observe) for what it brought, then [`answered`](Watcher::answered) or
+//! [`failed`](Watcher::failed).
+
+mod health;
+mod look;
+mod observation;
+mod timers;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub use self::observation::Observation;
+use self::{health::Health, look::Look, timers::Timers};
+use crate::{
+    call::{Call, CallId},
+    callem::FetchError,
+    kind::Kind,
+    name::Name,
+    rule::{Rule, RuleSet, Rules},
+    snapshot::Snapshot,
+    telemetry::Signal,
+    time::{Clock, Timestamp},
+};
+
+/// One moment by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// The time for people and for what is stored.
+    pub wall: Timestamp,
+    /// The time for waits within the process: it never jumps.
+    pub steady: Timestamp,
+}
+
+impl From<Clock> for Now {
+    fn from(clock: Clock) -> Self {
+        Self { wall: clock.wall(), steady: clock.steady() }
+    }
+}
+
+/// Watches one source with one set of rules.
+#[derive(Debug)]
+pub struct Watcher {
+    source: Name,
+    rules: Rules,
+    memory: Memory,
+    /// Whether the first walk over the list is still going on: what it finds was there before, and is no news.
+    in_baseline: bool,
+    /// Silence is not told before this time. See [`Watcher::resume`].
+    settled: Timestamp,
+    health: Health,
+    /// Whether `memory` has changed since it was last handed out to be saved.
+    is_unsaved: bool,
+}
+
+/// The state that a watcher keeps across restarts, besides the snapshots of calls.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// A call created after this is news even during the baseline. By the server's clock.
+    news_since: Option<Timestamp>,
+    /// How many events the baseline made.
+    baseline_events: u64,
+    /// How many deliveries about the source itself each destination has been given: the last `sequence`.
+    sequences: BTreeMap<Name, u64>,
+    /// Since when the source has been failing, once that has been told.
+    failing_since: Option<Timestamp>,
+    #[serde(rename = "clockwork")]
+    timers: Timers,
+}
+
+impl Watcher {
+    /// A watcher whose baseline begins or goes on. [`Watcher::baseline_done`] or [`Watcher::resume`] ends it.
+    pub fn new(source: Name, rules: Rules, memory: Memory) -> Self {
+        Self {
+            source,
+            rules,
+            memory,
+            in_baseline: true,
+            settled: Timestamp::default(),
+            health: Health::default(),
+            is_unsaved: false,
+        }
+    }
+
+    /// The baseline was over before the process started. Calls that came while it was away are only now being found,
+    /// so silence is not told before `settled`: one interval after the start, when the list has been looked at.
+    pub fn resume(&mut self, settled: Timestamp) {
+        self.in_baseline = false;
+        self.settled = settled;
+    }
+
+    /// Every call in the list has been seen. From now on, calls seen for the first time are news, and silence counts:
+    /// that nobody called before anybody listened is no silence. Returns how many events the baseline made.
+    pub fn baseline_done(&mut self, now: Timestamp) -> u64 {
+        self.in_baseline = false;
+        self.heard(now);
+        self.memory.baseline_events
+    }
+
+    /// The server's time at the first answer of the first run fixes which calls of the baseline are news: those created
+    /// within `notify_since` before it, or later. The `Date` header has whole seconds, so a call created within that
+    /// second counts as there before.
+    pub fn begin(&mut self, server_time: Timestamp, notify_since: Duration) {
+        let since = server_time.after(Duration::from_secs(1)).before(notify_since);
+        self.memory.news_since.get_or_insert(since);
+    }
+
+    /// The rules at work.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Goes on with other rules. Nothing is read again: each rule's memory of a call stands in the call's snapshot, and
+    /// a rule without one does not announce what was already so. `live` are the calls that are live as far as is known;
+    /// rules with `for` look at them once, because one of the rules may be new.
+    pub fn set_rules(&mut self, rules: Rules, live: impl IntoIterator<Item = CallId>, now: Timestamp) {
+        self.rules = rules;
+        if self.rules.iter().any(|rule| rule.lasting.is_some()) {
+            for call in live {
+                self.memory.timers.set(&call, Some(now));
+            }
+        }
+    }
+
+    /// A call in an answer of the API, and what is remembered of it.
+    pub fn observe(&mut self, before: Option<&Snapshot>, call: &Call, now: Timestamp) -> Observation {
+        if before.is_none() {
+            self.heard(call.created_at().map_or(now, |created| created.min(now)));
+        }
+        let was_there = before.is_none() && self.in_baseline && !self.memory.is_news(call.created_at());
+        let look = self.look(now);
+        let made = if was_there { look.baseline(call) } else { look.observe(before, call) };
+        self.note(call.id(), before, made)
+    }
+
+    /// A call that is gone from the list for good, and what is remembered of it.
+    pub fn observe_deletion(&mut self, id: &CallId, before: &Snapshot, now: Timestamp) -> Observation {
+        let made = self.look(now).deletion(id, before);
+        self.note(id, Some(before), made)
+    }
+
+    /// One of the calls that [`Watcher::take_due`] returned, and what is remembered of it.
+    pub fn observe_again(&mut self, id: &CallId, before: &Snapshot, now: Timestamp) -> Observation {
+        let made = self.look(now).again(id, before);
+        self.note(id, Some(before), made)
+    }
+
+    /// Whether calls in answers have to be reported to [`Watcher::saw`].
+    pub fn is_waiting(&self) -> bool {
+        self.memory.timers.is_waiting()
+    }
+
+    /// A call was in an answer, changed or not.
+    pub fn saw(&mut self, call: &CallId, now: Timestamp) {
+        self.memory.timers.saw(call, now);
+    }
+
+    /// An answer showed every call that rules with `for` wait for.
+    pub fn saw_all(&mut self, now: Timestamp) {
+        self.memory.timers.saw_all(now);
+    }
+
+    /// A call was created that will be shown later: there is no silence.
+    pub fn heard(&mut self, created: Timestamp) {
+        self.is_unsaved |= self.memory.timers.heard(created);
+    }
+
+    /// A request was answered, and what it showed has been observed.
+    pub fn answered(&mut self, now: Timestamp) -> Observation {
+        self.memory.timers.answered(now);
+        let mut made = Observation::default();
+        let failures = self.health.answered();
+        if failures > 0 {
+            made.signals.push(Signal::SourceRecovered { source: self.source.clone(), failures });
+        }
+        if let Some(since) = self.memory.failing_since.take() {
+            let details = json!({ "since": since.to_string() });
+            made.append(self.source_event(Kind::SourceRecovered, since, &details, now));
+        }
+        made
+    }
+
+    /// A request failed. What is known of the source's calls stays as it is; that the source is failing is told by
+    /// [`Watcher::tick`] when no request has been answered for `failing_after`.
+    pub fn failed(&mut self, error: &FetchError, failing_after: Duration, now: Now) -> Signal {
+        let failures = self.health.failed(error.to_string(), failing_after, now);
+        Signal::FetchFailed {
+            source: self.source.clone(),
+            error: error.to_string(),
+            refused: error.is_refusal(),
+            failures,
+        }
+    }
+
+    /// When [`Watcher::tick`] will have to tell that the source is failing, by the steady clock, unless a request is
+    /// answered first or it has been told.
+    pub fn failing_at(&self) -> Option<Timestamp> {
+        self.health.failing_at().filter(|_| self.memory.failing_since.is_none())
+    }
+
+    /// The events that follow from the passing of time: the source has been failing, or silent, for long enough.
+    pub fn tick(&mut self, now: Now) -> Observation {
+        let mut made = Observation::default();
+        if self.memory.failing_since.is_none()
+            && let Some((since, error)) = self.health.outage(now.steady)
+        {
+            let details = json!({ "since": since.to_string(), "error": error });
+            self.memory.failing_since = Some(since);
+            made.append(self.source_event(Kind::SourceFailing, since, &details, now.wall));
+        }
+        if self.in_baseline {
+            return made;
+        }
+        let rules = Rules::clone(&self.rules);
+        for rule in rules.iter() {
+            let Some(silence) = rule.silence.as_ref().filter(|_| rule.looks_at(&self.source)) else {
+                continue;
+            };
+            if let Some(since) = self.memory.timers.take_silence(rule, self.settled, now.wall) {
+                let details = silence.details(since);
+                made.append(self.source_event_for([rule], Kind::SourceSilent, since, &details, now.wall));
+            }
+        }
+        made
+    }
+
+    /// The calls that rules with `for` have to look at again and that were seen when their time had come: each is to be
+    /// shown to [`Watcher::observe_again`].
+    pub fn take_due(&mut self) -> Vec<CallId> {
+        self.memory.timers.take_due()
+    }
+
+    /// When [`Watcher::tick`] or [`Watcher::take_due`] has something to do, provided that the source answers then, by
+    /// the wall clock. Silence counts from the end of the baseline on.
+    pub fn due(&self) -> Option<Timestamp> {
+        let rules = self.rules.iter().filter(|rule| !self.in_baseline && rule.looks_at(&self.source));
+        let silence = rules.filter_map(|rule| self.memory.timers.silence_due(rule, self.settled));
+        silence.chain(self.memory.timers.next_look()).min()
+    }
+
+    /// Something that happened to the source itself: what the rules that ask for it make of it. `incident`, the time at
+    /// which it began, tells one incident from the next; `details` describes it.
+    pub fn source_event(
+        &mut self,
+        kind: Kind,
+        incident: Timestamp,
+        details: &Value,
+        now: Timestamp,
+    ) -> Observation {
+        let rules = Rules::clone(&self.rules);
+        self.source_event_for(rules.iter(), kind, incident, details, now)
+    }
+
+    /// Whether the memory has changed since it was last saved.
+    pub fn is_unsaved(&self) -> bool {
+        self.is_unsaved
+    }
+
+    /// The memory, to be saved.
+    pub fn save(&mut self) -> &Memory {
+        self.is_unsaved = false;
+        &self.memory
+    }
+
+    fn source_event_for<'r>(
+        &mut self,
+        rules: impl IntoIterator<Item = &'r Rule>,
+        kind: Kind,
+        incident: Timestamp,
+        details: &Value,
+        now: Timestamp,
+    ) -> Observation {
+        self.is_unsaved = true;
+        let look = Look { source: &self.source, rules: &self.rules, now };
+        let made = look.source_event(kind, incident, details, rules, &mut self.memory.sequences);
+        self.count(made)
+    }
+
+    fn look(&self, now: Timestamp) -> Look<'_> {
+        Look { source: &self.source, rules: &self.rules, now }
+    }
+
+    /// Sets the call's timer by what is remembered of it from now on.
+    fn note(&mut self, id: &CallId, before: Option<&Snapshot>, made: Observation) -> Observation {
+        let after = made.snapshot.as_ref().map(|(_, snapshot)| snapshot).or(before);
+        let due = after.and_then(|snapshot| next_look(&self.rules, &self.source, snapshot));
+        self.is_unsaved |= self.memory.timers.set(id, due);
+        self.count(made)
+    }
+
+    fn count(&mut self, made: Observation) -> Observation {
+        if self.in_baseline {
+            self.memory.baseline_events += made.events.len() as u64;
+        }
+        made
+    }
+}
+
+impl Memory {
+    /// Whether a call created at this time is news while the baseline is taken.
+    fn is_news(&self, created_at: Option<Timestamp>) -> bool {
+        matches!((created_at, self.news_since), (Some(created), Some(since)) if created > since)
+    }
+}
+
+/// When the rules with `for` have to look at a call of `source` again.
+fn next_look(rules: &RuleSet, source: &Name, snapshot: &Snapshot) -> Option<Timestamp> {
+    let due = |rule: &Rule| Some(snapshot.rules.get(&rule.name)?.since?.after(rule.lasting?));
+    rules.iter().filter(|rule| rule.looks_at(source)).filter_map(due).min()
+}

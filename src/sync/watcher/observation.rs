@@ -1,0 +1,43 @@
+//! The result of one look.
+
+use crate::{
+    call::CallId,
+    snapshot::Snapshot,
+    store::{Commit, NewEvent},
+    telemetry::Signal,
+};
+
+/// The result of one look at a call, or at a source itself. Nothing of it may be told before it is committed, because
+/// after a crash the look simply happens again.
+#[must_use]
+#[derive(Debug, Default)]
+pub struct Observation {
+    /// The call as it has to be remembered from now on; `None` when what is remembered stays as it is.
+    pub snapshot: Option<(CallId, Snapshot)>,
+    /// The events of the rules that fired, each with one delivery per destination.
+    pub events: Vec<NewEvent>,
+    /// Signals to emit once it is committed.
+    pub signals: Vec<Signal>,
+    /// Whether anything a person could tell apart has changed. A call seen for the first time has.
+    pub changed: bool,
+}
+
+impl Observation {
+    /// Whether there is nothing to commit and nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.snapshot.is_none() && self.events.is_empty() && self.signals.is_empty()
+    }
+
+    /// Adds it to `commit`, and returns the signals to emit once that is durable.
+    pub fn commit_into(self, commit: &mut Commit) -> Vec<Signal> {
+        commit.snapshots.extend(self.snapshot);
+        commit.events.extend(self.events);
+        self.signals
+    }
+
+    /// Adds the events of another look to this one.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.events.append(&mut other.events);
+        self.signals.append(&mut other.signals);
+    }
+}

@@ -1,0 +1,362 @@
+//! What is true now, as far as the signals have said. Pure: the time is passed in.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::Duration,
+};
+
+use super::{Signal, StoreSignal};
+use crate::{name::Name, store::Verdict, time::Timestamp};
+
+/// The state of everything callwatch works on.
+#[derive(Clone, Debug, Default)]
+pub struct Board {
+    /// The config at work.
+    pub config: ConfigStatus,
+    /// Every source of the config.
+    pub sources: BTreeMap<Name, SourceStatus>,
+    /// Every destination of the config.
+    pub destinations: BTreeMap<Name, DestinationStatus>,
+    /// The store.
+    pub store: StoreStatus,
+}
+
+/// The config at work.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigStatus {
+    /// Since when it is at work; `None` before the first one is.
+    pub since: Option<Timestamp>,
+    /// The last attempt to replace it, when that failed.
+    pub rejected: Option<Incident>,
+}
+
+/// Something that went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incident {
+    /// When.
+    pub at: Timestamp,
+    /// What, in one line without a secret.
+    pub error: String,
+}
+
+/// One source.
+#[derive(Clone, Debug, Default)]
+pub struct SourceStatus {
+    /// The last request, answered or not.
+    pub last_poll: Option<Timestamp>,
+    /// The last request that was answered.
+    pub last_success: Option<Timestamp>,
+    /// Failed requests in a row.
+    pub failures: u32,
+    /// Whether the API refuses the key.
+    pub refused: bool,
+    /// The last failure, also after a recovery.
+    pub last_error: Option<Incident>,
+    /// The calls that are known.
+    pub calls: Calls,
+    /// How far the first walk over the list is; `None` when it is not going on.
+    pub baseline: Option<BaselineProgress>,
+    /// Requests made and allowed.
+    pub budget: RequestsPerMinute,
+}
+
+impl SourceStatus {
+    /// Time since the source last answered: what happened in it since then cannot be known.
+    pub fn lag(&self, now: Timestamp) -> Option<Duration> {
+        self.last_success.map(|at| now.since(at))
+    }
+}
+
+/// How many calls of a source are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// All of them, but for deleted ones.
+    pub known: u64,
+    /// Those that are live.
+    pub live: u64,
+}
+
+/// How far the first walk over a list is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BaselineProgress {
+    /// Calls remembered so far.
+    pub found: u64,
+    /// Calls in the list, as the API counts them.
+    pub total: Option<u64>,
+}
+
+/// How much of what its host allows a source has used lately.
+#[derive(Clone, Debug, Default)]
+pub struct RequestsPerMinute {
+    /// Requests that all sources of the host together may make in a minute.
+    pub allowed: u32,
+    /// Requests in each second of the last minute, by the second modulo 60.
+    seconds: Box<[u16]>,
+    /// The second of the last request, since the Unix epoch.
+    last: i64,
+}
+
+impl RequestsPerMinute {
+    const SECONDS: i64 = 60;
+
+    /// Requests this source made in the minute before `now`.
+    pub fn used(&self, now: Timestamp) -> u32 {
+        let now = now.as_secs();
+        // A clock that was set back makes `now` older than what is remembered; that is then still the best guess.
+        let oldest = now.max(self.last) - Self::SECONDS + 1;
+        let within = (oldest..=self.last).map(|second| self.seconds[Self::place(second)]);
+        if self.seconds.is_empty() { 0 } else { within.map(u32::from).sum() }
+    }
+
+    fn note(&mut self, now: Timestamp) {
+        let now = now.as_secs();
+        if self.seconds.is_empty() {
+            self.seconds = vec![0; Self::SECONDS as usize].into();
+            self.last = now;
+        }
+        for second in (self.last + 1..=now).rev().take(Self::SECONDS as usize) {
+            self.seconds[Self::place(second)] = 0;
+        }
+        self.last = self.last.max(now);
+        let count = &mut self.seconds[Self::place(self.last)];
+        *count = count.saturating_add(1);
+    }
+
+    fn place(second: i64) -> usize {
+        second.rem_euclid(Self::SECONDS) as usize
+    }
+}
+
+/// One destination.
+#[derive(Clone, Debug, Default)]
+pub struct DestinationStatus {
+    /// Whether it takes deliveries.
+    pub state: DestinationState,
+    /// What waits for it.
+    pub backlog: Backlog,
+    /// The last delivery that arrived.
+    pub last_success: Option<Timestamp>,
+    /// The last attempt that did not arrive, also after a success.
+    pub last_error: Option<Incident>,
+}
+
+/// Whether a destination takes deliveries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DestinationState {
+    /// It does, as far as known.
+    #[default]
+    Ok,
+    /// Too many attempts in a row failed. It is probed at `until`.
+    Failing {
+        /// The next attempt.
+        until: Timestamp,
+        /// Failed attempts in a row, and the last result.
+        why: String,
+    },
+    /// Its receiver or a person wants nothing sent.
+    Paused {
+        /// When that ends by itself; `None` until a person resumes it.
+        until: Option<Timestamp>,
+        /// Who asked for it, and why.
+        why: String,
+    },
+}
+
+/// What waits for a destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Deliveries that are due or wait for their next attempt.
+    pub pending: u64,
+    /// Deliveries that are held until their batch is sent.
+    pub held: u64,
+    /// When the pending delivery that has been due for longest was due; `None` when none is due.
+    pub oldest_due: Option<Timestamp>,
+}
+
+/// The store.
+#[derive(Clone, Debug, Default)]
+pub struct StoreStatus {
+    /// The last time it could not do something.
+    pub last_failure: Option<Incident>,
+    /// Why it refuses everything, once it does.
+    pub broken: Option<Incident>,
+    /// The last backup.
+    pub last_backup: Option<Timestamp>,
+    /// The last backup that failed, also after one that did not.
+    pub last_backup_failure: Option<Incident>,
+}
+
+impl Board {
+    /// Gives sources (with the requests per minute their hosts allow) and destinations their place, and takes the
+    /// others off.
+    pub(super) fn prepare(&mut self, sources: &[(&Name, u32)], destinations: &[&Name]) {
+        self.sources.retain(|name, _| sources.iter().any(|(kept, _)| *kept == name));
+        for (name, allowed) in sources {
+            self.source(name).budget.allowed = *allowed;
+        }
+        self.destinations.retain(|name, _| destinations.contains(&name));
+        for name in destinations {
+            self.destination(name);
+        }
+    }
+
+    /// A source's place; a name that has none gets one.
+    pub(super) fn source(&mut self, name: &Name) -> &mut SourceStatus {
+        place(&mut self.sources, name)
+    }
+
+    /// A destination's place; a name that has none gets one.
+    pub(super) fn destination(&mut self, name: &Name) -> &mut DestinationStatus {
+        place(&mut self.destinations, name)
+    }
+
+    /// Takes in what happened at `now`.
+    pub(super) fn note(&mut self, signal: &Signal, now: Timestamp) {
+        let incident = |error: &str| Some(Incident { at: now, error: error.to_owned() });
+        match signal {
+            Signal::BaselineProgress { source, found, total } => {
+                self.source(source).baseline = Some(BaselineProgress { found: *found, total: *total });
+            }
+            Signal::BaselineDone { source, .. } => self.source(source).baseline = None,
+            Signal::Fetched { source, .. } => {
+                let source = self.source(source);
+                source.budget.note(now);
+                (source.last_poll, source.last_success) = (Some(now), Some(now));
+                (source.failures, source.refused) = (0, false);
+            }
+            Signal::FetchFailed { source, error, refused, failures } => {
+                let source = self.source(source);
+                source.budget.note(now);
+                source.last_poll = Some(now);
+                (source.failures, source.refused) = (*failures, *refused);
+                source.last_error = incident(error);
+            }
+            Signal::Attempted { delivery, result, verdict, .. } => {
+                let destination = self.destination(&delivery.destination);
+                match verdict {
+                    Verdict::Delivered => destination.last_success = Some(now),
+                    Verdict::Retry(_) => destination.last_error = incident(result),
+                    Verdict::Dead(why) => destination.last_error = incident(why),
+                }
+            }
+            Signal::DestinationFailing { destination, pause, failures, last } => {
+                let why = format!("{failures} attempts in a row failed; last: {last}");
+                self.destination(destination).state =
+                    DestinationState::Failing { until: now.after(*pause), why };
+            }
+            Signal::DestinationPaused { destination, pause, why } => {
+                let until = pause.map(|pause| now.after(pause));
+                self.destination(destination).state = DestinationState::Paused { until, why: why.clone() };
+            }
+            Signal::DestinationResumed { destination } => {
+                self.destination(destination).state = DestinationState::Ok;
+            }
+            Signal::StoreFailed { doing, error } => {
+                self.store.last_failure = incident(&format!("{doing}: {error}"));
+            }
+            Signal::Store(StoreSignal::BackedUp { .. }) => self.store.last_backup = Some(now),
+            Signal::Store(StoreSignal::BackupFailed { error }) => {
+                self.store.last_backup_failure = incident(error);
+            }
+            Signal::Store(StoreSignal::Broken { error }) => self.store.broken = incident(error),
+            Signal::ConfigApplied { .. } => {
+                self.config = ConfigStatus { since: Some(now), rejected: None };
+            }
+            Signal::ConfigRejected { error } => self.config.rejected = incident(error),
+            // These tell of events, not of a state that lasts.
+            Signal::SourceRecovered { .. }
+            | Signal::BadRecord { .. }
+            | Signal::SourceNotice { .. }
+            | Signal::Changed { .. }
+            | Signal::Fired { .. }
+            | Signal::TooOld { .. }
+            | Signal::Unknown { .. }
+            | Signal::RuleFailed { .. }
+            | Signal::TextFailed { .. }
+            | Signal::Held { .. }
+            | Signal::Summarized { .. }
+            | Signal::Store(_)
+            | Signal::Started { .. }
+            | Signal::Stranded { .. }
+            | Signal::Stopping { .. }
+            | Signal::Stopped(_)
+            | Signal::Hindrance { .. } => {}
+        }
+    }
+}
+
+fn place<'a, T: Default>(places: &'a mut BTreeMap<Name, T>, name: &Name) -> &'a mut T {
+    match places.entry(name.clone()) {
+        Entry::Occupied(place) => place.into_mut(),
+        Entry::Vacant(place) => place.insert(T::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_millis(1_765_809_145_000 + secs * 1000)
+    }
+
+    #[test]
+    fn requests_are_counted_within_a_minute() {
+        let mut budget = RequestsPerMinute::default();
+        assert_eq!(budget.used(at(0)), 0);
+        for second in [0, 0, 1, 30] {
+            budget.note(at(second));
+        }
+        assert_eq!(
+            [0, 30, 59, 60, 61, 89, 90, 10_000].map(|now| budget.used(at(now))),
+            [4, 4, 4, 2, 1, 1, 0, 0]
+        );
+        budget.note(at(500));
+        assert_eq!(budget.used(at(500)), 1, "older ones are gone");
+        budget.note(at(400));
+        assert_eq!(budget.used(at(400)), 2, "a clock that is set back hides nothing");
+    }
+
+    #[test]
+    fn a_destination_is_failing_or_paused_until_it_resumes() {
+        let mut board = Board::default();
+        let crm = Name::from("crm");
+        let pause = Duration::from_secs(10);
+        board.note(
+            &Signal::DestinationFailing {
+                destination: crm.clone(),
+                pause,
+                failures: 5,
+                last: "503".to_owned(),
+            },
+            at(0),
+        );
+        let why = "5 attempts in a row failed; last: 503".to_owned();
+        assert_eq!(board.destinations[&crm].state, DestinationState::Failing { until: at(10), why });
+        board.note(
+            &Signal::DestinationPaused { destination: crm.clone(), pause: None, why: "by hand".to_owned() },
+            at(1),
+        );
+        let why = "by hand".to_owned();
+        assert_eq!(board.destinations[&crm].state, DestinationState::Paused { until: None, why });
+        board.note(&Signal::DestinationResumed { destination: crm.clone() }, at(2));
+        assert_eq!(board.destinations[&crm].state, DestinationState::Ok);
+    }
+
+    #[test]
+    fn only_names_of_the_config_have_a_place_and_the_others_keep_what_is_known() {
+        let mut board = Board::default();
+        let (a, b) = (Name::from("a"), Name::from("b"));
+        board.prepare(&[(&a, 60)], &[&a]);
+        board.set_known(&a);
+        board.prepare(&[(&a, 30), (&b, 30)], &[&b]);
+        assert_eq!((board.sources[&a].calls.known, board.sources[&a].budget.allowed), (7, 30));
+        assert_eq!(board.destinations.keys().collect::<Vec<_>>(), [&b]);
+    }
+
+    impl Board {
+        fn set_known(&mut self, name: &Name) {
+            self.source(name).calls.known = 7;
+        }
+    }
+}

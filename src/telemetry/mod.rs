@@ -1,0 +1,168 @@
+//! What callwatch tells about its own work.
+//!
+//! One [`Signal`] makes the log line, the counts of [`metrics`] and the entry on the [`Board`]. All three are made
+//! inside [`Telemetry::emit`], before it returns, so they cannot disagree and none can fall behind. A signal costs a
+//! short lock and, as long as its line is filtered out of the log, no memory.
+//!
+//! No signal holds a secret, a transcript or a whole phone number.
+
+mod board;
+mod gauges;
+mod log;
+mod metrics;
+mod signal;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus_client::registry::Registry;
+
+use self::metrics::Metrics;
+pub use self::{
+    board::{
+        Backlog, BaselineProgress, Board, Calls, ConfigStatus, DestinationState, DestinationStatus, Incident,
+        RequestsPerMinute, SourceStatus, StoreStatus,
+    },
+    signal::{Signal, StoreSignal, Totals},
+};
+use crate::{callem::budget, config::SourceConfig, name::Name, time::Clock};
+
+/// Called with every signal, after it was counted and logged. It must return quickly: it runs where the signal
+/// was emitted.
+type Listener = Box<dyn Fn(&Signal) + Send + Sync>;
+
+/// How often each thing has happened, by what is counted (`delivered`) and whom it is about (`crm`).
+pub type Counts = BTreeMap<(&'static str, String), u64>;
+
+/// Where signals go. Cheap to clone; all clones share one board.
+#[derive(Clone)]
+pub struct Telemetry {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    clock: Clock,
+    registry: Registry,
+    state: Mutex<State>,
+    listener: Option<Listener>,
+}
+
+/// Counts and board change together under one lock.
+struct State {
+    metrics: Metrics,
+    board: Board,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::new(Clock::system())
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry").finish_non_exhaustive()
+    }
+}
+
+impl Telemetry {
+    /// Tells the time on the board by `clock`.
+    pub fn new(clock: Clock) -> Self {
+        Self::build(clock, None)
+    }
+
+    /// The same, and calls `listener` with every signal. The call is made inside [`Telemetry::emit`], so nothing is
+    /// missed; a listener that blocks holds up the work.
+    pub fn with_listener(clock: Clock, listener: impl Fn(&Signal) + Send + Sync + 'static) -> Self {
+        Self::build(clock, Some(Box::new(listener)))
+    }
+
+    fn build(clock: Clock, listener: Option<Listener>) -> Self {
+        let (metrics, registry) = Metrics::new();
+        let state = Mutex::new(State { metrics, board: Board::default() });
+        Self { shared: Arc::new(Shared { clock, registry, state, listener }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that runs under the lock leaves it half changed.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives every source, destination and rule of a config its series and its place on the board, all at zero, and
+    /// forgets those that are not in the config. The others keep theirs.
+    pub fn prepare(&self, sources: &[SourceConfig], destinations: &[&Name], rules: &[&Name]) {
+        let limits = budget::limits(sources);
+        let limit = |host: Option<&str>| limits.get(&host).copied().unwrap_or_default();
+        let limited = sources.iter().map(|it| (&it.name, limit(it.base_url.host_str())));
+        let limited: Vec<_> = limited.collect();
+        let sources: Vec<_> = sources.iter().map(|it| &it.name).collect();
+        let mut state = self.state();
+        state.metrics.prepare(&sources, destinations, rules);
+        state.board.prepare(&limited, destinations);
+    }
+
+    /// Counts a signal, notes it on the board, logs it and passes it to the listener.
+    pub fn emit(&self, signal: Signal) {
+        let now = self.shared.clock.wall();
+        let so_far = {
+            let mut state = self.state();
+            state.board.note(&signal, now);
+            state.metrics.count(&signal, now)
+        };
+        log::line(&signal, so_far);
+        if let Some(listener) = &self.shared.listener {
+            listener(&signal);
+        }
+    }
+
+    /// Notes what waits for a destination. Its dispatcher says so whenever that changes.
+    pub fn set_backlog(&self, destination: &Name, backlog: Backlog) {
+        self.state().board.destination(destination).backlog = backlog;
+    }
+
+    /// Notes how many calls of a source are known. Its task says so whenever that changes.
+    pub fn set_calls(&self, source: &Name, calls: Calls) {
+        self.state().board.source(source).calls = calls;
+    }
+
+    /// What is true now.
+    pub fn board(&self) -> Board {
+        self.state().board.clone()
+    }
+
+    /// How often each thing has happened so far.
+    pub fn counts(&self) -> Counts {
+        self.state().metrics.counts()
+    }
+
+    /// Emits [`Signal::Stopped`], with what was done since the start.
+    pub fn emit_stopped(&self) {
+        let counts = self.counts();
+        let total = |what| counts.iter().filter(|((it, _), _)| *it == what).map(|(_, count)| count).sum();
+        let totals = Totals {
+            requests: total("requests"),
+            changes: total("changes"),
+            events: total("events"),
+            delivered: total("delivered"),
+            dead: total("dead"),
+        };
+        self.emit(Signal::Stopped(totals));
+    }
+
+    /// The metrics as OpenMetrics text: the counts and, as gauges, what the board says.
+    ///
+    /// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
+    ///
+    /// # Errors
+    /// When the text cannot be written, which memory does not refuse.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        // The board is copied first: writing the text takes longer than a signal may wait for the lock.
+        metrics::encode(&self.shared.registry, &self.board())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,354 @@
+//! Everything callwatch tells about itself.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::{
+    batch::BatchKey,
+    call::CallId,
+    event::EventId,
+    kind::Kinds,
+    name::Name,
+    store::{DeliveryId, Verdict},
+    summary::Reason,
+    time::Timestamp,
+};
+
+/// Something callwatch did or met.
+#[derive(Clone, Debug)]
+pub enum Signal {
+    /// The first walk over a source's list has moved on.
+    BaselineProgress {
+        /// The source.
+        source: Name,
+        /// Calls remembered so far.
+        found: u64,
+        /// Calls in the list, as the API counts them.
+        total: Option<u64>,
+    },
+    /// The first walk over a source's list is complete.
+    BaselineDone {
+        /// The source.
+        source: Name,
+        /// Calls remembered.
+        calls: u64,
+        /// Events made of them, which is more than none only with `notify_since`.
+        events: u64,
+    },
+    /// A request was answered.
+    Fetched {
+        /// The source.
+        source: Name,
+        /// Calls in the answer.
+        calls: usize,
+        /// Calls among them that were seen for the first time.
+        new: usize,
+        /// Calls among them that have changed.
+        changed: usize,
+        /// Time for the request, the comparison and the commit.
+        took: Duration,
+    },
+    /// A request failed.
+    FetchFailed {
+        /// The source.
+        source: Name,
+        /// What went wrong, in words a person can act on.
+        error: String,
+        /// Whether the key was refused, which only a person can change.
+        refused: bool,
+        /// Failures in a row, this one included.
+        failures: u32,
+    },
+    /// A source answers again.
+    SourceRecovered {
+        /// The source.
+        source: Name,
+        /// Failures in a row before that.
+        failures: u32,
+    },
+    /// A record of an answer is malformed.
+    BadRecord {
+        /// The source.
+        source: Name,
+        /// What is wrong with it, and what was done about it.
+        why: String,
+    },
+    /// Something about a source that is worth one line.
+    SourceNotice {
+        /// The source.
+        source: Name,
+        /// The line.
+        text: String,
+    },
+    /// A call changed.
+    Changed {
+        /// The source.
+        source: Name,
+        /// The call.
+        call: CallId,
+        /// The kinds of change.
+        kinds: Kinds,
+        /// The caller's number, masked.
+        caller: String,
+    },
+    /// A rule fired.
+    Fired {
+        /// The event it made.
+        event: EventId,
+        /// The rule.
+        rule: Name,
+        /// The source.
+        source: Name,
+        /// The call; `None` for an event about the source itself.
+        call: Option<CallId>,
+        /// The kinds of change it fired on.
+        kinds: Kinds,
+        /// The destinations the event goes to.
+        destinations: Vec<Name>,
+    },
+    /// A rule matched, but what happened is older than its `max_age`.
+    TooOld {
+        /// The rule.
+        rule: Name,
+        /// The call.
+        call: CallId,
+    },
+    /// A rule's condition was neither true nor false: a field it needs is missing or null.
+    Unknown {
+        /// The rule.
+        rule: Name,
+    },
+    /// A rule's condition could not be evaluated.
+    RuleFailed {
+        /// The rule.
+        rule: Name,
+        /// Why, without anything of the call.
+        error: String,
+    },
+    /// A rule's own title or body could not be rendered, so the default was sent.
+    TextFailed {
+        /// The rule.
+        rule: Name,
+        /// `title` or `body`.
+        part: &'static str,
+        /// Why, without anything of the call.
+        error: String,
+    },
+    /// A delivery waits to be sent with others.
+    Held {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// The batch it waits in.
+        batch: BatchKey,
+    },
+    /// Events that waited in a batch are sent as one.
+    Summarized {
+        /// The event that lists them.
+        event: EventId,
+        /// The destination.
+        destination: Name,
+        /// Why they waited.
+        reason: Reason,
+        /// How many they are.
+        count: u64,
+    },
+    /// A delivery was tried, and the outcome is in the store.
+    Attempted {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// The call; `None` for an event about a source.
+        call: Option<CallId>,
+        /// The number of the attempt, from 1.
+        attempt: u32,
+        /// What happened, in one line.
+        result: String,
+        /// Time the attempt took.
+        took: Duration,
+        /// What follows.
+        verdict: Verdict,
+        /// When the delivery was made.
+        created: Timestamp,
+    },
+    /// The breaker of a destination has opened: too many attempts in a row failed.
+    DestinationFailing {
+        /// The destination.
+        destination: Name,
+        /// Time until the next attempt.
+        pause: Duration,
+        /// Failed attempts in a row.
+        failures: u32,
+        /// The result of the last one.
+        last: String,
+    },
+    /// Nothing is sent to a destination because its receiver or a person asked for that.
+    DestinationPaused {
+        /// The destination.
+        destination: Name,
+        /// Time until it ends by itself; `None` until a person resumes it.
+        pause: Option<Duration>,
+        /// Why.
+        why: String,
+    },
+    /// A destination that was failing or paused takes deliveries again.
+    DestinationResumed {
+        /// The destination.
+        destination: Name,
+    },
+    /// The store could not do something for the rest of callwatch.
+    StoreFailed {
+        /// What was being done (`leasing deliveries`).
+        doing: &'static str,
+        /// What went wrong.
+        error: String,
+    },
+    /// Something the store did or met by itself.
+    Store(StoreSignal),
+    /// The process has begun its work.
+    Started {
+        /// callwatch's version.
+        version: &'static str,
+        /// The store's folder.
+        store: PathBuf,
+    },
+    /// Another config is at work, or the first one.
+    ConfigApplied {
+        /// Sources it has.
+        sources: usize,
+        /// Destinations it has.
+        destinations: usize,
+        /// Rules it has.
+        rules: usize,
+        /// Sources and destinations that were started, restarted ones included.
+        started: Vec<Name>,
+        /// Sources and destinations that were stopped for good.
+        stopped: Vec<Name>,
+    },
+    /// A config could not be put to work; the one before goes on.
+    ConfigRejected {
+        /// Why.
+        error: String,
+    },
+    /// Deliveries wait for a destination that the config does not have.
+    Stranded {
+        /// The destination.
+        destination: Name,
+        /// Deliveries that wait.
+        waiting: u64,
+    },
+    /// The process was asked to stop.
+    Stopping {
+        /// The system's signal (`SIGTERM`).
+        signal: &'static str,
+        /// Whether it was asked before, so that it ends at once.
+        again: bool,
+    },
+    /// The process has stopped in good order.
+    Stopped(Totals),
+    /// Something around the process is not as it should be, and the work goes on without it.
+    Hindrance {
+        /// What it is, and what follows from it.
+        text: String,
+    },
+}
+
+/// Something the store did or met by itself.
+#[derive(Clone, Debug)]
+pub enum StoreSignal {
+    /// It is open.
+    Opened {
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// It is damaged, and a repair begins.
+    Damaged {
+        /// Its folder.
+        path: PathBuf,
+        /// What was found.
+        why: String,
+    },
+    /// The repair has succeeded.
+    Repaired {
+        /// Its folder.
+        path: PathBuf,
+        /// The copy from before the repair, which can be removed.
+        copy: PathBuf,
+    },
+    /// What was in the folder was set aside, because a backup takes its place.
+    Quarantined {
+        /// Its folder.
+        path: PathBuf,
+        /// Where its content is now.
+        aside: PathBuf,
+    },
+    /// It is brought to the layout of this version.
+    Upgrading {
+        /// Its folder.
+        path: PathBuf,
+        /// The layout it has.
+        from: u32,
+        /// The layout it gets.
+        to: u32,
+    },
+    /// It takes far more of the disk than it needs, and is rewritten.
+    Renewing {
+        /// Its folder.
+        path: PathBuf,
+        /// Bytes it takes.
+        bytes: u64,
+    },
+    /// It was rewritten.
+    Renewed {
+        /// Its folder.
+        path: PathBuf,
+        /// Bytes it takes now.
+        bytes: u64,
+    },
+    /// It could not be rewritten, and stays as large as it is.
+    RenewalFailed {
+        /// What went wrong.
+        error: String,
+    },
+    /// It holds values in files of their own, which are not synced.
+    BlobsFound {
+        /// Its folder.
+        path: PathBuf,
+        /// How many files.
+        count: usize,
+    },
+    /// A backup was written.
+    BackedUp {
+        /// The file.
+        file: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A backup could not be written; the next one will be tried.
+    BackupFailed {
+        /// What went wrong.
+        error: String,
+    },
+    /// A backup cannot be used, so the one before it is taken.
+    BackupSkipped {
+        /// What is wrong with it.
+        error: String,
+    },
+    /// It has stopped working and refuses everything from now on.
+    Broken {
+        /// What went wrong.
+        error: String,
+    },
+}
+
+/// What was done since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests to the API.
+    pub requests: u64,
+    /// Changes of calls.
+    pub changes: u64,
+    /// Events made.
+    pub events: u64,
+    /// Deliveries that arrived.
+    pub delivered: u64,
+    /// Deliveries given up.
+    pub dead: u64,
+}

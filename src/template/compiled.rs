@@ -1,0 +1,143 @@
+//! A template, compiled once and rendered for many events.
+
+use std::{fmt, sync::Arc};
+
+use minijinja::{
+    Environment, Error, ErrorKind,
+    value::{Serde, Value},
+};
+
+use super::{
+    check::{TemplateError, Use, check},
+    context::{Context, OF_ALL},
+    environment::{Capped, ENVIRONMENT},
+};
+
+/// The longest text a template may produce, in bytes. The rest is cut off.
+pub const MAX_OUTPUT: usize = 16 * 1024;
+
+/// The longest body of a webhook a template may produce, in bytes. A longer one is an error, because half a body is of
+/// no use.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+/// A compiled template whose filters, tests, functions and variables all exist. Cloning it is cheap.
+#[derive(Clone)]
+pub struct Template {
+    source: Arc<str>,
+    /// Holds the compiled template under [`NAME`].
+    environment: Arc<Environment<'static>>,
+    speaks_of_all: bool,
+}
+
+/// Not one that ends in `.html`: its output would be escaped.
+const NAME: &str = "template";
+
+impl Template {
+    /// Compiles a rule's title or body.
+    ///
+    /// # Errors
+    /// [`TemplateError`] when it does not compile, or uses a name that does not exist.
+    pub fn compile(source: &str) -> Result<Self, TemplateError> {
+        Self::compile_for(source, Use::Text)
+    }
+
+    /// Compiles the body of a webhook, which can also use a [`MessageContext`](super::MessageContext) with secrets of
+    /// these names.
+    ///
+    /// # Errors
+    /// As [`Template::compile`].
+    pub fn compile_body(source: &str, secrets: &[&str]) -> Result<Self, TemplateError> {
+        Self::compile_for(source, Use::Body { secrets })
+    }
+
+    fn compile_for(source: &str, r#use: Use<'_>) -> Result<Self, TemplateError> {
+        let mut environment = ENVIRONMENT.clone();
+        let wrong = |error: Error| TemplateError {
+            message: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
+            span: error.range(),
+        };
+        environment.add_template_owned(NAME, source.to_owned()).map_err(wrong)?;
+        let template = environment.get_template(NAME).map_err(wrong)?;
+        check(&template, r#use)?;
+        let variables = template.undeclared_variables(false);
+        let speaks_of_all = OF_ALL.iter().any(|name| variables.contains(*name));
+        Ok(Self { source: source.into(), environment: Arc::new(environment), speaks_of_all })
+    }
+
+    /// The template's text.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether it was written with more than one event in mind: it mentions `count` or `calls`.
+    pub fn speaks_of_all(&self) -> bool {
+        self.speaks_of_all
+    }
+
+    /// Renders it to plain text of at most [`MAX_OUTPUT`] bytes.
+    ///
+    /// # Errors
+    /// [`TemplateError`] when it uses a value that this event does not have, or takes too long.
+    pub fn render(&self, context: &Context<'_>) -> Result<String, TemplateError> {
+        let (mut text, overflown) = self.render_within(MAX_OUTPUT, context)?;
+        if overflown {
+            text.push('…');
+        }
+        Ok(text)
+    }
+
+    /// Renders it to the body of a webhook of at most [`MAX_BODY`] bytes.
+    ///
+    /// # Errors
+    /// As [`Template::render`], and when it is longer.
+    pub fn render_body(&self, context: &Context<'_>) -> Result<String, TemplateError> {
+        match self.render_within(MAX_BODY, context)? {
+            (text, false) => Ok(text),
+            (_, true) => {
+                Err(TemplateError { message: "it becomes longer than 1 MiB".to_owned(), span: None })
+            }
+        }
+    }
+
+    /// Renders at most `limit` bytes, and says whether there were more.
+    fn render_within(&self, limit: usize, context: &Context<'_>) -> Result<(String, bool), TemplateError> {
+        let mut output = Capped::new(limit);
+        let rendered = self.environment.get_template(NAME).and_then(|template| {
+            template.render_captured_to(Value::from(Serde(context)), &mut output).map(drop)
+        });
+        match rendered {
+            Err(error) if !output.overflown => Err(self.explain(&error)),
+            _ => Ok((output.text(), output.overflown)),
+        }
+    }
+
+    /// Describes a failure by quoting the template, because the error's own words may quote the call.
+    fn explain(&self, error: &Error) -> TemplateError {
+        let span = error.range();
+        let part = span.clone().and_then(|span| self.source.get(span));
+        let part = part.map(str::trim).filter(|part| !part.is_empty());
+        let part = part.map_or_else(|| "a part of it".to_owned(), |part| format!("`{part}`"));
+        let message = match error.kind() {
+            ErrorKind::UndefinedError => {
+                format!("{part} is not there; it is missing in this call or left out by the destination")
+            }
+            ErrorKind::OutOfFuel => "it takes too many steps".to_owned(),
+            kind => format!("{part} does not work with this call ({kind})"),
+        };
+        TemplateError { message, span }
+    }
+}
+
+impl PartialEq for Template {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Eq for Template {}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Template").field(&self.source).finish()
+    }
+}

@@ -1,0 +1,183 @@
+//! Templates and their output, and the messages about templates that are wrong.
+
+use serde_json::json;
+
+use std::collections::BTreeMap;
+
+use super::{environment::duration_in_words, *};
+use crate::{change::Changes, event::Severity, kind::Kind};
+
+fn render(source: &str) -> Result<String, TemplateError> {
+    with_context(|context| Template::compile(source)?.render(context))
+}
+
+fn with_context<T>(act: impl FnOnce(&Context<'_>) -> T) -> T {
+    let call = json!({
+        "callerNumber": "+33612345678", "calledNumber": null, "duration": 145, "summary": "a <b> & c",
+        "callAnalysis": { "sentiment": "negative" }, "createdAt": "2025-12-15T14:32:25.000Z"
+    });
+    let changes = json!({ "status": { "from": "live", "to": "completed" } });
+    act(&Context {
+        call: Some(&call),
+        details: None,
+        changes: &Changes(changes.as_object().unwrap().clone()),
+        change: ChangeContext { kinds: Kind::Ended.into() },
+        kinds: Kind::Ended.into(),
+        source: "clinic",
+        rule: "unhappy",
+        severity: Severity::Warning,
+        event: EventContext { id: "evt_1", r#type: "call.ended", time: "2025-12-15T14:32:25.000Z" },
+        count: 2,
+        calls: &[&call, &call],
+        message: Some(MessageContext {
+            title: "A \"title\"",
+            message: "Two\nlines </script>",
+            secrets: &BTreeMap::from([("routing_key", "hush")]),
+        }),
+    })
+}
+
+#[track_caller]
+fn assert_renders(source: &str, text: &str) {
+    assert_eq!(render(source).unwrap(), text);
+}
+
+#[track_caller]
+fn assert_fails(source: &str, message: &str, at: &str) {
+    let error = render(source).unwrap_err();
+    assert_eq!(error.message, message);
+    assert_eq!(&source[error.span.unwrap()], at);
+}
+
+#[test]
+fn a_template_speaks_of_the_event() {
+    assert_renders("{{ call.callerNumber }}: {{ call.summary }}", "+33612345678: a <b> & c");
+    assert_renders(
+        "{{ source }} {{ rule }} {{ severity }} {{ kinds[0] }} {{ change.kinds|join('+') }}",
+        "clinic unhappy warning ended ended",
+    );
+    assert_renders(
+        "{{ changes.status.from }} {{ event.id }} {{ event.type }} {{ event.time }}",
+        "live evt_1 call.ended 2025-12-15T14:32:25.000Z",
+    );
+}
+
+#[test]
+fn null_is_a_dash_and_missing_can_be_asked_for() {
+    assert_renders("{{ call.calledNumber }}", "–");
+    assert_renders("{{ call.calledNumber|duration }}{{ call.calledNumber|mask_phone }}", "––");
+    assert_renders("{{ 'yes' if call.callAnalysis.mood is defined else 'no' }}", "no");
+    assert_renders("{{ call.mood|default('none') }}", "none");
+}
+
+#[test]
+fn filters_say_it_for_people() {
+    assert_renders("{{ call.callerNumber|mask_phone }}", "+3361•••5678");
+    assert_renders("{{ call.duration|duration }}", "2m 25s");
+    assert_renders("{{ call.summary|truncate(4) }}", "a <…");
+    for (seconds, words) in [(0.4, "0s"), (59.6, "1m"), (3600.0, "1h"), (3725.0, "1h 2m"), (-3.0, "0s")] {
+        assert_eq!(duration_in_words(seconds), words);
+    }
+}
+
+#[test]
+fn times_are_local() {
+    for (source, text) in [
+        ("{{ call.createdAt|local_time('Europe/Paris') }}", "15 Dec 2025, 15:32"),
+        ("{{ call.createdAt|local_time('asia/kolkata', '%H:%M %Z') }}", "20:02 IST"),
+        ("{{ call.calledNumber|local_time('UTC') }}", "–"),
+    ] {
+        assert_renders(source, text);
+    }
+    let at = "local_time('UTC')";
+    let message = format!("`{at}` does not work with this call (invalid operation)");
+    assert_fails(&format!("{{{{ call.summary|{at} }}}}"), &message, at);
+    assert_fails("{{ 'x'|local_time('Paris') }}", "there is no time zone `Paris`", "local_time('Paris')");
+    assert_fails(
+        "{{ 'x'|local_time('UTC', '%Q') }}",
+        "`%Q` is not a format of times",
+        "local_time('UTC', '%Q')",
+    );
+}
+
+#[test]
+fn a_title_can_be_for_several() {
+    assert_renders("{{ count }} {{ calls|map(attribute='duration')|join('+') }}", "2 145+145");
+    let speaks_of_all = |source| Template::compile(source).unwrap().speaks_of_all();
+    assert!(speaks_of_all("{{ count }}") && speaks_of_all("{% for call in calls %}.{% endfor %}"));
+    assert!(!speaks_of_all("{{ call.id }}") && !speaks_of_all("{% set count = 1 %}{{ count }}"));
+}
+
+#[test]
+fn a_body_has_the_message_and_the_secrets() {
+    let body = |source: &str| {
+        with_context(|context| Template::compile_body(source, &["routing_key"])?.render_body(context))
+    };
+    let json =
+        body("{\"a\": {{ title|tojson }}, \"b\": {{ message|tojson }}, \"c\": {{ call|tojson }}}").unwrap();
+    assert!(!json.contains("</script>"), "{json}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["a"], &json["b"]), (&json!("A \"title\""), &json!("Two\nlines </script>")));
+    assert_eq!((&json["c"]["summary"], &json["c"]["calledNumber"]), (&json!("a <b> & c"), &json!(null)));
+    assert_eq!(body("{{ secrets.routing_key }}").unwrap(), "hush");
+    assert_eq!(body("{{ 'a & b\n<c>'|escape|replace('\n', '<br>') }}").unwrap(), "a &amp; b<br>&lt;c&gt;");
+    assert_eq!(body("{{ call.summary|slack_escape }}").unwrap(), "a &lt;b&gt; &amp; c");
+    assert_eq!(
+        body("{{ secrets.routing_kei }}").unwrap_err().message,
+        "there is no secret `routing_kei`; did you mean `routing_key`?"
+    );
+    assert_eq!(
+        render("{{ title }}").unwrap_err().message,
+        "`title` is only there in the `body` of a webhook"
+    );
+    let long = "{% for a in range(9000) %}{{ 'x' * 200 }}{% endfor %}";
+    assert_eq!(body(long).unwrap_err().message, "it becomes longer than 1 MiB");
+}
+
+#[test]
+fn what_does_not_exist_is_found_without_running() {
+    assert_fails(
+        "{% if false %}{{ call.duration | duratoin }}{% endif %}",
+        "there is no filter `duratoin`; did you mean `duration`?",
+        "duratoin",
+    );
+    assert_fails("{{ caller }}", "there is no variable `caller`; did you mean `call`?", "caller");
+    assert_fails("{% if call is odious %}{% endif %}", "there is no test `odious`", "odious");
+    assert_fails("{{ debug() }}", "there is no function `debug`", "debug()");
+    assert_fails(
+        "{{ before.status }}",
+        "`before` is only there in conditions; a template has `changes.FIELD.from`",
+        "before.status",
+    );
+    assert!(Template::compile("{% set x = call.id %}{{ x }}{% for k in kinds %}{{ k }}{{ loop.index }}{% endfor %}{{ range(3) }}").is_ok());
+}
+
+#[test]
+fn a_syntax_error_has_a_place() {
+    let error = Template::compile("Hello {{ call. }}").unwrap_err();
+    assert_eq!(error.message, "unexpected end of variable block, expected identifier or integer");
+    assert_eq!(error.span, Some(15..17));
+    assert!(Template::compile("{% if %}").unwrap_err().span.is_some());
+}
+
+#[test]
+fn a_failure_quotes_the_template_and_never_the_call() {
+    assert_fails(
+        "{{ call.callAnalysis.mood }}",
+        "`call.callAnalysis.mood` is not there; it is missing in this call or left out by the destination",
+        "call.callAnalysis.mood",
+    );
+    for source in ["{{ call.callerNumber|int }}{{ call.summary|int }}", "{{ call.summary + 1 }}"] {
+        let error = render(source).unwrap_err();
+        assert!(!format!("{error:?}").contains("a <b>"), "{error:?}");
+    }
+}
+
+#[test]
+fn a_template_ends() {
+    let endless =
+        "{% for a in range(1000) %}{% for b in range(1000) %}{% set x = a %}{% endfor %}{% endfor %}";
+    assert_eq!(render(endless).unwrap_err().message, "it takes too many steps");
+    let long = render("{% for a in range(9000) %}é.{% endfor %}").unwrap();
+    assert!(long.len() <= MAX_OUTPUT + '…'.len_utf8() && long.ends_with(".…"), "{}", long.len());
+}

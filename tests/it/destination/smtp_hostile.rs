@@ -1,0 +1,158 @@
+//! SMTP servers that do what no server should, and clients that must neither die of it nor believe it.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use callwatch::{
+    destination::{
+        DestinationConfig, DestinationKind, EmailConfig, Notification, Reaction, SmtpSecurity, SmtpServer,
+    },
+    kind::Kind,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    time::timeout,
+};
+
+use super::*;
+
+/// A server whose only connection is served so.
+async fn server<F>(serve: impl FnOnce(TcpStream) -> F + Send + 'static) -> SocketAddr
+where
+    F: Future<Output = ()> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { serve(listener.accept().await.unwrap().0).await });
+    address
+}
+
+fn mail(security: SmtpSecurity, address: SocketAddr, to: &str) -> DestinationConfig {
+    config(DestinationKind::Email(EmailConfig {
+        smtp: SmtpServer {
+            security,
+            host: "localhost".to_owned(),
+            port: address.port(),
+            user: None,
+            password: None,
+        },
+        password: None,
+        oauth_token: None,
+        from: "alerts@acme.example".parse().unwrap(),
+        to: vec![to.parse().unwrap()],
+    }))
+}
+
+/// Sends the same bytes until nobody takes them any more.
+async fn flood(mut stream: TcpStream, bytes: Vec<u8>) {
+    while stream.write_all(&bytes).await.is_ok() {}
+}
+
+#[tokio::test]
+async fn a_server_that_never_ends_a_line_or_a_reply_is_given_up() {
+    for (bytes, why) in [
+        (vec![b'2'; 1 << 16], "the server sent a line of more than 4096 bytes; is this an SMTP server?"),
+        (
+            b"220-hello\r\n".repeat(5_000),
+            "the server sent a reply of more than 65536 bytes; is this an SMTP server?",
+        ),
+        (b"100 wait\r\n".repeat(5_000), "the server does not speak SMTP"),
+        (b"HTTP/1.1 400 Bad Request\r\n".to_vec(), "the server does not speak SMTP"),
+    ] {
+        let address = server(|stream| flood(stream, bytes)).await;
+        let answer =
+            deliver(&mail(SmtpSecurity::Insecure, address, "a@acme.example"), &event(Kind::Ended)).await;
+        assert_retry(&answer, None, why);
+    }
+}
+
+/// CVE-2011-0411: whoever sits between writes answers behind the `220`, which a client might take for answers that came
+/// through TLS.
+#[tokio::test]
+async fn words_in_clear_behind_the_answer_to_starttls_are_not_believed() {
+    let address = server(|stream| async {
+        let mut stream = BufReader::new(stream);
+        stream.write_all(b"220 localhost ESMTP\r\n").await.unwrap();
+        for answer in [
+            "250-localhost\r\n250 STARTTLS\r\n",
+            "220 go on\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 queued\r\n",
+        ] {
+            stream.read_line(&mut String::new()).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        let mut rest = vec![];
+        let _ = stream.read_to_end(&mut rest).await;
+        assert!(rest.is_empty(), "nothing more was said to it");
+    })
+    .await;
+    let answer = deliver(&mail(SmtpSecurity::StartTls, address, "a@acme.example"), &event(Kind::Ended)).await;
+    let why = "the server sent words before TLS had begun that it would have passed off as encrypted; somebody may have \
+               put them between";
+    assert_retry(&answer, None, why);
+}
+
+/// Gives every command a good answer; the one to the final dot waits until it is told to come.
+async fn serve(stream: TcpStream, told: Arc<Notify>, commands: tokio::sync::mpsc::UnboundedSender<String>) {
+    let mut stream = BufReader::new(stream);
+    stream.write_all(b"220 localhost ESMTP\r\n").await.unwrap();
+    let (mut line, mut in_text) = (String::new(), false);
+    while stream.read_line(&mut line).await.is_ok_and(|read| read > 0) {
+        let command = std::mem::take(&mut line).trim_end().to_owned();
+        let answer = match command.as_str() {
+            "." if in_text => {
+                let _ = commands.send(command);
+                told.notified().await;
+                in_text = false;
+                "250 queued\r\n"
+            }
+            _ if in_text => continue,
+            "DATA" => {
+                in_text = true;
+                "354 go on\r\n"
+            }
+            _ => {
+                let _ = commands.send(command);
+                "250 ok\r\n"
+            }
+        };
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_answer_to_the_final_dot_is_waited_for_beyond_the_timeout() {
+    let (told, (commands, mut asked)) = (Arc::new(Notify::new()), tokio::sync::mpsc::unbounded_channel());
+    let tell = Arc::clone(&told);
+    let address = server(|stream| serve(stream, told, commands)).await;
+    let limit = Duration::from_millis(200);
+    let config =
+        DestinationConfig { timeout: limit, ..mail(SmtpSecurity::Insecure, address, "a@acme.example") };
+    let (destination, event) = (destination(&config), event(Kind::Ended));
+    assert!(destination.longest_attempt() >= Duration::from_secs(600));
+    let attempt = tokio::spawn(async move {
+        let rules = callwatch::rule::RuleSet::default();
+        let notification = Notification { event: &event, rules: &rules, sequence: 7, memo: None, now: now() };
+        destination.deliver(&notification).await
+    });
+    while asked.recv().await.expect("the mail is sent") != "." {}
+    let mut attempt = std::pin::pin!(attempt);
+    assert!(timeout(2 * limit, &mut attempt).await.is_err(), "it may have been taken, so it is not given up");
+    tell.notify_one();
+    assert_eq!(attempt.await.unwrap().reaction, Reaction::Delivered);
+}
+
+#[tokio::test]
+async fn a_domain_beyond_ascii_travels_as_a_labels_and_needs_no_extension() {
+    let (told, (commands, mut asked)) = (Arc::new(Notify::new()), tokio::sync::mpsc::unbounded_channel());
+    told.notify_one();
+    let address = server(|stream| serve(stream, told, commands)).await;
+    let config = mail(SmtpSecurity::Insecure, address, "praxis@bücher.example");
+    assert_eq!(deliver(&config, &event(Kind::Ended)).await.reaction, Reaction::Delivered);
+    let mut all = vec![];
+    while let Ok(command) = asked.try_recv() {
+        all.push(command);
+    }
+    assert!(all.contains(&"RCPT TO:<praxis@xn--bcher-kva.example>".to_owned()), "{all:?}");
+    assert!(all.contains(&"MAIL FROM:<alerts@acme.example>".to_owned()), "{all:?}");
+}

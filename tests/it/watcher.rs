@@ -1,0 +1,242 @@
+//! What is news about a source because time passes, rules change, or the source does not answer.
+
+use std::{sync::Arc, time::Duration};
+
+use callwatch::{
+    call::Call,
+    callem::FetchError,
+    event::Event,
+    kind::Kind,
+    rule::{Rule, RuleSet, Rules, Silence, condition::Condition},
+    snapshot::Snapshot,
+    sync::watcher::{Memory, Now, Observation, Watcher},
+    telemetry::Signal,
+    time::Timestamp,
+};
+use serde_json::{Value, json, value::to_raw_value};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn at(minutes: u64) -> Timestamp {
+    Timestamp::parse("2025-12-15T09:00:00Z").unwrap().after(minutes as u32 * MINUTE)
+}
+
+fn both(minutes: u64) -> Now {
+    Now { wall: at(minutes), steady: at(minutes) }
+}
+
+fn feed(name: &str, kind: Kind) -> Rule {
+    Rule::new(name.into(), kind.into(), vec!["desk".into()])
+}
+
+fn still_live(lasting: Duration) -> Rule {
+    let kinds =
+        [Kind::Started, Kind::Ended, Kind::Analyzed, Kind::Updated, Kind::Deleted].into_iter().collect();
+    let when = Some(Condition::compile(r#"call.status == "live""#).unwrap());
+    Rule { when, lasting: Some(lasting), ..Rule::new("still-live".into(), kinds, vec!["desk".into()]) }
+}
+
+fn nobody_calls() -> Rule {
+    Rule { silence: Some(Silence { lasting: HOUR, hours: None }), ..feed("nobody-calls", Kind::SourceSilent) }
+}
+
+fn watcher(rules: &[Rule]) -> Watcher {
+    Watcher::new("clinic".into(), RuleSet::of(rules), Memory::default())
+}
+
+/// A call that is live since `created`.
+fn live(id: &str, created: Timestamp) -> Call {
+    let times = created.to_string();
+    call(&json!({ "id": id, "status": "live", "createdAt": times, "updatedAt": times }))
+}
+
+fn call(record: &Value) -> Call {
+    Call::parse(&to_raw_value(record).unwrap()).unwrap()
+}
+
+fn names(made: &Observation) -> Vec<&str> {
+    made.events.iter().map(|new| new.event.rule.as_str()).collect()
+}
+
+fn details(event: &Event) -> Value {
+    serde_json::from_str(event.record.get()).unwrap()
+}
+
+fn snapshot(made: &Observation) -> Snapshot {
+    made.snapshot.clone().expect("remembered").1
+}
+
+/// The same watcher after a restart.
+fn restarted(mut watcher: Watcher, settled: Timestamp) -> Watcher {
+    let rules = Rules::clone(watcher.rules());
+    let memory = serde_json::from_value(serde_json::to_value(watcher.save()).unwrap()).unwrap();
+    let mut watcher = Watcher::new("clinic".into(), rules, memory);
+    watcher.resume(settled);
+    watcher
+}
+
+#[test]
+fn silence_counts_from_the_end_of_the_baseline_and_needs_an_answer() {
+    let mut watcher = watcher(&[nobody_calls()]);
+    let _ = watcher.observe(None, &live("old", at(0)), at(500));
+    let _ = watcher.answered(at(500));
+    assert!(watcher.tick(both(500)).is_empty(), "the baseline goes on");
+    watcher.baseline_done(at(501));
+    assert_eq!(watcher.due(), Some(at(561)));
+    let _ = watcher.answered(at(560));
+    assert!(watcher.tick(both(561)).is_empty(), "nobody has confirmed it");
+    let _ = watcher.answered(at(561));
+    let made = watcher.tick(both(561));
+    assert_eq!(names(&made), ["nobody-calls"]);
+    assert_eq!(details(&made.events[0].event)["since"], at(501).to_string());
+    let _ = watcher.answered(at(900));
+    assert!(watcher.tick(both(900)).is_empty(), "it was told");
+    assert_eq!(watcher.due(), None);
+    let _ = watcher.observe(None, &live("new", at(900)), at(901));
+    assert_eq!(watcher.due(), Some(at(960)));
+}
+
+#[test]
+fn after_a_restart_silence_waits_until_the_list_has_been_looked_at() {
+    let mut first = watcher(&[nobody_calls()]);
+    first.baseline_done(at(0));
+    assert_eq!(first.due(), Some(at(60)), "a first run has been away from nothing");
+    let mut second = restarted(first, at(105));
+    assert_eq!(second.due(), Some(at(105)));
+    let _ = second.answered(at(104));
+    assert!(second.tick(both(104)).is_empty());
+    // A call that came meanwhile is found in time.
+    let _ = second.observe(None, &live("meanwhile", at(90)), at(104));
+    let _ = second.answered(at(105));
+    assert!(second.tick(both(105)).is_empty());
+    assert_eq!(second.due(), Some(at(150)));
+}
+
+#[test]
+fn a_call_that_lasts_is_told_over_a_restart_once_it_was_seen_in_time() {
+    let mut first = watcher(&[still_live(HOUR)]);
+    first.baseline_done(at(0));
+    let made = first.observe(None, &live("a", at(0)), at(1));
+    assert!(names(&made).is_empty() && first.is_unsaved(), "what is waited for stands in the checkpoint");
+    let before = snapshot(&made);
+    let mut second = restarted(first, at(5));
+    assert_eq!(second.due(), Some(at(60)));
+    assert!(second.is_waiting() && second.take_due().is_empty());
+    second.saw(&"a".into(), at(59));
+    assert!(second.take_due().is_empty(), "it was not seen since its time came");
+    second.saw(&"a".into(), at(60));
+    assert_eq!(second.take_due(), ["a".into()]);
+    let made = second.observe_again(&"a".into(), &before, at(60));
+    assert_eq!(names(&made), ["still-live"]);
+    assert_eq!((made.events[0].deliveries[0].sequence, second.is_waiting()), (1, false));
+    let made = second.observe_again(&"a".into(), &snapshot(&made), at(200));
+    assert!(made.is_empty(), "once for each stretch");
+}
+
+#[test]
+fn a_condition_that_went_on_is_not_told_again_because_its_rule_may_repeat_now() {
+    let rule = still_live(HOUR);
+    let mut watcher = watcher(std::slice::from_ref(&rule));
+    watcher.baseline_done(at(0));
+    let before = snapshot(&watcher.observe(None, &live("a", at(0)), at(0)));
+    let told = snapshot(&watcher.observe_again(&"a".into(), &before, at(60)));
+    let mut record = json!({ "id": "a", "status": "live", "summary": 1 });
+    let seen = watcher.observe(Some(&told), &call(&record), at(61));
+    assert!(names(&seen).is_empty());
+    watcher.set_rules(RuleSet::of(&[Rule { repeat: true, ..rule }]), [], at(62));
+    record["summary"] = 2.into();
+    let seen = watcher.observe(Some(&snapshot(&seen)), &call(&record), at(500));
+    assert!(names(&seen).is_empty() && !watcher.is_waiting(), "it is the same stretch");
+    // Only after it has ended does another one count.
+    record["status"] = "completed".into();
+    let over = watcher.observe(Some(&snapshot(&seen)), &call(&record), at(501));
+    record["status"] = "live".into();
+    let again = watcher.observe(Some(&snapshot(&over)), &call(&record), at(502));
+    assert_eq!((names(&again).len(), watcher.due()), (0, Some(at(562))));
+    assert_eq!(names(&watcher.observe_again(&"a".into(), &snapshot(&again), at(562))), ["still-live"]);
+}
+
+#[test]
+fn rules_that_are_swapped_take_over_what_others_waited_for() {
+    let mut watcher = watcher(&[]);
+    watcher.baseline_done(at(0));
+    let before = snapshot(&watcher.observe(None, &live("a", at(0)), at(0)));
+    assert_eq!(watcher.due(), None);
+    // A rule that is new waits from now on for calls that are there.
+    watcher.set_rules(RuleSet::of(&[still_live(HOUR)]), ["a".into()], at(10));
+    watcher.saw(&"a".into(), at(10));
+    assert_eq!(watcher.take_due(), ["a".into()]);
+    let made = watcher.observe_again(&"a".into(), &before, at(10));
+    assert!(names(&made).is_empty());
+    assert_eq!(watcher.due(), Some(at(70)));
+    let before = snapshot(&made);
+    // One that has to last longer is not forgotten when the shorter time is over, and one that is shorter fires sooner.
+    for (lasting, due) in [(3 * HOUR, at(190)), (2 * HOUR, at(130))] {
+        watcher.set_rules(RuleSet::of(&[still_live(lasting)]), ["a".into()], at(70));
+        watcher.saw(&"a".into(), at(70));
+        assert_eq!(watcher.take_due(), ["a".into()]);
+        assert!(watcher.observe_again(&"a".into(), &before, at(70)).is_empty());
+        assert_eq!(watcher.due(), Some(due));
+    }
+    // Without the rule nobody waits.
+    watcher.set_rules(RuleSet::of(&[]), [], at(70));
+    watcher.saw_all(at(130));
+    assert_eq!(watcher.take_due(), ["a".into()]);
+    assert!(watcher.observe_again(&"a".into(), &before, at(130)).is_empty());
+    assert!(!watcher.is_waiting());
+}
+
+#[test]
+fn a_source_that_fails_for_long_enough_is_told_once_and_so_is_its_recovery() {
+    let rules = [feed("down", Kind::SourceFailing), feed("up", Kind::SourceRecovered)];
+    let mut watcher = watcher(&rules);
+    let failure = |text: &str| FetchError::Network(text.to_owned());
+    let fail = |watcher: &mut Watcher, text, now: Now| match watcher.failed(&failure(text), 5 * MINUTE, now) {
+        Signal::FetchFailed { failures, refused: false, .. } => failures,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(fail(&mut watcher, "first", both(0)), 1);
+    // The clock for people leaps; the wait goes by the steady one.
+    let leapt = |minutes| Now { wall: at(1000), steady: at(minutes) };
+    assert_eq!(fail(&mut watcher, "second", leapt(1)), 2);
+    assert_eq!(watcher.failing_at(), Some(at(5)));
+    assert!(watcher.tick(leapt(4)).is_empty());
+    let down = watcher.tick(leapt(5));
+    assert_eq!(names(&down), ["down"]);
+    let told = details(&down.events[0].event);
+    assert_eq!(told["since"], at(0).to_string());
+    assert!(told["error"].as_str().unwrap().contains("second"), "{told}");
+    assert!(watcher.is_unsaved() && watcher.failing_at().is_none());
+
+    // It is not told again after a restart, and neither is it forgotten.
+    let mut watcher = restarted(watcher, at(0));
+    fail(&mut watcher, "third", both(1010));
+    assert!(watcher.tick(both(2000)).is_empty());
+    let up = watcher.answered(at(2001));
+    assert_eq!(names(&up), ["up"]);
+    assert_eq!(details(&up.events[0].event), json!({ "since": at(0).to_string() }));
+    assert!(matches!(up.signals[0], Signal::SourceRecovered { failures: 1, .. }), "{:?}", up.signals);
+    assert_eq!(
+        up.events[0].deliveries[0].sequence, 2,
+        "what is told of a source is counted, restarts or not"
+    );
+    assert!(watcher.answered(at(2002)).is_empty());
+}
+
+#[test]
+fn a_baseline_announces_only_what_is_recent_enough_and_counts_it() {
+    let mut watcher = watcher(&[feed("starts", Kind::Started)]);
+    watcher.begin(at(60), 10 * MINUTE);
+    watcher.begin(at(600), Duration::ZERO);
+    let fired = |made: Observation| made.events.len();
+    assert_eq!(fired(watcher.observe(None, &live("old", at(50)), at(60))), 0);
+    assert_eq!(fired(watcher.observe(None, &live("recent", at(51)), at(60))), 1);
+    let mut watcher = {
+        let memory = serde_json::from_value(serde_json::to_value(watcher.save()).unwrap()).unwrap();
+        Watcher::new("clinic".into(), Arc::clone(watcher.rules()), memory)
+    };
+    assert_eq!(fired(watcher.observe(None, &live("recent, too", at(52)), at(61))), 1);
+    assert_eq!(watcher.baseline_done(at(62)), 2, "an interrupted baseline goes on counting");
+    assert_eq!(fired(watcher.observe(None, &live("late", at(1)), at(63))), 1);
+}
