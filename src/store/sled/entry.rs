@@ -318,7 +318,6 @@ mod tests {
                 expected.push((DeliveryRecord::new(Token(number), &new, &event), event.clone()));
             }
         }
-        assert_eq!(writer.len(), expected.len());
         let (head, heads) = writer.heads();
         let (events_head, events) = writer.events();
         let of_events = EventsHead::read(&events_head).unwrap();

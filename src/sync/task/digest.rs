@@ -100,7 +100,7 @@ impl Poller {
             bytes += call.raw().get().len();
             let items = commit.snapshots.len() + commit.events.len() + commit.deliveries();
             if items >= COMMIT_ITEMS || bytes >= COMMIT_BYTES {
-                let full = std::mem::replace(&mut commit, Commit::default());
+                let full = std::mem::take(&mut commit);
                 self.commit(full, std::mem::take(&mut signals)).await?;
                 bytes = 0;
             }

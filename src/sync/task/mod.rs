@@ -421,8 +421,8 @@ impl Poller {
 
     /// Keeps what planner and watcher want back after a restart.
     async fn save(&mut self) -> Result<(), StoreError> {
-        let mut commit = Commit::default();
-        commit.checkpoint = Some(Checkpoint::save(&self.planner, self.watcher.save()));
+        let checkpoint = Some(Checkpoint::save(&self.planner, self.watcher.save()));
+        let commit = Commit { checkpoint, ..Commit::default() };
         self.task.store.commit(&self.claim, commit).await
     }
 

@@ -37,12 +37,15 @@ const TOKENS: u64 = 60;
 /// A history begins with the first number, or shortly before the end of a block of numbers.
 const BEGINNINGS: [u64; 2] = [0, 4070];
 
+/// A delivery that a step makes: its destination, when it was made, and where it waits.
+type Made = (usize, i64, Option<usize>);
+
 #[derive(Clone, Debug)]
 enum Step {
     Commit {
         calls: Vec<(usize, u8)>,
-        /// Of each event the destinations, with when the delivery was made and where it waits.
-        events: Vec<(usize, Vec<(usize, i64, Option<usize>)>)>,
+        /// Each event, and its deliveries.
+        events: Vec<(usize, Vec<Made>)>,
         checkpoint: Option<u8>,
     },
     Settle(usize, Told),

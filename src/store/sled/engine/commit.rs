@@ -85,7 +85,7 @@ impl Engine {
         self.outbox.add(number, &new.destination, new.hold.is_some());
         self.arrived.insert(new.destination.clone());
         self.progress.next += 1;
-        if self.progress.next % BLOCK == 0 {
+        if self.progress.next.is_multiple_of(BLOCK) {
             // From now on it is found by what it says of itself.
             self.staged.blocks.insert(block);
         }
