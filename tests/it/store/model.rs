@@ -126,7 +126,7 @@ fn event(number: usize) -> Event {
 }
 
 fn snapshot(call: &str, summary: u8) -> Snapshot {
-    let size = if summary % 8 == 0 { 50_000 } else { 1 };
+    let size = if summary.is_multiple_of(8) { 50_000 } else { 1 };
     let record = json!({
         "id": call, "status": "completed", "summary": format!("{summary}").repeat(size),
         "callAnalysis": { "sentiment": "positive" }, "createdAt": "1970-01-01T00:00:00.010Z",
