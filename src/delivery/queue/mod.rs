@@ -136,7 +136,11 @@ impl Queue {
             return Moved::default();
         }
         let before = known.and_then(|place| self.batch_of(place).cloned());
-        if before.is_some() && before == batch {
+        if let Some(place) = known
+            && before.is_some()
+            && before == batch
+        {
+            self.slot_mut(place).attempts = attempts;
             return Moved::default();
         }
         let state = State::Waiting;
