@@ -19,7 +19,7 @@ use super::{check, restore};
 use crate::{
     store::SledStore,
     supervisor::{RunError, Supervisor},
-    telemetry::{Signal, Telemetry},
+    telemetry::{Signal, StoreSignal, Telemetry},
     time::Clock,
 };
 
@@ -50,6 +50,10 @@ pub async fn run(args: RunArgs) -> ExitCode {
     let clock = Clock::system();
     let telemetry = Telemetry::new(clock);
     telemetry.emit(Signal::Started { version: env!("CARGO_PKG_VERSION"), store: config.store.path.clone() });
+    for finding in store.findings() {
+        let (path, finding) = (config.store.path.clone(), finding.clone());
+        telemetry.emit(Signal::Store(StoreSignal::Found { path, finding }));
+    }
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(telemetry.clone(), stop.clone()));
     if io::stderr().is_terminal() {
@@ -62,6 +66,7 @@ pub async fn run(args: RunArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(RunError::Store(error)) => {
+            telemetry.emit(Signal::Store(StoreSignal::Broken { error: error.to_string() }));
             error!("callwatch had to stop: {}", restore::explain(&error, &args.config));
             ExitCode::FAILURE
         }

@@ -61,6 +61,15 @@ use crate::{
     time::Timestamp,
 };
 
+/// Whether a backup was taken, and when the next one is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackedUp {
+    /// The backup that was taken; `None` when the last one is young enough.
+    pub taken: Option<Backup>,
+    /// When the next one is due.
+    pub next: Timestamp,
+}
+
 /// How long a lazy [`Settlement`] may be acknowledged before it survives a power cut.
 pub const LAZY_SYNC: Duration = Duration::from_millis(50);
 
@@ -134,15 +143,15 @@ pub trait Store: Send + Sync + 'static {
     /// [`Snapshot::shrink`]), a few at a time.
     async fn shrink(&self, claim: &Claim, source: &Name, before: Timestamp) -> Result<(), StoreError>;
 
-    /// Takes a backup when the last one is older than `every`, and returns when the next one will be due; `None` for a
-    /// store whose backups are not callwatch's business. What is committed or settled meanwhile does not wait for it.
+    /// Takes a backup when the last one is older than `every`; `None` for a store whose backups are not callwatch's
+    /// business. What is committed or settled meanwhile does not wait for it.
     /// Fails with [`StoreError::Backup`] when only the backup failed.
     async fn back_up(
         &self,
         _claim: &Claim,
         _now: Timestamp,
         _every: Duration,
-    ) -> Result<Option<Timestamp>, StoreError> {
+    ) -> Result<Option<BackedUp>, StoreError> {
         Ok(None)
     }
 

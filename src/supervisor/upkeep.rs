@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config_file::Config,
     name::Name,
-    store::{Claim, Duty, Store, StoreError},
+    store::{BackedUp, Backup, Claim, Duty, Store, StoreError},
     telemetry::{Signal, StoreSignal, Telemetry},
     time::Clock,
 };
@@ -173,7 +173,12 @@ impl Upkeep {
             let wait = match taken {
                 // It was told to stop, or the store's backups are not callwatch's business.
                 None | Some(Ok(None)) => return Ok(()),
-                Some(Ok(Some(due))) => due.since(self.clock.wall()),
+                Some(Ok(Some(BackedUp { taken, next }))) => {
+                    if let Some(Backup { file, bytes }) = taken {
+                        self.telemetry.emit(Signal::Store(StoreSignal::BackedUp { file, bytes }));
+                    }
+                    next.since(self.clock.wall())
+                }
                 Some(Err(error @ StoreError::Backup { .. })) => {
                     self.telemetry
                         .emit(Signal::Store(StoreSignal::BackupFailed { error: error.to_string() }));

@@ -130,37 +130,9 @@ pub(super) fn line(signal: &Signal, so_far: u64) {
 
 fn store_line(signal: &StoreSignal) {
     match signal {
-        StoreSignal::Opened { path } => debug!(store = %path.display(), "the store is open"),
-        StoreSignal::Damaged { path, why } => {
-            warn!("the store {} is damaged ({why}); trying to repair it", path.display());
-        }
-        StoreSignal::Repaired { path, copy } => info!(
-            "the store {} is repaired; the copy from before, {}, is no longer needed",
-            path.display(),
-            copy.display()
-        ),
-        StoreSignal::Quarantined { path, aside } => {
-            info!("what was in the store {} is now in {}", path.display(), aside.display());
-        }
-        StoreSignal::Upgrading { path, from, to } => {
-            info!("the store {} is brought from layout {from} to {to}", path.display());
-        }
-        StoreSignal::Renewing { path, bytes } => info!(
-            "the store {} takes {} MB of the disk, most of it unused; making it smaller",
-            path.display(),
-            bytes / 1_000_000
-        ),
-        StoreSignal::Renewed { path, bytes } => {
-            info!("the store {} now takes {} MB of the disk", path.display(), bytes / 1_000_000);
-        }
-        StoreSignal::RenewalFailed { error } => warn!("the store stays as large as it is: {error}"),
-        StoreSignal::BlobsFound { path, count } => warn!(
-            "the store {} holds {count} values in files of their own, which may not survive a power cut",
-            path.display()
-        ),
+        StoreSignal::Found { path, finding } => warn!("the store {}: {finding}", path.display()),
         StoreSignal::BackedUp { file, bytes } => info!("backed up to {} ({bytes} bytes)", file.display()),
         StoreSignal::BackupFailed { error } => error!("no backup was written: {error}"),
-        StoreSignal::BackupSkipped { error } => warn!("{error}; taking the one before it"),
         StoreSignal::Broken { error } => error!("the store stops: {error}"),
     }
 }

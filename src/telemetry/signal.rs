@@ -253,66 +253,12 @@ pub enum Signal {
 /// Something the store did or met by itself.
 #[derive(Clone, Debug)]
 pub enum StoreSignal {
-    /// It is open.
-    Opened {
+    /// Something was found, or mended, when it was opened.
+    Found {
         /// Its folder.
         path: PathBuf,
-    },
-    /// It is damaged, and a repair begins.
-    Damaged {
-        /// Its folder.
-        path: PathBuf,
-        /// What was found.
-        why: String,
-    },
-    /// The repair has succeeded.
-    Repaired {
-        /// Its folder.
-        path: PathBuf,
-        /// The copy from before the repair, which can be removed.
-        copy: PathBuf,
-    },
-    /// What was in the folder was set aside, because a backup takes its place.
-    Quarantined {
-        /// Its folder.
-        path: PathBuf,
-        /// Where its content is now.
-        aside: PathBuf,
-    },
-    /// It is brought to the layout of this version.
-    Upgrading {
-        /// Its folder.
-        path: PathBuf,
-        /// The layout it has.
-        from: u32,
-        /// The layout it gets.
-        to: u32,
-    },
-    /// It takes far more of the disk than it needs, and is rewritten.
-    Renewing {
-        /// Its folder.
-        path: PathBuf,
-        /// Bytes it takes.
-        bytes: u64,
-    },
-    /// It was rewritten.
-    Renewed {
-        /// Its folder.
-        path: PathBuf,
-        /// Bytes it takes now.
-        bytes: u64,
-    },
-    /// It could not be rewritten, and stays as large as it is.
-    RenewalFailed {
-        /// What went wrong.
-        error: String,
-    },
-    /// It holds values in files of their own, which are not synced.
-    BlobsFound {
-        /// Its folder.
-        path: PathBuf,
-        /// How many files.
-        count: usize,
+        /// What it was, and what follows.
+        finding: String,
     },
     /// A backup was written.
     BackedUp {
@@ -324,11 +270,6 @@ pub enum StoreSignal {
     /// A backup could not be written; the next one will be tried.
     BackupFailed {
         /// What went wrong.
-        error: String,
-    },
-    /// A backup cannot be used, so the one before it is taken.
-    BackupSkipped {
-        /// What is wrong with it.
         error: String,
     },
     /// It has stopped working and refuses everything from now on.

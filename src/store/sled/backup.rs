@@ -7,8 +7,6 @@ use std::{
     time::Duration,
 };
 
-use tracing::info;
-
 use super::{
     SledStore,
     archive::{self, Trailer, Writer},
@@ -17,7 +15,7 @@ use super::{
     probe::{self, Step},
 };
 use crate::{
-    store::{Claim, StoreError},
+    store::{BackedUp, Claim, StoreError},
     time::Timestamp,
 };
 
@@ -54,14 +52,13 @@ impl SledStore {
         Ok(Backup { file, bytes })
     }
 
-    /// Takes a backup into the store's folder when the last one is older than `every`; returns when the next one will be
-    /// due.
+    /// Takes a backup into the store's folder when the last one is older than `every`.
     pub(super) async fn back_up_when_due(
         &self,
         claim: &Claim,
         now: Timestamp,
         every: Duration,
-    ) -> Result<Timestamp, StoreError> {
+    ) -> Result<BackedUp, StoreError> {
         let own = claim.clone();
         self.thread.read(move |engine| engine.claims().check(&own)).await?;
         let folder = folder(&self.path);
@@ -72,11 +69,10 @@ impl SledStore {
         // One from the future was made before the clock was set back.
         let last = earlier.await?.iter().filter_map(|file| made(file)).filter(|made| *made <= now).max();
         if let Some(due) = last.map(|last| last.after(every)).filter(|due| *due > now) {
-            return Ok(due);
+            return Ok(BackedUp { taken: None, next: due });
         }
-        let Backup { file, bytes } = self.back_up_to(None, now).await?;
-        info!("backed up to {} ({bytes} bytes)", file.display());
-        Ok(now.after(every))
+        let taken = Some(self.back_up_to(None, now).await?);
+        Ok(BackedUp { taken, next: now.after(every) })
     }
 
     async fn write_backup(&self, file: &Path, make_folder: bool, now: Timestamp) -> Result<u64, StoreError> {

@@ -60,8 +60,8 @@ use self::{
     thread::Thread,
 };
 use super::{
-    Action, Claim, Commit, Cursor, DeliveryRecord, DestinationStanding, Duty, Feed, KnownCall, Page,
-    Position, Query, Settlement, Store, StoreError, Token, arrivals::Arrivals,
+    Action, BackedUp, Claim, Commit, Cursor, DeliveryRecord, DestinationStanding, Duty, Feed, KnownCall,
+    Page, Position, Query, Settlement, Store, StoreError, Token, arrivals::Arrivals,
 };
 use crate::{
     batch::BatchKey,
@@ -107,6 +107,11 @@ impl SledStore {
         let arrivals = Arc::new(Arrivals::default());
         let thread = Thread::start(config, Arc::clone(&arrivals)).await?;
         Ok(Self { thread, arrivals, path: config.path.clone() })
+    }
+
+    /// What a person should know of how it was opened: a repair, a renewal. One sentence each.
+    pub fn findings(&self) -> &[String] {
+        &self.thread.findings
     }
 
     /// Opens the store in `config.path`, and makes nothing.
@@ -328,7 +333,7 @@ impl Store for SledStore {
         claim: &Claim,
         now: Timestamp,
         every: Duration,
-    ) -> Result<Option<Timestamp>, StoreError> {
+    ) -> Result<Option<BackedUp>, StoreError> {
         self.back_up_when_due(claim, now, every).await.map(Some)
     }
 

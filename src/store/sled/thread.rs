@@ -17,7 +17,7 @@ use std::{
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tracing::{error, warn};
+use tracing::error;
 
 use super::{
     engine::Engine,
@@ -69,6 +69,8 @@ enum Job {
 
 /// The way to the thread.
 pub(super) struct Thread {
+    /// What a person should know of how it was opened.
+    pub(super) findings: Vec<String>,
     jobs: mpsc::Sender<(Job, OwnedSemaphorePermit)>,
     places: Arc<Semaphore>,
     /// Why it takes no jobs any more.
@@ -83,24 +85,27 @@ impl Thread {
         let (opened, answer) = oneshot::channel();
         let ended = Arc::new(OnceLock::new());
         let places = Arc::new(Semaphore::new(QUEUE));
-        let thread =
-            Self { jobs, places: Arc::clone(&places), ended: Arc::clone(&ended), path: config.path.clone() };
+        let thread = Self {
+            findings: vec![],
+            jobs,
+            places: Arc::clone(&places),
+            ended: Arc::clone(&ended),
+            path: config.path.clone(),
+        };
         let config = config.clone();
         let run = move || {
             let path = config.path.as_path();
             let start = |Opened { disk, lock, findings }| {
-                for finding in findings {
-                    warn!("the store {}: {finding}", path.display());
-                }
+                let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
                 let engine = catch_unwind(AssertUnwindSafe(|| Engine::start(disk, arrivals)));
                 let engine =
                     engine.unwrap_or(Err(Fault::Panicked)).map_err(|fault| fault.at(path, "read"))?;
-                Ok((engine, lock))
+                Ok((engine, lock, findings))
             };
             match open::open(&config).and_then(start) {
-                Ok((engine, lock)) => {
+                Ok((engine, lock, findings)) => {
                     // When nobody waits for it any more, the queue is closed too and it ends by itself.
-                    let _ = opened.send(Ok(()));
+                    let _ = opened.send(Ok(findings));
                     live(engine, lock, path, queue, &places, &ended);
                 }
                 Err(error) => {
@@ -110,8 +115,8 @@ impl Thread {
         };
         let spawned = thread::Builder::new().name("store".to_owned()).spawn(run);
         spawned.map_err(|error| Fault::Io(error).at(&thread.path, "opened"))?;
-        answer.await.unwrap_or_else(|_| Err(thread.why_ended()))?;
-        Ok(thread)
+        let findings = answer.await.unwrap_or_else(|_| Err(thread.why_ended()))?;
+        Ok(Self { findings, ..thread })
     }
 
     /// Asks something that changes nothing on disk.
@@ -211,9 +216,6 @@ fn live(
         Err(_) => (failed(), None),
     };
     let in_order = matches!(end, StoreError::Closed);
-    if !in_order {
-        error!("the store stops: {end}");
-    }
     // Told before the queue is dropped, for those who wait in it.
     let _ = ended.set(end);
     places.close();
@@ -229,6 +231,7 @@ fn live(
             let _ = reply.send(finished);
         }
         None => {
+            // The store was dropped without being closed, so there is nobody else to tell.
             if let Err(error) = finished {
                 error!("the store did not end in good order: {error}");
             }

@@ -283,7 +283,8 @@ async fn the_last_three_are_kept_and_a_new_one_is_made_when_it_is_due() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await.unwrap();
     let claim = store.claim(&Duty::Upkeep).await.unwrap().unwrap();
-    let back_up = async |millis: i64| store.back_up(&claim, at(millis), HOUR).await.unwrap();
+    let back_up =
+        async |millis: i64| store.back_up(&claim, at(millis), HOUR).await.unwrap().map(|done| done.next);
     let hour = 3_600_000;
     for number in 0..5 {
         let now = number * hour;
