@@ -7,15 +7,20 @@
 mod process;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use callwatch::{
     demo::{
+        books::Books,
         callem::SimulatedCallem,
-        receivers::{DEMO_SECRET, Message, WebhookReceiver},
+        oracle::Promise,
+        receivers::{Arrival, DEMO_SECRET, Message, WebhookReceiver},
+        sighting::Sighting,
     },
+    name::Name,
     time::{Clock, Timestamp},
 };
 use serde_json::{Value, json};
@@ -25,13 +30,8 @@ const CALLS: usize = 100_000;
 const INTERVAL: Duration = Duration::from_secs(15);
 const SWEEP: Duration = Duration::from_secs(180);
 
-/// What was done to a call, in order.
-#[derive(Clone, Debug)]
-struct Done {
-    at: Timestamp,
-    what: &'static str,
-    content: Value,
-}
+/// What the config's only rule has to bring.
+const PROMISES: &[Promise] = &[Promise { rule: "all", to: &["crm"], ..Promise::FEED }];
 
 #[tokio::main]
 async fn main() {
@@ -66,7 +66,7 @@ async fn main() {
 
     let (cpu, requests, started) =
         (process::cpu(process.id(), |_| true), callem.request_counts().total(), Instant::now());
-    let mut truth: BTreeMap<String, Vec<Done>> = BTreeMap::new();
+    let mut books = Books::new(PROMISES, [Name::from("crm")]);
     let mut live: Vec<(usize, u8, Instant)> = vec![];
     let mut next = CALLS;
     let mut peak = 0.0_f64;
@@ -94,12 +94,7 @@ async fn main() {
                     call["updatedAt"] = now.to_string().into();
                 }
             });
-            let what = ["", "ended", "analyzed"][usize::from(*stage)];
-            truth.entry(id.clone()).or_default().push(Done {
-                at: now,
-                what,
-                content: content_of(&callem, &id),
-            });
+            books.happened(&id, Some(record_of(&callem, &id)), now);
             *stage < 2
         });
         match random.u8(..10) {
@@ -107,7 +102,7 @@ async fn main() {
                 let mut call = record(next, "live", now);
                 call["callAnalysis"] = Value::Null;
                 callem.add(call.clone());
-                truth.entry(id(next)).or_default().push(Done { at: now, what: "started", content: call });
+                books.happened(&id(next), Some(Arc::new(call)), now);
                 live.push((next, 0, Instant::now()));
                 next += 1;
             }
@@ -117,18 +112,17 @@ async fn main() {
                     continue;
                 }
                 let id = id(number);
-                let (what, content) = if what < 9 {
+                books.known(&id, record_of(&callem, &id));
+                if what < 9 {
                     callem.update(&id, |call| {
                         call["summary"] = "A late edit.".into();
                         call["updatedAt"] = now.to_string().into();
                     });
-                    ("updated", content_of(&callem, &id))
+                    books.happened(&id, Some(record_of(&callem, &id)), now);
                 } else {
-                    let content = content_of(&callem, &id);
                     callem.delete(&id);
-                    ("deleted", content)
-                };
-                truth.entry(id).or_default().push(Done { at: now, what, content });
+                    books.happened(&id, None, now);
+                }
             }
         }
     }
@@ -139,7 +133,7 @@ async fn main() {
     );
     // What was done last is still to be found.
     sleep(2 * INTERVAL + Duration::from_secs(15)).await;
-    report(&truth, &crm);
+    report(books, &crm.inbox().arrivals());
     println!(
         "requests per minute {:.1}, CPU {:.2} % of one core, memory {peak:.0} MB",
         requests as f64 * 60.0 / took.as_secs_f64(),
@@ -147,44 +141,34 @@ async fn main() {
     );
 }
 
-/// Compares what happened with what arrived.
-fn report(truth: &BTreeMap<String, Vec<Done>>, crm: &WebhookReceiver) {
-    let mut arrived: HashMap<(String, String), (usize, Timestamp, BTreeSet<String>)> = HashMap::new();
-    let mut unexpected = 0;
-    for arrival in crm.inbox().arrivals() {
+/// Holds what arrived against what happened.
+fn report(mut books: Books, arrivals: &[Arc<Arrival>]) {
+    let crm = Name::from("crm");
+    let mut lags: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for arrival in arrivals {
         let Message::Webhook { body, verified: true, .. } = &arrival.message else {
             panic!("a signed webhook")
         };
         let body: Value = serde_json::from_slice(body).unwrap();
-        let (call, what) =
-            (&body["data"]["call"], body["type"].as_str().unwrap().trim_start_matches("call."));
-        let id = call["id"].as_str().unwrap().to_owned();
-        let known = truth.get(&id).and_then(|done| done.iter().find(|done| done.what == what));
-        // A deleted call is told without its transcript, which is not remembered.
-        let same = known.is_some_and(|done| what == "deleted" || done.content == *call);
-        unexpected += usize::from(!same);
-        let entry = arrived.entry((id, what.to_owned())).or_insert((0, arrival.at, BTreeSet::new()));
-        entry.0 += 1;
-        entry.2.insert(arrival.id.clone());
-    }
-    let mut missed = 0;
-    let mut lags: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for (id, done) in truth {
-        for Done { at, what, .. } in done {
-            match arrived.get(&(id.clone(), (*what).to_owned())) {
-                Some((_, arrival, _)) => lags.entry(what).or_default().push(arrival.since(*at).as_secs_f64()),
-                None => {
-                    missed += 1;
-                    println!("missed: {what} of {id} at {at}");
-                }
-            }
+        let sighting = Sighting::of(arrival);
+        let receipt = books.arrived(&crm, &sighting, |debt| {
+            sighting.tells(debt) && sighting.kinds == debt.kinds && body["data"]["call"] == *debt.call
+        });
+        for debt in &receipt.settled {
+            let lag = receipt.latency.expect("what is owed happened at a known time");
+            lags.entry(debt.kinds[0].as_str()).or_default().push(lag.as_secs_f64());
         }
     }
-    let twice = arrived.values().filter(|(_, _, ids)| ids.len() > 1).count();
-    let repeats: usize = arrived.values().map(|(times, _, ids)| times - ids.len()).sum();
-    let changes: usize = truth.values().map(Vec::len).sum();
+    for debt in books.owed() {
+        println!("missed: {} of {}", debt.kinds[0], debt.call["id"]);
+    }
+    let receipts = books.receipts(&crm).cloned().unwrap_or_default();
     println!(
-        "{changes} changes: {missed} missed, {unexpected} invented, {twice} told twice, {repeats} repeated\n"
+        "{} changes: {} missed, {} invented or told twice, {} repeated\n",
+        books.changes(),
+        books.owed().len(),
+        receipts.unexpected,
+        receipts.repeats
     );
     println!("| change | times | lag p50 s | p99 s | most s |");
     println!("|---|---:|---:|---:|---:|");
@@ -202,9 +186,9 @@ fn report(truth: &BTreeMap<String, Vec<Done>>, crm: &WebhookReceiver) {
     println!();
 }
 
-/// The call as the API gives it now.
-fn content_of(callem: &SimulatedCallem, id: &str) -> Value {
-    serde_json::from_str(&callem.record(id).unwrap()).unwrap()
+/// The call's record as the API gives it now.
+fn record_of(callem: &SimulatedCallem, id: &str) -> Arc<Value> {
+    Arc::new(serde_json::from_str(&callem.record(id).unwrap()).unwrap())
 }
 
 fn id(number: usize) -> String {

@@ -9,14 +9,11 @@ use crate::{
     config::{LoadOptions, Report, Secrets},
     config_file::{Config, Loaded},
     demo::{
-        ledger::BUNDLED,
+        bundled,
         show::{Ending, Options, show},
     },
     style::Style,
 };
-
-/// The config that is shown when none is given.
-const BUNDLED_CONFIG: &str = include_str!("../demo/demo.toml");
 
 /// The exit code that shells give a process that was ended by Ctrl-C.
 const EXIT_INTERRUPTED: u8 = 130;
@@ -38,7 +35,7 @@ pub struct DemoArgs {
 /// Shows the demo: 0 when nothing was lost, 1 when something was.
 pub async fn demo(args: DemoArgs) -> ExitCode {
     let DemoArgs { lasts, config, seed } = args;
-    let promises = if config.is_some() { &[] } else { BUNDLED };
+    let promises = if config.is_some() { &[] } else { bundled::PROMISES };
     let config = match load(config).await {
         Ok(loaded) => loaded.config,
         Err(report) => {
@@ -61,6 +58,6 @@ async fn load(path: Option<PathBuf>) -> Result<Loaded, Report> {
     let options = LoadOptions { secrets: Secrets::Ignored, ..LoadOptions::default() };
     match path {
         Some(path) => Config::load(&path, options),
-        None => Config::parse(BUNDLED_CONFIG, "demo.toml".as_ref(), options),
+        None => Config::parse(bundled::CONFIG, "demo.toml".as_ref(), options),
     }
 }

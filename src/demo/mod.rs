@@ -1,22 +1,25 @@
-//! The world callwatch works in, on one machine: a simulated Callem and local receivers, for `callwatch demo`
-//! and for the tests.
+//! The surroundings of callwatch, simulated on this machine: for `callwatch demo`, and for tests.
 //!
 //! * [`callem`] answers like the Callem API, fails on request, and says what it was asked.
-//! * [`clinic`] makes up calls like those of a clinic's phone.
-//! * [`receivers`] take what callwatch sends, check it, and misbehave on request.
-//! * [`script`] tells a clinic's day, [`world`] puts simulated surroundings around any config, [`ledger`] keeps the
-//!   truth to hold the pipeline against, and [`show`] runs the real pipeline in all that, for people to watch.
-//! * [`local`] is what every simulated HTTP server is made of: a loopback port that can drop a connection.
+//! * [`clinic`] makes up calls like those of a clinic's phone, and [`script`] makes a day of them.
+//! * [`receivers`] take what callwatch sends, check it, and misbehave on request. [`sighting`] is what can be told from
+//!   one arrival.
+//! * [`oracle`] says, without the pipeline, what rules have to bring; [`books`] hold what arrives against that.
+//! * [`world`] puts simulated surroundings around any config, [`bundled`] is the demo's own config, and [`show`] runs
+//!   the real pipeline in all that, for people to watch.
+//! * [`local`] is what the simulated HTTP servers have in common: a loopback port that can cut a connection.
 
+pub mod books;
+pub mod bundled;
 pub mod callem;
 pub mod clinic;
 mod faults;
-pub mod ledger;
 pub mod local;
+pub mod oracle;
 pub mod receivers;
 pub mod script;
 pub mod show;
-mod sighting;
+pub mod sighting;
 mod summary;
 mod terminal;
 mod view;

@@ -1,48 +1,70 @@
-//! What a receiver can tell from what arrived, without knowing who sent it.
+//! What a receiver can tell from what arrived, without knowing who sent it. Pure.
 
 use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_128;
 
-use super::receivers::{Arrival, Message};
-use crate::{kind::Kind, privacy::mask_phone};
+use super::{
+    oracle::Debt,
+    receivers::{Arrival, Message},
+};
+use crate::{kind::Kind, privacy::mask_phone, time::Timestamp};
 
-/// The facts in something that arrived.
+/// What can be told from one arrival.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sighting {
-    /// One line about it: a webhook's `type`, a Slack message's text, a mail's subject.
+    /// The message's id, which every repeat shares.
+    pub id: String,
+    /// When it arrived.
+    pub at: Timestamp,
+    /// A hash of what every repeat has to say again: all of a message but the date and the boundary of a mail.
+    pub content: u128,
+    /// One line about the message: a webhook's `type`, a Slack message's text, a mail's subject.
     pub headline: String,
-    /// The call's id, where it is said.
+    /// The call's id, where the message says it.
     pub call: Option<String>,
-    /// The rule's name, where it is said.
+    /// The rule's name, where the message says it.
     pub rule: Option<String>,
-    /// The kinds of change; empty where they are not said.
+    /// The kinds of change; empty where the message does not say them.
     pub kinds: Vec<Kind>,
-    /// The phone numbers in it, each as it is written.
+    /// The phone numbers in the message, each as it is written.
     pub numbers: Vec<String>,
 }
 
 impl Sighting {
-    /// Reads what arrived.
+    /// Reads an arrival.
     pub fn of(arrival: &Arrival) -> Self {
-        match &arrival.message {
+        let read = match &arrival.message {
             // A body that is not JSON says nothing.
             Message::Webhook { body, .. } => {
-                serde_json::from_slice(body).map(|body| Self::of_webhook(&body)).unwrap_or_default()
+                let read = serde_json::from_slice(body).map(|body| Self::of_webhook(&body));
+                Self { content: xxh3_128(body), ..read.unwrap_or_default() }
             }
-            Message::Slack(message) => Self {
-                headline: message["text"].as_str().unwrap_or_default().to_owned(),
-                numbers: phone_numbers(&message.to_string()),
-                ..Self::default()
-            },
+            Message::Slack(message) => {
+                let text = message.to_string();
+                Self {
+                    content: xxh3_128(text.as_bytes()),
+                    headline: message["text"].as_str().unwrap_or_default().to_owned(),
+                    numbers: phone_numbers(&text),
+                    ..Self::default()
+                }
+            }
             Message::Mail(mail) => {
                 let headline = mail.subject().unwrap_or_default();
                 // Quoted-printable text breaks its lines anywhere.
                 let text = String::from_utf8_lossy(&mail.data).replace("=\r\n", "");
-                Self { numbers: phone_numbers(&format!("{headline} {text}")), headline, ..Self::default() }
+                Self {
+                    content: xxh3_128(mail.lasting().as_bytes()),
+                    numbers: phone_numbers(&format!("{headline} {text}")),
+                    headline,
+                    ..Self::default()
+                }
             }
-        }
+        };
+        Self { id: arrival.id.clone(), at: arrival.at, ..read }
     }
 
-    /// Standard Webhooks and CloudEvents have `type` and `data`, the vendor's own shape `event` and `call`.
+    /// Reads a webhook. Standard Webhooks and CloudEvents have `type` and `data`, the vendor's own shape has `event`
+    /// and `call`.
     fn of_webhook(body: &Value) -> Self {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let data = &body["data"];
@@ -54,6 +76,20 @@ impl Sighting {
             rule: text(&data["rule"]),
             kinds: kinds.filter_map(Value::as_str).filter_map(Kind::parse).collect(),
             numbers: text(&call["callerNumber"]).into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether this tells of a debt. Changes that no poll has told apart arrive as one, so a message may have more
+    /// kinds than the debt.
+    pub fn tells(&self, debt: &Debt) -> bool {
+        match &self.rule {
+            Some(rule) => {
+                rule == debt.promise.rule
+                    && self.call.as_deref() == debt.call["id"].as_str()
+                    && debt.kinds.iter().all(|kind| self.kinds.contains(kind))
+            }
+            None => debt.title().is_some_and(|title| self.headline.contains(&title)),
         }
     }
 }
@@ -87,10 +123,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{demo::receivers::Mail, time::Timestamp};
+    use crate::demo::receivers::Mail;
 
+    /// All that can be told from a message but the hash of its content.
     fn sighting(message: Message) -> Sighting {
-        Sighting::of(&Arrival { at: Timestamp::default(), id: String::new(), message })
+        let sighting = Sighting::of(&Arrival { at: Timestamp::default(), id: String::new(), message });
+        Sighting { content: 0, ..sighting }
     }
 
     fn webhook(body: Value) -> Message {
@@ -107,6 +145,7 @@ mod tests {
             rule: Some("booked".to_owned()),
             kinds: vec![Kind::Ended, Kind::Analyzed],
             numbers: vec!["+33639981234".to_owned()],
+            ..Sighting::default()
         };
         assert_eq!(sighting(webhook(json!({ "type": "call.ended", "data": data }))), told);
         assert_eq!(
@@ -131,7 +170,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_says_nothing() {
+    fn a_mails_date_and_boundary_are_no_part_of_its_content() {
+        let content = |date: &str, boundary: &str, text: &str| {
+            let data = format!(
+                "Date: {date}\r\nContent-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n--{boundary}\r\n{text}\r\n"
+            );
+            let message = Message::Mail(Mail { data: data.into(), ..Mail::default() });
+            Sighting::of(&Arrival { at: Timestamp::default(), id: String::new(), message }).content
+        };
+        assert_eq!(content("Mon", "abc", "one"), content("Tue", "def", "one"));
+        assert_ne!(content("Mon", "abc", "one"), content("Mon", "abc", "two"));
+    }
+
+    #[test]
+    fn a_body_that_is_not_json_says_nothing() {
         let message = Message::Webhook { headers: Default::default(), body: "+".into(), verified: false };
         assert_eq!(sighting(message), Sighting::default());
     }

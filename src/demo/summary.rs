@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    ledger::{Ledger, Receipts},
+    books::{Books, Receipts},
     view::seconds,
     world::INTERVAL,
 };
@@ -17,14 +17,13 @@ use crate::{
 };
 
 /// Everything there is to judge.
-#[derive(Debug)]
 pub struct Summary<'a> {
     /// How long calls came and went.
     pub lasted: Duration,
     /// How long was waited afterwards.
     pub waited: Duration,
     /// What happened and what arrived.
-    pub ledger: &'a Ledger,
+    pub books: &'a Books,
     /// Calls there were before, in all sources.
     pub old_calls: u64,
     /// Calls the store does not know as the simulated API has them.
@@ -61,7 +60,11 @@ impl Summary<'_> {
         if self.stale > 0 {
             problems.push(format!("{} calls are not known as they are now", self.stale));
         }
-        for ((rule, destination), n) in self.ledger.owed() {
+        let mut owed = BTreeMap::<_, u64>::new();
+        for debt in self.books.owed() {
+            *owed.entry((debt.promise.rule, debt.destination)).or_default() += 1;
+        }
+        for ((rule, destination), n) in owed {
             problems.push(format!("{n} of the rule {rule} never reached {destination}"));
         }
         for Destination { name, tally, refused, has_ids, .. } in &self.destinations {
@@ -70,13 +73,14 @@ impl Summary<'_> {
                     problems.push(format!("{name}: {n} {what}"));
                 }
             };
-            let receipts = self.ledger.receipts(name);
+            let receipts = self.books.receipts(name);
             let arrived =
                 receipts.map_or(0, |receipts| if *has_ids { receipts.unique() } else { receipts.arrived });
             count(tally.pending, "not delivered yet");
             count(tally.dead, "given up");
             count(tally.delivered.saturating_sub(arrived), "called delivered, but never arrived");
             count(receipts.map_or(0, |receipts| receipts.unexpected), "arrived that nobody expected");
+            count(receipts.map_or(0, |receipts| receipts.altered), "came again with another content");
             count(*refused, "refused by the receiver");
         }
         problems
@@ -89,8 +93,8 @@ impl Summary<'_> {
             style.paint(Colour::Bold, &format!("Summary of {}", seconds(self.lasted)))
                 + &format!(" (and {} to let what was under way arrive)", seconds(self.waited)),
             String::new(),
-            format!("  calls     {} from before, {} new", self.old_calls, self.ledger.calls()),
-            format!("  changes   {}, found with {} requests", self.ledger.changes(), self.requests),
+            format!("  calls     {} from before, {} new", self.old_calls, self.books.calls()),
+            format!("  changes   {}, found with {} requests", self.books.changes(), self.requests),
             String::new(),
         ];
         self.rules(&mut lines, style);
@@ -130,21 +134,23 @@ impl Summary<'_> {
     }
 
     fn receipts(&self) -> impl Iterator<Item = &Receipts> {
-        self.destinations.iter().filter_map(|destination| self.ledger.receipts(&destination.name))
+        self.destinations.iter().filter_map(|destination| self.books.receipts(&destination.name))
     }
 
     fn rules(&self, lines: &mut Vec<String>, style: Style) {
-        let rules = self.ledger.rules();
-        let names = self.events.keys().map(String::as_str).chain(rules.keys().copied());
-        let names: BTreeSet<_> = names.collect();
+        let expected = self.books.expected();
+        let names: BTreeSet<_> =
+            self.events.keys().map(String::as_str).chain(expected.keys().copied()).collect();
         let width = names.iter().map(|name| name.len()).max().unwrap_or(0).max(12);
-        let head = if rules.is_empty() { "" } else { "  to arrive  arrived" };
+        let head = if expected.is_empty() { "" } else { "  to arrive  arrived" };
         lines.push(style.paint(Colour::Dim, &format!("  {:<width$}  events{head}", "rule")));
         for name in names {
             let events = self.events.get(name).copied().unwrap_or(0);
-            let account =
-                rules.get(name).map(|account| format!("  {:>9}  {:>7}", account.expected, account.told));
-            lines.push(format!("  {name:<width$}  {events:>6}{}", account.unwrap_or_default()));
+            let arrived = expected.get(name).map(|all| {
+                let owed = self.books.owed().iter().filter(|debt| debt.promise.rule == name).count() as u64;
+                format!("  {all:>9}  {:>7}", all - owed)
+            });
+            lines.push(format!("  {name:<width$}  {events:>6}{}", arrived.unwrap_or_default()));
         }
         lines.push(String::new());
     }
@@ -155,7 +161,7 @@ impl Summary<'_> {
         lines.push(style.paint(Colour::Dim, &head));
         for Destination { name, tally, has_ids, .. } in &self.destinations {
             let nothing = Receipts::default();
-            let receipts = self.ledger.receipts(name).unwrap_or(&nothing);
+            let receipts = self.books.receipts(name).unwrap_or(&nothing);
             let repeats = if *has_ids { receipts.repeats.to_string() } else { "-".to_owned() };
             let latency = |share| receipts.latency(share).map_or("-".to_owned(), seconds);
             lines.push(format!(
@@ -171,42 +177,46 @@ impl Summary<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
-        demo::{ledger::BUNDLED, script::Script, sighting::Sighting},
+        demo::{bundled::PROMISES, script::Script, sighting::Sighting},
         kind::Kind,
         time::Timestamp,
     };
 
     const NOON: Timestamp = Timestamp::from_millis(1_765_800_000_000);
 
-    /// The books after one call ended, of which the CRM was told so many times.
-    fn ledger(told: &[&str]) -> Ledger {
-        let mut ledger = Ledger::new(BUNDLED, [Name::from("crm")]);
+    /// The books after one call ended, and the CRM was told of it by messages with these ids.
+    fn books(told: &[&str]) -> Books {
+        let mut books = Books::new(PROMISES, [Name::from("crm")]);
         let ended = Script::new(1, NOON).find(|step| step.kind == Kind::Ended);
         let ended = ended.unwrap();
-        ledger.happened(&ended, NOON);
+        books.happened(ended.call.id(), Some(Arc::new(ended.record(NOON))), NOON);
         for id in told {
             let sighting = Sighting {
+                id: (*id).to_owned(),
+                at: NOON.after(Duration::from_millis(600)),
                 call: Some(ended.call.id().to_owned()),
                 rule: Some("call-completed".to_owned()),
                 kinds: vec![Kind::Ended],
                 ..Sighting::default()
             };
-            ledger.arrived(&"crm".into(), id, NOON.after(Duration::from_millis(600)), &sighting);
+            books.arrived(&"crm".into(), &sighting, |debt| sighting.tells(debt));
         }
-        ledger
+        books
     }
 
     fn crm(tally: Tally) -> Destination {
         Destination { name: "crm".into(), tally, refused: 0, provoked: 0, has_ids: true }
     }
 
-    fn summary(ledger: &Ledger, destination: Destination) -> Summary<'_> {
+    fn summary(books: &Books, destination: Destination) -> Summary<'_> {
         Summary {
             lasted: Duration::from_secs(30),
             waited: Duration::from_millis(900),
-            ledger,
+            books,
             old_calls: 150,
             stale: 0,
             requests: 31,
@@ -221,8 +231,8 @@ mod tests {
     #[test]
     fn all_is_well_when_everything_arrived_repeats_or_not() {
         for told in [&["1"][..], &["1", "1"]] {
-            let ledger = ledger(told);
-            let summary = summary(&ledger, crm(DELIVERED));
+            let books = books(told);
+            let summary = summary(&books, crm(DELIVERED));
             assert_eq!(summary.problems(), Vec::<String>::new());
             let text = summary.lines(Style::PLAIN).join("\n");
             assert!(text.contains("none lost: the one notification arrived"), "{text}");
@@ -233,9 +243,9 @@ mod tests {
     #[test]
     fn everything_that_is_not_well_is_named() {
         let tally = Tally { pending: 2, delivered: 3, dead: 1, ..Tally::default() };
-        let ledger = ledger(&[]);
+        let books = books(&[]);
         let destination = Destination { refused: 4, ..crm(tally) };
-        let summary = Summary { stale: 5, ..summary(&ledger, destination) };
+        let summary = Summary { stale: 5, ..summary(&books, destination) };
         assert_eq!(
             summary.problems(),
             [
@@ -253,8 +263,8 @@ mod tests {
 
     #[test]
     fn a_second_event_for_one_change_is_not_well_either() {
-        let ledger = ledger(&["1", "2"]);
-        let summary = summary(&ledger, crm(Tally { delivered: 2, ..DELIVERED }));
+        let books = books(&["1", "2"]);
+        let summary = summary(&books, crm(Tally { delivered: 2, ..DELIVERED }));
         assert_eq!(summary.problems(), ["crm: 1 arrived that nobody expected"]);
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 impl Show {
     /// Whether every call is known as it is, nothing is pending, and what had to arrive did.
     pub(super) async fn has_caught_up(&self) -> Result<bool, StoreError> {
-        Ok(self.ledger.owed().is_empty()
+        Ok(self.books.owed().is_empty()
             && self.stale().await? == 0
             && self.store.destinations().await?.values().all(|it| it.tally.unfinished() == 0))
     }
@@ -56,7 +56,7 @@ impl Show {
         let summary = Summary {
             lasted: self.lasted,
             waited: self.waited,
-            ledger: &self.ledger,
+            books: &self.books,
             old_calls: u64::from(OLD_CALLS) * sources.len() as u64,
             stale: self.stale().await?,
             requests: sources.iter().map(|(_, callem)| callem.request_counts().total()).sum(),

@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::interrupts::Interrupts;
 use super::{
-    ledger::{Ledger, Promise},
+    books::Books,
+    oracle::Promise,
     receivers::Misbehaviour,
     script::{Script, Step},
     sighting::Sighting,
@@ -166,7 +167,7 @@ struct Show {
     clock: Clock,
     world: World,
     scripts: Vec<Scripted>,
-    ledger: Ledger,
+    books: Books,
     view: View,
     style: Style,
     terminal: Terminal,
@@ -246,7 +247,7 @@ impl Show {
         Ok(Self {
             clock,
             scripts,
-            ledger: Ledger::new(promises, world.destinations.iter().map(|(name, _)| name.clone())),
+            books: Books::new(promises, world.destinations.iter().map(|(name, _)| name.clone())),
             view,
             style,
             terminal,
@@ -310,8 +311,9 @@ impl Show {
         for (Scripted { script, next }, (_, callem)) in self.scripts.iter_mut().zip(&self.world.sources) {
             while let Some(step) = next.take_if(|step| step.after <= elapsed) {
                 let now = self.clock.wall();
-                self.ledger.happened(&step, now);
-                callem.add(step.record(now));
+                let record = step.record(now);
+                self.books.happened(step.call.id(), Some(Arc::new(record.clone())), now);
+                callem.add(record);
                 *next = script.next();
             }
         }
@@ -370,9 +372,9 @@ impl Show {
             let inbox = receiver.inbox();
             for arrival in inbox.take() {
                 let sighting = Sighting::of(&arrival);
-                let latency = self.ledger.arrived(destination, &arrival.id, arrival.at, &sighting);
-                self.terminal.show(self.view.arrival(destination, &arrival, &sighting, latency))?;
-                let arrived = self.ledger.receipts(destination).map_or(0, |receipts| receipts.arrived);
+                let receipt = self.books.arrived(destination, &sighting, |debt| sighting.tells(debt));
+                self.terminal.show(self.view.arrival(destination, &arrival, &sighting, receipt.latency))?;
+                let arrived = self.books.receipts(destination).map_or(0, |receipts| receipts.arrived);
                 if let Receiver::Webhook(webhook) = receiver
                     && self.promised
                     && arrived % PROVOKED_PERIOD == PROVOKED_AT

@@ -1,8 +1,42 @@
-//! What callwatch is asked to do.
+//! What callwatch is asked to do: its config, and what the rules of it have to bring.
 
-use callwatch::demo::receivers::DEMO_SECRET;
+use callwatch::{
+    demo::{oracle::Promise, receivers::DEMO_SECRET},
+    kind::Kind,
+};
+use serde_json::Value;
 
 use super::{crowd::Crowd, history::Histories};
+
+/// What the rules of [`text`] have to bring.
+pub const PROMISES: &[Promise] = &[
+    Promise { rule: "feed", to: &["crm", "serial"], ..Promise::FEED },
+    Promise {
+        rule: "over",
+        on: &[Kind::Ended, Kind::Analyzed, Kind::Deleted],
+        to: &["bus", "crm", "vendor"],
+        ..Promise::FEED
+    },
+    Promise {
+        rule: "unhappy",
+        when: Some(|call| call["callAnalysis"]["sentiment"] == "negative"),
+        title: Some(|call| title("Unhappy", call)),
+        to: &["frontdesk", "manager"],
+        ..Promise::FEED
+    },
+    Promise {
+        rule: "long",
+        when: Some(|call| call["duration"].as_u64() > Some(300)),
+        repeat: true,
+        title: Some(|call| title("Long", call)),
+        to: &["bus", "frontdesk", "manager", "oncall"],
+        ..Promise::FEED
+    },
+];
+
+fn title(word: &str, call: &Value) -> String {
+    format!("{word} {} <revision> & {}", call["id"].as_str().unwrap(), call["revision"])
+}
 
 /// Many short waits: nothing gives up before the faults stop, but what is refused for good.
 fn common() -> String {

@@ -1,6 +1,6 @@
 //! What is done to the simulated API: the life of every call, state by state.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use callwatch::demo::callem::SimulatedCallem;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ const GIANT: usize = 600_000;
 
 /// A call's record as it was for a while.
 pub struct State {
-    pub record: Value,
+    pub record: Arc<Value>,
     /// Byte for byte as it is served.
     pub text: String,
     /// The number of the answer that first showed it.
@@ -98,7 +98,7 @@ impl Histories {
         let mut call = match history.states.last_mut() {
             Some(state) => {
                 state.given_out = self.callem.given_out(id);
-                state.record.clone()
+                Value::clone(&state.record)
             }
             None => {
                 let mut call = record(id, "live");
@@ -112,7 +112,7 @@ impl Histories {
         call["revision"] = history.states.len().into();
         self.callem.add(call.clone());
         let text = self.callem.record(id).unwrap();
-        history.states.push(State { record: call, text, given_out: None });
+        history.states.push(State { record: Arc::new(call), text, given_out: None });
     }
 
     fn delete(&mut self, id: &str) {

@@ -3,11 +3,12 @@
 //!
 //! `CALLWATCH_KILLS` says how often, `CALLWATCH_SEED` what is done; when it happens is the machine's.
 
+mod arrivals;
 mod config;
 mod crowd;
 mod gate;
 mod history;
-mod truth;
+mod payload;
 mod verdict;
 
 use std::{
@@ -29,9 +30,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    arrivals::Arrivals,
     crowd::Crowd,
     history::Histories,
-    verdict::{Arrivals, Expected},
+    verdict::{Expected, judge},
 };
 use crate::rig::PATIENCE;
 
@@ -239,7 +241,7 @@ async fn whatever_happens_everything_arrives_once_in_order_and_as_it_was() {
     histories.note();
     watcher.end(&mut histories, true).await;
     arrivals.collect();
-    let after = arrivals.judge(&histories).unwrap_or_else(|why| panic!("{why}; CALLWATCH_SEED={seed}"));
+    let after = judge(&arrivals, &histories).unwrap_or_else(|why| panic!("{why}; CALLWATCH_SEED={seed}"));
     assert_eq!(after.len(), expected.len());
     let dead = check_store(&watcher, &expected).await;
 
@@ -269,7 +271,7 @@ async fn wait_for_all(
             last_news = Instant::now();
             continue;
         }
-        match arrivals.judge(histories) {
+        match judge(arrivals, histories) {
             Ok(expected) => return expected,
             Err(_) if last_news.elapsed() < PATIENCE => {}
             Err(why) => panic!("{why}; CALLWATCH_SEED={seed}\n{}", last_lines(&watcher.log())),
@@ -281,16 +283,16 @@ async fn wait_for_all(
 async fn check_store(watcher: &Watcher, expected: &[Expected]) -> usize {
     let mut kept = watcher.deliveries().await;
     let mut dead = 0;
-    for it in expected {
-        let Expected { destination, call, sequence, rule, event, has_arrived } = it;
-        let key = ((*destination).to_owned(), call.clone(), *sequence);
+    for Expected { debt, event, has_arrived } in expected {
+        let call = debt.call["id"].as_str().unwrap().to_owned();
+        let key = (debt.destination.to_owned(), call, debt.sequence);
         let Some(delivery) = kept.remove(&key) else { panic!("the store does not know {key:?}") };
-        assert_eq!(delivery["rule"], *rule, "{delivery}");
+        assert_eq!(delivery["rule"], debt.promise.rule, "{delivery}");
         assert!(event.as_ref().is_none_or(|event| delivery["event"] == **event), "{event:?}: {delivery}");
         let is_refused = delivery["reason"].as_str().is_some_and(|reason| reason.starts_with("422"));
         match delivery["state"].as_str() {
             Some("delivered") => assert!(has_arrived, "{delivery}"),
-            Some("dead") => assert!(is_refused && *destination == "bus", "{delivery}"),
+            Some("dead") => assert!(is_refused && debt.destination == "bus", "{delivery}"),
             _ => panic!("{delivery}"),
         }
         dead += usize::from(is_refused);

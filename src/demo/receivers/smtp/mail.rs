@@ -36,6 +36,14 @@ impl Mail {
         Some(header.trim_start_matches('<').trim_end_matches('>').to_owned())
     }
 
+    /// The mail without the date and the boundary between its parts, which differ from one attempt to the next.
+    pub fn lasting(&self) -> String {
+        let content_type = self.header("content-type").unwrap_or_default();
+        let boundary = content_type.split('"').nth(1).unwrap_or_default();
+        let text = String::from_utf8_lossy(&self.data).replace(boundary, "");
+        text.lines().filter(|line| !line.starts_with("Date:")).collect()
+    }
+
     /// Its subject, in plain letters.
     pub fn subject(&self) -> Option<String> {
         self.header("subject").map(|subject| decode_words(&subject))
