@@ -1,6 +1,6 @@
 //! A rule matched a change: the thing that is told to people and systems.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::digest;
@@ -13,6 +13,7 @@ use crate::{
     change::Changes,
     kind::{Kind, Kinds},
     name::Name,
+    privacy::mask_phone,
     time::Timestamp,
 };
 
@@ -144,6 +145,21 @@ impl Subject {
 }
 
 impl Event {
+    /// The caller's number, masked for logs; empty when the event is not about a call, or the number is withheld.
+    pub fn masked_caller(&self) -> String {
+        #[derive(Deserialize)]
+        struct Caller<'a> {
+            #[serde(rename = "callerNumber", borrow, default)]
+            number: Option<Cow<'a, str>>,
+        }
+        if self.subject.call().is_none() {
+            return String::new();
+        }
+        let number =
+            serde_json::from_str::<Caller<'_>>(self.record.get()).ok().and_then(|caller| caller.number);
+        number.map_or_else(String::new, |number| mask_phone(&number))
+    }
+
     /// The `type` of its payload: `call.ended`, `source.failing`, `summary`, …
     pub fn type_name(&self) -> String {
         if self.subject.batch().is_some() {

@@ -34,6 +34,9 @@
 //! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP; `config` knows
 //! neither HTTP nor mail.
 
+// A macro that prints panics when nobody reads any more.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod batch;
 pub mod calendar;
 pub mod call;

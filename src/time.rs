@@ -79,6 +79,47 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// Something to be done after a wait, in a form that can be stored and that a wrong clock cannot strand.
+///
+/// A stored point in time alone cannot be told from one that was computed while the clock was two days ahead. So a
+/// deadline says when it was made and how long it waits; one that was made in the future, as the clock says now, is due
+/// by its wait from now. Within a process it is measured on the steady clock: see [`Clock::due`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadline {
+    /// When it was made, by the wall clock.
+    pub made: Timestamp,
+    /// How long it waits, in milliseconds.
+    wait: u64,
+}
+
+impl Deadline {
+    /// `wait` from `made`.
+    pub fn new(made: Timestamp, wait: Duration) -> Self {
+        Self { made, wait: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    /// At `due`, as computed at `made`; at once when that is earlier.
+    pub fn at(made: Timestamp, due: Timestamp) -> Self {
+        Self::new(made, due.since(made))
+    }
+
+    /// How long it waits in all.
+    pub fn wait(self) -> Duration {
+        Duration::from_millis(self.wait)
+    }
+
+    /// When it is due by the wall clock, for people. A clock that was set since is not known here.
+    pub fn due(self) -> Timestamp {
+        self.made.after(self.wait())
+    }
+
+    /// How much of the wait is left when the wall clock says `now`: all of it when the deadline is from the future, and
+    /// never more.
+    pub fn left(self, now: Timestamp) -> Duration {
+        if now < self.made { self.wait() } else { self.wait().saturating_sub(now.since(self.made)) }
+    }
+}
+
 /// Tells the time.
 ///
 /// [`Clock::steady`] follows the machine's monotonic clock and is for schedules: setting the system's clock, or a
@@ -113,6 +154,11 @@ impl Clock {
         if self.simulated { self.steady() } else { system_now() }
     }
 
+    /// The steady time at which `deadline` is due, as long as this process lives: the wall clock may leap meanwhile.
+    pub fn due(&self, deadline: Deadline) -> Timestamp {
+        self.steady().after(deadline.left(self.wall()))
+    }
+
     /// The tokio instant at which `steady` reaches `at`; in the past when it has already.
     pub fn instant(&self, at: Timestamp) -> tokio::time::Instant {
         self.started + at.since(self.epoch)
@@ -121,4 +167,76 @@ impl Clock {
 
 fn system_now() -> Timestamp {
     Timestamp(Utc::now().timestamp_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOON: Timestamp = Timestamp::from_millis(1_765_800_000_000);
+
+    #[test]
+    fn a_deadline_from_the_future_is_due_by_its_wait_from_now() {
+        let wait = Duration::from_secs(300);
+        let deadline = Deadline::new(NOON, wait);
+        assert_eq!(deadline.left(NOON), wait);
+        assert_eq!(deadline.left(NOON.after(Duration::from_secs(200))), Duration::from_secs(100));
+        assert_eq!(deadline.left(NOON.after(Duration::from_secs(301))), Duration::ZERO);
+        // Made while the clock was two days ahead.
+        assert_eq!(deadline.left(NOON.before(Duration::from_secs(2 * 86_400))), wait);
+        assert_eq!(Deadline::at(NOON, NOON.before(wait)).left(NOON), Duration::ZERO);
+        assert_eq!(Deadline::new(NOON, Duration::MAX).left(NOON), Duration::from_millis(u64::MAX));
+    }
+
+    /// What happens to the machine while something waits.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Time passes, in seconds.
+        Passes(u64),
+        /// Somebody sets the wall clock, by so many seconds.
+        Leaps(i64),
+        /// The process ends, and another one reads the deadline from the store.
+        Restarts,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            3 => (0u64..200).prop_map(Step::Passes),
+            2 => (-300_000i64..300_000).prop_map(Step::Leaps),
+            1 => Just(Step::Restarts),
+        ];
+        prop::collection::vec(step, 0..40)
+    }
+
+    proptest! {
+        /// However the wall clock leaps: within one process it is due exactly after its wait, it is due by its wait from
+        /// the last restart at the latest, and without leaps restarts change nothing.
+        #[test]
+        fn a_leaping_clock_strands_nothing(steps in steps(), wait in 1u64..1000) {
+            let wait = Duration::from_secs(wait);
+            let (mut steady, mut offset) = (NOON, 0i64);
+            let wall = |steady: Timestamp, offset: i64| Timestamp::from_millis(steady.as_millis() + offset);
+            let deadline = Deadline::new(wall(steady, offset), wait);
+            let (mut due, mut restarted) = (steady.after(deadline.left(wall(steady, offset))), None);
+            let mut leapt = false;
+            for step in steps {
+                match step {
+                    Step::Passes(seconds) => steady = steady.after(Duration::from_secs(seconds)),
+                    Step::Leaps(seconds) => {
+                        offset += seconds * 1000;
+                        leapt = true;
+                    }
+                    Step::Restarts if steady < due => {
+                        due = steady.after(deadline.left(wall(steady, offset)));
+                        restarted = Some(steady);
+                    }
+                    Step::Restarts => {}
+                }
+                prop_assert!(due <= restarted.unwrap_or(NOON).after(wait));
+                prop_assert!(due == NOON.after(wait) || (leapt && restarted.is_some()));
+            }
+        }
+    }
 }

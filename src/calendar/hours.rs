@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, TimeZone, Timelike, Weekday};
-use chrono_tz::Tz;
+use chrono::{Datelike, Days, NaiveDate, Offset, TimeDelta, TimeZone, Timelike, Weekday};
 
 use super::Zone;
 use crate::time::Timestamp;
@@ -96,17 +95,20 @@ impl Hours {
         starts.into_iter().min()
     }
 
-    /// The times at which every span begins or ends (`minute` says which), nine days back and ahead: no span is longer
-    /// than two days, and all recur weekly.
+    /// The times at which every span begins or ends (`minute` says which) or clocks are set, nine days back and ahead:
+    /// no span is longer than two days, and all recur weekly.
     fn boundaries(&self, at: Timestamp, minute: impl Fn(&Span) -> u32) -> Vec<Timestamp> {
         let Some(local) = self.zone.local(at) else { return vec![] };
         let Some(first) = local.date_naive().checked_sub_days(Days::new(9)) else { return vec![] };
-        let dates = first.iter_days().take(19);
-        let on = |date: NaiveDate| {
-            let spans = self.spans.iter().filter(move |span| span.begins_on(date.weekday()));
-            spans.filter_map(|span| instant(self.zone, date, minute(span))).collect::<Vec<_>>()
+        let dates: Vec<_> = first.iter_days().take(19).collect();
+        let on = |date: &NaiveDate| {
+            let spans = self.spans.iter().filter(|span| span.begins_on(date.weekday()));
+            spans.flat_map(|span| instants(self.zone, *date, minute(span))).collect::<Vec<_>>()
         };
-        dates.flat_map(on).collect()
+        // Hours also begin or end when clocks are set: into them, or out of them.
+        let midnights = dates.iter().flat_map(|date| instants(self.zone, *date, 0)).collect::<Vec<_>>();
+        let set = midnights.windows(2).filter_map(|day| clocks_set(self.zone, day[0], day[1]));
+        dates.iter().flat_map(on).chain(set).collect()
     }
 }
 
@@ -193,15 +195,37 @@ fn read_time(text: &str) -> Result<u32, String> {
     read().ok_or_else(|| format!("`{}` is not a time of day", text.escape_debug()))
 }
 
-/// The time at which clocks show `minute` minutes after the midnight of `date`. A time that clocks skip is the moment at
-/// which they do.
-fn instant(zone: Zone, date: NaiveDate, minute: u32) -> Option<Timestamp> {
-    let local = date.and_hms_opt(0, 0, 0)?.checked_add_signed(TimeDelta::minutes(minute.into()))?;
+/// The times at which clocks show `minute` minutes after the midnight of `date`: two when clocks are set back over it.
+/// A time that clocks skip is the moment at which they do.
+fn instants(zone: Zone, date: NaiveDate, minute: u32) -> Vec<Timestamp> {
+    let midnight = date.and_hms_opt(0, 0, 0);
+    let Some(local) = midnight.and_then(|it| it.checked_add_signed(TimeDelta::minutes(minute.into()))) else {
+        return vec![];
+    };
     // With few exceptions in history, clocks skip an hour at most.
-    let found: Option<DateTime<Tz>> = (0..=180).find_map(|later| {
-        zone.0.from_local_datetime(&local.checked_add_signed(TimeDelta::minutes(later))?).earliest()
+    let found = (0..=180).find_map(|later| {
+        let shown = zone.0.from_local_datetime(&local.checked_add_signed(TimeDelta::minutes(later))?);
+        Some([shown.earliest()?, shown.latest()?])
     });
-    found.map(|at| Timestamp::from_millis(at.timestamp_millis()))
+    let mut found: Vec<_> =
+        found.into_iter().flatten().map(|at| Timestamp::from_millis(at.timestamp_millis())).collect();
+    found.dedup();
+    found
+}
+
+/// The time between two others, at most a day apart, at which clocks are set; `None` when they are not.
+fn clocks_set(zone: Zone, from: Timestamp, to: Timestamp) -> Option<Timestamp> {
+    let offset = |at: Timestamp| Some(zone.local(at)?.offset().fix());
+    let before = offset(from)?;
+    if before == offset(to)? {
+        return None;
+    }
+    let (mut early, mut late) = (from.as_millis(), to.as_millis());
+    while late - early > 1 {
+        let middle = early + (late - early) / 2;
+        if offset(Timestamp::from_millis(middle))? == before { early = middle } else { late = middle }
+    }
+    Some(Timestamp::from_millis(late))
 }
 
 impl fmt::Display for Hours {
@@ -277,6 +301,16 @@ mod tests {
     }
 
     #[test]
+    fn hours_within_an_hour_that_is_repeated_are_there_twice() {
+        // At 03:00 of this Sunday it is 02:00 again, at 01:00 UTC.
+        let hours = hours(&["SUN 02:01-03:00"]);
+        assert_eq!(hours.end(at("2027-10-31T00:30:00Z")), Some(at("2027-10-31T01:00:00Z")));
+        assert_eq!(hours.next(at("2027-10-31T01:00:00Z")), Some(at("2027-10-31T01:01:00Z")));
+        assert_eq!(hours.start(at("2027-10-31T01:30:00Z")), Some(at("2027-10-31T01:01:00Z")));
+        assert_eq!(hours.end(at("2027-10-31T01:30:00Z")), Some(at("2027-10-31T02:00:00Z")));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let why = |text: &str| Hours::parse([text], Zone::UTC).unwrap_err().1;
         assert!(why("22:00").starts_with("`22:00` has no end; write"));
@@ -287,10 +321,17 @@ mod tests {
     }
 
     proptest! {
-        /// Also when clocks change: the end is the first time outside the hours, and just before the start is outside.
+        #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+        /// Also when clocks change, around which half of the times lie: the end is the first time outside the hours, and just before the start is outside.
         #[test]
         fn ends_and_starts_are_where_it_changes(
-            minutes in 0i64..2 * 366 * 24 * 60,
+            minutes in prop_oneof![
+                0i64..2 * 366 * 24 * 60,
+                // Three days around 2026-03-29, 2026-10-25, 2027-03-28 and 2027-10-31, 01:00 UTC.
+                prop::sample::select(vec![149_820i64, 452_220, 673_980, 986_460])
+                    .prop_flat_map(|set| set - 3 * 24 * 60..set + 3 * 24 * 60),
+            ],
             from in 0u32..DAY, length in 1u32..DAY, days in 1u32..128,
         ) {
             let days: Vec<_> = (0..7).filter(|day| days & (1 << day) != 0).map(|day| DAYS[day].0).collect();

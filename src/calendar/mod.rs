@@ -45,6 +45,12 @@ impl Zone {
         Some(Timestamp::from_millis(at.timestamp_millis()))
     }
 
+    /// A time for people, to the second: `2025-12-15 15:32:25 CET`.
+    pub fn show(self, at: Timestamp) -> String {
+        let local = self.local(at);
+        local.map_or_else(|| at.to_string(), |local| local.format("%Y-%m-%d %H:%M:%S %Z").to_string())
+    }
+
     /// The date and time that clocks in this zone show; `None` for years that the calendar does not reach.
     pub fn local(self, at: Timestamp) -> Option<DateTime<Tz>> {
         DateTime::<Utc>::from_timestamp_millis(at.as_millis()).map(|utc| utc.with_timezone(&self.0))

@@ -53,7 +53,7 @@ pub struct Response<T> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     /// 401 or 403.
-    #[error("the API refused the key ({status}{}): check api_key and the key's IP allow-list; trying again every few minutes", detail(.message))]
+    #[error("the API refused the key ({status}{}): check api_key and the key's IP allow-list", detail(.message))]
     KeyRefused {
         /// 401 or 403.
         status: u16,
@@ -239,10 +239,7 @@ impl Client {
         if let Some(key) = known {
             return Ok(key);
         }
-        let secret = self.secret.clone();
-        let key = tokio::task::spawn_blocking(move || secret.read())
-            .await
-            .map_err(|_| FetchError::NoKey("reading it was interrupted".to_owned()))??;
+        let key = self.secret.load().await?;
         let mut header = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret().trim()))
             .map_err(|_| FetchError::NoKey("it has characters that no key can have".to_owned()))?;
         header.set_sensitive(true);

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use super::{check, restore};
+use super::{check, complain, config_arg::ConfigArg, print, printed, restore, stopped};
 use crate::{
     store::{Backup, SledStore, Store, StoreError},
     time::Clock,
@@ -13,9 +13,8 @@ use crate::{
 /// Arguments of `backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArg,
     /// Where to write it [default: the folder backups/ of the store, where the last three are kept]
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
@@ -27,6 +26,10 @@ pub async fn backup(args: BackupArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    if let Err(error) = stopped::look(&config) {
+        complain(&format!("callwatch: {error}"));
+        return ExitCode::FAILURE;
+    }
     let written: Result<Backup, StoreError> = async {
         let store = SledStore::open_existing(&config.store).await?;
         let written = store.back_up_to(args.to.as_deref(), Clock::system().wall()).await;
@@ -36,21 +39,17 @@ pub async fn backup(args: BackupArgs) -> ExitCode {
     .await;
     match written {
         Ok(Backup { file, bytes }) => {
-            println!(
-                "{} has been backed up to {} ({bytes} bytes)",
-                config.store.path.display(),
-                file.display()
-            );
-            ExitCode::SUCCESS
+            let store = config.store.path.display();
+            printed(print(&format!("{store} has been backed up to {} ({bytes} bytes)\n", file.display())))
         }
         // A running service makes backups itself, and the newest is seldom older than an hour.
         Err(error @ StoreError::InUse { .. }) => {
             let own = config.store.path.join("backups");
-            eprintln!("callwatch: {error}; its own backups are in {}", own.display());
+            complain(&format!("callwatch: {error}; its own backups are in {}", own.display()));
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("callwatch: {}", restore::explain(&error, &args.config));
+            complain(&format!("callwatch: {}", restore::explain(&error, &config.path)));
             ExitCode::FAILURE
         }
     }

@@ -1,7 +1,7 @@
 //! `callwatch check`: reports every mistake in a config file.
 
 use std::{
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use tracing::warn;
 
-use super::EXIT_CONFIG;
+use super::{EXIT_CONFIG, complain, config_arg::ConfigArg, print, printed};
 use crate::{
     callem::{Client, budget::SweepLoad},
     config::{Level, LoadOptions, Report, Secrets},
@@ -21,9 +21,11 @@ use crate::{
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
-    config: PathBuf,
+    /// The config file, as with --config
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArg,
     /// Print an array of {severity, file, line, column, message, hint}
     #[arg(long)]
     json: bool,
@@ -34,28 +36,29 @@ pub struct CheckArgs {
 
 /// Prints the report, and a count of sources, destinations and rules when the file can be used.
 pub fn check(args: &CheckArgs) -> ExitCode {
-    let (report, config) = match Config::load(&args.config, LoadOptions::default()) {
+    let path = match args.file.clone().map_or_else(|| args.config.find(), Ok) {
+        Ok(path) => path,
+        Err(code) => return code,
+    };
+    let (report, config) = match Config::load(&path, LoadOptions::default()) {
         Ok(Loaded { config, warnings }) => (warnings, Some(config)),
         Err(report) => (report, None),
     };
-    let counts = config.as_ref().map(counts);
-    let mut out = io::stdout().lock();
-    let printed = if args.json {
-        writeln!(out, "{:#}", report.to_json())
+    let text = if args.json {
+        format!("{:#}\n", report.to_json())
     } else {
-        let verdict = counts.as_ref().map_or_else(|| found(&report), |counts| format!("is fine: {counts}"));
+        let verdict = match &config {
+            Some(config) => format!("is fine: {}", counts(config)),
+            None => found(&report),
+        };
         let rendered = report.render(Style::of(&io::stdout()).is_coloured());
-        writeln!(out, "{rendered}{} {verdict}", args.config.display())
+        format!("{rendered}{} {verdict}\n", path.display())
     };
-    match (printed, config) {
-        // A reader that has gone away is no error: the exit code still tells what was found.
-        (Err(error), _) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("callwatch: cannot print the report: {error}");
-            ExitCode::FAILURE
-        }
-        (_, Some(config)) if args.online => super::on_runtime(ask_sources(config)),
-        (_, Some(_)) => ExitCode::SUCCESS,
-        (_, None) => EXIT_CONFIG.into(),
+    match (print(&text), config) {
+        (Err(error), _) => printed(Err(error)),
+        (Ok(()), Some(config)) if args.online => super::on_runtime(ask_sources(config)),
+        (Ok(()), Some(_)) => ExitCode::SUCCESS,
+        (Ok(()), None) => EXIT_CONFIG.into(),
     }
 }
 
@@ -64,7 +67,7 @@ async fn ask_sources(config: Config) -> ExitCode {
     let http = match http::client() {
         Ok(http) => http,
         Err(error) => {
-            eprintln!("callwatch: {error}");
+            complain(&format!("callwatch: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -72,7 +75,7 @@ async fn ask_sources(config: Config) -> ExitCode {
     for source in &config.sources {
         let answer = Client::new(source, &http).page(0, 1).await;
         let total = answer.and_then(|answer| answer.body.read().map(|page| page.total));
-        match total {
+        let said = match total {
             Ok(Some(calls)) => {
                 let load = SweepLoad {
                     calls,
@@ -80,18 +83,18 @@ async fn ask_sources(config: Config) -> ExitCode {
                     sweep: source.sweep,
                     requests_per_minute: source.requests_per_minute,
                 };
-                println!("{}: the API answers; {load}", source.name);
-                if load.share() > 1.0 {
-                    println!("  that is more than the budget: sweeps will take longer than `sweep` says");
-                }
+                let over = "\n  that is more than the budget: sweeps will take longer than `sweep` says";
+                format!("the API answers; {load}{}", if load.share() > 1.0 { over } else { "" })
             }
-            Ok(None) => {
-                println!("{}: the API answers, but does not say how many calls there are", source.name)
-            }
+            Ok(None) => "the API answers, but does not say how many calls there are".to_owned(),
             Err(error) => {
-                println!("{}: {error}", source.name);
                 code = ExitCode::FAILURE;
+                error.to_string()
             }
+        };
+        // Source by source, because an answer can take its time.
+        if let Err(error) = print(&format!("{}: {said}\n", source.name)) {
+            return printed(Err(error));
         }
     }
     code
@@ -101,12 +104,12 @@ async fn ask_sources(config: Config) -> ExitCode {
 ///
 /// # Errors
 /// The exit code, when there are errors.
-pub fn load(path: &Path) -> Result<Config, ExitCode> {
-    let Loaded { config, warnings } = read(path, Secrets::Required)?;
+pub fn load(arg: &ConfigArg) -> Result<Config, ExitCode> {
+    let Loaded { config, warnings } = read(&arg.find()?, Secrets::Required)?;
     for mistake in warnings.mistakes() {
         let (line, column) = warnings.place(mistake).unzip();
         let hint = mistake.hint.as_deref();
-        warn!(file = %path.display(), line, column, hint, "{}", mistake.message);
+        warn!(file = %config.path.display(), line, column, hint, "{}", mistake.message);
     }
     Ok(config)
 }
@@ -115,14 +118,14 @@ pub fn load(path: &Path) -> Result<Config, ExitCode> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_without_secrets(path: &Path) -> Result<Config, ExitCode> {
-    Ok(read(path, Secrets::Ignored)?.config)
+pub fn load_without_secrets(arg: &ConfigArg) -> Result<Config, ExitCode> {
+    Ok(read(&arg.find()?, Secrets::Ignored)?.config)
 }
 
 fn read(path: &Path, secrets: Secrets) -> Result<Loaded, ExitCode> {
     Config::load(path, LoadOptions { secrets, ..LoadOptions::default() }).map_err(|report| {
         let rendered = report.render(Style::of(&io::stderr()).is_coloured());
-        eprintln!("{rendered}{} {}", path.display(), found(&report));
+        complain(&format!("{rendered}{} {}", path.display(), found(&report)));
         EXIT_CONFIG.into()
     })
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 
-use super::EXIT_CONFIG;
+use super::{EXIT_CONFIG, complain};
 use crate::{
     config::{LoadOptions, Report, Secrets},
     config_file::{Config, Loaded},
@@ -39,7 +39,7 @@ pub async fn demo(args: DemoArgs) -> ExitCode {
     let config = match load(config).await {
         Ok(loaded) => loaded.config,
         Err(report) => {
-            eprint!("{}", report.render(Style::of(&std::io::stderr()).is_coloured()));
+            complain(report.render(Style::of(&std::io::stderr()).is_coloured()).trim_end());
             return ExitCode::from(EXIT_CONFIG);
         }
     };
@@ -48,7 +48,7 @@ pub async fn demo(args: DemoArgs) -> ExitCode {
         Ok(Ending::Lost) => ExitCode::FAILURE,
         Ok(Ending::Quit) => ExitCode::from(EXIT_INTERRUPTED),
         Err(error) => {
-            eprintln!("callwatch: {error}");
+            complain(&format!("callwatch: {error}"));
             ExitCode::FAILURE
         }
     }

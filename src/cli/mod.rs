@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod config_arg;
 mod deliveries;
 mod demo;
 mod explain;
@@ -25,7 +26,10 @@ use serde::Serialize;
 use crate::ops::quoted;
 
 /// Bad config (`EX_CONFIG` of sysexits.h).
-pub const EXIT_CONFIG: u8 = 78;
+const EXIT_CONFIG: u8 = 78;
+
+/// Wrong usage, as the parser of arguments has it.
+const EXIT_USAGE: u8 = 2;
 
 /// Watches the calls of AI voice agents and tells people and systems about them.
 #[derive(Debug, Parser)]
@@ -61,9 +65,29 @@ enum Command {
     Deliveries(deliveries::DeliveriesArgs),
 }
 
+impl Command {
+    /// Whether it may write to a store.
+    fn writes_to_store(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(_) | Self::Backup(_) | Self::Restore(_) | Self::Explain(_) | Self::Deliveries(_)
+        )
+    }
+}
+
 /// Reads the arguments and runs the command they name.
 pub fn main() -> ExitCode {
     let Cli { command, logging } = Cli::parse();
+    let code = execute(command, &logging);
+    logging::finish();
+    code
+}
+
+fn execute(command: Command, logging: &logging::LoggingArgs) -> ExitCode {
+    if command.writes_to_store() {
+        // The files of a store hold calls: they are for the user of this process alone.
+        rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    }
     match command {
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => {
@@ -120,17 +144,32 @@ fn report<E: fmt::Display>(done: Result<(), E>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("callwatch: {error}");
+            complain(&format!("callwatch: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
+/// The exit code of a command that ends by printing.
+fn printed(result: io::Result<()>) -> ExitCode {
+    report(result.map_err(|error| format!("cannot print: {error}")))
+}
+
+/// Writes a line for people to standard error. Nothing can be done when that fails.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 fn on_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(command),
+        Ok(runtime) => {
+            let code = runtime.block_on(command);
+            // A thread that hangs in a call of the system, such as looking up a name, is not waited for.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => {
-            eprintln!("callwatch: cannot start: {error}");
+            complain(&format!("callwatch: cannot start: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -7,15 +7,14 @@ use std::{
 
 use clap::Args;
 
-use super::check;
+use super::{check, complain, config_arg::ConfigArg, print, printed};
 use crate::store::{Restored, SledStore, StoreError};
 
 /// Arguments of `restore`.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArg,
     /// The backup [default: the last good one in the folder backups/ of the store]
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
@@ -31,23 +30,22 @@ pub async fn restore(args: RestoreArgs) -> ExitCode {
         Ok(Restored { from, made, passed_over, calls, unfinished, quarantine }) => {
             let path = config.store.path.display();
             for error in passed_over {
-                eprintln!("callwatch: {error}; passed over");
+                complain(&format!("callwatch: {error}; passed over"));
             }
-            println!("{path} is now what it was at {made}, from {}", from.display());
-            println!("it remembers {calls} calls and has {unfinished} deliveries to finish");
-            if let Some(quarantine) = quarantine {
-                println!(
-                    "the former store is in {}; remove that folder when it is not needed any more",
-                    quarantine.display()
-                );
-            }
-            println!(
-                "start callwatch again: it will find what has happened since, and tell it again under the same ids"
-            );
-            ExitCode::SUCCESS
+            let former = quarantine.map_or_else(String::new, |aside| {
+                let aside = aside.display();
+                format!("the former store is in {aside}; remove that folder when it is not needed any more\n")
+            });
+            printed(print(&format!(
+                "{path} is now what it was at {made}, from {}\n\
+                 it remembers {calls} calls and has {unfinished} deliveries to finish\n\
+                 {former}\
+                 start callwatch again: it will find what has happened since, and tell it again under the same ids\n",
+                from.display()
+            )))
         }
         Err(error) => {
-            eprintln!("callwatch: {error}");
+            complain(&format!("callwatch: {error}"));
             ExitCode::FAILURE
         }
     }

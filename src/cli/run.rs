@@ -2,20 +2,22 @@
 
 use std::{
     io::{self, IsTerminal},
-    path::PathBuf,
     process::ExitCode,
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+#[cfg(target_os = "linux")]
+use rustix::process::DumpableBehavior;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::{check, restore};
+use super::{check, config_arg::ConfigArg, logging, restore};
 use crate::{
     store::SledStore,
     supervisor::{RunError, Supervisor},
@@ -23,19 +25,23 @@ use crate::{
     time::Clock,
 };
 
+/// A signal to stop that follows the first one within this time is the same one: a terminal and a supervisor, or two
+/// supervisors, may each send it.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
 /// How often the progress bar is drawn anew.
 const REDRAW: Duration = Duration::from_millis(200);
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArg,
 }
 
 /// Runs the service until SIGINT or SIGTERM.
 pub async fn run(args: RunArgs) -> ExitCode {
+    forbid_core_dumps();
     let config = match check::load(&args.config) {
         Ok(config) => config,
         Err(code) => return code,
@@ -43,10 +49,11 @@ pub async fn run(args: RunArgs) -> ExitCode {
     let store = match SledStore::open(&config.store).await {
         Ok(store) => Arc::new(store),
         Err(error) => {
-            error!("{}", restore::explain(&error, &args.config));
+            error!("{}", restore::explain(&error, &config.path));
             return ExitCode::FAILURE;
         }
     };
+    let path = config.path.clone();
     let clock = Clock::system();
     let telemetry = Telemetry::new(clock);
     telemetry.emit(Signal::Started { version: env!("CARGO_PKG_VERSION"), store: config.store.path.clone() });
@@ -57,7 +64,8 @@ pub async fn run(args: RunArgs) -> ExitCode {
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(telemetry.clone(), stop.clone()));
     if io::stderr().is_terminal() {
-        tokio::spawn(show_baseline(telemetry.clone(), stop.clone()));
+        let (telemetry, stop) = (telemetry.clone(), stop.clone());
+        thread::spawn(move || show_baseline(&telemetry, &stop));
     }
     tell_service_manager(&telemetry, NotifyState::Ready);
     match Supervisor::new(store, telemetry.clone(), clock).run(config, stop).await {
@@ -67,13 +75,21 @@ pub async fn run(args: RunArgs) -> ExitCode {
         }
         Err(RunError::Store(error)) => {
             telemetry.emit(Signal::Store(StoreSignal::Broken { error: error.to_string() }));
-            error!("callwatch had to stop: {}", restore::explain(&error, &args.config));
+            error!("callwatch had to stop: {}", restore::explain(&error, &path));
             ExitCode::FAILURE
         }
         Err(failure) => {
             error!("callwatch had to stop: {failure}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Keeps secrets and calls out of core dumps, and other processes of the same user out of this one's memory.
+fn forbid_core_dumps() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!("core dumps cannot be forbidden ({error}), and may hold secrets");
     }
 }
 
@@ -94,28 +110,35 @@ async fn stop_on_signal(telemetry: Telemetry, stop: CancellationToken) {
         let text = "signals cannot be caught; stop callwatch by killing it, which loses nothing".to_owned();
         return telemetry.emit(Signal::Hindrance { text });
     };
-    for again in [false, true] {
-        let signal = tokio::select! {
+    let mut next = async || {
+        tokio::select! {
             _ = interrupt.recv() => "SIGINT",
             _ = terminate.recv() => "SIGTERM",
-        };
-        telemetry.emit(Signal::Stopping { signal, again });
-        if again {
+        }
+    };
+    telemetry.emit(Signal::Stopping { signal: next().await, again: false });
+    tell_service_manager(&telemetry, NotifyState::Stopping);
+    stop.cancel();
+    let asked = Instant::now();
+    loop {
+        let signal = next().await;
+        if asked.elapsed() >= SAME_SIGNAL {
+            telemetry.emit(Signal::Stopping { signal, again: true });
+            logging::finish();
             std::process::exit(1);
         }
-        tell_service_manager(&telemetry, NotifyState::Stopping);
-        stop.cancel();
     }
 }
 
-/// Draws a progress bar while first walks over lists go on: all sources together.
-async fn show_baseline(telemetry: Telemetry, stop: CancellationToken) {
+/// Draws a progress bar while first walks over lists go on: all sources together. It runs on a thread of its own,
+/// because a terminal can be held up.
+fn show_baseline(telemetry: &Telemetry, stop: &CancellationToken) {
     let bar = ProgressBar::no_length().with_style(
         ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} calls")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    let mut redraw = tokio::time::interval(REDRAW);
-    while stop.run_until_cancelled(redraw.tick()).await.is_some() {
+    while !stop.is_cancelled() {
+        thread::sleep(REDRAW);
         let board = telemetry.board();
         let going_on = board.sources.iter().filter_map(|(name, source)| Some((name, source.baseline?)));
         let (names, walks): (Vec<_>, Vec<_>) = going_on.map(|(name, walk)| (name.as_str(), walk)).unzip();

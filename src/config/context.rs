@@ -1,8 +1,13 @@
 //! The state that all readers of one file share: its text, the mistakes found so far, and the parts to hide.
 
-use std::{cell::RefCell, fmt, ops::Range, path::Path};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    ops::Range,
+    path::Path,
+};
 
-use super::report::Mistake;
+use super::{file::open_to_others, report::Mistake};
 
 /// Whether the secrets that a file names have to exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,22 +43,53 @@ impl fmt::Debug for LoadOptions<'_> {
 pub(crate) struct Context<'a> {
     /// The file's text.
     pub text: &'a str,
-    /// Relative paths begin here.
+    /// The file, which need not exist. Relative paths begin in its folder.
+    pub path: &'a Path,
     pub folder: &'a Path,
     pub options: LoadOptions<'a>,
+    /// The names of the keys that stand above the first table.
+    pub top: Vec<&'static str>,
     /// There are syntax errors: a key that seems to be absent may stand in a line that could not be read.
     broken: bool,
+    has_literal_secret: Cell<bool>,
     mistakes: RefCell<Vec<Mistake>>,
     hidden: RefCell<Vec<Range<usize>>>,
 }
 
 impl<'a> Context<'a> {
-    pub fn new(text: &'a str, folder: &'a Path, options: LoadOptions<'a>, broken: bool) -> Self {
-        Self { text, folder, options, broken, mistakes: RefCell::default(), hidden: RefCell::default() }
+    pub fn new(text: &'a str, path: &'a Path, options: LoadOptions<'a>, broken: bool) -> Self {
+        Self {
+            text,
+            path,
+            folder: path.parent().unwrap_or(Path::new("")),
+            options,
+            top: Vec::new(),
+            broken,
+            has_literal_secret: Cell::new(false),
+            mistakes: RefCell::default(),
+            hidden: RefCell::default(),
+        }
+    }
+
+    /// Notes that the file itself holds a secret. The first time, reports that others can read the file if they can.
+    pub fn note_literal_secret(&self, span: Range<usize>) {
+        if !self.has_literal_secret.replace(true) && open_to_others(self.path).read {
+            let message = "other users of this machine can read this file, and the secret in it";
+            let hint = format!(
+                "chmod 600 {}, or keep the secret elsewhere: {{ env = \"NAME\" }} or {{ file = \"path\" }}",
+                self.path.display()
+            );
+            self.add(Mistake::warning(span, message).hint(hint));
+        }
     }
 
     pub fn add(&self, mistake: Mistake) {
         self.mistakes.borrow_mut().push(mistake);
+    }
+
+    /// Whether there are so many mistakes that no report shows another one with its hint, which takes time to find.
+    pub fn is_full(&self) -> bool {
+        self.mistakes.borrow().len() > 1000
     }
 
     /// Notes that something is missing; kept back while the file has syntax errors.
@@ -70,16 +106,21 @@ impl<'a> Context<'a> {
 
     /// The mistakes found, and the text with stars in place of everything hidden.
     pub fn finish(self) -> (Vec<Mistake>, String) {
-        let hidden = self.hidden.into_inner();
-        let text = self
-            .text
-            .char_indices()
-            .flat_map(|(at, c)| {
-                let hide = !matches!(c, '\n' | '\r') && hidden.iter().any(|span| span.contains(&at));
-                let (c, times) = if hide { ('*', c.len_utf8()) } else { (c, 1) };
-                std::iter::repeat_n(c, times)
-            })
-            .collect();
+        let mut hidden = self.hidden.into_inner();
+        hidden.sort_by_key(|span| span.start);
+        let mut text = String::with_capacity(self.text.len());
+        let mut spans = hidden.into_iter();
+        // Everything before `end` that is not before the current span is hidden.
+        let (mut next, mut end) = (spans.next(), 0);
+        for (at, c) in self.text.char_indices() {
+            while let Some(span) = next.take_if(|span| span.start <= at) {
+                end = end.max(span.end);
+                next = spans.next();
+            }
+            let is_hidden = at < end && !matches!(c, '\n' | '\r');
+            let (c, times) = if is_hidden { ('*', c.len_utf8()) } else { (c, 1) };
+            text.extend(std::iter::repeat_n(c, times));
+        }
         (self.mistakes.into_inner(), text)
     }
 }

@@ -1,17 +1,20 @@
 //! The tables about callwatch itself: `[store]`, `[backup]`, `[delivery]` and `[server]`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, ops::Range, path::PathBuf, time::Duration};
 
 use super::{
+    Secrets,
     context::Context,
+    file::{OpenTo, open_to_others},
     key::{HOUR, Key, Literal, MINUTE, SECOND, ValueType, days},
     report::Mistake,
-    secret::{Secret, secret},
+    secret::{Secret, password},
     table::Table,
     values::{size, socket_address},
 };
 
-const STORE_FOLDER: &str = "callwatch.db";
+/// The store beside the config file, when nothing else is said.
+pub(crate) const STORE_FOLDER: &str = "callwatch.db";
 const RETAIN_DEFAULT: Duration = days(30);
 const CACHE_DEFAULT: u64 = 64_000_000;
 
@@ -103,7 +106,7 @@ impl StoreConfig {
             path => Ok(cx.folder.join(path)),
         });
         Self {
-            path: path.unwrap_or_else(|| default_folder(cx)),
+            path: checked(cx, table.span_of(&PATH), path.unwrap_or_else(|| default_folder(cx))),
             retain: table.duration(&RETAIN),
             cache: table.read(&CACHE, |value| size(&CACHE, value)).unwrap_or(CACHE_DEFAULT),
         }
@@ -111,8 +114,27 @@ impl StoreConfig {
 
     /// The table when it is left out.
     pub(crate) fn absent(cx: &Context<'_>) -> Self {
-        Self { path: default_folder(cx), retain: RETAIN_DEFAULT, cache: CACHE_DEFAULT }
+        Self { path: checked(cx, None, default_folder(cx)), retain: RETAIN_DEFAULT, cache: CACHE_DEFAULT }
     }
+}
+
+/// Reports a folder of the store that other users can look into or change. A command that only looks may go on.
+fn checked(cx: &Context<'_>, place: impl Into<Option<Range<usize>>>, folder: PathBuf) -> PathBuf {
+    if cx.options.secrets == Secrets::Ignored {
+        return folder;
+    }
+    let shown = folder.display();
+    let OpenTo { read, write } = open_to_others(&folder);
+    let message = match (read, write) {
+        (_, true) => format!("other users of this machine can change the store {shown}"),
+        (true, false) => {
+            format!("other users of this machine can read the store {shown}, and the calls in it")
+        }
+        (false, false) => return folder,
+    };
+    let mistake = Mistake::about(place.into(), message).hint(format!("chmod 700 {shown}"));
+    cx.add(if write { mistake } else { mistake.into_warning() });
+    folder
 }
 
 fn default_folder(cx: &Context<'_>) -> PathBuf {
@@ -154,7 +176,7 @@ impl ServerConfig {
     pub(crate) fn read(table: &mut Table<'_>) -> Option<Self> {
         let listen = table.read(&LISTEN, socket_address);
         let has_token = table.has(&TOKEN);
-        let token = table.read(&TOKEN, |value| secret(value).map(|found| found.secret));
+        let token = table.read(&TOKEN, |value| password(value).map(|found| found.secret));
         let listen = listen?;
         if !listen.ip().is_loopback() && !has_token {
             table.cx.add_absence(

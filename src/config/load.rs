@@ -1,16 +1,20 @@
 //! From a text to what its reader makes of it, or to the [`Report`] of everything that is wrong.
 
-use std::{io, path::Path};
+use std::{io, path::Path, string::FromUtf8Error};
 
 use toml::de::DeTable;
 
 use super::{
     context::{Context, LoadOptions},
+    file::read_regular,
     key::Key,
     report::{Level, Mistake, Report},
     syntax::Syntax,
     table::Table,
 };
+
+/// The longest config file, in bytes.
+const MAX_FILE: u64 = 16 << 20;
 
 /// Reads `text` as the content of the file at `path` with `read`, which is given its outermost table.
 ///
@@ -29,9 +33,9 @@ pub(crate) fn document<T>(
 ) -> Result<(T, Report), Report> {
     let (document, errors) = DeTable::parse_recoverable(text);
     let syntax = Syntax::new(text, &errors);
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let cx = Context::new(text, folder, options, !errors.is_empty());
+    let mut cx = Context::new(text, path, options, !errors.is_empty());
     if let Some(keys) = keys {
+        cx.top = keys.first().copied().unwrap_or_default().iter().map(|key| key.name).collect();
         syntax.hide_secrets(&cx, keys);
     }
     let mut root = Table::new(&cx, 0..0, document.get_ref());
@@ -48,12 +52,23 @@ pub(crate) fn document<T>(
 /// # Errors
 /// The report when it cannot be read.
 pub(crate) fn read_file(path: &Path, what: &str, hint: &str) -> Result<String, Report> {
-    std::fs::read_to_string(path).map_err(|error| {
-        let mistake = match error.kind() {
-            io::ErrorKind::NotFound => Mistake::of_file(format!("the {what} does not exist")).hint(hint),
-            io::ErrorKind::InvalidData => Mistake::of_file(format!("the {what} is not UTF-8 text")),
-            _ => Mistake::of_file(format!("the {what} cannot be read: {error}")),
-        };
-        Report::unreadable(path, mistake)
-    })
+    let content = read_regular(path, MAX_FILE).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Mistake::of_file(format!("the {what} does not exist")).hint(hint),
+        _ => Mistake::of_file(format!("the {what} cannot be read: {error}")),
+    });
+    let text = content.and_then(|content| String::from_utf8(content).map_err(|error| not_utf8(what, &error)));
+    text.map_err(|mistake| Report::unreadable(path, mistake))
+}
+
+fn not_utf8(what: &str, error: &FromUtf8Error) -> Mistake {
+    let bytes = error.as_bytes();
+    // The marks that editors of Windows put before UTF-16.
+    let message = if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        format!("the {what} is UTF-16 text")
+    } else {
+        let before = &bytes[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("the {what} is not UTF-8 text: the first other byte is on line {line}")
+    };
+    Mistake::of_file(message).hint("save it as UTF-8")
 }

@@ -6,6 +6,7 @@
 //! put together in [`crate::config_file`].
 
 mod context;
+mod file;
 mod fingerprint;
 mod general;
 mod key;
@@ -14,6 +15,7 @@ mod pacing;
 mod report;
 mod rules;
 mod secret;
+mod slip;
 mod sources;
 mod syntax;
 mod table;
@@ -30,14 +32,15 @@ pub use self::{
     sources::SourceConfig,
 };
 pub(crate) use self::{
-    general::{BACKUP, DELIVERY, SERVER, STORE},
+    file::read_regular,
+    general::{BACKUP, DELIVERY, SERVER, STORE, STORE_FOLDER},
     key::{DAY, MINUTE, SECOND, days},
     load::{document, read_file},
     pacing::{COUNT_KEYS, GROUP_KEYS, THROTTLE_KEYS},
     rules::{RULE, References, Target, read as read_rules},
-    secret::secret,
+    secret::{password, secret},
     sources::{SOURCE, read as read_sources},
-    table::Table,
+    table::{Declared, Table},
     value::Value,
     values::{
         duration, duration_of, hide_path_of_url, hide_user_of_url, hours, integer_of, is_loopback, kind,

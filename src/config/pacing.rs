@@ -135,7 +135,10 @@ pub(super) fn own_zone(table: &mut Table<'_>, default: Zone) -> Zone {
     let own = table.read(&TIMEZONE, zone);
     if table.has(&TIMEZONE) && ![&DIGEST, &HOURS].into_iter().any(|key| table.has(key)) {
         let message = "nothing in this table depends on the time zone";
-        table.cx.add_absence(Mistake::warning(table.span_of(&TIMEZONE), message));
+        table.cx.add_absence(
+            Mistake::warning(table.span_of(&TIMEZONE), message)
+                .hint("if it is meant for the whole file, move it above the first table"),
+        );
     }
     own.unwrap_or(default)
 }

@@ -51,6 +51,11 @@ impl Mistake {
         Self { span: None, ..Self::error(0..0, message) }
     }
 
+    /// An error at a place, or about the file as a whole.
+    pub(super) fn about(span: Option<Range<usize>>, message: impl Into<String>) -> Self {
+        Self { span, ..Self::of_file(message) }
+    }
+
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
@@ -68,7 +73,16 @@ pub struct Report {
     /// The file's text, byte for byte as long as the file, with stars in place of secrets.
     text: String,
     mistakes: Vec<Mistake>,
+    /// How many errors and warnings there are, those that are not shown included.
+    errors: usize,
+    warnings: usize,
 }
+
+/// The most mistakes that a report shows.
+const SHOWN: usize = 200;
+
+/// The longest lines that are shown, in bytes. The place is enough for lines that nobody can read.
+const LONGEST: usize = 4000;
 
 /// A mistake as programs read it.
 #[derive(Debug, Serialize)]
@@ -84,8 +98,21 @@ struct Entry<'a> {
 impl Report {
     /// In `text` the secrets must be hidden already.
     pub(super) fn new(file: &Path, text: String, mut mistakes: Vec<Mistake>) -> Self {
-        mistakes.sort_by_key(|mistake| mistake.span().start);
-        Self { file: file.to_owned(), text, mistakes }
+        let errors = mistakes.iter().filter(|mistake| mistake.level == Level::Error).count();
+        let warnings = mistakes.len() - errors;
+        let by_place = |mistake: &Mistake| mistake.span().start;
+        mistakes.sort_by_key(by_place);
+        if mistakes.len() > SHOWN {
+            // Errors first: a warning is of little use while the file cannot be read.
+            mistakes.sort_by_key(|mistake| mistake.level == Level::Warning);
+            let left_out = mistakes.len() - SHOWN;
+            mistakes.truncate(SHOWN);
+            mistakes.sort_by_key(by_place);
+            let message = format!("{left_out} more mistakes are not shown");
+            let level = if errors > 0 { Level::Error } else { Level::Warning };
+            mistakes.push(Mistake { level, ..Mistake::of_file(message) });
+        }
+        Self { file: file.to_owned(), text, mistakes, errors, warnings }
     }
 
     /// A report about a file that could not be read at all.
@@ -93,14 +120,17 @@ impl Report {
         Self::new(file, String::new(), vec![mistake])
     }
 
-    /// The mistakes, in the order of the file.
+    /// The first 200 mistakes, in the order of the file. When there are more, the last one says how many.
     pub fn mistakes(&self) -> &[Mistake] {
         &self.mistakes
     }
 
     /// How many mistakes are this bad.
     pub fn count(&self, level: Level) -> usize {
-        self.mistakes.iter().filter(|mistake| mistake.level == level).count()
+        match level {
+            Level::Error => self.errors,
+            Level::Warning => self.warnings,
+        }
     }
 
     /// The report for people: every mistake with its source line. `coloured` writes ANSI escapes.
@@ -115,11 +145,23 @@ impl Report {
             }
             .primary_title(&mistake.message);
             let group = match &mistake.span {
-                Some(span) => title.element(
-                    Snippet::source(&*self.text)
-                        .path(&*file)
-                        .annotation(AnnotationKind::Primary.span(span.clone())),
-                ),
+                Some(span) if lines_around(&self.text, span).len() > LONGEST => {
+                    let (line, column) = self.place(mistake).unwrap_or_default();
+                    title.element(annotate_snippets::Origin::path(&*file).line(line).char_column(column))
+                }
+                Some(span) => {
+                    // Only the lines in question: the renderer looks at all it is given.
+                    let lines = lines_around(&self.text, span);
+                    title.element(
+                        Snippet::source(&self.text[lines.clone()])
+                            .line_start(line_number(&self.text, lines.start))
+                            .path(&*file)
+                            .annotation(
+                                AnnotationKind::Primary
+                                    .span(span.start - lines.start..span.end - lines.start),
+                            ),
+                    )
+                }
                 None => title.element(annotate_snippets::Origin::path(&*file)),
             };
             let group = match &mistake.hint {
@@ -163,6 +205,19 @@ impl Report {
     }
 }
 
+/// The whole lines that `span` is on.
+fn lines_around(text: &str, span: &Range<usize>) -> Range<usize> {
+    let start = text.as_bytes()[..span.start].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let rest = &text.as_bytes()[span.end..];
+    let end = rest.iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| span.end + at);
+    start..end
+}
+
+/// The number of the line that begins at `start`, from 1.
+fn line_number(text: &str, start: usize) -> usize {
+    text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false))
@@ -178,17 +233,27 @@ impl fmt::Debug for Report {
 impl std::error::Error for Report {}
 
 /// A hint for a `text` that is none of the choices: the choice that was probably meant, else all of them.
-pub(crate) fn closest_of<S: AsRef<str>>(text: &str, choices: &[S]) -> String {
-    let text = text.to_lowercase();
+///
+/// Of a great many choices only the first are looked at, so that the hints of a whole file take linear time.
+pub(crate) fn closest_of<'c>(text: &str, choices: impl IntoIterator<Item = &'c str>) -> String {
+    const LOOKED_AT: usize = 200;
+    const LISTED: usize = 40;
+    let choices: Vec<&str> = choices.into_iter().take(LOOKED_AT).collect();
+    // A name has 64 characters at most, and the comparison takes the product of both lengths.
+    let text: String = text.chars().take(100).collect::<String>().to_lowercase();
     let close = |choice: &&str| {
         let distance = strsim::osa_distance(&text, choice);
         let begins = text.len() >= 3 && (choice.starts_with(&text) || text.starts_with(*choice));
         distance <= text.chars().count().max(3) / 3 || begins
     };
-    let choices = || choices.iter().map(AsRef::as_ref);
-    match choices().filter(close).min_by_key(|choice| strsim::osa_distance(&text, choice)) {
+    let closest =
+        choices.iter().copied().filter(close).min_by_key(|choice| strsim::osa_distance(&text, choice));
+    let listed =
+        || choices.iter().take(LISTED).map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", ");
+    match closest {
         Some(choice) => format!("did you mean `{choice}`?"),
-        None if choices().next().is_none() => "there are none".to_owned(),
-        None => format!("choose from {}", choices().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ")),
+        None if choices.is_empty() => "there are none".to_owned(),
+        None if choices.len() > LISTED => format!("choose from {} and others", listed()),
+        None => format!("choose from {}", listed()),
     }
 }

@@ -1,6 +1,6 @@
 //! `[rules.NAME]`
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     key::{Key, Literal, SECOND, ValueType, days},
@@ -93,7 +93,7 @@ pub(crate) fn read(root: &mut Table<'_>, keys: References<'_>, zone: Zone, targe
     let cx = root.cx;
     let sources = root.declared(keys.sources);
     let destinations = root.declared(keys.destinations);
-    let mut used: Vec<Name> = Vec::new();
+    let mut used: HashSet<Name> = HashSet::new();
 
     let rules = root.named(keys.rules, |name, table| {
         let on = table.set(&ON, kind).map(Kinds::from_iter);
@@ -125,7 +125,7 @@ pub(crate) fn read(root: &mut Table<'_>, keys: References<'_>, zone: Zone, targe
         }
         let to = table.set(&TO, |value| {
             let name = reference(value, "destination", &destinations)?;
-            used.push(name.clone());
+            used.insert(name.clone());
             Ok(name)
         });
         let of_sources = table.set(&SOURCES, |value| reference(value, "source", &sources));
@@ -165,9 +165,9 @@ pub(crate) fn read(root: &mut Table<'_>, keys: References<'_>, zone: Zone, targe
         cx.add_absence(mistake.into_warning().hint("add a table [rules.NAME] with `on` and `to`"));
     }
     // A destination that no rule names may be the one that a wrong rule means.
-    let is_declared = |name: &Name| destinations.iter().any(|(declared, _)| declared == name);
-    if rules.len() == root.declared(keys.rules).len() && used.iter().all(is_declared) {
-        for (name, place) in destinations.iter().filter(|(name, _)| !used.contains(name)) {
+    let is_declared = |name: &Name| destinations.contains(name.as_str());
+    if rules.len() == root.declared(keys.rules).places().len() && used.iter().all(is_declared) {
+        for (name, place) in destinations.places().iter().filter(|(name, _)| !used.contains(name)) {
             let message = format!("no rule tells destination `{name}` anything");
             cx.add_absence(Mistake::warning(place.clone(), message));
         }
@@ -211,6 +211,7 @@ fn sorted(
     targets: &[Target],
 ) -> Vec<Name> {
     let mut sorted = vec![];
+    let to: HashSet<_> = to.iter().collect();
     for target in targets.iter().filter(|target| to.contains(&target.name)) {
         let is_quiet = target.is_quiet && severity != Severity::Critical;
         if pacing.is_none() && !is_quiet {

@@ -1,17 +1,18 @@
 //! Secrets: written in the file itself, or kept in the environment or in a file of their own and read when needed.
 
 use std::{
-    fmt,
-    fs::File,
-    io::{self, Read as _},
+    fmt, io,
     ops::Range,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use secrecy::{ExposeSecret, SecretString};
+use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
     Secrets,
+    file::{open_to_others, read_regular},
     key::{Key, ValueType},
     report::Mistake,
     table::Table,
@@ -51,7 +52,26 @@ pub enum SecretError {
 /// The longest secret file in bytes; a longer one was named by mistake.
 const MAX_FILE: u64 = 64 * 1024;
 
+/// How long a file may take to be read.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
 impl Secret {
+    /// Reads the secret away from the runtime's workers, and waits no longer than [`READ_TIMEOUT`] for a disk or a
+    /// network that hangs.
+    ///
+    /// # Errors
+    /// As [`Secret::read`], and when there is no answer in time.
+    pub async fn load(&self) -> Result<SecretString, SecretError> {
+        let Self::File(path) = self else { return self.read() };
+        let secret = self.clone();
+        let failed = |why: String| Err(SecretError::NoFile { path: path.display().to_string(), why });
+        match timeout(READ_TIMEOUT, spawn_blocking(move || secret.read())).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => failed(error.to_string()),
+            Err(_) => failed(format!("no answer within {}", humantime::format_duration(READ_TIMEOUT))),
+        }
+    }
+
     /// Reads the secret.
     ///
     /// # Errors
@@ -74,18 +94,18 @@ impl Secret {
             },
             Self::File(path) => read_file(path).map_err(|error| SecretError::NoFile {
                 path: path.display().to_string(),
-                why: error.to_string(),
+                why: match error.kind() {
+                    io::ErrorKind::NotFound => "it does not exist".to_owned(),
+                    _ => error.to_string(),
+                },
             }),
         }
     }
 }
 
 fn read_file(path: &Path) -> io::Result<SecretString> {
-    let mut text = String::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(io::Error::other("it is longer than 64 KiB"));
-    }
+    let content = read_regular(path, MAX_FILE)?;
+    let text = String::from_utf8(content).map_err(|_| io::Error::other("it is not UTF-8 text"))?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(io::Error::other("it is empty")),
         secret => Ok(secret.into()),
@@ -131,6 +151,18 @@ pub(crate) fn secret(value: &Value<'_>) -> Result<Found, Mistake> {
         if text.is_empty() {
             return Err(value.error("the secret is empty"));
         }
+        if let Some(name) = variable_in(text) {
+            let whole = text.len() == name.len() + "${}".len();
+            let message = "variables are not filled in, so this is taken as it is written";
+            let hint = match whole {
+                true => format!("write {{ env = \"{name}\" }} in place of the quotes"),
+                false => "put the whole value into one variable, and write { env = \"NAME\" }".to_owned(),
+            };
+            return Err(value.error(message).hint(hint));
+        }
+        if looks_like_key(text) || text.contains("hooks.slack.com/") || text.contains('@') {
+            value.cx.note_literal_secret(value.span.clone());
+        }
         (Secret::from(text), value.span.clone())
     } else if value.is_table() {
         secret_elsewhere(value)?
@@ -147,14 +179,27 @@ pub(crate) fn secret(value: &Value<'_>) -> Result<Found, Mistake> {
             SecretError::NoVariable(ref name) => {
                 mistake(error.to_string()).hint(format!("set it first: export {name}=…"))
             }
-            SecretError::NoFile { why, .. } => mistake(format!("this file cannot be read: {why}")),
+            SecretError::NoFile { .. } if is_secret(value, &secret) => {
+                value.hide();
+                mistake("there is no such file, and this looks like the secret itself".to_owned())
+                    .hint("write it to a file of its own, and the path of that here")
+            }
+            SecretError::NoFile { path, why } => mistake(format!("the file {path} cannot be read: {why}")),
         }
     })?;
-    if let Secret::File(path) = &secret
-        && is_open_to_others(path)
-    {
-        let hint = format!("chmod 600 {}", path.display());
-        value.cx.add(Mistake::warning(place, "other users of this machine can read this file").hint(hint));
+    if let Secret::File(path) = &secret {
+        let open = open_to_others(path);
+        let can = match (open.read, open.write) {
+            (true, true) => Some("read and change"),
+            (true, false) => Some("read"),
+            (false, true) => Some("change"),
+            (false, false) => None,
+        };
+        if let Some(can) = can {
+            let message = format!("other users of this machine can {can} this file");
+            let hint = format!("chmod 600 {}", path.display());
+            value.cx.add(Mistake::warning(place, message).hint(hint));
+        }
     }
     Ok(Found { secret, content: Some(content) })
 }
@@ -168,7 +213,14 @@ fn secret_elsewhere(value: &Value<'_>) -> Result<(Secret, Range<usize>), Mistake
     match places {
         (Some(env), None) => match env.text()? {
             name if name.is_empty() || name.contains(['=', '\0']) => {
+                env.hide();
                 Err(env.error("this cannot be the name of a variable"))
+            }
+            name if looks_like_secret(name) => {
+                env.hide();
+                Err(env
+                    .error("this looks like the secret itself, not like the name of a variable")
+                    .hint("set a variable to it, as in export NAME=…, and write { env = \"NAME\" }"))
             }
             name => Ok((Secret::Env(name.to_owned()), env.span)),
         },
@@ -181,13 +233,59 @@ fn secret_elsewhere(value: &Value<'_>) -> Result<(Secret, Range<usize>), Mistake
     }
 }
 
-#[cfg(unix)]
-fn is_open_to_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o044 != 0)
+/// Whether the path that was written in place of `secret` looks like the secret.
+fn is_secret(value: &Value<'_>, secret: &Secret) -> bool {
+    let Secret::File(path) = secret else { return false };
+    let written = path.strip_prefix(value.cx.folder).unwrap_or(path);
+    written.iter().any(|part| looks_like_secret(&part.to_string_lossy()))
 }
 
-#[cfg(not(unix))]
-fn is_open_to_others(_path: &Path) -> bool {
-    false
+/// A secret that is one whatever it looks like: a password.
+pub(crate) fn password(value: &Value<'_>) -> Result<Found, Mistake> {
+    let found = secret(value)?;
+    if value.is_text() {
+        value.cx.note_literal_secret(value.span.clone());
+    }
+    Ok(found)
+}
+
+/// Whether a text looks like a secret rather than like a name: it begins as keys and tokens do, or it is long and mixes
+/// letters and digits.
+fn looks_like_secret(text: &str) -> bool {
+    looks_like_key(text) || text.contains("://")
+}
+
+/// Whether a text looks like a key or a token.
+fn looks_like_key(text: &str) -> bool {
+    const BEGINNINGS: [&str; 9] =
+        ["ck_live_", "ck_test_", "sk_live_", "whsec_", "xoxb-", "xoxp-", "xapp-", "eyJ", "Bearer "];
+    let is_random = text.len() >= 24
+        && text.bytes().any(|byte| byte.is_ascii_digit())
+        && text.bytes().any(|byte| byte.is_ascii_lowercase())
+        && !text.contains(['.', '/']);
+    BEGINNINGS.iter().any(|beginning| text.starts_with(beginning)) || is_random
+}
+
+/// The name in `${NAME}`, as shells write a variable.
+fn variable_in(text: &str) -> Option<&str> {
+    let (name, _) = text.split_once("${")?.1.split_once('}')?;
+    let is_name = |c: char| c == '_' || c.is_ascii_alphanumeric();
+    (!name.is_empty() && name.len() < text.len() && name.chars().all(is_name)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_paths_are_not_taken_for_secrets() {
+        for name in ["CALLEM_API_KEY", "SMTP_PASSWORD_2", "callem_key", "smtp", "callem-api-key.txt"] {
+            assert!(!looks_like_secret(name), "{name}");
+        }
+        for secret in
+            ["ck_live_1", "whsec_x", "4f9d0c2b7a6e4c1db1b2c3d4e5f60718", "https://hooks.slack.com/x"]
+        {
+            assert!(looks_like_secret(secret), "{secret}");
+        }
+    }
 }

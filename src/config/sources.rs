@@ -125,7 +125,7 @@ struct Read {
 pub(crate) fn read(root: &mut Table<'_>, key: &Key) -> Vec<SourceConfig> {
     let cx = root.cx;
     let is_wrong = root.value(key).is_some_and(|value| !value.is_table());
-    if root.declared(key).is_empty() && !is_wrong {
+    if root.declared(key).places().is_empty() && !is_wrong {
         cx.add_absence(
             Mistake::of_file("there is no source of calls")
                 .hint("add a table [sources.NAME] with api_key = { env = \"CALLEM_API_KEY\" }"),
@@ -216,6 +216,11 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
 fn api_key(value: &Value<'_>) -> Result<Found, Mistake> {
     let found = secret(value)?;
     if let Some(key) = found.content() {
+        if key.trim_start().to_ascii_lowercase().starts_with("bearer ") {
+            return Err(value
+                .error("callwatch puts `Bearer` before the key itself")
+                .hint("write the key alone"));
+        }
         let looks_like_one = key.strip_prefix("ck_live_").is_some_and(|rest| rest.chars().count() == 60);
         if !looks_like_one {
             value.cx.add(

@@ -1,12 +1,18 @@
 //! Text that is not TOML, and how much of the rest of the file can still be judged.
 
-use super::{context::Context, key::Key, report::Mistake};
+use std::collections::HashSet;
 
-const UNCLOSED_TEXT: &str = "the end of this text is missing";
+use super::{
+    context::Context,
+    key::Key,
+    report::Mistake,
+    slip::{Lines, Slip, drop_repeats, is_in_list, is_unclosed, lost_header, of_key, other_language},
+};
 
 /// The syntax errors of a file.
 pub(super) struct Syntax<'a> {
     text: &'a str,
+    lines: Lines,
     mistakes: Vec<Mistake>,
     /// From here on the parser took other text for a part of something that was never closed, so mistakes found
     /// there mean nothing.
@@ -16,7 +22,9 @@ pub(super) struct Syntax<'a> {
 impl<'a> Syntax<'a> {
     /// Keeps at most one mistake per line, because the parser goes on to report what only follows from the first.
     pub fn new(text: &'a str, errors: &[toml::de::Error]) -> Self {
-        let mut mistakes: Vec<_> = errors.iter().map(|error| mistake(text, error)).collect();
+        let lines = Lines::of(text);
+        let slip = Slip { text, lines: &lines };
+        let mut mistakes: Vec<_> = errors.iter().map(|error| slip.mistake(error)).collect();
         mistakes.sort_by_key(|mistake| mistake.span().start);
         let mut end = text.len();
         if mistakes.iter().any(is_unclosed)
@@ -27,21 +35,27 @@ impl<'a> Syntax<'a> {
             mistakes.truncate(first + 1);
             end = mistakes[first].span().start;
         }
-        mistakes.dedup_by_key(|mistake| line_start(text, mistake));
-        Self { text, mistakes, end }
+        mistakes.dedup_by_key(|mistake| lines.start(mistake));
+        if let Some(other) = other_language(text, &mistakes) {
+            // Nothing else in the file means anything.
+            end = 0;
+            mistakes = vec![other];
+        }
+        drop_repeats(text, &mut mistakes);
+        Self { text, lines, mistakes, end }
     }
 
     /// Hides everything that may be a secret in the lines that are not TOML: of a key that `keys` does not declare as
-    /// harmless only the name is shown.
+    /// harmless only the name is shown, and of a line without a key only the sign that begins a comment.
     pub fn hide_secrets(&self, cx: &Context<'_>, keys: &[&[Key]]) {
+        let is_declared = |name: &str| keys.iter().copied().flatten().any(|key| key.name == name);
         let is_harmless = |name: &str| {
-            let mut declared = keys.iter().copied().flatten().filter(|key| key.name == name).peekable();
-            declared.peek().is_some() && declared.all(|key| key.takes.is_harmless())
+            let mut declared = keys.iter().copied().flatten().filter(|key| key.name == name);
+            is_declared(name) && declared.all(|key| key.takes.is_harmless())
         };
         for mistake in &self.mistakes {
-            let start = line_start(self.text, mistake);
+            let start = self.lines.start(mistake);
             let line = self.text[start..].lines().next().unwrap_or_default();
-            let of_key = |c: char| matches!(c, '_' | '-' | '.') || c.is_ascii_alphanumeric();
             let key = line.find(|c| !of_key(c));
             let (key, rest) = line.split_at(key.unwrap_or(line.len()));
             let assigns = rest.trim_start().starts_with('=');
@@ -54,7 +68,16 @@ impl<'a> Syntax<'a> {
             } else if line.starts_with('[') {
                 line.find(|c| !of_key(c) && !matches!(c, '[' | ']' | ' ')).unwrap_or(line.len())
             } else {
-                0
+                // A word is shown only when it is a key of the config; else it may be a part of a secret.
+                let indent = line.len() - line.trim_start().len();
+                let word = line[indent..].find(|c| !of_key(c)).map_or(line.len(), |end| indent + end);
+                if line[word..].starts_with(':') && is_declared(&line[indent..word]) {
+                    word + 1
+                } else if line[indent..].starts_with("//") {
+                    indent + 2
+                } else {
+                    indent
+                }
             };
             cx.hide(start + shown..start + line.len());
         }
@@ -62,48 +85,25 @@ impl<'a> Syntax<'a> {
 
     /// Adds the other mistakes, except those that only follow from the syntax errors.
     pub fn merge(self, others: Vec<Mistake>) -> Vec<Mistake> {
-        let lines: Vec<_> = self.mistakes.iter().map(|mistake| line_start(self.text, mistake)).collect();
-        let own =
-            |other: &Mistake| other.span().end <= self.end && !lines.contains(&line_start(self.text, other));
+        if self.mistakes.is_empty() {
+            return others;
+        }
+        let wrong: HashSet<_> = self.mistakes.iter().map(|mistake| self.lines.start(mistake)).collect();
+        // From a header that was not understood to the next one, keys belong to another table than it seems.
+        let lost = self.mistakes.iter().filter(|mistake| lost_header(mistake)).map(|mistake| {
+            let start = mistake.span().start;
+            start..self.text[start..].find("\n[").map_or(self.text.len(), |next| start + next)
+        });
+        let lost: Vec<_> = lost.collect();
+        let own = |other: &Mistake| {
+            let at = other.span().start;
+            let last = lost.partition_point(|range| range.start <= at).checked_sub(1);
+            let is_lost = last.is_some_and(|last| lost[last].contains(&at));
+            other.span().end <= self.end && !wrong.contains(&self.lines.start(other)) && !is_lost
+        };
         let others = others.into_iter().filter(own);
         self.mistakes.iter().cloned().chain(others).collect()
     }
-}
-
-/// The parser's error in plain words.
-fn mistake(text: &str, error: &toml::de::Error) -> Mistake {
-    let span = error.span().unwrap_or_default();
-    match error.message() {
-        "string values must be quoted, expected literal string" => {
-            Mistake::error(span, "a text must be in quotes")
-        }
-        "key with no value, expected `=`" => Mistake::error(span, "expected `=` and a value after the key"),
-        "invalid basic string, expected `\"`" | "invalid literal string, expected `'`" => {
-            Mistake::error(span, "the closing quote is missing")
-        }
-        message if message.starts_with("invalid multi-line") => {
-            let quotes = if message.contains("basic") { "\"\"\"" } else { "'''" };
-            // The parser notices it at the end of the file; people have to look where the text begins.
-            let start = text.get(..span.start).and_then(|before| before.rfind(quotes)).unwrap_or(span.start);
-            Mistake::error(start..start + quotes.len(), UNCLOSED_TEXT).hint(format!("close it with {quotes}"))
-        }
-        message => {
-            let mistake = Mistake::error(span, message);
-            match is_in_list(&mistake) {
-                true => mistake.hint("is the list or table before this closed?"),
-                false => mistake,
-            }
-        }
-    }
-}
-
-fn is_unclosed(mistake: &Mistake) -> bool {
-    mistake.message.starts_with("unclosed") || mistake.message == UNCLOSED_TEXT
-}
-
-/// Whether the parser was inside a list or an inline table.
-fn is_in_list(mistake: &Mistake) -> bool {
-    mistake.message.starts_with("missing comma") || mistake.message.contains(" array")
 }
 
 /// The places of each `=` that does not belong to a comparison.
@@ -112,10 +112,4 @@ fn assignments(line: &str) -> impl Iterator<Item = usize> {
     line.match_indices('=')
         .map(|(at, _)| at)
         .filter(move |at| !compares(line[..*at].chars().next_back()) && !line[at + 1..].starts_with('='))
-}
-
-/// The first byte of the line a mistake is on.
-fn line_start(text: &str, mistake: &Mistake) -> usize {
-    let before = &text.as_bytes()[..mistake.span().start];
-    before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1)
 }

@@ -3,7 +3,7 @@
 //! A [`Table`] is read through the declarations of its keys; a key that nothing asked for is reported as unknown.
 //! Each value is read by a function that returns a [`Mistake`] at the exact place when it is wrong.
 
-use std::{ops::Range, time::Duration};
+use std::{collections::HashSet, hash::Hash, ops::Range, time::Duration};
 
 use toml::{
     Spanned,
@@ -19,6 +19,35 @@ use super::{
     values::{duration_of, integer_of, one_of},
 };
 use crate::name::Name;
+
+/// A key that nobody knows, without the rest of a very long one.
+fn shortened(text: &str) -> String {
+    crate::template::truncate(text, 64)
+}
+
+/// The names of some tables, with their places, in the order of the file.
+#[derive(Default)]
+pub(crate) struct Declared {
+    places: Vec<(Name, Range<usize>)>,
+    names: HashSet<Name>,
+}
+
+impl Declared {
+    pub fn contains(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    pub fn places(&self) -> &[(Name, Range<usize>)] {
+        &self.places
+    }
+}
+
+impl FromIterator<(Name, Range<usize>)> for Declared {
+    fn from_iter<I: IntoIterator<Item = (Name, Range<usize>)>>(places: I) -> Self {
+        let places: Vec<_> = places.into_iter().collect();
+        Self { names: places.iter().map(|(name, _)| name.clone()).collect(), places }
+    }
+}
 
 /// A table, and the keys of it that were asked for.
 pub(crate) struct Table<'a> {
@@ -131,25 +160,24 @@ impl<'a> Table<'a> {
     }
 
     /// Reads a list that must not be empty and must not hold anything twice.
-    pub fn set<T: PartialEq>(
+    pub fn set<T: Eq + Hash + Clone>(
         &mut self,
         key: &Key,
         mut read: impl FnMut(&Value<'a>) -> Result<T, Mistake>,
     ) -> Option<Vec<T>> {
-        let mut seen: Vec<T> = Vec::new();
+        let mut seen = HashSet::new();
         let list = self.list(key, |value| {
             let element = read(value)?;
-            if seen.contains(&element) {
+            if !seen.insert(element.clone()) {
                 return Err(value.error("this is in the list twice"));
             }
-            seen.push(element);
-            Ok(())
+            Ok(element)
         })?;
         if list.is_empty() {
             self.cx.add(Mistake::error(self.span_of(key), format!("`{}` is empty", key.name)));
             return None;
         }
-        Some(seen)
+        Some(list)
     }
 
     /// Reads the table under `key`, and reports the keys in it that `read` did not ask for.
@@ -207,13 +235,13 @@ impl<'a> Table<'a> {
     }
 
     /// The names and places of the tables `[key.NAME]`, in the order of the file.
-    pub fn declared(&self, key: &Key) -> Vec<(Name, Range<usize>)> {
+    pub fn declared(&self, key: &Key) -> Declared {
         match self.entries.get(key.name).map(Spanned::get_ref) {
             Some(DeValue::Table(entries)) => entries_of(self.cx, entries)
                 .into_iter()
                 .map(|(name, value)| (Name::from(name.get_ref().as_ref()), value.span))
                 .collect(),
-            _ => Vec::new(),
+            _ => Declared::default(),
         }
     }
 
@@ -252,10 +280,12 @@ impl<'a> Table<'a> {
             }
             // It may be a misspelt `api_key`, so the value may be a secret.
             value.hide();
-            self.cx.add(
-                Mistake::error(key.span(), format!("unknown key `{}`", text.escape_debug()))
-                    .hint(closest_of(text, &self.known)),
-            );
+            let hint = match self.cx.top.contains(&text) {
+                true => format!("`{text}` is a key of the whole file: move it above the first table"),
+                false => closest_of(text, self.known.iter().copied()),
+            };
+            let message = format!("unknown key `{}`", shortened(text).escape_debug());
+            self.cx.add(Mistake::error(key.span(), message).hint(hint));
         }
     }
 

@@ -1,10 +1,6 @@
 //! Readers of values: one function for each type a value can have.
 
-use std::{
-    net::SocketAddr,
-    ops::{Range, RangeInclusive},
-    time::Duration,
-};
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use humantime::DurationError;
 use url::{Host, Url};
@@ -12,6 +8,7 @@ use url::{Host, Url};
 use super::{
     key::{Key, ValueType},
     report::{Mistake, closest_of},
+    table::Declared,
     value::Value,
 };
 use crate::{
@@ -20,7 +17,7 @@ use crate::{
     kind::Kind,
     name::Name,
     rule::pacing::Field,
-    template::{Template, TemplateError},
+    template::{Template, TemplateError, truncate},
 };
 
 type Read<T> = Result<T, Mistake>;
@@ -110,7 +107,9 @@ pub(crate) fn one_of<T: Clone>(takes: &ValueType, value: &Value<'_>, meanings: &
     let ValueType::Word { what, words } = takes.element() else { return Err(value.wrong_type("a word")) };
     let place = words.iter().position(|word| *word == text);
     place.and_then(|place| meanings.get(place)).cloned().ok_or_else(|| {
-        value.error(format!("there is no {what} `{}`", text.escape_debug())).hint(closest_of(text, words))
+        value
+            .error(format!("there is no {what} `{}`", text.escape_debug()))
+            .hint(closest_of(text, words.iter().copied()))
     })
 }
 
@@ -155,7 +154,7 @@ pub(super) fn group_field(value: &Value<'_>) -> Read<Field> {
     match &field {
         Field::OfCall(path) if !DOCUMENTED_FIELDS.contains(&path[0].as_str()) => {
             let message = format!("calls have no field `{}`", path[0].escape_debug());
-            Err(value.error(message).hint(closest_of(&path[0], &DOCUMENTED_FIELDS)))
+            Err(value.error(message).hint(closest_of(&path[0], DOCUMENTED_FIELDS)))
         }
         _ => Ok(field),
     }
@@ -180,12 +179,16 @@ pub(crate) fn kind(value: &Value<'_>) -> Read<Kind> {
 }
 
 /// The name of one of the `known` tables; `what` is what each of them is called, such as `source`.
-pub(crate) fn reference(value: &Value<'_>, what: &str, known: &[(Name, Range<usize>)]) -> Read<Name> {
+pub(crate) fn reference(value: &Value<'_>, what: &str, known: &Declared) -> Read<Name> {
     let text = value.text()?;
-    let names: Vec<_> = known.iter().map(|(name, _)| name.as_str()).collect();
-    if !names.contains(&text) {
-        let message = format!("there is no {what} `{}`", text.escape_debug());
-        value.cx.add_absence(value.error(message).hint(closest_of(text, &names)));
+    if !known.contains(text) {
+        let message = format!("there is no {what} `{}`", truncate(text, Name::MAX_LEN).escape_debug());
+        let mistake = value.error(message);
+        let names = known.places().iter().map(|(name, _)| name.as_str());
+        value.cx.add_absence(match value.cx.is_full() {
+            true => mistake,
+            false => mistake.hint(closest_of(text, names)),
+        });
     }
     Ok(Name::from(text))
 }

@@ -428,6 +428,8 @@ impl Dispatcher {
             self.task.telemetry.emit(Signal::Attempted {
                 delivery: self.id(event.id.clone()),
                 call: event.subject.call().cloned(),
+                rule: event.rule.clone(),
+                caller: event.masked_caller(),
                 attempt: number,
                 result: attempt.result,
                 took,

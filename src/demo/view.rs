@@ -278,6 +278,8 @@ mod tests {
         Signal::Attempted {
             delivery: DeliveryId { event: EventId::from("evt_1"), destination: "crm".into() },
             call: None,
+            rule: "unhappy-caller".into(),
+            caller: String::new(),
             attempt: 1,
             result: "503 Service Unavailable".to_owned(),
             took: Duration::ZERO,

@@ -1,7 +1,6 @@
 //! How an HTTP receiver is reached: `ca_file`, `client_cert`, `client_key`, `proxy` and `allow_private`.
 
 use std::{
-    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -20,7 +19,8 @@ use secrecy::ExposeSecret;
 use super::address::{NotPublic, is_public};
 use crate::{
     config::{
-        Key, Mistake, Secret, SecretError, Secrets, Table, Value, ValueType, parse_web_address, secret,
+        Key, Mistake, Secret, SecretError, Secrets, Table, Value, ValueType, parse_web_address, read_regular,
+        secret,
     },
     http,
 };
@@ -86,6 +86,9 @@ pub struct ClientIdentity {
     pub key: PathBuf,
 }
 
+/// The longest file of certificates or keys, in bytes: several times the list of all public authorities.
+const MAX_PEM: u64 = 1 << 20;
+
 fn proxy(value: &Value<'_>) -> Result<Secret, Mistake> {
     let found = secret(value)?;
     match found.content().map(parse_web_address) {
@@ -108,7 +111,7 @@ fn file(
     if value.cx.options.secrets == Secrets::Ignored {
         return Ok(path);
     }
-    let content = std::fs::read(&path)
+    let content = read_regular(&path, MAX_PEM)
         .map_err(|error| value.error(format!("the file {} cannot be read: {error}", path.display())))?;
     match look(&content) {
         Ok(true) => Ok(path),
@@ -180,7 +183,7 @@ pub fn client_for(connection: &Connection) -> Result<Client, ConnectionError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConnectionError> {
-    fs::read(path)
+    read_regular(path, MAX_PEM)
         .map_err(|error| ConnectionError::File { path: path.display().to_string(), why: error.to_string() })
 }
 

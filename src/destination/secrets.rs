@@ -6,7 +6,7 @@ use std::{
 };
 
 use secrecy::SecretString;
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::time::Instant;
 
 use crate::config::{Secret, SecretError};
 
@@ -28,18 +28,15 @@ impl FreshSecret {
     }
 
     pub(super) async fn read(&self) -> Result<SecretString, SecretError> {
-        let Secret::File(path) = &self.secret else {
+        if !matches!(self.secret, Secret::File(_)) {
             return self.secret.read();
-        };
+        }
         if let Some((at, secret)) = &*self.last.lock().unwrap_or_else(PoisonError::into_inner)
             && at.elapsed() < Self::MAX_AGE
         {
             return Ok(secret.clone());
         }
-        let secret = self.secret.clone();
-        let secret = spawn_blocking(move || secret.read()).await.unwrap_or_else(|error| {
-            Err(SecretError::NoFile { path: path.display().to_string(), why: error.to_string() })
-        })?;
+        let secret = self.secret.load().await?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), secret.clone()));
         Ok(secret)
     }

@@ -1,57 +1,67 @@
 //! One log line for each signal.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use tracing::{debug, error, info, warn};
 
 use super::{Signal, StoreSignal, signal::Totals};
 use crate::{
     call::CallId,
+    kind::Kinds,
     name::Name,
     store::{DeliveryId, Verdict},
+    time::Timestamp,
 };
 
-/// Logs `signal`, which has been counted `so_far` times for whom it is about. Mistakes in data come in thousands:
-/// the first one is a warning, the others are for debugging.
-pub(super) fn line(signal: &Signal, so_far: u64) {
+/// Logs `signal`, which has been counted `so_far` times for the source, destination or rule it is about. Mistakes in
+/// data come in thousands: the first one is a warning, the others are for debugging.
+///
+/// A message says what happened in words; fields are for programs, and for people only as far as the message does not
+/// say the same. `now` is the time of the signal.
+pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
     match signal {
         Signal::BaselineProgress { source, found, total } => {
             debug!(%source, found, total, "baseline goes on")
         }
         Signal::BaselineDone { source, calls, events } => {
-            info!(%source, "{calls} calls baselined, {events} events");
+            info!(%source, "{source}: {calls} calls baselined, {events} events");
         }
         Signal::Fetched { source, calls, new, changed, took } => {
             let took_ms = took.as_millis() as u64;
-            if *new + *changed > 0 {
-                info!(%source, calls, new, changed, took_ms, "poll found something");
-            } else {
-                debug!(%source, calls, took_ms, "poll found nothing");
-            }
+            debug!(%source, calls, new, changed, took_ms, "{source}: polled");
         }
         // Only the first failure in a row is loud; the recovery tells how many there were.
-        Signal::FetchFailed { source, error, refused: true, failures: 1 } => error!(%source, "{error}"),
-        Signal::FetchFailed { source, error, failures: 1, .. } => warn!(%source, "{error}; trying again"),
-        Signal::FetchFailed { source, error, failures, .. } => debug!(%source, failures, "{error}"),
-        Signal::SourceRecovered { source, failures } => info!(%source, failures, "the API answers again"),
-        Signal::BadRecord { source, why } if so_far == 1 => {
-            warn!(%source, "{why} (further ones are counted)");
+        Signal::FetchFailed { source, error, refused: true, failures: 1 } => {
+            error!(%source, "{source}: {error}; trying again every few minutes")
         }
-        Signal::BadRecord { source, why } => debug!(%source, "{why}"),
-        Signal::SourceNotice { source, text } => info!(%source, "{text}"),
+        Signal::FetchFailed { source, error, failures: 1, .. } => {
+            warn!(%source, "{source}: {error}; trying again")
+        }
+        Signal::FetchFailed { source, error, failures, .. } => debug!(%source, failures, "{source}: {error}"),
+        Signal::SourceRecovered { source, failures } => {
+            info!(%source, failures, "{source}: the API answers again");
+        }
+        Signal::BadRecord { source, why } if so_far == 1 => {
+            warn!(%source, "{source}: {why} (further ones are counted)");
+        }
+        Signal::BadRecord { source, why } => debug!(%source, "{source}: {why}"),
+        Signal::SourceNotice { source, text } => info!(%source, "{source}: {text}"),
         Signal::Changed { source, call, kinds, caller } => {
-            info!(%source, %call, %kinds, %caller, "call changed");
+            info!(%source, %kinds, %caller, %call, "{}: call {}", or_unknown(caller), kinds_in_words(*kinds));
         }
         Signal::Fired { event, rule, source, call, kinds, destinations } => {
             let call = call.as_ref().map(CallId::as_str);
-            info!(%rule, %source, call, %kinds, %event, to = %Names(destinations), "rule fired");
+            let to = Names(destinations);
+            info!(%source, %kinds, %to, %rule, %event, call, "{} → {to}", in_words(rule));
         }
-        Signal::TooOld { rule, call } => info!(%rule, %call, "not announced: older than max_age"),
+        Signal::TooOld { rule, call } => {
+            info!(%rule, %call, "{}: not announced, older than max_age", in_words(rule))
+        }
         Signal::Unknown { rule } => debug!(%rule, "condition unknown: a field is missing or null"),
         Signal::RuleFailed { rule, error } if so_far == 1 => {
-            warn!(%rule, "the condition failed: {error} (further failures are counted)");
+            warn!(%rule, "{rule}: the condition failed: {error} (further failures are counted)");
         }
-        Signal::RuleFailed { rule, error } => debug!(%rule, "the condition failed: {error}"),
+        Signal::RuleFailed { rule, error } => debug!(%rule, "{rule}: the condition failed: {error}"),
         Signal::TextFailed { rule, part, error } if so_far == 1 => {
             warn!(
                 %rule,
@@ -62,51 +72,74 @@ pub(super) fn line(signal: &Signal, so_far: u64) {
             debug!(%rule, "the rule's {part} could not be rendered: {error}");
         }
         Signal::Held { delivery: DeliveryId { event, destination }, batch } => {
-            info!(%destination, %event, %batch, "held");
+            info!(%destination, %event, %batch, "held for {destination}");
         }
         Signal::Summarized { event, destination, reason, count } => {
-            info!(%destination, %event, reason = reason.as_str(), "{count} events sent as one");
+            info!(%destination, %event, reason = reason.as_str(), "{count} events in one message → {destination}");
         }
         Signal::Attempted {
             delivery: DeliveryId { event, destination },
+            call,
+            rule,
+            caller,
             attempt,
             result,
             took,
             verdict,
             ..
         } => {
-            let took_ms = took.as_millis() as u64;
+            let call = call.as_ref().map(CallId::as_str);
+            let (took_ms, seconds) = (took.as_millis() as u64, took.as_secs_f64());
+            let space = if caller.is_empty() { "" } else { " " };
+            let what = format_args!("{}{space}{caller} → {destination}", in_words(rule));
             match verdict {
-                Verdict::Delivered => info!(%destination, %event, attempt, took_ms, "delivered: {result}"),
+                Verdict::Delivered => {
+                    let nth = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+                    info!(
+                        %destination, attempt, took_ms, result, %event, %rule, call,
+                        "delivered: {what} ({seconds:.1} s{nth})"
+                    );
+                }
                 Verdict::Retry(at) => {
-                    warn!(%destination, %event, attempt, took_ms, "attempt failed: {result}; next try at {at}");
+                    let wait = whole_seconds(at.since(now));
+                    warn!(
+                        %destination, attempt, took_ms, %event, %rule, call,
+                        "not delivered: {what}: {result}; next try in {wait}"
+                    );
                 }
                 Verdict::Dead(why) => {
-                    error!(%destination, %event, attempt, took_ms, "delivery is dead: {why}");
+                    error!(
+                        %destination, attempt, took_ms, %event, %rule, call,
+                        "given up: {what}: {why}"
+                    );
                 }
             }
         }
         Signal::DestinationFailing { destination, pause, failures, last } => {
             let pause = humantime::format_duration(*pause);
-            warn!(%destination, "left alone for {pause}: {failures} attempts in a row failed; last: {last}");
+            warn!(%destination, "{destination}: left alone for {pause}: {failures} attempts in a row failed; last: {last}");
         }
         Signal::DestinationPaused { destination, pause: Some(pause), why } => {
-            warn!(%destination, "left alone for {}: {why}", humantime::format_duration(*pause));
+            warn!(%destination, "{destination}: left alone for {}: {why}", humantime::format_duration(*pause));
         }
         Signal::DestinationPaused { destination, pause: None, why } => {
-            error!(%destination, "left alone until `callwatch deliveries resume {destination}`: {why}");
+            error!(%destination, "{destination}: left alone until `callwatch deliveries resume {destination}`: {why}");
         }
-        Signal::DestinationResumed { destination } => info!(%destination, "takes deliveries again"),
+        Signal::DestinationResumed { destination } => {
+            info!(%destination, "{destination}: takes deliveries again")
+        }
         Signal::StoreFailed { doing, error } => error!("the store failed while {doing}: {error}"),
         Signal::Store(signal) => store_line(signal),
-        Signal::Started { version, store } => info!(version, store = %store.display(), "callwatch starts"),
+        Signal::Started { version, store } => {
+            info!(version, store = %store.display(), "callwatch {version} starts")
+        }
         Signal::ConfigApplied { sources, destinations, rules, started, stopped } => info!(
             sources,
             destinations,
             rules,
             started = %Names(started),
             stopped = %Names(stopped),
-            "the config is at work"
+            "the config is at work: {sources} sources, {destinations} destinations, {rules} rules"
         ),
         Signal::ConfigRejected { error } => error!("the config is not used, the one before goes on: {error}"),
         Signal::Stranded { destination, waiting } => warn!(
@@ -122,7 +155,14 @@ pub(super) fn line(signal: &Signal, so_far: u64) {
             error!("{signal} again: ending at once; attempts in flight are repeated after the next start");
         }
         Signal::Stopped(Totals { requests, changes, events, delivered, dead }) => {
-            info!(requests, changes, events, delivered, dead, "callwatch has stopped in good order");
+            info!(
+                requests,
+                changes,
+                events,
+                delivered,
+                dead,
+                "callwatch has stopped in good order: {delivered} delivered, {dead} given up"
+            );
         }
         Signal::Hindrance { text } => warn!("{text}"),
     }
@@ -137,6 +177,27 @@ fn store_line(signal: &StoreSignal) {
     }
 }
 
+/// A rule's name as people say it: `unhappy-caller` is "Unhappy caller".
+fn in_words(rule: &Name) -> String {
+    let words = rule.as_str().replace(['-', '_'], " ");
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn or_unknown(caller: &str) -> &str {
+    if caller.is_empty() { "unknown number" } else { caller }
+}
+
+/// `ended and analyzed`
+fn kinds_in_words(kinds: Kinds) -> String {
+    kinds.to_string().replace('+', " and ")
+}
+
+fn whole_seconds(wait: Duration) -> humantime::FormattedDuration {
+    // Rounded up, so that it is never "in 0s" without need.
+    humantime::format_duration(Duration::from_secs(wait.as_millis().div_ceil(1000) as u64))
+}
+
 /// Names with commas between them; written only when the line is.
 struct Names<'a>(&'a [Name]);
 
@@ -144,7 +205,7 @@ impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, name) in self.0.iter().enumerate() {
             if i > 0 {
-                f.write_str(",")?;
+                f.write_str(", ")?;
             }
             f.write_str(name.as_str())?;
         }

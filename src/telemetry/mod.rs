@@ -112,7 +112,7 @@ impl Telemetry {
             state.board.note(&signal, now);
             state.metrics.count(&signal, now)
         };
-        log::line(&signal, so_far);
+        log::line(&signal, so_far, now);
         if let Some(listener) = &self.shared.listener {
             listener(&signal);
         }

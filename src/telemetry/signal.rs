@@ -157,6 +157,10 @@ pub enum Signal {
         delivery: DeliveryId,
         /// The call; `None` for an event about a source.
         call: Option<CallId>,
+        /// The rule of the event.
+        rule: Name,
+        /// The caller's number, masked; empty when the event is not about a call or the number is withheld.
+        caller: String,
         /// The number of the attempt, from 1.
         attempt: u32,
         /// What happened, in one line.

@@ -41,6 +41,8 @@ fn attempted(verdict: Verdict) -> Signal {
     Signal::Attempted {
         delivery: DeliveryId { event: EventId::from("evt_1"), destination: "crm".into() },
         call: Some("c1".into()),
+        rule: "unhappy-caller".into(),
+        caller: "+3361•••5678".to_owned(),
         attempt: 1,
         result: "503 Service Unavailable".to_owned(),
         took: Duration::from_millis(30),

@@ -5,7 +5,8 @@ use std::{collections::HashSet, ops::Range};
 
 use minijinja::{
     ErrorKind,
-    machinery::{Instruction, Instructions, get_compiled_template},
+    machinery::{Instruction, Instructions, Token, get_compiled_template, tokenize},
+    syntax::SyntaxConfig,
 };
 
 use super::{
@@ -34,6 +35,14 @@ const FILTERS: [&str; 18] = [
     "first",
     "last",
 ];
+
+/// The longest template, in bytes.
+const MAX_SOURCE: usize = 64 * 1024;
+
+/// The most operators in one expression. The compiler recurses for each of them.
+const MAX_OPERATORS: usize = 250;
+
+const WORD_OPERATORS: [&str; 7] = ["not", "and", "or", "if", "else", "is", "in"];
 
 /// Why a text is not a template, or could not be rendered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +76,9 @@ pub(super) fn check(template: &minijinja::Template<'_, '_>, r#use: Use<'_>) -> R
             Instruction::ApplyFilter("local_time", Some(arguments), _) => {
                 local_time(instructions, index, arguments.into())
             }
+            Instruction::ApplyFilter("tojson" | "indent", Some(arguments), _) if arguments > 1 => {
+                width(instructions, index, arguments.into())
+            }
             Instruction::PerformTest(name, ..) if !has_test(name) => {
                 Some(format!("there is no test `{name}`"))
             }
@@ -81,6 +93,46 @@ pub(super) fn check(template: &minijinja::Template<'_, '_>, r#use: Use<'_>) -> R
             let span = instructions.get_span(index);
             let span = span.map(|span| span.start_offset as usize..span.end_offset as usize);
             return Err(TemplateError { message, span });
+        }
+    }
+    Ok(())
+}
+
+/// Finds a template that is too long, or has an expression so long that parsing it would need too much of the stack.
+/// Called before anything is parsed.
+pub(super) fn check_size(source: &str) -> Result<(), TemplateError> {
+    if source.len() > MAX_SOURCE {
+        let message = format!("this is {} bytes long; at most {MAX_SOURCE} are allowed", source.len());
+        return Err(TemplateError { message, span: None });
+    }
+    let mut operators = 0;
+    // The parser reports what is not a token.
+    for (token, span) in tokenize(source, false, SyntaxConfig::default()).map_while(Result::ok) {
+        match token {
+            Token::VariableStart | Token::BlockStart => operators = 0,
+            // None of these makes an expression deeper.
+            Token::TemplateData(_)
+            | Token::VariableEnd
+            | Token::BlockEnd
+            | Token::Str(_)
+            | Token::String(_)
+            | Token::Int(_)
+            | Token::Int128(_)
+            | Token::Float(_)
+            | Token::Comma
+            | Token::Colon
+            | Token::BracketClose
+            | Token::ParenClose
+            | Token::BraceClose => {}
+            Token::Ident(word) if !WORD_OPERATORS.contains(&word) => {}
+            _ => operators += 1,
+        }
+        if operators > MAX_OPERATORS {
+            let message = format!("this expression has more than {MAX_OPERATORS} operators");
+            return Err(TemplateError {
+                message,
+                span: Some(span.start_offset as usize..span.end_offset as usize),
+            });
         }
     }
     Ok(())
@@ -136,6 +188,17 @@ fn local_time(instructions: &Instructions<'_>, index: u32, arguments: u32) -> Op
         _ => return None,
     };
     checked.err()
+}
+
+/// The mistake of an indentation, given as a literal, that is wider than any text needs.
+fn width(instructions: &Instructions<'_>, index: u32, arguments: u32) -> Option<String> {
+    const WIDEST: i64 = 80;
+    let given = (1..arguments).filter_map(|place| match instructions.get(index.checked_sub(place)?)? {
+        Instruction::LoadConst(value) => value.as_i64().or_else(|| value.get_attr("indent").ok()?.as_i64()),
+        _ => None,
+    });
+    let widest = given.max()?;
+    (widest > WIDEST).then(|| format!("an indentation of {widest} spaces is too wide"))
 }
 
 fn has_filter(name: &str) -> bool {

@@ -8,9 +8,9 @@ use minijinja::{
 };
 
 use super::{
-    check::{TemplateError, Use, check},
+    check::{TemplateError, Use, check, check_size},
     context::{Context, OF_ALL},
-    environment::{Capped, ENVIRONMENT},
+    environment::{Capped, ENVIRONMENT, FUEL_OF_BODY},
 };
 
 /// The longest text a template may produce, in bytes. The rest is cut off.
@@ -51,7 +51,11 @@ impl Template {
     }
 
     fn compile_for(source: &str, r#use: Use<'_>) -> Result<Self, TemplateError> {
+        check_size(source)?;
         let mut environment = ENVIRONMENT.clone();
+        if let Use::Body { .. } = r#use {
+            environment.set_fuel(Some(FUEL_OF_BODY));
+        }
         let wrong = |error: Error| TemplateError {
             message: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
             span: error.range(),

@@ -5,14 +5,24 @@ use std::{fmt::Write as _, io, sync::LazyLock, time::Duration};
 use chrono::format::{Item, StrftimeItems};
 
 use minijinja::{
-    Environment, Error, ErrorKind, UndefinedBehavior, escape_formatter,
-    value::{Value, ValueKind},
+    Environment, Error, ErrorKind, UndefinedBehavior, escape_formatter, filters,
+    value::{Kwargs, Value, ValueKind},
 };
+use serde::Serialize as _;
+use serde_json::ser::PrettyFormatter;
 
+use super::compiled::MAX_BODY;
 use crate::{calendar::Zone, privacy, time::Timestamp};
 
-/// The most steps a template may take; a text of a few lines takes some dozens.
+/// The most steps a template may take; a text of a few lines takes some dozens. Data counts as well: 64 bytes of text,
+/// or 4 of JSON, are a step.
 const FUEL: u64 = 50_000;
+
+/// The same for the body of a webhook, which may be as long as [`MAX_BODY`].
+pub(super) const FUEL_OF_BODY: u64 = 500_000;
+
+/// The widest indentation of JSON.
+const MAX_INDENT: usize = 8;
 
 /// The default format of `local_time`.
 const TIME: &str = "%-d %b %Y, %H:%M";
@@ -39,8 +49,64 @@ pub(crate) fn environment() -> Environment<'static> {
     env.add_filter("duration", duration);
     env.add_filter("local_time", local_time);
     env.add_filter("truncate", |text: &str, length: usize| truncate(text, length));
+    env.add_filter("tojson", tojson);
+    env.add_filter("string", |value: Value| -> Result<Value, Error> {
+        ensure_fits(&value, None)?;
+        Ok(Value::from(value.to_string()))
+    });
     env.add_filter("slack_escape", |text: Option<&str>| text.map(slack_escape));
     env
+}
+
+/// The library's `tojson`, which writes a value of any size before it looks at what that costs.
+fn tojson(value: &Value, indent: Option<Value>, arguments: Kwargs) -> Result<Value, Error> {
+    let indent = match indent {
+        None => arguments.get::<Option<Value>>("indent")?,
+        given => given,
+    };
+    arguments.assert_all_used()?;
+    let width = match indent.as_ref().filter(|indent| bool::try_from((*indent).clone()).is_err()) {
+        None => indent.as_ref().filter(|indent| indent.is_true()).map(|_| 2),
+        Some(indent) => Some(usize::try_from(indent.clone())?),
+    };
+    if width.is_some_and(|width| width > MAX_INDENT) {
+        let message = format!("an indentation is {MAX_INDENT} spaces at most");
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    ensure_fits(value, width)?;
+    filters::tojson(value, width.map(Value::from), Kwargs::from_iter(std::iter::empty::<(&str, Value)>()))
+}
+
+/// Fails when a value as JSON is longer than anything a template may produce.
+fn ensure_fits(value: &Value, indent: Option<usize>) -> Result<(), Error> {
+    if value.as_str().is_some() {
+        return Ok(());
+    }
+    let mut room = Room(MAX_BODY);
+    let spaces = [b' '; MAX_INDENT];
+    let written = match indent {
+        Some(width) => {
+            let style = PrettyFormatter::with_indent(&spaces[..width.min(MAX_INDENT)]);
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut room, style))
+        }
+        None => value.serialize(&mut serde_json::Serializer::new(&mut room)),
+    };
+    written.map_err(|_| Error::new(ErrorKind::InvalidOperation, "too long, or not JSON"))
+}
+
+/// Counts bytes down, and fails when there is no room for more.
+struct Room(usize);
+
+impl io::Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 =
+            self.0.checked_sub(bytes.len()).ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn duration(seconds: &Value) -> Result<Value, Error> {

@@ -173,6 +173,67 @@ fn a_failure_quotes_the_template_and_never_the_call() {
     }
 }
 
+/// On a thread with the stack of the runtime's workers.
+#[track_caller]
+fn refused(source: String, message: &str) {
+    let error = std::thread::Builder::new()
+        .stack_size(2 << 20)
+        .spawn(move || render(&source).unwrap_err().message)
+        .unwrap()
+        .join()
+        .unwrap();
+    assert!(error.contains(message), "{error}");
+}
+
+#[test]
+fn an_expression_that_would_overflow_the_stack_is_refused() {
+    for n in [300, 10_000] {
+        for (before, part, after) in [
+            ("{{ call", ".a", " }}"),
+            ("{{ ", "not ", "call }}"),
+            ("{{ ", "-", "1 }}"),
+            ("{{ ", "(", "1 }}"),
+            ("{{ 1", "|abs", " }}"),
+            ("{{ 1", "+1", " }}"),
+            ("{{ 1", "~1", " }}"),
+            ("{{ ", "[", " }}"),
+            ("{{ 1", " if 1 else 1", " }}"),
+            ("{{ call", "[0]", " }}"),
+            ("{% if call", " and 1", " %}{% endif %}"),
+            ("{# ' #}{{ '}}' ~ call", ".a", " }}"),
+            ("{% raw %}{{ '{% endraw %}{{ call", ".a", " }}"),
+        ] {
+            let source = format!("{before}{}{after}", part.repeat(n));
+            let message = if source.len() > 64 * 1024 { "at most 65536" } else { "operators" };
+            refused(source, message);
+        }
+    }
+    refused("{% if 1 %}".repeat(1000), "recursion");
+    refused("x".repeat(250_000), "at most 65536");
+    // What may stand there is done without overflow.
+    let deepest = format!("{{{{ {}true }}}}", "not ".repeat(250));
+    assert_eq!(std::thread::spawn(move || render(&deepest).unwrap()).join().unwrap(), "True");
+}
+
+#[test]
+fn a_small_template_cannot_make_a_large_text() {
+    for source in [
+        "{{ call|tojson(1000000000) }}",
+        "{{ call|tojson(indent=1000000000) }}",
+        "{% set n = 1000000000 %}{{ call|tojson(indent=n) }}",
+        "{{ call.summary|indent(1000000000) }}",
+        "{{ 'x' * 90000000 }}",
+        "{{ ([call] * 50000)|tojson }}",
+        "{{ ([call] * 50000)|string }}",
+        "{% set ns = namespace(x='aaaaaaaaaa') %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        "{{ call.summary|replace('', 'x' * 10000)|replace('', 'y' * 10000) }}",
+    ] {
+        let error = render(source).unwrap_err().message;
+        assert!(error.contains("does not work") || error.contains("too "), "{source}: {error}");
+    }
+    assert_renders("{{ [1, {'a': 2}]|tojson(indent=2)|length }}", "27");
+}
+
 #[test]
 fn a_template_ends() {
     let endless =

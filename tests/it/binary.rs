@@ -7,7 +7,10 @@ use std::{
 };
 
 use callwatch::demo::receivers::Misbehaviour;
-use tokio::{process::Command, time::timeout};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
 
 use crate::rig::{PATIENCE, Rig, record};
 
@@ -84,6 +87,89 @@ async fn sigterm_lets_attempts_in_flight_end_and_stops_in_good_order() {
     timeout(PATIENCE, rig.callem.wait_for_requests(|counts| counts.total() >= so_far + 5)).await.unwrap();
     drop(process);
     assert_eq!(rig.webhooks().len(), 1);
+}
+
+/// Sends a signal to a process.
+async fn kill(signal: &str, process: &Child) {
+    let pid = process.id().expect("it has not been waited for").to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
+}
+
+/// Polls go on and a call is delivered, and SIGTERM ends the process in good order.
+async fn works_and_stops(rig: &Rig, mut process: Child) {
+    timeout(PATIENCE, rig.callem.wait_for_requests(|counts| counts.total() >= 3)).await.unwrap();
+    rig.callem.add(record("a", "completed"));
+    timeout(PATIENCE, rig.crm.inbox().wait_for(1)).await.unwrap();
+    let so_far = rig.callem.request_counts().total();
+    timeout(PATIENCE, rig.callem.wait_for_requests(|counts| counts.total() >= so_far + 20)).await.unwrap();
+    kill("-TERM", &process).await;
+    let status = timeout(Duration::from_secs(10), process.wait()).await.expect("it stops in time").unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_any_more_stops_nothing() {
+    for format in ["human", "json"] {
+        let rig = Rig::new().await;
+        let config = rig.write_config(&rig.config_text());
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut run = callwatch(&["run", "--log", "trace", "--log-format", format], &config);
+        works_and_stops(&rig, run.stderr(writer).spawn().unwrap()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_whose_reader_is_held_up_stops_nothing() {
+    let rig = Rig::new().await;
+    let config = rig.write_config(&rig.config_text());
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let mut filler = writer.try_clone().unwrap();
+    // Full before callwatch writes its first line. The thread ends with the test, when the reader is gone.
+    std::thread::spawn(move || std::io::Write::write_all(&mut filler, &[b'.'; 4 << 20]));
+    let mut run = callwatch(&["run", "--log", "trace"], &config);
+    works_and_stops(&rig, run.stderr(writer).spawn().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_within_a_second_is_the_same_one() {
+    let rig = Rig::new().await;
+    let config = rig.write_config(&rig.config_text());
+    let process = callwatch(&["run"], &config).spawn().unwrap();
+    timeout(PATIENCE, rig.callem.wait_for_requests(|counts| counts.total() >= 3)).await.unwrap();
+    rig.crm.misbehave(1, Misbehaviour::Delay(Duration::from_millis(1500)));
+    rig.callem.add(record("a", "completed"));
+    let so_far = rig.callem.request_counts().total();
+    timeout(PATIENCE, rig.callem.wait_for_requests(|counts| counts.total() >= so_far + 3)).await.unwrap();
+    for signal in ["-TERM", "-TERM", "-INT"] {
+        kill(signal, &process).await;
+    }
+    let output = timeout(PATIENCE, process.wait_with_output()).await.expect("it stops").unwrap();
+    assert_eq!((output.status.code(), rig.webhooks().len()), (Some(0), 1), "{}", stderr(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standard_output_that_nobody_reads_is_no_panic() {
+    let rig = Rig::new().await;
+    let config = rig.write_config(&rig.config_text());
+    for args in [
+        &["check"][..],
+        &["check", "--online"],
+        &["preview"],
+        &["send", "crm"],
+        &["backup"],
+        &["deliveries", "list"],
+        &["restore"],
+        &["explain", "nobody"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = callwatch(args, &config);
+        let output = command.stdout(writer.try_clone().unwrap()).output().await.unwrap();
+        assert!(!stderr(&output).contains("panicked"), "{args:?}: {}", stderr(&output));
+        let blind = callwatch(args, &config).stdout(writer.try_clone().unwrap()).stderr(writer).output();
+        assert_ne!(blind.await.unwrap().status.code(), Some(101), "{args:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,7 +123,7 @@ async fn a_call_is_explained_rule_by_rule_with_what_became_of_each_delivery() {
     let out = fine(explain(&rig, &["unhappy"]).await);
     assert!(out.starts_with("call unhappy of clinic\n  first seen    20"), "{out}");
     for part in [
-        "\n  has been      ended, started, analyzed\n",
+        "\n  has been      started, ended, analyzed\n",
         "\n  seen in       3 states\n",
         "\n  callerNumber  +33612345678\n",
         "\n  callAnalysis.sentiment negative\n",
@@ -148,7 +148,7 @@ async fn a_call_is_explained_rule_by_rule_with_what_became_of_each_delivery() {
     assert!(about(&out, "call-completed").starts_with("call-completed fired 2 times\n"), "{out}");
     let grouped = about(&out, "grouped");
     assert!(grouped.contains("\n    held: waits in batch group/grouped/"), "{grouped}");
-    assert!(grouped.contains("\n    goes out at 20") && grouped.contains("Z (in 59m)"), "{grouped}");
+    assert!(grouped.contains("\n    goes out at 20") && grouped.contains(" UTC (in 59m)"), "{grouped}");
     let soon = about(&out, "soon");
     assert!(soon.contains(": told as part of evt_") || soon.contains("told as part of\n    evt_"), "{soon}");
     assert!(soon.contains(" is delivered at 20"), "{soon}");

@@ -18,6 +18,7 @@ mod oracle;
 mod pipeline;
 mod planner;
 mod preview;
+mod readme;
 mod reload;
 mod rig;
 mod rule_tests;

@@ -130,6 +130,7 @@ async fn rules_are_counted_by_day_and_nothing_is_sent_or_stored() {
         ("away", "cannot be judged: a list says nothing"),
         ("live", "only `ended` can be judged from a list"),
         ("typo", "a field of its condition is missing or null in 5 calls"),
+        ("typo", "of the latest calls, call.callAnalysis.sentimnt is missing in 4,"),
     ] {
         assert!(out.contains(&format!("  {rule}: {why}")), "{rule}: {why} in\n{out}");
     }

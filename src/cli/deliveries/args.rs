@@ -1,10 +1,8 @@
 //! The arguments of `callwatch deliveries`.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::{name::Name, ops::StateFilter};
+use crate::{cli::config_arg::ConfigArg, name::Name, ops::StateFilter};
 
 /// Arguments of `deliveries`.
 #[derive(Debug, Args)]
@@ -76,13 +74,6 @@ pub(super) enum Command {
         /// The destination
         destination: Name,
     },
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ConfigArg {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
-    pub(super) config: PathBuf,
 }
 
 /// The deliveries of an event.

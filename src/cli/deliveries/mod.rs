@@ -7,13 +7,14 @@ mod view;
 use std::{io, process::ExitCode, sync::Arc};
 
 pub use self::args::DeliveriesArgs;
-use self::args::{Command, ConfigArg, Which};
-pub(super) use self::view::{age, attempt_line, state_line};
+use self::args::{Command, Which};
+pub(super) use self::view::{Reader, attempt_line, state_line};
 use super::{
     check, print,
     stopped::{self, StoppedError},
 };
 use crate::{
+    calendar::Zone,
     event::EventId,
     name::Name,
     ops::{BulkMode, Changed, Filter, Ops, OpsError, Resumed},
@@ -49,15 +50,15 @@ impl From<OpsError> for DeliveriesError {
 
 /// Runs the subcommand; the exit code is 0, or 1 with a message on stderr, or 78 for a bad config.
 pub async fn deliveries(args: DeliveriesArgs) -> ExitCode {
-    let ConfigArg { config } = args.command.config();
-    let config = match check::load_without_secrets(config) {
+    let config = match check::load_without_secrets(args.command.config()) {
         Ok(config) => config,
         Err(code) => return code,
     };
     let done: Result<(), DeliveriesError> = async {
         let store = stopped::open(&config).await?;
+        let zone = config.timezone;
         let ops = Ops::new(Arc::clone(&store), Arc::new(config), Clock::system());
-        let done = run(&ops, args.command).await;
+        let done = run(&ops, args.command, zone).await;
         let closed = store.close().await;
         let text = done?;
         closed?;
@@ -68,7 +69,7 @@ pub async fn deliveries(args: DeliveriesArgs) -> ExitCode {
 }
 
 /// Runs the subcommand; returns its output.
-async fn run(ops: &Ops, command: Command) -> Result<String, DeliveriesError> {
+async fn run(ops: &Ops, command: Command, zone: Zone) -> Result<String, DeliveriesError> {
     match command {
         Command::List { destination, state, call, limit, json, .. } => {
             let (state, call) = (state.map(Into::into), call.map(Into::into));
@@ -78,12 +79,16 @@ async fn run(ops: &Ops, command: Command) -> Result<String, DeliveriesError> {
                 return Ok(super::json(&listing.items)?);
             }
             let total = ops.count(&filter).await?;
-            Ok(view::table(&listing.items, total, &ops.status().await?))
+            Ok(view::table(&listing.items, total, &ops.status().await?, zone))
         }
         Command::Show { of, answers, json, .. } => {
             let event = EventId::from(of.id.as_str());
             let all = ops.show(&event, of.destination.as_ref(), answers).await?;
-            Ok(if json { super::json(&all)? } else { view::details(&all, Clock::system().wall()) })
+            Ok(if json {
+                super::json(&all)?
+            } else {
+                view::details(&all, Reader { now: Clock::system().wall(), zone })
+            })
         }
         Command::Retry { which, .. } => {
             let changed = ops.retry(&which.filter(), BulkMode::Act).await?;

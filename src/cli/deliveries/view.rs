@@ -4,6 +4,7 @@ use std::{fmt::Write, time::Duration};
 
 use super::wait;
 use crate::{
+    calendar::Zone,
     event::Subject,
     ops::{Delivery, DestinationOverview, KeptBack, LoggedAttempt, PauseStatus, Status},
     store::DeliveryStateKind,
@@ -12,11 +13,29 @@ use crate::{
     time::Timestamp,
 };
 
+/// When and where a report is read, by which its times are shown.
+#[derive(Clone, Copy)]
+pub(in crate::cli) struct Reader {
+    pub(in crate::cli) now: Timestamp,
+    pub(in crate::cli) zone: Zone,
+}
+
+impl Reader {
+    /// `2025-12-15 10:00:00 CET (3h ago)`
+    pub(in crate::cli) fn moment(self, at: Timestamp) -> String {
+        let shown = self.zone.show(at);
+        if at > self.now {
+            return format!("{shown} (in {})", age(at.since(self.now)));
+        }
+        format!("{shown} ({} ago)", age(self.now.since(at)))
+    }
+}
+
 /// The widest column of destinations; `show` has the whole name.
 const NAME_WIDTH: usize = 16;
 
 /// One line for each delivery, of `total`, and what keeps deliveries back.
-pub(super) fn table(deliveries: &[Delivery], total: u64, status: &Status) -> String {
+pub(super) fn table(deliveries: &[Delivery], total: u64, status: &Status, zone: Zone) -> String {
     let mut rows = vec![["EVENT", "TO", "STATE", "TRIES", "AGE", "LAST"].map(str::to_owned)];
     rows.extend(deliveries.iter().map(|delivery| {
         [
@@ -34,7 +53,7 @@ pub(super) fn table(deliveries: &[Delivery], total: u64, status: &Status) -> Str
     } else if total == 0 {
         out.push_str("no deliveries\n");
     }
-    status.destinations.iter().for_each(|destination| pause_line(&mut out, destination));
+    status.destinations.iter().for_each(|destination| pause_line(&mut out, destination, zone));
     status.destinations.iter().for_each(|destination| stranded_line(&mut out, destination));
     out
 }
@@ -50,14 +69,18 @@ fn last(delivery: &Delivery) -> String {
 }
 
 /// Says that a destination is paused, and until when.
-fn pause_line(out: &mut String, DestinationOverview { name, pause, deliveries, .. }: &DestinationOverview) {
+fn pause_line(
+    out: &mut String,
+    DestinationOverview { name, pause, deliveries, .. }: &DestinationOverview,
+    zone: Zone,
+) {
     let Some(PauseStatus { since, reason, until }) = pause else { return };
     let end = match until {
-        Some(until) => format!("until {until}"),
+        Some(until) => format!("until {}", zone.show(*until)),
         None => format!("until `callwatch deliveries resume {name}`"),
     };
     let waits = wait(deliveries.unfinished());
-    let _ = writeln!(out, "{name} is paused since {since} ({reason}): {waits} {end}");
+    let _ = writeln!(out, "{name} is paused since {} ({reason}): {waits} {end}", zone.show(*since));
 }
 
 /// Says that deliveries wait for a destination that the config does not have.
@@ -77,11 +100,11 @@ fn stranded_line(
 }
 
 /// All there is to know of each delivery, attempt by attempt.
-pub(super) fn details(deliveries: &[Delivery], now: Timestamp) -> String {
-    deliveries.iter().map(|delivery| detail(delivery, now)).collect::<Vec<_>>().join("\n")
+pub(super) fn details(deliveries: &[Delivery], reader: Reader) -> String {
+    deliveries.iter().map(|delivery| detail(delivery, reader)).collect::<Vec<_>>().join("\n")
 }
 
-fn detail(delivery: &Delivery, now: Timestamp) -> String {
+fn detail(delivery: &Delivery, reader: Reader) -> String {
     let Delivery { event, destination, subject, rule, sequence, created, attempts, log, .. } = delivery;
     let mut out = String::new();
     let mut line = |name: &str, value: &str| {
@@ -89,7 +112,7 @@ fn detail(delivery: &Delivery, now: Timestamp) -> String {
     };
     line("event", event.as_str());
     line("destination", destination.as_str());
-    line("state", &state_line(delivery, now));
+    line("state", &state_line(delivery, reader));
     match subject {
         Subject::Call { source, call } => {
             line("call", &format!("{call} of {source}, delivery {sequence} about it"));
@@ -102,12 +125,12 @@ fn detail(delivery: &Delivery, now: Timestamp) -> String {
         Subject::Config => line("about", "the config"),
     }
     line("rule", rule.as_str());
-    line("made", &format!("{created} ({} ago)", age(now.since(*created))));
+    line("made", &reader.moment(*created));
     let kept =
         if log.len() < *attempts as usize { format!(", the last {}:", log.len()) } else { String::new() };
     line("attempts", &format!("{attempts}{kept}"));
     for attempt in log {
-        let _ = writeln!(out, "  {}", attempt_line(attempt));
+        let _ = writeln!(out, "  {}", attempt_line(attempt, reader));
         if let Some(answer) = attempt.answer.as_ref().filter(|answer| !answer.is_empty()) {
             let _ = writeln!(out, "    {answer}");
         }
@@ -116,14 +139,14 @@ fn detail(delivery: &Delivery, now: Timestamp) -> String {
 }
 
 /// Where a delivery is, and what it waits for.
-pub(in crate::cli) fn state_line(delivery: &Delivery, now: Timestamp) -> String {
+pub(in crate::cli) fn state_line(delivery: &Delivery, reader: Reader) -> String {
     let Delivery { destination, state, due, kept_back, finished, told_by, reason, .. } = delivery;
-    let at = finished.map(|at| at.to_string()).unwrap_or_default();
+    let at = finished.map(|at| reader.zone.show(at)).unwrap_or_default();
     match (state, kept_back) {
         (DeliveryStateKind::Held, Some(KeptBack::InBatch(batch))) => format!("held: waits in batch {batch}"),
         (DeliveryStateKind::Pending, Some(why)) => format!("pending: {destination} is {why}"),
-        (DeliveryStateKind::Pending, None) => match due.filter(|due| *due > now) {
-            Some(due) => format!("pending: next try at {due} (in {})", age(due.since(now))),
+        (DeliveryStateKind::Pending, None) => match due.filter(|due| *due > reader.now) {
+            Some(due) => format!("pending: next try at {}", reader.moment(due)),
             None => "pending: due now".to_owned(),
         },
         (DeliveryStateKind::Merged, _) => {
@@ -154,9 +177,9 @@ fn lay_out<const N: usize>(rows: &[[String; N]]) -> String {
 }
 
 /// An attempt on one line, without its answer.
-pub(in crate::cli) fn attempt_line(attempt: &LoggedAttempt) -> String {
+pub(in crate::cli) fn attempt_line(attempt: &LoggedAttempt, reader: Reader) -> String {
     let LoggedAttempt { at, took_ms, result, .. } = attempt;
-    format!("{at}  {took_ms} ms  {result}")
+    format!("{}  {took_ms} ms  {result}", reader.zone.show(*at))
 }
 
 /// A time span in its largest unit: `45s`, `3h`, `12d`.

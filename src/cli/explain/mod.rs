@@ -3,12 +3,15 @@
 
 mod view;
 
-use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io, process::ExitCode, sync::Arc};
 
 use clap::Args;
 
 use super::{
-    check, json, print,
+    check,
+    config_arg::ConfigArg,
+    deliveries::Reader,
+    json, print,
     stopped::{self, StoppedError},
 };
 use crate::{
@@ -23,9 +26,8 @@ use crate::{
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArg,
     /// The call, by the API's id
     #[arg(value_name = "CALL_ID")]
     call: String,
@@ -69,12 +71,17 @@ pub async fn explain(args: ExplainArgs) -> ExitCode {
     };
     let done: Result<(), ExplainError> = async {
         let store = stopped::open(&config).await?;
+        let zone = config.timezone;
         let ops = Ops::new(Arc::clone(&store), Arc::new(config), Clock::system());
         let story = ops.explain(&CallId::from(args.call.as_str()), args.source.as_ref()).await;
         let closed = store.close().await;
         let story = story?;
         closed?;
-        let text = if args.json { json(&story)? } else { view::text(&story, Style::of(&io::stdout())) };
+        let text = if args.json {
+            json(&story)?
+        } else {
+            view::text(&story, Reader { now: story.now, zone }, Style::of(&io::stdout()))
+        };
         Ok(print(&text)?)
     }
     .await;

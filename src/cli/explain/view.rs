@@ -5,7 +5,8 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 
 use crate::{
-    cli::deliveries::{age, attempt_line, state_line},
+    cli::deliveries::{Reader, attempt_line, state_line},
+    kind::Kind,
     ops::{BatchWait, CallStory, Delivery, DeliveryStory, KnownOfCall, RuleStory},
     style::{Colour, Style, WIDTH, wrap},
     template::truncate,
@@ -13,14 +14,13 @@ use crate::{
 };
 
 /// The rules that have to do with the call come first, each with its condition and its deliveries.
-pub(super) fn text(story: &CallStory, style: Style) -> String {
-    let now = story.now;
+pub(super) fn text(story: &CallStory, reader: Reader, style: Style) -> String {
     let mut out = style.paint(Colour::Bold, &format!("call {} of {}", story.call, story.source)) + "\n";
-    known(&mut out, &story.known, now);
+    known(&mut out, &story.known, reader);
     let (concerned, others): (Vec<_>, Vec<_>) =
         story.rules.iter().partition(|rule| rule.standing.is_concerned());
     for RuleStory { rule, standing, condition, asks_for_transcript, deliveries, .. } in concerned {
-        let words = standing.words(|at| moment(at, now));
+        let words = standing.words(|at| reader.moment(at));
         let said = wrap(&format!("{rule} {words}"), WIDTH);
         let (first, rest) = said.split_once('\n').unwrap_or((&said, ""));
         let name = style.paint(Colour::Bold, rule.as_str());
@@ -33,33 +33,36 @@ pub(super) fn text(story: &CallStory, style: Style) -> String {
         if *asks_for_transcript {
             indented(&mut out, 2, "(transcripts are not kept: what is asked of it is unknown here)");
         }
-        deliveries.iter().for_each(|story| delivery(&mut out, story, now));
+        deliveries.iter().for_each(|story| delivery(&mut out, story, reader));
     }
     if !story.other_deliveries.is_empty() {
         out.push_str("\nof rules that are no longer in the config\n");
-        story.other_deliveries.iter().for_each(|story| delivery(&mut out, story, now));
+        story.other_deliveries.iter().for_each(|story| delivery(&mut out, story, reader));
     }
     if !others.is_empty() {
         out.push('\n');
     }
     for RuleStory { rule, standing, .. } in others {
-        let words = standing.words(|at| moment(at, now));
+        let words = standing.words(|at| reader.moment(at));
         out += &(wrap(&format!("{rule} {words}"), WIDTH).replace('\n', "\n  ") + "\n");
     }
     out
 }
 
 /// The call as it is remembered.
-fn known(out: &mut String, known: &KnownOfCall, now: Timestamp) {
+fn known(out: &mut String, known: &KnownOfCall, reader: Reader) {
     let mut line = |name: &str, value: &str| {
         let value = value.split_whitespace().collect::<Vec<_>>().join(" ");
         indented(out, 2, &format!("{name:13} {value}"));
     };
-    line("first seen", &moment(known.first_seen, now));
+    line("first seen", &reader.moment(known.first_seen));
     if let Some(completed) = known.completed_seen {
-        line("seen over", &moment(completed, now));
+        line("seen over", &reader.moment(completed));
     }
-    let kinds: Vec<_> = known.kinds.iter().map(|kind| kind.as_str()).collect();
+    // In the order in which they come to a call.
+    let kinds = [Kind::Started, Kind::Ended, Kind::Analyzed, Kind::Updated, Kind::Deleted];
+    let kinds = kinds.into_iter().filter(|kind| known.kinds.contains(*kind));
+    let kinds: Vec<_> = kinds.map(Kind::as_str).collect();
     line("has been", &kinds.join(", "));
     let states = if known.states == 1 { "1 state".to_owned() } else { format!("{} states", known.states) };
     line("seen in", &states);
@@ -70,49 +73,44 @@ fn known(out: &mut String, known: &KnownOfCall, now: Timestamp) {
         line("fields", "most are forgotten: it was settled longer ago than [store] retain");
     }
     for (name, value) in flat(&known.fields) {
-        line(&name, &value);
+        let local = Timestamp::parse(&value).map(|at| reader.zone.show(at));
+        line(&name, local.as_deref().unwrap_or(&value));
     }
 }
 
 /// A delivery, its attempts, and what it waits for.
-fn delivery(out: &mut String, story: &DeliveryStory, now: Timestamp) {
+fn delivery(out: &mut String, story: &DeliveryStory, reader: Reader) {
     let DeliveryStory { delivery, waits_for, told_by } = story;
     let Delivery { event, destination, attempts, log, .. } = delivery;
     indented(out, 2, &format!("→ {destination}  {event}"));
-    wrapped(out, 4, &state_line(delivery, now));
+    wrapped(out, 4, &state_line(delivery, reader));
     let left_out = (*attempts as usize).saturating_sub(log.len());
     if left_out > 0 {
         indented(out, 4, &format!("{left_out} earlier attempts"));
     }
-    log.iter().for_each(|attempt| indented(out, 4, &attempt_line(attempt)));
+    log.iter().for_each(|attempt| indented(out, 4, &attempt_line(attempt, reader)));
     if let Some(wait) = waits_for {
-        wrapped(out, 4, &wait_line(*wait, now));
+        wrapped(out, 4, &wait_line(*wait, reader));
     }
     match (&delivery.told_by, told_by) {
         (Some(into), Some(teller)) => {
-            wrapped(out, 4, &format!("{into} is {}", state_line(teller, now)));
-            teller.log.iter().for_each(|attempt| indented(out, 6, &attempt_line(attempt)));
+            wrapped(out, 4, &format!("{into} is {}", state_line(teller, reader)));
+            teller.log.iter().for_each(|attempt| indented(out, 6, &attempt_line(attempt, reader)));
         }
         (Some(into), None) => indented(out, 4, &format!("{into} is no longer kept")),
         (None, _) => {}
     }
 }
 
-fn wait_line(wait: BatchWait, now: Timestamp) -> String {
+fn wait_line(wait: BatchWait, reader: Reader) -> String {
     match wait {
-        BatchWait::Until(at) if at <= now => format!("goes out when callwatch runs: due since {at}"),
-        BatchWait::Until(at) => format!("goes out at {at} (in {})", age(at.since(now))),
+        BatchWait::Until(at) if at <= reader.now => {
+            format!("goes out when callwatch runs: due since {}", reader.zone.show(at))
+        }
+        BatchWait::Until(at) => format!("goes out at {}", reader.moment(at)),
         BatchWait::ForMore => "goes out when as many have come in as the rule's `count` says".to_owned(),
         BatchWait::ForConfig => "its destination is not in the config".to_owned(),
     }
-}
-
-/// `2025-12-15T09:00:00.000Z (3h ago)`
-fn moment(at: Timestamp, now: Timestamp) -> String {
-    if at > now {
-        return format!("{at} (in {})", age(at.since(now)));
-    }
-    format!("{at} ({} ago)", age(now.since(at)))
 }
 
 /// Fields as names and values, those of objects one by one.

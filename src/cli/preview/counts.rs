@@ -44,6 +44,9 @@ pub(super) struct RuleCounts {
     pub(super) messages: BTreeMap<NaiveDate, u64>,
     /// For how many calls its condition was unknown.
     pub(super) unknown: u64,
+    /// Fields that made it unknown, as in "call.callAnalysis.mood is missing", and for how many of the calls that were
+    /// looked at.
+    pub(super) absent: BTreeMap<String, u64>,
     /// For how many calls the change was older than its `max_age`.
     pub(super) too_old: u64,
     /// How often its condition failed, and the last error.

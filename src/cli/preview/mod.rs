@@ -6,7 +6,7 @@ mod fetch;
 
 mod view;
 
-use std::{collections::HashMap, io, path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::HashMap, io, process::ExitCode, time::Duration};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -16,7 +16,7 @@ use self::{
     fetch::{Fetched, fetch},
     view::Blocks,
 };
-use super::{check, print, quoted};
+use super::{check, complain, config_arg::ConfigArg, print, quoted};
 use crate::{
     call::Call,
     callem::{
@@ -26,9 +26,13 @@ use crate::{
     config::SourceConfig,
     config_file::Config,
     http,
+    kind::Kind,
     name::Name,
     rehearsal::Rehearsal,
-    rule::{Rule, RuleSet, Rules},
+    rule::{
+        Rule, RuleSet, Rules,
+        condition::{Activation, Truth},
+    },
     store::StoreError,
     style::Style,
     time::{Clock, Timestamp},
@@ -37,12 +41,14 @@ use crate::{
 /// The longest time that deliveries held at the end of the period are waited for.
 const PATIENCE: Duration = Duration::from_secs(8 * 24 * 3600);
 
+/// How many calls are looked at to find out which fields are missing in them.
+const LOOKED_AT: usize = 200;
+
 /// Arguments of `preview`.
 #[derive(Debug, Args)]
 pub struct PreviewArgs {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArg,
     /// Preview calls created within this time, such as 12h or 30d
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
     since: Duration,
@@ -93,7 +99,7 @@ pub async fn preview(args: PreviewArgs) -> ExitCode {
     match run(&args, &config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("callwatch: {error}");
+            complain(&format!("callwatch: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -111,7 +117,8 @@ async fn run(args: &PreviewArgs, config: &Config) -> Result<(), PreviewError> {
     let since = until.before(args.since);
     let fetched = read_sources(config, &rules, clock, since).await?;
     let counts = Counts::new(config.timezone, since, until, args.show.unwrap_or(0));
-    let counts = rehearse(config, &rules, &fetched, since, until, counts).await?;
+    let mut counts = rehearse(config, &rules, &fetched, since, until, counts).await?;
+    name_absent_fields(&rules, &fetched, until, &mut counts);
     let rule_set = RuleSet::of(&config.rules);
     let preview = Preview { config, rules, rule_set, since, until, fetched, counts };
     let text = if args.json {
@@ -155,6 +162,26 @@ fn progress_bar(source: &SourceConfig) -> ProgressBar {
     ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         .with_prefix(format!("reading {}", source.name))
+}
+
+/// Finds the fields that make conditions unknown, in the newest calls: enough of them to see what is misspelt.
+fn name_absent_fields(rules: &[&Rule], fetched: &[Fetched], now: Timestamp, counts: &mut Counts) {
+    for rule in rules {
+        let Some(of) = counts.rules.get_mut(&rule.name).filter(|of| of.unknown > 0) else { continue };
+        let Some(condition) = &rule.when else { continue };
+        let calls = fetched.iter().filter(|it| rule.looks_at(&it.source));
+        let calls = calls.flat_map(|it| it.calls.iter().rev().map(|call| (&it.source, call)));
+        for (source, found) in calls.take(LOOKED_AT) {
+            let Ok(call) = Call::parse(&found.raw) else { continue };
+            let kinds = [Kind::Ended, Kind::Analyzed].into_iter().collect();
+            let explained = condition.explain(&Activation::new(call.fields(), None, kinds, source, now));
+            if explained.truth == Ok(Truth::Unknown) {
+                for absent in explained.absent() {
+                    *of.absent.entry(absent.to_owned()).or_default() += 1;
+                }
+            }
+        }
+    }
 }
 
 /// Shows every call, in the order of time, to the rules that can be judged by it, and counts the messages.

@@ -150,6 +150,12 @@ impl Preview<'_> {
         if of.unknown > 0 {
             let calls = if of.unknown == 1 { "call" } else { "calls" };
             notes.push(format!("a field of its condition is missing or null in {} {calls}", of.unknown));
+            let mut absent: Vec<_> = of.absent.iter().collect();
+            absent.sort_by_key(|(_, calls)| std::cmp::Reverse(**calls));
+            let shown = absent.iter().take(3).map(|(field, calls)| format!("{field} in {calls}"));
+            if !absent.is_empty() {
+                notes.push(format!("of the latest calls, {}", shown.collect::<Vec<_>>().join(", ")));
+            }
         }
         if of.too_old > 0 {
             notes.push(format!("{} matches were older than max_age", of.too_old));

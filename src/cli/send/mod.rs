@@ -3,13 +3,13 @@
 
 mod sample;
 
-use std::{io, path::PathBuf, process::ExitCode, time::Instant};
+use std::{io, process::ExitCode, time::Instant};
 
 use clap::Args;
 use serde_json::json;
 
 use self::sample::Sample;
-use super::{check, print, quoted};
+use super::{check, complain, config_arg::ConfigArg, print, quoted};
 use crate::{
     config_file::Config,
     destination::{self, Answer, Notification, Reaction},
@@ -31,9 +31,8 @@ const EXCERPT: usize = 300;
 /// Arguments of `send`.
 #[derive(Debug, Args)]
 pub struct SendArgs {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", env = "CALLWATCH_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArg,
     /// The destination
     destination: Name,
     /// Worded as this rule words it [default: the first rule that tells this destination]
@@ -73,7 +72,7 @@ pub async fn send(args: SendArgs) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("callwatch: {error}");
+            complain(&format!("callwatch: {error}"));
             ExitCode::FAILURE
         }
     }

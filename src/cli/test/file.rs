@@ -1,7 +1,6 @@
 //! Reads files of rule tests, such as `clinic.test.toml`.
 
 use std::{
-    ops::Range,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,8 +18,8 @@ use crate::{
     calendar::Zone,
     call::CallId,
     config::{
-        LoadOptions, Mistake, Report, Secrets, Table, Value, document, duration_of, integer_of, kind,
-        read_file, reference,
+        Declared, LoadOptions, Mistake, Report, Secrets, Table, Value, document, duration_of, integer_of,
+        kind, read_file, reference,
     },
     config_file::Config,
     destination::{DestinationConfig, DestinationKind},
@@ -165,26 +164,26 @@ fn beside(path: &Path) -> Option<PathBuf> {
 /// The names that a test may use.
 struct Names<'c> {
     config: &'c Config,
-    sources: Vec<(Name, Range<usize>)>,
-    destinations: Vec<(Name, Range<usize>)>,
-    rules: Vec<(Name, Range<usize>)>,
+    sources: Declared,
+    destinations: Declared,
+    rules: Declared,
     /// The rules, and the words that stand for a rule in a message that tells events of several.
-    told: Vec<(Name, Range<usize>)>,
+    told: Declared,
 }
 
 impl<'c> Names<'c> {
     fn of(config: &'c Config) -> Self {
-        fn known<'n>(names: impl Iterator<Item = &'n Name>) -> Vec<(Name, Range<usize>)> {
+        fn known<'n>(names: impl Iterator<Item = &'n Name>) -> Declared {
             names.map(|name| (name.clone(), 0..0)).collect()
         }
-        let rules = known(config.rules.iter().map(|rule| &rule.name));
+        let rules = || config.rules.iter().map(|rule| &rule.name);
         let together = Reason::ALL.map(|reason| Name::from(reason.as_str()));
         Self {
             config,
             sources: known(config.sources.iter().map(|source| &source.name)),
             destinations: known(config.destinations.iter().map(|destination| &destination.name)),
-            told: rules.iter().cloned().chain(known(together.iter())).collect(),
-            rules,
+            told: known(rules().chain(together.iter())),
+            rules: known(rules()),
         }
     }
 

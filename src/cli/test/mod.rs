@@ -17,7 +17,7 @@ use std::{
 use clap::Args;
 
 use self::{file::Suite, judge::Verdict};
-use super::{EXIT_CONFIG, print};
+use super::{EXIT_CONFIG, complain, print};
 use crate::{
     store::StoreError,
     style::{Style, WIDTH},
@@ -68,7 +68,7 @@ pub async fn test(args: TestArgs) -> ExitCode {
             Ok(suite) => suites.push(suite),
             Err(report) => {
                 is_wrong = true;
-                eprint!("{}", report.render(Style::of(&io::stderr()).is_coloured()));
+                complain(report.render(Style::of(&io::stderr()).is_coloured()).trim_end());
             }
         }
     }
@@ -79,7 +79,7 @@ pub async fn test(args: TestArgs) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("callwatch: {error}");
+            complain(&format!("callwatch: {error}"));
             ExitCode::FAILURE
         }
     }

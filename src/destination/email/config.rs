@@ -10,7 +10,7 @@ use url::Host;
 use crate::{
     config::{
         Key, Literal, Mistake, Secret, Table, Value, ValueType, hide_user_of_url, is_loopback, parse_url,
-        secret,
+        password, secret,
     },
     destination::{DestinationKind, DestinationType},
 };
@@ -92,7 +92,7 @@ impl fmt::Debug for SmtpServer {
 
 fn email(table: &mut Table<'_>) -> Option<EmailConfig> {
     let smtp = table.read(&SMTP, smtp_server);
-    let password = table.read(&PASSWORD, |value| secret(value).map(|found| found.secret));
+    let password = table.read(&PASSWORD, |value| password(value).map(|found| found.secret));
     let oauth_token = table.read(&TOKEN, |value| secret(value).map(|found| found.secret));
     let plaintext = table.boolean(&PLAINTEXT);
     let from = table.read(&FROM, mailbox);

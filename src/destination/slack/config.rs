@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 use crate::{
     config::{Key, Secret, Table, ValueType, is_loopback, parse_web_address, secret},
     destination::{
@@ -36,11 +38,20 @@ pub struct SlackConfig {
     pub connection: Connection,
 }
 
+fn is_page_of_slack(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    (host == "slack.com" || host.ends_with(".slack.com")) && !host.starts_with("hooks.")
+}
+
 fn slack(table: &mut Table<'_>) -> Option<SlackConfig> {
     let webhook_url = table.read(&WEBHOOK_URL, |value| {
         let found = secret(value)?;
         let why = match found.content().map(parse_web_address) {
             Some(Err(why)) => why,
+            // A page of a workspace, as copied from the browser. Slack's own demo and tests use loopback addresses.
+            Some(Ok(url)) if is_page_of_slack(&url) => {
+                "this is a page of Slack, not an incoming webhook".to_owned()
+            }
             Some(Ok(url)) if url.scheme() == "http" && !is_loopback(url.host()) => {
                 "this URL must begin with https://, it is a secret as a whole".to_owned()
             }

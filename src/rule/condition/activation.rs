@@ -67,16 +67,25 @@ impl VariableResolver for Scope<'_> {
     }
 }
 
+/// The deepest value that conditions can look into. What lies deeper is null for them, because everything that walks a
+/// value recurses.
+const MAX_DEPTH: usize = 64;
+
 fn record(fields: &Map<String, Json>) -> Box<dyn Val> {
-    let fields = fields.iter().map(|(name, value)| (key(name), convert(value)));
+    object(fields, 0)
+}
+
+fn object(fields: &Map<String, Json>, depth: usize) -> Box<dyn Val> {
+    let fields = fields.iter().map(|(name, value)| (key(name), convert(value, depth + 1)));
     Box::new(CelMap::from(fields.collect::<HashMap<_, _>>()))
 }
 
 /// JSON to CEL. Whole numbers become `int`: CEL's own conversion makes positive ones `uint`, and then
 /// `call.duration / 60` is an error.
-fn convert(json: &Json) -> Box<dyn Val> {
+fn convert(json: &Json, depth: usize) -> Box<dyn Val> {
     match json {
         Json::Null => null(),
+        Json::Array(_) | Json::Object(_) if depth > MAX_DEPTH => null(),
         Json::Bool(truth) => Box::new(CelBool::from(*truth)),
         Json::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(whole), _) => Box::new(CelInt::from(whole)),
@@ -84,8 +93,11 @@ fn convert(json: &Json) -> Box<dyn Val> {
             (None, None) => null(),
         },
         Json::String(string) => text(string),
-        Json::Array(items) => Box::new(CelList::from(items.iter().map(convert).collect::<Vec<_>>())),
-        Json::Object(fields) => record(fields),
+        Json::Array(items) => {
+            let items = items.iter().map(|item| convert(item, depth + 1));
+            Box::new(CelList::from(items.collect::<Vec<_>>()))
+        }
+        Json::Object(fields) => object(fields, depth),
     }
 }
 

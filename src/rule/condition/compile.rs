@@ -10,6 +10,7 @@ use super::{
     check::Checker,
     functions::{ENV, FEW, KNOWN, Pattern, pattern_variable},
     source::{Source, byte_offset, code, text},
+    work::CHARGED,
 };
 
 /// A compiled expression, and the regular expressions it refers to by index.
@@ -106,14 +107,21 @@ fn guard_part(node: &mut IdedExpr, patterns: &mut Vec<Pattern>) {
                 call.args.iter_mut().for_each(refuse_null);
             }
             compile_pattern(call, patterns);
+            charge_operands(call);
         }
         Expr::Select(select) => guard_part(&mut select.operand, patterns),
-        Expr::List(list) => list.elements.iter_mut().for_each(|part| guard_part(part, patterns)),
+        Expr::List(list) => {
+            for part in &mut list.elements {
+                guard_part(part, patterns);
+                charge(part);
+            }
+        }
         Expr::Map(map) => {
             for entry in &mut map.entries {
                 if let EntryExpr::MapEntry(entry) = &mut entry.expr {
                     guard_part(&mut entry.key, patterns);
                     guard_part(&mut entry.value, patterns);
+                    charge(&mut entry.value);
                 }
             }
         }
@@ -125,6 +133,29 @@ fn guard_part(node: &mut IdedExpr, patterns: &mut Vec<Pattern>) {
             wrap(&mut inner.iter_range, FEW);
         }
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
+    }
+}
+
+/// Charges for what an operation makes or scans. Comparisons are left out: outside of macros there are not enough of
+/// them, and in macros their operands are parts of the entries, which are charged by [`FEW`].
+fn charge_operands(call: &mut CallExpr) {
+    let is_function = call.func_name.starts_with(|c: char| c.is_ascii_alphabetic());
+    match call.func_name.as_str() {
+        // These charge for what they read of the call.
+        "said" | "transcript_text" => {}
+        operators::ADD => call.args.iter_mut().for_each(charge),
+        _ if is_function => call.target.as_deref_mut().into_iter().chain(&mut call.args).for_each(charge),
+        _ => {}
+    }
+}
+
+/// Wraps an operand so that it is charged. Literals are bounded by the condition's length, the elements of a list that
+/// is written out are charged one by one, and names with `@` are the patterns and the lists that macros gather.
+fn charge(operand: &mut IdedExpr) {
+    match &operand.expr {
+        Expr::Literal(_) | Expr::List(_) => {}
+        Expr::Ident(name) if name.starts_with('@') => {}
+        _ => wrap(operand, CHARGED),
     }
 }
 

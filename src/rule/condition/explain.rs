@@ -18,6 +18,7 @@ use super::{
     compile::{Compiled, guard, parse},
     functions::{empty_context, is_null},
     source::{Source, text},
+    work,
 };
 use crate::{privacy::mask_phones_in, snapshot::TRANSCRIPT};
 
@@ -129,6 +130,7 @@ impl<'a> Explainer<'a> {
         let scope = Scope { activation: self.activation, patterns: &patterns };
         let mut context = empty_context();
         context.set_variable_resolver(&scope);
+        work::begin();
         match Value::resolve_val(&expression, &context) {
             Ok(value) if is_null(&*value) => Found::Null,
             Ok(value) => Found::Value(in_short(&*value, !is_of_transcript(node))),
@@ -315,6 +317,12 @@ impl fmt::Display for Explanation {
 }
 
 impl Explanation {
+    /// Why the parts that are unknown are: "call.summary is null".
+    pub fn absent(&self) -> Vec<&str> {
+        let of_parts = self.parts.iter().flat_map(Self::absent);
+        self.because.as_deref().into_iter().chain(of_parts).collect()
+    }
+
     fn write(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         let truth = match &self.truth {
             Ok(truth) => truth.to_string(),

@@ -2,7 +2,10 @@
 
 use cel::{ExecutionError, Value};
 
-use super::functions::{FEW, IS_NULL, KNOWN};
+use super::{
+    functions::{FEW, IS_NULL, KNOWN},
+    work::CHARGED,
+};
 
 /// Whether an error means "a field is missing, or null on the way".
 pub(super) fn is_unknown(error: &ExecutionError) -> bool {
@@ -52,6 +55,9 @@ pub(super) fn in_words(error: &ExecutionError) -> String {
             format!("a function wants {expected} arguments and was given {actual}")
         }
         ExecutionError::UnexpectedType { want, .. } => format!("a value is not of type {want}"),
+        ExecutionError::FunctionError { function, .. } if function == CHARGED => {
+            "it takes too much time or memory".to_owned()
+        }
         ExecutionError::FunctionError { function, .. } if function == FEW => {
             "a list has too many entries to walk over".to_owned()
         }

@@ -15,6 +15,7 @@ use cel::{
 use chrono::{Datelike, FixedOffset};
 use regex::{Regex, RegexBuilder};
 
+use super::work::{CHARGED, charge, charge_value};
 use crate::{calendar::Zone, time::Timestamp};
 
 /// The function that operands are wrapped in, so that null becomes unknown. No condition can contain its name.
@@ -28,6 +29,9 @@ pub(super) const FEW: &str = "@few";
 
 /// The longest list that `exists`, `all`, `map` and `filter` walk over.
 const MAX_ENTRIES: i64 = 10_000;
+
+/// The cost of walking over an entry, in bytes.
+const ENTRY: usize = 256;
 
 /// The most memory a compiled pattern may take, in bytes.
 const MAX_PATTERN: usize = 1 << 20;
@@ -53,6 +57,7 @@ type CallResult<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
 fn declare(mut env: Env) -> Result<Env, DeclarationError> {
     env.add_overload(KNOWN, KNOWN, vec![DYN_TYPE], known)?;
     env.add_overload(FEW, FEW, vec![DYN_TYPE], few)?;
+    env.add_overload(CHARGED, CHARGED, vec![DYN_TYPE], charged)?;
     env.add_overload("lower", "lower_text", vec![STRING_TYPE], lower)?;
     env.add_member_overload("lower", "text_lower", STRING_TYPE, vec![], lower)?;
     env.add_overload("upper", "upper_text", vec![STRING_TYPE], upper)?;
@@ -135,13 +140,24 @@ fn known<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
     if is_null(&*value) { Err(unknown()) } else { Ok(value) }
 }
 
+fn charged<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
+    let value = arguments.pop().ok_or_else(unknown)?;
+    charge_value(&*value)?;
+    Ok(value)
+}
+
 fn few<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
     let value = arguments.pop().ok_or_else(unknown)?;
     match value.as_sizer() {
         Some(list) if *list.size().inner() > MAX_ENTRIES => {
             Err(ExecutionError::function_error(FEW, MAX_ENTRIES))
         }
-        _ => Ok(value),
+        Some(list) => {
+            // Each entry is looked at, and may be copied.
+            charge(usize::try_from(*list.size().inner()).unwrap_or(usize::MAX).saturating_mul(ENTRY))?;
+            Ok(value)
+        }
+        None => Ok(value),
     }
 }
 
@@ -154,7 +170,10 @@ fn upper<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
 }
 
 fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
-    let is_match = pattern(&arguments, 1)?.0.is_match(text(&arguments, 0)?);
+    let text = text(&arguments, 0)?;
+    // Beside what every function pays for its arguments: the slowest patterns take that much longer for each byte.
+    charge(text.len().saturating_mul(3))?;
+    let is_match = pattern(&arguments, 1)?.0.is_match(text);
     Ok(CowVal::owned(CelBool::from(is_match)))
 }
 
@@ -195,6 +214,7 @@ fn turns(arguments: &[CowVal], mut is_it: impl FnMut(&str, &str) -> bool) -> Res
     let record = arguments.first().ok_or_else(unknown)?;
     let transcript = field(record.as_ref(), "transcript").ok_or_else(unknown)?;
     let list = transcript.downcast_ref::<CelList>().ok_or_else(unknown)?;
+    charge_value(list)?;
     Ok(list.inner().iter().any(|turn| {
         let (role, content) = (field(turn.as_ref(), "role"), field(turn.as_ref(), "content"));
         let role = role.as_deref().and_then(|role| role.downcast_ref::<CelString>());

@@ -19,6 +19,7 @@ mod reach;
 mod signature;
 mod source;
 mod types;
+mod work;
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -137,6 +138,7 @@ impl Compiled {
         let scope = Scope { activation, patterns: &self.patterns };
         let mut context = empty_context();
         context.set_variable_resolver(&scope);
+        work::begin();
         match Value::resolve_val(&self.expression, &context) {
             Ok(value) => match value.downcast_ref::<CelBool>() {
                 Some(truth) => Ok(if *truth.inner() { Truth::True } else { Truth::False }),

@@ -6,6 +6,8 @@ use super::KEY;
 
 fn check(config: &str, arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(folder.path(), private).unwrap();
     std::fs::write(folder.path().join("config.toml"), config).unwrap();
     Command::new(env!("CARGO_BIN_EXE_callwatch"))
         .args(["check", "-c", "config.toml"])
@@ -26,6 +28,44 @@ fn a_good_config_is_summed_up() {
     let output = check(&super::completed(""), &[]);
     assert_eq!(printed(&output), "config.toml is fine: 1 source, 1 destination, 1 rule\n");
     assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn the_file_is_found_in_the_usual_places_and_may_be_named_without_an_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    std::fs::create_dir_all(home.join("callwatch")).unwrap();
+    let run = |arguments: &[&str], env: &[(&str, &std::path::Path)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_callwatch"));
+        command.arg("check").args(arguments).current_dir(folder.path()).env_clear();
+        command.env("CALLEM_API_KEY", KEY).envs(env.iter().copied());
+        let output = command.output().unwrap();
+        let said = format!("{}{}", printed(&output), String::from_utf8_lossy(&output.stderr));
+        (output.status.code(), said)
+    };
+    let (code, said) = run(&[], &[("XDG_CONFIG_HOME", &home)]);
+    assert_eq!(code, Some(2));
+    for place in
+        ["`callwatch.toml`", "home/callwatch/config.toml`", "`/etc/callwatch/config.toml`", "--config"]
+    {
+        assert!(said.contains(place), "{place}: {said}");
+    }
+    std::fs::write(home.join("callwatch/config.toml"), super::completed("")).unwrap();
+    let (code, said) = run(&[], &[("XDG_CONFIG_HOME", &home)]);
+    assert!(code == Some(0) && said.contains("home/callwatch/config.toml is fine"), "{said}");
+    std::fs::write(folder.path().join("callwatch.toml"), super::completed("")).unwrap();
+    let (code, said) = run(&[], &[("XDG_CONFIG_HOME", &home)]);
+    assert!(code == Some(0) && said.starts_with("callwatch.toml is fine"), "{said}");
+    std::fs::write(folder.path().join("other.toml"), super::completed("")).unwrap();
+    for (arguments, env) in [
+        (&["other.toml"][..], &[][..]),
+        (&["-c", "other.toml"], &[]),
+        (&[], &[("CALLWATCH_CONFIG", std::path::Path::new("other.toml"))]),
+    ] {
+        let (code, said) = run(arguments, env);
+        assert!(code == Some(0) && said.starts_with("other.toml is fine"), "{said}");
+    }
+    assert_eq!(run(&["other.toml", "-c", "callwatch.toml"], &[]).0, Some(2));
 }
 
 #[test]

@@ -125,7 +125,51 @@ fn a_file_that_is_not_text_is_reported() {
     let path = folder.path().join("config.toml");
     std::fs::write(&path, b"a = \"\xff\"").unwrap();
     let report = Config::load(&path, OPTIONS).unwrap_err();
-    assert_eq!(report.mistakes()[0].message, "the config file is not UTF-8 text");
+    assert_eq!(
+        report.mistakes()[0].message,
+        "the config file is not UTF-8 text: the first other byte is on line 1"
+    );
+    let utf16: Vec<u8> = "\u{feff}timezone = \"UTC\"\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(&path, utf16).unwrap();
+    let report = Config::load(&path, OPTIONS).unwrap_err();
+    assert_eq!(report.mistakes()[0].message, "the config file is UTF-16 text");
+    assert_eq!(report.mistakes()[0].hint.as_deref(), Some("save it as UTF-8"));
+}
+
+#[test]
+fn a_great_many_mistakes_are_counted_and_take_no_longer_than_they_must() {
+    let numbers = |line: &dyn Fn(usize) -> String| (0..20_000).map(line).collect::<Vec<_>>();
+    let list = |line: &dyn Fn(usize) -> String| numbers(line).join(", ");
+    let destinations = list(&|n| format!("\"no{n}\""));
+    let dots =
+        numbers(&|n| format!("[destinations.d{n}]\ntype = \"webhook\"\nurl = \"https://a/\"\n")).concat();
+    for text in [
+        format!("[store]\n{}", numbers(&|n| format!("key{n} = 1\n")).concat()),
+        format!("[store]\n{}", numbers(&|n| format!("key{n} 1\n")).concat()),
+        format!("[rules.r]\non = [\"ended\"]\nto = [{destinations}]\n"),
+        format!("[rules.r]\non = [\"ended\"]\nto = [{destinations}]\n{dots}"),
+        format!(
+            "[destinations.crm]\ntype = \"webhook\"\nurl = \"https://a/\"\ninclude = [{}]\n",
+            list(&|n| format!("\"f{n}\""))
+        ),
+        format!("[store]\nx = {{ {} }}\n", list(&|n| format!("a{n} = \"“\""))),
+        format!("[store]\n{} = 1\n", "x".repeat(200_000)),
+    ] {
+        let began = std::time::Instant::now();
+        let shown = exercise(&super::completed(&text));
+        assert!(
+            began.elapsed() < std::time::Duration::from_secs(20),
+            "{:?}: {}",
+            began.elapsed(),
+            &text[..80]
+        );
+        assert!(shown.len() < 1 << 20, "{}", shown.len());
+    }
+    let report =
+        parse(&super::completed(&format!("[store]\n{}", numbers(&|n| format!("key{n} = 1\n")).concat())));
+    let report = report.unwrap_err();
+    assert_eq!((report.count(Level::Error), report.mistakes().len()), (20_000, 201));
+    assert_eq!(report.mistakes()[200].message, "19800 more mistakes are not shown");
 }
 
 #[test]

@@ -171,6 +171,13 @@ impl<'a> Checker<'a> {
             self.refuse(node, message, None);
             return Any;
         }
+        if walks(&inner.iter_range) {
+            // Each could double what the one before has made.
+            let message =
+                "`exists`, `all`, `map` and `filter` cannot walk over what another of them has made";
+            self.refuse(node, message, "say both in one, as in `xs.exists(x, a && b)`".to_owned());
+            return Any;
+        }
         let range = self.part(&inner.iter_range, depth + 1);
         let element = range.element().unwrap_or_else(|| {
             let message = format!("{range} cannot be walked over, only a list can");
@@ -279,6 +286,29 @@ impl<'a> Checker<'a> {
     fn refuse(&mut self, node: &IdedExpr, message: impl Into<String>, hint: impl Into<Option<String>>) {
         self.mistakes.push(ConditionError::new(message, self.source.span(node), hint.into()));
     }
+}
+
+/// Whether a part of the expression is a macro that walks over a list. Called before its depth is checked, so it does
+/// not recurse.
+fn walks(node: &IdedExpr) -> bool {
+    let mut left = vec![node];
+    while let Some(node) = left.pop() {
+        match &node.expr {
+            Expr::Comprehension(_) => return true,
+            Expr::Select(select) => left.push(&select.operand),
+            Expr::Call(call) => left.extend(call.target.as_deref().into_iter().chain(&call.args)),
+            Expr::List(list) => left.extend(&list.elements),
+            Expr::Map(map) => {
+                for entry in &map.entries {
+                    if let EntryExpr::MapEntry(entry) = &entry.expr {
+                        left.extend([&entry.key, &entry.value]);
+                    }
+                }
+            }
+            Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
+        }
+    }
+    false
 }
 
 fn type_of(literal: &LiteralValue) -> Type {

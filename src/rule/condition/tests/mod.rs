@@ -272,3 +272,57 @@ fn an_edited_condition_is_another_one() {
     let other = Condition::compile("call.duration > 61").expect("compiles");
     assert_ne!(one.fingerprint(), other.fingerprint());
 }
+
+#[test]
+fn a_short_condition_cannot_take_much_time_or_memory() {
+    let text = "a".repeat(600_000);
+    let mut call = a_call();
+    call["summary"] = text.into();
+    call["list"] = (0..10_000).collect::<Vec<_>>().into();
+    let all = |part: &str| vec![part; 330].join(", ");
+    for condition in [
+        r#"["a"].map(x, call.summary + call.summary + call.summary)[0] + call.summary == "b""#.to_owned(),
+        "size(call.list.map(x, call.summary)) > 0".to_owned(),
+        "size(call.list.map(x, x + call.summary.size())) > 0".to_owned(),
+        "call.list.exists(x, call.summary + call.summary == call.summary)".to_owned(),
+        r#"call.list.exists(x, call.summary.matches("(a|aa)+b"))"#.to_owned(),
+        r#"call.list.exists(x, call.summary.contains("ab"))"#.to_owned(),
+        r#"call.list.exists(x, lower(call.summary) == "b")"#.to_owned(),
+        format!("size([{}]) > 0", all("call")),
+        "size(call.list + call.list) > 0".to_owned(),
+    ] {
+        let began = std::time::Instant::now();
+        let result = match truth(&condition, call.clone()) {
+            Ok(_) => "ends".to_owned(),
+            Err(why) => why,
+        };
+        assert!(
+            ["ends", "it takes too much time or memory"].contains(&result.as_str()),
+            "{condition}: {result}"
+        );
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{condition}: {:?}", began.elapsed());
+    }
+    let costly = "call.list.exists(x, call.summary.contains(\"ab\"))";
+    assert_eq!(truth(costly, call).unwrap_err(), "it takes too much time or memory");
+}
+
+#[test]
+fn a_walk_over_what_another_walk_made_is_refused() {
+    let doubled = r#"["aaaaaaaaaa"]"#.to_owned() + &".map(x, x + x)".repeat(30) + r#"[0] == "b""#;
+    for condition in [doubled.as_str(), "call.tags.filter(t, t != \"\").exists(t, t == \"a\")"] {
+        let mistake = broken(condition);
+        assert!(mistake.message.contains("cannot walk over what another of them has made"), "{mistake}");
+    }
+}
+
+#[test]
+fn what_lies_too_deep_is_null() {
+    let mut call = a_call();
+    let deep = (0..200).fold(json!(1), |inner, _| json!([inner]));
+    call["callAnalysis"] = json!({ "deep": deep });
+    assert_eq!(truth("size(call.callAnalysis.deep) == 1", call.clone()), Ok(Truth::True));
+    let inside = format!("call.callAnalysis.deep{} == 1", "[0]".repeat(30));
+    assert!(truth(&inside, call.clone()).is_ok());
+    call["deep"] = (0..3).fold(json!("x"), |inner, _| json!({ "down": inner }));
+    assert_eq!(truth("call.deep.down.down.down == \"x\"", call), Ok(Truth::True));
+}

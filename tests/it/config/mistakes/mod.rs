@@ -1,6 +1,7 @@
 //! A table of broken configs and what is said about them, to the letter.
 
 mod destinations;
+mod habits;
 mod rules;
 mod sources;
 mod syntax;

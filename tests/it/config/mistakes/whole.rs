@@ -315,7 +315,7 @@ error: the environment variable NO_SUCH_VARIABLE is not set
   |
   = help: set it first: export NO_SUCH_VARIABLE=…
 
-error: this file cannot be read: No such file or directory (os error 2)
+error: the file no/such/file cannot be read: it does not exist
  --> config.toml:5:20
   |
 5 | api_key = { file = "no/such/file" }
