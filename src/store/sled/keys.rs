@@ -17,7 +17,7 @@
 //! | `h` destination | a [`Pause`](crate::store::Pause) | JSON |
 //! | `i` xxh3-64 of an event's id | the numbers of the deliveries of such events, u64 LE each | [`index`] |
 //! | `j` | the journal of a write too large for one batch | [`value`](super::value) |
-//! | `k` | what is numbered next, and which groups stand at `x` | [`Progress`](super::block::Progress) |
+//! | `k` | what is numbered next | [`Progress`](super::block::Progress) |
 //! | `m` | schema, number of writes, whether closed in good order | JSON |
 //! | `n` destination, lane | a memo; in front when it was written, i64 LE | JSON |
 //! | `o` first number of an entry | the heads of its deliveries | [`entry`](super::entry) |
