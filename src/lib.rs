@@ -48,6 +48,7 @@ pub mod event;
 pub mod http;
 pub mod json;
 pub mod kind;
+pub mod lens;
 pub mod name;
 pub mod privacy;
 pub mod rehearsal;

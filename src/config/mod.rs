@@ -5,6 +5,7 @@
 //! rules. A destination's own room reads the table of its kind, so nothing here knows HTTP or mail; the whole file is
 //! put together in [`crate::config_file`].
 
+mod connection;
 mod context;
 mod fingerprint;
 mod general;
@@ -21,6 +22,7 @@ mod value;
 mod values;
 
 pub use self::{
+    connection::{ClientIdentity, Connection},
     context::{LoadOptions, Secrets},
     fingerprint::Fingerprint,
     general::{BackupConfig, DeliveryConfig, ServerConfig, StoreConfig},
@@ -30,6 +32,7 @@ pub use self::{
     sources::SourceConfig,
 };
 pub(crate) use self::{
+    connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, PROXY},
     general::{BACKUP, DELIVERY, SERVER, STORE},
     key::{DAY, MINUTE, SECOND, days},
     load::{document, read_file},
@@ -40,7 +43,7 @@ pub(crate) use self::{
     table::Table,
     value::Value,
     values::{
-        duration, duration_of, hide_path_of_url, hide_user_of_url, hours, integer_of, is_loopback, kind,
+        duration, duration_of, field_path, hide_path_of_url, hide_user_of_url, hours, integer_of, is_loopback, kind,
         mistake_in, parse_url, parse_web_address, reference, web_address, zone,
     },
 };

@@ -34,10 +34,14 @@ pub(super) fn line(signal: &Signal, so_far: u64) {
         Signal::FetchFailed { source, error, failures: 1, .. } => warn!(%source, "{error}; trying again"),
         Signal::FetchFailed { source, error, failures, .. } => debug!(%source, failures, "{error}"),
         Signal::SourceRecovered { source, failures } => info!(%source, failures, "the API answers again"),
-        Signal::BadRecord { source, why } if so_far == 1 => {
+        Signal::SourceTroubled { source, why } => warn!(%source, "{why}"),
+        Signal::BadRecord { source, why, again: false, .. } => {
             warn!(%source, "{why} (further ones are counted)");
         }
-        Signal::BadRecord { source, why } => debug!(%source, "{why}"),
+        Signal::BadRecord { source, why, .. } => debug!(%source, "{why}"),
+        Signal::Stale { source, count } => {
+            debug!(%source, "ignored {count} records that are older than what is known of their calls");
+        }
         Signal::SourceNotice { source, text } => info!(%source, "{text}"),
         Signal::Changed { source, call, kinds, caller } => {
             info!(%source, %call, %kinds, %caller, "call changed");

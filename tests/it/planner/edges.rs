@@ -25,6 +25,9 @@ fn friendly(order: Order) -> Manners {
         error_one_in: None,
         bad_one_in: None,
         latency_ms: 50,
+        flaps: false,
+        flaps_updated: false,
+        shows_one_in: None,
     }
 }
 
@@ -218,8 +221,8 @@ fn row(slot: Slot, live: bool) -> Row {
     Row {
         slot,
         new: false,
-        changed: false,
-        live,
+        moved: false,
+        ongoing: live,
         analysis_until: None,
         created_at: None,
         updated_at: None,
