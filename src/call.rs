@@ -260,7 +260,7 @@ impl Call {
 
     /// Whether the call is over.
     pub fn is_over(&self) -> bool {
-        self.lens.is_over(&self.status)
+        self.lens.is_over(self.status.as_str())
     }
 
     /// The API's id.

@@ -109,7 +109,7 @@ pub fn diff(before: Option<&Snapshot>, call: &Call) -> Option<Change> {
     let was = before.status();
     match call.status() {
         _ if call.is_over() => {
-            if !call.lens().is_over(&was) {
+            if !call.lens().is_over(was.as_str()) {
                 kinds = kinds | Kind::Ended.into();
             }
         }
@@ -148,7 +148,7 @@ pub fn is_stale(before: &Snapshot, call: &Call, now: Timestamp) -> bool {
     if before.deleted || known > now.after(AHEAD) {
         return false;
     }
-    updated < known || updated == known && call.lens().is_over(&before.status()) && !call.is_over()
+    updated < known || updated == known && call.lens().is_over(before.status().as_str()) && !call.is_over()
 }
 
 /// The analysis, as far as it counts; `None` when there is none.

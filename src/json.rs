@@ -66,7 +66,8 @@ pub fn pick<'a, const N: usize>(raw: &'a str, names: [&str; N]) -> Option<[Optio
 
 /// Whether a JSON text holds at most [`MOST_VALUES`] values, counted by what separates them.
 fn is_modest(raw: &str) -> bool {
-    raw.len() <= MOST_VALUES || raw.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() <= MOST_VALUES
+    raw.len() <= MOST_VALUES
+        || raw.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() <= MOST_VALUES
 }
 
 /// Replaces each escape of half a surrogate pair by U+FFFD, the replacement character.

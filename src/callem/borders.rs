@@ -127,7 +127,10 @@ impl<'a> Scan<'a> {
             self.left = self.left.saturating_sub(step + 64);
             at = from + step;
             let before = bytes[..at].iter().rev().find(|byte| !byte.is_ascii_whitespace());
-            if before != Some(&b',') || first_key(at).is_none() || like.is_some_and(|like| first_key(at) != Some(like)) {
+            if before != Some(&b',')
+                || first_key(at).is_none()
+                || like.is_some_and(|like| first_key(at) != Some(like))
+            {
                 continue;
             }
             let is_record = self.skip(at).is_some_and(|end| {

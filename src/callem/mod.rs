@@ -236,9 +236,12 @@ impl Client {
         let network = |error: reqwest::Error| FetchError::Network(http::in_words(&error, self.timeout));
         let response = request.send().await.map_err(network)?;
         let (status, headers) = (response.status(), response.headers().clone());
-        if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|it| *it != "identity" && !it.is_empty()) {
+        if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|it| *it != "identity" && !it.is_empty())
+        {
             let word = encoding.to_str().unwrap_or_default();
-            return Err(FetchError::Encoded(word.chars().filter(char::is_ascii_alphanumeric).take(20).collect()));
+            return Err(FetchError::Encoded(
+                word.chars().filter(char::is_ascii_alphanumeric).take(20).collect(),
+            ));
         }
         let limit = if status.is_success() { most } else { MAX_ERROR_BODY };
         let (body, truncated) = http::read_capped(response, limit).await.map_err(network)?;

@@ -296,7 +296,10 @@ mod tests {
             ("<html>", FetchError::NotJson("HTML")),
             ("", FetchError::NotJson("nothing at all")),
             (r#"{"data": [{"id": "a""#, FetchError::NotJson("JSON that breaks off")),
-            (r#"{"data": [{"id": "a","status":"live"}, {"id": "b"#, FetchError::NotJson("JSON that breaks off")),
+            (
+                r#"{"data": [{"id": "a","status":"live"}, {"id": "b"#,
+                FetchError::NotJson("JSON that breaks off"),
+            ),
             (r#"{"data": [{"id": "a"}"#, FetchError::NotJson("JSON that breaks off")),
             (r#"{"calls": []}"#, wrong()),
             (r#"{"data": {}}"#, wrong()),
@@ -310,7 +313,8 @@ mod tests {
 
     #[test]
     fn one_bad_record_costs_only_itself() {
-        let healthy = |id: &str| format!(r#"{{"id":"{id}","status":"live","t":[{{"role":"user"}},{{"role":"bot"}}]}}"#);
+        let healthy =
+            |id: &str| format!(r#"{{"id":"{id}","status":"live","t":[{{"role":"user"}},{{"role":"bot"}}]}}"#);
         let (a, c) = (healthy("a"), healthy("c"));
         for bad in [
             "{\"id\":\"b\",\"status\":\"live\",\"summary\":\"one\ntwo\"}",
@@ -342,7 +346,11 @@ mod tests {
     #[test]
     fn no_more_records_are_looked_at_than_were_asked_for_and_long_ones_are_left_out() {
         let bounds = Bounds { records: 3, record: 20 };
-        let text = format!(r#"{{"data":[1,{{"id":"{}"}},{{"id":"a"}}{}],"pagination":{{"total":9}}}}"#, "x".repeat(30), ",[]".repeat(500));
+        let text = format!(
+            r#"{{"data":[1,{{"id":"{}"}},{{"id":"a"}}{}],"pagination":{{"total":9}}}}"#,
+            "x".repeat(30),
+            ",[]".repeat(500)
+        );
         let page = Page::read(text.into_bytes(), bounds).unwrap();
         let found: Vec<_> = page.records().collect();
         assert_eq!(found, [Err(&Flaw::NotAnObject), Err(&Flaw::TooLong), Ok(r#"{"id":"a"}"#)]);
@@ -373,8 +381,10 @@ mod tests {
             format!(r#"{{"data":[],"pagination":{{"total":[1{}]}}}}"#, many(",1")).into_bytes(),
             format!(r#"{{"data":[1{}]}}"#, many(",1")).into_bytes(),
             format!(r#"{{"data":[{{"id":"a","status":"live","x":[[]{}]}}]}}"#, many(",[]")).into_bytes(),
-            format!(r#"{{"data":[{{"id":"a","status":"live","x":[[]{}]}}]}}"#, ",[]".repeat(1_000_000)).into_bytes(),
-            format!(r#"{{"data":[{{"id":"a","status":"live",{}"x":1}}]}}"#, r#""":0,"#.repeat(700_000)).into_bytes(),
+            format!(r#"{{"data":[{{"id":"a","status":"live","x":[[]{}]}}]}}"#, ",[]".repeat(1_000_000))
+                .into_bytes(),
+            format!(r#"{{"data":[{{"id":"a","status":"live",{}"x":1}}]}}"#, r#""":0,"#.repeat(700_000))
+                .into_bytes(),
             format!(r#"{{"data":[{}{}]}}"#, "[".repeat(3_000_000), "]".repeat(3_000_000)).into_bytes(),
             format!(r#"{{"data":[{}]}}"#, many(r#"{"id":"a","#)).into_bytes(),
             bad,

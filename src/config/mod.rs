@@ -21,16 +21,6 @@ mod table;
 mod value;
 mod values;
 
-pub use self::{
-    connection::{ClientIdentity, Connection},
-    context::{LoadOptions, Secrets},
-    fingerprint::Fingerprint,
-    general::{BackupConfig, DeliveryConfig, ServerConfig, StoreConfig},
-    key::{Absent, Key, Literal, ValueType, written},
-    report::{Level, Mistake, Report},
-    secret::{Secret, SecretError},
-    sources::SourceConfig,
-};
 pub(crate) use self::{
     connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, PROXY},
     general::{BACKUP, DELIVERY, SERVER, STORE},
@@ -43,7 +33,17 @@ pub(crate) use self::{
     table::Table,
     value::Value,
     values::{
-        duration, duration_of, field_path, hide_path_of_url, hide_user_of_url, hours, integer_of, is_loopback, kind,
-        mistake_in, parse_url, parse_web_address, reference, web_address, zone,
+        duration, duration_of, field_path, hide_path_of_url, hide_user_of_url, hours, integer_of,
+        is_loopback, kind, mistake_in, parse_url, parse_web_address, reference, web_address, zone,
     },
+};
+pub use self::{
+    connection::{ClientIdentity, Connection},
+    context::{LoadOptions, Secrets},
+    fingerprint::Fingerprint,
+    general::{BackupConfig, DeliveryConfig, ServerConfig, StoreConfig},
+    key::{Absent, Key, Literal, ValueType, written},
+    report::{Level, Mistake, Report},
+    secret::{Secret, SecretError},
+    sources::SourceConfig,
 };

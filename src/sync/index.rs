@@ -167,7 +167,7 @@ impl Index {
         self.ongoing -= usize::from(entry.has(ONGOING) && !entry.has(DELETED));
         self.deleted -= usize::from(entry.has(DELETED));
         entry.id_and_flags &= !(ONGOING | DELETED);
-        if !self.lens.is_over(&call.status) {
+        if !self.lens.is_over(call.status.as_str()) {
             entry.id_and_flags |= ONGOING;
         }
         if call.deleted {
@@ -184,7 +184,7 @@ impl Index {
     /// Until when the call's analysis is waited for. The analysis of a call that was over long before it was first seen,
     /// like most calls of a baseline, is not waited for.
     fn analysis_until(&self, call: &KnownCall) -> Option<Timestamp> {
-        if !self.lens.is_over(&call.status) || call.analyzed || call.deleted {
+        if !self.lens.is_over(call.status.as_str()) || call.analyzed || call.deleted {
             return None;
         }
         let seen = call.completed_seen?;

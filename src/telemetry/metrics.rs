@@ -95,9 +95,12 @@ impl Count {
                 ("recoveries", "source_recoveries", SOURCE, "Answers of the API after a failure")
             }
             Self::BadRecords => ("bad_records", "bad_records", SOURCE, "Malformed records in answers"),
-            Self::Stale => {
-                ("stale", "stale_records", SOURCE, "Records that were older than what was known of their call")
-            }
+            Self::Stale => (
+                "stale",
+                "stale_records",
+                SOURCE,
+                "Records that were older than what was known of their call",
+            ),
             Self::NewCalls => ("new_calls", "new_calls", SOURCE, "Calls seen for the first time"),
             Self::Changes => ("changes", "changes", SOURCE, "Changes of calls"),
             Self::Events => ("events", "events", RULE, "Events the rule made"),

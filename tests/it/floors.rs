@@ -91,7 +91,8 @@ fn dependencies_point_down_and_never_in_a_circle() {
         }
         let floor = floor_of(&from).unwrap_or_else(|| panic!("{from} is a room without a floor"));
         for to in used(&program(&path)).into_iter().filter(|to| *to != from) {
-            let below = floor_of(&to).unwrap_or_else(|| panic!("{} uses {to}, which has no floor", path.display()));
+            let below =
+                floor_of(&to).unwrap_or_else(|| panic!("{} uses {to}, which has no floor", path.display()));
             assert!(below >= floor, "{} uses {to}, which is above it", path.display());
             uses.entry(from.clone()).or_default().insert(to);
         }

@@ -58,7 +58,13 @@ impl Doubt {
     }
 
     /// A walk over the whole list found `missing` calls missing, and `bad` records that are not calls.
-    pub fn on_walk(&mut self, missing: Missing, bad: u64, believed_after: Duration, now: Timestamp) -> Verdict {
+    pub fn on_walk(
+        &mut self,
+        missing: Missing,
+        bad: u64,
+        believed_after: Duration,
+        now: Timestamp,
+    ) -> Verdict {
         let more_bad = bad.saturating_sub(self.bad.unwrap_or(bad));
         let may_hide = missing.calls > 0 && missing.calls <= more_bad;
         if !missing.are_many() && !may_hide {
@@ -77,7 +83,9 @@ impl Doubt {
     /// Some other answer was read. Returns whether it ends the doubt, because so few calls are missing by now.
     pub fn on_answer(&mut self, missing: Missing) -> bool {
         let ends = self.walked.is_some()
-            && self.missing().is_some_and(|doubted| missing.calls == 0 || doubted.are_many() && !missing.are_many());
+            && self
+                .missing()
+                .is_some_and(|doubted| missing.calls == 0 || doubted.are_many() && !missing.are_many());
         if ends {
             (self.standing, self.walked) = (None, None);
         }
@@ -103,7 +111,14 @@ mod tests {
 
     #[test]
     fn few_calls_or_few_among_many_are_deletions() {
-        for (calls, known, is_many) in [(3, 3, false), (4, 8, true), (4, 40, false), (5, 40, true), (100, 1000, false), (101, 1000, true)] {
+        for (calls, known, is_many) in [
+            (3, 3, false),
+            (4, 8, true),
+            (4, 40, false),
+            (5, 40, true),
+            (100, 1000, false),
+            (101, 1000, true),
+        ] {
             let verdict = Doubt::default().on_walk(missing(calls, known), 0, DAY, at(0));
             assert_eq!(verdict != FINE, is_many, "{calls} of {known}");
         }

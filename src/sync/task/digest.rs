@@ -54,11 +54,7 @@ pub(super) enum Record<'a> {
     /// The latest record of this call has the same bytes.
     Unchanged(Slot),
     /// Its bytes are not known.
-    Changed {
-        text: &'a str,
-        hash: RecordHash,
-        brief: Brief,
-    },
+    Changed { text: &'a str, hash: RecordHash, brief: Brief },
 }
 
 /// The records of a page that are not calls, by reason: how many, the place of the first, and what is wrong with it.
@@ -180,11 +176,7 @@ impl Poller {
     }
 
     /// Digests records that fit into one commit, but for the events they may make.
-    async fn digest_batch(
-        &mut self,
-        records: &[Record<'_>],
-        digest: &mut Digest,
-    ) -> Result<(), StoreError> {
+    async fn digest_batch(&mut self, records: &[Record<'_>], digest: &mut Digest) -> Result<(), StoreError> {
         let remembered = self.remembered_of(records).await?;
         let (mut commit, mut signals) = (self.new_commit(), vec![]);
         for record in records {
@@ -217,7 +209,7 @@ impl Poller {
             let after = KnownCall::of(call.id().clone(), after);
             let slot = match (known, before) {
                 (Some(slot), Some(before)) => {
-                    if call.lens().is_over(&before.status()) {
+                    if call.lens().is_over(before.status().as_str()) {
                         self.flapping.looked(slot, &made.differing);
                     }
                     self.index.update(slot, before.record, &after);
@@ -284,7 +276,7 @@ impl Poller {
                     (row.updated_at, !row.ongoing)
                 }
                 Record::Changed { brief, .. } => {
-                    (brief.updated_at, self.task.config.lens.is_over(&brief.status))
+                    (brief.updated_at, self.task.config.lens.is_over(brief.status.as_str()))
                 }
             };
             let Some(other) = best.get_mut(&id) else {

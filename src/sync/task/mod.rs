@@ -374,7 +374,9 @@ impl Poller {
             }
             Notice::Missing(missing) => {
                 let after = humantime::format_duration(self.task.config.deletions_believed_after);
-                let why = format!("{missing}; they count as deleted when that lasts for {after} (`deletions_believed_after`)");
+                let why = format!(
+                    "{missing}; they count as deleted when that lasts for {after} (`deletions_believed_after`)"
+                );
                 self.troubled(Standing::Missing, why);
                 self.save().await?;
             }

@@ -10,8 +10,8 @@
 //! [`failed`](Watcher::failed).
 
 mod health;
-mod look;
 mod influx;
+mod look;
 mod observation;
 mod timers;
 
@@ -20,8 +20,8 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub use self::{health::Standing, observation::Observation};
 use self::{health::Health, influx::Influx, look::Look, timers::Timers};
+pub use self::{health::Standing, observation::Observation};
 use crate::{
     call::{Call, CallId},
     callem::FetchError,

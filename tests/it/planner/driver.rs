@@ -8,6 +8,7 @@ use callwatch::{
     name::Name,
     store::KnownCall,
     sync::{
+        flapping::Flapping,
         index::Index,
         planner::{Fetch, Notice, Planner, Row, Settings, Slot, Step, Trouble},
     },
@@ -45,6 +46,7 @@ pub struct Driver {
     settings: Settings,
     planner: Planner,
     index: Index,
+    flapping: Flapping,
     store: BTreeMap<u32, (SimCall, KnownCall)>,
     checkpoint: Option<Value>,
     budget: Budget,
@@ -72,6 +74,7 @@ impl Driver {
             budget: Budget::new(settings.requests_per_minute),
             api,
             settings,
+            flapping: Flapping::default(),
             store: BTreeMap::new(),
             checkpoint: None,
             happenings: happenings.into_iter().peekable(),
@@ -204,6 +207,9 @@ impl Driver {
             if let Some(slot) = self.index.slot_of_record(record(call)) {
                 let row = self.index.row(slot, false, false);
                 if !row.deleted {
+                    if !row.ongoing {
+                        self.flapping.looked(slot, &[]);
+                    }
                     rows.push(row);
                     continue;
                 }
@@ -231,9 +237,14 @@ impl Driver {
             };
             // A field that flaps differs, but the call has not moved, and it is no report.
             let moved = before.as_ref().is_some_and(|before| {
+                let is_updated = before.updated_at != known.updated_at;
+                if before.status != Status::Live {
+                    let differing: &[_] = if is_updated { &["updatedAt".to_owned()] } else { &[] };
+                    self.flapping.looked(slot, differing);
+                }
                 before.deleted
-                    || (&before.status, before.created_at, before.updated_at)
-                        != (&known.status, known.created_at, known.updated_at)
+                    || (&before.status, before.created_at) != (&known.status, known.created_at)
+                    || is_updated && !self.flapping.includes("updatedAt")
             });
             let version = self.store.get(&call.id).map(|(before, _)| before.version);
             if what != What::Changed || moved || version != Some(call.version) {
@@ -243,6 +254,7 @@ impl Driver {
             self.checkpoint = Some(checkpoint.clone());
             rows.push(self.index.row(slot, before.is_none(), moved));
         }
+        self.flapping.page_done();
         rows
     }
 

@@ -82,8 +82,8 @@ fn any_manners() -> impl Strategy<Value = Manners> {
         prop_oneof![Just(0u16), 0u16..900],
         prop::bool::weighted(0.2),
     )
-        .prop_map(|(order, total, clamp, short, has_get, error_one_in, bad_one_in, latency_ms, flaps)| {
-            Manners {
+        .prop_map(
+            |(order, total, clamp, short, has_get, error_one_in, bad_one_in, latency_ms, flaps)| Manners {
                 order,
                 total,
                 clamp,
@@ -96,8 +96,8 @@ fn any_manners() -> impl Strategy<Value = Manners> {
                 flaps,
                 flaps_updated: false,
                 shows_one_in: None,
-            }
-        })
+            },
+        )
 }
 
 fn any_scenario() -> impl Strategy<Value = Scenario> {

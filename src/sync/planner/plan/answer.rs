@@ -72,7 +72,10 @@ impl Planner {
         } else if let Purpose::Verify = purpose {
             self.suspects.retain(|suspect| *suspect != slot);
             let withheld = self.doubt.withholds(self.settings.deletions_believed_after);
-            if !withheld && self.gets == Gets::Proven && self.roster.absences(slot).is_some_and(|absences| absences > 1) {
+            if !withheld
+                && self.gets == Gets::Proven
+                && self.roster.absences(slot).is_some_and(|absences| absences > 1)
+            {
                 self.delete(slot);
             }
         } else {
