@@ -20,7 +20,7 @@ use std::{
 
 use callwatch::{
     call::{Call, RecordHash},
-    callem::PageBody,
+    callem::{Bounds, Page},
     change::kinds_of_first_sight,
     demo::callem::{Asked, SimulatedCallem},
     snapshot::Snapshot,
@@ -87,9 +87,10 @@ fn unchanged() {
         let body = json!({"data": calls, "pagination": {"total": 1000, "limit": 1000, "offset": 0}});
         let body = serde_json::to_vec(&body).unwrap();
         let mut index = Index::new(Duration::from_secs(3600));
-        let page = PageBody::new(body.clone());
-        for raw in page.read().unwrap().records {
-            let call = Call::parse(raw).unwrap();
+        let bounds = Bounds { records: 1000, record: 4 << 20 };
+        let read = || Page::read(black_box(&body).clone(), bounds).unwrap();
+        for record in read().records() {
+            let call = Call::parse(serde_json::from_str(record.unwrap()).unwrap()).unwrap();
             let snapshot = Snapshot::first(&call, kinds_of_first_sight(&call), Timestamp::from_millis(0));
             index.insert(&KnownCall::of(call.id().clone(), &snapshot));
         }
@@ -97,11 +98,12 @@ fn unchanged() {
             black_box(serde_json::from_slice::<Value>(black_box(&body)).unwrap());
         });
         let as_raw = throughput(body.len(), || {
-            black_box(black_box(&page).read().unwrap().records.len());
+            black_box(read().len());
         });
         let ours = throughput(body.len(), || {
-            let known = black_box(&page).read().unwrap().records.into_iter().filter_map(|raw| {
-                let slot = index.slot_of_record(RecordHash::of(raw.get().as_bytes()))?;
+            let page = read();
+            let known = page.records().filter_map(|record| {
+                let slot = index.slot_of_record(RecordHash::of(record.ok()?.as_bytes()))?;
                 Some(index.row(slot, false, false))
             });
             assert_eq!(black_box(known.count()), 1000);
@@ -148,6 +150,9 @@ fn lag() {
                 error_one_in: None,
                 bad_one_in: None,
                 latency_ms: 100,
+                flaps: false,
+                flaps_updated: false,
+                shows_one_in: None,
             };
             let mut driver = Driver::new(Api::new(manners, history, 0, 3), settings, happenings, vec![]);
             driver.run(when + 120_000);

@@ -1,26 +1,73 @@
 //! Reads records that a strict JSON parser refuses.
 //!
 //! A text that was cut inside an emoji ends in half a surrogate pair; a number may exceed every float; nesting may be
-//! too deep to recurse into. Such a record is still delivered unchanged. Conditions and messages see the closest
+//! too deep to recurse into, and a list of millions of empty lists would take gigabytes. Such a record is still delivered unchanged. Conditions and messages see the closest
 //! readable value of the field.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
+use serde::{
+    Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::{Map, Value, value::RawValue};
 
 /// The fields of a record, in their order; `None` when the record is not a JSON object. A field that cannot be read even
-/// after surrogates are mended has its JSON text as value.
+/// after surrogates are mended, or that holds more than [`MOST_VALUES`] values, has its JSON text as value.
 pub fn fields(raw: &str) -> Option<Map<String, Value>> {
-    if let Ok(fields) = serde_json::from_str(raw) {
+    let is_modest_record = is_modest(raw);
+    if is_modest_record && let Ok(fields) = serde_json::from_str(raw) {
         return Some(fields);
     }
     let mended = mend_surrogates(raw);
-    if let Ok(fields) = serde_json::from_str(&mended) {
+    if is_modest_record && let Ok(fields) = serde_json::from_str(&mended) {
         return Some(fields);
     }
     let shallow: BTreeMap<String, &RawValue> = serde_json::from_str(&mended).ok()?;
-    let read = |raw: &RawValue| serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into());
+    let read = |raw: &RawValue| match is_modest(raw.get()) {
+        true => serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into()),
+        false => raw.get().into(),
+    };
     Some(shallow.into_iter().map(|(name, raw)| (name, read(raw))).collect())
+}
+
+/// More values than this in one field are not read: each takes far more memory than its text.
+const MOST_VALUES: usize = 20_000;
+
+/// The texts of the fields `names` of a record, the last where a name stands several times. Nothing is built of all
+/// others. `None` when the record is not a JSON object.
+pub fn pick<'a, const N: usize>(raw: &'a str, names: [&str; N]) -> Option<[Option<&'a str>; N]> {
+    struct Picked<'n, const N: usize>([&'n str; N]);
+
+    impl<'de, const N: usize> Visitor<'de> for Picked<'_, N> {
+        type Value = [Option<&'de str>; N];
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = [None; N];
+            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                match self.0.iter().position(|name| *name == key) {
+                    Some(place) => found[place] = Some(map.next_value::<&RawValue>()?.get()),
+                    None => drop(map.next_value::<IgnoredAny>()?),
+                }
+            }
+            Ok(found)
+        }
+    }
+
+    let mut json = serde_json::Deserializer::from_str(raw);
+    let found = json.deserialize_map(Picked(names)).ok()?;
+    json.end().ok()?;
+    Some(found)
+}
+
+/// Whether a JSON text holds at most [`MOST_VALUES`] values, counted by what separates them.
+fn is_modest(raw: &str) -> bool {
+    raw.len() <= MOST_VALUES
+        || raw.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() <= MOST_VALUES
 }
 
 /// Replaces each escape of half a surrogate pair by U+FFFD, the replacement character.

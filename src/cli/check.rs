@@ -73,9 +73,15 @@ async fn ask_sources(config: Config) -> ExitCode {
     };
     let mut code = ExitCode::SUCCESS;
     for source in &config.sources {
-        let answer = Client::new(source, &http).page(0, 1).await;
-        let total = answer.and_then(|answer| answer.body.read().map(|page| page.total));
-        let said = match total {
+        let client = match Client::new(source, &http) {
+            Ok(client) => client,
+            Err(error) => {
+                complain(&format!("{}: {error}", source.name));
+                code = ExitCode::FAILURE;
+                continue;
+            }
+        };
+        let said = match client.page(0, 1).await.map(|answer| answer.body.total) {
             Ok(Some(calls)) => {
                 let load = SweepLoad {
                     calls,

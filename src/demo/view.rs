@@ -170,6 +170,8 @@ impl View {
             | Signal::Held { .. }
             | Signal::Summarized { .. }
             | Signal::BadRecord { .. }
+            | Signal::SourceTroubled { .. }
+            | Signal::Stale { .. }
             | Signal::SourceNotice { .. }
             | Signal::Unknown { .. }
             | Signal::Store(_)

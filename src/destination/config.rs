@@ -7,7 +7,7 @@ use crate::{
     calendar::{Hours, Zone},
     config::{
         Fingerprint, Key, Literal, MINUTE, Mistake, SECOND, Table, Target, Value, ValueType, days,
-        duration_of, hours, zone,
+        duration_of, field_path, hours, zone,
     },
     name::Name,
     time::Timestamp,
@@ -218,19 +218,4 @@ fn rate(value: &Value<'_>) -> Result<Rate, Mistake> {
     Rate::parse(value.text()?).ok_or_else(|| {
         value.error("this is not a rate").hint("write a number per s, m or h, as in \"1/s\" or \"30/m\"")
     })
-}
-
-/// The path of a field of a call: `callAnalysis.sentiment`.
-fn field_path(value: &Value<'_>) -> Result<String, Mistake> {
-    let path = value.text()?;
-    if path.split('.').any(|field| field.is_empty() || field.contains(char::is_whitespace)) {
-        return Err(value
-            .error("this is not the path of a field")
-            .hint("write the names of fields with dots between them, as in \"callAnalysis.sentiment\""));
-    }
-    if let Some(rest) = path.strip_prefix("call.") {
-        let hint = format!("paths start inside the call: write \"{rest}\"");
-        value.cx.add(value.warning("calls have no field `call`").hint(hint));
-    }
-    Ok(path.to_owned())
 }

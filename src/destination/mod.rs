@@ -23,14 +23,14 @@ use serde_json::Value;
 use self::message::Writer;
 pub use self::{
     config::{DestinationConfig, FieldFilter, Rate},
-    connection::{ClientIdentity, Connection, ConnectionError},
     email::{EmailConfig, EmailDestination, SmtpSecurity, SmtpServer},
     slack::{SlackConfig, SlackDestination},
     webhook::{WebhookBody, WebhookConfig, WebhookDestination, WebhookFormat},
 };
 use crate::{
-    config::{Key, Table},
+    config::{Connection, Key, Table},
     event::Event,
+    http::ConnectionError,
     name::Name,
     rule::{RuleSet, RuleText},
     telemetry::Telemetry,

@@ -8,13 +8,10 @@ use url::Url;
 
 use crate::{
     config::{
-        Key, Literal, Mistake, Secret, Table, Value, ValueType, hide_path_of_url, integer_of, mistake_in,
-        secret, web_address,
+        CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, Key, Literal, Mistake, PROXY, Secret, Table, Value,
+        ValueType, hide_path_of_url, integer_of, mistake_in, secret, web_address,
     },
-    destination::{
-        DestinationKind, DestinationType, address,
-        connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, PROXY},
-    },
+    destination::{DestinationKind, DestinationType, address},
     template::Template,
 };
 

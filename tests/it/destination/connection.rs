@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use callwatch::{
-    destination::{ClientIdentity, Connection, DestinationKind, Reaction, WebhookConfig, WebhookFormat},
+    config::{ClientIdentity, Connection},
+    destination::{DestinationKind, Reaction, WebhookConfig, WebhookFormat},
     http,
     kind::Kind,
     telemetry::Telemetry,
