@@ -9,7 +9,7 @@ use crate::{
     name::Name,
 };
 
-/// Names a batch of one destination: why its deliveries wait, and with which others.
+/// Names a batch of one destination, by the reason for which its deliveries wait.
 ///
 /// Its text, which stands in the store and in front of people, is `group/RULE/HASH`, `count/RULE/HASH`,
 /// `throttle/RULE/HASH`, `digest/SCHEDULE ZONE`, `quiet` or `quiet/alone`. Nothing of a call stands in it: the values a
@@ -52,7 +52,7 @@ pub enum BatchKey {
 pub struct NoBatch(String);
 
 impl BatchKey {
-    /// The only rule whose events wait in it; `None` for batches that rules share.
+    /// The only rule whose events wait in the batch; `None` for batches that several rules share.
     pub fn rule(&self) -> Option<&Name> {
         match self {
             Self::Group { rule, .. } | Self::Count { rule, .. } | Self::Throttle { rule, .. } => Some(rule),

@@ -1,4 +1,4 @@
-//! A rule matched a change: the thing that is told to people and systems.
+//! Events: a rule matched a change, and people and systems are told of it.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -23,7 +23,7 @@ use crate::{
 #[serde(transparent)]
 pub struct EventId(Arc<str>);
 
-/// How the ids begin of what has not happened.
+/// The prefix of the ids of events that did not happen.
 const TEST: &str = "evt_test_";
 
 impl EventId {
@@ -42,13 +42,12 @@ impl EventId {
         Self(format!("evt_{}", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])).into())
     }
 
-    /// The id of something that has not happened: of a notification that was only sent to see it arrive. Such ids
-    /// begin with `evt_test_`.
+    /// The id of a notification that was only sent to see it arrive. Such ids begin with `evt_test_`.
     pub fn test(number: u64) -> Self {
         Self(format!("{TEST}{number:016x}").into())
     }
 
-    /// Whether it is one of those.
+    /// Whether it is the id of such a notification.
     pub fn is_test(&self) -> bool {
         self.0.starts_with(TEST)
     }
@@ -80,17 +79,17 @@ impl fmt::Debug for EventId {
 /// One rule's match of one change. Immutable.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Event {
-    /// Same observation, same id.
+    /// The same observation always has the same id.
     pub id: EventId,
     /// The thing it is about.
     pub subject: Subject,
     /// The rule that matched.
     pub rule: Name,
-    /// What happened.
+    /// The kinds of change that the rule matched.
     pub kinds: Kinds,
     /// The fields that differ.
     pub changes: Changes,
-    /// When it was observed.
+    /// When the change was observed.
     pub at: Timestamp,
     /// About a call: the call as the API gave it, byte for byte. About a batch: a
     /// [`Summary`](crate::summary::Summary). Otherwise an object that describes what happened.
@@ -119,7 +118,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// The source it belongs to; `None` for what belongs to none, or to several.
+    /// The source it belongs to; `None` when it belongs to none, or to several.
     pub fn source(&self) -> Option<&Name> {
         match self {
             Self::Call { source, .. } | Self::Source(source) => Some(source),
@@ -127,7 +126,7 @@ impl Subject {
         }
     }
 
-    /// The call, when it is one.
+    /// The call, when it is about one.
     pub fn call(&self) -> Option<&CallId> {
         match self {
             Self::Call { call, .. } => Some(call),
@@ -135,7 +134,7 @@ impl Subject {
         }
     }
 
-    /// The batch, when it is one.
+    /// The batch, when it is about one.
     pub fn batch(&self) -> Option<&BatchKey> {
         match self {
             Self::Batch(batch) => Some(batch),
@@ -173,7 +172,7 @@ impl Event {
     }
 }
 
-/// Events hold the whole call: only what identifies one is shown.
+/// Events hold the whole call, which must not reach a log, so only what identifies one is shown.
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event")

@@ -1,7 +1,7 @@
 //! Several events told as one.
 //!
-//! What is to be told together waits in a *batch*: the deliveries of one destination that are held for the same
-//! reason. When the batch goes out, one event stands for all of them, and its record is a [`Summary`].
+//! Deliveries of one destination that are held for the same reason wait in a *batch*. When the batch goes out, one
+//! event stands for all of them, and its record is a [`Summary`].
 
 use std::{
     cmp::Reverse,
@@ -25,7 +25,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// How many events a summary lists; of the others it only says how many there are.
+/// The most events that a summary lists; of the others it only gives the number.
 pub const MAX_ITEMS: usize = 50;
 
 /// The field that says how a caller felt.
@@ -47,25 +47,25 @@ pub enum Reason {
     Quiet,
 }
 
-/// What a summary tells: the record of its event.
+/// The record of an event that tells several others.
 #[derive(Serialize, Deserialize)]
 pub struct Summary {
-    /// Why they are told together.
+    /// The reason for telling them together.
     pub reason: Reason,
     /// When the first of them happened.
     pub since: Timestamp,
     /// How many events there are.
     pub count: u64,
-    /// How many of each rule.
+    /// How many events there are of each rule.
     pub rules: BTreeMap<Name, u64>,
-    /// How many calls of each `callAnalysis.sentiment`; calls without one are not counted.
+    /// How many calls have each `callAnalysis.sentiment`; calls without one are not counted.
     pub sentiments: BTreeMap<String, u64>,
     /// The latest of them, newest first, at most [`MAX_ITEMS`]; each with the call as it was when the summary was made,
     /// without its transcript.
     pub items: Vec<Event>,
 }
 
-/// Summaries hold calls: only what identifies them is shown.
+/// Summaries hold calls, which must not reach a log, so only what identifies them is shown.
 impl fmt::Debug for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Summary")
@@ -76,7 +76,7 @@ impl fmt::Debug for Summary {
 }
 
 impl Summary {
-    /// What `event` stands for; none when it is a single one.
+    /// The summary that `event` holds; `None` when the event stands for no others.
     ///
     /// # Errors
     /// When its record is not a summary, which a store could only bring back damaged.
@@ -84,7 +84,7 @@ impl Summary {
         event.subject.batch().map(|_| serde_json::from_str(event.record.get())).transpose()
     }
 
-    /// The rule of all of them, when it is one.
+    /// The rule of all of them, when they have the same.
     pub fn only_rule(&self) -> Option<&Name> {
         let mut rules = self.rules.keys();
         rules.next().filter(|_| rules.next().is_none())
@@ -95,7 +95,7 @@ impl Reason {
     /// Every reason.
     pub const ALL: [Self; 5] = [Self::Group, Self::Throttle, Self::Count, Self::Digest, Self::Quiet];
 
-    /// What stands in place of a rule's name when events of several rules are told.
+    /// The name that stands in place of a rule's when events of several rules are told.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Group => "group",
@@ -107,18 +107,18 @@ impl Reason {
     }
 }
 
-/// Makes one event of many. Keeps no more of them than are listed.
+/// Makes one event of many. Keeps only the events that are listed, so that memory stays bounded.
 pub struct Summarizer {
     summary: Summary,
     /// The latest sentiment of each call.
     sentiments: HashMap<(Name, CallId), Option<String>>,
     kinds: Kinds,
-    /// Over the ids of all.
+    /// Hash over the ids of all events, for the id of the one that tells them.
     content: Xxh3,
 }
 
 impl Summarizer {
-    /// Nothing to tell yet.
+    /// A summarizer without events.
     pub fn new(reason: Reason) -> Self {
         let summary = Summary {
             reason,
@@ -131,7 +131,7 @@ impl Summarizer {
         Self { summary, sentiments: HashMap::new(), kinds: Kinds::NONE, content: Xxh3::new() }
     }
 
-    /// Adds an event. One that stands for several is added as those.
+    /// Adds an event. One that stands for several is added as each of those.
     pub fn add(&mut self, event: &Event) {
         self.content.update(event.id.as_str().as_bytes());
         self.kinds = self.kinds | event.kinds;
@@ -178,7 +178,7 @@ impl Summarizer {
         by_source
     }
 
-    /// The event that stands for all of them, told to `destination` at `now`; none when there are none.
+    /// The event that stands for all of them, told to `destination` at `now`; `None` when there are none.
     pub fn event(mut self, destination: &Name, batch: BatchKey, now: Timestamp) -> Option<Event> {
         self.keep_latest();
         let mut summary = self.summary;
@@ -208,7 +208,7 @@ impl Summarizer {
     }
 }
 
-/// Shows, in place of the call as it was, these fields of it.
+/// Replaces the call in an event by these fields of the call.
 pub fn show(event: &mut Event, fields: &Map<String, Value>) {
     if let Ok(record) = serde_json::value::to_raw_value(fields) {
         event.record = record.into();

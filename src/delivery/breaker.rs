@@ -29,20 +29,20 @@ pub(super) struct Breaker {
     openings: u32,
     /// Whether the one probe is in flight.
     probing: bool,
-    /// Nothing begins before this.
+    /// The time before which nothing begins.
     paused_until: Timestamp,
     /// Whether people were told of a pause, and have to be told of its end.
     told: bool,
 }
 
-/// Something to tell people.
+/// A change of state that people are told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shift {
-    /// It is left alone for this long because so many attempts in a row failed.
+    /// The destination is left alone for this long because this many attempts in a row failed.
     Opened { pause: Duration, failures: u32 },
-    /// It is left alone for this long because it asked to be.
+    /// The destination is left alone for this long because its receiver asked for it.
     Asked { pause: Duration },
-    /// It takes deliveries again.
+    /// The destination takes deliveries again.
     Resumed,
 }
 
@@ -60,13 +60,13 @@ impl Breaker {
         }
     }
 
-    /// An attempt begins; [`Breaker::room`] allowed it. Whether it is the probe.
+    /// Notes that an attempt begins, which [`Breaker::room`] allowed; returns whether it is the probe.
     pub(super) fn begin(&mut self) -> bool {
         self.probing = self.openings > 0;
         self.probing
     }
 
-    /// An attempt ended at `now`.
+    /// Notes that an attempt ended at `now`; returns what people are told of it, if anything.
     pub(super) fn record(&mut self, now: Timestamp, reaction: &Reaction, probe: bool) -> Option<Shift> {
         if probe {
             self.probing = false;
@@ -107,7 +107,7 @@ impl Breaker {
     }
 }
 
-/// 10 s, 20 s, 40 s, … 5 min.
+/// The pause after this many openings in a row: 10 s, 20 s, 40 s, … 5 min.
 fn own_pause(openings: u32) -> Duration {
     let doublings = openings.saturating_sub(1).min(16);
     (FIRST_PAUSE * 2u32.pow(doublings)).min(LONGEST_PAUSE)

@@ -40,29 +40,29 @@ pub(crate) struct Moment {
 pub(crate) struct Bundle {
     /// The batches in which they waited.
     pub(crate) batches: Vec<BatchKey>,
-    /// Why as one.
+    /// The reason for telling them as one.
     pub(crate) reason: Reason,
     /// The deliveries, in order.
     pub(crate) tokens: Vec<Token>,
 }
 
-/// Everything a destination has to do.
+/// The deliveries of one destination, with everything that decides when they go out.
 pub(crate) struct Desk {
     queue: Queue,
     pacer: Pacer,
-    /// No retry waits longer. A due time that is farther away was written by a clock that was wrong.
+    /// The longest wait of any retry. A due time that is farther away was written by a clock that was wrong.
     longest_wait: Duration,
     /// The newest delivery it has heard of.
     newest: Option<Token>,
-    /// Held deliveries that are released when that is written down.
+    /// Held deliveries that are due once their release has been written by a settlement.
     releases: Vec<Token>,
-    /// Held deliveries that are of no use any more.
+    /// Held deliveries that are not to be told any more.
     forgets: Vec<Token>,
     /// Due deliveries that have to wait for the end of the quiet hours.
     quiet: Vec<Token>,
     bundles: VecDeque<Bundle>,
-    /// Deliveries that have arrived, by when a power cut will not undo that any more (steady). Until then the next of their
-    /// lanes must not go out.
+    /// Deliveries that have arrived, by the (steady) time after which a power cut cannot undo that. Until then the next
+    /// of their lanes must not go out.
     unsynced: VecDeque<(Timestamp, Vec<Token>)>,
 }
 
@@ -100,7 +100,7 @@ impl Desk {
         Backlog { pending: all.saturating_sub(held), held, oldest_due }
     }
 
-    /// Takes over the rules of another config. What is held may be due by them.
+    /// Takes over the rules of another config. Held deliveries may be due by them.
     pub(super) fn follow_rules(&mut self, rules: Rules) {
         self.pacer.follow_rules(rules);
     }
@@ -149,7 +149,7 @@ impl Desk {
         waiting
     }
 
-    /// A delivery has been dropped.
+    /// Notes that a delivery has been dropped.
     pub(super) fn dropped(&mut self, token: Token) {
         let left = self.queue.remove(token);
         self.left(left, token);
@@ -162,7 +162,7 @@ impl Desk {
         }
     }
 
-    /// Whether a delivery that is held from now on is released at once.
+    /// Takes in a delivery that is held from now on; returns whether it is released at once.
     fn joined(&mut self, batch: &BatchKey, newcomer: Newcomer, now: Moment) -> bool {
         let at_once = self.pacer.came(batch, newcomer, now.wall);
         if at_once {
@@ -172,7 +172,7 @@ impl Desk {
         at_once
     }
 
-    /// A due time of the store by the steady clock.
+    /// A due time from the store, by the steady clock.
     fn steady(&self, due: Timestamp, now: Moment) -> Timestamp {
         now.steady.after(due.since(now.wall).min(self.longest_wait))
     }
@@ -213,12 +213,12 @@ impl Desk {
         }
     }
 
-    /// The next bundle that goes out. Whoever takes it writes its message and then calls [`Desk::wrote`].
+    /// The next bundle that goes out. The caller writes its message and then calls [`Desk::wrote`].
     pub(crate) fn next_bundle(&mut self) -> Option<Bundle> {
         self.bundles.pop_front()
     }
 
-    /// The message for a bundle is part of the next settlement.
+    /// Notes that the message for a bundle is part of the next settlement.
     pub(crate) fn wrote(&mut self, bundle: &Bundle) {
         self.pacer.told(&bundle.batches);
     }
@@ -237,7 +237,8 @@ impl Desk {
         self.queue.take(limit, now.steady)
     }
 
-    /// Whether a delivery of an event of `rule` that was taken has to wait for the end of the quiet hours; it is held then.
+    /// Whether a delivery that was taken, of an event of `rule`, has to wait for the end of the quiet hours. If so, it
+    /// is held.
     pub(crate) fn hold_for_quiet(&mut self, token: Token, rule: &Name, now: Moment) -> bool {
         let is_quiet = self.pacer.is_quiet_for(rule, now.wall);
         if is_quiet {
@@ -266,7 +267,7 @@ impl Desk {
         self.queue.get(token)
     }
 
-    /// Adds to a settlement what the desk has decided.
+    /// Adds the desk's decisions to a settlement.
     pub(crate) fn decide(&mut self, settlement: &mut Settlement) {
         settlement.releases.append(&mut self.releases);
         settlement.forgets.append(&mut self.forgets);
@@ -281,7 +282,7 @@ impl Desk {
         })
     }
 
-    /// Learns that a settlement has been written.
+    /// Notes that a settlement has been written.
     pub(crate) fn settled(&mut self, settlement: &Settlement, now: Moment) {
         let mut arrived = vec![];
         for Outcome { token, number, verdict, .. } in &settlement.outcomes {

@@ -1,11 +1,11 @@
 //! The task of one destination, while it holds the claim on it.
 //!
-//! It goes round: begin whatever calls to the store there is work for, wait for the first thing that happens, take it in.
-//! Reading the feed, fetching events and settling outcomes overlap; attempts that end while one group is being settled are
-//! the next group.
+//! It goes in rounds: begin the calls to the store that there is work for, wait for the first thing that happens, take
+//! it in. Reading the feed, fetching events and settling outcomes overlap; attempts that end while one group is being
+//! settled are the next group.
 //!
-//! At most `concurrency` attempts are in flight. While all goes well others stand ready behind them, so that no slot waits
-//! for the store; together with those that wait to be settled they are bounded by [`AHEAD`] × `concurrency`.
+//! At most `concurrency` attempts are in flight. While attempts succeed others stand ready behind them, so that no slot
+//! waits for the store; together with those that wait to be settled they are bounded by [`AHEAD`] × `concurrency`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,13 +40,13 @@ use crate::{
     time::Timestamp,
 };
 
-/// How many times `concurrency` deliveries are taken at once while all goes well.
+/// While attempts succeed, up to this many times `concurrency` deliveries are taken.
 const AHEAD: usize = 4;
-/// The feed is read this often even if nobody says that something arrived: another process may not be heard.
+/// The longest time between two reads of the feed: the arrivals of another process may go unheard.
 const READ_AT_LEAST: Duration = Duration::from_secs(5);
-/// The same when no other process can write. Then only the clock may have been set.
+/// The same when no other process can write. Then only a change of the clock could go unnoticed.
 const READ_AT_LEAST_ALONE: Duration = Duration::from_secs(60);
-/// Batches, which wait by the clock for people, are not looked at more often than this.
+/// The shortest time between two looks at the batches, which wait by the clock for people.
 const LOOK_AT_MOST: Duration = Duration::from_millis(10);
 
 /// Everything about one destination that changes while it is served.
@@ -57,7 +57,7 @@ pub(super) struct Dispatcher {
     feed: Reader,
     desk: Desk,
     flight: Flight,
-    /// How many deliveries are taken and not settled or put back.
+    /// Deliveries that are taken and neither settled nor put back.
     out: usize,
     /// The settlement that is being gathered.
     next: Next,
@@ -75,13 +75,13 @@ pub(super) struct Dispatcher {
 /// How far the feed has been read.
 struct Reader {
     position: Position,
-    /// Whether there may be something new.
+    /// Whether the feed may have something new.
     unread: bool,
     read_at: Instant,
-    /// Whether a settlement was under way at the same time as the read that is: then nobody can say which of the two
+    /// Whether a settlement was being written during the read that is under way: then nobody can say which of the two
     /// came first.
     overlaps: bool,
-    /// Whether the next read must not overlap.
+    /// Whether the next read must not overlap with a settlement.
     alone: bool,
 }
 
@@ -109,7 +109,7 @@ struct Settling {
 }
 
 impl Dispatcher {
-    /// Reads what is to be delivered.
+    /// Reads the unfinished deliveries.
     pub(super) async fn load(task: Arc<DestinationTask>, owner: Owner) -> Result<Self, StoreError> {
         let owner = Arc::new(owner);
         let config = &task.config;
@@ -159,7 +159,7 @@ impl Dispatcher {
     /// Delivers until `stop` is cancelled, then ends in good order.
     pub(super) async fn run(mut self, stop: &CancellationToken) -> Result<(), StoreError> {
         let arrivals = self.task.store.arrivals(&self.task.config.name);
-        // Woken by whatever is committed from here on, so also by what comes while the feed is read.
+        // Registered before the feed is read, so that a commit during the read wakes the task, too.
         let mut arrived = std::pin::pin!(arrivals.notified());
         self.feed.unread = true;
         while !stop.is_cancelled() {
@@ -185,7 +185,7 @@ impl Dispatcher {
 
     /// Takes over the rules of another config.
     fn follow_rules(&mut self) {
-        // It fails when nobody can swap the rules any more: then they stay as they are.
+        // `has_changed` fails when the sender is gone; the rules then stay as they are.
         if self.rules.has_changed().unwrap_or(false) {
             let rules = Arc::clone(&self.rules.borrow_and_update());
             self.desk.follow_rules(Arc::clone(&rules));
@@ -193,7 +193,7 @@ impl Dispatcher {
         }
     }
 
-    /// Puts what waits on the board.
+    /// Shows the backlog on the board, when it has changed.
     fn show_backlog(&mut self) {
         let backlog = self.desk.backlog(self.now());
         if self.backlog != Some(backlog) {
@@ -239,7 +239,7 @@ impl Dispatcher {
         }
     }
 
-    /// When there is something to do even if nothing happens.
+    /// The next time at which there is something to do even if nothing happens.
     fn wake(&mut self) -> Instant {
         let clock = self.task.clock;
         let at_least = self.read_at_least();
@@ -316,7 +316,7 @@ impl Dispatcher {
                 self.out -= 1;
                 continue;
             };
-            // It may have been dropped, or retried by a person, meanwhile.
+            // The delivery may have been dropped, or retried by a person, meanwhile.
             let Some(delivery) = self.desk.get(token) else {
                 self.out -= 1;
                 continue;
@@ -370,7 +370,7 @@ impl Dispatcher {
             self.flight.clear();
         }
         let Some(delivery) = self.desk.get(token) else {
-            // It has been dropped: there is nothing to write down.
+            // The delivery has been dropped: there is nothing to write down.
             self.out -= 1;
             return;
         };
@@ -412,7 +412,7 @@ impl Dispatcher {
         }
     }
 
-    /// Learns that a settlement has been written, and tells people.
+    /// Notes that a settlement has been written, and tells people.
     fn settled(&mut self, settlement: Settlement, beside: Settling) {
         let now = self.now();
         self.desk.settled(&settlement, now);
@@ -554,7 +554,7 @@ fn asked_for(answer: &Answer, now: Timestamp) -> Option<(Option<Timestamp>, Stri
     }
 }
 
-/// Why a receiver is left alone that answered so.
+/// The reason of a pause that a receiver asked for with this result.
 fn it_asked(result: &str) -> String {
     format!("it asked to be left alone ({result})")
 }

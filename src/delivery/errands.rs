@@ -43,7 +43,7 @@ pub(super) struct Errands<C> {
 pub(super) enum Done<C> {
     Read(Feed),
     Fetched(Vec<Fetched>),
-    /// With what was handed over beside the settlement.
+    /// A settlement was written; with it comes what was handed over beside it.
     Settled(Settlement, C),
     Wrote(Written),
     Renewed,
@@ -60,7 +60,7 @@ pub(super) struct Fetched {
 
 type Running<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
-/// A call, if there is one.
+/// A call that may be under way.
 struct Call<T>(Option<Running<T>>);
 
 impl<T> Call<T> {
@@ -72,7 +72,7 @@ impl<T> Call<T> {
         self.0.is_some()
     }
 
-    /// Waits for its end; for ever when there is none.
+    /// Waits for the call to end; for ever when there is none.
     async fn done(&mut self) -> Result<T, StoreError> {
         let Some(call) = &mut self.0 else { return pending().await };
         let done = call.await;
@@ -87,7 +87,7 @@ impl<C: Send + 'static> Errands<C> {
         Self { owner, reading, fetching, settling, writing: Call(None), renewing: Call(None) }
     }
 
-    /// The next of them that is done; waits for ever when there is none.
+    /// The next call that is done; waits for ever when there is none.
     ///
     /// # Errors
     /// When the store failed, also after it was asked again, or the claim is lost.
@@ -184,7 +184,7 @@ impl<C: Send + 'static> Errands<C> {
         self.renewing.is_busy()
     }
 
-    /// Lets go of everything but a settlement and the claim.
+    /// Cancels everything but a settlement and the claim.
     pub(super) fn only_settle(&mut self) {
         (self.reading, self.fetching, self.writing) = (Call(None), Call(None), Call(None));
     }

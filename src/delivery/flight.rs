@@ -22,15 +22,15 @@ use crate::{
 /// How much longer than its timeout an attempt may take to clean up before it is cut off.
 pub(super) const CLEAN_UP: Duration = Duration::from_secs(5);
 
-/// Everything that was begun and has not ended.
+/// The attempts that were begun and have not ended.
 pub(super) struct Flight {
     destination: Arc<dyn Destination>,
     rules: Rules,
     clock: Clock,
     gate: Gate,
-    /// Each ends with the answer, or with nothing when it was sent away.
+    /// Each attempt ends with its answer, or with `None` when it was sent away before it began.
     attempts: JoinSet<Option<CameBack>>,
-    /// By the task that makes it.
+    /// The delivery of each attempt, by the task that makes it.
     aboard: HashMap<task::Id, Aboard>,
 }
 
@@ -58,11 +58,11 @@ pub(super) struct CameBack {
     pub(super) took: Duration,
 }
 
-/// Lets only so many attempts through at a time.
+/// Lets at most a set number of attempts through at a time.
 #[derive(Clone)]
 struct Gate {
     slots: Arc<Semaphore>,
-    /// Cancelled to send away those that wait.
+    /// Cancelled to send the waiting attempts away.
     shut: CancellationToken,
 }
 
@@ -116,7 +116,7 @@ impl Flight {
         }
     }
 
-    /// An attempt that has ended already.
+    /// An attempt that has ended already, without waiting for one.
     pub(super) fn already_landed(&mut self) -> Option<Landed> {
         let ended = self.attempts.try_join_next_with_id()?;
         self.land(ended)
@@ -174,7 +174,7 @@ async fn attempt(
     Some(CameBack { answer, at, took: begun.elapsed() })
 }
 
-/// The answer of an attempt that brought none.
+/// The answer that stands for an attempt without one: it failed, and can be retried.
 fn failed(result: String) -> Answer {
     Answer { reaction: Reaction::Retry { after: None }, result, response: String::new(), memo: None }
 }

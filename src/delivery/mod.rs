@@ -65,7 +65,7 @@ pub struct DestinationTask {
     pub store: Arc<dyn Store>,
     /// Where signals about the work go.
     pub telemetry: Telemetry,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
     /// How long attempts in flight may go on after a signal to stop.
     pub grace: Duration,

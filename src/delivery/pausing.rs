@@ -38,7 +38,7 @@ enum Stands {
     Shut,
 }
 
-/// Something to tell people.
+/// A change that people are told of.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Telling {
     /// The destination is left alone because of this pause, for this long; `None` until somebody resumes it.
@@ -52,7 +52,7 @@ impl Pausing {
         Self { config, kept: None, stands: Stands::Open, told: false, change: None }
     }
 
-    /// The store says which pause there is. One that was made under another config is ended.
+    /// Takes in the pause that the store keeps. One that was made under another config is ended.
     pub(super) fn learn(&mut self, pause: Option<Pause>, now: Moment) -> Option<Telling> {
         if pause == self.kept {
             return self.tick(now);
@@ -74,7 +74,7 @@ impl Pausing {
         self.kept == *pause
     }
 
-    /// The receiver wants to be left alone. It is from now on; the store learns it with the next settlement.
+    /// Notes that the receiver wants to be left alone. It is from now on; the store learns it with the next settlement.
     pub(super) fn ask(&mut self, pause: Pause) {
         let outlasts = match &self.change {
             Some(PauseChange::Begin(other)) => pause.outlasts(other),
@@ -85,7 +85,7 @@ impl Pausing {
         }
     }
 
-    /// Takes out what is to be written.
+    /// Takes out the change that the next settlement writes.
     pub(super) fn take_change(&mut self) -> Option<PauseChange> {
         let change = self.change.take();
         if change.is_some() {
@@ -94,7 +94,7 @@ impl Pausing {
         change
     }
 
-    /// A change has been written.
+    /// Notes that a change has been written.
     pub(super) fn wrote(&mut self, change: PauseChange, now: Moment) -> Option<Telling> {
         match change {
             PauseChange::End => {
@@ -109,7 +109,7 @@ impl Pausing {
                 if pause.until.is_none() {
                     return self.shut(pause, now);
                 }
-                // The breaker has told this one, and will tell its end.
+                // The breaker has told people of this pause, and will tell them of its end.
                 self.stands = Stands::Until(until(&pause, now).unwrap_or(now.steady));
                 None
             }

@@ -19,7 +19,7 @@ use crate::{
 /// How many deliveries are taken at a time.
 const PAGE: usize = 500;
 
-/// The deliveries of one destination in a rehearsal. They wait as they would in the service, and then arrive.
+/// The deliveries of one destination in a rehearsal. They wait as they would in the service, and then all arrive.
 pub(crate) struct Rehearsed {
     store: Arc<dyn Store>,
     claim: Claim,
@@ -58,7 +58,7 @@ impl Rehearsed {
         self.desk.paces_at()
     }
 
-    /// Whether something is still to be told.
+    /// Whether any delivery has yet to go out.
     pub(crate) fn is_pending(&self) -> bool {
         self.desk.len() > 0
     }

@@ -26,7 +26,7 @@ pub(super) fn asked(after: Option<Duration>) -> Duration {
 pub(super) struct Schedule {
     /// The waits after a failed attempt, in order; after the last one a delivery is dead.
     pub(super) waits: Vec<Duration>,
-    /// No attempt is made at an age beyond this, but for the first.
+    /// The age after which no attempt is made, except for the first.
     pub(super) max_age: Option<Duration>,
 }
 
@@ -50,7 +50,7 @@ impl Schedule {
         let after = match &answer.reaction {
             Reaction::Delivered => return Verdict::Delivered,
             Reaction::Dead(reason) => return Verdict::Dead(reason.clone()),
-            // It is due at once when the destination is resumed.
+            // The delivery is due at once when the destination is resumed.
             Reaction::Pause(_) => return Verdict::Retry(tried.now),
             Reaction::Retry { after } => asked(*after),
         };
@@ -87,7 +87,7 @@ fn gave_up(tried: Tried, limit: &str, answer: &Answer) -> String {
     format!("gave up after {} attempt{plural} over {over}{limit}; last: {}", tried.attempts, answer.result)
 }
 
-/// Without seconds when there are hours.
+/// The age without its seconds, when it has hours.
 fn readable(age: Duration) -> Duration {
     let secs = age.as_secs();
     Duration::from_secs(if secs < 60 * 60 { secs } else { secs - secs % 60 })

@@ -14,9 +14,9 @@ use crate::{
 /// Whether a bulk action is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BulkMode {
-    /// It is.
+    /// The action is carried out.
     Act,
-    /// It is only counted.
+    /// The deliveries are only counted.
     DryRun,
 }
 
@@ -59,8 +59,8 @@ impl Ops {
         self.bulk(filter, StateFilter::Undelivered, mode, |_| true, |tokens| Action::Drop { tokens }).await
     }
 
-    /// Does `action` to all that match, page by page. `default` is the state that is meant when the filter leaves that
-    /// open.
+    /// Carries out `action` on all deliveries that match, page by page. `default` is the state that is meant when the
+    /// filter names none.
     async fn bulk(
         &self,
         filter: &Filter,
@@ -70,12 +70,12 @@ impl Ops {
         action: impl Fn(Vec<Token>) -> Action,
     ) -> Result<Changed, OpsError> {
         let mut filter = filter.clone();
-        // An event has few deliveries, all of which are meant; a wider filter must not touch what is done with.
+        // An event has few deliveries, and all of them are meant. A wider filter must not touch finished ones.
         if filter.event.is_none() {
             filter.state.get_or_insert(default);
         }
         let destinations = self.destinations_for(&filter).await?;
-        // What is changed is older than where the scan stands, so no delivery is met twice.
+        // The scan has already passed the deliveries that were changed, so it meets none twice.
         let mut scan = Scan::new(&*self.store, &filter, None, PAGE, destinations.now);
         let mut changed = Changed::default();
         let mut matched = 0;

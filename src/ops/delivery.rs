@@ -1,4 +1,4 @@
-//! A delivery as people and programs are told of it.
+//! A delivery, as people and programs see it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,14 +19,14 @@ use crate::{
     time::Timestamp,
 };
 
-/// A delivery, and what keeps it back. Phone numbers in what receivers said are masked.
+/// A delivery, and what keeps it back. Phone numbers in the answers of receivers are masked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Delivery {
     /// The event that it tells.
     pub event: EventId,
     /// The destination that it tells it to.
     pub destination: Name,
-    /// Where it is.
+    /// The state it is in.
     pub state: DeliveryStateKind,
     /// When it is tried, at the earliest; only of a pending one.
     #[serde(serialize_with = "text::shown_if_any")]
@@ -43,7 +43,7 @@ pub struct Delivery {
     pub told_by: Option<EventId>,
     /// Why it was given up; only of a dead one.
     pub reason: Option<String>,
-    /// The source that it is about, or whose call it is about.
+    /// The source that it is about, directly or through a call.
     pub source: Option<Name>,
     /// The call that it is about.
     pub call: Option<CallId>,
@@ -75,7 +75,7 @@ pub struct LoggedAttempt {
     pub took_ms: u64,
     /// The result, in one line.
     pub result: String,
-    /// The beginning of what the receiver answered, which may quote the call; `None` unless it was asked for.
+    /// The beginning of the receiver's answer, which may quote the call; `None` unless it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
 }
@@ -107,12 +107,12 @@ impl Serialize for KeptBack {
     }
 }
 
-/// All destinations as they were at one moment; a delivery's standing depends on its destination's.
+/// All destinations at one moment. They decide how their deliveries stand.
 pub(super) struct Destinations {
     pub(super) now: Timestamp,
     /// The destinations of the config.
     pub(super) configured: BTreeSet<Name>,
-    /// How each destination stands that has a delivery or a pause. Pauses that are over are left out.
+    /// The counts and the pause of each destination that has a delivery or a pause. Pauses that are over are left out.
     pub(super) standings: BTreeMap<Name, DestinationStanding>,
 }
 
@@ -131,7 +131,7 @@ impl Destinations {
         self.configured.iter().chain(self.standings.keys()).collect()
     }
 
-    /// A delivery as it is told of; with the answers of receivers when `answers` says so.
+    /// A delivery as people and programs see it; with the answers of receivers only when `answers` is true.
     pub(super) fn tell(&self, record: DeliveryRecord, answers: bool) -> Delivery {
         let kept_back = self.kept_back(&record);
         let (state, finished) = (record.state.kind(), record.finished());

@@ -1,8 +1,8 @@
-//! Why something that a person asked for was not done.
+//! The errors of what a person asked for.
 
 use crate::{call::CallId, name::Name, store::StoreError};
 
-/// Why something that a person asked for was not done. Nothing was changed, unless it says so.
+/// Why a request of a person was not carried out. Nothing was changed, unless the variant says so.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum OpsError {
     /// The store failed. A bulk action may have changed some of the deliveries already; it can be repeated.

@@ -21,34 +21,35 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
-    /// Of this event.
+    /// Only deliveries of this event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<EventId>,
-    /// To this destination.
+    /// Only deliveries to this destination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<Name>,
-    /// Of events of this rule.
+    /// Only deliveries of events of this rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Name>,
-    /// About this source, or calls of it.
+    /// Only deliveries about this source, or about calls of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Name>,
-    /// About calls with this id.
+    /// Only deliveries about calls with this id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<CallId>,
-    /// In one of these states.
+    /// Only deliveries in one of these states.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<StateFilter>,
-    /// Of events of this kind.
+    /// Only deliveries of events of this kind.
     #[serde(skip_serializing_if = "Option::is_none", with = "text::kind")]
     pub kind: Option<Kind>,
-    /// Failed with this text: it is part of the last attempt's result, or of the reason of death. Case does not matter.
+    /// Only deliveries that failed with this text: it is part of the last attempt's result, or of the reason of death.
+    /// Case does not matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Made longer ago than this: `1h`.
+    /// Only deliveries made longer ago than this: `1h`.
     #[serde(skip_serializing_if = "Option::is_none", with = "text::duration")]
     pub older_than: Option<Duration>,
-    /// Made no longer ago than this: `7d`.
+    /// Only deliveries made no longer ago than this: `7d`.
     #[serde(skip_serializing_if = "Option::is_none", with = "text::duration")]
     pub newer_than: Option<Duration>,
 }
@@ -57,15 +58,15 @@ pub struct Filter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StateFilter {
-    /// Yet to arrive.
+    /// Due, or waiting for the next attempt.
     Pending,
-    /// Waiting to be told with others.
+    /// Waiting in a batch, to be told with others.
     Held,
-    /// It arrived.
+    /// Arrived.
     Delivered,
     /// Told as part of another event.
     Merged,
-    /// It was given up.
+    /// Given up.
     Dead,
     /// Pending, held or dead: it has not arrived, and nothing else tells it.
     Undelivered,

@@ -1,9 +1,9 @@
 //! Everything people ask of callwatch and do to it: list, show, retry, drop, pause, resume, explain, status.
 //!
-//! Command line, API and page are three ways to say the same: each reads what is asked for, calls [`Ops`], and prints what
-//! it returns. So nothing here prints, parses arguments, or knows how wide a terminal is. Results are plain data that can be
-//! serialised; phone numbers in what receivers said are masked already. Nothing here needs a claim: whoever owns a
-//! destination hears of what people did through its feed.
+//! Command line, API and page are three ways to say the same: each reads a request, calls [`Ops`], and prints the
+//! result. So nothing here prints, parses arguments, or knows how wide a terminal is. Results are plain data that can
+//! be serialised; phone numbers in the answers of receivers are masked already. Nothing here needs a claim: the owner
+//! of a destination learns through its feed what people did.
 
 mod bulk;
 mod delivery;
@@ -63,7 +63,7 @@ pub struct Resumed {
 }
 
 impl Ops {
-    /// On this store, as the config has its sources, rules and destinations.
+    /// The operations on this store, with the sources, rules and destinations of the config.
     pub fn new(store: Arc<dyn Store>, config: Arc<Config>, clock: Clock) -> Self {
         Self { store, config, clock }
     }
@@ -71,7 +71,7 @@ impl Ops {
     /// One page of the deliveries that match.
     ///
     /// # Errors
-    /// [`OpsError::NoDestination`] when nobody knows the destination that the filter names.
+    /// [`OpsError::NoDestination`] when neither config nor store knows the destination that the filter names.
     pub async fn list(
         &self,
         filter: &Filter,
@@ -128,10 +128,10 @@ impl Ops {
         Ok(records.into_iter().map(|record| destinations.tell(record, answers)).collect())
     }
 
-    /// Leaves a destination alone until a person resumes it; what is meant for it waits.
+    /// Leaves a destination alone until a person resumes it; its deliveries wait.
     ///
     /// # Errors
-    /// [`OpsError::NoDestination`] when nobody knows it.
+    /// [`OpsError::NoDestination`] when neither config nor store knows it.
     pub async fn pause(&self, destination: &Name) -> Result<(), OpsError> {
         self.destinations().await?.check(destination)?;
         let pause = Pause::by_hand(self.clock.wall());
@@ -142,7 +142,7 @@ impl Ops {
     /// Ends a destination's pause, whoever made it.
     ///
     /// # Errors
-    /// [`OpsError::NoDestination`] when nobody knows it.
+    /// [`OpsError::NoDestination`] when neither config nor store knows it.
     pub async fn resume(&self, destination: &Name) -> Result<Resumed, OpsError> {
         let destinations = self.destinations().await?;
         destinations.check(destination)?;

@@ -1,4 +1,4 @@
-//! Going over the deliveries that match a filter.
+//! A walk over the deliveries that match a filter.
 
 use std::collections::VecDeque;
 
@@ -10,10 +10,10 @@ use crate::{
 
 /// How many deliveries are read, or changed, at a time.
 pub(super) const PAGE: usize = 500;
-/// The same, where the events are read, too.
+/// How many deliveries are read at a time when their events are read, too.
 const PAGE_WITH_BODIES: usize = 50;
 
-/// The deliveries that match a filter, newest first. Those that come while it goes on are left out.
+/// The deliveries that match a filter, newest first. Those made while the walk goes on are left out.
 pub(super) struct Scan<'a> {
     store: &'a dyn Store,
     filter: &'a Filter,
@@ -25,7 +25,7 @@ pub(super) struct Scan<'a> {
 /// The answers to one query, page by page.
 struct Stream {
     query: Query,
-    /// Read and not yet taken; all of them match.
+    /// Deliveries that were read and not taken yet; all of them match.
     page: VecDeque<DeliveryRecord>,
     has_more: bool,
 }
@@ -46,7 +46,7 @@ impl<'a> Scan<'a> {
         Self { store, filter, now, streams: filter.indexed().into_iter().map(stream).collect() }
     }
 
-    /// The next one; `None` after the last.
+    /// The next delivery; `None` after the last.
     pub(super) async fn next(&mut self) -> Result<Option<DeliveryRecord>, StoreError> {
         for stream in &mut self.streams {
             while stream.page.is_empty() && stream.has_more {
@@ -58,7 +58,7 @@ impl<'a> Scan<'a> {
         Ok(newest.and_then(|stream| stream.page.pop_front()))
     }
 
-    /// At most `limit` of those that follow.
+    /// The next deliveries, at most `limit`.
     pub(super) async fn take(&mut self, limit: usize) -> Result<Vec<DeliveryRecord>, StoreError> {
         let mut taken = vec![];
         while taken.len() < limit

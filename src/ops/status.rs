@@ -13,7 +13,7 @@ use crate::{
 /// How things stand now, as far as the store knows. The board of a running service knows more: polls, lags, breakers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
-    /// When.
+    /// The time of the status.
     #[serde(serialize_with = "text::shown")]
     pub at: Timestamp,
     /// Every destination of the config, and every other that has a delivery or a pause, by name.
@@ -23,11 +23,11 @@ pub struct Status {
 /// How a destination stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DestinationOverview {
-    /// Which.
+    /// The destination.
     pub name: Name,
-    /// Whether the config has it; what waits for one that it does not have waits for ever.
+    /// Whether the config has it. Deliveries for one that it does not have wait for ever.
     pub is_configured: bool,
-    /// Why it is left alone; `None` when it is not.
+    /// The pause it is under; `None` when there is none.
     pub pause: Option<PauseStatus>,
     /// How many deliveries it has in each state.
     pub deliveries: Tally,
@@ -36,12 +36,12 @@ pub struct DestinationOverview {
 /// Why a destination is left alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PauseStatus {
-    /// Since when.
+    /// When the pause began.
     #[serde(serialize_with = "text::shown")]
     pub since: Timestamp,
-    /// Why, in one line.
+    /// The reason, in one line.
     pub reason: String,
-    /// When it ends by itself; `None` when a person has to end it, or a change of the config.
+    /// When the pause ends by itself; `None` when a person or a change of the config has to end it.
     #[serde(serialize_with = "text::shown_if_any")]
     pub until: Option<Timestamp>,
 }

@@ -4,12 +4,12 @@ use std::fmt::Display;
 
 use serde::Serializer;
 
-/// As it is printed.
+/// Writes a value as it is printed.
 pub(super) fn shown<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
-/// As it is printed, or null.
+/// Writes a value as it is printed, or null.
 pub(super) fn shown_if_any<T: Display, S: Serializer>(
     value: &Option<T>,
     serializer: S,

@@ -1,4 +1,4 @@
-//! Who is to be woken when there is something new to deliver.
+//! Wake-ups for the owners of destinations, when their feeds may have something new.
 
 use std::{
     collections::BTreeMap,
@@ -14,13 +14,13 @@ use crate::name::Name;
 pub(super) struct Arrivals(Mutex<BTreeMap<Name, Arc<Notify>>>);
 
 impl Arrivals {
-    /// The destination's.
+    /// The destination's [`Notify`], made when it is first asked for.
     pub(super) fn of(&self, destination: &Name) -> Arc<Notify> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(destination.clone()).or_default())
     }
 
-    /// Wakes whoever waits for the destination, or the next who will.
+    /// Wakes the task that waits for the destination; when none does, the next one to wait is woken at once.
     pub(super) fn wake(&self, destination: &Name) {
         self.of(destination).notify_one();
     }

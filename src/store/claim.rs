@@ -1,4 +1,4 @@
-//! Who works on what: duties, and the claims on them.
+//! Duties, and the claims that say which process works on them.
 
 use std::{fmt, time::Duration};
 
@@ -29,14 +29,14 @@ impl fmt::Display for Duty {
 
 /// The right to work on a duty. Every write of the work carries it.
 ///
-/// The epoch is what fences: it grows each time a duty changes hands, and a write that carries an older one changes
-/// nothing and fails with [`StoreError::ClaimLost`](super::StoreError::ClaimLost). So a process that was stopped for an
-/// hour and goes on can neither overwrite nor settle anything, whatever its clock says.
+/// The epoch fences: it grows each time a duty changes hands, and a write that carries an older one changes nothing and
+/// fails with [`StoreError::ClaimLost`](super::StoreError::ClaimLost). So a process that was stopped for an hour and
+/// goes on can neither overwrite nor settle anything, whatever its clock says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// What it is the right to.
+    /// The duty that the holder may work on.
     pub duty: Duty,
-    /// Counts the owners the duty has had.
+    /// Counts the owners that the duty has had: a later owner has a greater number.
     pub epoch: u64,
     /// How long the claim holds unless it is renewed, counted from the call of
     /// [`Store::claim`](super::Store::claim); `None` when nobody else could take it.

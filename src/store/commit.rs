@@ -1,4 +1,4 @@
-//! What one observation brings into the store.
+//! The result of one observation, as it is written to the store.
 
 use serde_json::Value;
 
@@ -11,14 +11,14 @@ use crate::{
     time::Timestamp,
 };
 
-/// Everything one observation brought.
+/// Everything that one observation brought, written all or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// New snapshots, replacing older ones. Only a commit for a source has any.
     pub snapshots: Vec<(CallId, Snapshot)>,
     /// New events with their deliveries.
     pub events: Vec<NewEvent>,
-    /// What the duty's task wants back after a restart; `None` leaves the last one as it is.
+    /// State that the duty's task reads back after a restart; `None` keeps the state that is stored.
     pub checkpoint: Option<Value>,
 }
 
@@ -37,44 +37,44 @@ impl Commit {
 /// An event and its deliveries.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
-    /// What happened.
+    /// The event.
     pub event: Event,
-    /// To whom it goes; each destination once.
+    /// Its deliveries, at most one for each destination.
     pub deliveries: Vec<NewDelivery>,
 }
 
 /// A delivery that a commit adds, due at once unless it is held.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewDelivery {
-    /// To whom.
+    /// The destination that the event goes to.
     pub destination: Name,
     /// Counts up from 1 per (destination, source, call), for receivers. The order within a lane is that of the commits.
     pub sequence: u64,
-    /// When it was made: it is due from then on, and its retry schedule begins then.
+    /// When the delivery was made: it is due from then on, and its retry schedule begins then.
     pub created: Timestamp,
-    /// Where it waits to be told with others; `None` when it is due at once.
+    /// The batch in which it waits to be told with others; `None` when it is due at once.
     pub hold: Option<Hold>,
 }
 
 /// A place in a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// The batch.
+    /// The batch in which the delivery waits.
     pub batch: BatchKey,
-    /// When the thing it tells of happened, as far as the call says: `count` counts by it.
+    /// When the thing that the event tells of happened, as far as the call says; a rule's `count` goes by this time.
     pub happened: Timestamp,
 }
 
-/// What is known of a call without opening its snapshot.
+/// The part of a snapshot that is read without opening the rest: enough to see whether a call has changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnownCall {
     /// The API's id.
     pub id: CallId,
     /// Hash of its record's bytes as last seen.
     pub record: RecordHash,
-    /// Where it is in its life.
+    /// Its status when it was last seen.
     pub status: Status,
-    /// Whether an analysis is there.
+    /// Whether it has an analysis.
     pub analyzed: bool,
     /// When it was first seen completed.
     pub completed_seen: Option<Timestamp>,
@@ -82,7 +82,7 @@ pub struct KnownCall {
     pub created_at: Option<Timestamp>,
     /// `updatedAt` of the record.
     pub updated_at: Option<Timestamp>,
-    /// Whether it was found to be deleted.
+    /// Whether the call was found to be deleted.
     pub deleted: bool,
 }
 

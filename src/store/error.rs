@@ -1,17 +1,17 @@
-//! Why the store could not do what it was asked to.
+//! The errors of a store.
 
 use super::Duty;
 
-/// Why the store could not do what it was asked to. The text says what a person can do about it.
+/// Why the store refused or failed. The text says what a person can do about it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has it open.
+    /// Another process has the store open.
     #[error("the store {path} is in use by another callwatch{}; stop that one first, or set [store] path to another folder",
         holder.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
     InUse {
         /// The store's folder.
         path: String,
-        /// The process that holds the lock, when it said so.
+        /// The process that holds the lock, if it left its id.
         holder: Option<u32>,
     },
     /// The disk is full.
@@ -20,24 +20,24 @@ pub enum StoreError {
         /// The store's folder.
         path: String,
     },
-    /// It cannot be read or written.
+    /// The store's files cannot be read or written.
     #[error("the store {path} cannot be {doing}: {why}")]
     Io {
         /// The store's folder.
         path: String,
-        /// `opened`, `read`, `written`.
+        /// The operation that failed: `opened`, `read`, `written`.
         doing: &'static str,
-        /// The system's words.
+        /// The error in the system's words.
         why: String,
     },
-    /// What is on disk is not what was written.
+    /// The files on disk are not as they were written.
     #[error("the store {path} is damaged ({why}); {advice}")]
     Damaged {
         /// The store's folder.
         path: String,
-        /// What was found.
+        /// The damage that was found.
         why: String,
-        /// What to do.
+        /// The next step for a person, such as the command that restores a backup.
         advice: String,
     },
     /// A backup could not be written, read or used; the store itself is as it was.
@@ -45,20 +45,20 @@ pub enum StoreError {
     Backup {
         /// The backup's file.
         file: String,
-        /// `written`, `read`.
+        /// The operation that failed: `written`, `read`.
         doing: &'static str,
-        /// What is in the way.
+        /// The reason, in words a person can act on.
         why: String,
     },
-    /// There is no store, and none was asked to be made.
+    /// There is no store, and this command does not make one.
     #[error(
         "there is no store at {path}; if the service has another, set [store] path, or STATE_DIRECTORY as the service has it"
     )]
     Missing {
-        /// The folder.
+        /// The folder that has no store.
         path: String,
     },
-    /// There is nothing to restore.
+    /// There is no backup to restore.
     #[error(
         "the store {path} has no backup that can be used; name one with --from, or move the folder {path} away and \
          start callwatch again: every call is then remembered afresh without being announced, and what was still to \
@@ -68,7 +68,7 @@ pub enum StoreError {
         /// The store's folder.
         path: String,
     },
-    /// It was written by a newer callwatch.
+    /// The store was written by a newer callwatch.
     #[error(
         "the store {path} was written by a newer callwatch (schema {found}; this one knows up to {known}); install that version again"
     )]
@@ -80,7 +80,7 @@ pub enum StoreError {
         /// The newest schema this version knows.
         known: u32,
     },
-    /// It was written by a version that was never released.
+    /// The store was written by a version that was never released.
     #[error(
         "the store {path} was written by an unreleased callwatch (schema {found}); move the folder away and start again: \
          every call is remembered afresh without being announced"
@@ -91,22 +91,22 @@ pub enum StoreError {
         /// The schema found.
         found: u32,
     },
-    /// The duty has another owner by now. Nothing was written.
+    /// The duty has changed hands since it was claimed. Nothing was written.
     #[error("another callwatch has taken over the {duty}")]
     ClaimLost {
-        /// What it was a claim on.
+        /// The duty that was claimed.
         duty: Duty,
     },
-    /// It was asked for something that makes no sense. Nothing was written.
+    /// The caller broke the store's contract. Nothing was written.
     #[error("{0}; this is a mistake in callwatch")]
     Mistake(&'static str),
-    /// It broke down while it was open, and what it holds in memory cannot be relied on any more.
+    /// The store broke down while it was open, and its memory cannot be relied on any more.
     #[error("the store {path} broke down; start callwatch again: nothing that was acknowledged is lost")]
     Failed {
         /// The store's folder.
         path: String,
     },
-    /// It has been closed.
+    /// The store has been closed.
     #[error("the store is closed")]
     Closed,
 }

@@ -30,16 +30,16 @@ use crate::{
 
 /// A store that forgets everything when it is dropped: for tests, demonstrations and previews.
 ///
-/// It keeps no index it could do without, so it also says what is right where another store is fast. Several handles can
-/// share it as several processes share a database: see [`MemoryStore::another_process`].
+/// It keeps as few indexes as it can, so that it is simple enough to show what a faster store has to answer. Several
+/// handles can share it as several processes share a database: see [`MemoryStore::another_process`].
 pub struct MemoryStore {
     shared: Arc<Shared>,
-    /// Tells the handles apart.
+    /// Stands for the process of this handle: no two handles have the same.
     process: u64,
     closed: AtomicBool,
 }
 
-/// What all handles share.
+/// The state that all handles share.
 struct Shared {
     state: Mutex<State>,
     arrivals: Arrivals,
@@ -57,9 +57,9 @@ struct State {
     deliveries: BTreeMap<Token, DeliveryRecord>,
     last_token: u64,
     ids: BTreeMap<DeliveryId, Token>,
-    /// Of each destination the tokens that changed, by the position of their last change.
+    /// For each destination, the tokens that changed, by the position of their last change.
     feeds: BTreeMap<Name, BTreeMap<Position, Token>>,
-    /// Of each token the position of its last change.
+    /// For each token, the position of its last change.
     positions: BTreeMap<Token, Position>,
     last_position: u64,
     pauses: BTreeMap<Name, Pause>,
@@ -67,12 +67,12 @@ struct State {
     memos: BTreeMap<(Name, Subject), (Timestamp, Value)>,
 }
 
-/// Who holds a duty.
+/// The holder of a duty.
 struct Held {
     epoch: u64,
-    /// `None` when it was given up.
+    /// The process that holds the duty; `None` when it was given up.
     process: Option<u64>,
-    /// By the store's clock; `None` when it never ends by itself.
+    /// When the claim ends unless it is renewed, by the store's clock; `None` when it never does.
     until: Option<Instant>,
 }
 
@@ -119,11 +119,12 @@ impl MemoryStore {
         if self.closed.load(Ordering::Relaxed) {
             return Err(StoreError::Closed);
         }
-        // Every change below is complete before anything that could panic.
+        // A panic cannot leave the state half changed, because every change below is complete before anything that
+        // could panic.
         Ok(self.shared.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The state, for a write that carries `claim`.
+    /// The state, for a write that carries `claim`. Fails when the claim is lost.
     fn owned(&self, claim: &Claim) -> Result<MutexGuard<'_, State>, StoreError> {
         let state = self.state()?;
         let holds = |held: &Held| held.epoch == claim.epoch && held.process == Some(self.process);
@@ -162,7 +163,7 @@ impl State {
         Ok(woken)
     }
 
-    /// Adds a delivery unless the destination has one of this event already; says whether it did.
+    /// Adds a delivery unless the destination has one of this event already; returns whether it did.
     fn add(&mut self, event: &Event, new: &NewDelivery) -> bool {
         let id = DeliveryId { event: event.id.clone(), destination: new.destination.clone() };
         if self.ids.contains_key(&id) {
@@ -177,7 +178,7 @@ impl State {
         true
     }
 
-    /// Puts a delivery at the end of its destination's feed.
+    /// Puts a delivery at the end of its destination's feed, so that the owner reads it again.
     fn tell(&mut self, destination: &Name, token: Token) {
         self.last_position += 1;
         let position = Position(self.last_position, 0);
@@ -188,7 +189,7 @@ impl State {
         feed.insert(position, token);
     }
 
-    /// Takes a delivery out of its destination's feed.
+    /// Removes a delivery from its destination's feed.
     fn untell(&mut self, destination: &Name, token: Token) {
         if let Some(position) = self.positions.remove(&token)
             && let Some(feed) = self.feeds.get_mut(destination)
@@ -223,7 +224,7 @@ impl State {
         }
     }
 
-    /// Says whether the destination's feed has something new.
+    /// Carries out a settlement; returns whether the destination's feed has something new.
     fn settle(&mut self, destination: &Name, settlement: Settlement) -> Result<bool, StoreError> {
         settlement.check()?;
         let Settlement { at, outcomes, holds, releases, forgets, merge, ledgers, memos, pause, lazy: _ } =

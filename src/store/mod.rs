@@ -1,24 +1,25 @@
-//! What is remembered across restarts: snapshots of calls, events, and the deliveries they became.
+//! The store: snapshots of calls, events and deliveries, kept across restarts.
 //!
 //! [`Store`] speaks of duties, commits and outcomes, not of trees and rows, so that a database shared by several
 //! processes can stand behind it as well as an embedded one. Every implementation passes the same conformance suite.
 //!
 //! # Who may write
 //!
-//! What is owned is a [`Duty`]: a source, a destination, or upkeep. Whoever works on it holds a [`Claim`], and every write
-//! of that work carries the claim. When the duty has changed hands since, the write changes nothing and fails with
-//! [`StoreError::ClaimLost`]; its task ends, and nothing it did meanwhile counts. Correctness needs no more than that: two
-//! processes may *believe* to own a destination for a moment and both send the same delivery, but only one can record an
-//! outcome, and the receiver sees the same id twice. Leases only bound how long a duty lies idle when its owner is gone.
+//! A [`Duty`] is work that has one owner: a source, a destination, or upkeep. The owner holds a [`Claim`], and every
+//! write of its work carries the claim. When the duty has changed hands since, the write changes nothing and fails with
+//! [`StoreError::ClaimLost`]; the task then ends, and nothing it did meanwhile counts. Correctness needs no more than
+//! that: two processes may *believe* to own a destination for a moment and both send the same delivery, but only one
+//! can record an outcome, and the receiver sees the same id twice. Leases only bound how long a duty lies idle when its
+//! owner is gone.
 //!
 //! # The way of a delivery
 //!
 //! A source's owner [commits](Store::commit) snapshots, events and deliveries at once. The owner of the destination is
-//! [woken](Store::arrivals) and reads its [feed](Store::pending): what is unfinished, then whatever changes. It keeps that
-//! in memory as small slots and decides alone about order, due times, rate, breaker and batches; the
-//! [bodies](Store::bodies) stay in the store until they are sent. What became of attempts goes back in one
-//! [settlement](Store::settle) per group. People [query](Store::query) and [act](Store::act) without a claim, and the owner
-//! hears of it through its feed.
+//! [woken](Store::arrivals) and reads its [feed](Store::pending): first the unfinished deliveries, then every change.
+//! It keeps them in memory as small slots and decides alone about order, due times, rate, breaker and batches; the
+//! [bodies](Store::bodies) stay in the store until they are sent. The outcomes of attempts go back in one
+//! [settlement](Store::settle) per group. People [query](Store::query) and [act](Store::act) without a claim, and the
+//! owner learns of it through its feed.
 
 mod arrivals;
 mod claim;
@@ -70,10 +71,12 @@ pub struct BackedUp {
     pub next: Timestamp,
 }
 
-/// How long a lazy [`Settlement`] may be acknowledged before it survives a power cut.
+/// The longest time between the acknowledgement of a lazy [`Settlement`] and the sync that makes it survive a power
+/// cut.
 pub const LAZY_SYNC: Duration = Duration::from_millis(50);
 
-/// Remembers. All methods may be called concurrently; what one has acknowledged, the next one sees.
+/// Keeps snapshots, events and deliveries. All methods may be called concurrently, and each sees everything that was
+/// acknowledged before it was called.
 ///
 /// Cancelling a call (dropping its future) leaves the store as if it had been made or as if it had not, never in between.
 #[async_trait]
@@ -102,36 +105,38 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<KnownCall>, StoreError>;
 
-    /// What was last committed as the duty's [`Commit::checkpoint`].
+    /// The [`Commit::checkpoint`] that was last committed for the duty.
     async fn checkpoint(&self, duty: &Duty) -> Result<Option<Value>, StoreError>;
 
-    /// One page of the feed of a destination: from [`Position::START`] everything that is unfinished, then whatever changes
-    /// by another hand than the owner's (new deliveries, [`Action`]s) or comes of a [`Merge`]. What it returns is durable.
+    /// One page of the feed of a destination: from [`Position::START`] on every unfinished delivery, then every change
+    /// that was not the owner's own (new deliveries, [`Action`]s) or that comes of a [`Merge`]. Everything it returns
+    /// is durable.
     async fn pending(&self, claim: &Claim, after: Position, limit: usize) -> Result<Feed, StoreError>;
 
     /// The events of these deliveries, in the order asked for; `None` for a delivery that has been dropped.
     async fn bodies(&self, tokens: &[Token]) -> Result<Vec<Option<Arc<Event>>>, StoreError>;
 
-    /// What was last stored in [`Settlement::memos`] for these lanes of a destination, in the order asked for.
+    /// The [`Settlement::memos`] that were last stored for these lanes of a destination, in the order asked for.
     async fn memos(&self, destination: &Name, lanes: &[Subject]) -> Result<Vec<Option<Value>>, StoreError>;
 
-    /// What was last stored in [`Settlement::ledgers`] for each batch of a destination.
+    /// The [`Settlement::ledgers`] that were last stored, one for each batch of a destination.
     async fn ledgers(&self, destination: &Name) -> Result<BTreeMap<BatchKey, Value>, StoreError>;
 
-    /// Writes down what became of a destination's deliveries, all in one write.
+    /// Writes the outcomes and decisions of a destination's owner: all of them, or after an error or a crash none.
     async fn settle(&self, claim: &Claim, settlement: Settlement) -> Result<(), StoreError>;
 
-    /// Woken after everything that may bring something new into the destination's feed. Made for one waiter: a wake-up that
-    /// finds nobody waiting is kept for the next. Only a hint: whoever waits also looks now and then.
+    /// Notified after every write that may bring something new into the destination's feed. Made for one waiter: a
+    /// notification that finds nobody waiting is kept for the next. It is only a hint, so the owner also reads its feed
+    /// now and then.
     fn arrivals(&self, destination: &Name) -> Arc<Notify>;
 
-    /// What is known of each destination that has a delivery or a pause.
+    /// The counts and the pause of each destination that has a delivery or a pause.
     async fn destinations(&self) -> Result<BTreeMap<Name, DestinationStanding>, StoreError>;
 
     /// One page of deliveries with all that is known of them, newest first.
     async fn query(&self, query: &Query) -> Result<Page<DeliveryRecord>, StoreError>;
 
-    /// Does what a person asks for; returns how many deliveries (or pauses) it changed.
+    /// Carries out an action of a person; returns how many deliveries (or pauses) it changed.
     async fn act(&self, action: Action) -> Result<usize, StoreError>;
 
     /// Forgets deliveries that were finished before `before`, events of which no delivery is left, and memos not written

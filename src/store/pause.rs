@@ -1,25 +1,25 @@
-//! Leaving a destination alone for longer than a process lives.
+//! Pauses of a destination that outlast the process.
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// Why nothing is handed out for a destination, and what ends that.
+/// A pause: nothing is sent to the destination until it ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
-    /// Since when.
+    /// When it began.
     pub since: Timestamp,
-    /// Why, in one line without a secret.
+    /// The reason, in one line without a secret.
     pub reason: String,
-    /// When it ends by itself.
+    /// When it ends by itself; `None` when it does not.
     pub until: Option<Timestamp>,
-    /// The fingerprint of the config it was made under; another config ends it. `None` when a person made it:
-    /// then only a person ends it.
+    /// The fingerprint of the config under which it was made; under another config it ends. `None` when a person made
+    /// it: then only a person ends it.
     pub config: Option<String>,
 }
 
 impl Pause {
-    /// One that a person made and only a person ends.
+    /// A pause made by a person, which only a person ends.
     pub fn by_hand(since: Timestamp) -> Self {
         Self { since, reason: "paused by hand".to_owned(), until: None, config: None }
     }

@@ -1,4 +1,4 @@
-//! What the owner of a destination keeps in memory of its deliveries.
+//! Pending deliveries, as the owner of a destination keeps them in memory.
 
 use std::fmt;
 
@@ -11,17 +11,17 @@ use crate::{
     time::Timestamp,
 };
 
-/// Names a delivery within its store. Opaque, but for its order: that of the commits.
+/// Names a delivery within its store. Opaque, except that tokens sort in the order of the commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Token(pub(super) u64);
 
-/// A place in the feed of a destination's changes. Opaque; means something to the claim it was read with only.
+/// A place in the feed of a destination's changes. Opaque, and valid only for the claim it was read with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(pub(super) u64, pub(super) u64);
 
 impl Position {
-    /// Before everything that is unfinished.
+    /// The beginning: all unfinished deliveries come after it.
     pub const START: Self = Self(0, 0);
 }
 
@@ -33,32 +33,32 @@ pub struct Feed {
     pub entries: Vec<Entry>,
     /// Where the next page begins.
     pub next: Position,
-    /// What keeps the destination's deliveries back, as of now; may have ended by itself.
+    /// The destination's pause as of now; it may have ended by itself.
     pub pause: Option<Pause>,
 }
 
-/// A change.
+/// A change in the feed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
-    /// The delivery is unfinished, and stands like this.
+    /// The delivery is unfinished; this is how it stands.
     Unfinished(Pending),
-    /// There is nothing to do for the delivery any more: somebody has dropped it.
+    /// The delivery has been dropped, so nothing is left to do for it.
     Gone(Token),
 }
 
 /// A delivery that is not finished.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pending {
-    /// Names the delivery.
+    /// Names the delivery within its store.
     pub token: Token,
-    /// What it tells.
+    /// The event that it tells.
     pub event: EventId,
-    /// What the event is about. Deliveries about the same subject form a lane: they go out one after the other, in the
-    /// order of their tokens.
+    /// The thing that the event is about. Deliveries about the same subject form a lane: they go out one after the
+    /// other, in the order of their tokens.
     pub subject: Subject,
     /// The rule that fired.
     pub rule: Name,
-    /// Counts up per (destination, source, call), for receivers.
+    /// Counts up per (destination, source, call), so that a receiver can discard what arrives late.
     pub sequence: u64,
     /// When it was made.
     pub created: Timestamp,
@@ -66,16 +66,16 @@ pub struct Pending {
     pub attempts: u32,
     /// Where its retry schedule last began anew; `None` when it began with the delivery.
     pub restart: Option<Restart>,
-    /// What it waits for.
+    /// The time or the batch that it waits for.
     pub standing: Standing,
 }
 
-/// What an unfinished delivery waits for.
+/// The time or the batch that an unfinished delivery waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// This time, and that it is the first of its lane.
+    /// It is due at this time, if it is the first of its lane.
     Due(Timestamp),
-    /// The others of its batch.
+    /// It is held until its batch goes out.
     Held(Hold),
 }
 

@@ -1,4 +1,4 @@
-//! What people ask about deliveries, and what they do to them.
+//! The questions that people ask about deliveries, and the actions they take on them.
 
 use std::{fmt, str::FromStr};
 
@@ -8,32 +8,32 @@ use crate::{call::CallId, event::EventId, name::Name, time::Timestamp};
 /// Asks for deliveries, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
-    /// Which.
+    /// The deliveries that are meant.
     pub filter: DeliveryFilter,
-    /// Only those older than where the last page ended.
+    /// The end of the last page: only older deliveries follow. `None` begins with the newest.
     pub after: Option<Cursor>,
-    /// At most this many.
+    /// The most deliveries in the page.
     pub limit: usize,
 }
 
 /// Which deliveries are meant; every part that is given must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryFilter {
-    /// Of this event.
+    /// Only deliveries of this event.
     pub event: Option<EventId>,
-    /// To this destination.
+    /// Only deliveries to this destination.
     pub destination: Option<Name>,
-    /// Of events of this rule.
+    /// Only deliveries of events of this rule.
     pub rule: Option<Name>,
-    /// About this source, or calls of it.
+    /// Only deliveries about this source, or about calls of it.
     pub source: Option<Name>,
-    /// About calls with this id.
+    /// Only deliveries about calls with this id.
     pub call: Option<CallId>,
-    /// In this state.
+    /// Only deliveries in this state.
     pub state: Option<DeliveryStateKind>,
 }
 
-/// A page of an answer.
+/// A page of results.
 #[derive(Clone, Debug)]
 pub struct Page<T> {
     /// Newest first.
@@ -42,12 +42,13 @@ pub struct Page<T> {
     pub next: Option<Cursor>,
 }
 
-/// Where a page ended. Opaque; survives being printed and read again, a restart, and whatever changes meanwhile.
+/// The place where a page ended. Opaque; it stays valid when it is printed and read again, across restarts, and while
+/// deliveries change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor(pub(super) Token);
 
 impl DeliveryRecord {
-    /// Where a page that ends with this delivery ends.
+    /// The end of a page whose last delivery is this one.
     pub fn cursor(&self) -> Cursor {
         Cursor(self.token)
     }
@@ -67,48 +68,48 @@ impl FromStr for Cursor {
     }
 }
 
-/// What the store knows of a destination as a whole.
+/// A destination's number of deliveries in each state, and its pause.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DestinationStanding {
     /// How many deliveries it has in each state.
     pub tally: Tally,
-    /// What keeps them back; may have ended by itself.
+    /// The pause of the destination; it may have ended by itself.
     pub pause: Option<Pause>,
 }
 
-/// Something a person does. Needs no claim: whoever owns the destination hears of it through its feed.
+/// An action of a person. Needs no claim: the owner of the destination learns of it through its feed.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Makes deliveries that are dead, held, or wait for their next attempt, due at `at`, and begins their retry schedule
     /// anew. Those that were delivered or merged are left alone.
     Retry {
-        /// Which.
+        /// The deliveries.
         tokens: Vec<Token>,
-        /// When.
+        /// When they are due.
         at: Timestamp,
     },
     /// Forgets deliveries, finished or not, and events of which no delivery is left.
     Drop {
-        /// Which.
+        /// The deliveries.
         tokens: Vec<Token>,
     },
-    /// Leaves a destination alone: nothing goes out while the pause lasts, and nothing is lost. Of this pause and the one
-    /// there may be already, the one that lasts longer stays.
+    /// Leaves a destination alone: nothing goes out while the pause lasts, and nothing is lost. When there is a pause
+    /// already, the one that lasts longer stays.
     Pause {
-        /// Which destination.
+        /// The destination.
         destination: Name,
-        /// Why, and until when.
+        /// The pause, with its reason and its end.
         pause: Pause,
     },
     /// Ends a destination's pause.
     Resume {
-        /// Which destination.
+        /// The destination.
         destination: Name,
     },
 }
 
 impl DeliveryFilter {
-    /// Whether every part that is given matches.
+    /// Whether a delivery matches every part that is given.
     pub fn matches(&self, record: &DeliveryRecord) -> bool {
         let Self { event, destination, rule, source, call, state } = self;
         event.as_ref().is_none_or(|event| *event == record.id.event)

@@ -1,4 +1,4 @@
-//! A delivery's life: how it begins, what an attempt makes of it, and what is asked of it.
+//! A delivery's record: its state, and how attempts, batches and people change it.
 
 use std::time::Duration;
 
@@ -15,52 +15,52 @@ use crate::{
 /// One event on its way to one destination.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DeliveryId {
-    /// What is to be told.
+    /// The event to be told.
     pub event: EventId,
-    /// To whom.
+    /// The destination that it is told to.
     pub destination: Name,
 }
 
-/// Where a delivery is.
+/// The state of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeliveryState {
-    /// To be tried at this time.
+    /// It is to be tried at this time.
     Pending {
         /// When it is due, if it is the first of its lane.
         due: Timestamp,
     },
-    /// Not to be tried by itself: it will be told with others, or when its time comes.
+    /// It is not to be tried by itself: it is told with others, or when its batch's time comes.
     Held {
-        /// With which others.
+        /// The batch in which it waits.
         batch: BatchKey,
     },
     /// It arrived.
     Delivered {
-        /// When that was known.
+        /// When its arrival was known.
         at: Timestamp,
     },
-    /// It is told by another event, which stands for several.
+    /// Another event, which stands for several, tells it.
     Merged {
-        /// Since when.
+        /// When it was merged.
         at: Timestamp,
-        /// By which.
+        /// The event that tells it.
         into: EventId,
     },
     /// It was given up.
     Dead {
-        /// When.
+        /// When it was given up.
         at: Timestamp,
-        /// Why.
+        /// The reason for giving up.
         reason: String,
     },
 }
 
-/// All that is known of a delivery.
+/// All that the store knows of a delivery.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeliveryRecord {
-    /// Names it within the store.
+    /// Names the delivery within its store.
     pub token: Token,
-    /// Which event to which destination.
+    /// The event and the destination.
     pub id: DeliveryId,
     /// The thing the event is about.
     pub subject: Subject,
@@ -72,7 +72,7 @@ pub struct DeliveryRecord {
     pub created: Timestamp,
     /// When the thing it tells of happened: see [`Hold::happened`].
     pub happened: Timestamp,
-    /// Where it is.
+    /// The state it is in.
     pub state: DeliveryState,
     /// How many attempts were made.
     pub attempts: u32,
@@ -83,27 +83,27 @@ pub struct DeliveryRecord {
     pub restart: Option<Restart>,
 }
 
-/// How many attempts of a delivery are kept word for word.
+/// The most attempts of a delivery that are kept; of older ones only the number is known.
 pub const ATTEMPTS_KEPT: usize = 20;
 
 /// A delivery's state without its details. Serialised as the word that people read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryStateKind {
-    /// Yet to arrive.
+    /// Due, or waiting for its next attempt.
     Pending,
-    /// Waiting to be told with others.
+    /// Waiting in a batch, to be told with others.
     Held,
-    /// It arrived.
+    /// Arrived.
     Delivered,
     /// Told by another event.
     Merged,
-    /// It was given up.
+    /// Given up.
     Dead,
 }
 
 impl DeliveryStateKind {
-    /// The word for it.
+    /// The state's name, as people read it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -135,40 +135,40 @@ pub struct Attempt {
     pub at: Timestamp,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
-    /// What happened, in one line: `200 OK`, `connection refused`, `550 mailbox unavailable`.
+    /// The result in one line: `200 OK`, `connection refused`, `550 mailbox unavailable`.
     pub result: String,
-    /// The beginning of what came back, at most 2 KiB, secrets masked.
+    /// The beginning of the receiver's answer, at most 2 KiB, secrets masked.
     pub response: String,
 }
 
 /// A point at which a delivery's retry schedule begins anew because a person said so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {
-    /// When.
+    /// When the schedule begins anew.
     pub at: Timestamp,
-    /// How many attempts had been made by then.
+    /// How many attempts had been made before that.
     pub attempts: u32,
 }
 
 /// How many deliveries a destination has in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// Yet to arrive.
+    /// Deliveries that are due, or wait for their next attempt.
     pub pending: u64,
-    /// Waiting to be told with others.
+    /// Deliveries that wait in a batch, to be told with others.
     #[serde(default)]
     pub held: u64,
-    /// Told by another event, and still kept.
+    /// Deliveries told by another event, until they are purged.
     #[serde(default)]
     pub merged: u64,
-    /// Arrived, and still kept.
+    /// Deliveries that arrived, until they are purged.
     pub delivered: u64,
-    /// Given up, and still kept.
+    /// Deliveries that were given up, until they are purged.
     pub dead: u64,
 }
 
 impl DeliveryRecord {
-    /// A delivery nobody has tried yet.
+    /// The record of a delivery before its first attempt.
     pub(super) fn new(token: Token, new: &NewDelivery, event: &Event) -> Self {
         Self {
             token,
@@ -188,8 +188,8 @@ impl DeliveryRecord {
         }
     }
 
-    /// Notes an attempt and what follows from it; says whether it did, which it does only for the next attempt of a due
-    /// delivery. A delivery is finished when its last attempt was over.
+    /// Notes an attempt and its verdict if it is the next attempt of a due delivery; returns whether it is. A delivery
+    /// that is finished by it counts as finished from the end of the attempt.
     pub(super) fn settle(&mut self, number: u32, attempt: Attempt, verdict: Verdict) -> bool {
         if self.due().is_none() || number != self.attempts.saturating_add(1) {
             return false;
@@ -207,7 +207,7 @@ impl DeliveryRecord {
         true
     }
 
-    /// Makes it due at `at`, with its schedule begun anew; says whether it did, which it does not for a delivery that has
+    /// Makes it due at `at`, with its schedule begun anew. Returns false and changes nothing when the delivery has
     /// arrived or was told with others.
     pub(super) fn retry(&mut self, at: Timestamp) -> bool {
         if matches!(self.state, DeliveryState::Delivered { .. } | DeliveryState::Merged { .. }) {
@@ -218,7 +218,7 @@ impl DeliveryRecord {
         true
     }
 
-    /// Puts it into a batch; says whether it did, which it does not for a finished delivery.
+    /// Puts it into a batch. Returns false and changes nothing when the delivery is finished.
     pub(super) fn hold(&mut self, batch: BatchKey) -> bool {
         let may = self.finished().is_none();
         if may {
@@ -227,7 +227,7 @@ impl DeliveryRecord {
         may
     }
 
-    /// Makes it due at `at` if it is held; says whether it was.
+    /// Makes it due at `at` if it is held; returns whether it was.
     pub(super) fn release(&mut self, at: Timestamp) -> bool {
         let may = self.waits_in().is_some();
         if may {
@@ -236,7 +236,7 @@ impl DeliveryRecord {
         may
     }
 
-    /// Ends it because `into` tells it, if it is held; says whether it was.
+    /// Ends it because `into` tells it, if it is held; returns whether it was.
     pub(super) fn merge(&mut self, at: Timestamp, into: EventId) -> bool {
         let may = self.waits_in().is_some();
         if may {
@@ -245,7 +245,7 @@ impl DeliveryRecord {
         may
     }
 
-    /// What its destination's owner needs to know of it; `None` when it is finished.
+    /// The part that its destination's owner keeps in memory; `None` when it is finished.
     pub(super) fn pending(&self) -> Option<Pending> {
         let standing = match &self.state {
             DeliveryState::Pending { due } => Standing::Due(*due),
@@ -295,7 +295,7 @@ impl DeliveryRecord {
 }
 
 impl Tally {
-    /// Counts a delivery.
+    /// Counts a delivery in this state.
     pub(super) fn add(&mut self, state: &DeliveryState) {
         *self.of(state) += 1;
     }

@@ -1,4 +1,4 @@
-//! What became of a destination's deliveries, as its owner reports it.
+//! The outcomes and decisions that the owner of a destination reports about its deliveries.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,21 +19,21 @@ const LONGEST_MEMO: usize = 4 << 10;
 /// skipped, so that a settlement can be repeated when it is not known whether it was written.
 #[derive(Clone, Debug, Default)]
 pub struct Settlement {
-    /// When.
+    /// The time of the settlement.
     pub at: Timestamp,
-    /// What became of attempts.
+    /// The outcomes of attempts.
     pub outcomes: Vec<Outcome>,
-    /// Deliveries, due or held, that wait in another batch from now on. `happened` stays.
+    /// Deliveries, due or held, that wait in another batch from now on. Their `happened` stays as it was.
     pub holds: Vec<(Token, BatchKey)>,
     /// Held deliveries that are due from `at` on.
     pub releases: Vec<Token>,
-    /// Held deliveries that are of no use any more. They are forgotten, and their events with them.
+    /// Held deliveries that are not to be told any more. They are forgotten, and their events with them.
     pub forgets: Vec<Token>,
-    /// What goes out as one.
+    /// Held deliveries that go out as one.
     pub merge: Option<Merge>,
-    /// What is to be remembered of batches; `None` forgets.
+    /// Ledgers to be kept for batches; `None` forgets the ledger.
     pub ledgers: Vec<(BatchKey, Option<Value>)>,
-    /// What is to be remembered of lanes; `None` forgets. At most 4 KiB each.
+    /// Memos to be kept for lanes, at most 4 KiB each; `None` forgets the memo.
     pub memos: Vec<(Subject, Option<Value>)>,
     /// A pause that begins, or one that ends.
     pub pause: Option<PauseChange>,
@@ -44,12 +44,12 @@ pub struct Settlement {
 }
 
 impl Settlement {
-    /// Nothing to write yet.
+    /// A settlement with nothing to write yet.
     pub fn new(at: Timestamp) -> Self {
         Self { at, ..Self::default() }
     }
 
-    /// Refuses what no store takes.
+    /// Refuses memos that are too long for any store.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let too_long = |memo: &Value| memo.to_string().len() > LONGEST_MEMO;
         if self.memos.iter().filter_map(|(_, memo)| memo.as_ref()).any(too_long) {
@@ -71,38 +71,38 @@ impl Settlement {
     }
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// Which delivery.
+    /// The delivery that was tried.
     pub token: Token,
-    /// Counts the delivery's attempts from 1. An outcome that is not of the next attempt of a due delivery is skipped.
+    /// The number of the attempt, from 1. An outcome is skipped unless it is of the next attempt of a due delivery.
     pub number: u32,
-    /// What was tried and what came back.
+    /// The attempt and its result, as people can look at it later.
     pub attempt: Attempt,
-    /// What follows from it.
+    /// The decision that follows from it.
     pub verdict: Verdict,
 }
 
-/// What follows from an attempt.
+/// The decision that follows from an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// It arrived.
+    /// The delivery has arrived.
     Delivered,
-    /// It is tried again at this time.
+    /// The delivery is tried again at this time.
     Retry(Timestamp),
-    /// It is given up, for this reason.
+    /// The delivery is given up, for this reason.
     Dead(String),
 }
 
 /// Held deliveries that go out as one delivery of an event that stands for all of them.
 ///
-/// Nothing is done when the destination has a delivery of this event already: then the merge was made before.
+/// Skipped when the destination has a delivery of this event already: then the merge was made before.
 #[derive(Clone, Debug)]
 pub struct Merge {
     /// The deliveries that end as [`Merged`](super::DeliveryState::Merged). Those that are not held are skipped.
     pub tokens: Vec<Token>,
-    /// What stands for them; it is due from [`Settlement::at`] on.
+    /// The event that stands for them; its delivery is due from [`Settlement::at`] on.
     pub event: Event,
     /// The `sequence` of its delivery.
     pub sequence: u64,
@@ -111,8 +111,8 @@ pub struct Merge {
 /// A pause that begins or ends.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PauseChange {
-    /// Of this pause and the one there may be already, the one that lasts longer stays.
+    /// Begins a pause. When there is one already, the one that lasts longer stays.
     Begin(Pause),
-    /// Whatever pause there is ends.
+    /// Ends the pause, whichever it is.
     End,
 }

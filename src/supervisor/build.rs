@@ -17,14 +17,14 @@ use crate::{
 /// How long building may take: certificates and keys are read from disk.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What a task is made of.
+/// A part that can fail to be made, and that a task needs.
 pub(super) enum Part {
     Source { config: SourceConfig, client: Client },
     Destination { config: DestinationConfig, destination: Arc<dyn Destination>, grace: Duration },
     Upkeep,
 }
 
-/// Everything that was asked for.
+/// The parts that were asked for.
 pub(super) struct Built {
     /// The connections that parts share; to be passed in the next time.
     pub(super) http: reqwest::Client,

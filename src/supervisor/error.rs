@@ -6,7 +6,7 @@ use tokio::task::JoinError;
 
 use crate::{destination, http, name::Name, store::StoreError};
 
-/// Why a config was not put to work. What ran before goes on as it was.
+/// Why a config was not put to work. The tasks that ran before go on as they were.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// No connection can be made at all.
@@ -32,10 +32,10 @@ pub enum ApplyError {
     /// Setting up the connections broke, which is a defect.
     #[error("setting up the connections failed unexpectedly ({0})")]
     Panicked(String),
-    /// The store is opened once.
+    /// The config has another store. A store is opened once, so this takes a restart.
     #[error("[store] `{0}` is another one than at the start; restart callwatch for it")]
     NeedsRestart(&'static str),
-    /// Nothing is put to work any more.
+    /// callwatch is stopping, so no config is put to work any more.
     #[error("callwatch is stopping")]
     Stopping,
 }
@@ -49,7 +49,7 @@ pub enum RunError {
     /// The store failed and cannot be relied on any more.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The store takes jobs and does not do them. There is no ending in good order: that would hang as well.
+    /// The store takes jobs and does not do them. It cannot be closed in good order, because that would hang as well.
     #[error(
         "the store {path} has not answered for {}; most likely the disk it is on hangs. Ending at once, so that whoever \
          supervises callwatch notices: nothing that was acknowledged is lost",
@@ -58,7 +58,7 @@ pub enum RunError {
     StoreHangs {
         /// The store's folder.
         path: String,
-        /// Time it was waited for.
+        /// How long no answer came.
         waited: Duration,
     },
     /// A task broke, which is a defect.

@@ -55,11 +55,12 @@ pub struct Supervisor {
     clock: Clock,
     /// The config at work; `None` before the first one.
     config: Option<Config>,
-    /// Shared by everything that needs no connections of its own.
+    /// The HTTP client that is shared by everything that needs no connections of its own.
     http: Option<reqwest::Client>,
     rules: watch::Sender<Rules>,
     upkeep: watch::Sender<UpkeepConfig>,
-    /// What each host allows. It stays when its sources go: a source that comes back may not begin with a new burst.
+    /// The request budget of each host. It stays when its sources go: a source that comes back may not begin with a new
+    /// burst.
     budgets: HashMap<Option<String>, Arc<Mutex<Budget>>>,
     /// The latest task of each duty, until it has ended.
     running: BTreeMap<Duty, Running>,
@@ -70,11 +71,11 @@ pub struct Supervisor {
 
 /// A task.
 struct Running {
-    /// What the config says of its duty; `None` when it is to stop and nothing takes its place.
+    /// The config of its duty; `None` when it is to stop and nothing takes its place.
     version: Option<Version>,
     /// Asks it to stop.
     stop: CancellationToken,
-    /// Cancelled when it has ended, however it did.
+    /// Cancelled when the task has ended, however it did.
     ended: CancellationToken,
 }
 
@@ -84,7 +85,7 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
 }
 
-/// Put this config to work, and answer whether that was done.
+/// A config to be put to work, and the way back for the answer.
 #[derive(Debug)]
 struct Request {
     config: Config,
@@ -187,7 +188,8 @@ impl Supervisor {
             let budget = self.budget(host, limit);
             budget.lock().unwrap_or_else(PoisonError::into_inner).set_limit(limit);
         }
-        // Before tasks are stopped: what a rule fires for a destination that is gone would only wait in the store.
+        // The rules are swapped before tasks are stopped: what a rule fires for a destination that is gone would only
+        // wait in the store.
         self.rules.send_replace(RuleSet::of(&config.rules));
         let upkeep = UpkeepConfig::of(&config);
         self.upkeep.send_if_modified(|before| std::mem::replace(before, upkeep.clone()) != upkeep);
@@ -243,7 +245,7 @@ impl Supervisor {
                 before.stop.cancel();
                 before.ended.cancelled().await;
                 if stop.is_cancelled() {
-                    // The config changed again meanwhile. A source would read its whole index only to end.
+                    // The config changed again meanwhile, so this task would read a whole index only to end.
                     return (duty, Ok(()));
                 }
             }
@@ -277,12 +279,12 @@ impl Supervisor {
     /// Takes note of a task that has ended.
     fn note_end(&mut self, ended: Result<(Duty, Result<(), StoreError>), JoinError>) -> Result<(), RunError> {
         let (duty, result) = ended?;
-        // Unless another one has taken its place.
+        // The task's entry is removed, unless another task has taken its place.
         if self.running.get(&duty).is_some_and(|latest| latest.ended.is_cancelled()) {
             self.running.remove(&duty);
         }
         if let Some(config) = &self.config {
-            // What a task said while it was stopping put its name back on the board.
+            // Signals of a task that was stopping may have put its name back on the board.
             prepare(&self.telemetry, config);
         }
         Ok(result?)

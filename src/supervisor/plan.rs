@@ -1,4 +1,4 @@
-//! What has to be started and stopped to get from one config to the next. Pure.
+//! The tasks to start and to stop to get from one config to the next. Pure.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     name::Name,
 };
 
-/// Something there is one task for.
+/// A piece of work that has one task.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Duty {
     /// Polling a source.
@@ -37,16 +37,16 @@ pub(super) enum Version {
     Source(Fingerprint),
     Destination {
         table: Fingerprint,
-        /// It may come from the top of the file.
+        /// The time zone; it may come from the top of the file.
         timezone: Zone,
-        /// It comes from `[delivery]`.
+        /// The grace period; it comes from `[delivery]`.
         grace: Duration,
     },
-    /// It follows another config by itself.
+    /// Upkeep follows another config by itself.
     Upkeep,
 }
 
-/// A duty, and what the config says of it.
+/// A duty, with the config for it.
 #[derive(Clone, Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -89,17 +89,17 @@ impl Job {
     }
 }
 
-/// What has to be done.
+/// The tasks to start and to stop.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// New, or changed: then the task there is has to end first.
+    /// Jobs that are new or changed. When one has changed, the present task has to end first.
     pub(super) start: Vec<Job>,
-    /// Gone.
+    /// Duties that are gone.
     pub(super) stop: BTreeSet<Duty>,
 }
 
 impl Plan {
-    /// From what runs to what is wanted.
+    /// The way from the tasks that run to those that are wanted.
     pub(super) fn between<'a>(
         running: impl IntoIterator<Item = (&'a Duty, &'a Version)>,
         mut wanted: Vec<Job>,
@@ -147,7 +147,7 @@ mod tests {
         to = ['crm', 'lake']
         ";
 
-    /// What has to be started and stopped when `BEFORE` is edited.
+    /// The names of the tasks to start and to stop when `BEFORE` is edited.
     fn edited(edit: impl Fn(&str) -> String) -> (Vec<String>, Vec<String>) {
         let before: Vec<_> =
             Job::all_of(&config(BEFORE)).iter().map(|job| (job.duty(), job.version())).collect();

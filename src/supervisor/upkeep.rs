@@ -1,4 +1,4 @@
-//! What the store needs while everything else runs: room, backups, and somebody who notices when it hangs.
+//! Upkeep of the store while everything else runs: room, backups, and a watch for a store that hangs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,16 +35,16 @@ const STORE_PROBE: Duration = Duration::from_secs(30);
 /// that was stopped for a while wakes within one step, and has not waited for the others.
 const STORE_PATIENCE: (Duration, u32) = (Duration::from_secs(10), 12);
 
-/// What the config says about upkeep.
+/// The part of the config that is about upkeep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct UpkeepConfig {
     /// How long finished deliveries are kept, and snapshots of settled calls in full.
     retain: Duration,
     /// How often the store is backed up.
     backup_every: Duration,
-    /// Whose snapshots are shrunk.
+    /// The sources whose snapshots are shrunk.
     sources: Vec<Name>,
-    /// Deliveries for any other destination wait for nobody.
+    /// The destinations of the config. Deliveries for any other would wait without end.
     destinations: Vec<Name>,
 }
 
@@ -59,13 +59,13 @@ impl UpkeepConfig {
     }
 }
 
-/// How often the upkeep is asked for while another process does it.
+/// How often the upkeep is claimed while another process does it.
 const CLAIM_EVERY: Duration = Duration::from_secs(5);
 
 /// The task that keeps the store in shape.
 #[derive(Clone)]
 pub(super) struct Upkeep {
-    /// Swapped while it runs.
+    /// The config, which can be swapped while the task runs.
     pub(super) config: watch::Receiver<UpkeepConfig>,
     pub(super) store: Arc<dyn Store>,
     pub(super) telemetry: Telemetry,
@@ -73,7 +73,7 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    /// Goes on until `stop` is cancelled.
+    /// Keeps the store in shape until `stop` is cancelled.
     ///
     /// # Errors
     /// When the store fails. A backup that fails is told and tried again; it stops nothing.
@@ -92,7 +92,7 @@ impl Upkeep {
                 )
             };
             match kept.await {
-                // Another process does it now.
+                // Another process does the upkeep now.
                 Err(StoreError::ClaimLost { .. }) => {}
                 Err(error) => return Err(error),
                 Ok(_) => return self.store.give_up(claim).await,
@@ -114,7 +114,7 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Waits for so long, or until the config is another one or `stop` is cancelled.
+    /// Waits for this long, or until the config changes or `stop` is cancelled.
     async fn wait(&mut self, wait: Duration, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -123,8 +123,8 @@ impl Upkeep {
         }
     }
 
-    /// Forgets what was finished longer ago than `retain`, and most of what is remembered of calls that have been
-    /// settled for so long. Tells of deliveries that wait for a destination the config does not have.
+    /// Forgets deliveries that were finished longer ago than `retain`, and most fields of calls that have been settled
+    /// for as long. Tells of deliveries that wait for a destination that the config does not have.
     async fn make_room(mut self, claim: &Claim, stop: &CancellationToken) -> Result<(), StoreError> {
         let mut shrink_at = Instant::now();
         let mut destinations = vec![];
@@ -142,7 +142,7 @@ impl Upkeep {
             }
             if Instant::now() >= shrink_at {
                 for source in &config.sources {
-                    // It takes a while, and stops anywhere without harm.
+                    // Shrinking takes a while, and can be stopped anywhere without harm.
                     let shrunk = stop.run_until_cancelled(self.store.shrink(claim, source, before)).await;
                     shrunk.unwrap_or(Ok(())).map_err(|error| self.failed("shrinking snapshots", error))?;
                 }
@@ -171,7 +171,7 @@ impl Upkeep {
             let every = self.config.borrow_and_update().backup_every;
             let taken = stop.run_until_cancelled(self.store.back_up(claim, self.clock.wall(), every)).await;
             let wait = match taken {
-                // It was told to stop, or the store's backups are not callwatch's business.
+                // The task was told to stop, or the store's backups are not callwatch's business.
                 None | Some(Ok(None)) => return Ok(()),
                 Some(Ok(Some(BackedUp { taken, next }))) => {
                     if let Some(Backup { file, bytes }) = taken {

@@ -1,4 +1,4 @@
-//! What is true now, as far as the signals have said. Pure: the time is passed in.
+//! The board: how things stand now, as far as the signals have told. Pure: the time is passed in.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -33,35 +33,35 @@ pub struct ConfigStatus {
 /// Something that went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incident {
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// What, in one line without a secret.
+    /// The error, in one line without a secret.
     pub error: String,
 }
 
 /// One source.
 #[derive(Clone, Debug, Default)]
 pub struct SourceStatus {
-    /// The last request, answered or not.
+    /// When the last request was made, answered or not.
     pub last_poll: Option<Timestamp>,
-    /// The last request that was answered.
+    /// When the last request was answered.
     pub last_success: Option<Timestamp>,
     /// Failed requests in a row.
     pub failures: u32,
     /// Whether the API refuses the key.
     pub refused: bool,
-    /// The last failure, also after a recovery.
+    /// The last failure; it stays after a recovery.
     pub last_error: Option<Incident>,
-    /// The calls that are known.
+    /// How many calls are known.
     pub calls: Calls,
-    /// How far the first walk over the list is; `None` when it is not going on.
+    /// The progress of the first walk over the list; `None` when it is not going on.
     pub baseline: Option<BaselineProgress>,
-    /// Requests made and allowed.
+    /// The requests made lately, and the number allowed.
     pub budget: RequestsPerMinute,
 }
 
 impl SourceStatus {
-    /// Time since the source last answered: what happened in it since then cannot be known.
+    /// Time since the source last answered. Later changes in it cannot be known.
     pub fn lag(&self, now: Timestamp) -> Option<Duration> {
         self.last_success.map(|at| now.since(at))
     }
@@ -70,13 +70,13 @@ impl SourceStatus {
 /// How many calls of a source are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// All of them, but for deleted ones.
+    /// All known calls, except for deleted ones.
     pub known: u64,
-    /// Those that are live.
+    /// Known calls that are live.
     pub live: u64,
 }
 
-/// How far the first walk over a list is.
+/// The progress of the first walk over a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BaselineProgress {
     /// Calls remembered so far.
@@ -85,7 +85,7 @@ pub struct BaselineProgress {
     pub total: Option<u64>,
 }
 
-/// How much of what its host allows a source has used lately.
+/// The requests of a source in the last minute, and the number that its host allows.
 #[derive(Clone, Debug, Default)]
 pub struct RequestsPerMinute {
     /// Requests that all sources of the host together may make in a minute.
@@ -132,63 +132,63 @@ impl RequestsPerMinute {
 pub struct DestinationStatus {
     /// Whether it takes deliveries.
     pub state: DestinationState,
-    /// What waits for it.
+    /// The deliveries that wait for it.
     pub backlog: Backlog,
-    /// The last delivery that arrived.
+    /// When the last delivery arrived.
     pub last_success: Option<Timestamp>,
-    /// The last attempt that did not arrive, also after a success.
+    /// The last attempt that failed; it stays after a success.
     pub last_error: Option<Incident>,
 }
 
 /// Whether a destination takes deliveries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DestinationState {
-    /// It does, as far as known.
+    /// It takes deliveries, as far as known.
     #[default]
     Ok,
     /// Too many attempts in a row failed. It is probed at `until`.
     Failing {
-        /// The next attempt.
+        /// When the next attempt is made.
         until: Timestamp,
-        /// Failed attempts in a row, and the last result.
+        /// How many attempts in a row failed, and the last result.
         why: String,
     },
-    /// Its receiver or a person wants nothing sent.
+    /// Nothing is sent, because its receiver or a person asked for that.
     Paused {
-        /// When that ends by itself; `None` until a person resumes it.
+        /// When the pause ends by itself; `None` until a person resumes it.
         until: Option<Timestamp>,
         /// Who asked for it, and why.
         why: String,
     },
 }
 
-/// What waits for a destination.
+/// The deliveries that wait for a destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Deliveries that are due or wait for their next attempt.
     pub pending: u64,
     /// Deliveries that are held until their batch is sent.
     pub held: u64,
-    /// When the pending delivery that has been due for longest was due; `None` when none is due.
+    /// When the delivery that has been due for longest became due; `None` when none is due.
     pub oldest_due: Option<Timestamp>,
 }
 
 /// The store.
 #[derive(Clone, Debug, Default)]
 pub struct StoreStatus {
-    /// The last time it could not do something.
+    /// The last failure of the store.
     pub last_failure: Option<Incident>,
-    /// Why it refuses everything, once it does.
+    /// The failure since which it refuses everything; `None` while it works.
     pub broken: Option<Incident>,
-    /// The last backup.
+    /// When the last backup was made.
     pub last_backup: Option<Timestamp>,
-    /// The last backup that failed, also after one that did not.
+    /// The last backup that failed; it stays after one that succeeded.
     pub last_backup_failure: Option<Incident>,
 }
 
 impl Board {
-    /// Gives sources (with the requests per minute their hosts allow) and destinations their place, and takes the
-    /// others off.
+    /// Gives each source (with the requests per minute that its host allows) and each destination a place on the board,
+    /// and takes all others off.
     pub(super) fn prepare(&mut self, sources: &[(&Name, u32)], destinations: &[&Name]) {
         self.sources.retain(|name, _| sources.iter().any(|(kept, _)| *kept == name));
         for (name, allowed) in sources {
@@ -264,7 +264,7 @@ impl Board {
             }
             Signal::ConfigRejected { error } => self.config.rejected = incident(error),
             Signal::SourceTroubled { source, why } => self.source(source).last_error = incident(why),
-            // These tell of events, not of a state that lasts.
+            // These signals tell of events, not of a state that lasts.
             Signal::SourceRecovered { .. }
             | Signal::BadRecord { .. }
             | Signal::Stale { .. }

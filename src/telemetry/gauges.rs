@@ -1,6 +1,6 @@
-//! What the board says, as gauges.
+//! The board, as gauges.
 //!
-//! Times are when something last happened, zero when it never has: Prometheus computes ages itself.
+//! The times are those at which something last happened, zero when it never has: Prometheus computes ages itself.
 
 use std::sync::atomic::AtomicU64;
 

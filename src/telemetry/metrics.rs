@@ -19,17 +19,17 @@ use prometheus_client::{
 use super::{Board, Counts, Signal, StoreSignal, gauges};
 use crate::{name::Name, store::Verdict, time::Timestamp};
 
-/// What the metrics' names begin with.
+/// The prefix of all names of metrics.
 pub(super) const PREFIX: &str = "callwatch";
 
-/// What a series is about; the label's name. `None` for callwatch as a whole.
+/// The label that names the source, destination or rule of a series; `None` for callwatch as a whole.
 type About = Option<&'static str>;
 
 const SOURCE: About = Some("source");
 const RULE: About = Some("rule");
 const DESTINATION: About = Some("destination");
 
-/// What is counted.
+/// The things that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Count {
     Requests,
@@ -84,7 +84,7 @@ impl Count {
         Self::ConfigRejections,
     ];
 
-    /// Its short name, its metric without prefix and `_total`, its label and its help.
+    /// Its short name, its metric's name without prefix and `_total`, its label, and its help.
     fn describe(self) -> (&'static str, &'static str, About, &'static str) {
         match self {
             Self::Requests => ("requests", "requests", SOURCE, "Requests to the API"),
@@ -140,7 +140,7 @@ impl Count {
     }
 }
 
-/// A count's place among the series is its number.
+/// The number of a count is its index among the series.
 const _: () = {
     let mut place = 0;
     while place < Count::ALL.len() {
@@ -149,7 +149,7 @@ const _: () = {
     }
 };
 
-/// Label names and values.
+/// The names and values of labels.
 pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// One metric. The series of each name is kept at hand, so that counting neither hashes labels nor takes memory.
@@ -197,12 +197,12 @@ pub(super) struct Metrics {
     poll_seconds: Metric<Histogram>,
     attempt_seconds: Metric<Histogram>,
     delay_seconds: Metric<Histogram>,
-    /// Stands for callwatch as a whole among the names.
+    /// The name in the place of a label, for counts of callwatch as a whole.
     nobody: Name,
 }
 
 impl Metrics {
-    /// All at zero, and the registry that shows them.
+    /// All counts at zero, and the registry that shows them.
     pub(super) fn new() -> (Self, Registry) {
         let mut registry = Registry::with_prefix(PREFIX);
         let nobody = Name::from("");
@@ -262,8 +262,8 @@ impl Metrics {
         self.one(count, &nobody)
     }
 
-    /// Counts a signal that is emitted `now`. Returns how often the like has happened to whom it is about, this time included; zero for
-    /// what is not counted.
+    /// Counts a signal that is emitted `now`. Returns how often the like has happened to the same source, destination
+    /// or rule, this time included; zero for signals that are not counted.
     pub(super) fn count(&mut self, signal: &Signal, now: Timestamp) -> u64 {
         match signal {
             Signal::Fetched { source, new, took, .. } => {
@@ -320,7 +320,7 @@ impl Metrics {
         }
     }
 
-    /// Every count that is not zero, by its short name and whom it is about.
+    /// Every count that is not zero, by its short name and the source, destination or rule that it is about.
     pub(super) fn counts(&self) -> Counts {
         let of = |(count, metric): (&Count, &Metric<Counter>)| {
             let (short, ..) = count.describe();
@@ -331,17 +331,17 @@ impl Metrics {
     }
 }
 
-/// From a local receiver to one that nearly times out: 5 ms to 41 s.
+/// Buckets for answers, from a local receiver to one that nearly times out: 5 ms to 41 s.
 fn short() -> Histogram {
     Histogram::new(exponential_buckets(0.005, 2.0, 14))
 }
 
-/// From at once to days of retries: 50 ms to about 58 h.
+/// Buckets for deliveries, from at once to days of retries: 50 ms to about 58 h.
 fn long() -> Histogram {
     Histogram::new(exponential_buckets(0.05, 4.0, 12))
 }
 
-/// What was counted and what the board says, as OpenMetrics text.
+/// The counts and the board, as OpenMetrics text.
 pub(super) fn encode(counted: &Registry, board: &Board) -> Result<String, fmt::Error> {
     let mut text = String::new();
     text::encode_registry(&mut text, counted)?;

@@ -1,4 +1,4 @@
-//! What callwatch tells about its own work.
+//! How callwatch tells about its own work.
 //!
 //! One [`Signal`] makes the log line, the counts of [`metrics`] and the entry on the [`Board`]. All three are made
 //! inside [`Telemetry::emit`], before it returns, so they cannot disagree and none can fall behind. A signal costs a
@@ -34,7 +34,8 @@ use crate::{callem::budget, config::SourceConfig, name::Name, time::Clock};
 /// was emitted.
 type Listener = Box<dyn Fn(&Signal) + Send + Sync>;
 
-/// How often each thing has happened, by what is counted (`delivered`) and whom it is about (`crm`).
+/// How often each thing has happened, by the name of the count (`delivered`) and of its source, destination or rule
+/// (`crm`).
 pub type Counts = BTreeMap<(&'static str, String), u64>;
 
 /// Where signals go. Cheap to clone; all clones share one board.
@@ -69,13 +70,13 @@ impl fmt::Debug for Telemetry {
 }
 
 impl Telemetry {
-    /// Tells the time on the board by `clock`.
+    /// Telemetry whose board tells the time by `clock`.
     pub fn new(clock: Clock) -> Self {
         Self::build(clock, None)
     }
 
-    /// The same, and calls `listener` with every signal. The call is made inside [`Telemetry::emit`], so nothing is
-    /// missed; a listener that blocks holds up the work.
+    /// Like [`Telemetry::new`], and calls `listener` with every signal. The call is made inside [`Telemetry::emit`], so
+    /// nothing is missed; a listener that blocks holds up the work.
     pub fn with_listener(clock: Clock, listener: impl Fn(&Signal) + Send + Sync + 'static) -> Self {
         Self::build(clock, Some(Box::new(listener)))
     }
@@ -118,17 +119,17 @@ impl Telemetry {
         }
     }
 
-    /// Notes what waits for a destination. Its dispatcher says so whenever that changes.
+    /// Notes the backlog of a destination on the board. Its dispatcher calls this whenever the backlog changes.
     pub fn set_backlog(&self, destination: &Name, backlog: Backlog) {
         self.state().board.destination(destination).backlog = backlog;
     }
 
-    /// Notes how many calls of a source are known. Its task says so whenever that changes.
+    /// Notes on the board how many calls of a source are known. Its task calls this whenever that changes.
     pub fn set_calls(&self, source: &Name, calls: Calls) {
         self.state().board.source(source).calls = calls;
     }
 
-    /// What is true now.
+    /// A copy of the board: how things stand now.
     pub fn board(&self) -> Board {
         self.state().board.clone()
     }
@@ -152,12 +153,12 @@ impl Telemetry {
         self.emit(Signal::Stopped(totals));
     }
 
-    /// The metrics as OpenMetrics text: the counts and, as gauges, what the board says.
+    /// The metrics as OpenMetrics text: the counts and, as gauges, the board.
     ///
     /// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
     ///
     /// # Errors
-    /// When the text cannot be written, which memory does not refuse.
+    /// When the text cannot be written; writing to memory does not fail.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         // The board is copied first: writing the text takes longer than a signal may wait for the lock.
         metrics::encode(&self.shared.registry, &self.board())

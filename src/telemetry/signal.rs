@@ -1,4 +1,4 @@
-//! Everything callwatch tells about itself.
+//! Signals: everything that callwatch tells about itself.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// Something callwatch did or met.
+/// Something that callwatch did, or that happened to it.
 #[derive(Clone, Debug)]
 pub enum Signal {
     /// The first walk over a source's list has moved on.
@@ -31,7 +31,7 @@ pub enum Signal {
         source: Name,
         /// Calls remembered.
         calls: u64,
-        /// Events made of them, which is more than none only with `notify_since`.
+        /// Events made of them; more than none only with `notify_since`.
         events: u64,
     },
     /// A request was answered.
@@ -51,7 +51,7 @@ pub enum Signal {
     FetchFailed {
         /// The source.
         source: Name,
-        /// What went wrong, in words a person can act on.
+        /// The error, in words a person can act on.
         error: String,
         /// Whether the key was refused, which only a person can change.
         refused: bool,
@@ -76,7 +76,7 @@ pub enum Signal {
     BadRecord {
         /// The source.
         source: Name,
-        /// What is wrong with them, and what was done about it.
+        /// The mistake in the records, and how it was dealt with.
         why: String,
         /// How many.
         count: u64,
@@ -139,7 +139,7 @@ pub enum Signal {
     RuleFailed {
         /// The rule.
         rule: Name,
-        /// Why, without anything of the call.
+        /// The error, without anything of the call.
         error: String,
     },
     /// A rule's own title or body could not be rendered, so the default was sent.
@@ -148,7 +148,7 @@ pub enum Signal {
         rule: Name,
         /// `title` or `body`.
         part: &'static str,
-        /// Why, without anything of the call.
+        /// The error, without anything of the call.
         error: String,
     },
     /// A delivery waits to be sent with others.
@@ -164,9 +164,9 @@ pub enum Signal {
         event: EventId,
         /// The destination.
         destination: Name,
-        /// Why they waited.
+        /// The reason for which they waited.
         reason: Reason,
-        /// How many they are.
+        /// How many events there are.
         count: u64,
     },
     /// A delivery was tried, and the outcome is in the store.
@@ -181,11 +181,11 @@ pub enum Signal {
         caller: String,
         /// The number of the attempt, from 1.
         attempt: u32,
-        /// What happened, in one line.
+        /// The result, in one line.
         result: String,
         /// Time the attempt took.
         took: Duration,
-        /// What follows.
+        /// The decision that follows.
         verdict: Verdict,
         /// When the delivery was made.
         created: Timestamp,
@@ -205,9 +205,9 @@ pub enum Signal {
     DestinationPaused {
         /// The destination.
         destination: Name,
-        /// Time until it ends by itself; `None` until a person resumes it.
+        /// Time until the pause ends by itself; `None` until a person resumes it.
         pause: Option<Duration>,
-        /// Why.
+        /// The reason for the pause.
         why: String,
     },
     /// A destination that was failing or paused takes deliveries again.
@@ -215,14 +215,14 @@ pub enum Signal {
         /// The destination.
         destination: Name,
     },
-    /// The store could not do something for the rest of callwatch.
+    /// The store could not do something that callwatch asked of it.
     StoreFailed {
-        /// What was being done (`leasing deliveries`).
+        /// The operation that failed (`leasing deliveries`).
         doing: &'static str,
-        /// What went wrong.
+        /// The error, in words a person can act on.
         error: String,
     },
-    /// Something the store did or met by itself.
+    /// Something that the store did, or that happened to it, by itself.
     Store(StoreSignal),
     /// The process has begun its work.
     Started {
@@ -246,7 +246,7 @@ pub enum Signal {
     },
     /// A config could not be put to work; the one before goes on.
     ConfigRejected {
-        /// Why.
+        /// The error, in words a person can act on.
         error: String,
     },
     /// Deliveries wait for a destination that the config does not have.
@@ -267,19 +267,19 @@ pub enum Signal {
     Stopped(Totals),
     /// Something around the process is not as it should be, and the work goes on without it.
     Hindrance {
-        /// What it is, and what follows from it.
+        /// The hindrance, and what follows from it.
         text: String,
     },
 }
 
-/// Something the store did or met by itself.
+/// Something that the store did, or that happened to it, by itself.
 #[derive(Clone, Debug)]
 pub enum StoreSignal {
-    /// Something was found, or mended, when it was opened.
+    /// Something was found, or mended, when the store was opened.
     Found {
         /// Its folder.
         path: PathBuf,
-        /// What it was, and what follows.
+        /// The finding, and what follows from it.
         finding: String,
     },
     /// A backup was written.
@@ -291,17 +291,17 @@ pub enum StoreSignal {
     },
     /// A backup could not be written; the next one will be tried.
     BackupFailed {
-        /// What went wrong.
+        /// The error, in words a person can act on.
         error: String,
     },
-    /// It has stopped working and refuses everything from now on.
+    /// The store has stopped working and refuses everything from now on.
     Broken {
-        /// What went wrong.
+        /// The error, in words a person can act on.
         error: String,
     },
 }
 
-/// What was done since the process started.
+/// Counts of the work done since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Requests to the API.

@@ -91,7 +91,7 @@ async fn run(args: &SendArgs, config: &Config) -> Result<bool, SendError> {
         })?,
         None => {
             let told = config.rules.iter().find(|rule| rule.to.contains(&to.name));
-            // A rule that stands in no config, for a destination that no rule tells.
+            // No rule of the config tells this destination, so the event comes from a rule made for it.
             let own = || Rule::new("test".into(), Kind::Ended.into(), vec![to.name.clone()]);
             told.cloned().unwrap_or_else(own)
         }

@@ -48,12 +48,12 @@ fn count(at_least: u32, within: Duration) -> Pacing {
     Pacing { count: Some(Count { at_least, within, by: caller() }), ..Pacing::default() }
 }
 
-/// A destination with a store that holds its deliveries, a receiver that takes everything, and a clock.
+/// A destination with a store that keeps its deliveries, a receiver that takes everything, and a clock.
 struct World {
     desk: Desk,
     rules: Rules,
     quiet: Option<Hours>,
-    /// What the store holds: the unfinished deliveries and the ledgers.
+    /// The content of the store: the unfinished deliveries and the ledgers.
     unfinished: BTreeMap<Token, Pending>,
     ledgers: BTreeMap<BatchKey, Value>,
     now: Timestamp,
@@ -134,7 +134,7 @@ impl World {
     fn pass(&mut self, by: Duration) {
         let end = self.now.after(by);
         while let Some(next) = self.desk.paces_at().filter(|next| *next <= end) {
-            // What could be done now has been done.
+            // Everything that could be done by now has been done.
             assert!(next > self.now, "{next} at {}", self.now);
             self.now = next;
             self.work();

@@ -19,7 +19,7 @@ pub(super) struct Ledger {
     /// When messages went out, the latest last, as many as it takes to know when the next one may.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) sent: Vec<Timestamp>,
-    /// When the count was reached that is to be told.
+    /// When a count was reached whose message has yet to go out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reached: Option<Timestamp>,
 }
@@ -30,7 +30,7 @@ pub(super) struct Batch {
     pub(super) ledger: Ledger,
     /// When the first of those that wait came in; `None` when nothing waits.
     pub(super) since: Option<Timestamp>,
-    /// Those that count, in the order in which they happened.
+    /// The deliveries that count, in the order in which they happened.
     pub(super) hits: Vec<Hit>,
 }
 
@@ -45,18 +45,19 @@ pub(super) struct Hit {
 }
 
 impl Ledger {
-    /// Reads what was kept. A count of which that cannot be read is told at once.
+    /// Reads a ledger as it was kept. When it cannot be read, the batch's count passes for reached, so that nothing
+    /// waits for ever.
     pub(super) fn load(kept: Value) -> Self {
         let reached = || Self { reached: Some(Timestamp::default()), ..Self::default() };
         serde_json::from_value(kept).unwrap_or_else(|_| reached())
     }
 
-    /// Whether there is nothing to remember.
+    /// Whether there is nothing to keep.
     pub(super) fn is_empty(&self) -> bool {
         self.sent.is_empty() && self.reached.is_none()
     }
 
-    /// When another message may go out.
+    /// When the throttle lets another message out.
     pub(super) fn slot(&self, throttle: Option<&Throttle>) -> Timestamp {
         let Some(throttle) = throttle else { return Timestamp::default() };
         let earlier = self.sent.len().checked_sub(throttle.at_most as usize).and_then(|at| self.sent.get(at));

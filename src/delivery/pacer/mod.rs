@@ -40,13 +40,13 @@ pub(super) struct Pacer {
     rules: Rules,
     quiet: Option<Hours>,
     batches: BTreeMap<BatchKey, Batch>,
-    /// Those whose ledger is not in the store as it is here.
+    /// Batches whose ledgers differ from those in the store.
     changed: BTreeSet<BatchKey>,
     /// Batches that go out by a message that is not in the store yet. Their ledgers are written together with it.
     going: Vec<BatchKey>,
-    /// When there is something to do, or earlier.
+    /// The next time at which there is something to do, or an earlier one.
     next: Option<Timestamp>,
-    /// The time it was last told.
+    /// The time that was passed in last.
     now: Timestamp,
 }
 
@@ -69,11 +69,11 @@ pub(super) struct Outgoing {
 }
 
 impl Pacer {
-    /// With the ledgers that the store keeps.
+    /// A pacer that begins with the ledgers that the store keeps.
     pub(super) fn new(rules: Rules, quiet: Option<Hours>, ledgers: BTreeMap<BatchKey, Value>) -> Self {
         let batch = |kept| Batch { ledger: Ledger::load(kept), ..Batch::default() };
         let batches = ledgers.into_iter().map(|(key, kept)| (key, batch(kept))).collect();
-        // A ledger may be over by now.
+        // A ledger may have expired by now.
         let next = Some(Timestamp::default());
         Self {
             rules,
@@ -98,7 +98,7 @@ impl Pacer {
         self.next = Some(Timestamp::default());
     }
 
-    /// Takes in a delivery that is held; whether it is to be released at once instead of waiting.
+    /// Takes in a delivery that is held; returns whether it is to be released at once instead of waiting.
     pub(super) fn came(&mut self, key: &BatchKey, newcomer: Newcomer, now: Timestamp) -> bool {
         self.look_at_the_clock(now);
         if self.may_go_at_once(key, newcomer.came, now) {
@@ -139,13 +139,14 @@ impl Pacer {
         }
     }
 
-    /// A delivery has left its batch by itself: somebody dropped or retried it. `is_empty` when it was the last one.
+    /// Notes that a delivery has left its batch by itself, because a person dropped or retried it. `is_empty` when it
+    /// was the last one.
     pub(super) fn left(&mut self, key: &BatchKey, token: Token, is_empty: bool) {
         let Some(batch) = self.batches.get_mut(key) else { return };
         batch.hits.retain(|hit| hit.token != token);
         if is_empty {
             batch.since = None;
-            // It may be over.
+            // The batch may be over.
             self.next = Some(Timestamp::default());
         }
     }
@@ -230,7 +231,7 @@ impl Pacer {
             batch.hits.clear();
             let mut changed = batch.ledger.reached.take().is_some();
             let pacing = rule.map(|rule| &rule.pacing);
-            // Only these care for when the last message went out.
+            // Only groups and throttles depend on when the last message went out.
             let limited = pacing.filter(|pacing| pacing.group.is_some() || pacing.throttle.is_some());
             if let Some(pacing) = limited.filter(|_| by_message) {
                 batch.ledger.sent(now, pacing.throttle.as_ref());
@@ -249,7 +250,7 @@ impl Pacer {
         self.next = self.batches.iter().filter_map(|(key, batch)| self.next_of(key, batch, now)).min();
     }
 
-    /// The message by which these batches go out is being written.
+    /// Notes that the message by which these batches go out is being written.
     pub(super) fn told(&mut self, keys: &[BatchKey]) {
         for key in keys {
             if let Some(place) = self.going.iter().position(|going| going == key) {
@@ -264,7 +265,7 @@ impl Pacer {
         self.next.is_some_and(|next| next <= now)
     }
 
-    /// Times in the future have to be corrected when the clock has been set back.
+    /// Corrects times in the future when the clock has been set back.
     fn look_at_the_clock(&mut self, now: Timestamp) {
         if now < self.now {
             self.next = Some(Timestamp::default());
@@ -306,7 +307,7 @@ impl Pacer {
         changed.into_iter().map(|key| (key.clone(), kept(&key))).collect()
     }
 
-    /// When what waits in a batch goes out; `None` when nothing does, or when more has to come in first.
+    /// When a batch goes out; `None` when nothing waits in it, or when more has to come in first.
     pub(super) fn goes_out(&self, key: &BatchKey, now: Timestamp) -> Option<Timestamp> {
         self.batches.get(key).and_then(|batch| self.due_at(key, batch, now))
     }
@@ -337,7 +338,7 @@ impl Pacer {
     }
 }
 
-/// Why what waited in a batch is told together.
+/// Why the deliveries of a batch are told together.
 fn reason(key: &BatchKey) -> Reason {
     match key {
         BatchKey::Group { .. } => Reason::Group,

@@ -1,10 +1,10 @@
-//! Which deliveries wait in which batch.
+//! The batches of a destination, and the deliveries that wait in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{batch::BatchKey, store::Token};
 
-/// The batches that something waits in, by small numbers that are used again.
+/// The batches in which deliveries wait, each with a small number that is used again once the batch is empty.
 #[derive(Default)]
 pub(super) struct Held {
     batches: Vec<Option<(BatchKey, BTreeSet<Token>)>>,
@@ -22,7 +22,7 @@ impl Held {
             None => {
                 let number = self.free.pop().unwrap_or_else(|| {
                     self.batches.push(None);
-                    // There are no more batches than deliveries.
+                    // The number fits, because there are no more batches than deliveries.
                     (self.batches.len() - 1) as u32
                 });
                 self.batches[number as usize] = Some((key.clone(), BTreeSet::new()));

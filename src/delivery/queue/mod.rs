@@ -40,7 +40,7 @@ pub(super) struct Queue {
     held: Held,
     /// The deliveries that a person gave a new start.
     restarts: HashMap<Token, Restart>,
-    /// The latest time it was told.
+    /// The latest time that was passed in.
     now: Timestamp,
 }
 
@@ -161,7 +161,7 @@ impl Queue {
         Moved { left: before, joined }
     }
 
-    /// A delivery that was handed out is finished. One that a person gave another standing meanwhile is not.
+    /// Notes that a delivery that was handed out is finished. One that a person gave another standing meanwhile stays.
     pub(super) fn finish(&mut self, token: Token) {
         if self.find_in(token, State::Taken).is_some() {
             self.remove(token);
@@ -238,7 +238,7 @@ impl Queue {
         }
     }
 
-    /// A delivery that was handed out is due again at `at`, after so many attempts.
+    /// Makes a delivery that was handed out due again at `at`, with this many attempts made.
     pub(super) fn retry(&mut self, token: Token, attempts: u32, at: Timestamp) {
         if let Some(place) = self.find_in(token, State::Taken) {
             // Another one may have become the first meanwhile.
@@ -277,7 +277,7 @@ impl Queue {
         }
     }
 
-    /// A delivery that has left its batch is due at `at`.
+    /// Makes a delivery that has left its batch due at `at`.
     pub(super) fn release(&mut self, token: Token, at: Timestamp) {
         if let Some(place) = self.find_in(token, State::Leaving) {
             let slot = self.slot_mut(place);
@@ -378,7 +378,8 @@ impl Queue {
         self.lanes.find(lane, |last| self.lane(*last) == lane).copied()
     }
 
-    /// Whether it waits, and is the first of its lane. The slot may be another's by now, or nobody's.
+    /// Whether the slot's delivery waits, and is the first of its lane. The slot may be another delivery's by now, or
+    /// nobody's.
     fn is_first(&self, place: u32) -> bool {
         self.state(place) == State::Waiting
             && self.last_of(place).is_some_and(|last| self.link(last) == place)

@@ -1,11 +1,11 @@
-//! An explained condition for programs.
+//! The serialised form of an explained condition.
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::rule::condition::Explanation;
 
-/// As {text, is, because, seen, parts}, or null.
+/// Writes {text, is, because, seen, parts}, or null.
 pub(super) fn serialize<S: Serializer>(
     condition: &Option<Explanation>,
     serializer: S,

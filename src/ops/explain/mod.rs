@@ -1,4 +1,4 @@
-//! The story of a call: what is known of it, what each rule made of it and why, and what became of each delivery.
+//! The story of a call: what is known of it, how each rule stands to it and why, and the outcome of each delivery.
 
 mod condition;
 mod standing;
@@ -30,12 +30,12 @@ use crate::{
 /// All that is known of a call.
 #[derive(Clone, Debug, Serialize)]
 pub struct CallStory {
-    /// When this was true.
+    /// The time of the story.
     #[serde(skip)]
     pub now: Timestamp,
     /// The call.
     pub call: CallId,
-    /// Whose it is.
+    /// The source of the call.
     pub source: Name,
     /// The call as it is remembered.
     pub known: KnownOfCall,
@@ -87,7 +87,7 @@ pub struct RuleStory {
     pub deliveries: Vec<DeliveryStory>,
 }
 
-/// A delivery about a call, and what came of it when others tell it.
+/// A delivery about a call and, when it was merged, the delivery that tells it.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeliveryStory {
     /// The delivery.

@@ -1,4 +1,4 @@
-//! How a rule stands to a call, as far as that is remembered. Pure.
+//! How a rule stands to a call, as far as the store remembers. Pure.
 
 use serde::{Serialize, Serializer};
 
@@ -11,39 +11,39 @@ use crate::{
 pub enum RuleStanding {
     /// The rule is about sources, not about calls.
     OfSource,
-    /// It does not look at the call's source.
+    /// The rule does not look at the call's source.
     OtherSource,
-    /// Nothing of the kinds that it looks at has happened to the call.
+    /// The call has had no change of the kinds that the rule looks at.
     NothingHappened(Kinds),
-    /// It is a feed, and has fired this often, as far as its deliveries are kept.
+    /// The rule is a feed, and has fired this often, as far as its deliveries are kept.
     Feed {
         /// How often.
         fired: usize,
     },
-    /// It has not looked at the call.
+    /// The rule has not looked at the call.
     NotLooked,
-    /// Its condition has been edited since it last looked.
+    /// The rule's condition has been edited since it last looked.
     Edited {
         /// Whether it had fired by then.
         fired: bool,
     },
-    /// It has fired.
+    /// The rule has fired.
     Fired {
         /// When it first did, as far as its deliveries are kept.
         at: Option<Timestamp>,
         /// Whether it may fire again.
         repeat: bool,
     },
-    /// Its condition has to hold for longer.
+    /// The rule's condition has to hold for longer.
     Waiting {
         /// Since when it holds.
         since: Timestamp,
         /// When the rule fires, if it holds until then.
         at: Timestamp,
     },
-    /// Its condition held when it last looked, and it did not fire.
+    /// The rule's condition held when it last looked, and the rule did not fire.
     Suppressed,
-    /// Its condition did not hold when it last looked.
+    /// The rule's condition did not hold when it last looked.
     NotTrue,
 }
 
@@ -81,7 +81,7 @@ impl RuleStanding {
         !matches!(self, Self::OfSource | Self::OtherSource | Self::NothingHappened(_))
     }
 
-    /// For programs.
+    /// The standing in one word, for programs.
     pub fn word(self) -> &'static str {
         match self {
             Self::OfSource => "of_source",
@@ -97,7 +97,7 @@ impl RuleStanding {
         }
     }
 
-    /// For people, to follow the rule's name. `say` writes a time.
+    /// The standing in words for people, to follow the rule's name. `say` writes a time.
     pub fn words(self, say: impl Fn(Timestamp) -> String) -> String {
         match self {
             Self::OfSource => "is about the source itself, not about a call".to_owned(),

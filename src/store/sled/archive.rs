@@ -32,22 +32,22 @@ const MAGIC: &[u8] = b"callwatch backup 1\n";
 /// The longest block that is read, in bytes: a few times what is written.
 const LONGEST: u32 = 256 << 20;
 
-/// Stands at the end of a backup. A file without it is not whole.
+/// The last block of a backup. A file without it is incomplete.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Trailer {
-    /// The schema of what is in it.
+    /// The schema of the keys and values in it.
     pub(super) schema: u32,
-    /// The store's count of writes at that moment.
+    /// The store's count of writes at the moment that the backup shows.
     pub(super) sequence: u64,
     /// When it was finished.
     pub(super) made: Timestamp,
 }
 
-/// How the names of backups begin before they are whole.
+/// Prefix of the file names of incomplete backups.
 pub(super) const PARTIAL: &str = ".partial-";
 
-/// Writes a backup beside its place, and puts it there when it is whole and durable; dropped before, it leaves
-/// nothing behind.
+/// Writes a backup under a temporary name, and gives it its own when it is complete and durable. When it is dropped
+/// before, nothing is left behind.
 pub(super) struct Writer {
     to: PathBuf,
     file: BufWriter<NamedTempFile>,
@@ -123,7 +123,7 @@ impl Reader {
         }
     }
 
-    /// Reads on. Nothing may be believed before [`Part::End`] has been read.
+    /// Reads the next part. Nothing may be relied on before [`Part::End`] has been read.
     pub(super) fn next(&mut self) -> io::Result<Part> {
         match self.len()? {
             0 => {
@@ -138,7 +138,7 @@ impl Reader {
         }
     }
 
-    /// Reads everything, to see whether it is whole.
+    /// Reads to the end, to see whether the backup is complete and undamaged.
     pub(super) fn verify(mut self) -> io::Result<Trailer> {
         loop {
             if let Part::End(trailer) = self.next()? {

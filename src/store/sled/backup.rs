@@ -1,4 +1,4 @@
-//! The store to a file.
+//! Backups: the store copied to a file.
 
 use std::{
     fs, io,
@@ -22,15 +22,15 @@ use crate::{
 /// How many backups are kept in the store's folder.
 const KEPT: usize = 3;
 
-/// How the names of backups end.
+/// Extension of backup files.
 const ENDING: &str = ".backup";
 
 /// A backup that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {
-    /// Where it is.
+    /// The file.
     pub file: PathBuf,
-    /// How large it is.
+    /// Its size, in bytes.
     pub bytes: u64,
 }
 
@@ -66,7 +66,7 @@ impl SledStore {
             let folder = folder.clone();
             move || backups(&folder)
         });
-        // One from the future was made before the clock was set back.
+        // A backup from the future was made before the clock was set back, and must not put off the next one.
         let last = earlier.await?.iter().filter_map(|file| made(file)).filter(|made| *made <= now).max();
         if let Some(due) = last.map(|last| last.after(every)).filter(|due| *due > now) {
             return Ok(BackedUp { taken: None, next: due });
@@ -106,7 +106,7 @@ impl SledStore {
     }
 }
 
-/// Where a store's own backups are.
+/// The folder that holds a store's own backups.
 pub(super) fn folder(store: &Path) -> PathBuf {
     store.join("backups")
 }
@@ -139,7 +139,7 @@ pub(super) fn backups(folder: &Path) -> io::Result<Vec<PathBuf>> {
 fn prune(folder: &Path, newest: &Path, now: Timestamp) -> io::Result<()> {
     let mut others = backups(folder)?;
     others.retain(|file| file != newest);
-    // Among equals the order of their names stays.
+    // The sort is stable, so that the order of the names stays within each half.
     others.sort_by_key(|file| made(file).is_none_or(|made| made <= now));
     others.truncate(others.len().saturating_sub(KEPT - 1));
     for file in others {
@@ -149,8 +149,8 @@ fn prune(folder: &Path, newest: &Path, now: Timestamp) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes halves of backups that were interrupted, before the next one is begun: a process that is killed again and again
-/// would fill the disk with them.
+/// Removes incomplete backups before the next one is begun: a process that is killed again and again would fill the
+/// disk with them.
 fn remove_halves(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -161,7 +161,7 @@ fn remove_halves(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Does something with a file where it may block.
+/// Runs work on a file in a thread that may block.
 async fn on_file<T: Send + 'static>(
     file: &Path,
     doing: &'static str,
@@ -171,7 +171,7 @@ async fn on_file<T: Send + 'static>(
     worked.map_err(|error| failed(file, doing, &error.to_string()))
 }
 
-/// A backup that cannot be written or read.
+/// The error for a backup that cannot be written or read.
 pub(super) fn failed(file: &Path, doing: &'static str, why: &str) -> StoreError {
     StoreError::Backup { file: file.display().to_string(), doing, why: why.to_owned() }
 }

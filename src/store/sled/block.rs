@@ -1,5 +1,5 @@
-//! A block: [`BLOCK`](super::keys::BLOCK) deliveries of consecutive numbers. What it says of them, together with the heads
-//! it does not cover yet and the groups after [`StoredBlock::through`], is all that a start reads.
+//! A block: [`BLOCK`](super::keys::BLOCK) deliveries of consecutive numbers. A start reads only the blocks, the heads
+//! that they do not cover yet, and the groups after [`StoredBlock::through`].
 
 use std::{collections::BTreeMap, fmt};
 
@@ -14,7 +14,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// What is numbered next, in postcard. Written by the fold and by purge; what stands at `o` and `x` may go on beyond it.
+/// The next numbers to be given, in postcard. Written by the fold and by purge; `o` and `x` may hold higher numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Progress {
     /// The number of the next delivery.
@@ -32,22 +32,22 @@ impl Default for Progress {
 /// A block as it is written, in postcard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct StoredBlock {
-    /// Groups up to this one are taken into account.
+    /// The changes of groups up to this one are included.
     pub(super) through: u64,
-    /// Deliveries with numbers below this one are taken into account. Every block but the last is covered to its end.
+    /// Deliveries with numbers below this one are included. Every block but the last is covered to its end.
     pub(super) end: u64,
-    /// What is counted, and by what it is found.
+    /// The counts, and the traits by which deliveries are found.
     pub(super) sums: Sums,
-    /// Of each destination the places of what is pending, and of what is held.
+    /// For each destination, the places of pending deliveries and of held ones.
     pub(super) unfinished: Vec<(Name, Places, Places)>,
-    /// Unfinished deliveries that are not as their heads say, by place.
+    /// Unfinished deliveries that differ from their heads, by place.
     pub(super) changed: Vec<(u16, Changed)>,
 }
 
-/// What is known of a block without a look at its deliveries.
+/// The counts and traits of a block, known without reading its deliveries.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sums {
-    /// Of each destination how many deliveries are in which state.
+    /// For each destination, how many deliveries are in which state.
     pub(super) tallies: BTreeMap<Name, Tally>,
     /// The places of deliveries that were forgotten.
     pub(super) gone: Places,
@@ -55,7 +55,7 @@ pub(super) struct Sums {
     pub(super) dead: Places,
     /// The places of deliveries that are told by another event.
     pub(super) merged: Places,
-    /// No delivery was finished before this; `None` when none is finished.
+    /// A time before which no delivery was finished; `None` when none is finished.
     pub(super) oldest: Option<Timestamp>,
     /// The rules, sources and calls of its deliveries.
     pub(super) traits: Traits,
@@ -68,19 +68,19 @@ pub(super) struct Changed {
     pub(super) attempts: u32,
     /// When it is due, unless it is held.
     pub(super) due: Timestamp,
-    /// Where its schedule began anew.
+    /// Where its retry schedule began anew.
     pub(super) restart: Option<Box<Restart>>,
     /// The batch that holds it, if it is held.
     pub(super) batch: Option<Box<BatchKey>>,
 }
 
-/// Places in a block: 512 bytes, a bit for each, or the places of a few.
+/// A set of places in a block: 512 bytes with a bit for each place. Stored as a list while there are few.
 #[derive(Clone, Default, PartialEq)]
 pub(super) struct Places(Option<Box<[u64; WORDS]>>);
 
 const WORDS: usize = (BLOCK / 64) as usize;
 
-/// A list up to this long is shorter than the bits.
+/// The longest list of places that is stored instead of the bits, because it is shorter.
 const FEW: usize = 200;
 
 impl Places {
@@ -129,7 +129,7 @@ impl fmt::Debug for Places {
     }
 }
 
-/// How [`Places`] are written.
+/// [`Places`] as they are stored.
 #[derive(Serialize, Deserialize)]
 enum StoredPlaces {
     Few(Vec<u16>),
@@ -158,8 +158,8 @@ impl<'de> Deserialize<'de> for Places {
     }
 }
 
-/// The rules, sources and calls of a block's deliveries, as a Bloom filter of 8 KiB: with a call for each delivery one
-/// look in a thousand is in vain.
+/// The rules, sources and calls of a block's deliveries, as a Bloom filter of 8 KiB. When each delivery has a call of
+/// its own, about one block in a thousand is searched in vain.
 #[derive(Clone, PartialEq)]
 pub(super) struct Traits(Box<[u8]>);
 
@@ -168,7 +168,7 @@ const TRAIT_BYTES: usize = 8 << 10;
 /// How many bits each trait sets.
 const TRAIT_BITS: u64 = 5;
 
-/// What a trait is of, so that a rule and a source of one name are told apart.
+/// A trait with its kind, so that a rule and a source of the same name are told apart.
 #[derive(Clone, Copy)]
 pub(super) enum Trait<'a> {
     Rule(&'a str),
@@ -185,7 +185,7 @@ impl Traits {
         }
     }
 
-    /// Whether a delivery may have this trait; when not, none has.
+    /// Whether a delivery may have this trait; false means that none has it.
     pub(super) fn may_have(&self, of: Trait<'_>) -> bool {
         bits(of).all(|bit| self.0[bit / 8] & (1 << (bit % 8)) != 0)
     }

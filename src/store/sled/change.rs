@@ -1,4 +1,5 @@
-//! What changed deliveries: first in groups, in the order in which it happened; later moved to the blocks of the deliveries.
+//! Changes of deliveries: written first in groups, in the order in which they happened, and later moved to the blocks
+//! of their deliveries.
 //!
 //! ```text
 //! `x` group:         head: the destinations, a list of texts in postcard
@@ -8,7 +9,7 @@
 //! change: a [`Change`] in postcard
 //! ```
 //!
-//! Only changes that were carried out are written, so that reading them again does what was done.
+//! Only changes that were carried out are written, so that reading them again gives the same result.
 
 use std::ops::Range;
 
@@ -24,21 +25,21 @@ use crate::{
 /// A change of one delivery.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Change<'a> {
-    /// An attempt was over, and this follows.
+    /// An attempt ended, with this verdict.
     Attempt { at: Timestamp, took_ms: u64, result: &'a str, response: &'a str, verdict: Follows<'a> },
-    /// It waits in a batch from now on.
+    /// The delivery waits in this batch from now on.
     Hold { batch: &'a str },
-    /// It is due from then on.
+    /// The delivery is due from `at` on.
     Release { at: Timestamp },
-    /// It is told by another event.
+    /// Another event tells the delivery.
     Merge { at: Timestamp, into: &'a str },
-    /// A person made it due, when so many attempts had been made; it was in this state.
+    /// A person made the delivery due after this many attempts; it was in state `was` before.
     Retry { at: Timestamp, attempts: u32, was: Stage },
-    /// It was forgotten, in this state.
+    /// The delivery was forgotten; it was in state `was` before.
     Forget { was: Stage },
 }
 
-/// A [`Verdict`].
+/// A [`Verdict`] as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Follows<'a> {
     Delivered,
@@ -46,7 +47,7 @@ pub(super) enum Follows<'a> {
     Dead(&'a str),
 }
 
-/// A [`DeliveryStateKind`].
+/// A [`DeliveryStateKind`] as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Stage {
     Pending,
@@ -87,7 +88,7 @@ impl<'a> Change<'a> {
         value::from_compact(bytes)
     }
 
-    /// Carries it out on a record; says whether the delivery is still there.
+    /// Carries the change out on a record; returns whether the delivery is still there.
     pub(super) fn apply(&self, record: &mut DeliveryRecord) -> Result<bool, Fault> {
         let done = match *self {
             Self::Attempt { at, took_ms, result, response, verdict } => {
@@ -138,33 +139,33 @@ impl GroupWriter {
         Ok(())
     }
 
-    /// How many changes it has.
+    /// The number of changes.
     pub(super) fn len(&self) -> usize {
         self.changes
     }
 
-    /// How many bytes it will take.
+    /// The size it will have, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.body.len()
     }
 
-    /// Head and body.
+    /// The head and the body of the value.
     pub(super) fn parts(&self) -> Result<(Vec<u8>, &[u8]), Fault> {
         Ok((value::to_compact(&self.destinations)?, &self.body))
     }
 }
 
-/// A change of a group, yet to be read.
+/// A change of a group, not decoded yet.
 #[derive(Clone, Copy)]
 pub(super) struct Grouped<'b> {
     pub(super) number: u64,
     pub(super) destination: &'b str,
     pub(super) change: &'b [u8],
-    /// Where the change stands in the body.
+    /// Where the change begins in the body.
     pub(super) at: usize,
 }
 
-/// Reads a group.
+/// Splits a group into its changes.
 pub(super) fn grouped<'b>(head: &'b [u8], body: &'b [u8]) -> Result<Vec<Grouped<'b>>, Fault> {
     let destinations: Vec<&str> = value::from_compact(head)?;
     fn next<'b>(rest: &mut &'b [u8], destinations: &[&'b str]) -> Option<Grouped<'b>> {
@@ -199,7 +200,7 @@ impl FoldedWriter {
         self.head.extend((self.body.len() as u32).to_le_bytes());
     }
 
-    /// Adds what was written before.
+    /// Adds changes that were folded before.
     pub(super) fn add_all(&mut self, head: &[u8], body: &[u8]) {
         for (place, range) in folded(head) {
             self.add(place, body.get(range).unwrap_or_default());
@@ -207,7 +208,7 @@ impl FoldedWriter {
     }
 }
 
-/// Reads the head of a block's folded changes: of each the place of its delivery, and where it stands in the body.
+/// Reads the head of a block's folded changes: for each change the place of its delivery, and its range in the body.
 pub(super) fn folded(head: &[u8]) -> impl Iterator<Item = (u16, Range<usize>)> {
     let mut from = 0;
     head.chunks_exact(6).map(move |item| {

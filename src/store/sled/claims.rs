@@ -1,11 +1,11 @@
-//! Claims on duties: all are granted, for there is one process only.
+//! Claims on duties. All are granted, because only one process has the store open.
 
 use std::collections::BTreeMap;
 
 use super::fault::Fault;
 use crate::store::{Claim, Duty, StoreError};
 
-/// Of each duty its epoch, and whether it is held.
+/// For each duty its epoch, and whether it is held.
 #[derive(Default)]
 pub(super) struct Claims(BTreeMap<Duty, (u64, bool)>);
 
@@ -19,7 +19,7 @@ impl Claims {
         Claim { duty: duty.clone(), epoch: *epoch, lease: None }
     }
 
-    /// Ends a claim; says whether it was held.
+    /// Ends a claim; returns whether it was held.
     pub(super) fn give_up(&mut self, claim: &Claim) -> bool {
         let is_held = self.check(claim).is_ok();
         if is_held {
@@ -28,7 +28,7 @@ impl Claims {
         is_held
     }
 
-    /// Refuses a claim that is not held any more.
+    /// Fails when the claim is not held any more.
     pub(super) fn check(&self, claim: &Claim) -> Result<(), Fault> {
         match self.0.get(&claim.duty) {
             Some((epoch, true)) if *epoch == claim.epoch => Ok(()),

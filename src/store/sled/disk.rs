@@ -26,35 +26,35 @@ const BATCH_BYTES: usize = 512 << 10;
 /// The schema of what this version writes.
 pub(super) const SCHEMA: u32 = 4;
 
-/// What the store knows of itself. Later schemas must keep it readable to earlier ones.
+/// The store's record of itself. Later schemas must keep it readable to earlier versions.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Meta {
-    /// The schema of everything else.
+    /// The schema of all other values.
     schema: u32,
-    /// Counts the writes.
+    /// The number of writes so far.
     sequence: u64,
-    /// Whether it was closed in good order.
+    /// Whether the store was closed in good order.
     clean: bool,
 }
 
 /// An open tree.
 pub(super) struct Disk {
     db: Db,
-    /// Our own handle of sled's file: sled's `flush` hands everything to the system but does not make the
+    /// Our own handle of sled's file, to sync it: sled's `flush` hands everything to the system but does not make the
     /// system write it out.
     file: File,
     meta: Meta,
-    /// Whether it was closed in good order before.
+    /// Whether the store was closed in good order before it was opened.
     was_clean: bool,
     /// Whether something was written since the last sync.
     dirty: bool,
-    /// Keeps the count of writes beside the tree.
+    /// Keeps the count of writes beside the tree, so that a tree that has lost writes is noticed.
     witness: Option<Witness>,
 }
 
 impl Disk {
-    /// Takes over a tree that sled has opened and finishes what was begun. `least` is the count of writes it must have
-    /// reached; `None` when it may be new.
+    /// Takes over a tree that sled has opened, and finishes a write that was interrupted. `least` is the count of
+    /// writes that the tree must have reached; `None` when it may be new.
     pub(super) fn start(db: Db, file: File, least: Option<u64>) -> Result<Self, Fault> {
         let meta = match View::new(&db).get::<Meta>(&keys::meta())? {
             Some(meta) if meta.schema > SCHEMA => return Err(Fault::TooNew(meta.schema)),
@@ -75,7 +75,7 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Has the count of writes kept beside the tree from now on.
+    /// Keeps the count of writes beside the tree from now on.
     pub(super) fn keep_count(&mut self, mut witness: Witness) -> Result<(), Fault> {
         witness.note(self.meta.sequence)?;
         witness.sync()?;
@@ -83,17 +83,17 @@ impl Disk {
         Ok(())
     }
 
-    /// Whether it was closed in good order before.
+    /// Whether the store was closed in good order before it was opened.
     pub(super) fn was_clean(&self) -> bool {
         self.was_clean
     }
 
-    /// How often it was written to.
+    /// The number of writes so far.
     pub(super) fn sequence(&self) -> u64 {
         self.meta.sequence
     }
 
-    /// Whether keys and values have so many bytes together. Reads no more than it takes to say so.
+    /// Whether keys and values have at least `bytes` bytes together. Stops reading as soon as that is known.
     pub(super) fn holds_at_least(&self, bytes: u64) -> Result<bool, Fault> {
         let mut held = 0;
         for item in self.db.iter() {
@@ -106,18 +106,18 @@ impl Disk {
         Ok(held >= bytes)
     }
 
-    /// Fills a new tree: neither whole nor durable before [`Disk::finish`].
+    /// Adds to a new tree, which is neither complete nor durable before [`Disk::finish`].
     pub(super) fn load(&mut self, writes: Writes) -> Result<(), Fault> {
         self.dirty = true;
         self.apply(writes)
     }
 
-    /// Has a new tree count its writes on from those to the tree it was copied from.
+    /// Makes a new tree count its writes on from `sequence`, the count of the tree that it is a copy of.
     pub(super) fn count_on_from(&mut self, sequence: u64) {
         self.meta.sequence = sequence;
     }
 
-    /// Ends in good order.
+    /// Closes the tree in good order.
     pub(super) fn finish(mut self) -> Result<(), Fault> {
         self.mark_clean(true)?;
         Ok(self.witness.as_mut().map_or(Ok(()), Witness::sync)?)
@@ -141,12 +141,12 @@ impl Disk {
         self.dirty
     }
 
-    /// The tree as it is now.
+    /// A view of the tree as it is now, with nothing prepared.
     pub(super) fn view(&self) -> View {
         View::new(&self.db)
     }
 
-    /// What stands at keys that begin with `prefix` and are not after `to`, backwards.
+    /// The values at keys that begin with `prefix` and are not after `to`, backwards.
     pub(super) fn scan_back(
         &self,
         prefix: &Key,
@@ -155,7 +155,7 @@ impl Disk {
         self.db.range(prefix.as_ref()..=to.as_ref()).rev().map(|item| Ok(item?))
     }
 
-    /// What stands at keys that begin with `prefix`, in order; only after `after` when that is given.
+    /// The values at keys that begin with `prefix`, in order; only those after `after` when that is given.
     pub(super) fn scan(
         &self,
         prefix: &Key,
@@ -164,7 +164,7 @@ impl Disk {
         self.scan_bound(prefix, after.map_or(Included(prefix.as_ref()), |after| Excluded(after.as_ref())))
     }
 
-    /// The same from `from` on.
+    /// The values at keys that begin with `prefix`, in order, from `from` on.
     pub(super) fn scan_from(
         &self,
         prefix: &Key,
@@ -214,7 +214,7 @@ impl Disk {
         Ok(())
     }
 
-    /// As a version of callwatch that knew only `schema` would have left it.
+    /// Closes the tree as a version of callwatch that knew only `schema` would have left it.
     #[cfg(test)]
     pub(super) fn finish_as_schema(mut self, schema: u32) -> Result<(), Fault> {
         self.meta.schema = schema;
@@ -242,12 +242,12 @@ impl Disk {
     fn force(&self) -> Result<(), Fault> {
         self.hand_over()?;
         probe::at(Step::Sync)?;
-        // This writes out all that is needed to find the data again, so not the file's times.
+        // `sync_data` writes out all that is needed to find the data again; only the file's times may be lost.
         self.file.sync_data()?;
         Ok(probe::at(Step::Synced)?)
     }
 
-    /// Applies writes in as many batches as it takes.
+    /// Applies writes in as many batches as they need.
     fn apply(&self, writes: Writes) -> Result<(), Fault> {
         let mut batch = Batch::default();
         let (mut operations, mut bytes) = (0, 0);
@@ -272,8 +272,9 @@ impl Disk {
         Ok(self.db.apply_batch(batch)?)
     }
 
-    /// Notes writes that need several batches. The journal counts once its head is there, which comes last; the
-    /// syncs keep a power cut from leaving the head without the rest, or its consequences without the head.
+    /// Writes the journal of a write that needs several batches. The journal counts once its head is there, which is
+    /// written last; the syncs keep a power cut from leaving the head without the rest, or a part of the write without
+    /// the head.
     fn write_journal(&self, writes: &Writes) -> Result<(), Fault> {
         let mut view = self.view();
         view.put_bytes(&keys::journal(), &[], &value::from_writes(writes))?;
@@ -285,7 +286,8 @@ impl Disk {
         self.force()
     }
 
-    /// Carries out what is in the journal, as often as it takes, and clears it.
+    /// Applies the journal, if there is one, and removes it. A crash on the way is harmless: the next start applies all
+    /// of it again.
     fn finish_journal(&mut self) -> Result<(), Fault> {
         if let Some(writes) = self.view().bytes(&keys::journal())? {
             self.apply(value::to_writes(&writes)?)?;
@@ -298,7 +300,7 @@ impl Disk {
     }
 }
 
-/// What a write weighs in a batch, in bytes.
+/// The size of a write in a batch, in bytes.
 fn size((key, value): (&IVec, &Option<IVec>)) -> usize {
     key.len() + value.as_ref().map_or(0, |value| value.len())
 }
@@ -362,7 +364,7 @@ mod tests {
         }
         let mut large = view.into_writes();
         disk.write_journal(&large).unwrap();
-        // Some of it has been carried out already.
+        // A crash left some of the writes applied already.
         let rest = large.split_off(keys::heads(500).as_ref());
         disk.apply(large).unwrap();
         drop(disk);

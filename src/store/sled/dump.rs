@@ -1,8 +1,8 @@
 //! A copy of what a backup holds, taken piece by piece while the store is at work.
 //!
-//! It goes through the tree once. Keys that are written or removed meanwhile, where it has been already, are noted and
-//! copied again at the end. The last piece is taken when nothing noted is left, between two jobs of the store, so that all
-//! pieces together are the store as it is at that moment.
+//! The copy goes through the tree once. Keys that it has passed and that are written or removed meanwhile are noted,
+//! and copied again at the end. The last piece is taken, between two jobs of the store, when nothing noted is left, so
+//! that all pieces together are the store as it is at that moment.
 //!
 //! Of deliveries it takes the entries that have something unfinished when they are looked at; their blocks with the changes
 //! that were folded; and all groups that were not. An entry that is finished later stays in the copy with its outcomes. An
@@ -25,36 +25,36 @@ use super::{
     view::Writes,
 };
 
-/// A piece ends after this many values, …
+/// The most values in one piece.
 const PIECE: usize = 500;
 
-/// … or this many bytes.
+/// The most bytes in one piece.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// More noted keys than this are not kept in memory: the copy is given up.
+/// The most noted keys that are kept in memory; with more the copy is given up.
 const MOST_NOTED: usize = 500_000;
 
-/// The first letters of the keys that are walked through after the entries: ledgers, pauses, memos, checkpoints, snapshots, groups. Groups
-/// come last, because a change may add an entry.
+/// The first letters of the keys that are walked through after the entries: ledgers, pauses, memos, checkpoints,
+/// snapshots, groups. Groups come last, because a change may add an entry.
 const WALK: [u8; 6] = *b"ghnpsx";
 
 /// A copy being taken.
 pub(super) struct Dump {
-    /// Gone when nobody takes the copy any more.
+    /// Dead when nobody takes the copy any more; then it is given up.
     taker: Weak<()>,
     /// Unfinished deliveries below this number have been looked at; `None` after the last.
     entries_from: Option<u64>,
-    /// Which part of [`WALK`] is being walked through.
+    /// The index in [`WALK`] of the part that is being walked through.
     walking: usize,
-    /// The last key that was copied of it.
+    /// The last key of that part that was copied.
     at: Option<Key>,
     /// Keys to copy next.
     queue: VecDeque<Key>,
     /// Keys that were written or removed since they were copied.
     noted: BTreeSet<IVec>,
-    /// The first numbers of the entries that are copied.
+    /// The first numbers of the entries that were copied.
     entries: BTreeSet<u64>,
-    /// Their blocks.
+    /// The blocks of those entries.
     blocks: BTreeSet<u64>,
 }
 
@@ -65,11 +65,11 @@ pub(super) struct Piece {
     pub(super) is_last: bool,
 }
 
-/// The first unfinished delivery from a number on.
+/// Finds the first unfinished delivery from a number on.
 pub(super) type NextUnfinished<'a> = &'a dyn Fn(u64) -> Option<u64>;
 
 impl Dump {
-    /// Begins. The copy is given up when the second value is dropped.
+    /// Begins a copy. It is given up when the second value is dropped.
     pub(super) fn begin() -> (Self, Arc<()>) {
         let taker = Arc::new(());
         let dump = Self {
@@ -85,7 +85,7 @@ impl Dump {
         (dump, taker)
     }
 
-    /// Whether it is this taker's.
+    /// Whether the copy is this taker's.
     pub(super) fn is_for(&self, taker: &Arc<()>) -> bool {
         std::ptr::eq(self.taker.as_ptr(), Arc::as_ptr(taker))
     }
@@ -95,7 +95,7 @@ impl Dump {
         self.taker.strong_count() > 0 && self.noted.len() <= MOST_NOTED
     }
 
-    /// Takes notice of keys that are written or removed.
+    /// Notes keys that are written or removed, so that they are copied again.
     pub(super) fn note<'k>(&mut self, keys: impl Iterator<Item = &'k IVec>) {
         let noted: Vec<IVec> = keys.filter(|key| self.has_passed(key)).cloned().collect();
         self.noted.extend(noted);
@@ -177,7 +177,7 @@ impl Dump {
         Ok(())
     }
 
-    /// Copies what stands at `key`, or that nothing does; returns how many bytes that is.
+    /// Copies the value at `key`, or the fact that there is none; returns how many bytes that is.
     fn copy(
         &mut self,
         disk: &Disk,
@@ -193,7 +193,7 @@ impl Dump {
                     value::unseal(key.as_ref(), &sealed)?;
                     vec![(key.as_ref().into(), sealed)]
                 }
-                // It was purged meanwhile, which is noted of its heads.
+                // The entry was purged meanwhile; the removal of its heads was noted and is copied.
                 None => {
                     let heads = keys::entry_of(key.as_ref()).map(keys::heads).ok_or(NO_ENTRY)?;
                     return if view.sealed(heads.as_ref())?.is_none() { Ok(0) } else { Err(NO_ENTRY) };
@@ -202,7 +202,7 @@ impl Dump {
             Kind::Heads => {
                 let first = keys::last_number(key.as_ref()).ok_or(NO_ENTRY)?;
                 if !self.entries.contains(&first) {
-                    // It is new. When all of it is finished already, it is not needed.
+                    // The entry is new. It is not needed when all of its deliveries are finished already.
                     if let Some(sealed) = view.sealed(key.as_ref())? {
                         let end = first + Ends(value::unseal(key.as_ref(), &sealed)?.head).len() as u64;
                         if let Some(number) = unfinished(first).filter(|number| *number < end) {

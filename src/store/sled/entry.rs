@@ -30,7 +30,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// How a delivery begins. Its fields in postcard, in this order; batches stand as their texts.
+/// A delivery as it was made: its fields in postcard, in this order; a batch is written as its text.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Head<'a> {
     pub(super) event: &'a str,
@@ -44,7 +44,7 @@ pub(super) struct Head<'a> {
     pub(super) hold: Option<(&'a str, Timestamp)>,
 }
 
-/// A [`Subject`].
+/// A [`Subject`] as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum About<'a> {
     Call { source: &'a str, call: &'a str },
@@ -130,7 +130,7 @@ pub(super) fn to_batch(text: &str) -> Result<BatchKey, Fault> {
     text.parse().map_err(|_| Fault::Damaged("a batch cannot be read"))
 }
 
-/// The heads of an entry, read.
+/// The heads of an entry, as they were read.
 pub(super) struct Entry {
     pub(super) first: u64,
     ends: Vec<u8>,
@@ -138,7 +138,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Opens what was found at a key of heads.
+    /// Opens the sealed heads found at `key`.
     pub(super) fn open(view: &View, key: &IVec, sealed: &[u8]) -> Result<Self, Fault> {
         let first = keys::last_number(key).ok_or(Fault::Damaged("a key cannot be read"))?;
         let value = value::unseal(key, sealed)?;
@@ -170,7 +170,7 @@ impl Entry {
         Head::read(bytes.ok_or(Fault::Damaged("a delivery is missing in its entry"))?)
     }
 
-    /// All heads with their numbers, in their order.
+    /// All heads with their numbers, in order.
     pub(super) fn heads(&self) -> impl DoubleEndedIterator<Item = (u64, Result<Head<'_>, Fault>)> {
         (self.first..self.end()).map(|number| (number, self.head(number)))
     }
@@ -223,24 +223,24 @@ impl EntryWriter {
         Ok(())
     }
 
-    /// How many bytes it will take.
+    /// The size it will have, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.heads.len() + self.events.len()
     }
 
-    /// Head and body of the heads.
+    /// The head and the body of the value with the heads.
     pub(super) fn heads(&self) -> (&[u8], &[u8]) {
         (&self.head_ends, &self.heads)
     }
 
-    /// Head and body of the events.
+    /// The head and the body of the value with the events.
     pub(super) fn events(&self) -> (Vec<u8>, &[u8]) {
         let number = (self.event_ends.len() / 4) as u16;
         ([&number.to_le_bytes()[..], &self.event_ends, &self.event_of].concat(), &self.events)
     }
 }
 
-/// The head of an entry's events: which event is whose, and where it stands.
+/// The head of an entry's events: which event belongs to which delivery, and where it is in the body.
 pub(super) struct EventsHead<'b> {
     ends: Ends<'b>,
     event_of: &'b [u8],

@@ -5,10 +5,10 @@ use std::{io, path::Path};
 use super::disk::SCHEMA;
 use crate::store::StoreError;
 
-/// An error, with as much as is known where it happens.
+/// An error, with all that is known where it happens.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// Something is not what was written; says what.
+    /// A value is not as it was written; the text names it.
     Damaged(&'static str),
     /// sled found something wrong with its files.
     Sled(::sled::Error),
@@ -42,12 +42,12 @@ impl From<io::Error> for Fault {
 }
 
 impl Fault {
-    /// Whether another look at the same files, without sled's snapshots of its page table, may find more.
+    /// Whether opening the same files again, without sled's snapshots of its page table, may help.
     pub(super) fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged(_) | Self::Sled(_) | Self::Panicked)
     }
 
-    /// In words for a person: what was being done (`opened`, `read`, `written`) to which store.
+    /// The error for a person, about the store at `path`, which could not be `doing`: `opened`, `read`, `written`.
     pub(super) fn at(self, path: &Path, doing: &'static str) -> StoreError {
         let path = path.display().to_string();
         match self {

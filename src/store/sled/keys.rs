@@ -9,7 +9,7 @@
 //!
 //! | key | value | encoded by |
 //! |---|---|---|
-//! | `b` block | what is unfinished in a block, and what it counts | [`StoredBlock`](super::block::StoredBlock) |
+//! | `b` block | the unfinished deliveries of a block, and its counts | [`StoredBlock`](super::block::StoredBlock) |
 //! | `c` key, u32 | a part of a value too large to stand in one piece | [`value`](super::value) |
 //! | `e` first number of an entry | the events of its deliveries | [`entry`](super::entry) |
 //! | `f` block, group | changes of a block's deliveries, moved there from `x` groups up to this one | [`change`](super::change) |
@@ -17,7 +17,7 @@
 //! | `h` destination | a [`Pause`](crate::store::Pause) | JSON |
 //! | `i` xxh3-64 of an event's id | the numbers of the deliveries of such events, u64 LE each | [`index`] |
 //! | `j` | the journal of a write too large for one batch | [`value`](super::value) |
-//! | `k` | what is numbered next | [`Progress`](super::block::Progress) |
+//! | `k` | the next numbers to be given | [`Progress`](super::block::Progress) |
 //! | `m` | schema, number of writes, whether closed in good order | JSON |
 //! | `n` destination, lane | a memo; in front when it was written, i64 LE | JSON |
 //! | `o` first number of an entry | the heads of its deliveries | [`entry`](super::entry) |
@@ -65,7 +65,7 @@ pub(super) const fn numbers_of(block: u64) -> std::ops::Range<u64> {
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key(Vec<u8>);
 
-/// What a key stands for.
+/// The kind of value that a key leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Block,
@@ -139,7 +139,7 @@ impl Key {
         self
     }
 
-    /// Adds bytes that nothing follows.
+    /// Adds the last part of a key, which needs no terminator.
     fn last(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.0.extend(bytes.as_ref());
         self
@@ -155,7 +155,7 @@ impl Key {
         key.starts_with(&self.0)
     }
 
-    /// What follows this prefix in `key`; empty when it is not a prefix of it.
+    /// The rest of `key` after this prefix; empty when `key` does not begin with it.
     pub(super) fn rest<'k>(&self, key: &'k [u8]) -> &'k [u8] {
         key.strip_prefix(self.0.as_slice()).unwrap_or_default()
     }
@@ -186,7 +186,7 @@ pub(super) fn snapshot(source: &Name, call: &CallId) -> Key {
     snapshots(source).last(call.as_str())
 }
 
-/// The duty is a letter (`s`, `d`, `u`) and, when it has one, its name.
+/// The key of a duty's checkpoint: the duty is a letter (`s`, `d`, `u`) and, when it has one, its name.
 pub(super) fn checkpoint(duty: &Duty) -> Key {
     let key = Key::new(b'p');
     match duty {
@@ -240,13 +240,13 @@ pub(super) fn folded(block: u64, group: u64) -> Key {
     all_folded_of(block).number(group)
 }
 
-/// Where deliveries of an event are found. Events with the same hash share it, so what is found is compared with the
-/// heads.
+/// The key at which the deliveries of an event are listed. Events with the same hash share it, so a reader compares
+/// what it finds with the heads.
 pub(super) fn index(event: &str) -> Key {
     Key::new(b'i').number(xxh3_64(event.as_bytes()))
 }
 
-/// The same for an id.
+/// The key at which the deliveries of the event with this id are listed.
 pub(super) fn index_of(event: &EventId) -> Key {
     index(event.as_str())
 }
@@ -284,7 +284,8 @@ pub(super) fn all_memos() -> Key {
     Key::new(b'n')
 }
 
-/// A lane is a letter (`c`, `s`, `d`, `b`, `-`) and its names; the source of a call is ended like the other texts.
+/// The key of a memo. A lane is a letter (`c`, `s`, `d`, `b`, `-`) and its names; the source of a call is ended like
+/// the other texts.
 pub(super) fn memo(destination: &Name, lane: &Subject) -> Key {
     let key = all_memos().text(destination.as_str());
     match lane {
@@ -309,14 +310,14 @@ pub(super) fn paused(key: &[u8]) -> Option<Name> {
     std::str::from_utf8(pauses().rest(key)).ok().map(Name::from)
 }
 
-/// What the parts of the value at `of` begin with.
+/// The prefix of the keys of all chunks of the value at `of`.
 pub(super) fn chunks(of: &Key) -> Key {
     let mut key = Key::new(b'c');
     key.0.extend(&of.0);
     key
 }
 
-/// A part of the value at `of`.
+/// The key of a chunk of the value at `of`.
 pub(super) fn chunk(of: &Key, number: u32) -> Key {
     let mut key = chunks(of);
     key.0.extend(number.to_be_bytes());

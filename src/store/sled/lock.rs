@@ -14,7 +14,7 @@ use std::{
 use super::{fault::Fault, files};
 use crate::store::StoreError;
 
-/// How long the lock is waited for: a process that is ending needs a moment to let go.
+/// How long to wait for the lock: a process that is ending needs a moment to let go.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long sled may take to let go of its own lock.
@@ -64,7 +64,7 @@ impl Drop for Lock {
     }
 }
 
-/// Locks a file; says whether that was possible within `patience`.
+/// Locks a file; returns whether that was possible within `patience`.
 fn lock(file: &File, patience: Duration) -> io::Result<bool> {
     let deadline = Instant::now() + patience;
     loop {
@@ -149,7 +149,7 @@ mod tests {
     fn a_lock_held_open_by_somebody_else_is_let_go_all_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let lock = Lock::take(folder.path()).unwrap();
-        // As a child process has it between its fork and its exec.
+        // A child process has the file open like this between its fork and its exec.
         let _inherited = lock.file.try_clone().unwrap();
         drop(lock);
         Lock::take(folder.path()).unwrap();

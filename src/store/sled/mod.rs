@@ -1,15 +1,16 @@
 //! The store in a folder on this machine, in [sled](https://docs.rs/sled).
 //!
 //! * [`thread`]: sled blocks, so it has a thread of its own; the store's methods send it jobs.
-//! * [`engine`]: what each job does; [`outbox`]: what it knows of deliveries without the disk; [`claims`].
-//! * [`keys`]: what stands where; [`value`]: how, and that it is what was written; [`entry`], [`change`], [`block`] and
-//!   [`remembered`]: what is in it.
-//! * [`view`]: what is read, and the writes that are prepared; [`disk`]: writes that are whole or not there, and durable;
-//!   [`witness`]: how often the store was written to.
-//! * [`open`]: the folder, from its [`lock`] to its [`tree`], over what a crash may have left ([`repair`], [`replace`]) or
-//!   made too large ([`renew`]); [`files`]: what is done to files; [`fault`]: what goes wrong.
-//! * [`backup`]: the store to a file ([`archive`]), copied beside other work ([`dump`]); [`restore`]: and back.
-//! * [`probe`]: where tests look on.
+//! * [`engine`]: the work of each job; [`outbox`]: deliveries as known without reading the disk; [`claims`].
+//! * [`keys`]: the layout of the tree; [`value`]: values sealed with a checksum; [`entry`], [`change`], [`block`] and
+//!   [`remembered`]: what the values hold.
+//! * [`view`]: reads through the writes that are prepared; [`disk`]: writes that are atomic and durable; [`witness`]:
+//!   the count of writes beside the tree.
+//! * [`open`]: the folder, from its [`lock`] to its [`tree`], after a crash ([`repair`], [`replace`]) or after it has
+//!   grown too large ([`renew`]); [`files`]: helpers for files and folders; [`fault`]: errors.
+//! * [`backup`]: the store copied to a file ([`archive`]) beside other work ([`dump`]); [`restore`]: a backup put in
+//!   the place of the store.
+//! * [`probe`]: steps at which tests look on.
 
 mod archive;
 mod backup;
@@ -73,19 +74,19 @@ use crate::{
     time::Timestamp,
 };
 
-/// How many entries, events or calls one job reads before others have their turn.
+/// The most entries, events or calls that one job reads before others have their turn.
 const SLICE: usize = 2000;
 
-/// The same for events, which may be large.
+/// The most events that one job reads; fewer, because events may be large.
 const BODY_SLICE: usize = 200;
 
-/// How many snapshots one job looks at to shrink some of them.
+/// The most snapshots that one job looks at to shrink some of them.
 const SHRINK_STEP: usize = 200;
 
-/// How many deliveries a person changes in one write.
+/// The most deliveries that an action of a person changes in one write.
 const ACT_SLICE: usize = 500;
 
-/// So many bytes of events are parsed before other tasks have their turn.
+/// The most bytes of events that are parsed before other tasks have their turn.
 const PARSE_SLICE: usize = 256 << 10;
 
 /// The store in a folder on this machine. For one process at a time.
@@ -98,23 +99,23 @@ pub struct SledStore {
 }
 
 impl SledStore {
-    /// Opens the store in `config.path`, or makes one there. How long it takes follows from what is unfinished, not from
-    /// what is kept.
+    /// Opens the store in `config.path`, or makes one there. The time it takes depends on the number of unfinished
+    /// deliveries, not on how much is kept.
     ///
     /// # Errors
-    /// [`StoreError`]; what is damaged has been tried to repair, and was copied aside before.
+    /// [`StoreError`] when the store cannot be opened. A damaged store is copied aside before a repair is tried.
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         let arrivals = Arc::new(Arrivals::default());
         let thread = Thread::start(config, Arc::clone(&arrivals)).await?;
         Ok(Self { thread, arrivals, path: config.path.clone() })
     }
 
-    /// What a person should know of how it was opened: a repair, a renewal. One sentence each.
+    /// Incidents of the opening that a person should know of, such as a repair or a renewal: one sentence each.
     pub fn findings(&self) -> &[String] {
         &self.thread.findings
     }
 
-    /// Opens the store in `config.path`, and makes nothing.
+    /// Opens the store in `config.path`; makes none when there is none.
     ///
     /// # Errors
     /// [`StoreError::Missing`] when there is none; else as [`SledStore::open`].
@@ -126,10 +127,10 @@ impl SledStore {
         }
     }
 
-    /// Does some of the work that is otherwise done between other jobs. For tests, which cut it short anywhere.
+    /// Folds some changes, as the thread does between other jobs. For tests, which cut it short anywhere.
     ///
     /// # Errors
-    /// As any other method.
+    /// As all methods, when the store fails.
     #[doc(hidden)]
     pub async fn fold(&self, slices: usize, changes: usize) -> Result<(), StoreError> {
         for _ in 0..slices {
@@ -147,7 +148,7 @@ impl SledStore {
     pub async fn kill(self) {
         let die =
             |_: &mut engine::Engine| -> Result<(), Fault> { std::panic::resume_unwind(Box::new("killed")) };
-        // The answer is that the store has failed.
+        // The answer is always that the store has failed.
         let _ = self.thread.read(die).await;
     }
 }
@@ -264,7 +265,7 @@ impl Store for SledStore {
     async fn query(&self, query: &Query) -> Result<Page<DeliveryRecord>, StoreError> {
         let mut items: Vec<DeliveryRecord> = vec![];
         let mut below = Some(query.after.map_or(u64::MAX, |Cursor(Token(token))| token));
-        // One more than asked for tells whether there are more.
+        // One more than was asked for shows whether there is another page.
         let wanted = query.limit.saturating_add(1);
         while let Some(from) = below.filter(|_| items.len() < wanted) {
             let (filter, missing) = (query.filter.clone(), wanted - items.len());
@@ -281,7 +282,7 @@ impl Store for SledStore {
     async fn act(&self, action: Action) -> Result<usize, StoreError> {
         let slices = |tokens: Vec<Token>| {
             let each_once: Vec<Token> = BTreeSet::from_iter(tokens).into_iter().collect();
-            // Nothing is one slice: a store that is closed says so whatever it is asked.
+            // No tokens make one empty slice, so that a store that is closed says so whatever it is asked.
             let slices = each_once.chunks(ACT_SLICE).chain(each_once.is_empty().then_some(&[][..]));
             slices.map(<[Token]>::to_vec).collect::<Vec<_>>()
         };

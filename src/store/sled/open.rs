@@ -36,15 +36,15 @@ pub(super) struct Opened {
 /// Something that was noticed while a store was opened, and did not prevent it.
 #[derive(Debug)]
 pub(super) enum Finding {
-    /// It was damaged; what was found is kept in a copy.
+    /// The store was damaged and could be repaired; a copy from before the repair is kept.
     Repaired { copy: PathBuf },
-    /// It was damaged before anything was ever written to it durably.
+    /// A first start was interrupted before anything was acknowledged; the store was begun anew.
     BegunAnew { aside: PathBuf },
-    /// Its files were larger than they had to be, by bytes.
+    /// The files were larger than necessary and were rewritten; sizes in bytes.
     Renewed { before: u64, after: u64 },
-    /// They are, and could not be made smaller.
+    /// The files are larger than necessary and could not be rewritten.
     NotRenewed(StoreError),
-    /// Values stand in files that sled never syncs.
+    /// Values stand in files of their own, which sled never syncs.
     Blobs,
 }
 
@@ -106,7 +106,7 @@ fn open_tree(config: &StoreConfig, findings: &mut Vec<Finding>) -> Result<Disk, 
     let path = config.path.as_path();
     replace::tidy(path)?;
     let disk = match start(config) {
-        // Nothing was ever acknowledged: a first start was interrupted.
+        // Nothing was ever acknowledged, because a first start was interrupted: so nothing is lost by beginning anew.
         Err(fault) if fault.is_damage() && witness::count_in(path)?.is_none() => {
             let aside = replace::set_aside(path)?;
             findings.push(Finding::BegunAnew { aside });
@@ -125,7 +125,7 @@ fn open_tree(config: &StoreConfig, findings: &mut Vec<Finding>) -> Result<Disk, 
     Ok(disk)
 }
 
-/// Opens what sled keeps, and finishes what a crash has interrupted.
+/// Opens the tree, and finishes what a crash has interrupted.
 fn start(config: &StoreConfig) -> Result<Disk, Fault> {
     let least = witness::count_in(&config.path)?;
     tree::catch_panic(|| {

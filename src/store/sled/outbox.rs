@@ -1,5 +1,5 @@
-//! What is known of deliveries without a look at the disk: which are unfinished, how they differ from their heads, and
-//! what each destination has in all. Nothing here grows with what is finished.
+//! Deliveries as known without reading the disk: which are unfinished, how they differ from their heads, and how many
+//! each destination has in each state. The memory it takes does not grow with finished deliveries.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,17 +18,17 @@ use crate::{
     time::Timestamp,
 };
 
-/// All destinations, and the blocks that are not on disk as they are.
+/// All destinations, and the blocks that differ from what is on disk.
 #[derive(Default)]
 pub(super) struct Outbox {
     pub(super) destinations: BTreeMap<Name, Destination>,
-    /// Unfinished deliveries that are not as their heads say.
+    /// Unfinished deliveries that differ from their heads.
     changed: BTreeMap<u64, Changed>,
     /// The newest block, those changed since they were written, and any that were needed since the last fold.
     blocks: BTreeMap<u64, Sums>,
 }
 
-/// What is known of a destination.
+/// A destination's unfinished deliveries, its counts, and the acts of people that its owner has yet to read.
 #[derive(Default)]
 pub(super) struct Destination {
     pending: RoaringTreemap,
@@ -46,20 +46,20 @@ pub(super) struct Acts {
 }
 
 impl Acts {
-    /// The owner begins to read; what was changed before is in what it reads.
+    /// The owner begins to read its feed. Earlier changes are part of what it reads, so they are dropped.
     pub(super) fn begin(&mut self) -> u64 {
         self.is_read = true;
         self.changed.clear();
         self.last
     }
 
-    /// Nobody reads any more.
+    /// The owner has ended, so changes need not be noted any more.
     pub(super) fn end(&mut self) {
         self.is_read = false;
         self.changed = VecDeque::new();
     }
 
-    /// A person changed a delivery.
+    /// Notes that a person changed a delivery.
     pub(super) fn note(&mut self, number: u64) {
         if self.is_read {
             self.last += 1;
@@ -67,7 +67,7 @@ impl Acts {
         }
     }
 
-    /// What was changed after `after`; what was changed before has been read.
+    /// The deliveries that were changed after `after`. Those changed before have been read, and are dropped.
     pub(super) fn since(&mut self, after: u64) -> impl Iterator<Item = (u64, u64)> {
         while self.changed.front().is_some_and(|(act, _)| *act <= after) {
             self.changed.pop_front();
@@ -87,7 +87,7 @@ impl Destination {
         (places(&self.pending), places(&self.held))
     }
 
-    /// Pending or held; `None` when it is finished, or of another destination.
+    /// Whether a delivery is pending or held; `None` when it is finished, or of another destination.
     pub(super) fn standing(&self, number: u64) -> Option<DeliveryStateKind> {
         if self.pending.contains(number) {
             Some(DeliveryStateKind::Pending)
@@ -112,7 +112,7 @@ impl Destination {
 }
 
 impl Outbox {
-    /// The first unfinished delivery from a number on.
+    /// The first unfinished delivery whose number is at least `number`.
     pub(super) fn unfinished_from(&self, number: u64) -> Option<u64> {
         let first = |of: &RoaringTreemap| {
             let mut numbers = of.iter();
@@ -142,7 +142,7 @@ impl Outbox {
         stored.sums
     }
 
-    /// A block as it is to be written.
+    /// A block in the form that is written to disk.
     pub(super) fn store(&self, block: u64, through: u64, end: u64) -> Option<StoredBlock> {
         let sums = self.blocks.get(&block)?.clone();
         let mut unfinished = vec![];
@@ -157,27 +157,27 @@ impl Outbox {
         Some(StoredBlock { through, end, sums, unfinished, changed })
     }
 
-    /// A block that is at hand.
+    /// A block that is in memory.
     pub(super) fn block(&self, block: u64) -> Option<&Sums> {
         self.blocks.get(&block)
     }
 
-    /// The numbers of the blocks at hand.
+    /// The numbers of the blocks in memory.
     pub(super) fn blocks(&self) -> impl DoubleEndedIterator<Item = u64> {
         self.blocks.keys().copied()
     }
 
-    /// Has a block at hand.
+    /// Keeps a block in memory.
     pub(super) fn keep_block(&mut self, block: u64, sums: Sums) {
         self.blocks.entry(block).or_insert(sums);
     }
 
-    /// Lets go of a block that is on disk as it is.
+    /// Drops a block from memory that is on disk as it is.
     pub(super) fn let_go(&mut self, block: u64) {
         self.blocks.remove(&block);
     }
 
-    /// Lets go of all blocks but one.
+    /// Drops all blocks from memory but one.
     pub(super) fn keep_only(&mut self, block: u64) {
         self.blocks.retain(|at_hand, _| *at_hand == block);
     }
@@ -195,7 +195,7 @@ impl Outbox {
         self.changed.get(&number)
     }
 
-    /// The state of a delivery in a block of which this is known; `None` when it was forgotten.
+    /// The state of a delivery in the block with these counts; `None` when it was forgotten.
     pub(super) fn stage(&self, sums: &Sums, destination: &str, number: u64) -> Option<DeliveryStateKind> {
         let place = place_of(number);
         let standing = self.destinations.get(destination).and_then(|of| of.standing(number));
@@ -208,7 +208,7 @@ impl Outbox {
         standing.or_else(finished)
     }
 
-    /// Adds a delivery nobody has tried yet.
+    /// Adds a delivery before its first attempt.
     pub(super) fn add(&mut self, number: u64, destination: &Name, is_held: bool) {
         let stage = if is_held { Stage::Held } else { Stage::Pending };
         let of = self.of(destination);
@@ -222,14 +222,14 @@ impl Outbox {
         *count(sums.tallies.entry(destination.clone()).or_default(), stage) += 1;
     }
 
-    /// Adds a delivery that was found with its head.
+    /// Adds a delivery whose head was read.
     pub(super) fn add_head(&mut self, number: u64, head: &Head<'_>) {
         self.block_mut(block_of(number)).traits.add(head);
         self.add(number, &head.destination.into(), head.hold.is_some());
     }
 
-    /// Carries out a change in a block that is at hand; says whether it fits the delivery. A change that does not is left
-    /// alone, so that all of this can be repeated.
+    /// Carries out a change in a block that is in memory; returns whether it fits the delivery. A change that does not
+    /// fit is skipped, so that all of this can be repeated.
     pub(super) fn carry_out(
         &mut self,
         number: u64,
@@ -285,7 +285,7 @@ impl Outbox {
         Ok(true)
     }
 
-    /// Forgets a finished delivery whose time is over.
+    /// Forgets a finished delivery that has been kept long enough.
     pub(super) fn purge(&mut self, number: u64, destination: &Name, state: DeliveryStateKind) {
         self.shift(number, destination, state.into(), None);
     }

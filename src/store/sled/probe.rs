@@ -4,7 +4,7 @@
 
 use std::{io, sync::OnceLock};
 
-/// A step that is about to be done or, in one case, was just done.
+/// A step that is about to be done or, for [`Step::Synced`], was just done.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -14,7 +14,7 @@ pub enum Step {
     Flush,
     /// Before the system is made to write its file to the disk.
     Sync,
-    /// After that: what was written before survives a power cut.
+    /// After the sync: what was written before survives a power cut.
     Synced,
     /// Before the count of writes is noted beside the tree.
     Witness,
@@ -26,20 +26,20 @@ pub enum Step {
     Remove,
 }
 
-/// Looks on at each step; an error makes the step fail instead of being done.
+/// Called at each step; an error makes the step fail instead of being done.
 #[doc(hidden)]
 pub type Probe = Box<dyn Fn(Step) -> io::Result<()> + Send + Sync>;
 
 static PROBE: OnceLock<Probe> = OnceLock::new();
 
-/// Has every store of this process tell its steps from now on; says whether it was the first to ask, the only one that is
-/// heard. For tests of what a crash leaves behind.
+/// Calls `probe` at every step of all stores of this process from now on. Only the first call has an effect; returns
+/// whether this was it. For tests of what a crash leaves behind.
 #[doc(hidden)]
 pub fn watch_steps(probe: Probe) -> bool {
     PROBE.set(probe).is_ok()
 }
 
-/// Tells a step.
+/// Calls the probe, if a test has set one.
 pub(super) fn at(step: Step) -> io::Result<()> {
     PROBE.get().map_or(Ok(()), |probe| probe(step))
 }

@@ -1,5 +1,5 @@
-//! How a snapshot stands in the tree. In front, compact, is what is asked of every call at every start; behind it
-//! the whole snapshot as JSON or, of a shrunk one, what the front does not say, compact too.
+//! A snapshot as it stands in the tree. In front, in compact form, are the fields that every start reads of every call;
+//! behind them the whole snapshot as JSON or, when it is shrunk, the remaining fields in compact form.
 
 use std::collections::BTreeMap;
 
@@ -79,7 +79,7 @@ impl Stored {
     }
 }
 
-/// Reads the front of a snapshot: what is known of the call, and whether the rest is shrunk.
+/// Reads the front of a snapshot: the fields that are read of every call, and whether the rest is shrunk.
 pub(super) fn known(id: CallId, head: &[u8]) -> Result<(KnownCall, bool), Fault> {
     let front: Front = from_compact(head)?;
     let shrunk = front.shrunk;
@@ -115,7 +115,7 @@ enum Phase {
     Other(String),
 }
 
-/// What is left of a shrunk snapshot behind its front.
+/// The fields of a shrunk snapshot that are not in its front.
 #[derive(Serialize, Deserialize)]
 struct Rest {
     kinds_seen: Kinds,
@@ -123,7 +123,8 @@ struct Rest {
     revision: u32,
     past: Vec<(StateTag, u32)>,
     analysis: Option<StateTag>,
-    /// Of each rule the condition, whether it was true, whether it has fired: a settled call waits for nothing.
+    /// For each rule its condition, whether that was true, and whether the rule has fired. No rule waits for a settled
+    /// call, so its waits are not kept.
     rules: BTreeMap<Name, (u64, bool, bool)>,
     sequences: BTreeMap<Name, u64>,
 }

@@ -1,4 +1,4 @@
-//! Making a tree smaller that has grown too large on disk: everything is copied into a new one, which then takes its place.
+//! Rewriting a tree that has grown too large on disk: everything is copied into a new one, which then takes its place.
 //!
 //! sled keeps four to five times what is in it, and more after each unclean stop. Only a copy in a new folder is smaller.
 
@@ -13,10 +13,11 @@ use super::{
     view::Writes,
 };
 
-/// A tree is copied when its files take this many times as much as what is in it …
+/// A tree is copied when its files are larger than [`SMALL`] and its content is less than one part in this many of
+/// them.
 const BLOAT: u64 = 6;
 
-/// … and more than this many bytes.
+/// The size, in bytes, up to which a tree is never copied.
 const SMALL: u64 = 16 * tree::SEGMENT as u64;
 
 /// Memory for the pages of a new tree while it is filled, in bytes.
@@ -25,13 +26,13 @@ const CACHE: u64 = 16 << 20;
 /// How many bytes are copied at once.
 const STEP: usize = 512 << 10;
 
-/// Says how large the files of a tree are, in bytes, if that is too much for what is in it.
+/// The size of a tree's files, in bytes, if it is too large for what is in them; else `None`.
 pub(super) fn excess(store: &Path, disk: &Disk) -> Result<Option<u64>, Fault> {
     let size = files::size_of_folder(&replace::tree(store))?;
     Ok((size > SMALL && !disk.holds_at_least(size / BLOAT)?).then_some(size))
 }
 
-/// Makes an empty tree where one is made that is to replace the one there is.
+/// Makes an empty tree where a replacement is prepared.
 pub(super) fn new_tree(store: &Path) -> Result<Disk, Fault> {
     let folder = replace::new_tree(store);
     files::remove_folder(&folder)?;

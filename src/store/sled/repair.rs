@@ -1,4 +1,4 @@
-//! A second look at a tree that cannot be opened.
+//! A second attempt to open a tree that cannot be opened.
 //!
 //! sled keeps snapshots of its page table in files `snap.…`, which it can rebuild from its log. Deleting them loses nothing
 //! and cures those that a crash or the disk has damaged.
@@ -10,12 +10,12 @@ use std::{
 
 use super::{fault::Fault, files, replace};
 
-/// How the names of page table snapshots end before they are whole.
+/// Ending of the names of incomplete page table snapshots.
 pub(super) const UNFINISHED: &str = ".generating";
 
-/// Opens a damaged store's tree once more with `open`, without sled's snapshots of its page table; returns what that gives
-/// and where the copy is. The files are copied to `damaged/` first, so that whatever was found can still be looked into:
-/// only the first time, or a service that is started again and again would fill the disk with copies.
+/// Opens a damaged store's tree once more with `open`, without sled's snapshots of its page table; returns the result
+/// and the path of the copy. The files are copied to `damaged/` first, so that the damage can still be looked into, but
+/// only the first time: a service that is started again and again would fill the disk with copies.
 ///
 /// # Errors
 /// `found` when there is no snapshot to do without.
@@ -39,7 +39,7 @@ pub(super) fn repair<T>(
     Ok((open()?, aside))
 }
 
-/// Removes snapshots of the page table whose name ends like this.
+/// Removes page table snapshots whose names end with `ending`.
 pub(super) fn remove_snapshots(tree: &Path, ending: &str) -> io::Result<()> {
     snapshots(tree, ending)?.iter().try_for_each(fs::remove_file)
 }

@@ -1,4 +1,4 @@
-//! Putting a new tree in the place of the one there is.
+//! Replacing the tree by a new one.
 //!
 //! The new one is made in `sled.new/`. It either replaces the old one, which is then removed, or the old one is kept in
 //! `quarantine-…/`. A replacement that a crash interrupts is undone at the next opening.
@@ -14,12 +14,12 @@ use super::{
     probe::{self, Step},
 };
 
-/// Where sled's files are.
+/// The folder of sled's files.
 pub(super) fn tree(store: &Path) -> PathBuf {
     store.join("sled")
 }
 
-/// Where a tree is made that is to replace the one there is.
+/// The folder in which a replacement is prepared.
 pub(super) fn new_tree(store: &Path) -> PathBuf {
     store.join("sled.new")
 }
@@ -68,7 +68,7 @@ pub(super) fn set_aside(store: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// A name for what is moved aside that nothing has yet.
+/// A folder name that is not in use, for a tree that is moved aside.
 fn free_name(store: &Path) -> PathBuf {
     let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut name = store.join(format!("quarantine-{seconds}"));
@@ -90,7 +90,7 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Which trees are there, by what is in them.
+    /// The trees that exist, with their content.
     fn trees(store: &Path) -> Vec<(String, String)> {
         let entries = fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path());
         let mut trees: Vec<_> = entries

@@ -1,4 +1,4 @@
-//! A backup in the place of a store.
+//! Restoring: a backup put in the place of a store.
 //!
 //! A backup holds heads, events and changes of deliveries. They are written to the new tree as if the deliveries had just
 //! been committed and changed: all changes stand in new groups, folded ones first, and the engine does the rest as at any
@@ -33,26 +33,26 @@ use super::{
 };
 use crate::{config::StoreConfig, store::StoreError, time::Timestamp};
 
-/// How many keys are looked at before what follows from them is written.
+/// The most keys that are read before the writes that follow from them are made.
 const STEP: usize = 500;
 
-/// How many changes are put into one group.
+/// The most changes in one group.
 const GROUP: usize = 1_000;
 
 /// A store that was restored.
 #[derive(Clone, Debug)]
 pub struct Restored {
-    /// The backup.
+    /// The backup that was used.
     pub from: PathBuf,
     /// When it was made.
     pub made: Timestamp,
-    /// Newer backups that could not be used, and why.
+    /// Newer backups that could not be used, with the reasons.
     pub passed_over: Vec<StoreError>,
-    /// How many calls it remembers.
+    /// Calls in the restored store.
     pub calls: u64,
-    /// How many deliveries were unfinished.
+    /// Unfinished deliveries in the restored store.
     pub unfinished: u64,
-    /// Where the files are now that were the store's before.
+    /// Where the former store's files were moved; `None` when there were none.
     pub quarantine: Option<PathBuf>,
 }
 
@@ -72,7 +72,7 @@ impl SledStore {
 
 fn restore(store: &Path, from: Option<&Path>) -> Result<Restored, StoreError> {
     let fail = |fault: Fault| fault.at(store, "written");
-    // A backup that is of no use must not cost a folder, nor is a folder without backups worth one.
+    // The folder is made only once there is something to put into it: an unusable backup must not leave one behind.
     let chosen = from.map(verify).transpose()?;
     if chosen.is_none() && !folder(store).exists() {
         return Err(StoreError::NoBackup { path: store.display().to_string() });
@@ -142,7 +142,7 @@ fn choose(store: &Path) -> Result<(Chosen, Vec<StoreError>), StoreError> {
     Ok((last, passed_over))
 }
 
-/// The contents of a new tree.
+/// The contents of a tree that was restored.
 struct Contents {
     /// Snapshots.
     calls: u64,
@@ -150,7 +150,7 @@ struct Contents {
     unfinished: u64,
 }
 
-/// Makes a tree of what is in a backup, beside the one there is.
+/// Makes a tree from a backup, beside the present one.
 fn fill(store: &Path, chosen: &Chosen) -> Result<Contents, StoreError> {
     let fail = |fault: Fault| fault.at(store, "written");
     let read = |error: std::io::Error| failed(&chosen.file, "read", &error.to_string());
@@ -159,7 +159,7 @@ fn fill(store: &Path, chosen: &Chosen) -> Result<Contents, StoreError> {
     while let Part::Writes(writes) = reader.next().map_err(read)? {
         add(&mut disk, writes).map_err(fail)?;
     }
-    // It must not look older than the store it takes the place of.
+    // The new tree must not look older than the store whose place it takes.
     let reached = witness::count_in(store).map_err(|error| fail(error.into()))?.unwrap_or(0);
     complete(disk, chosen.trailer.sequence.max(reached)).map_err(fail)
 }
@@ -180,13 +180,13 @@ fn add(disk: &mut Disk, writes: Writes) -> Result<(), Fault> {
     disk.load(prepared)
 }
 
-/// Makes the tree one that can be opened, and opens it once to see that it can; `sequence` counts the writes to it.
+/// Makes the tree complete, and opens it once to see that it can be opened; `sequence` counts the writes to it.
 fn complete(disk: Disk, sequence: u64) -> Result<Contents, Fault> {
     let progress = match disk.view().bytes(&keys::progress())? {
         Some(bytes) => value::from_compact(&bytes)?,
         None => Progress::default(),
     };
-    // Groups may go on beyond it.
+    // There may be groups with higher numbers than the stored progress knows.
     let last = disk.view().last_up_to(&keys::all_groups(), &keys::group(u64::MAX))?;
     let last = last.and_then(|(key, _)| keys::last_number(&key)).unwrap_or(0);
     let old_groups_end = progress.group.max(last + 1);
@@ -214,7 +214,7 @@ fn complete(disk: Disk, sequence: u64) -> Result<Contents, Fault> {
     Ok(Contents { calls, unfinished })
 }
 
-/// A tree being filled.
+/// A tree that is being filled from a backup.
 struct Filling {
     disk: Disk,
     /// The first numbers of the entries that are there.
@@ -321,7 +321,7 @@ impl Filling {
         Ok(())
     }
 
-    /// Moves the changes of the groups below `end` behind those that were folded, because those came first.
+    /// Moves the changes of the groups below `end` behind those that were folded, because folded changes are older.
     fn take_groups(&mut self, end: u64) -> Result<(), Fault> {
         loop {
             let keys = self.keys(&keys::all_groups(), None)?;

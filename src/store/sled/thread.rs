@@ -1,8 +1,8 @@
-//! The thread sled lives on. Whatever is asked of the store is a job for it. Jobs that read are answered at once; all that
-//! write and wait together are written at once and answered when that is durable.
+//! The thread sled lives on. Every request to the store is a job for it. Jobs that read are answered at once; all
+//! waiting jobs that write are written together, and answered when that is durable.
 //!
 //! In such a group commits come first, because somebody may wait for their deliveries. Between groups the thread folds,
-//! and when nothing is asked of it, it looks for damage.
+//! and when it has nothing to do, it looks for damage.
 
 use std::{
     collections::VecDeque,
@@ -30,35 +30,35 @@ use crate::{
     store::{LAZY_SYNC, StoreError, arrivals::Arrivals},
 };
 
-/// How many jobs may wait; who brings one more waits for a place.
+/// The most jobs that may wait; the caller of another one waits for a place.
 const QUEUE: usize = 256;
 
-/// How many jobs are taken before those that write are written.
+/// The most jobs that are taken before those that write are written.
 const GROUP: usize = 256;
 
-/// Changes are folded when so much time has passed since the first of them.
+/// Changes are folded when the first of them is this old.
 const FOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// About so many changes are folded before others have their turn.
+/// About how many changes are folded before other jobs have their turn.
 const FOLD_SLICE: usize = 2000;
 
-/// How long nothing must be asked before a slice of the search for damage.
+/// How long no job must have come before a slice of the search for damage.
 const SCRUB_TICK: Duration = Duration::from_secs(1);
 
-/// A pass of that search begins so long after the last one began.
+/// Time from the beginning of a pass of that search to the beginning of the next.
 const SCRUB_EVERY: Duration = Duration::from_secs(86_400);
 
 /// Answers a job that has written something, once that is durable or is known not to be.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
-/// Answers at once.
+/// A job that reads, and is answered at once.
 type Read = Box<dyn FnOnce(&mut Engine, &Path) + Send>;
 
-/// Stages changes and leaves the answer for when they are written; `None` when they were refused and that was answered.
-/// After an error, which was answered too, the engine cannot be relied on.
+/// A job that writes. It stages changes, and returns the answer to be given when they are written; `None` when they
+/// were refused and that was answered. After an error, which was answered too, the engine cannot be relied on.
 type Write = Box<dyn FnOnce(&mut Engine, &Path) -> Result<Option<Answer>, StoreError> + Send>;
 
-/// Who was told to close, and waits for it.
+/// The caller that asked the thread to close, and waits for it.
 type Closer = oneshot::Sender<Result<(), StoreError>>;
 
 enum Job {
@@ -67,13 +67,13 @@ enum Job {
     Close(Closer),
 }
 
-/// The way to the thread.
+/// A handle to the thread, to send it jobs.
 pub(super) struct Thread {
-    /// What a person should know of how it was opened.
+    /// Incidents of the opening that a person should know of, one sentence each.
     pub(super) findings: Vec<String>,
     jobs: mpsc::Sender<(Job, OwnedSemaphorePermit)>,
     places: Arc<Semaphore>,
-    /// Why it takes no jobs any more.
+    /// Why the thread takes no jobs any more, once it has ended.
     ended: Arc<OnceLock<StoreError>>,
     path: PathBuf,
 }
@@ -104,7 +104,7 @@ impl Thread {
             };
             match open::open(&config).and_then(start) {
                 Ok((engine, lock, findings)) => {
-                    // When nobody waits for it any more, the queue is closed too and it ends by itself.
+                    // When the caller has stopped waiting, the queue is closed too and the thread ends by itself.
                     let _ = opened.send(Ok(findings));
                     live(engine, lock, path, queue, &places, &ended);
                 }
@@ -119,14 +119,14 @@ impl Thread {
         Ok(Self { findings, ..thread })
     }
 
-    /// Asks something that changes nothing on disk.
+    /// Runs a job that changes nothing on disk.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&mut Engine) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = move |engine: &mut Engine, path: &Path| {
-            // Whoever asked may have gone while this waited.
+            // The caller may have stopped waiting while the job was in the queue.
             if !reply.is_closed() {
                 let _ = reply.send(read(engine).map_err(|fault| fault.at(path, "read")));
             }
@@ -135,7 +135,7 @@ impl Thread {
         answer.await.unwrap_or_else(|_| Err(self.why_ended()))
     }
 
-    /// Changes something; returns when that is as durable as it has to be.
+    /// Runs a job that changes something; returns when that is as durable as it has to be.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         write: impl FnOnce(&mut Engine) -> Result<T, Fault> + Send + 'static,
@@ -143,7 +143,7 @@ impl Thread {
         self.stage(false, write).await
     }
 
-    /// The same for what goes before everything else.
+    /// Runs a job that changes something, ahead of all others that do.
     pub(super) async fn commit(
         &self,
         write: impl FnOnce(&mut Engine) -> Result<(), Fault> + Send + 'static,
@@ -216,7 +216,7 @@ fn live(
         Err(_) => (failed(), None),
     };
     let in_order = matches!(end, StoreError::Closed);
-    // Told before the queue is dropped, for those who wait in it.
+    // Set before the queue is dropped, because callers whose jobs wait in it then read the reason.
     let _ = ended.set(end);
     places.close();
     drop(queue);
@@ -239,18 +239,18 @@ fn live(
     }
 }
 
-/// Does jobs as they come.
+/// Does the thread's jobs as they come.
 struct Worker<'w> {
     engine: &'w mut Engine,
     path: &'w Path,
     queue: &'w mpsc::Receiver<(Job, OwnedSemaphorePermit)>,
-    /// Jobs that write and have yet to do so: commits, and the others.
+    /// Jobs that are to be written: commits, and the others.
     commits: VecDeque<Write>,
     others: VecDeque<Write>,
     closer: Option<Closer>,
-    /// When something was written first that is not synced yet.
+    /// When the oldest write that is not synced yet was made.
     unsynced: Option<Instant>,
-    /// When the first change was made that is not folded yet.
+    /// When the oldest change that is not folded yet was made.
     unfolded: Option<Instant>,
     /// When the last pass of the search for damage began.
     scrubbed: Instant,
@@ -291,7 +291,7 @@ impl<'w> Worker<'w> {
         }
     }
 
-    /// Waits for jobs as long as there is nothing else to do, then takes those that are there. Says whether any more can
+    /// Waits for jobs while there is nothing else to do, then takes those that are there. Returns whether any more can
     /// come.
     fn take_jobs(&mut self) -> Result<bool, StoreError> {
         let mut is_open = true;
@@ -432,7 +432,7 @@ mod tests {
     async fn after_a_panic_everything_says_so_and_the_store_can_be_opened_again() {
         let folder = tempfile::tempdir().unwrap();
         let thread = start(folder.path()).await;
-        // One that waits for its sync, one that panics, one that waits behind it.
+        // The first job waits for its sync, the second panics, the third waits behind it.
         let written = thread.write(|_| Ok(()));
         let panicked = thread.read(|_| -> Result<(), Fault> { panic!("on purpose") });
         let behind = thread.read(|engine| Ok(engine.destinations()));
@@ -448,7 +448,7 @@ mod tests {
         start(folder.path()).await.close().await.unwrap();
     }
 
-    /// Keeps the thread busy: says when it is, and ends when told to.
+    /// Keeps the thread busy: the receiver hears when it is, and the sender ends it.
     fn hold(thread: &Arc<Thread>) -> (oneshot::Receiver<()>, std::sync::mpsc::Sender<()>) {
         let (busy, is_busy) = oneshot::channel();
         let (let_go, told) = std::sync::mpsc::channel();

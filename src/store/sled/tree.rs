@@ -1,4 +1,4 @@
-//! Opening what sled keeps in a folder, with what is known to go wrong.
+//! Opening sled's tree in a folder, with a remedy for what is known to go wrong.
 //!
 //! sled reads snapshots of its page table that a crash left half written, panics on some damaged files, and keeps its lock
 //! for a moment after it was closed.
@@ -17,7 +17,7 @@ use super::{fault::Fault, files, lock::SLED_PATIENCE, repair};
 /// The size of sled's segments, in bytes. Pages up to a quarter of it stay in the one file that is synced.
 pub(super) const SEGMENT: usize = 4 << 20;
 
-/// How often sled writes out by itself what nobody has asked it to, in milliseconds.
+/// How often sled writes out by itself, in milliseconds.
 const FLUSH_EVERY: u64 = 500;
 
 /// Time between two tries to open a tree that is locked.
@@ -63,7 +63,7 @@ pub(super) fn has_blobs(folder: &Path) -> bool {
     folder.join("blobs").read_dir().is_ok_and(|mut blobs| blobs.next().is_some())
 }
 
-/// sled has no error of its own for this.
+/// sled has no error of its own for a file that another process has locked.
 fn is_lock(error: &io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }

@@ -31,9 +31,9 @@ const SUM: usize = 8;
 /// A value read back.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Value<'b> {
-    /// What can be read without the body.
+    /// The part that can be read without the body.
     pub(super) head: &'b [u8],
-    /// The body, unless it is in chunks.
+    /// The body; empty when it is in chunks.
     pub(super) body: &'b [u8],
     /// How many chunks the body is in; 0 when it is here.
     pub(super) chunks: u32,
@@ -65,7 +65,7 @@ pub(super) fn unseal<'b>(key: &[u8], bytes: &'b [u8]) -> Result<Value<'b>, Fault
     unsealed(bytes)
 }
 
-/// Opens once more what [`unseal`] has opened before.
+/// Opens a value once more that [`unseal`] has checked before.
 pub(super) fn unsealed(bytes: &[u8]) -> Result<Value<'_>, Fault> {
     let parted = |rest| {
         let (head_len, rest) = <[u8]>::split_first_chunk(rest)?;

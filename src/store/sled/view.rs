@@ -15,13 +15,13 @@ use super::{
     value::{self, CHUNK, Value},
 };
 
-/// What is to be written: a new value for a key, or none.
+/// Prepared writes: for each key the new value, or `None` to remove it.
 pub(super) type Writes = BTreeMap<IVec, Option<IVec>>;
 
 /// A value's head and body.
 pub(super) type Parts = (Vec<u8>, Vec<u8>);
 
-/// Reads through what is prepared to the tree below, and collects writes. Nothing reaches the tree.
+/// Reads the tree through the writes that are prepared, and collects them. Nothing reaches the tree.
 pub(super) struct View {
     tree: Tree,
     writes: Writes,
@@ -33,17 +33,17 @@ impl View {
         Self { tree: tree.clone(), writes: Writes::new(), bytes: 0 }
     }
 
-    /// What was prepared.
+    /// The writes that were prepared.
     pub(super) fn into_writes(self) -> Writes {
         self.writes
     }
 
-    /// How many keys are prepared, and about how many bytes.
+    /// The number of keys that are prepared, and about how many bytes they have with their values.
     pub(super) fn size(&self) -> (usize, usize) {
         (self.writes.len(), self.bytes)
     }
 
-    /// The value as it stands at a key.
+    /// The value at a key, sealed.
     pub(super) fn sealed(&self, key: &[u8]) -> Result<Option<IVec>, Fault> {
         match self.writes.get(key) {
             Some(prepared) => Ok(prepared.clone()),
@@ -126,7 +126,7 @@ impl View {
         Ok(())
     }
 
-    /// A value as it stands in the tree, with its chunks; empty when there is none.
+    /// The value at a key as it stands in the tree, with its chunks; empty when there is none.
     pub(super) fn as_it_stands(&self, key: &Key) -> Result<Vec<(IVec, IVec)>, Fault> {
         let Some(sealed) = self.sealed(key.as_ref())? else { return Ok(vec![]) };
         let chunks = value::unseal(key.as_ref(), &sealed)?.chunks;
@@ -150,24 +150,24 @@ impl View {
         value::from_json(&self.body(key, value::unseal(key.as_ref(), sealed)?)?)
     }
 
-    /// Prepares a value.
+    /// Prepares to write a value.
     pub(super) fn put(&mut self, key: &Key, value: &impl Serialize) -> Result<(), Fault> {
         self.put_bytes(key, &[], &value::to_json(value)?)
     }
 
-    /// Prepares a value of `body`, with something in front that can be read without it.
+    /// Prepares to write a value of `body`, with a head that can be read without it.
     pub(super) fn put_bytes(&mut self, key: &Key, head: &[u8], body: &[u8]) -> Result<(), Fault> {
         let before = self.chunks(key)?;
         self.put_over(key, before, head, body);
         Ok(())
     }
 
-    /// Prepares such a value where there is none.
+    /// Prepares to write such a value at a key that has none.
     pub(super) fn put_new(&mut self, key: &Key, head: &[u8], body: &[u8]) {
         self.put_over(key, 0, head, body);
     }
 
-    /// Prepares a value in the place of one with `before` chunks.
+    /// Prepares to write a value in the place of one with `before` chunks.
     fn put_over(&mut self, key: &Key, before: u32, head: &[u8], body: &[u8]) {
         let after = if body.len() <= CHUNK {
             self.set(key, Value { head, body, chunks: 0 });
@@ -186,7 +186,7 @@ impl View {
         }
     }
 
-    /// Prepares the end of a value.
+    /// Prepares to remove a value.
     pub(super) fn remove(&mut self, key: &Key) -> Result<(), Fault> {
         for number in 0..self.chunks(key)? {
             self.delete(&keys::chunk(key, number));
@@ -242,7 +242,7 @@ mod tests {
             for (key, value) in written.into_writes() {
                 tree.insert(key, value.unwrap()).unwrap();
             }
-            // Neighbours that are no heads.
+            // Neighbouring keys that are not heads.
             tree.insert(keys::memo(&"crm".into(), &crate::event::Subject::Config), b"").unwrap();
             tree.insert(keys::group(1), b"").unwrap();
             let mut view = View::new(&tree);

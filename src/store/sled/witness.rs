@@ -1,5 +1,5 @@
-//! The count of writes, kept beside the tree. A tree that lost its latest pages looks whole to sled; that it counts less
-//! than its witness gives it away.
+//! The count of writes, kept beside the tree. A tree that lost its latest pages looks whole to sled, but its count is
+//! lower than the one kept here.
 //!
 //! The file `sequence` holds the count and its xxh3-64, each u64 LE. It is written after every sync of the tree, and itself
 //! synced only about once a second: after a power cut it may say too little, never too much.
@@ -58,7 +58,7 @@ impl Witness {
         Ok(())
     }
 
-    /// Makes it survive a power cut.
+    /// Makes the noted count survive a power cut.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
         self.synced = Instant::now();

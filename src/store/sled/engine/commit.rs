@@ -1,4 +1,4 @@
-//! What an observation brings.
+//! Commits: new events with their deliveries.
 
 use std::collections::BTreeSet;
 
@@ -18,10 +18,10 @@ use crate::{
     },
 };
 
-/// Where the deliveries of an event are.
+/// The deliveries of an event, found by the index.
 pub(super) struct Known {
     index: Key,
-    /// What stands in the index, with events of the same hash and deliveries that are gone.
+    /// The value in the index, which also has deliveries of events with the same hash, and deliveries that are gone.
     numbers: Vec<u8>,
     /// The deliveries of the event.
     pub(super) deliveries: Vec<(Name, u64)>,
@@ -50,7 +50,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Adds deliveries of an event to destinations that have none of it; says how many.
+    /// Adds deliveries of an event to destinations that have none of it; returns how many.
     pub(super) fn add(&mut self, event: &Event, deliveries: &[NewDelivery]) -> Result<usize, Fault> {
         let Known { index, mut numbers, deliveries: mut known } = self.find(&event.id)?;
         let mut added = 0;
@@ -86,7 +86,7 @@ impl Engine {
         self.arrived.insert(new.destination.clone());
         self.progress.next += 1;
         if self.progress.next.is_multiple_of(BLOCK) {
-            // From now on it is found by what it says of itself.
+            // The block is full: it is written, because the next start reads it in place of its heads.
             self.staged.blocks.insert(block);
         }
         Ok(number)

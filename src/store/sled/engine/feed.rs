@@ -1,4 +1,4 @@
-//! What the owner of a destination reads.
+//! The feed of a destination, and the events of its deliveries.
 
 use ::sled::IVec;
 
@@ -18,8 +18,8 @@ use crate::{
 };
 
 impl Engine {
-    /// A page of a destination's feed. A position says up to which number deliveries were handed out, and up to which
-    /// act of a person they were as they are now.
+    /// A page of a destination's feed. A position holds the number up to which deliveries were handed out, and the
+    /// latest act of a person that was taken into account.
     pub(in crate::store::sled) fn pending(
         &mut self,
         claim: &Claim,
@@ -38,7 +38,7 @@ impl Engine {
             acts = of.acts.begin();
         }
         for (act, number) in of.acts.since(acts).take(limit) {
-            // What lies beyond is read in its turn.
+            // A delivery that was not handed out yet is read in its turn, as it is then.
             if number <= told {
                 numbers.push(number);
             }

@@ -14,27 +14,27 @@ use crate::store::sled::{
     value,
 };
 
-/// So many changes are folded in the next slices.
+/// The number of unfolded changes at which folding begins.
 const FOLD: usize = 20_000;
 
-/// A slice takes no more bytes of changes than this.
+/// The most bytes of changes in one slice.
 const SLICE_BYTES: usize = 256 << 10;
 
-/// So many parts of a block's changes are made one, …
+/// The number of parts of a block's changes from which on they are merged.
 const PARTS: usize = 8;
 
-/// … as far as they have no more bytes than this together.
+/// The most bytes in a part that comes of merging.
 const PARTS_BYTES: usize = 128 << 10;
 
 impl Engine {
-    /// Begins to fold what there is when it is much, or when `it_is_time`.
+    /// Begins to fold the present groups when they have many changes, or when `it_is_time`.
     pub(in crate::store::sled) fn fold_when_due(&mut self, it_is_time: bool) {
         if it_is_time || self.unfolded.len() >= FOLD {
             self.fold_to = self.progress.group - 1;
         }
     }
 
-    /// Whether there are changes that have yet to be folded.
+    /// Whether there are changes that are not folded yet.
     pub(in crate::store::sled) fn has_unfolded(&self) -> bool {
         !self.groups.is_empty()
     }
@@ -83,7 +83,7 @@ impl Engine {
         }
         let Some(last) = taken.last().copied() else { return Ok(()) };
         for (block, parts) in folded {
-            // One of which nothing is left has been removed.
+            // A block of which nothing is left has been removed.
             if self.have_block(block)? {
                 self.add_folded(block, last, parts)?;
                 self.staged.blocks.insert(block);
@@ -101,7 +101,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Adds changes to those of a block. When there are many small parts already, they become one.
+    /// Adds changes to those of a block. When there are many parts already, the latest small ones become one with the
+    /// new.
     fn add_folded(&mut self, block: u64, group: u64, new: FoldedWriter) -> Result<(), Fault> {
         let parts = self.disk.scan(&keys::all_folded_of(block), None).collect::<Result<Vec<_>, _>>()?;
         let mut from = parts.len();
@@ -127,7 +128,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Leaves out of a block's changes those of deliveries that were forgotten.
+    /// Removes the changes of forgotten deliveries from those of a block.
     pub(super) fn thin_out(&mut self, block: u64) -> Result<(), Fault> {
         let Some(sums) = self.sums(block)?.map(std::borrow::Cow::into_owned) else { return Ok(()) };
         for item in self.disk.scan(&keys::all_folded_of(block), None) {

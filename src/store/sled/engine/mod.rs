@@ -1,7 +1,8 @@
-//! What the store does, on the one thread that holds the tree.
+//! The store's work, on the one thread that holds the tree.
 //!
-//! Changes are staged: carried out in memory and prepared as writes. [`Engine::write`] then writes all that is staged at
-//! once, and [`Engine::sync`] makes it durable. An error between leaves memory and tree apart, so it ends the engine.
+//! Changes are staged: carried out in memory and prepared as writes. [`Engine::write`] then writes all that is staged
+//! at once, and [`Engine::sync`] makes it durable. After an error in between, memory and tree differ, so the engine
+//! ends.
 
 mod commit;
 mod feed;
@@ -39,30 +40,30 @@ use crate::{
     store::{Claim, Duty, Pause, arrivals::Arrivals},
 };
 
-/// The tree, and what is known beside it.
+/// The tree, and the part of the store that is kept in memory.
 pub(super) struct Engine {
     disk: Disk,
     progress: Progress,
     outbox: Outbox,
     pauses: BTreeMap<Name, Pause>,
-    /// Groups that stand at `x`, with the number of changes in each.
+    /// Groups that are not folded yet, with the number of changes in each.
     groups: BTreeMap<u64, usize>,
-    /// Of each change in those the delivery and the group.
+    /// The delivery and the group of each change in those groups.
     unfolded: BTreeSet<(u64, u64)>,
-    /// Fold up to this group.
+    /// The last group to be folded now.
     fold_to: u64,
     claims: Claims,
     names: Names,
     staged: Staged,
     scrub: Scrub,
-    /// A copy being taken.
+    /// The copy that is being taken, if there is one.
     dump: Option<Dump>,
     arrivals: Arc<Arrivals>,
-    /// Destinations with news in what was written since the last sync.
+    /// Destinations whose feeds have news that is not synced yet.
     arrived: BTreeSet<Name>,
 }
 
-/// What is prepared and has yet to be written.
+/// Writes that are prepared and not written yet.
 struct Staged {
     view: View,
     /// The entry that new deliveries go into, with the number of its first.
@@ -72,11 +73,11 @@ struct Staged {
     group: GroupWriter,
     /// The deliveries the group changes.
     changed: Vec<u64>,
-    /// Blocks that are to be written as they are in the end.
+    /// Blocks to be written as they are when everything else is staged.
     blocks: BTreeSet<u64>,
-    /// Whether what is numbered next must be written.
+    /// Whether the next numbers must be written.
     progress: bool,
-    /// Whether it must be durable before it is acknowledged.
+    /// Whether the staged writes must be durable before they are acknowledged.
     durable: bool,
 }
 
@@ -95,10 +96,10 @@ impl Staged {
     }
 }
 
-/// A group of jobs takes no more changes beyond this many bytes, so that it stays one batch.
+/// The most bytes of changes in one group of jobs, so that it stays one batch.
 const GROUP_BYTES: usize = 384 << 10;
 
-/// The same for the number of keys.
+/// The most keys in one group of jobs, so that it stays one batch.
 const GROUP_KEYS: usize = 1500;
 
 impl Engine {
@@ -116,14 +117,14 @@ impl Engine {
         }
     }
 
-    /// Whether so much is staged that the rest should wait.
+    /// Whether so much is staged that other jobs should wait for the next write.
     pub(super) fn is_full(&self) -> bool {
         let (keys, bytes) = self.staged.view.size();
         let entry = self.staged.entry.as_ref().map_or(0, |(_, entry)| entry.bytes());
         keys >= GROUP_KEYS || bytes + entry + self.staged.group.bytes() >= GROUP_BYTES
     }
 
-    /// Writes all that is staged; says whether it must be durable before it is acknowledged.
+    /// Writes all that is staged; returns whether it must be durable before it is acknowledged.
     pub(super) fn write(&mut self) -> Result<bool, Fault> {
         self.close_entry()?;
         let view = View::new(self.disk.tree());
@@ -155,7 +156,7 @@ impl Engine {
         Ok(staged.durable)
     }
 
-    /// Makes what was written durable and wakes those it is for.
+    /// Makes what was written durable, and wakes the owners of destinations that have news.
     pub(super) fn sync(&mut self) -> Result<(), Fault> {
         self.disk.sync()?;
         self.wake();
@@ -178,7 +179,8 @@ impl Engine {
         std::mem::take(&mut self.arrived).iter().for_each(|destination| self.arrivals.wake(destination));
     }
 
-    /// Begins to take a copy; it is given up when what is returned is dropped. `None` while there is another.
+    /// Begins to take a copy, which is given up when the returned value is dropped. `None` while another is being
+    /// taken.
     pub(super) fn begin_dump(&mut self) -> Option<Arc<()>> {
         if self.dump.as_ref().is_some_and(Dump::is_wanted) {
             return None;
@@ -199,7 +201,7 @@ impl Engine {
         Ok(Some((piece, self.disk.sequence())))
     }
 
-    /// Writes all blocks that are at hand, as a start needs it when entries were added to more than the newest.
+    /// Writes all blocks at hand. A start needs that when entries were added to more than the newest block.
     pub(super) fn write_blocks(&mut self) -> Result<(), Fault> {
         self.staged.blocks.extend(self.outbox.blocks());
         self.write().map(drop)
@@ -210,13 +212,13 @@ impl Engine {
         self.outbox.destinations.values().map(|of| of.tally.unfinished()).sum()
     }
 
-    /// Ends in good order.
+    /// Closes the store in good order.
     pub(super) fn finish(mut self) -> Result<(), Fault> {
         self.fold_all()?;
         self.disk.finish()
     }
 
-    /// Closes the entry that is staged: its deliveries can be read from then on.
+    /// Ends the staged entry, so that its deliveries can be read.
     fn close_entry(&mut self) -> Result<(), Fault> {
         if let Some((first, entry)) = self.staged.entry.take() {
             let view = &mut self.staged.view;
@@ -228,7 +230,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Stages a change and carries it out in memory; says whether it fits the delivery.
+    /// Stages a change and carries it out in memory; returns whether it fits the delivery.
     fn change(&mut self, number: u64, destination: &Name, change: &Change<'_>) -> Result<bool, Fault> {
         self.have_block(block_of(number))?;
         let done = self.outbox.carry_out(number, destination, change)?;
@@ -239,7 +241,7 @@ impl Engine {
         Ok(done)
     }
 
-    /// Has a block at hand; says whether there is one.
+    /// Reads a block into memory unless it is there; returns whether the block exists.
     fn have_block(&mut self, block: u64) -> Result<bool, Fault> {
         if self.outbox.block(block).is_some() {
             return Ok(true);
@@ -258,7 +260,7 @@ impl Engine {
         bytes.map(|bytes| value::from_compact(&bytes)).transpose()
     }
 
-    /// What is known of a block, at hand or not.
+    /// The counts and traits of a block, from memory or from disk.
     fn sums(&self, block: u64) -> Result<Option<std::borrow::Cow<'_, Sums>>, Fault> {
         use std::borrow::Cow;
         match self.outbox.block(block) {
@@ -276,7 +278,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Lets go of a block that was written, unless deliveries are still added to it.
+    /// Drops a written block from memory, unless deliveries are still added to it.
     fn let_go(&mut self, block: u64) {
         if block != block_of(self.progress.next) {
             self.outbox.let_go(block);

@@ -15,21 +15,21 @@ use crate::{
     time::Timestamp,
 };
 
-/// At most this many deliveries are forgotten in one write, …
+/// The most deliveries that are forgotten in one write.
 const STEP: usize = 500;
 
-/// … and at most this many blocks, or memos, are looked at.
+/// The most blocks, or memos, that one step looks at.
 const LOOKS: usize = 200;
 
-/// How far a purge has come.
+/// The progress of a purge.
 pub(in crate::store::sled) struct Purged {
     /// How many deliveries were forgotten.
     pub(in crate::store::sled) deliveries: usize,
-    /// Where it goes on; `None` at the end.
+    /// Where the purge goes on; `None` at the end.
     pub(in crate::store::sled) next: Option<PurgeFrom>,
 }
 
-/// What a purge looks at next.
+/// The place where a purge goes on.
 #[derive(Clone)]
 pub(in crate::store::sled) enum PurgeFrom {
     /// Memos after this key.
@@ -39,7 +39,7 @@ pub(in crate::store::sled) enum PurgeFrom {
 }
 
 impl Engine {
-    /// Forgets some of what was finished before `before`.
+    /// Forgets some of the deliveries and memos from before `before`.
     pub(in crate::store::sled) fn purge(
         &mut self,
         claim: &Claim,
@@ -70,7 +70,7 @@ impl Engine {
         Ok(Purged { deliveries: 0, next: Some(PurgeFrom::Block(block)) })
     }
 
-    /// Forgets memos that were not written since; returns where to go on.
+    /// Forgets memos that were not written since `before`; returns where to go on.
     fn purge_memos(&mut self, before: Timestamp, after: Option<Key>) -> Result<Option<Key>, Fault> {
         let mut last = None;
         for (looks, item) in self.disk.scan(&keys::all_memos(), after.as_ref()).enumerate() {
@@ -196,7 +196,7 @@ impl Engine {
         }
         self.staged.view.remove(&keys::heads(entry.first))?;
         self.staged.view.remove(&keys::events(entry.first))?;
-        // Its numbers must not be given again.
+        // Its numbers must not be given to other deliveries.
         self.staged.progress = true;
         Ok(())
     }

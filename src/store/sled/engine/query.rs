@@ -1,4 +1,4 @@
-//! What people ask about deliveries.
+//! Queries for deliveries.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -21,27 +21,27 @@ use crate::{
     },
 };
 
-/// A slice ends after so many heads were looked at, or so many blocks were passed over.
+/// The most heads that are read in one slice, and the most blocks that are passed over.
 const HEADS: usize = 2000;
 const BLOCKS: usize = 200;
 
-/// A part of an answer: newest first, and below which number the rest is looked for.
+/// A part of a result: deliveries, newest first, and the number below which the search goes on.
 pub(in crate::store::sled) struct Found {
     pub(in crate::store::sled) items: Vec<DeliveryRecord>,
     pub(in crate::store::sled) below: Option<u64>,
 }
 
-/// Changes of a block's deliveries, yet to be read.
+/// Changes of a block's deliveries, not decoded yet.
 #[derive(Default)]
 pub(super) struct Changes {
     bodies: Vec<Vec<u8>>,
-    /// Of each place, in their order, which body and where in it.
+    /// For each place, its changes in their order: the index of the body, and the range in it.
     of: HashMap<u16, Vec<(usize, Range<usize>)>>,
 }
 
 impl Changes {
     fn add(&mut self, place: u16, range: Range<usize>) {
-        // The body follows.
+        // The caller pushes the body itself afterwards.
         self.of.entry(place).or_default().push((self.bodies.len(), range));
     }
 
@@ -74,7 +74,7 @@ impl Engine {
         all
     }
 
-    /// Looks for deliveries below a number, newest first, until there are enough or others should have their turn.
+    /// Searches deliveries below a number, newest first, until enough are found or other jobs should have their turn.
     pub(in crate::store::sled) fn query(
         &mut self,
         filter: &DeliveryFilter,
@@ -123,7 +123,7 @@ impl Engine {
         Ok(at_hand.max(stored.and_then(|(key, _)| keys::last_number(&key))))
     }
 
-    /// Looks for deliveries of a block; returns how many heads that took.
+    /// Searches a block; returns how many heads were read.
     fn query_block(
         &mut self,
         filter: &DeliveryFilter,
@@ -150,7 +150,7 @@ impl Engine {
                 entry = Entry::of(view, number)?;
             }
             let Some(entry) = &entry else {
-                // Number 0 was never given; what was forgotten may be removed.
+                // Number 0 was never given, and forgotten deliveries may have been removed.
                 continue;
             };
             let head = entry.head(number)?;

@@ -1,4 +1,4 @@
-//! Snapshots, checkpoints, memos and ledgers: what is kept for others and read back as it was.
+//! Snapshots, checkpoints, memos and ledgers: values that are kept for others and returned as they were.
 
 use std::collections::BTreeMap;
 

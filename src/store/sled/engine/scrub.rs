@@ -1,20 +1,20 @@
-//! Looking, when there is nothing else to do, whether everything in the tree is still what was written.
+//! The search for damage: while nothing else is to be done, all values are compared with their checksums.
 
 use super::Engine;
 use crate::store::sled::{fault::Fault, keys::Key, value};
 
-/// How many values a slice looks at.
+/// The number of values in one slice.
 const SLICE: usize = 200;
 
-/// How far a pass has come.
+/// The progress of a pass.
 pub(super) struct Scrub {
-    /// After this key; `None` at the beginning.
+    /// The last key that was compared; `None` at the beginning.
     after: Option<Key>,
     is_done: bool,
 }
 
 impl Scrub {
-    /// A pass begins at once, unless the store was closed in good order.
+    /// A search whose first pass begins at once, unless the store was closed in good order.
     pub(super) fn new(was_clean: bool) -> Self {
         Self { after: None, is_done: was_clean }
     }

@@ -1,4 +1,4 @@
-//! What becomes of deliveries: by their destination's owner, and by people.
+//! Changes of deliveries, by their destination's owner and by people.
 
 use super::Engine;
 use crate::{
@@ -100,7 +100,7 @@ impl Engine {
         Ok(self.pauses.remove(destination).is_some())
     }
 
-    /// Does what a person asks for; of tokens each must be named once.
+    /// Carries out an action of a person. Each token must be named only once.
     pub(in crate::store::sled) fn act(&mut self, action: Action) -> Result<usize, Fault> {
         self.staged.durable = true;
         let mut count = 0;

@@ -1,4 +1,4 @@
-//! What is read when the store is opened: what is unfinished, but neither events nor what is finished.
+//! Opening the store: reads which deliveries are unfinished, but neither events nor finished deliveries.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,7 @@ use crate::store::{
 pub(super) const BAD_KEY: Fault = Fault::Damaged("a key cannot be read");
 
 impl Engine {
-    /// Reads what is needed to go on.
+    /// Reads into memory all that the engine needs.
     pub(in crate::store::sled) fn start(disk: Disk, arrivals: Arc<Arrivals>) -> Result<Self, Fault> {
         let view = disk.view();
         let was_clean = disk.was_clean();
@@ -60,7 +60,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Reads all blocks; returns which groups each takes into account, and the first number that none does.
+    /// Reads all blocks; returns the last group that each takes into account, and the first number that none covers.
     fn read_blocks(&mut self) -> Result<(BTreeMap<u64, u64>, u64), Fault> {
         let view = self.disk.view();
         let mut through = BTreeMap::new();
@@ -83,7 +83,7 @@ impl Engine {
         Ok((through, covered))
     }
 
-    /// Reads the heads that no block takes into account.
+    /// Reads the heads that no block covers.
     fn read_heads(&mut self, covered: u64) -> Result<(), Fault> {
         let view = self.disk.view();
         let mut next = covered;
@@ -96,15 +96,15 @@ impl Engine {
                 next = number + 1;
             }
         }
-        // Entries that were removed leave gaps.
+        // The gap that removed entries leave.
         self.gone(next..self.progress.next);
         self.progress.next = self.progress.next.max(next);
         self.outbox.block_mut(block_of(self.progress.next));
         Ok(())
     }
 
-    /// Notes that there are no deliveries of these numbers: in the blocks where the gap begins and ends, because a block
-    /// between them has none at all.
+    /// Notes that there are no deliveries of these numbers, in the blocks where the gap begins and ends. A block
+    /// between them has no delivery at all and does not exist.
     fn gone(&mut self, numbers: Range<u64>) {
         let (begins, ends) = (block_of(numbers.start), block_of(numbers.end));
         for block in BTreeSet::from([begins, ends]) {
