@@ -6,7 +6,7 @@ use reqwest::{StatusCode, header::HeaderMap};
 use serde_json::Value;
 
 use super::{Answer, Reaction};
-use crate::{http, time::Timestamp};
+use crate::{http, privacy::one_line, time::Timestamp};
 
 /// The longest part of a response that is kept, in bytes.
 const EXCERPT: usize = 2 * 1024;
@@ -92,22 +92,6 @@ pub(super) fn retry_after(status: StatusCode, headers: &HeaderMap, now: Timestam
 fn masked<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
     let secrets = secrets.into_iter().filter(|secret| secret.len() >= SHORTEST_SECRET);
     secrets.fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
-}
-
-/// The text without control characters and without marks that change the direction of writing. Runs of white space
-/// become one space.
-pub(super) fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_whitespace() {
-            if !line.ends_with(' ') {
-                line.push(' ');
-            }
-        } else if !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            line.push(c);
-        }
-    }
-    line.trim().to_owned()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use minijinja::{
-    Environment, Error, ErrorKind,
+    Environment, Error, ErrorKind, context,
     value::{Serde, Value},
 };
 
@@ -11,6 +11,7 @@ use super::{
     check::{TemplateError, Use, check},
     context::{Context, OF_ALL},
     environment::{Capped, ENVIRONMENT},
+    withheld::in_text,
 };
 
 /// The longest text a template may produce, in bytes. The rest is cut off.
@@ -79,7 +80,7 @@ impl Template {
     /// # Errors
     /// [`TemplateError`] when it uses a value that this event does not have, or takes too long.
     pub fn render(&self, context: &Context<'_>) -> Result<String, TemplateError> {
-        let (mut text, overflown) = self.render_within(MAX_OUTPUT, context)?;
+        let (mut text, overflown) = self.render_within(MAX_OUTPUT, in_text_context(context))?;
         if overflown {
             text.push('…');
         }
@@ -91,7 +92,7 @@ impl Template {
     /// # Errors
     /// As [`Template::render`], and when it is longer.
     pub fn render_body(&self, context: &Context<'_>) -> Result<String, TemplateError> {
-        match self.render_within(MAX_BODY, context)? {
+        match self.render_within(MAX_BODY, Value::from(Serde(context)))? {
             (text, false) => Ok(text),
             (_, true) => {
                 Err(TemplateError { message: "it becomes longer than 1 MiB".to_owned(), span: None })
@@ -100,19 +101,22 @@ impl Template {
     }
 
     /// Renders at most `limit` bytes, and says whether there were more.
-    fn render_within(&self, limit: usize, context: &Context<'_>) -> Result<(String, bool), TemplateError> {
+    fn render_within(&self, limit: usize, context: Value) -> Result<(String, bool), TemplateError> {
         let mut output = Capped::new(limit);
-        let rendered = self.environment.get_template(NAME).and_then(|template| {
-            template.render_captured_to(Value::from(Serde(context)), &mut output).map(drop)
-        });
+        let rendered =
+            self.compiled().and_then(|template| template.render_captured_to(context, &mut output).map(drop));
         match rendered {
             Err(error) if !output.overflown => Err(self.explain(&error)),
             _ => Ok((output.text(), output.overflown)),
         }
     }
 
+    pub(super) fn compiled(&self) -> Result<minijinja::Template<'_, '_>, Error> {
+        self.environment.get_template(NAME)
+    }
+
     /// Describes a failure by quoting the template, because the error's own words may quote the call.
-    fn explain(&self, error: &Error) -> TemplateError {
+    pub(super) fn explain(&self, error: &Error) -> TemplateError {
         let span = error.range();
         let part = span.clone().and_then(|span| self.source.get(span));
         let part = part.map(str::trim).filter(|part| !part.is_empty());
@@ -126,6 +130,24 @@ impl Template {
         };
         TemplateError { message, span }
     }
+}
+
+/// The context for a rule's text, in which a number that was withheld is told as such.
+fn in_text_context(context: &Context<'_>) -> Value {
+    let mut all = Value::from(Serde(context));
+    if let Some(call) = context.call.and_then(in_text) {
+        all = context! { call, ..all };
+    }
+    let calls: Vec<_> = context.calls.iter().map(|call| in_text(call)).collect();
+    if calls.iter().any(Option::is_some) {
+        let calls: Vec<_> = calls
+            .into_iter()
+            .zip(context.calls)
+            .map(|(withheld, call)| withheld.unwrap_or_else(|| Value::from(Serde(call))))
+            .collect();
+        all = context! { calls, ..all };
+    }
+    all
 }
 
 impl PartialEq for Template {

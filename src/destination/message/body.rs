@@ -30,10 +30,10 @@ impl Writer {
         };
         let shown = told
             .iter()
-            .map(|event| Visible::new(event, message.severity, &self.fields))
+            .map(|event| Visible::whole(event, message.severity, &self.fields))
             .collect::<Result<Vec<_>, _>>()?;
         let calls: Vec<_> = shown.iter().filter_map(Visible::call).collect();
-        let whole = Visible::new(event, message.severity, &self.fields)?;
+        let whole = Visible::whole(event, message.severity, &self.fields)?;
         let newest = shown.first().unwrap_or(&whole);
         Ok(template.render_body(&Context {
             kinds: event.kinds,

@@ -3,6 +3,7 @@
 mod connection;
 mod docs;
 mod email;
+mod hostile;
 mod own_body;
 mod recipes;
 mod several;
