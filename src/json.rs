@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value, value::RawValue};
 
-pub(crate) use self::excerpt::TOO_DEEP;
+pub(crate) use self::excerpt::{TOO_DEEP, is_small};
 pub use self::excerpt::{Budget, excerpt, excerpt_of_fields};
 
 /// The deepest nesting of objects and lists that is read, the outermost one included. What is stored wraps a value in a

@@ -107,6 +107,22 @@ pub fn excerpt_of_fields(fields: &Map<String, Value>, budget: &mut Budget) -> Ma
     }
 }
 
+/// Whether there are only a few values in these fields, whose texts have no more than `bytes` bytes together.
+pub(crate) fn is_small(fields: &Map<String, Value>, bytes: usize) -> bool {
+    fn spend(value: &Value, budget: &mut Budget) -> bool {
+        match value {
+            Value::String(text) => budget.spend(text.len()),
+            Value::Array(items) => budget.spend(0) && items.iter().all(|item| spend(item, budget)),
+            Value::Object(fields) => budget.spend(0) && all(fields, budget),
+            _ => budget.spend(0),
+        }
+    }
+    fn all(fields: &Map<String, Value>, budget: &mut Budget) -> bool {
+        fields.iter().all(|(name, value)| budget.spend(name.len()) && spend(value, budget))
+    }
+    all(fields, &mut Budget { values: LEAST_VALUES, bytes, exceeded: false })
+}
+
 /// Reads a value as far as the budget reaches.
 struct Cut<'b> {
     budget: &'b mut Budget,

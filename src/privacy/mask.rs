@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 
-use super::is_invisible;
+use super::{foreign, is_invisible};
 
 /// Stands in place of a secret.
 pub const HIDDEN: &str = "•••";
@@ -103,6 +103,11 @@ impl Mask {
         }
         hidden.push_str(&text[shown..]);
         hidden
+    }
+
+    /// Words of another machine as [`foreign`] makes them fit, without the secrets.
+    pub fn foreign(&self, text: &str) -> String {
+        foreign(&self.hide(text))
     }
 
     fn look_in(&self, letters: &[(char, Range<usize>)], text: &str, found: &mut Vec<Range<usize>>) {

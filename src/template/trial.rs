@@ -9,10 +9,7 @@ use minijinja::{
 };
 use serde_json::{Map, json};
 
-use super::{
-    Template, TemplateError,
-    withheld::in_text,
-};
+use super::{Template, TemplateError, withheld::in_text};
 use crate::{
     call::DOCUMENTED_FIELDS,
     kind::{Kind, Kinds},
