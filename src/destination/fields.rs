@@ -65,7 +65,12 @@ impl FieldFilter {
     }
 
     /// The part of the value at `path` that is shown. `included` says whether `include` names this path or one above it.
-    fn pick(&self, value: &RawValue, path: &str, included: bool) -> Result<Option<String>, serde_json::Error> {
+    fn pick(
+        &self,
+        value: &RawValue,
+        path: &str,
+        included: bool,
+    ) -> Result<Option<String>, serde_json::Error> {
         let mut shown = String::new();
         let any = self.write(value, path, included, 1, &mut shown)?;
         Ok(any.then_some(shown))

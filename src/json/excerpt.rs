@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn what_is_small_stays_as_it_is() {
-        let record = json!({ "a": [1, -2, 3.5, null, true, "é"], "b": { "c": { "d": "x" } }, "e": [], "f": {} });
+        let record =
+            json!({ "a": [1, -2, 3.5, null, true, "é"], "b": { "c": { "d": "x" } }, "e": [], "f": {} });
         assert_eq!(cut(&record.to_string()), (record.clone(), false));
         let mut budget = Budget::share(1);
         assert_eq!(Value::from(excerpt_of_fields(record.as_object().unwrap(), &mut budget)), record);
@@ -245,16 +246,21 @@ mod tests {
     fn many_lists_of_many_lists_end_at_the_budget() {
         let record = json!({ "wide": vec![vec![0; 1_000]; 1_000], "after": 1 });
         let (read, exceeded) = cut(&record.to_string());
-        let values: usize = read["wide"].as_array().unwrap().iter().map(|list| list.as_array().unwrap().len()).sum();
+        let values: usize =
+            read["wide"].as_array().unwrap().iter().map(|list| list.as_array().unwrap().len()).sum();
         assert!(exceeded && values <= MAX_VALUES, "{values}");
     }
 
     #[test]
     fn what_cannot_be_read_costs_only_itself() {
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-        let (read, exceeded) = cut(&format!(r#"{{"deep":{deep},"half\ud83d":"\ud83d","huge":1e400,"fine":1}}"#));
+        let (read, exceeded) =
+            cut(&format!(r#"{{"deep":{deep},"half\ud83d":"\ud83d","huge":1e400,"fine":1}}"#));
         assert!(exceeded);
         assert!(read["deep"].is_array());
-        assert_eq!((&read["half\u{fffd}"], &read["huge"], &read["fine"]), (&json!("\u{fffd}"), &json!("1e400"), &json!(1)));
+        assert_eq!(
+            (&read["half\u{fffd}"], &read["huge"], &read["fine"]),
+            (&json!("\u{fffd}"), &json!("1e400"), &json!(1))
+        );
     }
 }

@@ -80,8 +80,7 @@ impl Mask {
     pub fn hide(&self, text: &str) -> String {
         let mut found = vec![];
         if !self.plain.is_empty() {
-            let mut letters: Vec<_> =
-                text.char_indices().map(|(at, c)| (c, at..at + c.len_utf8())).collect();
+            let mut letters: Vec<_> = text.char_indices().map(|(at, c)| (c, at..at + c.len_utf8())).collect();
             for round in 0..=ROUNDS {
                 self.look_in(&letters, text, &mut found);
                 let before = letters.len();
@@ -95,7 +94,9 @@ impl Mask {
         let mut hidden = String::with_capacity(text.len());
         let mut shown = 0;
         for range in found {
-            if range.start >= shown {
+            // Marks between them do not part the pieces of a secret.
+            let is_apart = range.start > shown && text[shown..range.start].contains(char::is_alphanumeric);
+            if is_apart || !hidden.ends_with(HIDDEN) {
                 hidden.push_str(&text[shown..range.start]);
                 hidden.push_str(HIDDEN);
             }
@@ -117,8 +118,10 @@ impl Mask {
                 found.push(if *whole_word { word_around(text, range) } else { range });
             }
         }
-        let is_prefix = |at: usize| letters[at].0 == '0' && letters.get(at + 1).is_some_and(|next| next.0 == 'x');
-        let digits = letters.iter().enumerate().filter(|(at, (c, _))| c.is_ascii_hexdigit() && !is_prefix(*at));
+        let is_prefix =
+            |at: usize| letters[at].0 == '0' && letters.get(at + 1).is_some_and(|next| next.0 == 'x');
+        let digits =
+            letters.iter().enumerate().filter(|(at, (c, _))| c.is_ascii_hexdigit() && !is_prefix(*at));
         let view = View::of(digits.map(|(_, (c, range))| (c.to_ascii_lowercase(), range)));
         for needle in &self.hex {
             found.extend(view.find(needle).map(|range| word_around(text, range)));
@@ -247,9 +250,7 @@ mod tests {
         let joined = |separator: &str, spell: fn(&u8) -> String| {
             bytes.iter().map(spell).collect::<Vec<_>>().join(separator)
         };
-        let between = |separator: &str| {
-            secret.chars().map(String::from).collect::<Vec<_>>().join(separator)
-        };
+        let between = |separator: &str| secret.chars().map(String::from).collect::<Vec<_>>().join(separator);
         let percent = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
         vec![
             secret.to_owned(),

@@ -28,6 +28,8 @@ pub struct Template {
     /// Holds the compiled template under [`NAME`].
     environment: Arc<Environment<'static>>,
     speaks_of_all: bool,
+    /// Whether it makes the whole body of a webhook, and nothing can stand in its place.
+    is_body: bool,
 }
 
 /// Not one that ends in `.html`: its output would be escaped.
@@ -62,7 +64,8 @@ impl Template {
         check(&template, r#use)?;
         let variables = template.undeclared_variables(false);
         let speaks_of_all = OF_ALL.iter().any(|name| variables.contains(*name));
-        Ok(Self { source: source.into(), environment: Arc::new(environment), speaks_of_all })
+        let is_body = matches!(r#use, Use::Body { .. });
+        Ok(Self { source: source.into(), environment: Arc::new(environment), speaks_of_all, is_body })
     }
 
     /// The template's text.
@@ -108,6 +111,15 @@ impl Template {
         match rendered {
             Err(error) if !output.overflown => Err(self.explain(&error)),
             _ => Ok((output.text(), output.overflown)),
+        }
+    }
+
+    /// What becomes of an event that it fails for.
+    pub(super) fn consequence(&self) -> &'static str {
+        if self.is_body {
+            "then nothing is sent, and the delivery is dead"
+        } else {
+            "then the default text is sent"
         }
     }
 

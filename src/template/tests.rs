@@ -83,8 +83,12 @@ fn a_number_that_was_withheld_is_told_as_such_in_texts_only() {
     for (source, text, body) in [
         ("{{ call.callerNumber }} {{ call.calledNumber }}", "unknown number –", "– –"),
         ("{{ call.callerNumber|mask_phone }}", "unknown number", "–"),
-        ("{{ call.callerNumber|truncate(8) }} {{ 'a' ~ call.callerNumber }}", "unknown… aunknown number", "– anone"),
-        ("{{ call.callerNumber or 'x' }} {{ call.callerNumber is none }}", "x true", "x true"),
+        (
+            "{{ call.callerNumber|truncate(8) }} {{ 'a' ~ call.callerNumber }}",
+            "unknown… aunknown number",
+            "– aNone",
+        ),
+        ("{{ call.callerNumber or 'x' }} {{ call.callerNumber is none }}", "x True", "x True"),
         ("{{ call.callerNumber|default('x', true) }}", "x", "x"),
         ("{% for call in calls %}{{ call.callerNumber }}{% endfor %}", "unknown number", "–"),
     ] {

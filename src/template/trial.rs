@@ -36,7 +36,7 @@ impl Object for Anything {
 
 impl Template {
     /// What is doubtful about it: fields that calls do not have, and what fails for a call that has every field, or for
-    /// one that has none but those that every call has. Then the default text is sent in its place.
+    /// one that has none but those that every call has.
     pub fn doubts(&self, occasion: Occasion<'_>) -> Vec<TemplateError> {
         let mut doubts = self.undocumented_fields();
         let of_call = occasion.kinds.iter().any(Kind::is_of_call);
@@ -51,7 +51,9 @@ impl Template {
         for (call, what) in trials {
             let Err(error) = self.trial(call, occasion.kinds) else { continue };
             let is_known = |span| doubts.iter().any(|doubt| doubt.span == span);
-            let Some(doubt) = self.doubt(&error, what).filter(|doubt| !is_known(doubt.span.clone())) else { continue };
+            let Some(doubt) = self.doubt(&error, what).filter(|doubt| !is_known(doubt.span.clone())) else {
+                continue;
+            };
             doubts.push(doubt);
         }
         doubts
@@ -70,8 +72,11 @@ impl Template {
                 continue;
             };
             let closest = closest(field);
+            // The filter's argument stands between them.
+            let mut next = (index + 1..index + 3).map_while(|index| instructions.get(index));
+            let next = next.find(|next| !matches!(next, Instruction::LoadConst(_)));
             let is_cared_for = matches!(
-                instructions.get(index + 1),
+                next,
                 Some(Instruction::ApplyFilter("default" | "d", ..) | Instruction::PerformTest(..))
             );
             if DOCUMENTED_FIELDS.contains(field) || (is_cared_for && closest.is_none()) {
@@ -111,14 +116,17 @@ impl Template {
         let made_up = ["callAnalysis", "changes", "details"].iter().any(|name| self.source().contains(name));
         let failed = self.explain(error);
         let part = failed.span.clone().and_then(|span| self.source().get(span)).map(str::trim);
-        let part = part.filter(|part| !part.is_empty()).map_or("a part of it".to_owned(), |part| format!("`{part}`"));
+        let part = part
+            .filter(|part| !part.is_empty())
+            .map_or("a part of it".to_owned(), |part| format!("`{part}`"));
+        let then = self.consequence();
         let message = match error.kind() {
-            ErrorKind::UndefinedError => format!("{part} is not there in {what}; then the default text is sent"),
+            ErrorKind::UndefinedError => format!("{part} is not there in {what}; {then}"),
             ErrorKind::MissingArgument => format!("{part} lacks an argument"),
             ErrorKind::TooManyArguments => format!("{part} has too many arguments"),
             ErrorKind::OutOfFuel => failed.message,
             _ if made_up => return None,
-            _ => format!("{part} does not work with {what}; then the default text is sent"),
+            _ => format!("{part} does not work with {what}; {then}"),
         };
         Some(TemplateError { message, span: failed.span })
     }
@@ -173,23 +181,38 @@ mod tests {
     fn doubts(source: &str, kinds: impl Into<Kinds>, when: Option<&str>) -> Vec<String> {
         let template = Template::compile(source).unwrap();
         let doubts = template.doubts(Occasion { kinds: kinds.into(), when });
-        doubts.into_iter().map(|TemplateError { message, span }| format!("{message} @{}", &source[span.unwrap()])).collect()
+        doubts
+            .into_iter()
+            .map(|TemplateError { message, span }| format!("{message} @{}", &source[span.unwrap()]))
+            .collect()
     }
 
     #[test]
     fn fields_that_calls_do_not_have_are_doubtful() {
         for (source, doubt) in [
-            ("{{ call.callernumber }}", "the API documents no field `callernumber` of a call; did you mean `callerNumber`? @call.callernumber"),
-            ("{{ call.sentiment }}", "the API documents no field `sentiment` of a call; did you mean `callAnalysis.sentiment`? @call.sentiment"),
-            ("{{ call.sumary|default('x') }}", "the API documents no field `sumary` of a call; did you mean `summary`? @call.sumary"),
-            ("{% for c in calls %}{{ c.callernumber }}{% endfor %}", "`c.callernumber` is not there in a call; then the default text is sent @c.callernumber"),
+            (
+                "{{ call.callernumber }}",
+                "the API documents no field `callernumber` of a call; did you mean `callerNumber`? @call.callernumber",
+            ),
+            (
+                "{{ call.sentiment }}",
+                "the API documents no field `sentiment` of a call; did you mean `callAnalysis.sentiment`? @call.sentiment",
+            ),
+            (
+                "{{ call.sumary|default('x') }}",
+                "the API documents no field `sumary` of a call; did you mean `summary`? @call.sumary",
+            ),
+            (
+                "{% for c in calls %}{{ c.callernumber }}{% endfor %}",
+                "`c.callernumber` is not there in a call; then the default text is sent @c.callernumber",
+            ),
         ] {
             assert_eq!(doubts(source, Kind::Ended, None), [doubt]);
         }
         for source in [
             "{{ call.callerNumber }} {{ call.summary|truncate(9) }} {{ call.duration|duration }} {{ count }}",
             "{{ call.recording|default('none') }} {{ 'x' if call.recording is defined }}",
-            "{{ call.callAnalysis.anything.at_all|default('-') }} {{ changes.status.from }}",
+            "{{ call.callAnalysis.anything|default('-') }} {{ changes.status.from }}",
             "{% for turn in call.transcript or [] %}{{ turn.role }}: {{ turn.content }}{% endfor %}",
         ] {
             assert_eq!(doubts(source, Kind::Ended, None), Vec::<String>::new(), "{source}");
@@ -204,13 +227,18 @@ mod tests {
         assert_eq!(doubts(source, Kind::Ended, None), [doubt]);
         assert!(doubts(source, Kind::Analyzed, None).is_empty());
         assert!(doubts(source, Kind::Ended, Some("call.callAnalysis.sentiment == 'negative'")).is_empty());
-        let doubt = "`*` does not work with a call whose fields are null; then the default text is sent @";
-        assert!(doubts("{{ call.duration * 2 }}", Kind::Ended, None)[0].starts_with(&doubt[..4]));
+        let doubts = doubts("{{ call.duration * 2 }}", Kind::Ended, None);
+        let doubt = " does not work with a call whose fields are null; then the default text is sent @";
+        assert!(doubts.len() == 1 && doubts[0].contains(doubt), "{doubts:?}");
     }
 
     #[test]
     fn a_filter_without_its_argument_is_doubtful() {
-        for source in ["{{ call.createdAt|local_time }}", "{{ call.summary|truncate }}", "{{ call.summary|replace('a') }}"] {
+        for source in [
+            "{{ call.createdAt|local_time }}",
+            "{{ call.summary|truncate }}",
+            "{{ call.summary|replace('a') }}",
+        ] {
             let doubts = doubts(source, Kind::Ended, None);
             assert!(doubts.len() == 1 && doubts[0].contains(" lacks an argument"), "{doubts:?}");
         }

@@ -43,7 +43,14 @@ impl Serialize for InText<'_> {
         match self.0 {
             Json::Object(fields) => serializer.collect_map(fields.iter().map(|(name, value)| {
                 let is_withheld = name == CALLER && is_blank(value);
-                (name, if is_withheld { Field::Withheld(Value::from_object(Withheld)) } else { Field::Known(value) })
+                (
+                    name,
+                    if is_withheld {
+                        Field::Withheld(Value::from_object(Withheld))
+                    } else {
+                        Field::Known(value)
+                    },
+                )
             })),
             other => other.serialize(serializer),
         }

@@ -1,9 +1,6 @@
 //! Mails: subject, plain text, HTML.
 
-use std::{
-    sync::LazyLock,
-    time::SystemTime,
-};
+use std::{sync::LazyLock, time::SystemTime};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use lettre::message::{
@@ -129,11 +126,18 @@ const FOOTER: &str = "-- ";
 
 /// The text without lines that look as if the footer began there: a caller may have said it.
 fn without_footer(text: &str) -> String {
-    let is_dash = |c: char| matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}');
+    let is_dash = |c: char| {
+        matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}')
+    };
     let lines = text.lines().map(|line| {
-        let marks: String = line.chars().filter(|c| !c.is_whitespace() && !matches!(c, '\u{200c}' | '\u{200d}')).collect();
+        let marks: String =
+            line.chars().filter(|c| !c.is_whitespace() && !matches!(c, '\u{200c}' | '\u{200d}')).collect();
         // Two dashes of any length are all there is.
-        if marks.chars().count() == 2 && marks.chars().all(is_dash) { format!("> {line}") } else { line.to_owned() }
+        if marks.chars().count() == 2 && marks.chars().all(is_dash) {
+            format!("> {line}")
+        } else {
+            line.to_owned()
+        }
     });
     lines.collect::<Vec<_>>().join("\n")
 }

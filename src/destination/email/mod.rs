@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-pub(super) use self::{compose::plain, config::TYPE};
 pub use self::config::{EmailConfig, SmtpSecurity, SmtpServer};
+pub(super) use self::{compose::plain, config::TYPE};
 use self::{
     compose::{Composer, NotComposed},
     smtp::{Blame, Credential, Receipt, Server, SmtpError},

@@ -243,7 +243,8 @@ impl Message {
         let entries = self.entries.iter().map(|Entry { title, said, link, severity, mood, when, .. }| {
             let mood = mood.as_ref().map(|mood| format!(" ({mood})")).unwrap_or_default();
             let said = said.as_ref().map(|said| format!(" · {said}")).unwrap_or_default();
-            let link = link.as_ref().map(|link| format!(" · {}: {}", link.label, link.url)).unwrap_or_default();
+            let link =
+                link.as_ref().map(|link| format!(" · {}: {}", link.label, link.url)).unwrap_or_default();
             entry(when, &format!("{}{title}{mood}{said}{link}", in_brackets(*severity)))
         });
         let more = (self.more > 0).then(|| format!("and {} more", self.more));
@@ -272,7 +273,8 @@ pub(super) fn in_brackets(severity: Severity) -> String {
 
 /// Whether a line holds more than white space, dashes and punctuation.
 fn says_something(line: &str) -> bool {
-    let is_mark = |c: char| c.is_ascii_punctuation() || matches!(c, '·' | '•' | '…' | '\u{2010}'..='\u{2015}');
+    let is_mark =
+        |c: char| c.is_ascii_punctuation() || matches!(c, '·' | '•' | '…' | '\u{2010}'..='\u{2015}');
     line.chars().any(|c| !c.is_whitespace() && !is_mark(c))
 }
 

@@ -105,7 +105,11 @@ impl Writer {
                     (Some(calls), events) if calls == events => format!(" and {} more", calls - 1),
                     (Some(1), events) => format!(" ({events} events)"),
                     (Some(calls), events) => {
-                        let calls = if calls == 2 { "1 more call".to_owned() } else { format!("{} more calls", calls - 1) };
+                        let calls = if calls == 2 {
+                            "1 more call".to_owned()
+                        } else {
+                            format!("{} more calls", calls - 1)
+                        };
                         format!(" and {calls} ({events} events)")
                     }
                 };

@@ -79,10 +79,9 @@ impl Writer {
                 .map(str::to_owned),
             at: shown.at().as_secs(),
             when: date_and_time(shown.at(), self.zone),
-            noticed: shown.noticed().map(|at| Moment {
-                at: at.as_secs(),
-                when: time(at, shown.at(), self.zone),
-            }),
+            noticed: shown
+                .noticed()
+                .map(|at| Moment { at: at.as_secs(), when: time(at, shown.at(), self.zone) }),
         })
     }
 

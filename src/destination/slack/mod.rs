@@ -97,7 +97,12 @@ impl SlackDestination {
         Self { client, url, writer: Arc::new(writer), renderer: Renderer::new(), timeout }
     }
 
-    async fn attempt(&self, secret: &SecretString, notification: &Notification<'_>, deadline: Instant) -> Answer {
+    async fn attempt(
+        &self,
+        secret: &SecretString,
+        notification: &Notification<'_>,
+        deadline: Instant,
+    ) -> Answer {
         let (url, body) = match self.request(secret, notification, deadline).await {
             Ok(request) => request,
             Err(error) => return Answer::retry(error.to_string()),
@@ -204,10 +209,15 @@ fn render(message: &Message) -> Value {
     let noticed = message.noticed.as_ref();
     let noticed = noticed.map(|Moment { at, when }| format!(" · noticed {}", date(*at, when, true)));
     let noticed = noticed.unwrap_or_default();
-    let (source, when) = (escape(&message.source), date(message.at, &message.when, message.noticed.is_none()));
-    let mut context =
-        vec![mrkdwn(&capped(&format!("{severity}{rule}source *{source}* · {when}{noticed}{call}"), MAX_FIELD))];
-    context.extend(message.notes.iter().take(MAX_ELEMENTS - 1).map(|note| mrkdwn(&capped(&escape(note), MAX_FIELD))));
+    let (source, when) =
+        (escape(&message.source), date(message.at, &message.when, message.noticed.is_none()));
+    let mut context = vec![mrkdwn(&capped(
+        &format!("{severity}{rule}source *{source}* · {when}{noticed}{call}"),
+        MAX_FIELD,
+    ))];
+    context.extend(
+        message.notes.iter().take(MAX_ELEMENTS - 1).map(|note| mrkdwn(&capped(&escape(note), MAX_FIELD))),
+    );
     blocks.truncate(MAX_BLOCKS - 1);
     blocks.push(json!({ "type": "context", "elements": context }));
     json!({ "text": escape(&title), "blocks": blocks, "unfurl_links": false, "unfurl_media": false })
@@ -218,7 +228,8 @@ fn entries(message: &Message) -> Vec<Value> {
     let lines = message.entries.iter().take(MAX_ENTRIES).map(|entry| {
         let mood = entry.mood.as_ref().map(|mood| format!(" · _{}_", escape(mood))).unwrap_or_default();
         let said = entry.said.as_ref().map(|said| format!(" · {}", escape(said))).unwrap_or_default();
-        let link = entry.link.as_ref().map(|Link { label, url }| format!(" · <{}|{}>", escape(url), escape(label)));
+        let link =
+            entry.link.as_ref().map(|Link { label, url }| format!(" · <{}|{}>", escape(url), escape(label)));
         let (mark, title, link) = (mark(entry.severity), escape(&entry.title), link.unwrap_or_default());
         format!("{}  {mark}{title}{mood}{said}{link}\n", date(entry.at, &entry.when, entry.today))
     });

@@ -68,7 +68,8 @@ impl OwnBody {
             secrets.push(secret.clone());
             named.push((name.clone(), secret));
         }
-        let (owned, template, writer) = (notification.owned(), self.template.clone(), Arc::clone(&self.writer));
+        let (owned, template, writer) =
+            (notification.owned(), self.template.clone(), Arc::clone(&self.writer));
         let is_json = self.is_json();
         let render = move || {
             let exposed: BTreeMap<_, _> =

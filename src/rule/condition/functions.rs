@@ -15,6 +15,7 @@ use cel::{
 use chrono::{Datelike, FixedOffset};
 use regex::{Regex, RegexBuilder};
 
+use super::phrase::Phrase;
 use crate::{calendar::Zone, time::Timestamp};
 
 /// The function that operands are wrapped in, so that null becomes unknown. No condition can contain its name.
@@ -68,25 +69,35 @@ fn declare(mut env: Env) -> Result<Env, DeclarationError> {
 
 const PATTERN: Type = Type::new_unspecified_type("pattern");
 
-/// A regular expression, compiled once, as a value that `matches` and `said` take.
+/// A pattern, compiled once, as a value that `matches` and `said` take.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern(Arc<Regex>);
+pub(super) enum Pattern {
+    /// For `matches`.
+    Regex(Arc<Regex>),
+    /// For `said`.
+    Phrase(Arc<Phrase>),
+}
 
 impl Pattern {
     /// A regular expression in the syntax of the `regex` crate: matching takes linear time whatever it says.
     pub fn of_regex(text: &str) -> Result<Self, regex::Error> {
         let regex = RegexBuilder::new(text).size_limit(MAX_PATTERN).dfa_size_limit(MAX_PATTERN).build()?;
-        Ok(Self(Arc::new(regex)))
+        Ok(Self::Regex(Arc::new(regex)))
     }
 
-    /// A pattern for words that somebody says: whole words, in any case, with any white space between them.
+    /// A pattern for words that somebody says.
     pub fn of_phrase(text: &str) -> Result<Self, regex::Error> {
-        let words: Vec<String> = text.split_whitespace().map(regex::escape).collect();
-        if words.is_empty() {
-            return Err(regex::Error::Syntax("nothing to look for".to_owned()));
+        match Phrase::new(text) {
+            Some(phrase) => Ok(Self::Phrase(Arc::new(phrase))),
+            None => Err(regex::Error::Syntax("nothing to look for".to_owned())),
         }
-        let words = words.join(r"\s+").replace(['\'', '’'], "['’]");
-        Self::of_regex(&format!(r"(?i)\b{{start-half}}{words}\b{{end-half}}"))
+    }
+
+    fn is_in(&self, text: &str) -> bool {
+        match self {
+            Self::Regex(regex) => regex.is_match(text),
+            Self::Phrase(phrase) => phrase.is_in(text),
+        }
     }
 }
 
@@ -154,7 +165,7 @@ fn upper<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
 }
 
 fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
-    let is_match = pattern(&arguments, 1)?.0.is_match(text(&arguments, 0)?);
+    let is_match = pattern(&arguments, 1)?.is_in(text(&arguments, 0)?);
     Ok(CowVal::owned(CelBool::from(is_match)))
 }
 
@@ -185,7 +196,7 @@ fn transcript_text<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
 
 fn said<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
     let (who, phrase) = (text(&arguments, 1)?, pattern(&arguments, 2)?);
-    let found = turns(&arguments, |role, content| role == who && phrase.0.is_match(content))?;
+    let found = turns(&arguments, |role, content| role == who && phrase.is_in(content))?;
     Ok(CowVal::owned(CelBool::from(found)))
 }
 

@@ -139,13 +139,15 @@ async fn a_secret_is_masked_in_every_part_of_an_answer_however_it_is_spelt() {
     let percent: String = KEY.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let hex: String = KEY.bytes().map(|byte| format!("{byte:02X}")).collect();
     let nul: String = KEY.chars().flat_map(|c| [c, '\0']).collect();
-    let spellings = [KEY.to_owned(), STANDARD.encode(KEY), STANDARD.encode(format!("user:{KEY}")), hex, percent, nul];
+    let spellings =
+        [KEY.to_owned(), STANDARD.encode(KEY), STANDARD.encode(format!("user:{KEY}")), hex, percent, nul];
     for spelling in &spellings {
         let in_path = spelling.replace('\0', "%00");
         let broken = format!(
             "HTTP/1.1 302 Found\r\nlocation: https://{in_path}.example.com/hooks/{in_path}?k={in_path}\r\ncontent-length: 999\r\n\r\n{spelling}"
         );
-        let whole = format!("HTTP/1.1 500 No\r\ncontent-length: {}\r\n\r\n{spelling} is wrong", spelling.len() + 9);
+        let whole =
+            format!("HTTP/1.1 500 No\r\ncontent-length: {}\r\n\r\n{spelling} is wrong", spelling.len() + 9);
         for response in [broken, whole] {
             let answer = answered(response, KEY).await;
             let said = format!("{answer:?}").to_lowercase();
@@ -163,10 +165,7 @@ async fn numbers_names_and_commands_of_terminals_in_an_answer_are_harmless() {
     let response =
         format!("HTTP/1.1 307 No\r\nlocation: {location}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let answer = answered(response, "k3y-of-the-crm").await;
-    assert_eq!(
-        answer.response,
-        "call ••• \\u{202e}\\u{9b}2J\\u{1b}]0;x\\u{7} of +3361•••5678"
-    );
+    assert_eq!(answer.response, "call ••• \\u{202e}\\u{9b}2J\\u{1b}]0;x\\u{7} of +3361•••5678");
     assert!(answer.result.contains("/hooks/•••/•••/calls are not followed"), "{}", answer.result);
 }
 
@@ -181,7 +180,10 @@ async fn a_password_that_a_mail_server_repeats_in_base64_is_masked() {
     email.smtp.user = Some("alerts".to_owned());
     email.password = Some("hunter22".into());
     let answer = deliver(&config(DestinationKind::Email(email)), &event(Kind::Ended)).await;
-    assert_eq!(answer.result, "535 5.7.8 AUTH PLAIN ••• and ••• refused for •••; check the account and its password");
+    assert_eq!(
+        answer.result,
+        "535 5.7.8 AUTH PLAIN ••• and ••• refused for •••; check the account and its password"
+    );
     assert!(!format!("{answer:?}").contains(&both[..8]), "{answer:?}");
 }
 
