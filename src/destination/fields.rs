@@ -1,18 +1,21 @@
 //! Which fields of a call a receiver is shown: `include` and `exclude` applied to raw JSON. Pure.
 //!
 //! Values that are shown are copied byte for byte. Paths go through arrays: `transcript.content` is the `content` of
-//! every entry of `transcript`.
+//! every entry of `transcript`. A value nested more deeply than [`MAX_DEPTH`] is never looked into: it is shown whole
+//! when no path leads into it; otherwise a note stands in its place, because a hidden field may be in it.
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{
     Map, Value,
     value::{RawValue, to_raw_value},
 };
 
 use super::FieldFilter;
-use crate::change::Changes;
+use crate::{
+    change::Changes,
+    json::{MAX_DEPTH, Shallow, TOO_DEEP, text},
+};
 
 impl FieldFilter {
     /// The record without the fields that the receiver is not shown.
@@ -20,10 +23,8 @@ impl FieldFilter {
         if self.shows_all() {
             return Ok(Cow::Borrowed(record));
         }
-        Ok(match self.pick(record, "", false)? {
-            Some(shown) => shown,
-            None => Cow::Owned(to_raw_value(&Map::new())?),
-        })
+        let shown = self.pick(record, "", false)?;
+        Ok(Cow::Owned(shown.map_or_else(|| to_raw_value(&Map::new()), RawValue::from_string)?))
     }
 
     /// The changes without the fields that the receiver is not shown.
@@ -37,10 +38,8 @@ impl FieldFilter {
             let mut sides = Map::new();
             for (side, value) in change.as_object().into_iter().flatten() {
                 let raw = to_raw_value(value)?;
-                let value = match self.pick(&raw, field, included)? {
-                    Some(raw) => serde_json::from_str(raw.get())?,
-                    None => Value::Null,
-                };
+                let shown = self.pick(&raw, field, included)?;
+                let value = shown.map_or(Ok(Value::Null), |raw| serde_json::from_str(&raw))?;
                 sides.insert(side.clone(), value);
             }
             shown.0.insert(field.clone(), Value::Object(sides));
@@ -66,40 +65,69 @@ impl FieldFilter {
     }
 
     /// The part of the value at `path` that is shown. `included` says whether `include` names this path or one above it.
-    fn pick<'a>(
+    fn pick(
         &self,
-        value: &'a RawValue,
+        value: &RawValue,
         path: &str,
         included: bool,
-    ) -> Result<Option<Cow<'a, RawValue>>, serde_json::Error> {
-        if included && !self.exclude.iter().any(|excluded| starts_with(excluded, path)) {
-            return Ok(Some(Cow::Borrowed(value)));
-        }
-        let picked = match value.get().as_bytes().first() {
+    ) -> Result<Option<String>, serde_json::Error> {
+        let mut shown = String::new();
+        let any = self.write(value, path, included, 1, &mut shown)?;
+        Ok(any.then_some(shown))
+    }
+
+    /// Appends that part to `out`, and says whether there is any; `depth` is the level of a list or object here.
+    fn write(
+        &self,
+        value: &RawValue,
+        path: &str,
+        included: bool,
+        depth: usize,
+        out: &mut String,
+    ) -> Result<bool, serde_json::Error> {
+        let start = out.len();
+        let opening = value.get().bytes().next();
+        let is_whole = included && !self.exclude.iter().any(|excluded| starts_with(excluded, path));
+        match opening {
+            Some(b'{' | b'[') if is_whole => out.push_str(value.get()),
+            Some(b'{' | b'[') if depth > MAX_DEPTH => {
+                if included {
+                    out.push_str(&format!("\"{TOO_DEEP}\""));
+                }
+            }
             Some(b'{') => {
-                let Fields(fields) = serde_json::from_str(value.get())?;
-                let mut shown = vec![];
-                for (name, value) in fields {
-                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                out.push('{');
+                for (name, value) in Shallow::read(value.get())?.0 {
+                    let (field, before) = (text(name), out.len());
+                    let path = if path.is_empty() { field } else { format!("{path}.{field}") };
                     let Some(included) = self.verdict(&path, included) else { continue };
-                    if let Some(value) = self.pick(value, &path, included)? {
-                        shown.push((name, value));
+                    let comma = if before > start + 1 { "," } else { "" };
+                    out.extend([comma, name.get(), ":"]);
+                    if !self.write(value, &path, included, depth + 1, out)? {
+                        out.truncate(before);
                     }
                 }
-                (included || !shown.is_empty()).then(|| to_raw_value(&Shown(&shown)))
+                out.push('}');
             }
             Some(b'[') => {
-                let items: Vec<&RawValue> = serde_json::from_str(value.get())?;
-                let mut shown = vec![];
-                for item in items {
-                    shown.extend(self.pick(item, path, included)?);
+                out.push('[');
+                for item in serde_json::from_str::<Vec<&RawValue>>(value.get())? {
+                    let before = out.len();
+                    out.push_str(if before > start + 1 { "," } else { "" });
+                    if !self.write(item, path, included, depth + 1, out)? {
+                        out.truncate(before);
+                    }
                 }
-                (included || !shown.is_empty()).then(|| to_raw_value(&shown))
+                out.push(']');
             }
-            _ if included => return Ok(Some(Cow::Borrowed(value))),
-            _ => None,
-        };
-        Ok(picked.transpose()?.map(Cow::Owned))
+            _ if included => out.push_str(value.get()),
+            _ => {}
+        }
+        // Braces around nothing are shown only where the receiver is shown everything else as well.
+        if !included && out.len() <= start + 2 {
+            out.truncate(start);
+        }
+        Ok(out.len() > start)
     }
 
     /// Whether anything at or below `path` may be shown, and if so whether `include` names all of it.
@@ -120,42 +148,6 @@ impl FieldFilter {
 fn starts_with(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('.'))
-}
-
-/// The fields of an object in their order, with the values as they are written.
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = vec![];
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-
-        deserializer.deserialize_map(Visitor)
-    }
-}
-
-/// An object made of some fields of another.
-struct Shown<'a>(&'a [(String, Cow<'a, RawValue>)]);
-
-impl Serialize for Shown<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
 }
 
 #[cfg(test)]
@@ -200,6 +192,19 @@ mod tests {
             r#"{"transcript":[{"role":"user"},{"role":"assistant"}]}"#
         );
         assert!(!shown(None, &["transcript.content"]).contains("secret"));
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_shown_whole_or_not_at_all() {
+        let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        let text = format!(r#"{{"id":"a\ud83d","deep":{deep}}}"#);
+        let record: &RawValue = serde_json::from_str(&text).unwrap();
+        let shown = |include, exclude| filter(include, exclude).record(record).unwrap().get().to_owned();
+        assert_eq!(shown(None, &["id"]), format!(r#"{{"deep":{deep}}}"#));
+        assert_eq!(shown(Some(&["deep"]), &[]), format!(r#"{{"deep":{deep}}}"#));
+        assert_eq!(shown(Some(&["id", "deep.x"]), &[]), r#"{"id":"a\ud83d"}"#);
+        let noted = shown(None, &["deep.x"]);
+        assert!(noted.len() < 300 && noted.contains(TOO_DEEP), "{noted}");
     }
 
     #[test]

@@ -14,8 +14,9 @@ use super::{
     *,
 };
 
-fn both(rules: [(&str, RuleText); 2]) -> RuleSet {
-    rules.into_iter().map(|(name, text)| super::rule(&name.into(), &text)).collect()
+fn both(rules: [(&str, RuleText); 2]) -> Rules {
+    let rules = rules.map(|(name, text)| super::rule(&name.into(), &text));
+    RuleSet::of(&rules)
 }
 
 fn unhappy() -> RuleText {
@@ -135,7 +136,7 @@ async fn what_the_receiver_may_not_see_is_in_no_line_and_no_total() {
     let events = [call("unhappy", 1, "negative"), call("booked", 2, "positive")];
     let digest = summary(Reason::Digest, &events);
     let message = posted(hide, &digest, None).await.to_string();
-    let [plain, html] = mailed(hide, &digest, &RuleSet::default()).await;
+    let [plain, html] = mailed(hide, &digest, &Rules::default()).await;
     let server = receiver(ResponseTemplate::new(200)).await;
     let mut config = config(DestinationKind::Webhook(webhook(&server.uri())));
     hide(&mut config);

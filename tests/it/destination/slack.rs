@@ -8,7 +8,7 @@ use callwatch::{
     event::Event,
     event::Severity,
     kind::Kind,
-    rule::{RuleSet, RuleText},
+    rule::{RuleText, Rules},
     template::Template,
 };
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ pub(super) async fn posted(
 pub(super) async fn posted_ruled(
     adjust: impl FnOnce(&mut DestinationConfig),
     event: &Event,
-    rules: &RuleSet,
+    rules: &Rules,
 ) -> Value {
     let server = slack(200, "ok").await;
     let mut config = to(&server.uri());

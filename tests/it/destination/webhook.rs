@@ -128,10 +128,10 @@ async fn a_rotated_secret_file_is_read_again() {
     let secret = Secret::File(file.path().to_owned());
     let webhook = WebhookConfig { secrets: vec![secret], ..webhook(&server.uri()) };
     let destination = destination(&config(DestinationKind::Webhook(webhook)));
-    let event = event(Kind::Ended);
+    let event = Arc::new(event(Kind::Ended));
     let notification = Notification {
         event: &event,
-        rules: &callwatch::rule::RuleSet::default(),
+        rules: &callwatch::rule::Rules::default(),
         sequence: 7,
         memo: None,
         now: now(),
