@@ -69,7 +69,12 @@ fn phone(text: &str) -> usize {
     const MOST_BETWEEN: usize = 3;
     let (mut end, mut between) = (0, 0);
     for (at, c) in text.char_indices() {
-        if c.is_numeric() || (at == 0 && c == '+') {
+        // Not a part of `06.12.34.56.78`, nor of a number that began with `+`.
+        let is_apart = at > 0 && between > 0 && !text[..at].ends_with('.') && !text.starts_with('+');
+        let is_other = is_apart && date_or_address(&text[at..]).is_some();
+        if is_other {
+            break;
+        } else if c.is_numeric() || (at == 0 && c == '+') {
             (end, between) = (at + c.len_utf8(), 0);
         } else if is_between(c) && between < MOST_BETWEEN {
             between += 1;
@@ -82,11 +87,14 @@ fn phone(text: &str) -> usize {
 
 fn is_phone(run: &str) -> bool {
     const SHORTEST: usize = 8;
+    // The longest numbers have 15 digits (ITU-T E.164), and a prefix of a few.
+    const LONGEST_GROUP: usize = 20;
     let groups: Vec<_> = run.split(|c: char| !c.is_numeric()).map(|group| group.chars().count()).collect();
     let groups: Vec<_> = groups.into_iter().filter(|digits| *digits > 0).collect();
     // A number inside a country may begin with one digit, as in `1-800-555-0199`.
     let is_grouped = run.starts_with('+') || groups.iter().skip(1).all(|digits| *digits >= 2);
-    is_grouped && groups.iter().sum::<usize>() >= SHORTEST
+    let is_endless = groups.iter().any(|digits| *digits > LONGEST_GROUP);
+    is_grouped && !is_endless && groups.iter().sum::<usize>() >= SHORTEST
 }
 
 /// The length of a date such as `2026-11-23` or `23.11.2026`, or of an IPv4 address, at the beginning of `text`.

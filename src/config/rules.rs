@@ -16,7 +16,7 @@ use crate::{
     kind::{Kind, Kinds},
     name::Name,
     rule::{
-        Rule, RuleText,
+        Rule, RuleText, Sight,
         condition::{Condition, ConditionError},
         pacing::Pacing,
     },
@@ -87,6 +87,8 @@ pub(crate) struct Target {
     pub is_quiet: bool,
     /// Its format when that cannot tell several events as one.
     pub only_single: Option<&'static str>,
+    /// What it is shown of changes; `None` when that is all.
+    pub sight: Option<Sight>,
 }
 
 /// Reads every rule.
@@ -148,12 +150,15 @@ pub(crate) fn read(root: &mut Table<'_>, keys: References<'_>, zone: Zone, targe
         doubts(table, &BODY, text.body.as_ref(), occasion);
         let to = to?;
         let sorted = sorted(table, &to, &pacing, text.severity, targets);
+        let told = targets.iter().filter(|target| to.contains(&target.name));
+        let sights = told.filter_map(|target| Some((target.name.clone(), target.sight.clone()?))).collect();
         Some(Rule {
             name,
             on: looks_at,
             when,
             to,
             sorted,
+            sights,
             lasting,
             silence,
             pacing,

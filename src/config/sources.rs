@@ -89,7 +89,7 @@ const IGNORE: Key = Key::new(
 const DELETIONS_BELIEVED_AFTER: Key = Key::new(
     "deletions_believed_after",
     ValueType::Duration(Duration::ZERO, days(30)),
-    "when more than three calls and more than a tenth of all vanish together, the source is failing, and they count      as deleted only after this time; `\"0s\"` believes it at once",
+    "when more than three calls and more than a tenth of all vanish together, the source is failing, and they count as deleted only after this time; `\"0s\"` believes it at once",
 )
 .default(Literal::Duration(DAY));
 const MAX_RECORD: Key =
@@ -97,7 +97,7 @@ const MAX_RECORD: Key =
         .default(Literal::Size(4 << 20));
 const MAX_CALLS: Key = Key::new(
     "max_calls",
-    ValueType::Integer(1, u32::MAX),
+    ValueType::Integer(1, 1_000_000_000),
     "the most calls to remember; once there are as many, new ones are left out, and the source is failing",
 )
 .default(Literal::Integer(10_000_000));

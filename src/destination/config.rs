@@ -10,6 +10,7 @@ use crate::{
         duration_of, field_path, hours, zone,
     },
     name::Name,
+    rule::Sight,
     time::Timestamp,
 };
 
@@ -186,7 +187,11 @@ impl DestinationConfig {
             DestinationKind::Webhook(webhook) => webhook.format.only_single(),
             DestinationKind::Slack(_) | DestinationKind::Email(_) => None,
         };
-        Target { name: self.name.clone(), is_quiet: self.quiet.is_some(), only_single }
+        let in_full = matches!(self.kind, DestinationKind::Webhook(_));
+        let fields = self.fields.clone();
+        let sight = (!in_full || !fields.shows_all())
+            .then(|| Sight::new(move |changes| fields.shows_any_of(changes, in_full)));
+        Target { name: self.name.clone(), is_quiet: self.quiet.is_some(), only_single, sight }
     }
 }
 

@@ -60,7 +60,18 @@ impl FieldFilter {
         included == Some(true)
     }
 
-    fn shows_all(&self) -> bool {
+    /// Whether the receiver is shown any difference of these changes. Messages, which are not the call `in_full`, show a
+    /// transcript only when asked for it.
+    pub(super) fn shows_any_of(&self, changes: &Changes, in_full: bool) -> bool {
+        let Ok(shown) = self.changes(changes) else { return true };
+        shown.0.iter().any(|(field, change)| {
+            // Neither side of a transcript is remembered.
+            let is_transcript = change.as_object().is_some_and(Map::is_empty);
+            if is_transcript { in_full || self.asks_for(field) } else { change["from"] != change["to"] }
+        })
+    }
+
+    pub(super) fn shows_all(&self) -> bool {
         self.include.is_none() && self.exclude.is_empty()
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::planner::Slot;
+use crate::{call::Call, change, kind::Kinds, snapshot::Snapshot, time::Timestamp};
 
 /// How many calls are watched for it.
 const WATCHED: usize = 32;
@@ -80,6 +81,32 @@ impl Flapping {
     pub fn includes(&self, field: &str) -> bool {
         self.named.contains(field)
     }
+}
+
+/// The fields that differ between each of these answers and the next in most of the calls that are over.
+pub fn in_answers(answers: &[Vec<Call>]) -> Vec<String> {
+    let mut always: Option<BTreeSet<String>> = None;
+    for pair in answers.windows(2) {
+        let (mut calls, mut counts) = (0, BTreeMap::<String, usize>::new());
+        for now in pair[1].iter().filter(|call| call.is_over()) {
+            let Some(before) = pair[0].iter().find(|before| before.id() == now.id() && before.is_over())
+            else {
+                continue;
+            };
+            calls += 1;
+            let before = Snapshot::first(before, Kinds::NONE, Timestamp::default());
+            for path in change::diff(Some(&before), now).iter().flat_map(|change| change.fields.paths()) {
+                *counts.entry(path).or_default() += 1;
+            }
+        }
+        let most: BTreeSet<String> =
+            counts.into_iter().filter(|(_, count)| count * 2 > calls).map(|(path, _)| path).collect();
+        always = Some(match always {
+            Some(always) => &always & &most,
+            None => most,
+        });
+    }
+    always.into_iter().flatten().collect()
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub enum Signal {
     BadRecord {
         /// The source.
         source: Name,
-        /// The mistake in the records, and how it was dealt with.
+        /// The mistakes in the records, and how they were dealt with.
         why: String,
         /// How many.
         count: u64,

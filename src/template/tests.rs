@@ -95,7 +95,7 @@ fn a_number_that_was_withheld_is_told_as_such_in_texts_only() {
         assert_eq!(render(source, json!(null)), (text.to_owned(), body.to_owned()), "{source}");
     }
     assert_eq!(render("{{ call.callerNumber }}", json!(" ")).0, "unknown number");
-    assert_eq!(render("{{ call|tojson }}", json!(null)).1, r#"{"callerNumber": null, "calledNumber": null}"#);
+    assert_eq!(render("{{ call|tojson }}", json!(null)).1, r#"{"calledNumber": null, "callerNumber": null}"#);
     assert_eq!(render("{{ call.callerNumber }}", json!("+331")).0, "+331");
 }
 

@@ -205,7 +205,7 @@ impl Words<'_> {
         if let Some(telemetry) = &self.writer.telemetry {
             telemetry.emit(Signal::TextFailed { rule: rule.clone(), part, error: error.to_string() });
         }
-        self.note(format!("(the rule's {part} could not be rendered, so the default is here: {error})"));
+        self.note(format!("(this is the default {part}: the rule's own could not be rendered: {error})"));
         None
     }
 

@@ -211,8 +211,13 @@ impl Look<'_> {
         sequences: &mut BTreeMap<Name, u64>,
         made: &mut Observation,
     ) {
-        let mut deliveries = Vec::with_capacity(rule.to.len());
-        for destination in &rule.to {
+        let told: Vec<_> =
+            rule.to.iter().filter(|to| rule.tells(to, event.kinds, &event.changes)).cloned().collect();
+        if told.is_empty() && !rule.to.is_empty() {
+            return;
+        }
+        let mut deliveries = Vec::with_capacity(told.len());
+        for destination in &told {
             let sequence = sequences.entry(destination.clone()).or_default();
             *sequence += 1;
             let placement = placement(rule, destination, self.source, fields);
@@ -232,7 +237,7 @@ impl Look<'_> {
             source: self.source.clone(),
             call: event.subject.call().cloned(),
             kinds: event.kinds,
-            destinations: rule.to.clone(),
+            destinations: told,
         });
         made.events.push(NewEvent { event, deliveries });
     }

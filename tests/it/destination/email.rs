@@ -187,6 +187,7 @@ async fn nothing_of_a_call_becomes_a_header_or_markup() {
     let head = mail.text.split("\r\n\r\n").next().unwrap();
     assert!(head.lines().all(|line| !line.starts_with("Bcc")), "{head}");
     assert_eq!(header(&mail.text, "Importance"), "high");
+    assert!(header(&mail.text, "Subject").starts_with("Critical: x Bcc: thief"), "{head}");
     let [_, html] = parts(&mail.text);
     assert!(!html.contains("<script") && html.contains("&lt;script"), "{html}");
     assert!(html.contains("#c62828"));

@@ -142,6 +142,7 @@ pub fn rule(name: &Name, text: &RuleText) -> Rule {
         when: None,
         to: vec![],
         sorted: vec![],
+        sights: vec![],
         sources: None,
         repeat: false,
         max_age: None,
