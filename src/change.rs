@@ -108,11 +108,8 @@ pub fn diff(before: Option<&Snapshot>, call: &Call) -> Option<Change> {
     let mut kinds = Kinds::NONE;
     let was = before.status();
     match call.status() {
-        _ if call.is_over() => {
-            if !call.lens().is_over(was.as_str()) {
-                kinds = kinds | Kind::Ended.into();
-            }
-        }
+        _ if call.is_over() && call.lens().is_over(was.as_str()) => {}
+        _ if call.is_over() => kinds = kinds | Kind::Ended.into(),
         // A call that has started or ended before and is live again did not start again.
         Status::Live
             if was != Status::Live

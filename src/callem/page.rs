@@ -132,7 +132,7 @@ pub(super) fn total_of(pagination: &str) -> Option<u64> {
     let [total] = json::pick(pagination, ["total"])?;
     let number: f64 = total?.parse().ok()?;
     // Beyond 2⁵³ a float is not exact, and no list is that long.
-    (number >= 0.0 && number < 9e15).then_some(number as u64)
+    (0.0..9e15).contains(&number).then_some(number as u64)
 }
 
 fn strict(text: &str, bounds: Bounds) -> Result<Shape, serde_json::Error> {

@@ -101,11 +101,8 @@ impl FieldFilter {
         let is_whole = included && !self.exclude.iter().any(|excluded| starts_with(excluded, path));
         match opening {
             Some(b'{' | b'[') if is_whole => out.push_str(value.get()),
-            Some(b'{' | b'[') if depth > MAX_DEPTH => {
-                if included {
-                    out.push_str(&format!("\"{TOO_DEEP}\""));
-                }
-            }
+            Some(b'{' | b'[') if depth > MAX_DEPTH && !included => {}
+            Some(b'{' | b'[') if depth > MAX_DEPTH => out.push_str(&format!("\"{TOO_DEEP}\"")),
             Some(b'{') => {
                 out.push('{');
                 for (name, value) in Shallow::read(value.get())?.0 {

@@ -135,7 +135,7 @@ impl SlackDestination {
             return Err(NotReady::Url);
         }
         let (owned, writer) = (notification.owned(), Arc::clone(&self.writer));
-        let render = move || Ok(serde_json::to_vec(&render(&writer.write(&owned.borrowed())?))?);
+        let render = move || serde_json::to_vec(&render(&writer.write(&owned.borrowed())?));
         let body: Result<_, serde_json::Error> = self.renderer.run(deadline, render).await?;
         Ok((url, body?))
     }

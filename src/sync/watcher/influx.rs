@@ -27,8 +27,9 @@ impl Influx {
             _ => self.minutes.push_back((minute, calls)),
         }
         self.sum += calls;
-        while let Some((_, calls)) = self.minutes.pop_front_if(|(first, _)| minute - *first >= 60) {
-            self.sum -= calls;
+        while let Some((_, calls)) = self.minutes.front().filter(|(first, _)| minute - *first >= 60) {
+            self.sum -= *calls;
+            self.minutes.pop_front();
         }
         self.sum > MOST
     }
