@@ -112,14 +112,22 @@ impl Engine {
             }
             let missing = || Fault::Damaged("the event of a delivery is missing");
             if found.as_ref().is_none_or(|(first, end, ..)| !(*first..*end).contains(number)) {
-                let (key, sealed) =
-                    view.last_up_to(&keys::all_events(), &keys::events(*number))?.ok_or_else(missing)?;
-                let first = keys::last_number(&key).ok_or_else(missing)?;
-                let value = value::unseal(&key, &sealed)?;
-                let end = first + EventsHead::read(value.head)?.len() as u64;
-                found = Some((first, end, Key::from(key.clone()), sealed));
+                found = None;
+                if let Some((key, sealed)) = view.last_up_to(&keys::all_events(), &keys::events(*number))? {
+                    let first = keys::last_number(&key).ok_or_else(missing)?;
+                    let value = value::unseal(&key, &sealed)?;
+                    let end = first + EventsHead::read(value.head)?.len() as u64;
+                    found = Some((first, end, Key::from(key.clone()), sealed)).filter(|_| *number < end);
+                }
             }
-            let Some((first, _, key, sealed)) = &found else { return Err(missing()) };
+            let Some((first, _, key, sealed)) = &found else {
+                // An entry goes when none of its deliveries is left, so only an unfinished one must have its event.
+                if is_unfinished {
+                    return Err(missing());
+                }
+                bodies.push(None);
+                continue;
+            };
             let value = value::unsealed(sealed)?;
             let place = usize::try_from(number - first).map_err(|_| missing())?;
             let range = EventsHead::read(value.head)?.range(place).ok_or_else(missing)?;
