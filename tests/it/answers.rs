@@ -491,3 +491,47 @@ async fn deep_nesting_goes_through_whole() {
     running.quiet_polls(5).await;
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_of_which_a_destination_is_shown_nothing_is_not_sent_there() {
+    let (rig, api) = (Rig::new().await, Api::new().await);
+    let mut list = calls(1);
+    api.has(list.clone());
+    let text = rig.config_text().replace(rig.callem.base_url().as_str(), &api.server.uri());
+    let (head, _) = text.split_once("[rules.").unwrap();
+    let head = head.replace("type = \"webhook\"", "type = \"webhook\"\nexclude = [\"recordingUrl\"]");
+    let rules = "[rules.all]\non = [\"updated\", \"deleted\"]\nto = [\"crm\", \"frontdesk\"]\n";
+    let mut running = rig.start_with(rig.parse(&format!("{head}{rules}"))).await;
+    running.baseline().await;
+    for n in 0..3 {
+        list[0]["recordingUrl"] = format!("https://example.com/{n}").into();
+        api.has(list.clone());
+        running.wait_for("the change", |s| matches!(s, Signal::Changed { .. })).await;
+    }
+    list[0]["summary"] = "An edit.".into();
+    api.has(list);
+    arrived(&rig, 1).await;
+    running.quiet_polls(5).await;
+    running.settled().await;
+    running.stop().await;
+    let webhooks = rig.webhooks();
+    assert_eq!((webhooks.len(), webhooks[0].sequence), (1, 1));
+    assert!(webhooks[0].body["data"]["changes"]["summary"].is_object(), "{}", webhooks[0].body);
+    assert_eq!(rig.slack_texts().len(), 4, "it is shown everything");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_online_names_fields_that_differ_in_every_answer() {
+    let (rig, api) = (Rig::new().await, Api::new().await);
+    flapping(&api, 3);
+    let text = rig.config_text().replace(rig.callem.base_url().as_str(), &api.server.uri());
+    let path = rig.write_config(&text);
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_callwatch"));
+    let output = command.args(["check", "--online", "-c"]).arg(path).output().await.unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}");
+    for field in ["recordingUrl", "callAnalysis.debug"] {
+        let named = format!("`{field}` changes in every answer: add it to `ignore` of [sources.clinic]");
+        assert!(said.contains(&named), "{said}");
+    }
+}
