@@ -108,7 +108,7 @@ impl<'de> Deserialize<'de> for Shallow<'de> {
 }
 
 /// Whether objects and lists are nested in this JSON by more than `limit` levels. Looks at each byte once.
-fn is_deeper(json: &str, limit: usize) -> bool {
+pub(crate) fn is_deeper(json: &str, limit: usize) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0, false, false);
     for byte in json.bytes() {
         if in_string {
