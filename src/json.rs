@@ -18,7 +18,7 @@ use serde::{
 use serde_json::{Map, Value, value::RawValue};
 
 pub use self::excerpt::{Budget, excerpt, excerpt_of_fields};
-pub(crate) use self::excerpt::{TOO_DEEP, is_small};
+pub(crate) use self::excerpt::is_small;
 
 /// The deepest nesting of objects and lists that is read, the outermost one included. What is stored wraps a value in a
 /// few more levels, and still stays below the 128 that serde_json reads.

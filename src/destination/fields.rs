@@ -17,7 +17,7 @@ use crate::{
     json::{MAX_DEPTH, Shallow, is_deeper, text},
 };
 
-/// [`TOO_DEEP`](crate::json::TOO_DEEP) as JSON.
+/// Stands in place of a field that is nested too deeply to be looked into, as JSON.
 const TOO_DEEP_JSON: &str = "\"(nested too deeply to be shown)\"";
 
 impl FieldFilter {
