@@ -17,8 +17,8 @@ use serde::{
 };
 use serde_json::{Map, Value, value::RawValue};
 
-pub use self::excerpt::{Budget, excerpt, excerpt_of_fields};
 pub(crate) use self::excerpt::is_small;
+pub use self::excerpt::{Budget, excerpt, excerpt_of_fields};
 
 /// The deepest nesting of objects and lists that is read, the outermost one included. What is stored wraps a value in a
 /// few more levels, and still stays below the 128 that serde_json reads.
