@@ -17,8 +17,8 @@ use serde::{
 };
 use serde_json::{Map, Value, value::RawValue};
 
+pub(crate) use self::excerpt::is_small;
 pub use self::excerpt::{Budget, excerpt, excerpt_of_fields};
-pub(crate) use self::excerpt::{TOO_DEEP, is_small};
 
 /// The deepest nesting of objects and lists that is read, the outermost one included. What is stored wraps a value in a
 /// few more levels, and still stays below the 128 that serde_json reads.
@@ -108,7 +108,7 @@ impl<'de> Deserialize<'de> for Shallow<'de> {
 }
 
 /// Whether objects and lists are nested in this JSON by more than `limit` levels. Looks at each byte once.
-fn is_deeper(json: &str, limit: usize) -> bool {
+pub(crate) fn is_deeper(json: &str, limit: usize) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0, false, false);
     for byte in json.bytes() {
         if in_string {

@@ -216,7 +216,9 @@ pub(super) fn template(value: &Value<'_>) -> Read<Template> {
 /// A template's mistake at its place in the file.
 pub(crate) fn mistake_in(value: &Value<'_>, error: TemplateError) -> Mistake {
     let place = error.span.map_or(value.span.clone(), |span| value.part(span));
-    Mistake::error(place, error.message)
+    let mut mistake = Mistake::error(place, error.message);
+    mistake.hint = error.hint;
+    mistake
 }
 
 /// An http or https URL. Its user and password are kept out of the report.

@@ -1,7 +1,7 @@
 //! Which fields of a call a receiver is shown: `include` and `exclude` applied to raw JSON. Pure.
 //!
 //! Values that are shown are copied byte for byte. Paths go through arrays: `transcript.content` is the `content` of
-//! every entry of `transcript`. A value nested more deeply than [`MAX_DEPTH`] is never looked into: it is shown whole
+//! every entry of `transcript`. A field nested more deeply than [`MAX_DEPTH`] is never looked into: it is shown whole
 //! when no path leads into it; otherwise a note stands in its place, because a hidden field may be in it.
 
 use std::borrow::Cow;
@@ -14,8 +14,11 @@ use serde_json::{
 use super::FieldFilter;
 use crate::{
     change::Changes,
-    json::{MAX_DEPTH, Shallow, TOO_DEEP, text},
+    json::{MAX_DEPTH, Shallow, is_deeper, text},
 };
+
+/// Stands in place of a field that is nested too deeply to be looked into, as JSON.
+const TOO_DEEP_JSON: &str = "\"(nested too deeply to be shown)\"";
 
 impl FieldFilter {
     /// The record without the fields that the receiver is not shown.
@@ -23,7 +26,7 @@ impl FieldFilter {
         if self.shows_all() {
             return Ok(Cow::Borrowed(record));
         }
-        let shown = self.pick(record, "", false)?;
+        let shown = self.pick(record, "", false, 0)?;
         Ok(Cow::Owned(shown.map_or_else(|| to_raw_value(&Map::new()), RawValue::from_string)?))
     }
 
@@ -38,7 +41,7 @@ impl FieldFilter {
             let mut sides = Map::new();
             for (side, value) in change.as_object().into_iter().flatten() {
                 let raw = to_raw_value(value)?;
-                let shown = self.pick(&raw, field, included)?;
+                let shown = self.pick(&raw, field, included, 1)?;
                 let value = shown.map_or(Ok(Value::Null), |raw| serde_json::from_str(&raw))?;
                 sides.insert(side.clone(), value);
             }
@@ -81,13 +84,14 @@ impl FieldFilter {
         value: &RawValue,
         path: &str,
         included: bool,
+        depth: usize,
     ) -> Result<Option<String>, serde_json::Error> {
         let mut shown = String::new();
-        let any = self.write(value, path, included, 1, &mut shown)?;
+        let any = self.write(value, path, included, depth, &mut shown)?;
         Ok(any.then_some(shown))
     }
 
-    /// Appends that part to `out`, and says whether there is any; `depth` is the level of a list or object here.
+    /// Appends that part to `out`, and says whether there is any; `depth` says in how many lists and objects it stands.
     fn write(
         &self,
         value: &RawValue,
@@ -101,8 +105,9 @@ impl FieldFilter {
         let is_whole = included && !self.exclude.iter().any(|excluded| starts_with(excluded, path));
         match opening {
             Some(b'{' | b'[') if is_whole => out.push_str(value.get()),
-            Some(b'{' | b'[') if depth > MAX_DEPTH && !included => {}
-            Some(b'{' | b'[') if depth > MAX_DEPTH => out.push_str(&format!("\"{TOO_DEEP}\"")),
+            Some(b'{' | b'[') if depth == 1 && is_deeper(value.get(), MAX_DEPTH - 1) => {
+                out.push_str(if included { TOO_DEEP_JSON } else { "" });
+            }
             Some(b'{') => {
                 out.push('{');
                 for (name, value) in Shallow::read(value.get())?.0 {
@@ -212,7 +217,7 @@ mod tests {
         assert_eq!(shown(Some(&["deep"]), &[]), format!(r#"{{"deep":{deep}}}"#));
         assert_eq!(shown(Some(&["id", "deep.x"]), &[]), r#"{"id":"a\ud83d"}"#);
         let noted = shown(None, &["deep.x"]);
-        assert!(noted.len() < 300 && noted.contains(TOO_DEEP), "{noted}");
+        assert!(noted.len() < 300 && noted.contains(TOO_DEEP_JSON), "{noted}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ const LEAST_VALUES: usize = 1_000;
 const LEAST_BYTES: usize = 64 * 1024;
 
 /// Stands in place of a value that is nested too deeply.
-pub(crate) const TOO_DEEP: &str = "(nested too deeply to be shown)";
+const TOO_DEEP: &str = "(nested too deeply to be shown)";
 
 /// How much may still be read of a value, and whether something was left out.
 #[derive(Debug)]

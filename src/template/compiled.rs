@@ -61,6 +61,7 @@ impl Template {
         }
         let wrong = |error: Error| TemplateError {
             message: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
+            hint: None,
             span: error.range(),
         };
         environment.add_template_owned(NAME, source.to_owned()).map_err(wrong)?;
@@ -101,9 +102,11 @@ impl Template {
     pub fn render_body(&self, context: &Context<'_>) -> Result<String, TemplateError> {
         match self.render_within(MAX_BODY, Value::from(Serde(context)))? {
             (text, false) => Ok(text),
-            (_, true) => {
-                Err(TemplateError { message: "it becomes longer than 1 MiB".to_owned(), span: None })
-            }
+            (_, true) => Err(TemplateError {
+                message: "it becomes longer than 1 MiB".to_owned(),
+                hint: None,
+                span: None,
+            }),
         }
     }
 
@@ -121,9 +124,9 @@ impl Template {
     /// What becomes of an event that it fails for.
     pub(super) fn consequence(&self) -> &'static str {
         if self.is_body {
-            "then nothing is sent, and the delivery is dead"
+            "a delivery for which it fails is dead"
         } else {
-            "then the default text is sent"
+            "where it fails, the default text is sent"
         }
     }
 
@@ -144,7 +147,7 @@ impl Template {
             ErrorKind::OutOfFuel => "it takes too many steps".to_owned(),
             kind => format!("{part} does not work with this call ({kind})"),
         };
-        TemplateError { message, span }
+        TemplateError { message, hint: None, span }
     }
 }
 

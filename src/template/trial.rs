@@ -83,12 +83,13 @@ impl Template {
                 continue;
             }
             let hint = match closest {
-                Some(closest) => format!("; did you mean `{closest}`?"),
-                None => format!("; did you mean `callAnalysis.{field}`?"),
+                Some(closest) => format!("did you mean `call.{closest}`?"),
+                None => format!("did you mean `call.callAnalysis.{field}`?"),
             };
             let span = instructions.get_span(index);
             doubts.push(TemplateError {
-                message: format!("the API documents no field `{field}` of a call{hint}"),
+                message: format!("the API documents no field `{field}` of a call"),
+                hint: Some(hint),
                 span: span.map(|span| span.start_offset as usize..span.end_offset as usize),
             });
         }
@@ -119,16 +120,15 @@ impl Template {
         let part = part
             .filter(|part| !part.is_empty())
             .map_or("a part of it".to_owned(), |part| format!("`{part}`"));
-        let then = self.consequence();
         let message = match error.kind() {
-            ErrorKind::UndefinedError => format!("{part} is not there in {what}; {then}"),
+            ErrorKind::UndefinedError => format!("{part} is not there in {what}"),
             ErrorKind::MissingArgument => format!("{part} lacks an argument"),
             ErrorKind::TooManyArguments => format!("{part} has too many arguments"),
             ErrorKind::OutOfFuel => failed.message,
             _ if made_up => return None,
-            _ => format!("{part} does not work with {what}; {then}"),
+            _ => format!("{part} does not work with {what}"),
         };
-        Some(TemplateError { message, span: failed.span })
+        Some(TemplateError { message, hint: Some(self.consequence().to_owned()), span: failed.span })
     }
 }
 
@@ -183,7 +183,7 @@ mod tests {
         let doubts = template.doubts(Occasion { kinds: kinds.into(), when });
         doubts
             .into_iter()
-            .map(|TemplateError { message, span }| format!("{message} @{}", &source[span.unwrap()]))
+            .map(|TemplateError { message, span, .. }| format!("{message} @{}", &source[span.unwrap()]))
             .collect()
     }
 
@@ -192,19 +192,13 @@ mod tests {
         for (source, doubt) in [
             (
                 "{{ call.callernumber }}",
-                "the API documents no field `callernumber` of a call; did you mean `callerNumber`? @call.callernumber",
+                "the API documents no field `callernumber` of a call @call.callernumber",
             ),
-            (
-                "{{ call.sentiment }}",
-                "the API documents no field `sentiment` of a call; did you mean `callAnalysis.sentiment`? @call.sentiment",
-            ),
-            (
-                "{{ call.sumary|default('x') }}",
-                "the API documents no field `sumary` of a call; did you mean `summary`? @call.sumary",
-            ),
+            ("{{ call.sentiment }}", "the API documents no field `sentiment` of a call @call.sentiment"),
+            ("{{ call.sumary|default('x') }}", "the API documents no field `sumary` of a call @call.sumary"),
             (
                 "{% for c in calls %}{{ c.callernumber }}{% endfor %}",
-                "`c.callernumber` is not there in a call; then the default text is sent @c.callernumber",
+                "`c.callernumber` is not there in a call @c.callernumber",
             ),
         ] {
             assert_eq!(doubts(source, Kind::Ended, None), [doubt]);
@@ -222,13 +216,12 @@ mod tests {
     #[test]
     fn what_fails_for_a_call_of_nulls_is_doubtful_unless_the_rule_knows_better() {
         let source = "{{ call.callAnalysis.sentiment }}";
-        let doubt = "`call.callAnalysis.sentiment` is not there in a call whose fields are null; then the default text is \
-                     sent @call.callAnalysis.sentiment";
+        let doubt = "`call.callAnalysis.sentiment` is not there in a call whose fields are null @call.callAnalysis.sentiment";
         assert_eq!(doubts(source, Kind::Ended, None), [doubt]);
         assert!(doubts(source, Kind::Analyzed, None).is_empty());
         assert!(doubts(source, Kind::Ended, Some("call.callAnalysis.sentiment == 'negative'")).is_empty());
         let doubts = doubts("{{ call.duration * 2 }}", Kind::Ended, None);
-        let doubt = " does not work with a call whose fields are null; then the default text is sent @";
+        let doubt = " does not work with a call whose fields are null @";
         assert!(doubts.len() == 1 && doubts[0].contains(doubt), "{doubts:?}");
     }
 

@@ -45,7 +45,7 @@ fn huge(fields: usize) -> Event {
 
 #[tokio::test]
 async fn a_call_that_is_nested_without_end_arrives_everywhere() {
-    for levels in [100, 10_000, 1_000_000] {
+    for levels in [100, 10_000, 200_000] {
         let deep = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         let objects = format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
         for (event, is_list) in [(analysed(&deep), true), (analysed(&objects), false)] {

@@ -410,23 +410,29 @@ body = "{{ call.summary|replace('a', 'b') }}"
 to = ["crm"]
 "#,
         r#"
-warning: the API documents no field `callernumber` of a call; did you mean `callerNumber`?
+warning: the API documents no field `callernumber` of a call
  --> config.toml:3:13
   |
 3 | title = "{{ call.callernumber }} {{ call.sentiment }}"
   |             ^^^^^^^^^^^^^^^^^
+  |
+  = help: did you mean `call.callerNumber`?
 
-warning: the API documents no field `sentiment` of a call; did you mean `callAnalysis.sentiment`?
+warning: the API documents no field `sentiment` of a call
  --> config.toml:3:37
   |
 3 | title = "{{ call.callernumber }} {{ call.sentiment }}"
   |                                     ^^^^^^^^^^^^^^
+  |
+  = help: did you mean `call.callAnalysis.sentiment`?
 
 warning: `local_time` lacks an argument
  --> config.toml:4:27
   |
 4 | body = "{{ call.createdAt|local_time }}"
   |                           ^^^^^^^^^^
+  |
+  = help: where it fails, the default text is sent
 
 "#,
     );
