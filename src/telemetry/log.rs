@@ -1,6 +1,9 @@
 //! One log line for each signal.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 use tracing::{debug, error, info, warn};
 
@@ -47,15 +50,15 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
         Signal::BadRecord { source, why } => debug!(%source, "{source}: {why}"),
         Signal::SourceNotice { source, text } => info!(%source, "{source}: {text}"),
         Signal::Changed { source, call, kinds, caller } => {
-            info!(%source, %kinds, %caller, %call, "{}: call {}", or_unknown(caller), kinds_in_words(*kinds));
+            info!(%source, %kinds, %caller, %call, "{}: call {}", or_unknown(caller), Joined(*kinds));
         }
         Signal::Fired { event, rule, source, call, kinds, destinations } => {
             let call = call.as_ref().map(CallId::as_str);
             let to = Names(destinations);
-            info!(%source, %kinds, %to, %rule, %event, call, "{} → {to}", in_words(rule));
+            info!(%source, %kinds, %to, %rule, %event, call, "{} → {to}", InWords(rule));
         }
         Signal::TooOld { rule, call } => {
-            info!(%rule, %call, "{}: not announced, older than max_age", in_words(rule))
+            info!(%rule, %call, "{}: not announced, older than max_age", InWords(rule))
         }
         Signal::Unknown { rule } => debug!(%rule, "condition unknown: a field is missing or null"),
         Signal::RuleFailed { rule, error } if so_far == 1 => {
@@ -91,10 +94,10 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
             let call = call.as_ref().map(CallId::as_str);
             let (took_ms, seconds) = (took.as_millis() as u64, took.as_secs_f64());
             let space = if caller.is_empty() { "" } else { " " };
-            let what = format_args!("{}{space}{caller} → {destination}", in_words(rule));
+            let what = format_args!("{}{space}{caller} → {destination}", InWords(rule));
             match verdict {
                 Verdict::Delivered => {
-                    let nth = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+                    let nth = Nth(*attempt);
                     info!(
                         %destination, attempt, took_ms, result, %event, %rule, call,
                         "delivered: {what} ({seconds:.1} s{nth})"
@@ -177,20 +180,42 @@ fn store_line(signal: &StoreSignal) {
     }
 }
 
-/// A rule's name as people say it: `unhappy-caller` is "Unhappy caller".
-fn in_words(rule: &Name) -> String {
-    let words = rule.as_str().replace(['-', '_'], " ");
-    let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+/// A rule's name as people say it, `Unhappy caller` for `unhappy-caller`; written only when the line is.
+struct InWords<'a>(&'a Name);
+
+impl fmt::Display for InWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut letters = self.0.as_str().chars();
+        if let Some(first) = letters.next() {
+            write!(f, "{}", first.to_uppercase())?;
+        }
+        letters.try_for_each(|c| f.write_char(if matches!(c, '-' | '_') { ' ' } else { c }))
+    }
 }
 
 fn or_unknown(caller: &str) -> &str {
     if caller.is_empty() { "unknown number" } else { caller }
 }
 
-/// `ended and analyzed`
-fn kinds_in_words(kinds: Kinds) -> String {
-    kinds.to_string().replace('+', " and ")
+/// `ended and analyzed`; written only when the line is.
+struct Joined(Kinds);
+
+impl fmt::Display for Joined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().enumerate().try_for_each(|(at, kind)| {
+            let before = if at > 0 { " and " } else { "" };
+            write!(f, "{before}{kind}")
+        })
+    }
+}
+
+/// The number of an attempt after the first one.
+struct Nth(u32);
+
+impl fmt::Display for Nth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 > 1 { write!(f, ", attempt {}", self.0) } else { Ok(()) }
+    }
 }
 
 fn whole_seconds(wait: Duration) -> humantime::FormattedDuration {

@@ -165,7 +165,7 @@ async fn nothing_is_sent_unsigned_or_signed_with_nothing() {
         (
             Secret::File(nowhere.clone()),
             &format!(
-                "the secret file {} cannot be read: No such file or directory (os error 2)",
+                "the secret file {} cannot be read: it does not exist",
                 nowhere.display()
             ),
         ),
