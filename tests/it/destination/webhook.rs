@@ -164,10 +164,7 @@ async fn nothing_is_sent_unsigned_or_signed_with_nothing() {
         ),
         (
             Secret::File(nowhere.clone()),
-            &format!(
-                "the secret file {} cannot be read: it does not exist",
-                nowhere.display()
-            ),
+            &format!("the secret file {} cannot be read: it does not exist", nowhere.display()),
         ),
     ] {
         let webhook = WebhookConfig { secrets: vec![secret], ..webhook(&server.uri()) };
