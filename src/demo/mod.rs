@@ -16,6 +16,7 @@ pub mod clinic;
 mod faults;
 pub mod local;
 pub mod oracle;
+pub mod reading;
 pub mod receivers;
 pub mod script;
 pub mod show;

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use super::{
+    reading::lines_of,
     receivers::{Arrival, Message},
     sighting::{Sighting, mask_numbers},
-    terminal::fit,
     world::{INTERVAL, World},
 };
 use crate::{
     config_file::Config,
     name::Name,
     store::Verdict,
-    style::{Colour, Style, WIDTH},
+    style::{Colour, Style},
     telemetry::Signal,
     time::Timestamp,
 };
@@ -28,9 +28,6 @@ pub struct View {
     /// Whether calls have to be told apart by their source.
     many_sources: bool,
 }
-
-/// Columns before who it is about: the time and a mark.
-const MARGIN: usize = 11;
 
 impl View {
     /// A view of what `world` will see, counting time from `begun`.
@@ -55,12 +52,8 @@ impl View {
         lasts: Option<Duration>,
     ) -> Vec<String> {
         let row = |who: &str, address: &str, what: &str| {
-            let who = format!("{:<width$}", fit(who, self.who + 1), width = self.who + 1);
-            format!(
-                "  {}  {}",
-                self.style.paint(Colour::Bold, &who),
-                fit(&format!("{address:<29}  {what}"), WIDTH - self.who - 5)
-            )
+            let who = format!("{who:<width$}", width = self.who + 1);
+            format!("  {}  {address:<29}  {what}", self.style.paint(Colour::Bold, &who))
         };
         let title = "callwatch demo: the whole way of a call, on this machine only";
         let mut lines = vec![self.style.paint(Colour::Bold, title), String::new()];
@@ -204,9 +197,14 @@ impl View {
         if let Some(latency) = latency {
             ending += &format!(", in {}", seconds(latency));
         }
-        let room = WIDTH - MARGIN - self.who - 2;
-        let text = fit(&headline, room.saturating_sub(ending.chars().count())) + &ending;
-        self.line(arrival.at, Mark::Arrival, destination.as_str(), &text)
+        self.line(arrival.at, Mark::Arrival, destination.as_str(), &(headline + &ending))
+    }
+
+    /// A message as its receiver reads it, when it is for people.
+    pub fn message(&self, arrival: &Arrival) -> Option<Vec<String>> {
+        let lines = lines_of(&arrival.message)?;
+        let bar = self.style.paint(Colour::Green, "│");
+        Some(lines.into_iter().map(|line| format!("           {bar} {line}")).collect())
     }
 
     /// The line for a receiver that found something wrong with what it was sent.
@@ -219,13 +217,10 @@ impl View {
         self.style.paint(Colour::Dim, &format!("         {text}"))
     }
 
-    /// Trouble is told whole, whatever its width.
     fn line(&self, at: Timestamp, mark: Mark, who: &str, text: &str) -> String {
         let time = self.style.paint(Colour::Dim, &format!("{:>7}", seconds(at.since(self.begun))));
         let sign = mark.paint(self.style);
-        let who = format!("{:<width$}", fit(who, self.who), width = self.who);
-        let room = if mark == Mark::Trouble { usize::MAX } else { WIDTH - MARGIN - self.who - 2 };
-        format!("{time}  {sign} {who}  {}", fit(text, room))
+        format!("{time}  {sign} {who:<width$}  {text}", width = self.who)
     }
 }
 
@@ -322,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arrival_fits_the_terminal_and_hides_the_number() {
+    fn an_arrival_is_told_whole_and_hides_the_number() {
         let text = format!("Appointment booked by +33639981234 {}", "and so on ".repeat(20));
         let arrival =
             Arrival { at: NOON, id: String::new(), message: Message::Slack(json!({ "text": text })) };
@@ -335,7 +330,11 @@ mod tests {
         );
 
         assert!(line.starts_with("   0.0s  ✓ frontdesk  Appointment booked by +3363•••1234 and"), "{line}");
-        assert!(line.ends_with("…, in 0.6s"), "{line}");
-        assert_eq!(line.chars().count(), WIDTH);
+        assert!(line.ends_with("and so on , in 0.6s") && !line.contains('…'), "{line}");
+        let shown = view().message(&arrival).unwrap();
+        assert!(
+            shown[0].starts_with("           │ Appointment booked by +3363•••1234 and so on"),
+            "{shown:?}"
+        );
     }
 }

@@ -169,6 +169,8 @@ struct Show {
     scripts: Vec<Scripted>,
     books: Books,
     view: View,
+    /// Whether a message was shown as its receiver reads it.
+    shown: bool,
     style: Style,
     terminal: Terminal,
     /// Whether it is known what has to arrive.
@@ -257,6 +259,7 @@ impl Show {
             waited: Duration::ZERO,
             provoked: 0,
             refused: vec![0; world.destinations.len()],
+            shown: false,
             world,
             store,
             telemetry,
@@ -374,6 +377,13 @@ impl Show {
                 let sighting = Sighting::of(&arrival);
                 let receipt = self.books.arrived(destination, &sighting, |debt| sighting.tells(debt));
                 self.terminal.show(self.view.arrival(destination, &arrival, &sighting, receipt.latency))?;
+                // The first one for people, so that a newcomer sees what they will get.
+                if !self.shown
+                    && let Some(lines) = self.view.message(&arrival)
+                {
+                    self.shown = true;
+                    lines.into_iter().try_for_each(|line| self.terminal.show(line))?;
+                }
                 let arrived = self.books.receipts(destination).map_or(0, |receipts| receipts.arrived);
                 if let Receiver::Webhook(webhook) = receiver
                     && self.promised
