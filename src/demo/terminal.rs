@@ -1,4 +1,4 @@
-//! Lines for people, on standard output.
+//! Writes lines for people to standard output.
 
 use std::{
     io::{self, Write},
@@ -7,13 +7,13 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-/// How many lines may wait for a terminal that is held up.
+/// How many lines may wait for a terminal that does not take them.
 const BACKLOG: usize = 1024;
 
-/// How long the demo waits for a terminal that is held up, when what it has to say must not be left out.
+/// How long the demo waits for a terminal that does not take lines, when they must not be left out.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Standard output, written to by a thread of its own so that a reader that does not read holds up nothing.
+/// Standard output. A thread of its own writes to it, so that a reader that stops reading delays nothing else.
 #[derive(Debug)]
 pub struct Terminal {
     lines: mpsc::Sender<String>,
@@ -29,7 +29,7 @@ impl Terminal {
     /// Takes over standard output.
     ///
     /// # Errors
-    /// When no thread can be had.
+    /// When no thread can be started.
     pub fn start() -> io::Result<Self> {
         let (lines, mut queue) = mpsc::channel::<String>(BACKLOG);
         let (done, written) = oneshot::channel();
@@ -37,11 +37,11 @@ impl Terminal {
             let mut out = io::stdout().lock();
             while let Some(line) = queue.blocking_recv() {
                 if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-                    // Ending here closes the queue, which is how the demo learns of it.
+                    // This closes the queue, which tells the demo that nobody reads.
                     return;
                 }
             }
-            // Nobody waits for it when the demo has given up on the terminal.
+            // Fails only when the demo no longer waits for the terminal.
             let _ = done.send(());
         })?;
         Ok(Self { lines, left_out: 0, written })
@@ -70,7 +70,7 @@ impl Terminal {
         }
     }
 
-    /// Writes these lines and whatever waits before them, and lets go of standard output.
+    /// Writes all lines that wait, then these, and releases standard output.
     pub async fn finish(self, lines: Vec<String>) {
         for line in lines {
             if self.lines.send_timeout(line, PATIENCE).await.is_err() {
@@ -78,12 +78,12 @@ impl Terminal {
             }
         }
         drop(self.lines);
-        // A reader that still does not read, or is gone, is not waited for.
+        // A reader that has stopped reading is not waited for any longer.
         let _ = tokio::time::timeout(PATIENCE, self.written).await;
     }
 }
 
-/// The text in at most `room` columns, with an ellipsis where it was cut.
+/// The text in at most `room` columns. If it had to be cut, it ends in an ellipsis.
 pub fn fit(text: &str, room: usize) -> String {
     if text.chars().count() <= room {
         return text.to_owned();
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_cut_to_the_columns_there_are() {
+    fn text_is_cut_to_the_columns_that_are_available() {
         assert_eq!(fit("café", 4), "café");
         assert_eq!(fit("cafés", 4), "caf…");
         assert_eq!(fit("", 0), "");

@@ -1,4 +1,4 @@
-//! The live view: one line for each thing that happens. Pure.
+//! Tells what happens in the demo, in one line each. Pure.
 
 use std::time::Duration;
 
@@ -17,23 +17,23 @@ use crate::{
     time::Timestamp,
 };
 
-/// How the lines look.
+/// Makes the lines.
 #[derive(Debug)]
-pub struct View {
+pub struct Narrator {
     style: Style,
-    /// What times are counted from.
+    /// The beginning, from which times are counted.
     begun: Timestamp,
-    /// Columns for who it is about.
+    /// The width of the column with the name of what a line is about.
     who: usize,
-    /// Whether calls have to be told apart by their source.
+    /// Whether a line about a call has to name its source.
     many_sources: bool,
 }
 
-/// Columns before who it is about: the time and a mark.
+/// The width of what comes before the name: the time and a mark.
 const MARGIN: usize = 11;
 
-impl View {
-    /// A view of what `world` will see, counting time from `begun`.
+impl Narrator {
+    /// A narrator of what happens in `world`, counting time from `begun`.
     pub fn new(style: Style, world: &World, begun: Timestamp) -> Self {
         let names = world.destinations.iter().map(|(name, _)| name);
         let names = names.chain(world.sources.iter().map(|(name, _)| name));
@@ -46,7 +46,7 @@ impl View {
         }
     }
 
-    /// What a newcomer reads first.
+    /// The first lines, which explain the demo to a newcomer.
     pub fn introduction(
         &self,
         world: &World,
@@ -93,14 +93,14 @@ impl View {
         let [call, rule, arrival] = legend;
         lines.push(String::new());
         lines.push(format!(
-            "{call} a call changed   {rule} a rule matched   {arrival} it arrived, so long after the change"
+            "{call} a call changed   {rule} a rule matched   {arrival} it arrived (with the time it took)"
         ));
         lines.extend(told);
         lines.extend([end, String::new()]);
         lines
     }
 
-    /// The line for something callwatch did or met; `None` for what only matters to a log.
+    /// The line for something that callwatch did or ran into; `None` when that is only of interest in a log.
     pub fn signal(&self, signal: &Signal, now: Timestamp) -> Option<String> {
         Some(match signal {
             Signal::BaselineDone { source, calls, events: 0 } => {
@@ -207,17 +207,17 @@ impl View {
         self.line(arrival.at, Mark::Arrival, destination.as_str(), &text)
     }
 
-    /// The line for a receiver that found something wrong with what it was sent.
+    /// The line for a message that a receiver refused because it was wrong.
     pub fn refusal(&self, destination: &Name, why: &str, now: Timestamp) -> String {
         self.line(now, Mark::Trouble, destination.as_str(), &format!("refused by the receiver: {why}"))
     }
 
-    /// Something said between the lines.
+    /// A remark between the lines.
     pub fn note(&self, text: &str) -> String {
         self.style.paint(Colour::Dim, &format!("         {text}"))
     }
 
-    /// Trouble is told whole, whatever its width.
+    /// A line that fits the terminal, unless it is about trouble, which is told in full.
     fn line(&self, at: Timestamp, mark: Mark, who: &str, text: &str) -> String {
         let time = self.style.paint(Colour::Dim, &format!("{:>7}", seconds(at.since(self.begun))));
         let sign = mark.paint(self.style);
@@ -266,12 +266,12 @@ mod tests {
 
     const NOON: Timestamp = Timestamp::from_millis(1_765_800_000_000);
 
-    fn view() -> View {
-        View::new(Style::PLAIN, &World { sources: vec![], destinations: vec![], paced: false }, NOON)
+    fn narrator() -> Narrator {
+        Narrator::new(Style::PLAIN, &World { sources: vec![], destinations: vec![], paced: false }, NOON)
     }
 
     fn shown(signal: &Signal) -> Option<String> {
-        view().signal(signal, NOON.after(Duration::from_millis(1500)))
+        narrator().signal(signal, NOON.after(Duration::from_millis(1500)))
     }
 
     fn attempted(verdict: Verdict) -> Signal {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_callwatch_does_is_one_line_each() {
+    fn each_thing_callwatch_does_is_one_line() {
         let changed = Signal::Changed {
             source: "clinic".into(),
             call: "c1".into(),
@@ -325,7 +325,7 @@ mod tests {
         let arrival =
             Arrival { at: NOON, id: String::new(), message: Message::Slack(json!({ "text": text })) };
 
-        let line = view().arrival(
+        let line = narrator().arrival(
             &"frontdesk".into(),
             &arrival,
             &Sighting::of(&arrival),
