@@ -1,8 +1,8 @@
-//! What watching costs. `cargo bench --bench sync`; ratios are measured side by side in one run.
+//! Measures what watching costs: `cargo bench --bench sync`. Both sides of a ratio are measured in one run.
 //!
-//! * `unchanged`: pages of calls that are all known, against `serde_json::Value` of the same bytes.
-//! * `lag`: from a change to its report, in simulated time, as a fraction of `interval`.
-//! * `idle`: one poll of the real binary while nothing changes, against the length of the history.
+//! * `unchanged`: reading pages of known calls, compared with parsing the same bytes as `serde_json::Value`.
+//! * `lag`: the time from a change to its report, simulated, as a fraction of `interval`.
+//! * `idle`: one poll of the real binary while nothing changes, by the number of calls.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 #[allow(dead_code)]
@@ -45,7 +45,7 @@ fn main() {
     }
 }
 
-/// A call whose record has about so many bytes.
+/// A call whose record has about `bytes` bytes.
 fn call(number: usize, bytes: usize) -> Value {
     let turn = "I would like to move my appointment to next Tuesday, if that is possible. ";
     let turns = bytes.saturating_sub(500) / (turn.len() + 40);
@@ -65,7 +65,7 @@ fn call(number: usize, bytes: usize) -> Value {
     })
 }
 
-/// Megabytes per second of the best of several rounds: the others were disturbed.
+/// Megabytes per second in the best of several rounds, which was disturbed least.
 fn throughput(bytes: usize, mut work: impl FnMut()) -> f64 {
     let best = (0..9).map(|_| {
         let started = Instant::now();
@@ -75,7 +75,7 @@ fn throughput(bytes: usize, mut work: impl FnMut()) -> f64 {
     bytes as f64 / 1e6 / best.min().unwrap().as_secs_f64()
 }
 
-/// The path of a page on which nothing is new: raw slices, their hashes, and a look into the index.
+/// A page without news is split into raw slices, which are hashed and looked up in the index.
 fn unchanged() {
     println!("unchanged pages, 1,000 calls each, one core\n");
     println!(
@@ -128,7 +128,7 @@ fn lag() {
             let settings = Settings { sweep: Duration::from_secs(3600), ..settings(100, 100, 7) };
             let interval = settings.interval.as_millis() as f64;
             let mut random = fastrand::Rng::with_seed(11);
-            // Long after the baseline is over: a call starts every 20 s on average, and each start is news.
+            // Long after the baseline. A call starts every 20 s on average, and each start is news.
             let begin = 2 * 3_600_000;
             let mut when = begin;
             let mut happenings = vec![];
@@ -170,9 +170,9 @@ fn lag() {
     println!();
 }
 
-/// The real binary beside a list that does not change.
+/// Runs the real binary while no call changes.
 async fn idle() {
-    println!("one idle poll of the real binary, against the length of the history\n");
+    println!("one idle poll of the real binary, by the number of calls\n");
     println!("| calls | requests per poll | KB per poll | CPU ms per poll | memory MB | baseline s |");
     println!("|---:|---:|---:|---:|---:|---:|");
     for history in [1_000, 10_000, 100_000, 1_000_000] {
@@ -197,7 +197,7 @@ async fn idle() {
         let process = process::Process::run(&path);
         let pages = history.div_ceil(1000) as u64;
         callem.wait_for_requests(|counts| counts.pages > pages).await;
-        // Until the requests come at the pace of the interval: the baseline and its aftermath are over.
+        // The baseline is over once no more requests come than one per interval.
         let baseline = loop {
             let before = callem.request_counts().total();
             let at = started.elapsed();
