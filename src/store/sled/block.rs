@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{entry::Head, keys::BLOCK};
+use super::{
+    entry::Head,
+    keys::{BLOCK, numbers_of},
+};
 use crate::{
     batch::BatchKey,
     name::Name,
@@ -42,6 +45,21 @@ pub(super) struct StoredBlock {
     pub(super) unfinished: Vec<(Name, Places, Places)>,
     /// Unfinished deliveries that differ from their heads, by place.
     pub(super) changed: Vec<(u16, Changed)>,
+}
+
+impl StoredBlock {
+    /// How many numbers of the block are included.
+    pub(super) fn numbers(&self, block: u64) -> u64 {
+        // No delivery has the number 0.
+        self.end - numbers_of(block).start.max(1)
+    }
+
+    /// How many deliveries are in a state or gone: all of them, if the block is right.
+    pub(super) fn counted(&self) -> u64 {
+        let tallies = self.sums.tallies.values();
+        let counted = tallies.map(|of| of.unfinished() + of.merged + of.delivered + of.dead).sum::<u64>();
+        counted + self.sums.gone.len() as u64
+    }
 }
 
 /// The counts and traits of a block, known without reading its deliveries.

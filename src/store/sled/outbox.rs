@@ -18,6 +18,8 @@ use crate::{
     time::Timestamp,
 };
 
+const NOT_AT_HAND: Fault = Fault::Damaged("the counts of a block are missing");
+
 /// All destinations, and the blocks that differ from what is on disk.
 #[derive(Default)]
 pub(super) struct Outbox {
@@ -182,8 +184,18 @@ impl Outbox {
         self.blocks.retain(|at_hand, _| *at_hand == block);
     }
 
-    pub(super) fn block_mut(&mut self, block: u64) -> &mut Sums {
-        self.blocks.entry(block).or_default()
+    /// Begins a block that has no deliveries yet, unless it is in memory. A block that is on disk must not be begun
+    /// anew, since its counts would be written over.
+    pub(super) fn begin_block(&mut self, block: u64) {
+        self.blocks.entry(block).or_default();
+    }
+
+    /// A block that is in memory, to be changed.
+    ///
+    /// # Errors
+    /// When it is not in memory: a change of counts that start from nothing would lose what is on disk.
+    pub(super) fn block_mut(&mut self, block: u64) -> Result<&mut Sums, Fault> {
+        self.blocks.get_mut(&block).ok_or(NOT_AT_HAND)
     }
 
     pub(super) fn of(&mut self, destination: &Name) -> &mut Destination {
@@ -208,8 +220,8 @@ impl Outbox {
         standing.or_else(finished)
     }
 
-    /// Adds a delivery before its first attempt.
-    pub(super) fn add(&mut self, number: u64, destination: &Name, is_held: bool) {
+    /// Adds a delivery before its first attempt to a block that is in memory.
+    pub(super) fn add(&mut self, number: u64, destination: &Name, is_held: bool) -> Result<(), Fault> {
         let stage = if is_held { Stage::Held } else { Stage::Pending };
         let of = self.of(destination);
         if is_held {
@@ -218,14 +230,15 @@ impl Outbox {
             of.pending.insert(number)
         };
         *count(&mut of.tally, stage) += 1;
-        let sums = self.block_mut(block_of(number));
+        let sums = self.block_mut(block_of(number))?;
         *count(sums.tallies.entry(destination.clone()).or_default(), stage) += 1;
+        Ok(())
     }
 
     /// Adds a delivery whose head was read.
-    pub(super) fn add_head(&mut self, number: u64, head: &Head<'_>) {
-        self.block_mut(block_of(number)).traits.add(head);
-        self.add(number, &head.destination.into(), head.hold.is_some());
+    pub(super) fn add_head(&mut self, number: u64, head: &Head<'_>) -> Result<(), Fault> {
+        self.block_mut(block_of(number))?.traits.add(head);
+        self.add(number, &head.destination.into(), head.hold.is_some())
     }
 
     /// Carries out a change in a block that is in memory; returns whether it fits the delivery. A change that does not
@@ -253,7 +266,7 @@ impl Outbox {
                     }
                 };
                 if to != Stage::Pending {
-                    self.finished(number, at);
+                    self.finished(number, at)?;
                 }
                 (Stage::Pending, Some(to))
             }
@@ -266,7 +279,7 @@ impl Outbox {
                 (Stage::Held, Some(Stage::Pending))
             }
             (Change::Merge { at, .. }, Stage::Held) => {
-                self.finished(number, *at);
+                self.finished(number, *at)?;
                 (Stage::Held, Some(Stage::Merged))
             }
             (Change::Retry { at, attempts, was }, stage) if stage == *was => {
@@ -277,7 +290,7 @@ impl Outbox {
             (Change::Forget { was }, stage) if stage == *was => (stage, None),
             _ => return Ok(false),
         };
-        self.shift(number, destination, from, to);
+        self.shift(number, destination, from, to)?;
         match to {
             Some(Stage::Pending | Stage::Held) => drop(self.changed.insert(number, changed)),
             _ => drop(self.changed.remove(&number)),
@@ -286,12 +299,23 @@ impl Outbox {
     }
 
     /// Forgets a finished delivery that has been kept long enough.
-    pub(super) fn purge(&mut self, number: u64, destination: &Name, state: DeliveryStateKind) {
-        self.shift(number, destination, state.into(), None);
+    pub(super) fn purge(
+        &mut self,
+        number: u64,
+        destination: &Name,
+        state: DeliveryStateKind,
+    ) -> Result<(), Fault> {
+        self.shift(number, destination, state.into(), None)
     }
 
     /// Moves a delivery from one state to another, or to none.
-    fn shift(&mut self, number: u64, destination: &Name, from: Stage, to: Option<Stage>) {
+    fn shift(
+        &mut self,
+        number: u64,
+        destination: &Name,
+        from: Stage,
+        to: Option<Stage>,
+    ) -> Result<(), Fault> {
         let of = self.of(destination);
         match from {
             Stage::Pending => drop(of.pending.remove(number)),
@@ -303,7 +327,7 @@ impl Outbox {
             Some(Stage::Held) => drop(of.held.insert(number)),
             _ => {}
         }
-        let sums = self.blocks.entry(block_of(number)).or_default();
+        let sums = self.blocks.get_mut(&block_of(number)).ok_or(NOT_AT_HAND)?;
         let place = place_of(number);
         for (stage, places) in [(Stage::Dead, &mut sums.dead), (Stage::Merged, &mut sums.merged)] {
             if from == stage {
@@ -331,11 +355,13 @@ impl Outbox {
         if of.tally == Tally::default() && !of.acts.is_read {
             self.destinations.remove(destination);
         }
+        Ok(())
     }
 
-    fn finished(&mut self, number: u64, at: Timestamp) {
-        let oldest = &mut self.block_mut(block_of(number)).oldest;
+    fn finished(&mut self, number: u64, at: Timestamp) -> Result<(), Fault> {
+        let oldest = &mut self.block_mut(block_of(number))?.oldest;
         *oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
+        Ok(())
     }
 }
 

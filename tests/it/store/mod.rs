@@ -5,6 +5,7 @@ mod conformance;
 mod process;
 // The embedded store's own tests:
 mod backup;
+mod blocks;
 mod crash;
 mod damage;
 mod life;

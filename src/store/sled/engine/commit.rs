@@ -79,10 +79,11 @@ impl Engine {
         if self.staged.entry.as_ref().is_some_and(|(first, _)| block_of(*first) != block) {
             self.close_entry()?;
         }
-        let sums = self.outbox.block_mut(block);
+        self.outbox.begin_block(block);
+        let sums = self.outbox.block_mut(block)?;
         let (_, entry) = self.staged.entry.get_or_insert_with(|| (number, EntryWriter::default()));
         entry.add(event, new, &mut sums.traits)?;
-        self.outbox.add(number, &new.destination, new.hold.is_some());
+        self.outbox.add(number, &new.destination, new.hold.is_some())?;
         self.arrived.insert(new.destination.clone());
         self.progress.next += 1;
         if self.progress.next.is_multiple_of(BLOCK) {

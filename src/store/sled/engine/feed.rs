@@ -105,8 +105,7 @@ impl Engine {
         let mut found: Option<(u64, u64, Key, IVec)> = None;
         let mut bodies = Vec::with_capacity(tokens.len());
         for Token(number) in tokens {
-            let is_unfinished = self.outbox.destinations.values().any(|of| of.standing(*number).is_some());
-            if !is_unfinished && self.is_gone(*number)? {
+            if self.is_gone(*number)? {
                 bodies.push(None);
                 continue;
             }
@@ -120,14 +119,7 @@ impl Engine {
                     found = Some((first, end, Key::from(key.clone()), sealed)).filter(|_| *number < end);
                 }
             }
-            let Some((first, _, key, sealed)) = &found else {
-                // An entry goes when none of its deliveries is left, so only an unfinished one must have its event.
-                if is_unfinished {
-                    return Err(missing());
-                }
-                bodies.push(None);
-                continue;
-            };
+            let (first, _, key, sealed) = found.as_ref().ok_or_else(missing)?;
             let value = value::unsealed(sealed)?;
             let place = usize::try_from(number - first).map_err(|_| missing())?;
             let range = EventsHead::read(value.head)?.range(place).ok_or_else(missing)?;

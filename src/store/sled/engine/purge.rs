@@ -134,7 +134,7 @@ impl Engine {
                     is_done = false;
                     break;
                 } else {
-                    self.outbox.purge(number, &destination, record.state.kind());
+                    self.outbox.purge(number, &destination, record.state.kind())?;
                     (count, is_touched) = (count + 1, true);
                 }
             }
@@ -146,7 +146,7 @@ impl Engine {
             }
         }
         if is_done {
-            self.outbox.block_mut(block).oldest = oldest;
+            self.outbox.block_mut(block)?.oldest = oldest;
         }
         let is_empty = self.outbox.block(block).is_some_and(|sums| sums.tallies.is_empty()) && !is_newest;
         if is_done && is_empty {

@@ -74,6 +74,11 @@ impl Engine {
             self.progress.group = self.progress.group.max(stored.through + 1);
             through.insert(block, stored.through);
             covered = stored.end;
+            debug_assert_eq!(
+                stored.counted(),
+                stored.numbers(block),
+                "each delivery of block {block} counts once"
+            );
             let sums = self.outbox.load(block, stored);
             // Deliveries are still added to the last block, which is therefore always at hand.
             if block == block_of(covered) {
@@ -90,32 +95,39 @@ impl Engine {
         for item in self.disk.scan_from(&keys::all_heads(), &keys::heads(covered)) {
             let (key, sealed) = item?;
             let entry = Entry::open(&view, &key, &sealed)?;
-            self.gone(next..entry.first);
+            self.gone(next..entry.first)?;
             for (number, head) in entry.heads() {
-                self.outbox.add_head(number, &head?);
+                self.outbox.begin_block(block_of(number));
+                self.outbox.add_head(number, &head?)?;
                 next = number + 1;
             }
         }
         // The gap that removed entries leave.
-        self.gone(next..self.progress.next);
+        self.gone(next..self.progress.next)?;
         self.progress.next = self.progress.next.max(next);
-        self.outbox.block_mut(block_of(self.progress.next));
+        self.outbox.begin_block(block_of(self.progress.next));
         Ok(())
     }
 
-    /// Notes that there are no deliveries of these numbers, in the blocks where the gap begins and ends. A block
-    /// between them has no delivery at all and does not exist.
-    fn gone(&mut self, numbers: Range<u64>) {
+    /// Notes that there are no deliveries of these numbers, which no block covers, in the blocks where the gap begins and
+    /// ends. A block between them has no delivery at all and does not exist.
+    fn gone(&mut self, numbers: Range<u64>) -> Result<(), Fault> {
+        // The numbers that stand in `progress` may be far behind the heads: then there is no gap.
+        if numbers.is_empty() {
+            return Ok(());
+        }
         let (begins, ends) = (block_of(numbers.start), block_of(numbers.end));
+        self.outbox.begin_block(ends);
         for block in BTreeSet::from([begins, ends]) {
-            if block == ends || self.outbox.block(block).is_some() {
+            if self.outbox.block(block).is_some() {
                 let of = numbers_of(block);
-                let gone = &mut self.outbox.block_mut(block).gone;
+                let gone = &mut self.outbox.block_mut(block)?.gone;
                 for number in numbers.start.max(of.start)..numbers.end.min(of.end) {
                     gone.insert(place_of(number));
                 }
             }
         }
+        Ok(())
     }
 
     /// Carries out the changes that are not in their blocks yet.
