@@ -1,4 +1,4 @@
-//! What it costs to compile a condition and to ask it about a call: `cargo bench --bench condition`.
+//! Measures how long it takes to compile a condition and to evaluate it: `cargo bench --bench condition`.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ fn main() {
     };
     println!("{:>10}  {:>10}  condition, over a transcript of 100 turns and 20 kB", "compile", "evaluate");
     println!(
-        "{:>10}  {:>10.1?}  (what all conditions see, once per change)",
+        "{:>10}  {:>10.1?}  (making the variables of all conditions, once per change)",
         "",
         timed(|| drop(activation()))
     );

@@ -1,7 +1,7 @@
 //! `callwatch run` beside a moving list of 100,000 calls: `cargo bench --bench soak -- --for 10m`.
 //!
-//! Calls start, end and are analyzed, old ones are edited and deleted; a webhook receiver hears of every change
-//! through a feed. At the end everything that happened is compared with everything that arrived.
+//! Calls start, end and are analyzed, and old ones are edited and deleted. A webhook receiver is told of every change by
+//! a feed. At the end, what arrived is held against what happened.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod process;
@@ -37,7 +37,7 @@ const PROMISES: &[Promise] = &[Promise { rule: "all", to: &["crm"], ..Promise::F
 async fn main() {
     let args: Vec<String> = std::env::args().collect();
     let wanted = args.iter().position(|arg| arg == "--for").and_then(|at| args.get(at + 1));
-    // Short by default: `cargo bench` runs it with the others.
+    // Short by default, because `cargo bench` runs all benches.
     let duration = wanted.map_or(Duration::from_secs(60), |text| humantime::parse_duration(text).unwrap());
     let clock = Clock::system();
     let mut random = fastrand::Rng::with_seed(5);
@@ -56,10 +56,10 @@ async fn main() {
     println!("baseline of {CALLS} calls at 100 requests a minute …");
     let pages = CALLS.div_ceil(1000) as u64;
     callem.wait_for_requests(|counts| counts.pages > pages).await;
-    // Two intervals later the baseline is over for certain; what changes from here on is news.
+    // Two intervals later the baseline is certainly over, so that every change from here on is news.
     sleep(2 * INTERVAL + Duration::from_secs(10)).await;
     println!(
-        "… took {:.0} s; now it moves for {}",
+        "… took {:.0} s; now calls change for {}",
         begun.elapsed().as_secs_f64(),
         humantime::format_duration(duration)
     );
@@ -75,8 +75,8 @@ async fn main() {
         sleep(Duration::from_millis(random.u64(500..2500))).await;
         peak = peak.max(process::memory_mb(process.id(), "VmRSS:"));
         let now = clock.wall();
-        // A state is to be seen when it lasts longer than the guarantee's period: an interval while a call is
-        // live or waits for its analysis.
+        // callwatch guarantees to see a state that lasts longer than an interval, while the call is live or waits for
+        // its analysis. So each state lasts longer.
         live.retain_mut(|(number, stage, since)| {
             if since.elapsed() < INTERVAL + Duration::from_secs(6) + Duration::from_secs(random.u64(..60)) {
                 return true;
@@ -131,7 +131,7 @@ async fn main() {
         callem.request_counts().total() - requests,
         started.elapsed(),
     );
-    // What was done last is still to be found.
+    // The latest changes have yet to be found.
     sleep(2 * INTERVAL + Duration::from_secs(15)).await;
     report(books, &crm.inbox().arrivals());
     println!(

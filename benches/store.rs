@@ -1,5 +1,5 @@
-//! What the store can do: `cargo bench --bench store`. Prints a table for each question; `-- WORD` asks only the
-//! questions whose name contains the word; `-- million` takes minutes and is asked only by name.
+//! Measures the store: `cargo bench --bench store`. It prints a table for each part. `-- WORD` runs only the parts whose
+//! name contains the word. `-- million` takes minutes and runs only when named.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
@@ -26,7 +26,7 @@ use callwatch::{
 };
 use serde_json::json;
 
-/// As in the program.
+/// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -42,7 +42,7 @@ async fn main() {
         return match question.as_str() {
             "open" => opened(Path::new(folder)).await,
             "idle" => idle(Path::new(folder)).await,
-            other => panic!("{other} is no question about a folder"),
+            other => panic!("there is no part {other} that takes a folder"),
         };
     }
     let asked = args.first().map_or("", String::as_str);
@@ -57,7 +57,7 @@ async fn main() {
     }
 }
 
-/// What something took: time, processor time and bytes written, of this process.
+/// Measures the time, the processor time and the bytes written of this process.
 struct Meter {
     began: Instant,
     cpu: f64,
@@ -80,7 +80,7 @@ impl Meter {
     }
 }
 
-/// Deliveries coming and going, events of 1 KB, each of a call of its own.
+/// Commits and settles deliveries of events of 1 KB, each of a call of its own.
 async fn deliveries() {
     println!("deliveries of 1 KB to one destination, every commit and every group of outcomes awaited");
     let crm = [Name::from("crm")];
@@ -129,7 +129,7 @@ async fn claim(store: &SledStore, duty: &Duty) -> Claim {
     store.claim(duty).await.unwrap().unwrap()
 }
 
-/// Everything unfinished, as the owner of a destination reads it.
+/// All unfinished deliveries, read as the owner of a destination reads them.
 async fn tokens(store: &SledStore, claim: &Claim) -> Vec<Token> {
     let mut all = vec![];
     let mut next = Position::START;
@@ -157,7 +157,7 @@ fn settlement(tokens: &[Token], verdict: &Verdict, lazy: bool) -> Settlement {
     Settlement { outcomes: tokens.iter().map(outcome).collect(), lazy, ..Settlement::new(NOW) }
 }
 
-/// What a million pending deliveries cost, and what it takes to find some of them.
+/// Measures the memory, the disk space and the queries of a million pending deliveries.
 async fn million() {
     let count = std::env::var("CALLWATCH_DELIVERIES").map_or(1_000_000, |count| count.parse().unwrap());
     for per_commit in [13, 1] {
@@ -168,16 +168,16 @@ async fn million() {
         fill(&store, 0, count, per_commit, &[Name::from("crm")]).await;
         meter.end("filled", count);
         println!("  memory after that        {:>9.0} MB", memory("VmRSS:") / 1e6);
-        // As after a kill: nothing is folded or closed in good order.
+        // Ends as after a kill, when nothing is folded or closed in good order.
         store.kill().await;
         println!("  on disk                  {:>9.0} MB", size_of(folder.path()) as f64 / 1e6);
-        ask_another("open", folder.path());
+        run_apart("open", folder.path());
     }
 }
 
-/// Asks a fresh process, so that its memory is nothing but the store's.
-fn ask_another(question: &str, folder: &Path) {
-    let status = Command::new(std::env::current_exe().unwrap()).arg(question).arg(folder).status().unwrap();
+/// Runs a part in a process of its own, so that its memory is only that of the store.
+fn run_apart(part: &str, folder: &Path) {
+    let status = Command::new(std::env::current_exe().unwrap()).arg(part).arg(folder).status().unwrap();
     assert!(status.success());
 }
 
@@ -239,7 +239,7 @@ async fn opened(folder: &Path) {
     println!("  on disk                  {:>9.0} MB", size_of(folder) as f64 / 1e6);
 }
 
-/// What known calls cost: the memory of a process that has a store of them open, and how long it takes to read it.
+/// Measures the memory of a process that has a store of known calls open, and how long it takes to read them.
 async fn snapshots() {
     println!("settled calls, each told once by two rules to one destination");
     for (calls, shrunk) in [(1_000, false), (10_000, false), (1_000_000, true)] {
@@ -255,7 +255,7 @@ async fn snapshots() {
         println!("{calls} calls, {}", if shrunk { "shrunk" } else { "in full" });
         println!("  written in               {:>9.1} s", began.elapsed().as_secs_f64());
         println!("  on disk                  {:>9.0} MB", size_of(folder.path()) as f64 / 1e6);
-        ask_another("idle", folder.path());
+        run_apart("idle", folder.path());
     }
 }
 
@@ -271,7 +271,7 @@ async fn idle(folder: &Path) {
     store.close().await.unwrap();
 }
 
-/// What is left of a call that has been through two states.
+/// The snapshot of a call that has been through two states.
 fn settled(number: usize, shrunk: bool) -> (CallId, Snapshot) {
     let id = CallId::from(format!("{:024x}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
     let record = json!({
@@ -321,7 +321,7 @@ fn memory(of: &str) -> f64 {
     number_in("/proc/self/status", of) * 1024.0
 }
 
-/// What this process has written so far, in bytes.
+/// The bytes that this process has written so far.
 fn written() -> f64 {
     number_in("/proc/self/io", "write_bytes:")
 }

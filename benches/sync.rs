@@ -1,8 +1,8 @@
-//! What watching costs. `cargo bench --bench sync`; ratios are measured side by side in one run.
+//! Measures what watching costs: `cargo bench --bench sync`. Both sides of a ratio are measured in one run.
 //!
-//! * `unchanged`: pages of calls that are all known, against `serde_json::Value` of the same bytes.
-//! * `lag`: from a change to its report, in simulated time, as a fraction of `interval`.
-//! * `idle`: one poll of the real binary while nothing changes, against the length of the history.
+//! * `unchanged`: reading pages of known calls, compared with parsing the same bytes as `serde_json::Value`.
+//! * `lag`: the time from a change to its report, simulated, as a fraction of `interval`.
+//! * `idle`: one poll of the real binary while nothing changes, by the number of calls.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 #[allow(dead_code)]
@@ -20,7 +20,7 @@ use std::{
 
 use callwatch::{
     call::{Call, RecordHash},
-    callem::PageBody,
+    callem::{Bounds, Page},
     change::kinds_of_first_sight,
     demo::callem::{Asked, SimulatedCallem},
     snapshot::Snapshot,
@@ -45,7 +45,7 @@ fn main() {
     }
 }
 
-/// A call whose record has about so many bytes.
+/// A call whose record has about `bytes` bytes.
 fn call(number: usize, bytes: usize) -> Value {
     let turn = "I would like to move my appointment to next Tuesday, if that is possible. ";
     let turns = bytes.saturating_sub(500) / (turn.len() + 40);
@@ -65,7 +65,7 @@ fn call(number: usize, bytes: usize) -> Value {
     })
 }
 
-/// Megabytes per second of the best of several rounds: the others were disturbed.
+/// Megabytes per second in the best of several rounds, which was disturbed least.
 fn throughput(bytes: usize, mut work: impl FnMut()) -> f64 {
     let best = (0..9).map(|_| {
         let started = Instant::now();
@@ -75,7 +75,7 @@ fn throughput(bytes: usize, mut work: impl FnMut()) -> f64 {
     bytes as f64 / 1e6 / best.min().unwrap().as_secs_f64()
 }
 
-/// The path of a page on which nothing is new: raw slices, their hashes, and a look into the index.
+/// A page without news is split into raw slices, which are hashed and looked up in the index.
 fn unchanged() {
     println!("unchanged pages, 1,000 calls each, one core\n");
     println!(
@@ -87,9 +87,10 @@ fn unchanged() {
         let body = json!({"data": calls, "pagination": {"total": 1000, "limit": 1000, "offset": 0}});
         let body = serde_json::to_vec(&body).unwrap();
         let mut index = Index::new(Duration::from_secs(3600));
-        let page = PageBody::new(body.clone());
-        for raw in page.read().unwrap().records {
-            let call = Call::parse(raw).unwrap();
+        let bounds = Bounds { records: 1000, record: 4 << 20 };
+        let read = || Page::read(black_box(&body).clone(), bounds).unwrap();
+        for record in read().records() {
+            let call = Call::parse(serde_json::from_str(record.unwrap()).unwrap()).unwrap();
             let snapshot = Snapshot::first(&call, kinds_of_first_sight(&call), Timestamp::from_millis(0));
             index.insert(&KnownCall::of(call.id().clone(), &snapshot));
         }
@@ -97,11 +98,12 @@ fn unchanged() {
             black_box(serde_json::from_slice::<Value>(black_box(&body)).unwrap());
         });
         let as_raw = throughput(body.len(), || {
-            black_box(black_box(&page).read().unwrap().records.len());
+            black_box(read().len());
         });
         let ours = throughput(body.len(), || {
-            let known = black_box(&page).read().unwrap().records.into_iter().filter_map(|raw| {
-                let slot = index.slot_of_record(RecordHash::of(raw.get().as_bytes()))?;
+            let page = read();
+            let known = page.records().filter_map(|record| {
+                let slot = index.slot_of_record(RecordHash::of(record.ok()?.as_bytes()))?;
                 Some(index.row(slot, false, false))
             });
             assert_eq!(black_box(known.count()), 1000);
@@ -128,7 +130,7 @@ fn lag() {
             let settings = Settings { sweep: Duration::from_secs(3600), ..settings(100, 100, 7) };
             let interval = settings.interval.as_millis() as f64;
             let mut random = fastrand::Rng::with_seed(11);
-            // Long after the baseline is over: a call starts every 20 s on average, and each start is news.
+            // Long after the baseline. A call starts every 20 s on average, and each start is news.
             let begin = 2 * 3_600_000;
             let mut when = begin;
             let mut happenings = vec![];
@@ -148,6 +150,9 @@ fn lag() {
                 error_one_in: None,
                 bad_one_in: None,
                 latency_ms: 100,
+                flaps: false,
+                flaps_updated: false,
+                shows_one_in: None,
             };
             let mut driver = Driver::new(Api::new(manners, history, 0, 3), settings, happenings, vec![]);
             driver.run(when + 120_000);
@@ -170,9 +175,9 @@ fn lag() {
     println!();
 }
 
-/// The real binary beside a list that does not change.
+/// Runs the real binary while no call changes.
 async fn idle() {
-    println!("one idle poll of the real binary, against the length of the history\n");
+    println!("one idle poll of the real binary, by the number of calls\n");
     println!("| calls | requests per poll | KB per poll | CPU ms per poll | memory MB | baseline s |");
     println!("|---:|---:|---:|---:|---:|---:|");
     for history in [1_000, 10_000, 100_000, 1_000_000] {
@@ -197,7 +202,7 @@ async fn idle() {
         let process = process::Process::run(&path);
         let pages = history.div_ceil(1000) as u64;
         callem.wait_for_requests(|counts| counts.pages > pages).await;
-        // Until the requests come at the pace of the interval: the baseline and its aftermath are over.
+        // The baseline is over once no more requests come than one per interval.
         let baseline = loop {
             let before = callem.request_counts().total();
             let at = started.elapsed();

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::{content::ContentHash, json, time::Timestamp};
+use crate::{content::ContentHash, json, lens::Lens, time::Timestamp};
 
 /// The API's id of a call. Opaque: it looks like 24 hexadecimal digits, but nothing may depend on that.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,6 +17,22 @@ use crate::{content::ContentHash, json, time::Timestamp};
 pub struct CallId(Arc<str>);
 
 impl CallId {
+    /// The longest id, in bytes: ids are kept in memory and in keys of the store.
+    pub const LONGEST: usize = 256;
+
+    /// An id of the API, if it is one that can be worked with.
+    ///
+    /// # Errors
+    /// [`BadRecord`] says what is wrong with it.
+    pub fn checked(id: &str) -> Result<Self, BadRecord> {
+        match id {
+            "" => Err(BadRecord::NoId),
+            id if id.len() > Self::LONGEST => Err(BadRecord::LongId),
+            id if id.contains(char::is_control) => Err(BadRecord::ControlId),
+            id => Ok(Self::from(id)),
+        }
+    }
+
     /// The id's text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -75,7 +91,7 @@ pub enum Status {
     Live,
     /// The call is over.
     Completed,
-    /// Any other status. It is carried through, and counts neither as live nor as completed.
+    /// Any other status. It is carried through; whether the call is over then, the source's [`Lens`] knows.
     Other(String),
 }
 
@@ -136,9 +152,59 @@ pub enum BadRecord {
     /// Its id is missing, empty or not a text.
     #[error("the record has no `id`")]
     NoId,
+    /// Its id is longer than [`CallId::LONGEST`].
+    #[error("its `id` is longer than {} bytes", CallId::LONGEST)]
+    LongId,
+    /// Its id has control characters, which no id needs and which addresses and logs cannot have.
+    #[error("its `id` has control characters")]
+    ControlId,
     /// Its status is missing or not a text.
     #[error("call {0} has no `status`")]
     NoStatus(CallId),
+}
+
+impl BadRecord {
+    /// The reason in a word, to count records of the same kind together.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotAnObject => "not an object",
+            Self::NoId => "no id",
+            Self::LongId => "long id",
+            Self::ControlId => "control characters",
+            Self::NoStatus(_) => "no status",
+        }
+    }
+}
+
+/// The fields of a record that tell one call and one state from another, read without building the others.
+#[derive(Clone, Debug)]
+pub struct Brief {
+    /// The API's id.
+    pub id: CallId,
+    /// The status.
+    pub status: Status,
+    /// `updatedAt`, when it is there and a time.
+    pub updated_at: Option<Timestamp>,
+}
+
+impl Brief {
+    /// The longest text of a time.
+    const LONGEST_TIME: usize = 64;
+
+    /// Reads the JSON text of a record. What is a call here is one for [`Call::parse`], too.
+    ///
+    /// # Errors
+    /// [`BadRecord`] says what is missing.
+    pub fn read(record: &str) -> Result<Self, BadRecord> {
+        let [id, status, updated] =
+            json::pick(record, ["id", "status", "updatedAt"]).ok_or(BadRecord::NotAnObject)?;
+        let text = |raw: Option<&str>| raw.and_then(|raw| serde_json::from_str::<String>(raw).ok());
+        let id = CallId::checked(&text(id).unwrap_or_default())?;
+        let Some(status) = text(status) else { return Err(BadRecord::NoStatus(id)) };
+        let updated = updated.filter(|raw| raw.len() <= Self::LONGEST_TIME);
+        let updated_at = updated.and_then(|raw| time_of(&serde_json::from_str(raw).ok()?));
+        Ok(Self { id, status: Status::from(status.as_str()), updated_at })
+    }
 }
 
 /// One parsed record of the API, together with its bytes as they came.
@@ -149,6 +215,7 @@ pub struct Call {
     raw: Arc<RawValue>,
     record: RecordHash,
     fields: Map<String, Value>,
+    lens: Arc<Lens>,
     content: OnceLock<ContentHash>,
 }
 
@@ -166,16 +233,34 @@ impl Call {
     /// # Errors
     /// As [`Call::parse`].
     pub fn parse_hashed(raw: &RawValue, record: RecordHash) -> Result<Self, BadRecord> {
+        // Copied before the fields are built, so that there are never three copies of a long record.
+        let record_text = Arc::<RawValue>::from(raw.to_owned());
         let fields = json::fields(raw.get()).ok_or(BadRecord::NotAnObject)?;
         let id = match fields.get("id") {
-            Some(Value::String(id)) if !id.is_empty() => CallId::from(id.as_str()),
+            Some(Value::String(id)) => CallId::checked(id)?,
             _ => return Err(BadRecord::NoId),
         };
         let status = match fields.get("status") {
             Some(Value::String(status)) => Status::from(status.as_str()),
             _ => return Err(BadRecord::NoStatus(id)),
         };
-        Ok(Self { id, status, raw: Arc::from(raw.to_owned()), record, fields, content: OnceLock::new() })
+        let lens = Arc::clone(Lens::standard());
+        Ok(Self { id, status, raw: record_text, record, fields, lens, content: OnceLock::new() })
+    }
+
+    /// The call as the source with this lens looks at it.
+    pub fn through(self, lens: &Arc<Lens>) -> Self {
+        Self { lens: Arc::clone(lens), content: OnceLock::new(), ..self }
+    }
+
+    /// How the call is looked at.
+    pub fn lens(&self) -> &Lens {
+        &self.lens
+    }
+
+    /// Whether the call is over.
+    pub fn is_over(&self) -> bool {
+        self.lens.is_over(self.status.as_str())
     }
 
     /// The API's id.
@@ -213,9 +298,9 @@ impl Call {
         self.record
     }
 
-    /// The hash of every field, transcript included; computed once.
+    /// The hash of every field that counts, transcript included; computed once.
     pub fn content(&self) -> ContentHash {
-        *self.content.get_or_init(|| ContentHash::of_fields(&self.fields))
+        *self.content.get_or_init(|| ContentHash::of_fields(self.lens.counted_fields(&self.fields)))
     }
 }
 
@@ -231,7 +316,21 @@ pub(crate) fn happened(fields: &Map<String, Value>) -> Option<Timestamp> {
     time_field(fields, "updatedAt").or_else(|| time_field(fields, "createdAt"))
 }
 
-/// A field that holds an ISO 8601 time.
+/// A field that holds a time: a text (see [`Timestamp::parse_any`]), or a number of seconds or milliseconds since the Unix
+/// epoch.
 pub(crate) fn time_field(fields: &Map<String, Value>, name: &str) -> Option<Timestamp> {
-    fields.get(name).and_then(Value::as_str).and_then(Timestamp::parse)
+    time_of(fields.get(name)?)
+}
+
+fn time_of(value: &Value) -> Option<Timestamp> {
+    match value {
+        Value::String(text) => Timestamp::parse_any(text),
+        Value::Number(number) => Timestamp::from_epoch(number.as_f64()?),
+        _ => None,
+    }
+}
+
+/// Whether a field is there and is not the time it should be.
+pub(crate) fn is_unreadable_time(fields: &Map<String, Value>, name: &str) -> bool {
+    fields.get(name).is_some_and(|value| !value.is_null()) && time_field(fields, name).is_none()
 }

@@ -1,6 +1,6 @@
 //! The difference between a call as it is remembered and as it is now. Pure.
 
-use std::fmt;
+use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,7 +9,9 @@ use crate::{
     call::{Call, Status},
     content::ContentHash,
     kind::{Kind, Kinds},
+    lens::ANALYSIS,
     snapshot::{Snapshot, TRANSCRIPT},
+    time::Timestamp,
 };
 
 /// The difference that one observation of a call shows: a set of kinds, and the fields that differ.
@@ -40,6 +42,38 @@ impl Changes {
     }
 }
 
+/// At most so many paths of fields that differ are told apart.
+const MOST_PATHS: usize = 64;
+
+impl Changes {
+    /// The paths of the fields that differ, as precisely as objects within objects allow.
+    pub fn paths(&self) -> Vec<String> {
+        let mut paths = vec![];
+        for (name, sides) in &self.0 {
+            let side = |side: &str| sides.get(side).unwrap_or(&Value::Null);
+            add_paths(name, side("from"), side("to"), 4, &mut paths);
+        }
+        paths
+    }
+}
+
+/// Adds the paths at or below `path` at which the two values differ, down to so many levels.
+fn add_paths(path: &str, from: &Value, to: &Value, levels: u8, paths: &mut Vec<String>) {
+    match (from, to) {
+        _ if paths.len() >= MOST_PATHS => {}
+        (Value::Object(from), Value::Object(to)) if levels > 0 => {
+            let added = to.keys().filter(|name| !from.contains_key(*name));
+            for name in from.keys().chain(added) {
+                let [from, to] = [from, to].map(|fields| fields.get(name).unwrap_or(&Value::Null));
+                if ContentHash::of(from) != ContentHash::of(to) {
+                    add_paths(&format!("{path}.{name}"), from, to, levels - 1, paths);
+                }
+            }
+        }
+        _ => paths.push(path.to_owned()),
+    }
+}
+
 /// Shows only the names of the fields: values can be summaries and phone numbers.
 impl fmt::Debug for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,10 +85,10 @@ impl fmt::Debug for Changes {
 pub fn kinds_of_first_sight(call: &Call) -> Kinds {
     let mut kinds = match call.status() {
         Status::Live => Kind::Started.into(),
-        Status::Completed => Kind::Ended.into(),
-        Status::Other(_) => Kinds::NONE,
+        _ if call.is_over() => Kind::Ended.into(),
+        _ => Kinds::NONE,
     };
-    if call.fields().get("callAnalysis").is_some_and(|analysis| !analysis.is_null()) {
+    if analysis(call).is_some() {
         kinds = kinds | Kind::Analyzed.into();
     }
     if kinds.is_empty() { Kind::Updated.into() } else { kinds }
@@ -74,7 +108,8 @@ pub fn diff(before: Option<&Snapshot>, call: &Call) -> Option<Change> {
     let mut kinds = Kinds::NONE;
     let was = before.status();
     match call.status() {
-        Status::Completed if was != Status::Completed => kinds = kinds | Kind::Ended.into(),
+        _ if call.is_over() && call.lens().is_over(was.as_str()) => {}
+        _ if call.is_over() => kinds = kinds | Kind::Ended.into(),
         // A call that has started or ended before and is live again did not start again.
         Status::Live
             if was != Status::Live
@@ -85,8 +120,7 @@ pub fn diff(before: Option<&Snapshot>, call: &Call) -> Option<Change> {
         }
         _ => {}
     }
-    let analysis = call.fields().get("callAnalysis");
-    if analysis.is_some_and(|now| !now.is_null() && !before.has_analysis(now)) {
+    if analysis(call).is_some_and(|now| !before.has_analysis(&now, call.lens())) {
         kinds = kinds | Kind::Analyzed.into();
     }
     if kinds.is_empty() {
@@ -100,19 +134,44 @@ pub fn deletion(before: &Snapshot) -> Option<Change> {
     (!before.deleted).then(|| Change { kinds: Kind::Deleted.into(), fields: Changes::default() })
 }
 
+/// How far ahead of the clock a remembered `updatedAt` may be. One beyond that was a mistake, and later states count.
+const AHEAD: Duration = Duration::from_secs(24 * 3600);
+
+/// Whether `call` is an older state than the one that is remembered: a cache or a replica that lags has answered. That is
+/// so when its `updatedAt` is earlier, or when it is the same and the call that was over is said not to be. A call that
+/// was found to be deleted is there again in whatever state it is.
+pub fn is_stale(before: &Snapshot, call: &Call, now: Timestamp) -> bool {
+    let (Some(known), Some(updated)) = (before.updated_at(), call.updated_at()) else { return false };
+    if before.deleted || known > now.after(AHEAD) {
+        return false;
+    }
+    updated < known || updated == known && call.lens().is_over(before.status().as_str()) && !call.is_over()
+}
+
+/// The analysis, as far as it counts; `None` when there is none.
+fn analysis(call: &Call) -> Option<Cow<'_, Value>> {
+    call.lens().counted(ANALYSIS, call.fields().get(ANALYSIS))
+}
+
+/// Compares what counts of each field by its hash, as whole records are compared, so that the two never disagree.
 fn changed_fields(before: &Snapshot, call: &Call) -> Changes {
     let mut changes = Changes::default();
+    let lens = call.lens();
+    let hash = |name: &str, value: Option<&Value>| {
+        lens.counted(name, value).map(|counted| ContentHash::of(&counted))
+    };
     for (name, value) in call.fields() {
+        let now = hash(name, Some(value));
         if name == TRANSCRIPT {
-            if before.transcript != Some(ContentHash::of(value)) {
+            if before.transcript != now {
                 changes.note_transcript();
             }
-        } else if before.fields.get(name) != Some(value) {
+        } else if hash(name, before.fields.get(name)) != now {
             changes.note(name, before.fields.get(name), Some(value));
         }
     }
     for (name, value) in &before.fields {
-        if !call.fields().contains_key(name) {
+        if !call.fields().contains_key(name) && hash(name, Some(value)).is_some() {
             changes.note(name, Some(value), None);
         }
     }

@@ -1,12 +1,13 @@
 //! Hashes of what JSON says, whatever way it is written.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-use serde_json::{Map, Value};
+use serde_json::{Number, Value};
 use xxhash_rust::xxh3::Xxh3;
 
-/// 128 bits of xxh3 over a value's content, whatever the order of its keys and the white space between them.
+/// 128 bits of xxh3 over a value's content. Two values have the same hash when they say the same to a person: the order of
+/// keys and white space do not count, a key with null is as good as none, and numbers are compared as numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentHash(u128);
 
@@ -18,10 +19,10 @@ impl ContentHash {
         Self(hasher.digest128())
     }
 
-    /// Hashes an object given by its fields: the same as [`ContentHash::of`] that object.
-    pub fn of_fields(fields: &Map<String, Value>) -> Self {
+    /// Hashes an object given by its fields, in any order: the same as [`ContentHash::of`] that object.
+    pub fn of_fields<'v>(fields: impl IntoIterator<Item = (&'v str, Cow<'v, Value>)>) -> Self {
         let mut hasher = Xxh3::new();
-        feed_object(&mut hasher, fields);
+        feed_object(&mut hasher, fields.into_iter().collect());
         Self(hasher.digest128())
     }
 
@@ -36,30 +37,44 @@ impl ContentHash {
     }
 }
 
-/// Feeds a value unambiguously: a tag for its type, then its length if it has one, then its content.
+/// Feeds a value unambiguously: a tag for its type, then its length if it has one, then its content. Recurses as deep as
+/// the value is nested, which the parser of records limits.
 fn feed(hasher: &mut Xxh3, value: &Value) {
     match value {
         Value::Null => hasher.update(b"n"),
         Value::Bool(b) => hasher.update(if *b { b"t" } else { b"f" }),
-        Value::Number(n) => feed_text(hasher, b"#", &n.to_string()),
+        Value::Number(n) => feed_text(hasher, b"#", &plain(n)),
         Value::String(s) => feed_text(hasher, b"s", s),
         Value::Array(items) => {
             hasher.update(b"[");
             hasher.update(&(items.len() as u64).to_le_bytes());
             items.iter().for_each(|item| feed(hasher, item));
         }
-        Value::Object(fields) => feed_object(hasher, fields),
+        Value::Object(fields) => {
+            feed_object(hasher, fields.iter().map(|(k, v)| (k.as_str(), Cow::Borrowed(v))).collect());
+        }
     }
 }
 
-fn feed_object(hasher: &mut Xxh3, fields: &Map<String, Value>) {
-    let mut sorted: Vec<_> = fields.iter().collect();
-    sorted.sort_unstable_by_key(|(key, _)| key.as_str());
+/// The number in one way of writing it: `145` for `145.0` and `1.45e2`.
+fn plain(number: &Number) -> String {
+    match number.as_f64() {
+        // Beyond that, floats and whole numbers of 64 bits have no values in common.
+        Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 2e19 => {
+            (float as i128).to_string()
+        }
+        _ => number.to_string(),
+    }
+}
+
+fn feed_object(hasher: &mut Xxh3, mut fields: Vec<(&str, Cow<'_, Value>)>) {
+    fields.retain(|(_, value)| !value.is_null());
+    fields.sort_unstable_by_key(|(key, _)| *key);
     hasher.update(b"{");
-    hasher.update(&(sorted.len() as u64).to_le_bytes());
-    for (key, value) in sorted {
+    hasher.update(&(fields.len() as u64).to_le_bytes());
+    for (key, value) in fields {
         feed_text(hasher, b"k", key);
-        feed(hasher, value);
+        feed(hasher, &value);
     }
 }
 
@@ -97,5 +112,49 @@ impl StateTag {
     /// The tag as a number.
     pub const fn to_bits(self) -> u64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn hash(text: &str) -> ContentHash {
+        ContentHash::of(&serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn what_says_the_same_has_the_same_hash() {
+        for (one, other) in [
+            (r#"{"a":1,"b":[2]}"#, r#"{ "b": [2.0], "a": 1e0, "c": null }"#),
+            ("145", "145.0"),
+            ("0", "-0.0"),
+            ("0.1", "0.10"),
+            ("18446744073709551615", "18446744073709551615"),
+            (r#"{"a":{"b":null}}"#, r#"{"a":{}}"#),
+        ] {
+            assert_eq!(hash(one), hash(other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("145", "146"),
+            ("145", r#""145""#),
+            ("[null]", "[]"),
+            (r#"{"a":{}}"#, "{}"),
+            (r#"{"a":false}"#, "{}"),
+            ("0.1", "0.2"),
+            ("9007199254740993", "9007199254740992"),
+        ] {
+            assert_ne!(hash(one), hash(other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn fields_have_the_hash_of_their_object() {
+        let object = json!({"b": 1, "a": null, "c": {"d": 2}});
+        let fields = object.as_object().unwrap();
+        let fields = fields.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value)));
+        assert_eq!(ContentHash::of_fields(fields), ContentHash::of(&object));
     }
 }

@@ -1,15 +1,19 @@
 //! HTTP for the whole of callwatch: making a client, reading a body up to a limit, and putting errors into words.
 
-use std::{error::Error, io, time::Duration};
+use std::{error::Error, io, path::Path, time::Duration};
 
 use chrono::DateTime;
 use reqwest::{
-    Client, ClientBuilder, Response,
+    Certificate, Client, ClientBuilder, Identity, Proxy, Response,
     header::{HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use rustls::CertificateError;
+use secrecy::ExposeSecret;
 
-use crate::time::Timestamp;
+use crate::{
+    config::{Connection, MAX_PEM, SecretError, read_regular},
+    time::Timestamp,
+};
 
 /// Why an HTTP client cannot be made: the system offers no usable TLS, or certificate and key do not go together. Holds
 /// the library's words.
@@ -19,6 +23,28 @@ use crate::time::Timestamp;
      they are set"
 )]
 pub struct ClientError(String);
+
+/// Why no client can be made for a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The system offers no usable TLS, or certificate and key do not go together.
+    #[error(transparent)]
+    Tls(#[from] ClientError),
+    /// A file with certificates or a private key cannot be used.
+    #[error("the file {path} cannot be used: {why}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The secret that holds the proxy's address cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The proxy's address is not a URL.
+    #[error("`proxy` is not an http:// or https:// address")]
+    Proxy,
+}
 
 /// Makes a client. Clones share its connections.
 ///
@@ -37,6 +63,49 @@ pub fn client() -> Result<Client, ClientError> {
 /// [`ClientError`] when TLS cannot be set up.
 pub(crate) fn finish(builder: ClientBuilder) -> Result<Client, ClientError> {
     builder.build().map_err(|error| ClientError(root_cause(&error).to_string()))
+}
+
+/// Makes a client that connects as `connection` says. Reads certificates and keys from disk, so it blocks.
+///
+/// # Errors
+/// [`ConnectionError`] when one of the files, or TLS as a whole, cannot be used.
+pub fn client_for(connection: &Connection) -> Result<Client, ConnectionError> {
+    Ok(finish(builder_for(connection)?)?)
+}
+
+/// The builder of a client that connects as `connection` says, except for `public_only`.
+///
+/// # Errors
+/// As [`client_for`].
+pub(crate) fn builder_for(connection: &Connection) -> Result<ClientBuilder, ConnectionError> {
+    let Connection { ca_file, identity, proxy, public_only: _ } = connection;
+    let mut builder = builder();
+    if let Some(path) = ca_file {
+        let certificates = Certificate::from_pem_bundle(&read(path)?).map_err(|error| bad(path, &error))?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    if let Some(identity) = identity {
+        let mut pem = read(&identity.key)?;
+        pem.push(b'\n');
+        pem.extend(read(&identity.certificate)?);
+        builder =
+            builder.identity(Identity::from_pem(&pem).map_err(|error| bad(&identity.certificate, &error))?);
+    }
+    if let Some(proxy) = proxy {
+        let address = proxy.read()?;
+        // The library's error would quote the address, which may hold a password.
+        builder = builder.proxy(Proxy::all(address.expose_secret()).map_err(|_| ConnectionError::Proxy)?);
+    }
+    Ok(builder)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConnectionError> {
+    read_regular(path, MAX_PEM)
+        .map_err(|error| ConnectionError::File { path: path.display().to_string(), why: error.to_string() })
+}
+
+fn bad(path: &Path, error: &reqwest::Error) -> ConnectionError {
+    ConnectionError::File { path: path.display().to_string(), why: root_cause(error).to_string() }
 }
 
 /// The builder of every client: see [`client`].
@@ -62,8 +131,12 @@ pub fn install_tls() {
 /// # Errors
 /// When the connection fails before the end; [`in_words`] describes it.
 pub async fn read_capped(mut response: Response, limit: usize) -> Result<(Vec<u8>, bool), reqwest::Error> {
-    let mut body = Vec::new();
+    let mut body = Vec::<u8>::new();
     while let Some(chunk) = response.chunk().await? {
+        if body.capacity() - body.len() < chunk.len() {
+            // Growing by a quarter keeps old and new buffer together below 2.5 times the body.
+            body.reserve_exact(chunk.len() + body.len() / 4);
+        }
         let room = limit - body.len();
         if chunk.len() > room {
             body.extend_from_slice(&chunk[..room]);

@@ -1,26 +1,202 @@
-//! Reads records that a strict JSON parser refuses.
+//! Reads JSON that strangers wrote, within bounds.
 //!
 //! A text that was cut inside an emoji ends in half a surrogate pair; a number may exceed every float; nesting may be
-//! too deep to recurse into. Such a record is still delivered unchanged. Conditions and messages see the closest
-//! readable value of the field.
+//! too deep to recurse into; and a list of millions of empty lists would take gigabytes. Such a record is still delivered
+//! unchanged. Conditions and messages see the closest readable value of the field.
+//!
+//! No [`Value`] made here is nested more deeply than [`MAX_DEPTH`], so that comparing, hashing, rendering and dropping
+//! it may recurse.
 
-use std::{borrow::Cow, collections::BTreeMap};
+mod excerpt;
 
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::{Map, Value, value::RawValue};
 
+pub(crate) use self::excerpt::is_small;
+pub use self::excerpt::{Budget, excerpt, excerpt_of_fields};
+
+/// The deepest nesting of objects and lists that is read, the outermost one included. What is stored wraps a value in a
+/// few more levels, and still stays below the 128 that serde_json reads.
+pub const MAX_DEPTH: usize = 64;
+
 /// The fields of a record, in their order; `None` when the record is not a JSON object. A field that cannot be read even
-/// after surrogates are mended has its JSON text as value.
+/// after surrogates are mended, is nested too deeply, or holds more than [`MOST_VALUES`] values, has its JSON text as
+/// value. Of a record with more fields than that the first ones are read, and `id` and `status` wherever they stand.
 pub fn fields(raw: &str) -> Option<Map<String, Value>> {
-    if let Ok(fields) = serde_json::from_str(raw) {
+    let is_readable = is_modest(raw) && !is_deeper(raw, MAX_DEPTH);
+    if is_readable && let Ok(fields) = serde_json::from_str(raw) {
         return Some(fields);
     }
     let mended = mend_surrogates(raw);
-    if let Ok(fields) = serde_json::from_str(&mended) {
+    if is_readable && let Ok(fields) = serde_json::from_str(&mended) {
         return Some(fields);
     }
-    let shallow: BTreeMap<String, &RawValue> = serde_json::from_str(&mended).ok()?;
-    let read = |raw: &RawValue| serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into());
-    Some(shallow.into_iter().map(|(name, raw)| (name, read(raw))).collect())
+    let mut json = serde_json::Deserializer::from_str(&mended);
+    let fields = json.deserialize_map(FieldByField).ok()?;
+    json.end().ok()?;
+    Some(fields)
+}
+
+/// Reads the fields of an object one after the other, so that a bad one costs only itself.
+struct FieldByField;
+
+impl<'de> Visitor<'de> for FieldByField {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some((name, raw)) = map.next_entry::<&RawValue, &RawValue>()? {
+            let name = text(name);
+            let is_wanted = fields.len() < MOST_VALUES
+                || matches!(name.as_str(), "id" | "status")
+                || fields.contains_key(&name);
+            if is_wanted {
+                let is_readable = is_modest(raw.get()) && !is_deeper(raw.get(), MAX_DEPTH - 1);
+                let value = if is_readable { serde_json::from_str(raw.get()).ok() } else { None };
+                fields.insert(name, value.unwrap_or_else(|| raw.get().into()));
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// The fields of an object in their order: names and values as they are written, quotes included. Nothing below them is
+/// read, so it may be nested as deeply as it likes.
+pub(crate) struct Shallow<'a>(pub(crate) Vec<(&'a RawValue, &'a RawValue)>);
+
+impl<'a> Shallow<'a> {
+    pub(crate) fn read(raw: &'a str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(raw)
+    }
+
+    /// The value of a field; the last one when there are several of this name.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().rev().find(|(other, _)| is_text(other, name)).map(|(_, value)| *value)
+    }
+
+    /// The object without a field, as JSON; `None` when it has no such field.
+    pub(crate) fn without(&self, name: &str) -> Option<String> {
+        let kept: Vec<_> = self.0.iter().filter(|(other, _)| !is_text(other, name)).collect();
+        if kept.len() == self.0.len() {
+            return None;
+        }
+        let fields: Vec<_> =
+            kept.iter().map(|(name, value)| format!("{}:{}", name.get(), value.get())).collect();
+        Some(format!("{{{}}}", fields.join(",")))
+    }
+}
+
+/// Whether a JSON string stands for this text.
+fn is_text(string: &RawValue, other: &str) -> bool {
+    let quoted = string.get();
+    quoted.get(1..quoted.len() - 1) == Some(other) || (quoted.contains('\\') && text(string) == other)
+}
+
+/// The text that a JSON string stands for. Half a surrogate pair becomes U+FFFD.
+pub(crate) fn text(string: &RawValue) -> String {
+    let read =
+        serde_json::from_str(string.get()).or_else(|_| serde_json::from_str(&mend_surrogates(string.get())));
+    read.unwrap_or_else(|_| string.get().to_owned())
+}
+
+impl<'de> Deserialize<'de> for Shallow<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Shallow<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = vec![];
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Shallow(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// Whether objects and lists are nested in this JSON by more than `limit` levels. Looks at each byte once.
+pub(crate) fn is_deeper(json: &str, limit: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0, false, false);
+    for byte in json.bytes() {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// More values than this in one field are not read: each takes far more memory than its text.
+const MOST_VALUES: usize = 20_000;
+
+/// The texts of the fields `names` of a record, the last where a name stands several times. Nothing is built of all
+/// others. `None` when the record is not a JSON object.
+pub fn pick<'a, const N: usize>(raw: &'a str, names: [&str; N]) -> Option<[Option<&'a str>; N]> {
+    struct Picked<'n, const N: usize>([&'n str; N]);
+
+    impl<'de, const N: usize> Visitor<'de> for Picked<'_, N> {
+        type Value = [Option<&'de str>; N];
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = [None; N];
+            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                match self.0.iter().position(|name| *name == key) {
+                    Some(place) => found[place] = Some(map.next_value::<&RawValue>()?.get()),
+                    None => drop(map.next_value::<IgnoredAny>()?),
+                }
+            }
+            Ok(found)
+        }
+    }
+
+    let mut json = serde_json::Deserializer::from_str(raw);
+    let found = json.deserialize_map(Picked(names)).ok()?;
+    json.end().ok()?;
+    Some(found)
+}
+
+/// Whether a JSON text holds at most [`MOST_VALUES`] values, counted by what separates them.
+fn is_modest(raw: &str) -> bool {
+    raw.len() <= MOST_VALUES
+        || raw.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() <= MOST_VALUES
 }
 
 /// Replaces each escape of half a surrogate pair by U+FFFD, the replacement character.
@@ -86,5 +262,26 @@ mod tests {
         let expected = json!({"id": "a", "score": "1e400", "deep": deep, "fine": [1, 2]});
         assert_eq!(fields(&text).map(Value::Object), Some(expected));
         assert_eq!(fields("[1]"), None);
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_its_json_text_and_nothing_is_deeper_than_the_limit() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        for (levels, is_read) in [(MAX_DEPTH - 1, true), (MAX_DEPTH, false), (1_000_000, false)] {
+            let deep = nested(levels);
+            let text = format!(r#"{{"id":"[[[{{\\","deep":{deep},"fine":[[1]]}}"#);
+            let read = fields(&text).unwrap();
+            assert_eq!((&read["fine"], &read["id"]), (&json!([[1]]), &json!("[[[{\\")));
+            assert_eq!(read["deep"].is_array(), is_read, "{levels}");
+            assert!(is_read || read["deep"] == json!(deep));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_cut_inside_an_emoji_is_a_name_all_the_same() {
+        let shallow = Shallow::read(r#"{"a\ud83d":1,"b":{"c":[2]},"b":3}"#).unwrap();
+        assert_eq!(shallow.0[0].0.get(), r#""a\ud83d""#);
+        assert_eq!(text(shallow.0[0].0), "a\u{fffd}");
+        assert_eq!(shallow.get("b").map(RawValue::get), Some("3"));
     }
 }

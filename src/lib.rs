@@ -53,6 +53,7 @@ pub mod event;
 pub mod http;
 pub mod json;
 pub mod kind;
+pub mod lens;
 pub mod name;
 pub mod ops;
 pub mod privacy;

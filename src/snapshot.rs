@@ -9,15 +9,13 @@ use crate::{
     call::{Call, RecordHash, Status, time_field},
     content::{ContentHash, StateTag},
     kind::{Kind, Kinds},
+    lens::{ANALYSIS, Lens, is_blank},
     name::Name,
     time::Timestamp,
 };
 
 /// The field that is hashed but never remembered: it is a conversation, and can be tens of kilobytes.
 pub const TRANSCRIPT: &str = "transcript";
-
-/// The field that holds the analysis.
-const ANALYSIS: &str = "callAnalysis";
 
 /// How many different states of a call are remembered, each by its tag.
 const PAST: usize = 16;
@@ -34,7 +32,7 @@ pub struct Snapshot {
     /// longer which fields differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shrunk: Option<Shrunk>,
-    /// Hash of the transcript as last seen; `None` if there was no such field.
+    /// Hash of the transcript as last seen, as far as it counts; `None` if there was none.
     pub transcript: Option<ContentHash>,
     /// Hash of the record's bytes as last seen.
     #[serde(with = "record_hash")]
@@ -44,7 +42,7 @@ pub struct Snapshot {
     pub kinds_seen: Kinds,
     /// When it was first seen.
     pub first_seen: Timestamp,
-    /// When it was first seen completed. The analysis window is counted from here.
+    /// When it was first seen to be over. The analysis window is counted from here.
     pub completed_seen: Option<Timestamp>,
     /// Whether it has been found to be deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -88,11 +86,11 @@ impl Snapshot {
         Self {
             fields: without_transcript(call),
             shrunk: None,
-            transcript: call.fields().get(TRANSCRIPT).map(ContentHash::of),
+            transcript: transcript_hash(call),
             record: call.record_hash(),
             kinds_seen,
             first_seen: now,
-            completed_seen: (*call.status() == Status::Completed).then_some(now),
+            completed_seen: call.is_over().then_some(now),
             deleted: false,
             revision: 1,
             past: vec![(call.content().tag(), 1)],
@@ -120,15 +118,15 @@ impl Snapshot {
             let excess = past.len().saturating_sub(PAST);
             past.drain(..excess);
         }
-        let completed = *call.status() == Status::Completed;
+        let over = call.is_over();
         Self {
             fields: without_transcript(call),
             shrunk: None,
-            transcript: call.fields().get(TRANSCRIPT).map(ContentHash::of),
+            transcript: transcript_hash(call),
             record: call.record_hash(),
             kinds_seen: self.kinds_seen | kinds,
             first_seen: self.first_seen,
-            completed_seen: self.completed_seen.or(completed.then_some(now)),
+            completed_seen: self.completed_seen.or(over.then_some(now)),
             deleted: false,
             revision,
             past,
@@ -140,7 +138,7 @@ impl Snapshot {
     /// Forgets most of the fields of a settled call.
     pub fn shrink(&mut self) {
         if self.shrunk.is_none() {
-            let analysis = self.fields.get(ANALYSIS).filter(|analysis| !analysis.is_null());
+            let analysis = self.fields.get(ANALYSIS).filter(|analysis| !is_blank(analysis));
             self.shrunk = Some(Shrunk { analysis: analysis.map(|analysis| ContentHash::of(analysis).tag()) });
             self.fields.retain(|name, _| KEPT.contains(&name.as_str()));
             self.transcript = None;
@@ -160,11 +158,14 @@ impl Snapshot {
         self.past.last().is_some_and(|(tag, _)| *tag == call.content().tag())
     }
 
-    /// Whether `analysis` equals the one last seen.
-    pub fn has_analysis(&self, analysis: &Value) -> bool {
+    /// Whether `analysis`, which is all of it that counts for `lens`, says the same as the one last seen.
+    pub fn has_analysis(&self, analysis: &Value, lens: &Lens) -> bool {
+        let now = ContentHash::of(analysis);
         match self.shrunk {
-            Some(shrunk) => shrunk.analysis == Some(ContentHash::of(analysis).tag()),
-            None => self.fields.get(ANALYSIS) == Some(analysis),
+            Some(shrunk) => shrunk.analysis == Some(now.tag()),
+            None => lens
+                .counted(ANALYSIS, self.fields.get(ANALYSIS))
+                .is_some_and(|before| ContentHash::of(&before) == now),
         }
     }
 
@@ -189,7 +190,7 @@ impl Snapshot {
     pub fn is_analyzed(&self) -> bool {
         match self.shrunk {
             Some(shrunk) => shrunk.analysis.is_some(),
-            None => self.fields.get(ANALYSIS).is_some_and(|analysis| !analysis.is_null()),
+            None => self.fields.get(ANALYSIS).is_some_and(|analysis| !is_blank(analysis)),
         }
     }
 
@@ -198,8 +199,8 @@ impl Snapshot {
         let of_status = match self.status() {
             _ if self.deleted => Kind::Deleted.into(),
             Status::Live => Kind::Started.into(),
-            Status::Completed => Kind::Ended.into(),
-            Status::Other(_) => Kind::Updated.into(),
+            _ if self.completed_seen.is_some() => Kind::Ended.into(),
+            _ => Kind::Updated.into(),
         };
         if self.is_analyzed() { of_status | Kind::Analyzed.into() } else { of_status }
     }
@@ -219,6 +220,12 @@ impl Snapshot {
     pub fn occurrence(&self) -> u32 {
         self.past.last().map_or(1, |(_, occurrence)| *occurrence)
     }
+}
+
+/// The hash of what counts of the call's transcript.
+fn transcript_hash(call: &Call) -> Option<ContentHash> {
+    let transcript = call.lens().counted(TRANSCRIPT, call.fields().get(TRANSCRIPT))?;
+    Some(ContentHash::of(&transcript))
 }
 
 fn without_transcript(call: &Call) -> Map<String, Value> {

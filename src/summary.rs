@@ -18,7 +18,7 @@ use crate::{
     call::CallId,
     change::Changes,
     event::{Event, EventId, Subject},
-    json,
+    json::{self, Shallow},
     kind::Kinds,
     name::Name,
     snapshot::TRANSCRIPT,
@@ -30,6 +30,9 @@ pub const MAX_ITEMS: usize = 50;
 
 /// The field that says how a caller felt.
 pub const SENTIMENT: &str = "callAnalysis.sentiment";
+
+/// The longest word for a sentiment, in characters.
+const MAX_SENTIMENT: usize = 40;
 
 /// Why events were told together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +59,9 @@ pub struct Summary {
     pub since: Timestamp,
     /// How many events there are.
     pub count: u64,
+    /// How many calls they are about; 0 in a summary that was stored before calls were counted.
+    #[serde(default)]
+    pub calls: u64,
     /// How many events there are of each rule.
     pub rules: BTreeMap<Name, u64>,
     /// How many calls have each `callAnalysis.sentiment`; calls without one are not counted.
@@ -124,6 +130,7 @@ impl Summarizer {
             reason,
             since: Timestamp::from_millis(i64::MAX),
             count: 0,
+            calls: 0,
             rules: BTreeMap::new(),
             sentiments: BTreeMap::new(),
             items: vec![],
@@ -139,6 +146,7 @@ impl Summarizer {
         if let Ok(Some(inner)) = Summary::of(event) {
             summary.since = summary.since.min(inner.since);
             summary.count += inner.count;
+            summary.calls += inner.calls;
             for (rule, count) in inner.rules {
                 *summary.rules.entry(rule).or_default() += count;
             }
@@ -182,6 +190,7 @@ impl Summarizer {
     pub fn event(mut self, destination: &Name, batch: BatchKey, now: Timestamp) -> Option<Event> {
         self.keep_latest();
         let mut summary = self.summary;
+        summary.calls += self.sentiments.len() as u64;
         for sentiment in self.sentiments.into_values().flatten() {
             *summary.sentiments.entry(sentiment).or_default() += 1;
         }
@@ -216,14 +225,16 @@ pub fn show(event: &mut Event, fields: &Map<String, Value>) {
 }
 
 fn leave_out_transcript(event: &mut Event) {
-    if let Some(mut fields) = json::fields(event.record.get())
-        && fields.remove(TRANSCRIPT).is_some()
-    {
-        show(event, &fields);
+    let rest = Shallow::read(event.record.get()).ok().and_then(|fields| fields.without(TRANSCRIPT));
+    if let Some(record) = rest.and_then(|rest| RawValue::from_string(rest).ok()) {
+        event.record = record.into();
     }
 }
 
+/// `callAnalysis.sentiment`, read without the rest of the record.
 fn sentiment(record: &RawValue) -> Option<String> {
-    let fields = json::fields(record.get())?;
-    fields.get("callAnalysis")?.get("sentiment")?.as_str().map(str::to_owned)
+    let fields = Shallow::read(record.get()).ok()?;
+    let analysis = Shallow::read(fields.get("callAnalysis")?.get()).ok()?;
+    let sentiment = analysis.get("sentiment").filter(|value| value.get().starts_with('"'))?;
+    Some(json::text(sentiment).chars().take(MAX_SENTIMENT).collect())
 }

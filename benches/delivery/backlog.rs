@@ -1,4 +1,4 @@
-//! What a destination that is gone costs, and what the others notice of it.
+//! Measures what a destination that is down costs, and how it affects a healthy one.
 
 use std::{
     fs,
@@ -13,24 +13,24 @@ use crate::{
     pace,
     process::memory_mb,
     quantile,
-    receiver::Receiver,
+    receiver::ReceiverProcess,
     service::{self, Service, config_text},
 };
 
-/// How many deliveries the healthy destination has to drain.
+/// How many deliveries are pending for the healthy destination.
 const HEALTHY: usize = 20_000;
 
 pub async fn run() {
     println!(
-        "Deliveries of 1 KB that wait for a destination that is gone, and a healthy one beside it: it drains {HEALTHY}, \
-         then 200 observations a second are for it.\n"
+        "Deliveries of 1 KB pending for a destination that is down, beside a healthy one that first drains {HEALTHY} and \
+         then gets 200 observations a second.\n"
     );
     println!(
         "| pending | memory MB when open | at the end | at most | opened in s | healthy deliveries/s | from commit p50 ms | p99 | `deliveries list` s | fill s | disk MB |"
     );
     println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for pending in [0, 100_000, 1_000_000] {
-        // Memory is counted from the beginning of a process.
+        // In a process of its own, because the most memory is counted from its beginning.
         let mut command = Command::new(std::env::current_exe().unwrap());
         assert!(command.args(["--pending", &pending.to_string()]).status().unwrap().success());
     }
@@ -38,7 +38,7 @@ pub async fn run() {
 }
 
 pub async fn beside(pending: usize) {
-    let mut receiver = Receiver::start();
+    let mut receiver = ReceiverProcess::start();
     let folder = tempfile::tempdir().unwrap();
     let gone = [(Name::from("gone"), "http://127.0.0.1:9/".to_owned())];
     let healthy = [(Name::from("healthy"), receiver.url("fast"))];
@@ -72,7 +72,7 @@ pub async fn beside(pending: usize) {
     );
 }
 
-/// How long it takes the binary to list what there is, in seconds.
+/// How long `deliveries list` takes, in seconds.
 fn list(folder: &Path, destinations: &[(Name, String)]) -> f64 {
     let config = folder.join("config.toml");
     fs::write(&config, config_text(destinations, 8)).unwrap();

@@ -1,4 +1,4 @@
-//! How fast a backlog is delivered.
+//! Measures how fast a backlog is delivered.
 
 use std::{
     process,
@@ -11,18 +11,18 @@ use tokio::task::JoinSet;
 
 use crate::{
     process::cpu,
-    receiver::Receiver,
+    receiver::ReceiverProcess,
     service::{self, Service, destinations},
 };
 
-/// The others were disturbed by something else on the machine.
+/// How many rounds are measured. The best counts, because it was disturbed least.
 const ROUNDS: usize = 3;
 
-/// What a round came to.
+/// The result of a round.
 #[derive(Clone, Copy, Default)]
 struct Drained {
     per_second: f64,
-    /// CPU seconds per 1,000.
+    /// CPU seconds per 1,000 deliveries.
     cpu: f64,
     receiver_cpu: f64,
     /// The share of the store's threads in the CPU time.
@@ -47,7 +47,7 @@ pub async fn run() {
     println!();
 }
 
-/// One row of the table, of one round.
+/// Prints one row of the table, measured in one round.
 pub async fn one(args: &[String]) {
     let [targets, concurrency, bytes, count] = std::array::from_fn(|n| args[n].parse().unwrap());
     row(targets, concurrency, bytes, count, 1).await;
@@ -74,10 +74,10 @@ async fn row(targets: usize, concurrency: usize, bytes: usize, count: usize, rou
     );
 }
 
-/// Requests per second of a client with nothing else to do.
+/// Requests per second of a client that does nothing else.
 async fn bare(bytes: usize, count: usize) -> f64 {
     const AT_ONCE: usize = 64;
-    let receiver = Receiver::start();
+    let receiver = ReceiverProcess::start();
     let client = http::client().unwrap();
     let body: &'static str = "x".repeat(bytes).leak();
     let began = Instant::now();
@@ -98,7 +98,7 @@ async fn bare(bytes: usize, count: usize) -> f64 {
 }
 
 async fn drain(targets: usize, concurrency: usize, bytes: usize, count: usize) -> Drained {
-    let mut receiver = Receiver::start();
+    let mut receiver = ReceiverProcess::start();
     let folder = tempfile::tempdir().unwrap();
     let destinations = destinations(targets, &receiver.url("fast"));
     let names: Vec<Name> = destinations.iter().map(|(name, _)| name.clone()).collect();

@@ -1,4 +1,4 @@
-//! How soon after a SIGKILL and a restart what was in flight arrives again.
+//! Measures how soon after a SIGKILL and a restart all that was in flight arrives again.
 
 use std::{
     collections::HashSet,
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::{
     process::{Process, memory_mb},
     quantile,
-    receiver::Receiver,
+    receiver::ReceiverProcess,
     service::{self, config_text, destinations},
 };
 
@@ -21,13 +21,13 @@ const KILLS: usize = 5;
 
 pub async fn run() {
     println!(
-        "`callwatch run` killed with {CONCURRENCY} deliveries in flight to a receiver that takes its time, and started \
-         again; from the start until all of those have arrived again, {KILLS} times.\n"
+        "`callwatch run` killed {KILLS} times with {CONCURRENCY} deliveries in flight to a slow receiver, and started again: \
+         the time from the start until all of those have arrived again.\n"
     );
     println!("| pending | p50 s | most s | memory at most MB |");
     println!("|---:|---:|---:|---:|");
     for pending in [1_000, 100_000, 1_000_000] {
-        let mut receiver = Receiver::start();
+        let mut receiver = ReceiverProcess::start();
         let folder = tempfile::tempdir().unwrap();
         let crm = destinations(1, &receiver.url("slow"));
         let config = folder.path().join("config.toml");
@@ -37,7 +37,7 @@ pub async fn run() {
         let mut resumed = vec![];
         for _ in 0..KILLS {
             receiver.arrivals();
-            // Several rounds of them, the last ones just begun.
+            // Several rounds, of which the last has just begun.
             let mut arrived = vec![];
             while arrived.len() < 3 * CONCURRENCY {
                 sleep(Duration::from_millis(5)).await;
@@ -53,7 +53,7 @@ pub async fn run() {
             while !missing.is_empty() {
                 assert!(
                     patience.elapsed() < Duration::from_secs(60),
-                    "what was in flight did not arrive again"
+                    "not all that was in flight arrived again"
                 );
                 sleep(Duration::from_millis(5)).await;
                 for (id, at) in receiver.arrivals() {

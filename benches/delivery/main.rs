@@ -1,9 +1,9 @@
-//! What delivering costs: `cargo bench --bench delivery`; `-- --only drain` measures one part.
+//! Measures what delivering costs: `cargo bench --bench delivery`. `-- --only drain` measures one part.
 //!
-//! * `drain`: a backlog, against a loop that sends the same bodies and does nothing else.
-//! * `pace`: from a commit to the arrival at the receiver, a commit per observation.
-//! * `backlog`: a million deliveries to a destination that is gone, and a healthy one beside it.
-//! * `kill`: from a restart after SIGKILL until what was in flight arrives again.
+//! * `drain`: delivering a backlog, compared with a loop that sends the same bodies and does nothing else.
+//! * `pace`: the time from a commit to the arrival at the receiver, with one commit per observation.
+//! * `backlog`: a million deliveries to a destination that is down, and their effect on a healthy one.
+//! * `kill`: the time from a restart after SIGKILL until all that was in flight has arrived again.
 //!
 //! The receiver is a process of its own on the same machine.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
@@ -22,7 +22,7 @@ mod timed;
 
 use std::{fs::File, process::Command, sync::Arc};
 
-/// As in the program.
+/// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -39,7 +39,7 @@ fn main() {
         ["--drain", ..] => runtime.block_on(drain::one(&args[1..])),
         ["--pending", pending] => runtime.block_on(backlog::beside(pending.parse().unwrap())),
         ["--only", part] => {
-            // Lines are made and written as the service does.
+            // Log lines cost what they cost in the service.
             let log = Arc::new(File::create("/dev/null").unwrap());
             tracing_subscriber::fmt().with_target(false).with_ansi(false).with_writer(log).init();
             runtime.block_on(async {
@@ -53,7 +53,7 @@ fn main() {
             });
         }
         [] => {
-            // Each with the memory of a process that has just begun.
+            // Each part in a new process, so that none has the memory of another.
             for part in PARTS {
                 let mut command = Command::new(std::env::current_exe().unwrap());
                 assert!(command.args(["--only", part]).status().unwrap().success());
@@ -63,7 +63,7 @@ fn main() {
     }
 }
 
-/// The value below which this fraction of the sorted values is.
+/// The value that this fraction of the sorted values does not exceed.
 fn quantile(sorted: &[f64], fraction: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * fraction) as usize]
 }

@@ -1,4 +1,4 @@
-//! How soon after a commit a webhook arrives.
+//! Measures how soon after a commit a webhook arrives.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ use crate::{
     observed,
     process::cpu,
     quantile,
-    receiver::Receiver,
+    receiver::ReceiverProcess,
     service::{Service, destinations, source_claim},
 };
 
@@ -21,7 +21,7 @@ const FOR: Duration = Duration::from_secs(10);
 
 pub async fn run() {
     println!(
-        "From the commit of one observation to its arrival, in ms; every observation is a commit by itself.\n"
+        "The time from the commit of an observation to its arrival, in ms. Every observation is a commit of its own.\n"
     );
     println!(
         "| destinations | body KB | observations/s | arrivals/s | p50 | p99 | most | from durable p50 | p99 | \
@@ -47,11 +47,11 @@ pub async fn run() {
     println!();
 }
 
-/// How long it took, in ms and sorted.
+/// The times to the arrival, in ms and sorted.
 pub struct Paced {
-    /// From the moment the store was given the observation.
+    /// From the call of `commit`.
     pub from_commit: Vec<f64>,
-    /// From the moment the store had made it durable.
+    /// From its return, when the observation is durable.
     pub from_durable: Vec<f64>,
     per_second: f64,
     /// CPU seconds per 1,000 deliveries.
@@ -59,7 +59,7 @@ pub struct Paced {
 }
 
 async fn pace(targets: usize, bytes: usize, rate: usize) -> Paced {
-    let mut receiver = Receiver::start();
+    let mut receiver = ReceiverProcess::start();
     let folder = tempfile::tempdir().unwrap();
     let destinations = destinations(targets, &receiver.url("noted"));
     let mut service = Service::open(folder.path()).await;
@@ -71,10 +71,10 @@ async fn pace(targets: usize, bytes: usize, rate: usize) -> Paced {
     Paced { cpu: 1000.0 * used.as_secs_f64() / paced.from_commit.len() as f64, ..paced }
 }
 
-/// Observes `rate` times a second for a while, beside whatever the service does, and waits until all has arrived.
+/// Commits `rate` observations a second for a while, whatever else the service does, and waits until all have arrived.
 pub async fn observe(
     service: &Service,
-    receiver: &mut Receiver,
+    receiver: &mut ReceiverProcess,
     destinations: &[(Name, String)],
     bytes: usize,
     rate: usize,

@@ -1,5 +1,5 @@
-//! A receiver of webhooks in a process of its own, as cheap as can be: it reads a request and answers it. It runs on
-//! one thread and is told what to do by its standard input.
+//! A receiver of webhooks in a process of its own. It is as cheap as possible: one thread reads requests and answers
+//! them, and another answers questions on standard input.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -22,18 +22,18 @@ pub const ROLE: &str = "--receiver";
 /// How long a request to `/slow` waits for its answer.
 pub const SLOW: Duration = Duration::from_millis(300);
 
-/// The receiver's process; killed when dropped.
-pub struct Receiver {
+/// The receiver's process. It is killed when this is dropped.
+pub struct ReceiverProcess {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     port: u16,
 }
 
-/// What arrived: the `webhook-id`, and when.
+/// The `webhook-id` of an arrival, and when it arrived.
 pub type Arrival = (String, SystemTime);
 
-impl Receiver {
+impl ReceiverProcess {
     pub fn start() -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg(ROLE)
@@ -48,7 +48,8 @@ impl Receiver {
         Self { child, stdin, stdout, port: port.trim().parse().unwrap() }
     }
 
-    /// `/fast` answers at once, `/noted` also notes what arrived, `/slow` notes it and answers after [`SLOW`].
+    /// The URL of a path: `/fast` answers at once, `/noted` also notes the arrival, `/slow` notes it and answers after
+    /// [`SLOW`].
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
@@ -63,7 +64,7 @@ impl Receiver {
         self.line().parse().unwrap()
     }
 
-    /// What was noted since it was last asked, in order.
+    /// The arrivals noted since the last question, in order.
     pub fn arrivals(&mut self) -> Vec<Arrival> {
         writeln!(self.stdin, "arrivals").unwrap();
         let lines: usize = self.line().parse().unwrap();
@@ -82,7 +83,7 @@ impl Receiver {
     }
 }
 
-impl Drop for Receiver {
+impl Drop for ReceiverProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -95,7 +96,7 @@ struct Book {
     arrivals: Mutex<Vec<(String, u128)>>,
 }
 
-/// The receiver itself; ends when nobody tells it anything any more.
+/// Runs the receiver, until its standard input is closed.
 pub fn receive() {
     let book = Arc::new(Book::default());
     let listening = Arc::clone(&book);

@@ -1,4 +1,4 @@
-//! The delivering half of the service: a store with deliveries in it, and a dispatcher for every destination.
+//! The half of the service that delivers: a store with deliveries in it, and a dispatcher for every destination.
 
 use std::{
     path::{Path, PathBuf},
@@ -27,7 +27,7 @@ use crate::{observed, timed::Timed};
 /// The argument that makes this program fill a store.
 pub const FILL: &str = "--fill";
 
-/// Signed webhooks to these addresses, each destination with a name and a concurrency.
+/// A config of signed webhooks, with these names and addresses.
 pub fn config_text(destinations: &[(Name, String)], concurrency: usize) -> String {
     let mut text = format!(
         "[store]\npath = \"db\"\n[sources.clinic]\napi_key = \"ck_live_{}\"\nbase_url = \"http://127.0.0.1:9\"\n",
@@ -53,8 +53,8 @@ pub fn store_config(folder: &Path) -> StoreConfig {
     StoreConfig { path: folder.join("db"), retain: Duration::from_secs(86_400), cache: 64_000_000 }
 }
 
-/// Puts calls numbered from `from` into the store, told to each of the destinations, and closes it. In a process of its
-/// own, so that it leaves no trace in the memory of this one.
+/// Puts calls numbered from `from` into the store, each with a delivery to each destination. It runs in a process of
+/// its own, so that it leaves no trace in the memory of this one.
 pub fn fill(folder: &Path, from: usize, calls: usize, bytes: usize, names: &[Name]) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg(FILL).arg(folder).args([from, calls, bytes].map(|number| number.to_string()));
@@ -62,14 +62,14 @@ pub fn fill(folder: &Path, from: usize, calls: usize, bytes: usize, names: &[Nam
     assert!(status.success());
 }
 
-/// What the process started by [`fill`] does.
+/// Runs in the process that [`fill`] starts.
 pub async fn fill_here(args: &[String]) {
     let folder = PathBuf::from(&args[0]);
     let [from, calls, bytes] = [1, 2, 3].map(|n| args[n].parse::<usize>().unwrap());
     let names: Vec<Name> = args[4..].iter().map(|name| Name::from(name.as_str())).collect();
     let store = Arc::new(SledStore::open(&store_config(&folder)).await.unwrap());
     let claim = source_claim(&*store).await;
-    // Long ago, so that none is due later than another; several at once share a sync.
+    // Long ago, so that all are due at once. Several commits at a time share a sync.
     let now = Timestamp::from_millis(1_765_809_145_000);
     let step = (200 / names.len()).clamp(1, 1 + 400_000 / bytes);
     let mut commits = JoinSet::new();
@@ -90,7 +90,7 @@ pub async fn source_claim(store: &dyn Store) -> Claim {
     store.claim(&Duty::Source("clinic".into())).await.unwrap().unwrap()
 }
 
-/// Dispatchers at work.
+/// Running dispatchers.
 pub struct Service {
     pub store: Arc<Timed>,
     telemetry: Telemetry,
@@ -109,7 +109,7 @@ impl Service {
         }
     }
 
-    /// Serves these destinations.
+    /// Starts the dispatchers of these destinations.
     pub fn serve(&mut self, destinations: &[(Name, String)], concurrency: usize) {
         let text = config_text(destinations, concurrency);
         let config = Config::parse(&text, Path::new("config.toml"), LoadOptions::default()).unwrap().config;
@@ -128,14 +128,14 @@ impl Service {
         }
     }
 
-    /// How many deliveries are known to have arrived at these destinations.
+    /// How many deliveries to these destinations callwatch has counted as delivered.
     pub fn delivered(&self, destinations: &[(Name, String)]) -> usize {
         let counts = self.telemetry.counts();
         let count = |(name, _): &(Name, String)| counts.get(&("delivered", name.to_string()));
         destinations.iter().filter_map(count).sum::<u64>() as usize
     }
 
-    /// Waits until so many have.
+    /// Waits until this many have been delivered.
     pub async fn until_delivered(&self, destinations: &[(Name, String)], wanted: usize) {
         while self.delivered(destinations) < wanted {
             tokio::time::sleep(Duration::from_millis(2)).await;

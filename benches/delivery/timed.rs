@@ -1,4 +1,4 @@
-//! A store that notes for how long it has had something to do.
+//! A store that measures how long it is busy.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ pub struct Timed {
 
 #[derive(Default)]
 struct Work {
-    /// How many wait for it, and since when somebody has.
+    /// How many tasks wait for the store, and since when there has been at least one.
     waiting: usize,
     since: Option<Instant>,
     busy: Duration,
@@ -41,7 +41,7 @@ impl Timed {
         Self { inner, work: Mutex::default() }
     }
 
-    /// For how long at least one had to wait for it, and how many groups of outcomes it was given.
+    /// How long at least one task has waited for the store, and how many groups of outcomes it has been given.
     pub fn work(&self) -> (Duration, usize) {
         let work = self.work.lock().unwrap();
         (work.busy, work.settles)

@@ -1,4 +1,4 @@
-//! What an observation brings, as the store is given it.
+//! The commit of an observation.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use callwatch::{
 };
 use serde_json::{json, value::RawValue};
 
-/// A commit as a poll makes it: `calls` calls that ended at `now`, each told to every destination by a webhook of about
-/// `bytes` bytes.
+/// A commit like that of a poll which found `calls` calls that ended at `now`. Each is told to every destination by a
+/// webhook of about `bytes` bytes.
 pub fn commit(from: usize, calls: usize, bytes: usize, destinations: &[Name], now: Timestamp) -> Commit {
     let source = Name::from("clinic");
     let mut commit = Commit::default();

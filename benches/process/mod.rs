@@ -1,4 +1,4 @@
-//! The real binary as a child, and what a process costs (Linux: `/proc`).
+//! The real binary as a child process, and how much processor time and memory a process uses (from Linux's `/proc`).
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// `callwatch run`; killed when dropped.
+/// `callwatch run`. It is killed when this is dropped.
 pub struct Process(Child);
 
 impl Process {
@@ -27,13 +27,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already.
+        // Fails only when it has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// CPU time so far of those threads of a process whose name is wanted.
+/// The processor time so far of the threads of a process whose name `is_wanted`.
 pub fn cpu(process: u32, is_wanted: impl Fn(&str) -> bool) -> Duration {
     let threads = fs::read_dir(format!("/proc/{process}/task")).expect("the process lives");
     let nanos = threads.filter_map(|thread| {
@@ -45,7 +45,7 @@ pub fn cpu(process: u32, is_wanted: impl Fn(&str) -> bool) -> Duration {
     Duration::from_nanos(nanos.sum())
 }
 
-/// A line of a process's `status`, `VmRSS:` or `VmHWM:` (the most so far), in megabytes.
+/// The memory of a process in megabytes: `VmRSS:` for now, `VmHWM:` for the most so far.
 pub fn memory_mb(process: u32, line: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process lives");
     let size = status.lines().find_map(|found| found.strip_prefix(line)).expect("a size");

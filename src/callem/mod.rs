@@ -3,6 +3,7 @@
 //! It does not decide what is fetched when. Records stay raw: each is a slice of the body, parsed only by a caller that
 //! needs its fields.
 
+mod borders;
 pub mod budget;
 mod page;
 
@@ -10,22 +11,28 @@ use std::{sync::Mutex, time::Duration};
 
 use reqwest::{
     StatusCode,
-    header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_ENCODING, DATE, HeaderMap, HeaderValue},
 };
 use secrecy::ExposeSecret;
 use serde_json::value::RawValue;
 use url::Url;
 
-pub use self::page::{Page, PageBody};
+pub use self::page::{Bounds, Flaw, Page};
 use crate::{
     call::CallId,
     config::{Secret, SecretError, SourceConfig},
-    http,
+    http::{self, ConnectionError},
     time::Timestamp,
 };
 
 /// The largest body that is read: a page of 1,000 calls with long transcripts is a few tens of megabytes.
-const MAX_BODY: usize = 256 << 20;
+const MAX_BODY: usize = 128 << 20;
+
+/// Room for what is around the records of a page.
+const AROUND: usize = 64 << 10;
+
+/// A body longer than this is read on a thread of its own, so that it keeps no other task waiting.
+const LONG_BODY: usize = 256 << 10;
 
 /// The largest body of an error that is read.
 const MAX_ERROR_BODY: usize = 64 << 10;
@@ -38,6 +45,8 @@ pub struct Client {
     /// The header with the key as last read; `None` after it was refused, so that a rotated key is picked up.
     key: Mutex<Option<HeaderValue>>,
     timeout: Duration,
+    /// The longest record, in bytes.
+    max_record: usize,
 }
 
 /// A response, with the server's time.
@@ -91,14 +100,17 @@ pub enum FetchError {
     #[error("the API cannot be reached: {0}")]
     Network(String),
     /// The response is larger than any the API should send.
-    #[error("the API's answer is larger than {} MB; a smaller page_size may help", MAX_BODY >> 20)]
-    TooLarge,
+    #[error("the API's answer is larger than {0} kB; a smaller page_size or a larger max_record may help")]
+    TooLarge(usize),
+    /// The response is compressed in a way that was not asked for.
+    #[error("the API's answer is compressed as `{0}`, which was not asked for; only gzip is understood")]
+    Encoded(String),
     /// The response is not JSON.
     #[error("the API's answer is not JSON (it begins like {0})")]
     NotJson(&'static str),
     /// The response is JSON, but not of the documented shape.
     #[error("the API's answer has an unexpected shape: {0}")]
-    WrongShape(&'static str),
+    WrongShape(String),
 }
 
 fn detail(message: &str) -> String {
@@ -124,7 +136,8 @@ impl FetchError {
                 | Self::Rejected { .. }
                 | Self::NotJson(_)
                 | Self::WrongShape(_)
-                | Self::TooLarge
+                | Self::TooLarge(_)
+                | Self::Encoded(_)
         )
     }
 
@@ -149,29 +162,44 @@ impl From<SecretError> for FetchError {
 }
 
 impl Client {
-    /// A client for one source. Opens no connection yet.
-    pub fn new(source: &SourceConfig, http: &reqwest::Client) -> Self {
-        Self {
-            http: http.clone(),
+    /// A client for one source. Opens no connection yet. `http` is shared by all sources without certificates or a proxy of
+    /// their own; for the others, files are read, so this blocks.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when a certificate, a key or the proxy cannot be used.
+    pub fn new(source: &SourceConfig, http: &reqwest::Client) -> Result<Self, ConnectionError> {
+        let plain = source.connection.is_plain();
+        Ok(Self {
+            http: if plain { http.clone() } else { http::client_for(&source.connection)? },
             base: source.base_url.clone(),
             secret: source.api_key.clone(),
             key: Mutex::new(None),
             timeout: source.timeout,
-        }
+            max_record: source.max_record,
+        })
     }
 
     /// `GET /calls?limit=…&offset=…`
     ///
     /// # Errors
     /// [`FetchError`] says what went wrong.
-    pub async fn page(&self, offset: u64, limit: u32) -> Result<Response<PageBody>, FetchError> {
+    pub async fn page(&self, offset: u64, limit: u32) -> Result<Response<Page>, FetchError> {
         let mut url = self.url(&["calls"]);
         url.query_pairs_mut()
             .append_pair("limit", &limit.to_string())
             .append_pair("offset", &offset.to_string());
-        let (status, headers, body) = self.get(url).await?;
+        let bounds = Bounds { records: limit as usize, record: self.max_record };
+        let most = bounds.records.saturating_mul(bounds.record).saturating_add(AROUND);
+        let (status, headers, body) = self.get(url, most.min(MAX_BODY)).await?;
         self.check(status, &headers, &body)?;
-        Ok(Response { server_time: server_time(&headers), body: PageBody::new(body) })
+        let body = if body.len() <= LONG_BODY {
+            Page::read(body, bounds)?
+        } else {
+            tokio::task::spawn_blocking(move || Page::read(body, bounds))
+                .await
+                .map_err(|_| FetchError::Network("reading its answer was interrupted".to_owned()))??
+        };
+        Ok(Response { server_time: server_time(&headers), body })
     }
 
     /// `GET /calls/:id`; `None` when there is no such call. Whether the record is a call, and the one that was asked for,
@@ -182,14 +210,15 @@ impl Client {
     pub async fn call(&self, id: &CallId) -> Result<Option<Box<RawValue>>, FetchError> {
         if matches!(id.as_str(), "." | "..") {
             // In a URL these mean steps along the path, however they are escaped.
-            return Err(FetchError::WrongShape("the call's id cannot be part of an address"));
+            return Err(FetchError::WrongShape("the call's id cannot be part of an address".to_owned()));
         }
-        let (status, headers, body) = self.get(self.url(&["calls", id.as_str()])).await?;
+        let most = self.max_record.saturating_add(AROUND).min(MAX_BODY);
+        let (status, headers, body) = self.get(self.url(&["calls", id.as_str()]), most).await?;
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         self.check(status, &headers, &body)?;
-        page::single(&body).map(Some)
+        page::single(body).map(Some)
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -201,16 +230,23 @@ impl Client {
         url
     }
 
-    async fn get(&self, url: Url) -> Result<(StatusCode, HeaderMap, Vec<u8>), FetchError> {
+    async fn get(&self, url: Url, most: usize) -> Result<(StatusCode, HeaderMap, Vec<u8>), FetchError> {
         let key = self.key().await?;
         let request = self.http.get(url).header(AUTHORIZATION, key).timeout(self.timeout);
         let network = |error: reqwest::Error| FetchError::Network(http::in_words(&error, self.timeout));
         let response = request.send().await.map_err(network)?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let limit = if status.is_success() { MAX_BODY } else { MAX_ERROR_BODY };
+        if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|it| *it != "identity" && !it.is_empty())
+        {
+            let word = encoding.to_str().unwrap_or_default();
+            return Err(FetchError::Encoded(
+                word.chars().filter(char::is_ascii_alphanumeric).take(20).collect(),
+            ));
+        }
+        let limit = if status.is_success() { most } else { MAX_ERROR_BODY };
         let (body, truncated) = http::read_capped(response, limit).await.map_err(network)?;
         if truncated && status.is_success() {
-            return Err(FetchError::TooLarge);
+            return Err(FetchError::TooLarge(limit >> 10));
         }
         Ok((status, headers, body))
     }

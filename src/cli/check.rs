@@ -11,11 +11,13 @@ use tracing::warn;
 
 use super::{EXIT_CONFIG, complain, config_arg::ConfigArg, print, printed};
 use crate::{
+    call::Call,
     callem::{Client, budget::SweepLoad},
-    config::{Level, LoadOptions, Report, Secrets},
+    config::{Level, LoadOptions, Report, Secrets, SourceConfig},
     config_file::{Config, Loaded},
     http,
     style::Style,
+    sync::flapping,
 };
 
 /// Arguments of `check`.
@@ -73,31 +75,53 @@ async fn ask_sources(config: Config) -> ExitCode {
     };
     let mut code = ExitCode::SUCCESS;
     for source in &config.sources {
-        let answer = Client::new(source, &http).page(0, 1).await;
-        let total = answer.and_then(|answer| answer.body.read().map(|page| page.total));
-        let said = match total {
-            Ok(Some(calls)) => {
-                let load = SweepLoad {
-                    calls,
-                    page_size: source.page_size,
-                    sweep: source.sweep,
-                    requests_per_minute: source.requests_per_minute,
-                };
-                let over = "\n  that is more than the budget: sweeps will take longer than `sweep` says";
-                format!("the API answers; {load}{}", if load.share() > 1.0 { over } else { "" })
-            }
-            Ok(None) => "the API answers, but does not say how many calls there are".to_owned(),
-            Err(error) => {
-                code = ExitCode::FAILURE;
-                error.to_string()
-            }
-        };
+        let said = ask(source, &http).await.unwrap_or_else(|error| {
+            code = ExitCode::FAILURE;
+            error
+        });
         // Source by source, because an answer can take its time.
         if let Err(error) = print(&format!("{}: {said}\n", source.name)) {
             return printed(Err(error));
         }
     }
     code
+}
+
+/// Asks a source for its first calls, a few times over, because fields that differ in every answer cost changes.
+///
+/// # Errors
+/// What went wrong, for people.
+async fn ask(source: &SourceConfig, http: &reqwest::Client) -> Result<String, String> {
+    let client = Client::new(source, http).map_err(|error| error.to_string())?;
+    let mut answers = vec![];
+    let mut total = None;
+    for _ in 0..3 {
+        let page = client.page(0, 10).await.map_err(|error| error.to_string())?.body;
+        total = page.total;
+        let call = |record: &str| Call::parse(serde_json::from_str(record).ok()?).ok();
+        let calls = page.records().flatten().filter_map(call);
+        answers.push(calls.map(|call| call.through(&source.lens)).collect::<Vec<_>>());
+    }
+    let mut said = match total {
+        Some(calls) => {
+            let load = SweepLoad {
+                calls,
+                page_size: source.page_size,
+                sweep: source.sweep,
+                requests_per_minute: source.requests_per_minute,
+            };
+            let over = "\n  that is more than the budget: sweeps will take longer than `sweep` says";
+            format!("the API answers; {load}{}", if load.share() > 1.0 { over } else { "" })
+        }
+        None => "the API answers, but does not say how many calls there are".to_owned(),
+    };
+    for field in flapping::in_answers(&answers) {
+        said.push_str(&format!(
+            "\n  `{field}` changes in every answer: add it to `ignore` of [sources.{}]",
+            source.name
+        ));
+    }
+    Ok(said)
 }
 
 /// Loads the config for the service: warnings are logged, errors are reported on stderr as `check` reports them.

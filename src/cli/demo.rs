@@ -32,7 +32,8 @@ pub struct DemoArgs {
     seed: u64,
 }
 
-/// Shows the demo: 0 when nothing was lost, 1 when something was.
+/// Shows the demo. It exits with 0 when nothing was lost, with 1 when something was or the demo failed, and with 130
+/// when it was interrupted before that was known.
 pub async fn demo(args: DemoArgs) -> ExitCode {
     let DemoArgs { lasts, config, seed } = args;
     let promises = if config.is_some() { &[] } else { bundled::PROMISES };

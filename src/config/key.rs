@@ -114,6 +114,8 @@ pub enum Literal {
     Text(&'static str),
     /// A duration.
     Duration(Duration),
+    /// A list of texts.
+    Texts(&'static [&'static str]),
     /// A list of durations.
     Durations(&'static [Duration]),
     /// A list without elements.
@@ -170,7 +172,12 @@ impl fmt::Display for Literal {
                     durations.iter().map(|one| Self::Duration(*one).to_string()).collect();
                 write!(f, "[{}]", durations.join(", "))
             }
+            Self::Texts(texts) => {
+                let texts: Vec<_> = texts.iter().map(|one| Self::Text(one).to_string()).collect();
+                write!(f, "[{}]", texts.join(", "))
+            }
             Self::Empty => write!(f, "[]"),
+            Self::Size(bytes) if bytes % (1 << 20) == 0 => write!(f, "\"{}MiB\"", bytes >> 20),
             Self::Size(bytes) if bytes % 1_000_000 == 0 => write!(f, "\"{}MB\"", bytes / 1_000_000),
             Self::Size(bytes) => write!(f, "\"{}KB\"", bytes / 1000),
         }

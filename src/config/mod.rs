@@ -5,6 +5,7 @@
 //! rules. A destination's own room reads the table of its kind, so nothing here knows HTTP or mail; the whole file is
 //! put together in [`crate::config_file`].
 
+mod connection;
 mod context;
 mod file;
 mod fingerprint;
@@ -22,16 +23,8 @@ mod table;
 mod value;
 mod values;
 
-pub use self::{
-    context::{LoadOptions, Secrets},
-    fingerprint::Fingerprint,
-    general::{BackupConfig, DeliveryConfig, ServerConfig, StoreConfig},
-    key::{Absent, Key, Literal, ValueType, written},
-    report::{Level, Mistake, Report},
-    secret::{Secret, SecretError},
-    sources::SourceConfig,
-};
 pub(crate) use self::{
+    connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, MAX_PEM, PROXY},
     file::read_regular,
     general::{BACKUP, DELIVERY, SERVER, STORE, STORE_FOLDER},
     key::{DAY, MINUTE, SECOND, days},
@@ -43,7 +36,17 @@ pub(crate) use self::{
     table::{Declared, Table},
     value::Value,
     values::{
-        duration, duration_of, hide_path_of_url, hide_user_of_url, hours, integer_of, is_loopback, kind,
-        mistake_in, parse_url, parse_web_address, reference, web_address, zone,
+        duration, duration_of, field_path, hide_path_of_url, hide_user_of_url, hours, integer_of,
+        is_loopback, kind, mistake_in, parse_url, parse_web_address, reference, web_address, zone,
     },
+};
+pub use self::{
+    connection::{ClientIdentity, Connection},
+    context::{LoadOptions, Secrets},
+    fingerprint::Fingerprint,
+    general::{BackupConfig, DeliveryConfig, ServerConfig, StoreConfig},
+    key::{Absent, Key, Literal, ValueType, written},
+    report::{Level, Mistake, Report},
+    secret::{Secret, SecretError},
+    sources::SourceConfig,
 };

@@ -43,7 +43,7 @@ impl Mistake {
         Self::error(span, message).into_warning()
     }
 
-    pub(super) fn into_warning(self) -> Self {
+    pub(crate) fn into_warning(self) -> Self {
         Self { level: Level::Warning, ..self }
     }
 

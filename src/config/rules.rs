@@ -8,7 +8,7 @@ use super::{
     report::Mistake,
     table::Table,
     value::Value,
-    values::{KIND, duration_of, kind, reference, template},
+    values::{KIND, duration_of, kind, mistake_in, reference, template},
 };
 use crate::{
     calendar::Zone,
@@ -16,10 +16,11 @@ use crate::{
     kind::{Kind, Kinds},
     name::Name,
     rule::{
-        Rule, RuleText,
+        Rule, RuleText, Sight,
         condition::{Condition, ConditionError},
         pacing::Pacing,
     },
+    template::{Occasion, Template},
 };
 
 const ON: Key = Key::new("on", ValueType::List(&KIND), "the kinds of change it looks at")
@@ -86,6 +87,8 @@ pub(crate) struct Target {
     pub is_quiet: bool,
     /// Its format when that cannot tell several events as one.
     pub only_single: Option<&'static str>,
+    /// What it is shown of changes; `None` when that is all.
+    pub sight: Option<Sight>,
 }
 
 /// Reads every rule.
@@ -142,14 +145,20 @@ pub(crate) fn read(root: &mut Table<'_>, keys: References<'_>, zone: Zone, targe
             body: table.read(&BODY, template),
             severity: table.choice(&SEVERITY, &Severity::ALL).unwrap_or_default(),
         };
+        let occasion = Occasion { kinds: looks_at, when: when.as_ref().map(Condition::source) };
+        doubts(table, &TITLE, text.title.as_ref(), occasion);
+        doubts(table, &BODY, text.body.as_ref(), occasion);
         let to = to?;
         let sorted = sorted(table, &to, &pacing, text.severity, targets);
+        let told = targets.iter().filter(|target| to.contains(&target.name));
+        let sights = told.filter_map(|target| Some((target.name.clone(), target.sight.clone()?))).collect();
         Some(Rule {
             name,
             on: looks_at,
             when,
             to,
             sorted,
+            sights,
             lasting,
             silence,
             pacing,
@@ -229,6 +238,14 @@ fn sorted(
         sorted.push(target.name.clone());
     }
     sorted
+}
+
+/// Reports what is doubtful about a template: for some events the default text would be sent in its place.
+fn doubts(table: &mut Table<'_>, key: &Key, template: Option<&Template>, occasion: Occasion<'_>) {
+    let Some((template, value)) = template.zip(table.value(key)) else { return };
+    for doubt in template.doubts(occasion) {
+        value.cx.add(mistake_in(&value, doubt).into_warning());
+    }
 }
 
 /// Reads a condition and reports everything that is wrong with it, for a rule that looks at `on`.

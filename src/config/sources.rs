@@ -1,19 +1,23 @@
 //! `[sources.NAME]`
 
-use std::{ops::Range, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use url::Url;
 
 use super::{
     Fingerprint,
+    connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, PROXY},
     key::{DAY, HOUR, Key, Literal, MINUTE, SECOND, ValueType, days},
     report::Mistake,
     secret::{Found, Secret, secret},
     table::Table,
     value::Value,
-    values::web_address,
+    values::{field_path, size, web_address},
 };
-use crate::name::Name;
+use crate::{
+    lens::{Lens, OVER_DEFAULT},
+    name::Name,
+};
 
 const BASE_URL_DEFAULT: &str = "https://api.callem.ai/v1";
 
@@ -70,6 +74,34 @@ const FAILING_AFTER: Key = Key::new(
 )
 .default(Literal::Duration(Duration::from_secs(300)));
 
+const OVER: Key = Key::new(
+    "over",
+    ValueType::List(&ValueType::Text),
+    "the words for `status`, besides `completed`, that mean that a call is over; any other is followed like `live`",
+)
+.default(Literal::Texts(OVER_DEFAULT));
+const IGNORE: Key = Key::new(
+    "ignore",
+    ValueType::List(&ValueType::FieldPath),
+    "fields that are not compared, because they differ in every answer; they are still passed on",
+)
+.default(Literal::Empty);
+const DELETIONS_BELIEVED_AFTER: Key = Key::new(
+    "deletions_believed_after",
+    ValueType::Duration(Duration::ZERO, days(30)),
+    "when more than three calls and more than a tenth of all vanish together, the source is failing, and they count as deleted only after this time; `\"0s\"` believes it at once",
+)
+.default(Literal::Duration(DAY));
+const MAX_RECORD: Key =
+    Key::new("max_record", ValueType::Size(1024), "a longer record of a call is left out, and reported")
+        .default(Literal::Size(4 << 20));
+const MAX_CALLS: Key = Key::new(
+    "max_calls",
+    ValueType::Integer(1, 1_000_000_000),
+    "the most calls to remember; once there are as many, new ones are left out, and the source is failing",
+)
+.default(Literal::Integer(10_000_000));
+
 /// The keys of `[sources.NAME]`.
 pub(crate) const SOURCE: &[Key] = &[
     API_KEY,
@@ -82,6 +114,15 @@ pub(crate) const SOURCE: &[Key] = &[
     NOTIFY_SINCE,
     TIMEOUT,
     FAILING_AFTER,
+    OVER,
+    IGNORE,
+    DELETIONS_BELIEVED_AFTER,
+    MAX_RECORD,
+    MAX_CALLS,
+    CA_FILE,
+    CLIENT_CERT,
+    CLIENT_KEY,
+    PROXY,
 ];
 
 /// `[sources.NAME]`: one Callem project.
@@ -109,6 +150,16 @@ pub struct SourceConfig {
     pub timeout: Duration,
     /// After failing for so long the source is said to be failing. Default 5 min.
     pub failing_after: Duration,
+    /// Which calls are over, and which fields are compared.
+    pub lens: Arc<Lens>,
+    /// How long many calls that vanished together must stay away until they count as deleted. Default 24 h.
+    pub deletions_believed_after: Duration,
+    /// The longest record of a call in bytes. Default 4 MiB.
+    pub max_record: usize,
+    /// The most calls to remember. Default 10,000,000.
+    pub max_calls: usize,
+    /// How the API is reached.
+    pub connection: Connection,
     /// Tells the table from an edited one.
     pub fingerprint: Fingerprint,
 }
@@ -177,6 +228,14 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
     let notify_since = table.duration(&NOTIFY_SINCE);
     let timeout = table.duration(&TIMEOUT);
     let failing_after = table.duration(&FAILING_AFTER);
+    let over = table.list(&OVER, over_word);
+    let over = over.unwrap_or_else(|| OVER_DEFAULT.iter().map(|word| (*word).to_owned()).collect());
+    let ignore = table.list(&IGNORE, field_path).unwrap_or_default();
+    let lens = Lens::new(over.iter().map(String::as_str), ignore.iter().map(String::as_str));
+    let deletions_believed_after = table.duration(&DELETIONS_BELIEVED_AFTER);
+    let max_record = table.read(&MAX_RECORD, |value| size(&MAX_RECORD, value));
+    let max_calls = table.integer(&MAX_CALLS);
+    let connection = Connection::read(table);
 
     if sweep < interval {
         cx.add(
@@ -208,9 +267,23 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
         notify_since,
         timeout,
         failing_after,
+        lens: Arc::new(lens),
+        deletions_believed_after,
+        max_record: usize::try_from(max_record.unwrap_or(4 << 20)).unwrap_or(usize::MAX),
+        max_calls: max_calls as usize,
+        connection,
         fingerprint: table.fingerprint(),
     };
     Some(Read { config, key, key_place, rate_place })
+}
+
+/// A status that means that a call is over.
+fn over_word(value: &Value<'_>) -> Result<String, Mistake> {
+    match value.text()? {
+        "" => Err(value.error("a status cannot be empty")),
+        "live" => Err(value.error("a call whose status is `live` is not over")),
+        word => Ok(word.to_owned()),
+    }
 }
 
 fn api_key(value: &Value<'_>) -> Result<Found, Mistake> {

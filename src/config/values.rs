@@ -160,6 +160,21 @@ pub(super) fn group_field(value: &Value<'_>) -> Read<Field> {
     }
 }
 
+/// The path of a field of a call: `callAnalysis.sentiment`.
+pub(crate) fn field_path(value: &Value<'_>) -> Read<String> {
+    let path = value.text()?;
+    if path.split('.').any(|field| field.is_empty() || field.contains(char::is_whitespace)) {
+        return Err(value
+            .error("this is not the path of a field")
+            .hint("write the names of fields with dots between them, as in \"callAnalysis.sentiment\""));
+    }
+    if let Some(rest) = path.strip_prefix("call.") {
+        let hint = format!("paths start inside the call: write \"{rest}\"");
+        value.cx.add(value.warning("calls have no field `call`").hint(hint));
+    }
+    Ok(path.to_owned())
+}
+
 /// The words for kinds of change, in the order of [`Kind::ALL`].
 pub(crate) const KIND: ValueType = ValueType::Word { what: "kind of change", words: &KINDS };
 
@@ -201,7 +216,9 @@ pub(super) fn template(value: &Value<'_>) -> Read<Template> {
 /// A template's mistake at its place in the file.
 pub(crate) fn mistake_in(value: &Value<'_>, error: TemplateError) -> Mistake {
     let place = error.span.map_or(value.span.clone(), |span| value.part(span));
-    Mistake::error(place, error.message)
+    let mut mistake = Mistake::error(place, error.message);
+    mistake.hint = error.hint;
+    mistake
 }
 
 /// An http or https URL. Its user and password are kept out of the report.

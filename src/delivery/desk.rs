@@ -220,7 +220,7 @@ impl Desk {
 
     /// Notes that the message for a bundle is part of the next settlement.
     pub(crate) fn wrote(&mut self, bundle: &Bundle) {
-        self.pacer.told(&bundle.batches);
+        self.pacer.being_written(&bundle.batches);
     }
 
     /// Lets the next of a lane go out when the one before it has arrived and is synced.

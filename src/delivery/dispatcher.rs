@@ -211,7 +211,7 @@ impl Dispatcher {
     fn begin_errands(&mut self) {
         let now = self.now();
         let telling = self.pausing.tick(now);
-        self.tell(telling);
+        self.report(telling);
         self.desk.finish_synced(now);
         self.fetch(now);
         if !self.errands.is_writing()
@@ -358,7 +358,7 @@ impl Dispatcher {
         };
         let shift = self.breaker.record(now.steady, &answer.reaction, probe);
         if let Some(shift) = shift {
-            self.tell_shift(shift, &answer.result);
+            self.report_shift(shift, &answer.result);
         }
         self.goes_well = matches!(answer.reaction, Reaction::Delivered);
         if let Some((until, reason)) = asked_for(&answer, now.wall) {
@@ -420,7 +420,7 @@ impl Dispatcher {
         self.out -= outcomes.len();
         if let Some(change) = pause {
             let telling = self.pausing.wrote(change, now);
-            self.tell(telling);
+            self.report(telling);
         }
         for (Outcome { number, attempt, verdict, .. }, Note { event, took, created }) in
             outcomes.into_iter().zip(beside.notes)
@@ -478,7 +478,7 @@ impl Dispatcher {
         self.feed.read_at = Instant::now();
         if !overlaps {
             let telling = self.pausing.learn(pause, now);
-            self.tell(telling);
+            self.report(telling);
         } else if !self.pausing.knows(&pause) {
             (self.feed.alone, self.feed.unread) = (true, true);
         }
@@ -493,20 +493,20 @@ impl Dispatcher {
         DeliveryId { event, destination: self.task.config.name.clone() }
     }
 
-    fn tell_shift(&self, shift: Shift, result: &str) {
+    fn report_shift(&self, shift: Shift, result: &str) {
         let destination = self.task.config.name.clone();
         self.task.telemetry.emit(match shift {
             Shift::Opened { pause, failures } => {
                 Signal::DestinationFailing { destination, pause, failures, last: result.to_owned() }
             }
             Shift::Asked { pause } => {
-                Signal::DestinationPaused { destination, pause: Some(pause), why: it_asked(result) }
+                Signal::DestinationPaused { destination, pause: Some(pause), why: why_left_alone(result) }
             }
             Shift::Resumed => Signal::DestinationResumed { destination },
         });
     }
 
-    fn tell(&self, telling: Option<Telling>) {
+    fn report(&self, telling: Option<Telling>) {
         let destination = self.task.config.name.clone();
         self.task.telemetry.emit(match telling {
             None => return,
@@ -548,13 +548,13 @@ fn asked_for(answer: &Answer, now: Timestamp) -> Option<(Option<Timestamp>, Stri
     match &answer.reaction {
         Reaction::Pause(reason) => Some((None, reason.clone())),
         Reaction::Retry { after: Some(after) } if !after.is_zero() => {
-            Some((Some(now.after(schedule::asked(Some(*after)))), it_asked(&answer.result)))
+            Some((Some(now.after(schedule::asked(Some(*after)))), why_left_alone(&answer.result)))
         }
         _ => None,
     }
 }
 
 /// The reason of a pause that a receiver asked for with this result.
-fn it_asked(result: &str) -> String {
+fn why_left_alone(result: &str) -> String {
     format!("it asked to be left alone ({result})")
 }

@@ -32,7 +32,7 @@ use serde_json::Value;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::rehearsed::{Rehearsed, Told};
+pub(crate) use self::rehearsed::{Arrived, Rehearsed};
 use self::{
     desk::{Bundle, Moment},
     dispatcher::Dispatcher,

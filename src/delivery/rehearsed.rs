@@ -29,7 +29,7 @@ pub(crate) struct Rehearsed {
 }
 
 /// A delivery that arrived.
-pub(crate) struct Told {
+pub(crate) struct Arrived {
     /// The event; it may stand for several.
     pub(crate) event: Arc<Event>,
     /// The order within (destination, source, call).
@@ -64,7 +64,7 @@ impl Rehearsed {
     }
 
     /// Delivers everything that is due at `now`; returns it in order.
-    pub(crate) async fn deliver(&mut self, now: Timestamp) -> Result<Vec<Told>, StoreError> {
+    pub(crate) async fn deliver(&mut self, now: Timestamp) -> Result<Vec<Arrived>, StoreError> {
         let moment = Moment { wall: now, steady: now };
         let mut told = vec![];
         loop {
@@ -98,7 +98,7 @@ impl Rehearsed {
                     attempt,
                     verdict: Verdict::Delivered,
                 });
-                told.push(Told { event, sequence: delivery.sequence });
+                told.push(Arrived { event, sequence: delivery.sequence });
             }
             self.desk.decide(&mut settlement);
             if settlement.is_empty() {

@@ -1,8 +1,8 @@
-//! Faults asked for in advance.
+//! Faults that a simulated server has been told to show.
 
 use std::collections::VecDeque;
 
-/// What is going to go wrong, in order: each fault so many times.
+/// The faults to come, in order, and how many times each of them happens.
 #[derive(Debug)]
 pub struct Faults<F>(VecDeque<(u64, F)>);
 
@@ -13,14 +13,14 @@ impl<F> Default for Faults<F> {
 }
 
 impl<F: Copy> Faults<F> {
-    /// Adds a fault to happen `n` times, after those that are already going to; `u64::MAX` is for ever.
+    /// Appends a fault that is to happen `n` times; `u64::MAX` means for ever.
     pub fn add(&mut self, n: u64, fault: F) {
         if n > 0 {
             self.0.push_back((n, fault));
         }
     }
 
-    /// The next fault, if it is one that `applies`; it has happened then.
+    /// Takes the next fault, if it is one that `applies`.
     pub fn next_if(&mut self, applies: impl FnOnce(&F) -> bool) -> Option<F> {
         let (left, fault) = self.0.front_mut().filter(|(_, fault)| applies(fault))?;
         let fault = *fault;
@@ -33,12 +33,12 @@ impl<F: Copy> Faults<F> {
         Some(fault)
     }
 
-    /// Whether nothing is going to go wrong.
+    /// Whether no fault is to come.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Forgets all of them.
+    /// Drops all faults.
     pub fn clear(&mut self) {
         self.0.clear();
     }

@@ -1,4 +1,4 @@
-//! HTTP servers on a loopback port whose connections can be cut on purpose.
+//! HTTP servers on a loopback port, whose connections can be cut on purpose.
 
 use std::{
     io,
@@ -22,11 +22,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-/// How long requests under way may take once the server is asked to stop. A half-sent request would otherwise
-/// be waited for for ever.
+/// How long requests in flight may take once the server is asked to stop. Without a limit, a half-sent request would
+/// keep it from stopping.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A server on a loopback port. Stops when dropped.
+/// A server on a loopback port. It stops when it is dropped.
 #[derive(Debug)]
 pub struct LocalServer {
     addr: SocketAddr,
@@ -38,7 +38,7 @@ impl LocalServer {
     /// Serves `router` on a free port of 127.0.0.1. Handlers may take a `ConnectInfo<Wire>`.
     ///
     /// # Errors
-    /// When no port can be had.
+    /// When the system grants no port.
     pub async fn start(router: Router) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
@@ -52,13 +52,13 @@ impl LocalServer {
                 stopping.cancelled().await;
                 tokio::time::sleep(GRACE).await;
             };
-            // `serve` never fails: it retries what can go wrong with a listener.
+            // `serve` never fails, because it retries the errors of a listener.
             tokio::select! { _ = serve => {} () = overdue => {} }
         });
         Ok(Self { addr, stop, task })
     }
 
-    /// The address of `path` (with its leading slash) on this server.
+    /// The URL of `path`, which begins with a slash, on this server.
     pub fn url(&self, path: &str) -> Url {
         #[expect(clippy::expect_used, reason = "a socket address is a valid authority")]
         let mut url = Url::parse(&format!("http://{}", self.addr)).expect("a URL");
@@ -66,10 +66,10 @@ impl LocalServer {
         url
     }
 
-    /// Lets requests under way finish, for at most a second, and stops listening.
+    /// Stops listening and waits, for at most a second, for the requests in flight.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        // Only a panic could make it fail, and there is nothing left to stop then.
+        // It fails only when the task has panicked, and then the server has stopped, too.
         let _ = (&mut self.task).await;
     }
 }
@@ -80,16 +80,16 @@ impl Drop for LocalServer {
     }
 }
 
-/// A handle on the connection a request came in on.
+/// A handle on the connection that a request came in on.
 #[derive(Clone, Debug, Default)]
 pub struct Wire(Arc<Mutex<Cut>>);
 
-/// What is going to happen to a connection.
+/// Whether and when a connection is going to be cut.
 #[derive(Clone, Copy, Debug, Default)]
 enum Cut {
     #[default]
     No,
-    /// It is closed when this many more bytes were written.
+    /// It is closed once this many more bytes have been written.
     After(usize),
     /// It is reset before anything else is written.
     Reset,
@@ -101,7 +101,7 @@ impl Wire {
         *self.cut() = Cut::Reset;
     }
 
-    /// Closes the connection once this many more bytes were written to it.
+    /// Closes the connection once this many more bytes have been written to it.
     pub fn cut_after(&self, bytes: usize) {
         *self.cut() = Cut::After(bytes);
     }
@@ -125,7 +125,7 @@ impl Listener for WiredListener {
 
     async fn accept(&mut self) -> (WiredStream, SocketAddr) {
         let (stream, addr) = Listener::accept(&mut self.0).await;
-        // Only a matter of speed; a socket that refuses it still works.
+        // This is only for speed. A socket that refuses it still works.
         let _ = stream.set_nodelay(true);
         (WiredStream { stream, wire: Wire::default() }, addr)
     }
@@ -135,7 +135,7 @@ impl Listener for WiredListener {
     }
 }
 
-/// A connection that does what its [`Wire`] is told.
+/// A connection that is cut when its [`Wire`] is told so.
 struct WiredStream {
     stream: TcpStream,
     wire: Wire,

@@ -9,18 +9,19 @@
 //!   the real pipeline in all that, for people to watch.
 //! * [`local`] is what the simulated HTTP servers have in common: a loopback port that can cut a connection.
 
+mod balance;
 pub mod books;
 pub mod bundled;
 pub mod callem;
 pub mod clinic;
 mod faults;
 pub mod local;
+mod narrator;
 pub mod oracle;
+pub mod reading;
 pub mod receivers;
 pub mod script;
 pub mod show;
 pub mod sighting;
-mod summary;
 mod terminal;
-mod view;
 pub mod world;

@@ -33,7 +33,7 @@ pub struct Promise {
 }
 
 impl Promise {
-    /// A feed of everything, for nobody: the rest of a promise that says only what is different.
+    /// A feed of all changes to no destination. Other promises name only the fields in which they differ from it.
     pub const FEED: Self = Self { rule: "", on: EVERY_KIND, when: None, repeat: false, title: None, to: &[] };
 }
 

@@ -1,5 +1,5 @@
-//! A clinic's day, sped up: calls begin, end and are analyzed, something every second or so. The same seed
-//! tells the same story. Pure.
+//! A clinic's day, sped up: every second or so a call begins, ends or is analyzed. The same seed makes the same day.
+//! Pure.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,29 +8,29 @@ use serde_json::Value;
 use super::clinic::{Clinic, Outcome, PhoneCall};
 use crate::{kind::Kind, time::Timestamp};
 
-/// How far apart the calls of the past are.
+/// The time between two calls of the past.
 const PAST_GAP: Duration = Duration::from_secs(1000);
 
-/// One after the other, without end, what happens to the calls of a clinic.
+/// An endless sequence of what happens to the calls of a clinic.
 #[derive(Debug)]
 pub struct Script {
     clinic: Clinic,
     rng: fastrand::Rng,
     begins: Timestamp,
-    /// What is going to happen to calls that have begun, by its time; the number tells apart what coincides.
+    /// The future of the calls that have begun: steps by their time and the call's number.
     agenda: BTreeMap<(Duration, u64), Step>,
     next_call: Duration,
     calls: u64,
 }
 
-/// Something happens to a call.
+/// One thing that happens to a call.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// How long after the script's beginning.
+    /// The time since the beginning of the script.
     pub after: Duration,
-    /// What: `Started`, `Ended` or `Analyzed`.
+    /// `Started`, `Ended` or `Analyzed`.
     pub kind: Kind,
-    /// To which call.
+    /// The call.
     pub call: PhoneCall,
 }
 
@@ -46,7 +46,7 @@ impl Step {
 }
 
 impl Script {
-    /// A story that begins at `begins`.
+    /// A script that begins at `begins`.
     pub fn new(seed: u64, begins: Timestamp) -> Self {
         Self {
             clinic: Clinic::new(seed),
@@ -58,7 +58,7 @@ impl Script {
         }
     }
 
-    /// The records of `n` calls that were over long before the beginning, oldest first.
+    /// The records of `n` calls that were over long before the script begins, oldest first.
     pub fn history(&mut self, n: u32) -> Vec<Value> {
         let record = |age: u32| {
             let created = self.begins.before(PAST_GAP * age);
@@ -67,12 +67,12 @@ impl Script {
         (1..=n).rev().map(record).collect()
     }
 
-    /// Lets the next call begin, and writes down what will become of it.
+    /// Puts all steps of the next call on the agenda.
     fn begin_call(&mut self) {
         let after = self.next_call;
         let created = self.begins.after(after);
         let call = match self.calls {
-            // Within the first seconds every rule of the bundled config gets its turn.
+            // So that every rule of the bundled config fires within the first seconds.
             0 => self.call_that_is(Outcome::Booked, created),
             1 => self.call_that_is(Outcome::Unhappy, created),
             _ => self.clinic.next_call(created),
@@ -162,19 +162,19 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_tells_the_same_story() {
-        let told = |seed| {
+    fn the_same_seed_makes_the_same_day() {
+        let day = |seed| {
             let mut script = Script::new(seed, NOON);
             let history = script.history(20);
             let records: Vec<_> = script.take(50).map(|step| (step.after, step.record(NOON))).collect();
             (history, records)
         };
-        assert_eq!(told(3), told(3));
-        assert_ne!(told(3), told(4));
+        assert_eq!(day(3), day(3));
+        assert_ne!(day(3), day(4));
     }
 
     #[test]
-    fn the_past_is_over_and_all_of_it_is_different() {
+    fn calls_of_the_past_are_over_and_differ_from_each_other() {
         let history = Script::new(5, NOON).history(150);
         let ids: BTreeSet<_> = history.iter().map(|call| call["id"].as_str().unwrap()).collect();
         assert_eq!(ids.len(), 150);

@@ -1,22 +1,31 @@
-//! Lines for people, on standard output.
+//! Writes lines for people to standard output.
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     time::Duration,
 };
 
+use terminal_size::Width;
 use tokio::sync::{mpsc, oneshot};
 
-/// How many lines may wait for a terminal that is held up.
+/// How many lines may wait for a terminal that does not take them.
 const BACKLOG: usize = 1024;
 
-/// How long the demo waits for a terminal that is held up, when what it has to say must not be left out.
+/// How long the demo waits for a terminal that does not take lines, when they must not be left out.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Standard output, written to by a thread of its own so that a reader that does not read holds up nothing.
+/// Terminals that say they have fewer columns than this are taken to have as many.
+const NARROWEST: usize = 40;
+
+/// The indent of the second and later lines of one that was wrapped, in columns.
+const HANGING: usize = 4;
+
+/// Standard output. A thread of its own writes to it, so that a reader that stops reading delays nothing else.
 #[derive(Debug)]
 pub struct Terminal {
     lines: mpsc::Sender<String>,
+    /// Columns that lines are wrapped at; none where it is not a terminal.
+    width: Option<usize>,
     left_out: u64,
     written: oneshot::Receiver<()>,
 }
@@ -29,7 +38,7 @@ impl Terminal {
     /// Takes over standard output.
     ///
     /// # Errors
-    /// When no thread can be had.
+    /// When no thread can be started.
     pub fn start() -> io::Result<Self> {
         let (lines, mut queue) = mpsc::channel::<String>(BACKLOG);
         let (done, written) = oneshot::channel();
@@ -37,14 +46,16 @@ impl Terminal {
             let mut out = io::stdout().lock();
             while let Some(line) = queue.blocking_recv() {
                 if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-                    // Ending here closes the queue, which is how the demo learns of it.
+                    // This closes the queue, which tells the demo that nobody reads.
                     return;
                 }
             }
-            // Nobody waits for it when the demo has given up on the terminal.
+            // Fails only when the demo no longer waits for the terminal.
             let _ = done.send(());
         })?;
-        Ok(Self { lines, left_out: 0, written })
+        let columns = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
+        let width = columns.map(|(Width(columns), _)| usize::from(columns).max(NARROWEST));
+        Ok(Self { lines, width, left_out: 0, written })
     }
 
     /// Shows a line, or leaves it out when too many are waiting.
@@ -52,6 +63,7 @@ impl Terminal {
     /// # Errors
     /// [`Closed`] when nobody reads any more.
     pub fn show(&mut self, line: String) -> Result<(), Closed> {
+        let line = self.wrapped(line);
         if self.left_out > 0 {
             let note = format!("         … {} lines left out", self.left_out);
             match self.lines.try_send(note) {
@@ -70,27 +82,67 @@ impl Terminal {
         }
     }
 
-    /// Writes these lines and whatever waits before them, and lets go of standard output.
+    fn wrapped(&self, line: String) -> String {
+        match self.width {
+            Some(width) => wrap(&line, width),
+            None => line,
+        }
+    }
+
+    /// Writes all lines that wait, then these, and releases standard output.
     pub async fn finish(self, lines: Vec<String>) {
         for line in lines {
+            let line = self.wrapped(line);
             if self.lines.send_timeout(line, PATIENCE).await.is_err() {
                 return;
             }
         }
         drop(self.lines);
-        // A reader that still does not read, or is gone, is not waited for.
+        // A reader that has stopped reading is not waited for any longer.
         let _ = tokio::time::timeout(PATIENCE, self.written).await;
     }
 }
 
-/// The text in at most `room` columns, with an ellipsis where it was cut.
-pub fn fit(text: &str, room: usize) -> String {
-    if text.chars().count() <= room {
-        return text.to_owned();
+/// Breaks a line at spaces so that it fits into `width` columns; a word that is longer is broken anywhere. Escapes of
+/// colours take no column.
+fn wrap(line: &str, width: usize) -> String {
+    let mut out = String::new();
+    let mut column = 0;
+    let go_on = |out: &mut String| {
+        out.truncate(out.trim_end().len());
+        out.push('\n');
+        out.extend(std::iter::repeat_n(' ', HANGING));
+        HANGING
+    };
+    for word in line.split_inclusive(' ') {
+        if column > HANGING && column + columns(word.trim_end()) > width {
+            column = go_on(&mut out);
+        }
+        let mut is_escape = false;
+        for c in word.chars() {
+            is_escape |= c == '\x1b';
+            if !is_escape && column >= width && c != ' ' {
+                column = go_on(&mut out);
+            }
+            out.push(c);
+            column += usize::from(!is_escape);
+            is_escape &= c != 'm';
+        }
     }
-    let mut cut: String = text.chars().take(room.saturating_sub(1)).collect();
-    cut.push('…');
-    cut
+    out.truncate(out.trim_end().len());
+    out
+}
+
+/// The columns that a text takes on the screen.
+fn columns(text: &str) -> usize {
+    let mut is_escape = false;
+    let mut count = 0;
+    for c in text.chars() {
+        is_escape |= c == '\x1b';
+        count += usize::from(!is_escape);
+        is_escape &= c != 'm';
+    }
+    count
 }
 
 #[cfg(test)]
@@ -98,9 +150,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_cut_to_the_columns_there_are() {
-        assert_eq!(fit("café", 4), "café");
-        assert_eq!(fit("cafés", 4), "caf…");
-        assert_eq!(fit("", 0), "");
+    fn lines_are_wrapped_at_the_width_and_nothing_is_lost() {
+        assert_eq!(wrap("café au lait", 40), "café au lait");
+        assert_eq!(wrap("   0.1s  one two three", 15), "   0.1s  one\n    two three");
+        assert_eq!(wrap("\x1b[2m   0.1s\x1b[0m  one", 12), "\x1b[2m   0.1s\x1b[0m  one");
+        assert_eq!(wrap(&"x".repeat(20), 12), format!("{}\n    {}", "x".repeat(12), "x".repeat(8)));
+        for width in 40..90 {
+            let line = "  1.5s ✓ frontdesk  Appointment booked by +3363•••1234 and so on and so on, in 0.6s";
+            let wrapped = wrap(line, width);
+            assert!(wrapped.lines().all(|line| columns(line) <= width), "{wrapped}");
+            let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(words(&wrapped), words(line));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A config's surroundings, simulated: a Callem for every source and a receiver for every destination.
+//! Simulated surroundings for a config: a Callem for every source and a receiver for every destination.
 
 use std::{io, path::Path, time::Duration};
 
@@ -19,24 +19,24 @@ use crate::{
 /// How often a simulated Callem is polled.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time within which a simulated Callem's whole list is walked.
+/// The time in which the whole list of a simulated Callem is walked.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Requests a minute per source: far more than the real API allows, so that a demo need not wait.
+/// Requests a minute for each source. That is far more than the real API allows, so that a demo never waits.
 const REQUESTS_PER_MINUTE: u32 = 600;
 
-/// What stands in for the outside of a config.
+/// The simulated servers that a config uses.
 #[derive(Debug)]
 pub struct World {
     /// In the order of the config.
     pub sources: Vec<(Name, SimulatedCallem)>,
     /// In the order of the config.
     pub destinations: Vec<(Name, Receiver)>,
-    /// Whether anything would be held back if this were not a demonstration.
+    /// Whether the config's rules or destinations hold deliveries back, which is left out here.
     pub paced: bool,
 }
 
-/// What stands in for a destination.
+/// The receiver in place of a destination.
 #[derive(Clone, Debug)]
 pub enum Receiver {
     /// `type = "webhook"`
@@ -48,12 +48,12 @@ pub enum Receiver {
 }
 
 impl World {
-    /// Starts what a config needs and rewrites it to use that: addresses, keys and secrets, the store (a folder
-    /// in `folder`) and the pace, and everything is told one by one and at once. Names, conditions, texts and everything
-    /// else stay. No secret of the config is read.
+    /// Starts the servers that a config needs and makes the config use them. Replaced are addresses, keys, secrets, the
+    /// store (by one in `folder`) and the pace of polling. Nothing is held back or grouped. Names, conditions, texts and
+    /// everything else stay. No secret of the config is read.
     ///
     /// # Errors
-    /// When no loopback port can be had.
+    /// When the system grants no loopback port.
     pub async fn around(mut config: Config, folder: &Path) -> io::Result<(Self, Config)> {
         let paced = config.rules.iter().any(|rule| !rule.sorted.is_empty());
         let mut world = Self { sources: vec![], destinations: vec![], paced };
@@ -123,7 +123,7 @@ impl Receiver {
         })
     }
 
-    /// What it accepted.
+    /// The messages that it accepted.
     pub fn inbox(&self) -> &Inbox {
         match self {
             Self::Webhook(receiver) => receiver.inbox(),
@@ -132,7 +132,7 @@ impl Receiver {
         }
     }
 
-    /// Where it listens, as people write it.
+    /// Its address, for people to read.
     pub fn address(&self) -> String {
         let host = |url: Url| format!("http://{}", url.authority());
         match self {
@@ -142,7 +142,7 @@ impl Receiver {
         }
     }
 
-    /// What it is, in a few words.
+    /// A description of it in a few words.
     pub fn describe(&self) -> &'static str {
         match self {
             Self::Webhook(receiver) if receiver.verifies() => "a webhook that checks signatures",
@@ -152,7 +152,7 @@ impl Receiver {
         }
     }
 
-    /// Whether what arrives has an id that says which event it is; Slack messages have none.
+    /// Whether its messages have the id of their event. Slack messages have none.
     pub fn has_ids(&self) -> bool {
         !matches!(self, Self::Slack(_))
     }

@@ -6,16 +6,14 @@ use reqwest::{StatusCode, header::HeaderMap};
 use serde_json::Value;
 
 use super::{Answer, Reaction};
-use crate::{http, time::Timestamp};
+use crate::{http, privacy::Mask, time::Timestamp};
 
 /// The longest part of a response that is kept, in bytes.
 const EXCERPT: usize = 2 * 1024;
 
-/// Stands in place of a secret.
-pub(super) const HIDDEN: &str = "•••";
-
-/// The shortest text that is hidden as a secret: masking `1` or `on` would make every response unreadable.
-const SHORTEST_SECRET: usize = 4;
+/// The part of a response that is searched for secrets, in bytes: so much that what is left of it after masking is more
+/// than is kept.
+const READ: usize = 16 * 1024;
 
 impl Answer {
     pub(super) fn delivered(result: impl Into<String>) -> Self {
@@ -62,25 +60,34 @@ impl Answer {
         self
     }
 
-    /// With the beginning of the response. Masks the secrets in it, in the result and in the reason, because receivers
-    /// echo what they were sent.
-    pub(super) fn with_response<'a>(
-        mut self,
-        response: &str,
-        secrets: impl IntoIterator<Item = &'a str> + Clone,
-    ) -> Self {
-        self.response = one_line(&masked(response, secrets.clone()));
-        let mut end = EXCERPT.min(self.response.len());
-        while !self.response.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.response.truncate(end);
-        self.result = masked(&self.result, secrets.clone());
+    /// With what the receiver said, as it said it: [`Answer::clean`] makes it fit to be kept.
+    pub(super) fn with_response(self, response: impl Into<String>) -> Self {
+        Self { response: response.into(), ..self }
+    }
+
+    /// The answer as it may be kept, logged and shown. Every answer of every destination goes through here, because
+    /// receivers echo what they were sent: secrets and phone numbers are masked, and only then is the response cut.
+    pub(super) fn clean(mut self, mask: &Mask) -> Self {
+        let begins = cut(&self.response, READ);
+        let mut response = mask.foreign(begins);
+        let end = cut(&response, EXCERPT).len();
+        response.truncate(end);
+        self.response = response;
+        self.result = mask.foreign(&self.result);
         if let Reaction::Dead(reason) | Reaction::Pause(reason) = &mut self.reaction {
-            *reason = masked(reason, secrets);
+            *reason = mask.foreign(reason);
         }
         self
     }
+}
+
+/// The first bytes of `text`, at most `limit`, without half a character.
+fn cut(text: &str, limit: usize) -> &str {
+    let mut end = limit.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// `Retry-After`, if the status is one by which a receiver asks for a pause.
@@ -89,45 +96,29 @@ pub(super) fn retry_after(status: StatusCode, headers: &HeaderMap, now: Timestam
     if asks { http::retry_after(headers, Some(now)) } else { None }
 }
 
-fn masked<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
-    let secrets = secrets.into_iter().filter(|secret| secret.len() >= SHORTEST_SECRET);
-    secrets.fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
-}
-
-/// The text without control characters and without marks that change the direction of writing. Runs of white space
-/// become one space.
-pub(super) fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_whitespace() {
-            if !line.ends_with(' ') {
-                line.push(' ');
-            }
-        } else if !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            line.push(c);
-        }
-    }
-    line.trim().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn secrets_and_control_characters_are_gone() {
-        let text = "key=\u{1b}[31mwhsec_abc\r\n\tand\u{202e} abc1 ok";
-        let answer = Answer::dead(text, text).with_response(text, ["whsec_abc", "abc1", "o"]);
-        assert_eq!(answer.response, "key=[31m••• and ••• ok");
-        for text in [answer.result, format!("{:?}", answer.reaction)] {
-            assert!(!text.contains("abc"), "{text}");
-        }
+    fn secrets_numbers_and_control_characters_are_gone() {
+        let text = "key=\u{1b}[31mwhsec_abc\r\n\tand\u{202e} abc1 of 06 12 34 56 78 ok";
+        let mask = Mask::of(["whsec_abc", "abc1", "o"]);
+        let answer = Answer::dead(text, text).with_response(text).clean(&mask);
+        let clean = "key=\\u{1b}[31m••• and\\u{202e} ••• of ••• ok";
+        assert_eq!((answer.response.as_str(), answer.result.as_str()), (clean, clean));
+        assert_eq!(answer.reaction, Reaction::Dead(clean.to_owned()));
     }
 
     #[test]
-    fn a_long_response_is_cut_between_characters() {
-        let kept = |text: String| Answer::delivered("").with_response(&text, []).response.len();
-        assert_eq!(kept("é".repeat(3000)), 2048);
-        assert_eq!(kept(format!("x{}", "é".repeat(3000))), 2047);
+    fn a_long_response_is_cut_between_characters_and_after_it_was_masked() {
+        let kept =
+            |text: String| Answer::delivered("").with_response(text).clean(&Mask::of(["whsec_abc"])).response;
+        assert_eq!(kept("é".repeat(30_000)).len(), 2048);
+        assert_eq!(kept(format!("x{}", "é".repeat(3000))).len(), 2047);
+        assert!(
+            kept(format!("{}whsec_abc", "x ".repeat(1022))).ends_with("x x •"),
+            "only a part of the mask fits"
+        );
     }
 }

@@ -7,9 +7,10 @@ use crate::{
     calendar::{Hours, Zone},
     config::{
         Fingerprint, Key, Literal, MINUTE, Mistake, SECOND, Table, Target, Value, ValueType, days,
-        duration_of, hours, zone,
+        duration_of, field_path, hours, zone,
     },
     name::Name,
+    rule::Sight,
     time::Timestamp,
 };
 
@@ -186,7 +187,11 @@ impl DestinationConfig {
             DestinationKind::Webhook(webhook) => webhook.format.only_single(),
             DestinationKind::Slack(_) | DestinationKind::Email(_) => None,
         };
-        Target { name: self.name.clone(), is_quiet: self.quiet.is_some(), only_single }
+        let in_full = matches!(self.kind, DestinationKind::Webhook(_));
+        let fields = self.fields.clone();
+        let sight = (!in_full || !fields.shows_all())
+            .then(|| Sight::new(move |changes| fields.shows_any_of(changes, in_full)));
+        Target { name: self.name.clone(), is_quiet: self.quiet.is_some(), only_single, sight }
     }
 }
 
@@ -218,19 +223,4 @@ fn rate(value: &Value<'_>) -> Result<Rate, Mistake> {
     Rate::parse(value.text()?).ok_or_else(|| {
         value.error("this is not a rate").hint("write a number per s, m or h, as in \"1/s\" or \"30/m\"")
     })
-}
-
-/// The path of a field of a call: `callAnalysis.sentiment`.
-fn field_path(value: &Value<'_>) -> Result<String, Mistake> {
-    let path = value.text()?;
-    if path.split('.').any(|field| field.is_empty() || field.contains(char::is_whitespace)) {
-        return Err(value
-            .error("this is not the path of a field")
-            .hint("write the names of fields with dots between them, as in \"callAnalysis.sentiment\""));
-    }
-    if let Some(rest) = path.strip_prefix("call.") {
-        let hint = format!("paths start inside the call: write \"{rest}\"");
-        value.cx.add(value.warning("calls have no field `call`").hint(hint));
-    }
-    Ok(path.to_owned())
 }

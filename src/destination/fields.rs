@@ -1,18 +1,25 @@
 //! Which fields of a call a receiver is shown: `include` and `exclude` applied to raw JSON. Pure.
 //!
 //! Values that are shown are copied byte for byte. Paths go through arrays: `transcript.content` is the `content` of
-//! every entry of `transcript`.
+//! every entry of `transcript`. Values that no path leads into are shown whole or not at all, and never looked into. Where
+//! a path leads through lists nested more deeply than [`MAX_DEPTH`], a note stands in place of what is below, because a
+//! hidden field may be in it.
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{
     Map, Value,
     value::{RawValue, to_raw_value},
 };
 
 use super::FieldFilter;
-use crate::change::Changes;
+use crate::{
+    change::Changes,
+    json::{MAX_DEPTH, Shallow, text},
+};
+
+/// Stands in place of a value that is nested too deeply to be looked into, as JSON.
+const TOO_DEEP_JSON: &str = "\"(nested too deeply to be shown)\"";
 
 impl FieldFilter {
     /// The record without the fields that the receiver is not shown.
@@ -20,10 +27,8 @@ impl FieldFilter {
         if self.shows_all() {
             return Ok(Cow::Borrowed(record));
         }
-        Ok(match self.pick(record, "", false)? {
-            Some(shown) => shown,
-            None => Cow::Owned(to_raw_value(&Map::new())?),
-        })
+        let shown = self.pick(record, "", false, 0)?;
+        Ok(Cow::Owned(shown.map_or_else(|| to_raw_value(&Map::new()), RawValue::from_string)?))
     }
 
     /// The changes without the fields that the receiver is not shown.
@@ -37,10 +42,8 @@ impl FieldFilter {
             let mut sides = Map::new();
             for (side, value) in change.as_object().into_iter().flatten() {
                 let raw = to_raw_value(value)?;
-                let value = match self.pick(&raw, field, included)? {
-                    Some(raw) => serde_json::from_str(raw.get())?,
-                    None => Value::Null,
-                };
+                let shown = self.pick(&raw, field, included, 1)?;
+                let value = shown.map_or(Ok(Value::Null), |raw| serde_json::from_str(&raw))?;
                 sides.insert(side.clone(), value);
             }
             shown.0.insert(field.clone(), Value::Object(sides));
@@ -61,45 +64,84 @@ impl FieldFilter {
         included == Some(true)
     }
 
-    fn shows_all(&self) -> bool {
+    /// Whether the receiver is shown any difference of these changes. Messages, which are not the call `in_full`, show a
+    /// transcript only when asked for it.
+    pub(super) fn shows_any_of(&self, changes: &Changes, in_full: bool) -> bool {
+        let Ok(shown) = self.changes(changes) else { return true };
+        shown.0.iter().any(|(field, change)| {
+            // Neither side of a transcript is remembered.
+            let is_transcript = change.as_object().is_some_and(Map::is_empty);
+            if is_transcript { in_full || self.asks_for(field) } else { change["from"] != change["to"] }
+        })
+    }
+
+    pub(super) fn shows_all(&self) -> bool {
         self.include.is_none() && self.exclude.is_empty()
     }
 
     /// The part of the value at `path` that is shown. `included` says whether `include` names this path or one above it.
-    fn pick<'a>(
+    fn pick(
         &self,
-        value: &'a RawValue,
+        value: &RawValue,
         path: &str,
         included: bool,
-    ) -> Result<Option<Cow<'a, RawValue>>, serde_json::Error> {
-        if included && !self.exclude.iter().any(|excluded| starts_with(excluded, path)) {
-            return Ok(Some(Cow::Borrowed(value)));
-        }
-        let picked = match value.get().as_bytes().first() {
+        depth: usize,
+    ) -> Result<Option<String>, serde_json::Error> {
+        let mut shown = String::new();
+        let any = self.write(value, path, included, depth, &mut shown)?;
+        Ok(any.then_some(shown))
+    }
+
+    /// Appends that part to `out`, and says whether there is any; `depth` says in how many lists and objects it stands.
+    fn write(
+        &self,
+        value: &RawValue,
+        path: &str,
+        included: bool,
+        depth: usize,
+        out: &mut String,
+    ) -> Result<bool, serde_json::Error> {
+        let start = out.len();
+        let opening = value.get().bytes().next();
+        let is_whole = included && !self.exclude.iter().any(|excluded| starts_with(excluded, path));
+        match opening {
+            Some(b'{' | b'[') if is_whole => out.push_str(value.get()),
+            Some(b'{' | b'[') if depth >= MAX_DEPTH => {
+                out.push_str(if included { TOO_DEEP_JSON } else { "" });
+            }
             Some(b'{') => {
-                let Fields(fields) = serde_json::from_str(value.get())?;
-                let mut shown = vec![];
-                for (name, value) in fields {
-                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                out.push('{');
+                for (name, value) in Shallow::read(value.get())?.0 {
+                    let (field, before) = (text(name), out.len());
+                    let path = if path.is_empty() { field } else { format!("{path}.{field}") };
                     let Some(included) = self.verdict(&path, included) else { continue };
-                    if let Some(value) = self.pick(value, &path, included)? {
-                        shown.push((name, value));
+                    let comma = if before > start + 1 { "," } else { "" };
+                    out.extend([comma, name.get(), ":"]);
+                    if !self.write(value, &path, included, depth + 1, out)? {
+                        out.truncate(before);
                     }
                 }
-                (included || !shown.is_empty()).then(|| to_raw_value(&Shown(&shown)))
+                out.push('}');
             }
             Some(b'[') => {
-                let items: Vec<&RawValue> = serde_json::from_str(value.get())?;
-                let mut shown = vec![];
-                for item in items {
-                    shown.extend(self.pick(item, path, included)?);
+                out.push('[');
+                for item in serde_json::from_str::<Vec<&RawValue>>(value.get())? {
+                    let before = out.len();
+                    out.push_str(if before > start + 1 { "," } else { "" });
+                    if !self.write(item, path, included, depth + 1, out)? {
+                        out.truncate(before);
+                    }
                 }
-                (included || !shown.is_empty()).then(|| to_raw_value(&shown))
+                out.push(']');
             }
-            _ if included => return Ok(Some(Cow::Borrowed(value))),
-            _ => None,
-        };
-        Ok(picked.transpose()?.map(Cow::Owned))
+            _ if included => out.push_str(value.get()),
+            _ => {}
+        }
+        // Braces around nothing are shown only where the receiver is shown everything else as well.
+        if !included && out.len() <= start + 2 {
+            out.truncate(start);
+        }
+        Ok(out.len() > start)
     }
 
     /// Whether anything at or below `path` may be shown, and if so whether `include` names all of it.
@@ -120,42 +162,6 @@ impl FieldFilter {
 fn starts_with(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('.'))
-}
-
-/// The fields of an object in their order, with the values as they are written.
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = vec![];
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-
-        deserializer.deserialize_map(Visitor)
-    }
-}
-
-/// An object made of some fields of another.
-struct Shown<'a>(&'a [(String, Cow<'a, RawValue>)]);
-
-impl Serialize for Shown<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
 }
 
 #[cfg(test)]
@@ -200,6 +206,19 @@ mod tests {
             r#"{"transcript":[{"role":"user"},{"role":"assistant"}]}"#
         );
         assert!(!shown(None, &["transcript.content"]).contains("secret"));
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_shown_whole_or_not_at_all() {
+        let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        let text = format!(r#"{{"id":"a\ud83d","deep":{deep}}}"#);
+        let record: &RawValue = serde_json::from_str(&text).unwrap();
+        let shown = |include, exclude| filter(include, exclude).record(record).unwrap().get().to_owned();
+        assert_eq!(shown(None, &["id"]), format!(r#"{{"deep":{deep}}}"#));
+        assert_eq!(shown(Some(&["deep"]), &[]), format!(r#"{{"deep":{deep}}}"#));
+        assert_eq!(shown(Some(&["id", "deep.x"]), &[]), r#"{"id":"a\ud83d"}"#);
+        let noted = shown(None, &["deep.x"]);
+        assert!(noted.len() < 300 && noted.contains(TOO_DEEP_JSON), "{noted}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod connection;
 mod email;
 mod fields;
 mod message;
+mod rendering;
 mod secrets;
 mod slack;
 mod webhook;
@@ -23,16 +24,16 @@ use serde_json::Value;
 use self::message::Writer;
 pub use self::{
     config::{DestinationConfig, FieldFilter, Rate},
-    connection::{ClientIdentity, Connection, ConnectionError},
     email::{EmailConfig, EmailDestination, SmtpSecurity, SmtpServer},
     slack::{SlackConfig, SlackDestination},
     webhook::{WebhookBody, WebhookConfig, WebhookDestination, WebhookFormat},
 };
 use crate::{
-    config::{Key, Table},
+    config::{Connection, Key, Table},
     event::Event,
+    http::ConnectionError,
     name::Name,
-    rule::{RuleSet, RuleText},
+    rule::{RuleText, Rules},
     telemetry::Telemetry,
     time::Timestamp,
 };
@@ -130,6 +131,8 @@ pub(crate) struct Shown {
     pub(crate) title: Option<String>,
     /// The whole text for people, or a webhook's body with its secrets masked.
     pub(crate) text: String,
+    /// Remarks about the message itself: that a text of the rule failed, and the default was used in its place.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Renders the notification without sending it.
@@ -143,11 +146,12 @@ pub(crate) fn show(
     let writer = Writer::new(config.fields.clone(), config.timezone, None);
     Ok(match &config.kind {
         DestinationKind::Webhook(webhook) => {
-            Shown { title: None, text: webhook::show(webhook, &config.fields, &writer, notification)? }
+            let (text, notes) = webhook::show(webhook, &config.fields, &writer, notification)?;
+            Shown { title: None, text, notes }
         }
         DestinationKind::Slack(_) | DestinationKind::Email(_) => {
             let message = writer.write(notification)?;
-            Shown { text: email::plain(&message), title: Some(message.title) }
+            Shown { text: email::plain(&message), title: Some(message.title), notes: message.notes }
         }
     })
 }
@@ -172,9 +176,9 @@ pub trait Destination: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct Notification<'a> {
     /// The event.
-    pub event: &'a Event,
+    pub event: &'a Arc<Event>,
     /// The rules, for the titles, bodies and severities of events.
-    pub rules: &'a RuleSet,
+    pub rules: &'a Rules,
     /// The order within the lane: counts up per (destination, source, call).
     pub sequence: u64,
     /// The last [`Answer::memo`] of the lane, if there is one.

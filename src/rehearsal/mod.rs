@@ -212,7 +212,7 @@ impl Rehearsal {
         let now = self.now;
         for destination in destinations {
             let Some(rehearsed) = self.destinations.get_mut(&destination) else { continue };
-            for delivery::Told { event, sequence } in rehearsed.deliver(now).await? {
+            for delivery::Arrived { event, sequence } in rehearsed.deliver(now).await? {
                 let destination = destination.clone();
                 self.log.told.push(Told { at: now, destination, event, sequence });
             }

@@ -60,7 +60,8 @@ impl<'a> Candidate<'a> {
     ) -> Self {
         let before_record = before.map(|snapshot| snapshot.record(call));
         let activation = Activation::new(call, before_record.as_ref(), change.kinds, source, now);
-        let happened = happened(call);
+        // A call that does not say when it changed did so after it was first seen, or just now if it is seen only now.
+        let happened = happened(call).or(before.map(|before| before.first_seen));
         Self { source, kinds: change.kinds, before, before_record, happened, now, activation }
     }
 

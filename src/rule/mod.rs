@@ -6,12 +6,20 @@ pub mod condition;
 pub mod fire;
 pub mod pacing;
 
-use std::{borrow::Borrow, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Borrow, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
 use self::{condition::Condition, pacing::Pacing};
-use crate::{calendar::Hours, event::Severity, kind::Kinds, name::Name, template::Template, time::Timestamp};
+use crate::{
+    calendar::Hours,
+    change::Changes,
+    event::Severity,
+    kind::{Kind, Kinds},
+    name::Name,
+    template::Template,
+    time::Timestamp,
+};
 
 /// `[rules.NAME]`, checked and compiled.
 #[derive(Clone, Debug)]
@@ -27,6 +35,8 @@ pub struct Rule {
     /// The destinations whose deliveries are not simply due at once: because of the rule's pacing, or because the
     /// destination has quiet hours.
     pub sorted: Vec<Name>,
+    /// For destinations that are not shown every field: which changes they are shown anything of.
+    pub sights: Vec<(Name, Sight)>,
     /// The sources it looks at; `None` for all.
     pub sources: Option<Vec<Name>>,
     /// Whether it may fire more than once for a call.
@@ -100,6 +110,7 @@ impl Rule {
             when: None,
             to,
             sorted: vec![],
+            sights: vec![],
             sources: None,
             repeat: false,
             max_age: None,
@@ -110,9 +121,38 @@ impl Rule {
         }
     }
 
+    /// Whether `destination` is told of this change. A feed tells it nothing of an update that its fields show nothing of.
+    /// A change of which no field is known is told.
+    pub fn tells(&self, destination: &Name, kinds: Kinds, changes: &Changes) -> bool {
+        let is_update_of_feed = self.when.is_none() && kinds == Kind::Updated.into() && !changes.0.is_empty();
+        let sight = self.sights.iter().find(|(name, _)| name == destination);
+        !is_update_of_feed || sight.is_none_or(|(_, sight)| sight.is_shown(changes))
+    }
+
     /// Whether it looks at calls of this source.
     pub fn looks_at(&self, source: &Name) -> bool {
         self.sources.as_ref().is_none_or(|sources| sources.contains(source))
+    }
+}
+
+/// Says whether a destination is shown anything of changes.
+#[derive(Clone)]
+pub struct Sight(Arc<dyn Fn(&Changes) -> bool + Send + Sync>);
+
+impl Sight {
+    /// A sight that `is_shown` decides.
+    pub fn new(is_shown: impl Fn(&Changes) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is_shown))
+    }
+
+    fn is_shown(&self, changes: &Changes) -> bool {
+        self.0(changes)
+    }
+}
+
+impl fmt::Debug for Sight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sight")
     }
 }
 

@@ -174,12 +174,12 @@ impl State {
         let token = Token(self.last_token);
         self.ids.insert(id, token);
         self.deliveries.insert(token, DeliveryRecord::new(token, new, event));
-        self.tell(&new.destination, token);
+        self.feed_last(&new.destination, token);
         true
     }
 
     /// Puts a delivery at the end of its destination's feed, so that the owner reads it again.
-    fn tell(&mut self, destination: &Name, token: Token) {
+    fn feed_last(&mut self, destination: &Name, token: Token) {
         self.last_position += 1;
         let position = Position(self.last_position, 0);
         let feed = self.feeds.entry(destination.clone()).or_default();
@@ -190,7 +190,7 @@ impl State {
     }
 
     /// Removes a delivery from its destination's feed.
-    fn untell(&mut self, destination: &Name, token: Token) {
+    fn unfeed(&mut self, destination: &Name, token: Token) {
         if let Some(position) = self.positions.remove(&token)
             && let Some(feed) = self.feeds.get_mut(destination)
         {
@@ -220,7 +220,7 @@ impl State {
             return;
         };
         if change(record) && record.finished().is_some() {
-            self.untell(destination, token);
+            self.unfeed(destination, token);
         }
     }
 
@@ -298,7 +298,7 @@ impl State {
     /// Forgets a delivery, and its event when no other delivery tells it; returns its destination.
     fn forget(&mut self, token: Token) -> Option<Name> {
         let record = self.deliveries.remove(&token)?;
-        self.untell(&record.id.destination, token);
+        self.unfeed(&record.id.destination, token);
         self.ids.remove(&record.id);
         let of_event =
             self.ids.range(DeliveryId { event: record.id.event.clone(), destination: "".into() }..);
@@ -443,7 +443,7 @@ impl Store for MemoryStore {
                     let Some(record) = state.deliveries.get_mut(&token) else { continue };
                     if record.retry(at) {
                         let destination = record.id.destination.clone();
-                        state.tell(&destination, token);
+                        state.feed_last(&destination, token);
                         woken.insert(destination);
                         count += 1;
                     }
@@ -454,7 +454,7 @@ impl Store for MemoryStore {
                 let mut count = 0;
                 for token in tokens {
                     if let Some(destination) = state.forget(token) {
-                        state.tell(&destination, token);
+                        state.feed_last(&destination, token);
                         woken.insert(destination);
                         count += 1;
                     }

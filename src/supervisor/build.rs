@@ -47,7 +47,11 @@ pub(super) async fn build(
         for job in jobs {
             let (duty, version) = (job.duty(), job.version());
             let part = match job {
-                Job::Source(config) => Part::Source { client: Client::new(&config, &http), config },
+                Job::Source(config) => {
+                    let client = Client::new(&config, &http)
+                        .map_err(|why| ApplyError::Source { name: config.name.clone(), why })?;
+                    Part::Source { client, config }
+                }
                 Job::Destination { config, grace } => {
                     let destination = destination::build(&config, &http, &telemetry)?;
                     Part::Destination { config, destination, grace }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::task::JoinError;
 
-use crate::{destination, http, store::StoreError};
+use crate::{destination, http, name::Name, store::StoreError};
 
 /// Why a config was not put to work. The tasks that ran before go on as they were.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,14 @@ pub enum ApplyError {
     /// No connection can be made at all.
     #[error(transparent)]
     Http(#[from] http::ClientError),
+    /// A source cannot be set up.
+    #[error("source {name}: {why}")]
+    Source {
+        /// Which source.
+        name: Name,
+        /// Why not.
+        why: http::ConnectionError,
+    },
     /// A destination cannot be set up.
     #[error(transparent)]
     Destination(#[from] destination::BuildError),

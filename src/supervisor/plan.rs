@@ -48,10 +48,6 @@ pub(super) enum Version {
 
 /// A duty, with the config for it.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there are few, and they live only while a config is put to work"
-)]
 pub(super) enum Job {
     Source(SourceConfig),
     Destination { config: DestinationConfig, grace: Duration },

@@ -4,17 +4,19 @@
 use std::{
     collections::{BTreeMap, HashMap},
     hash::{BuildHasherDefault, Hasher},
+    sync::Arc,
     time::Duration,
 };
 
 use super::planner::{Row, Slot};
 use crate::{
-    call::{CallId, RecordHash, Status},
+    call::{CallId, RecordHash},
+    lens::Lens,
     store::KnownCall,
     time::Timestamp,
 };
 
-const LIVE: u64 = 1;
+const ONGOING: u64 = 1;
 const DELETED: u64 = 2;
 
 /// Stands for a missing time.
@@ -28,14 +30,15 @@ const NO_TIME: i64 = i64::MIN;
 #[derive(Debug)]
 pub struct Index {
     analysis_window: Duration,
+    lens: Arc<Lens>,
     slots: HashMap<RecordHash, Slot, BuildHasherDefault<FirstWord>>,
     entries: Vec<Entry>,
     /// Until when each call's analysis is waited for. Kept apart because only few calls are in that state at a time.
     waiting: BTreeMap<Slot, Timestamp>,
     /// All ids, one after the other. An id ends where the next one begins.
     ids: String,
-    /// How many calls are live and not deleted, and how many are deleted.
-    live: usize,
+    /// How many calls are neither over nor deleted, and how many are deleted.
+    ongoing: usize,
     deleted: usize,
 }
 
@@ -59,17 +62,23 @@ impl Entry {
 }
 
 impl Index {
-    /// An empty index. A call's analysis is waited for until `analysis_window` after it was first seen completed.
+    /// An empty index. A call's analysis is waited for until `analysis_window` after it was first seen to be over.
     pub fn new(analysis_window: Duration) -> Self {
         Self {
             analysis_window,
+            lens: Arc::clone(Lens::standard()),
             slots: HashMap::default(),
             entries: vec![],
             waiting: BTreeMap::new(),
             ids: String::new(),
-            live: 0,
+            ongoing: 0,
             deleted: 0,
         }
+    }
+
+    /// The index of a source that looks at its calls through `lens`.
+    pub fn through(self, lens: &Arc<Lens>) -> Self {
+        Self { lens: Arc::clone(lens), ..self }
     }
 
     /// How many calls there are, the deleted ones included.
@@ -77,9 +86,9 @@ impl Index {
         self.entries.len()
     }
 
-    /// How many calls there are without the deleted ones, and how many of these are live.
+    /// How many calls there are without the deleted ones, and how many of these are not over.
     pub fn known_and_live(&self) -> (usize, usize) {
-        (self.entries.len() - self.deleted, self.live)
+        (self.entries.len() - self.deleted, self.ongoing)
     }
 
     /// Whether there are none.
@@ -119,14 +128,14 @@ impl Index {
     ///
     /// # Panics
     /// If the slot is not from this index.
-    pub fn row(&self, slot: Slot, new: bool, changed: bool) -> Row {
+    pub fn row(&self, slot: Slot, new: bool, moved: bool) -> Row {
         let entry = &self.entries[slot as usize];
         let time = |millis: i64| (millis != NO_TIME).then(|| Timestamp::from_millis(millis));
         Row {
             slot,
             new,
-            changed,
-            live: entry.has(LIVE),
+            moved,
+            ongoing: entry.has(ONGOING),
             analysis_until: self.waiting.get(&slot).copied(),
             created_at: time(entry.created_at),
             updated_at: time(entry.updated_at),
@@ -155,16 +164,16 @@ impl Index {
         let entry = &mut self.entries[slot as usize];
         entry.created_at = millis(call.created_at);
         entry.updated_at = millis(call.updated_at);
-        self.live -= usize::from(entry.has(LIVE) && !entry.has(DELETED));
+        self.ongoing -= usize::from(entry.has(ONGOING) && !entry.has(DELETED));
         self.deleted -= usize::from(entry.has(DELETED));
-        entry.id_and_flags &= !(LIVE | DELETED);
-        if call.status == Status::Live {
-            entry.id_and_flags |= LIVE;
+        entry.id_and_flags &= !(ONGOING | DELETED);
+        if !self.lens.is_over(call.status.as_str()) {
+            entry.id_and_flags |= ONGOING;
         }
         if call.deleted {
             entry.id_and_flags |= DELETED;
         }
-        self.live += usize::from(entry.has(LIVE) && !entry.has(DELETED));
+        self.ongoing += usize::from(entry.has(ONGOING) && !entry.has(DELETED));
         self.deleted += usize::from(entry.has(DELETED));
         match self.analysis_until(call) {
             Some(until) => self.waiting.insert(slot, until),
@@ -175,7 +184,7 @@ impl Index {
     /// Until when the call's analysis is waited for. The analysis of a call that was over long before it was first seen,
     /// like most calls of a baseline, is not waited for.
     fn analysis_until(&self, call: &KnownCall) -> Option<Timestamp> {
-        if call.status != Status::Completed || call.analyzed || call.deleted {
+        if !self.lens.is_over(call.status.as_str()) || call.analyzed || call.deleted {
             return None;
         }
         let seen = call.completed_seen?;
@@ -209,6 +218,7 @@ impl Hasher for FirstWord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::Status;
 
     const WINDOW: Duration = Duration::from_secs(3600);
 
@@ -241,7 +251,7 @@ mod tests {
         let b = index.insert(&live(&long, 2));
         assert_eq!((index.id(a).as_str(), index.id(b).as_str()), ("a", long.as_str()));
         assert_eq!((index.slot_of_record(hash(1)), index.slot_of_record(hash(2))), (Some(a), Some(b)));
-        assert!(index.row(a, true, false).live && index.row(a, true, false).new);
+        assert!(index.row(a, true, false).ongoing && index.row(a, true, false).new);
         assert_eq!(index.known_and_live(), (2, 2));
 
         let ended = KnownCall {
@@ -254,7 +264,7 @@ mod tests {
         index.update(a, hash(1), &ended);
         assert_eq!((index.slot_of_record(hash(1)), index.slot_of_record(hash(3))), (None, Some(a)));
         let row = index.row(a, false, true);
-        assert_eq!((row.live, row.changed, row.updated_at), (false, true, None));
+        assert_eq!((row.ongoing, row.moved, row.updated_at), (false, true, None));
         assert_eq!(index.known_and_live(), (2, 1));
         assert_eq!(row.analysis_until, Some(at(9).after(WINDOW)));
 

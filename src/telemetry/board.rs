@@ -263,9 +263,11 @@ impl Board {
                 self.config = ConfigStatus { since: Some(now), rejected: None };
             }
             Signal::ConfigRejected { error } => self.config.rejected = incident(error),
+            Signal::SourceTroubled { source, why } => self.source(source).last_error = incident(why),
             // These signals tell of events, not of a state that lasts.
             Signal::SourceRecovered { .. }
             | Signal::BadRecord { .. }
+            | Signal::Stale { .. }
             | Signal::SourceNotice { .. }
             | Signal::Changed { .. }
             | Signal::Fired { .. }

@@ -44,10 +44,14 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
         Signal::SourceRecovered { source, failures } => {
             info!(%source, failures, "{source}: the API answers again");
         }
-        Signal::BadRecord { source, why } if so_far == 1 => {
+        Signal::SourceTroubled { source, why } => warn!(%source, "{source}: {why}"),
+        Signal::BadRecord { source, why, again: false, .. } => {
             warn!(%source, "{source}: {why} (further ones are counted)");
         }
-        Signal::BadRecord { source, why } => debug!(%source, "{source}: {why}"),
+        Signal::BadRecord { source, why, .. } => debug!(%source, "{source}: {why}"),
+        Signal::Stale { source, count } => {
+            debug!(%source, count, "{source}: ignored records that are older than what is known of their calls");
+        }
         Signal::SourceNotice { source, text } => info!(%source, "{source}: {text}"),
         Signal::Changed { source, call, kinds, caller } => {
             info!(%source, %kinds, %caller, %call, "{}: call {}", or_unknown(caller), Joined(*kinds));

@@ -36,6 +36,7 @@ enum Count {
     RequestFailures,
     Recoveries,
     BadRecords,
+    Stale,
     NewCalls,
     Changes,
     Events,
@@ -57,11 +58,12 @@ enum Count {
 }
 
 impl Count {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Requests,
         Self::RequestFailures,
         Self::Recoveries,
         Self::BadRecords,
+        Self::Stale,
         Self::NewCalls,
         Self::Changes,
         Self::Events,
@@ -93,6 +95,12 @@ impl Count {
                 ("recoveries", "source_recoveries", SOURCE, "Answers of the API after a failure")
             }
             Self::BadRecords => ("bad_records", "bad_records", SOURCE, "Malformed records in answers"),
+            Self::Stale => (
+                "stale",
+                "stale_records",
+                SOURCE,
+                "Records that were older than what was known of their call",
+            ),
             Self::NewCalls => ("new_calls", "new_calls", SOURCE, "Calls seen for the first time"),
             Self::Changes => ("changes", "changes", SOURCE, "Changes of calls"),
             Self::Events => ("events", "events", RULE, "Events the rule made"),
@@ -268,7 +276,8 @@ impl Metrics {
                 self.one(Count::RequestFailures, source)
             }
             Signal::SourceRecovered { source, .. } => self.one(Count::Recoveries, source),
-            Signal::BadRecord { source, .. } => self.one(Count::BadRecords, source),
+            Signal::BadRecord { source, count, .. } => self.add(Count::BadRecords, source, *count),
+            Signal::Stale { source, count } => self.add(Count::Stale, source, *count),
             Signal::Changed { source, .. } => self.one(Count::Changes, source),
             Signal::Fired { rule, .. } => self.one(Count::Events, rule),
             Signal::TooOld { rule, .. } => self.one(Count::TooOld, rule),
@@ -300,6 +309,7 @@ impl Metrics {
             Signal::BaselineProgress { .. }
             | Signal::BaselineDone { .. }
             | Signal::SourceNotice { .. }
+            | Signal::SourceTroubled { .. }
             | Signal::Store(_)
             | Signal::Started { .. }
             | Signal::ConfigApplied { .. }

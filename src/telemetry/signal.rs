@@ -65,12 +65,30 @@ pub enum Signal {
         /// Failures in a row before that.
         failures: u32,
     },
-    /// A record of an answer is malformed.
+    /// A source answers, but not as it should, and nothing is concluded from what is odd about it.
+    SourceTroubled {
+        /// The source.
+        source: Name,
+        /// What is odd, and what is done about it.
+        why: String,
+    },
+    /// Records of an answer are malformed.
     BadRecord {
         /// The source.
         source: Name,
-        /// The mistake in the record, and how it was dealt with.
+        /// The mistakes in the records, and how they were dealt with.
         why: String,
+        /// How many.
+        count: u64,
+        /// Whether the same has been told lately.
+        again: bool,
+    },
+    /// Records of an answer are older than what is known of their calls, and were ignored.
+    Stale {
+        /// The source.
+        source: Name,
+        /// How many.
+        count: u64,
     },
     /// Something about a source that is worth one line.
     SourceNotice {

@@ -50,6 +50,8 @@ const WORD_OPERATORS: [&str; 7] = ["not", "and", "or", "if", "else", "is", "in"]
 pub struct TemplateError {
     /// In words that quote nothing of the call.
     pub message: String,
+    /// What to write instead, when that can be guessed, or what will happen.
+    pub hint: Option<String>,
     /// The byte range of the template that is wrong, when it is known.
     pub span: Option<Range<usize>>,
 }
@@ -92,7 +94,7 @@ pub(super) fn check(template: &minijinja::Template<'_, '_>, r#use: Use<'_>) -> R
         if let Some(message) = mistake {
             let span = instructions.get_span(index);
             let span = span.map(|span| span.start_offset as usize..span.end_offset as usize);
-            return Err(TemplateError { message, span });
+            return Err(TemplateError { message, hint: None, span });
         }
     }
     Ok(())
@@ -103,7 +105,7 @@ pub(super) fn check(template: &minijinja::Template<'_, '_>, r#use: Use<'_>) -> R
 pub(super) fn check_size(source: &str) -> Result<(), TemplateError> {
     if source.len() > MAX_SOURCE {
         let message = format!("this is {} bytes long; at most {MAX_SOURCE} are allowed", source.len());
-        return Err(TemplateError { message, span: None });
+        return Err(TemplateError { message, hint: None, span: None });
     }
     let mut operators = 0;
     // The parser reports what is not a token.
@@ -130,6 +132,7 @@ pub(super) fn check_size(source: &str) -> Result<(), TemplateError> {
         if operators > MAX_OPERATORS {
             let message = format!("this expression has more than {MAX_OPERATORS} operators");
             return Err(TemplateError {
+                hint: None,
                 message,
                 span: Some(span.start_offset as usize..span.end_offset as usize),
             });

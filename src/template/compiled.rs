@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use minijinja::{
-    Environment, Error, ErrorKind,
+    Environment, Error, ErrorKind, context,
     value::{Serde, Value},
 };
 
@@ -11,6 +11,7 @@ use super::{
     check::{TemplateError, Use, check, check_size},
     context::{Context, OF_ALL},
     environment::{Capped, ENVIRONMENT, FUEL_OF_BODY},
+    withheld::in_text,
 };
 
 /// The longest text a template may produce, in bytes. The rest is cut off.
@@ -27,6 +28,8 @@ pub struct Template {
     /// Holds the compiled template under [`NAME`].
     environment: Arc<Environment<'static>>,
     speaks_of_all: bool,
+    /// Whether it makes the whole body of a webhook, and nothing can stand in its place.
+    is_body: bool,
 }
 
 /// Not one that ends in `.html`: its output would be escaped.
@@ -58,6 +61,7 @@ impl Template {
         }
         let wrong = |error: Error| TemplateError {
             message: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
+            hint: None,
             span: error.range(),
         };
         environment.add_template_owned(NAME, source.to_owned()).map_err(wrong)?;
@@ -65,7 +69,8 @@ impl Template {
         check(&template, r#use)?;
         let variables = template.undeclared_variables(false);
         let speaks_of_all = OF_ALL.iter().any(|name| variables.contains(*name));
-        Ok(Self { source: source.into(), environment: Arc::new(environment), speaks_of_all })
+        let is_body = matches!(r#use, Use::Body { .. });
+        Ok(Self { source: source.into(), environment: Arc::new(environment), speaks_of_all, is_body })
     }
 
     /// The template's text.
@@ -83,7 +88,7 @@ impl Template {
     /// # Errors
     /// [`TemplateError`] when it uses a value that this event does not have, or takes too long.
     pub fn render(&self, context: &Context<'_>) -> Result<String, TemplateError> {
-        let (mut text, overflown) = self.render_within(MAX_OUTPUT, context)?;
+        let (mut text, overflown) = self.render_within(MAX_OUTPUT, in_text_context(context))?;
         if overflown {
             text.push('…');
         }
@@ -95,28 +100,42 @@ impl Template {
     /// # Errors
     /// As [`Template::render`], and when it is longer.
     pub fn render_body(&self, context: &Context<'_>) -> Result<String, TemplateError> {
-        match self.render_within(MAX_BODY, context)? {
+        match self.render_within(MAX_BODY, Value::from(Serde(context)))? {
             (text, false) => Ok(text),
-            (_, true) => {
-                Err(TemplateError { message: "it becomes longer than 1 MiB".to_owned(), span: None })
-            }
+            (_, true) => Err(TemplateError {
+                message: "it becomes longer than 1 MiB".to_owned(),
+                hint: None,
+                span: None,
+            }),
         }
     }
 
     /// Renders at most `limit` bytes, and says whether there were more.
-    fn render_within(&self, limit: usize, context: &Context<'_>) -> Result<(String, bool), TemplateError> {
+    fn render_within(&self, limit: usize, context: Value) -> Result<(String, bool), TemplateError> {
         let mut output = Capped::new(limit);
-        let rendered = self.environment.get_template(NAME).and_then(|template| {
-            template.render_captured_to(Value::from(Serde(context)), &mut output).map(drop)
-        });
+        let rendered =
+            self.compiled().and_then(|template| template.render_captured_to(context, &mut output).map(drop));
         match rendered {
             Err(error) if !output.overflown => Err(self.explain(&error)),
             _ => Ok((output.text(), output.overflown)),
         }
     }
 
+    /// What becomes of an event that it fails for.
+    pub(super) fn consequence(&self) -> &'static str {
+        if self.is_body {
+            "a delivery for which it fails is dead"
+        } else {
+            "where it fails, the default text is sent"
+        }
+    }
+
+    pub(super) fn compiled(&self) -> Result<minijinja::Template<'_, '_>, Error> {
+        self.environment.get_template(NAME)
+    }
+
     /// Describes a failure by quoting the template, because the error's own words may quote the call.
-    fn explain(&self, error: &Error) -> TemplateError {
+    pub(super) fn explain(&self, error: &Error) -> TemplateError {
         let span = error.range();
         let part = span.clone().and_then(|span| self.source.get(span));
         let part = part.map(str::trim).filter(|part| !part.is_empty());
@@ -128,8 +147,26 @@ impl Template {
             ErrorKind::OutOfFuel => "it takes too many steps".to_owned(),
             kind => format!("{part} does not work with this call ({kind})"),
         };
-        TemplateError { message, span }
+        TemplateError { message, hint: None, span }
     }
+}
+
+/// The context for a rule's text, in which a number that was withheld is told as such.
+fn in_text_context(context: &Context<'_>) -> Value {
+    let mut all = Value::from(Serde(context));
+    if let Some(call) = context.call.and_then(in_text) {
+        all = context! { call, ..all };
+    }
+    let calls: Vec<_> = context.calls.iter().map(|call| in_text(call)).collect();
+    if calls.iter().any(Option::is_some) {
+        let calls: Vec<_> = calls
+            .into_iter()
+            .zip(context.calls)
+            .map(|(withheld, call)| withheld.unwrap_or_else(|| Value::from(Serde(call))))
+            .collect();
+        all = context! { calls, ..all };
+    }
+    all
 }
 
 impl PartialEq for Template {

@@ -12,6 +12,7 @@ use serde::Serialize as _;
 use serde_json::ser::PrettyFormatter;
 
 use super::compiled::MAX_BODY;
+use super::withheld::{UNKNOWN_NUMBER, is_none};
 use crate::{calendar::Zone, privacy, time::Timestamp};
 
 /// The most steps a template may take; a text of a few lines takes some dozens. Data counts as well: 64 bytes of text,
@@ -45,16 +46,17 @@ pub(crate) fn environment() -> Environment<'static> {
             escape_formatter(out, state, value)
         }
     });
-    env.add_filter("mask_phone", |number: Option<&str>| number.map(privacy::mask_phone));
+    env.add_test("none", is_none);
+    env.add_filter("mask_phone", mask_phone);
     env.add_filter("duration", duration);
     env.add_filter("local_time", local_time);
-    env.add_filter("truncate", |text: &str, length: usize| truncate(text, length));
+    env.add_filter("truncate", |text: &Value, length: usize| of_text(text, |text| truncate(text, length)));
     env.add_filter("tojson", tojson);
     env.add_filter("string", |value: Value| -> Result<Value, Error> {
         ensure_fits(&value, None)?;
         Ok(Value::from(value.to_string()))
     });
-    env.add_filter("slack_escape", |text: Option<&str>| text.map(slack_escape));
+    env.add_filter("slack_escape", |text: &Value| of_text(text, slack_escape));
     env
 }
 
@@ -107,6 +109,21 @@ impl io::Write for Room {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The value of a filter for texts; null stays null.
+fn of_text(value: &Value, filter: impl FnOnce(&str) -> String) -> Result<Value, Error> {
+    match value.as_str() {
+        Some(text) => Ok(Value::from(filter(text))),
+        None if value.is_none() => Ok(Value::from(())),
+        None if is_none(value) => Ok(Value::from(filter(UNKNOWN_NUMBER))),
+        None => Err(Error::new(ErrorKind::InvalidOperation, "not a text")),
+    }
+}
+
+fn mask_phone(number: &Value) -> Result<Value, Error> {
+    // A number that was withheld has nothing to hide.
+    if is_none(number) { Ok(number.clone()) } else { of_text(number, privacy::mask_phone) }
 }
 
 fn duration(seconds: &Value) -> Result<Value, Error> {

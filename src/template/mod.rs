@@ -1,18 +1,25 @@
 //! Templates (minijinja) of the texts people read, and of the bodies of webhooks whose receivers want a shape of their
 //! own. [`Context`] lists the values a template can use.
 //!
-//! A value that is null prints as `–`; using one that is missing is an error.
+//! A value that is null prints as `–`, a caller's number that is null as `unknown number`; using a value that is missing
+//! is an error.
 
 mod check;
 mod compiled;
 mod context;
 mod environment;
+mod trial;
+mod withheld;
 
-pub(crate) use self::environment::{duration_in_words, environment, slack_escape, truncate};
 pub use self::{
     check::TemplateError,
     compiled::{MAX_BODY, MAX_OUTPUT, Template},
     context::{ChangeContext, Context, EventContext, MessageContext},
+    trial::Occasion,
+};
+pub(crate) use self::{
+    environment::{duration_in_words, environment, slack_escape, truncate},
+    withheld::UNKNOWN_NUMBER,
 };
 
 #[cfg(test)]

@@ -71,6 +71,35 @@ fn null_is_a_dash_and_missing_can_be_asked_for() {
 }
 
 #[test]
+fn a_number_that_was_withheld_is_told_as_such_in_texts_only() {
+    let render = |source: &str, number: serde_json::Value| {
+        let call = json!({ "callerNumber": number, "calledNumber": null });
+        with_context(|context| {
+            let context = Context { call: Some(&call), calls: &[&call], ..*context };
+            let text = Template::compile(source).unwrap().render(&context).unwrap();
+            (text, Template::compile_body(source, &[]).unwrap().render_body(&context).unwrap())
+        })
+    };
+    for (source, text, body) in [
+        ("{{ call.callerNumber }} {{ call.calledNumber }}", "unknown number –", "– –"),
+        ("{{ call.callerNumber|mask_phone }}", "unknown number", "–"),
+        (
+            "{{ call.callerNumber|truncate(8) }} {{ 'a' ~ call.callerNumber }}",
+            "unknown… aunknown number",
+            "– aNone",
+        ),
+        ("{{ call.callerNumber or 'x' }} {{ call.callerNumber is none }}", "x True", "x True"),
+        ("{{ call.callerNumber|default('x', true) }}", "x", "x"),
+        ("{% for call in calls %}{{ call.callerNumber }}{% endfor %}", "unknown number", "–"),
+    ] {
+        assert_eq!(render(source, json!(null)), (text.to_owned(), body.to_owned()), "{source}");
+    }
+    assert_eq!(render("{{ call.callerNumber }}", json!(" ")).0, "unknown number");
+    assert_eq!(render("{{ call|tojson }}", json!(null)).1, r#"{"calledNumber": null, "callerNumber": null}"#);
+    assert_eq!(render("{{ call.callerNumber }}", json!("+331")).0, "+331");
+}
+
+#[test]
 fn filters_say_it_for_people() {
     assert_renders("{{ call.callerNumber|mask_phone }}", "+3361•••5678");
     assert_renders("{{ call.duration|duration }}", "2m 25s");

@@ -33,6 +33,12 @@ fn live(id: &str) -> Value {
     call
 }
 
+/// The call is over since now.
+fn over(call: &mut Value) {
+    complete(call);
+    call["updatedAt"] = Clock::system().wall().to_string().into();
+}
+
 fn told(rig: &Rig) -> Vec<String> {
     rig.webhooks().into_iter().map(|webhook| webhook.call).collect()
 }
@@ -62,7 +68,7 @@ async fn what_lasts_is_told_once_and_what_ends_in_time_is_not() {
     running.baseline().await;
     rig.callem.add(live("short"));
     running.wait_for("the call", |s| matches!(s, Signal::Changed { .. })).await;
-    rig.callem.update("short", complete);
+    rig.callem.update("short", over);
     let webhooks = arrived(&rig, 1).await;
     assert_eq!(
         webhooks[0].call, "before",
@@ -102,7 +108,7 @@ async fn what_lasts_over_a_restart_is_told_and_nobody_guesses_while_the_api_is_d
         failed(&mut running, 1).await;
     }
     assert_eq!(told(&rig), [""; 0]);
-    rig.callem.update("ends", complete);
+    rig.callem.update("ends", over);
     rig.callem.heal();
     assert_eq!(arrived(&rig, 1).await[0].call, "goes-on");
     running.quiet_polls(5).await;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 const NOON: Timestamp = Timestamp::from_millis(1_765_800_000_000);
 
-/// A project and somebody who asks it questions.
+/// A simulated project and a client of it.
 struct Project {
     callem: SimulatedCallem,
     client: reqwest::Client,
@@ -26,7 +26,7 @@ impl Project {
         for id in ids {
             callem.add(json!({ "id": id, "status": "live" }));
         }
-        // An error means that another test was first.
+        // Fails only when another test has already done it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { callem, client: reqwest::Client::builder().no_proxy().build().unwrap() }
     }
@@ -223,7 +223,7 @@ async fn connections_break_before_and_in_the_middle_of_an_answer() {
 }
 
 #[tokio::test]
-async fn it_knows_in_which_answer_a_call_was_first_given_out_as_it_is() {
+async fn the_answer_that_first_gave_out_a_call_as_it_is_is_known() {
     let project = Project::with_calls(["a", "b"]).await;
     project.callem.fail_next(1, Failure::HalfBody);
     project.get("/calls").send().await.unwrap().bytes().await.unwrap_err();

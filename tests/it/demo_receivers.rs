@@ -1,4 +1,4 @@
-//! The local receivers check what real ones check, keep what they accepted, and misbehave as they are told to.
+//! The local receivers check what real ones check, keep what they accepted, and misbehave when they are told to.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use tokio::{
 };
 
 fn client() -> reqwest::Client {
-    // An error means that another test was first.
+    // Fails only when another test has already done it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
-/// POSTs a body signed with the demo's secret so many seconds ago.
+/// POSTs a body that was signed `age` seconds ago with the demo's secret.
 async fn post(
     receiver: &WebhookReceiver,
     id: &str,
@@ -266,7 +266,7 @@ async fn an_smtp_client_that_talks_nonsense_or_too_much_is_put_right() {
     );
 
     let mut stream = TcpStream::connect(receiver.addr()).await.unwrap();
-    // The server closes without reading it all, so that the write may fail as well.
+    // Writing may fail, because the server closes the connection before it has read everything.
     let _ = stream.write_all(&[b'x'; 100_000]).await;
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;

@@ -18,7 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["http"],
     &["config"],
     &["rule", "template"],
-    &["batch", "call", "change", "content", "event", "snapshot", "summary"],
+    &["batch", "call", "change", "content", "event", "lens", "snapshot", "summary"],
     &["calendar", "json", "kind", "name", "privacy", "style", "time"],
 ];
 

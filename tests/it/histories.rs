@@ -85,7 +85,10 @@ impl History {
                 r#"on = ["ended", "analyzed"]"#,
                 r#"on = ["started", "ended", "analyzed", "updated", "deleted"]"#,
             )
-            .replace("sweep = \"2s\"", &format!("sweep = \"1s\"\npage_size = {}", self.page_size));
+            .replace(
+                "sweep = \"2s\"",
+                &format!("sweep = \"1s\"\ndeletions_believed_after = \"2s\"\npage_size = {}", self.page_size),
+            );
         let mut running = rig.start_with(rig.parse(&text)).await;
         running.baseline().await;
         let mut world = World { rig: &rig, truth: BTreeMap::new() };

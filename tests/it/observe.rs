@@ -6,6 +6,7 @@ use callwatch::{
     call::Call,
     event::Event,
     kind::{Kind, Kinds},
+    lens::Lens,
     rule::{Rule, RuleSet, condition::Condition},
     snapshot::Snapshot,
     store::NewDelivery,
@@ -190,7 +191,8 @@ fn an_unknown_status_is_neither_live_nor_completed() {
     assert_eq!(watch.see(with(live(), json!({"status": "on_hold"}))), look(&[Kind::Updated], &["feed"]));
     assert_eq!(watch.see(live()), look(&[Kind::Updated], &["feed"]), "it did not start twice");
     assert_eq!(watch.see(completed()), look(&[Kind::Ended], &["feed"]));
-    assert_eq!(watch.see(live()), look(&[Kind::Updated], &["feed"]), "a completed call does not start again");
+    let again = with(live(), json!({"updatedAt": "2025-12-15T14:33:00.000Z"}));
+    assert_eq!(watch.see(again), look(&[Kind::Updated], &["feed"]), "a completed call does not start again");
 }
 
 #[test]
@@ -304,7 +306,9 @@ fn a_deleted_call_is_reported_once_and_again_when_it_came_back_in_between() {
 fn the_same_observation_has_the_same_id_and_every_other_one_another() {
     let run = || {
         let mut watch = Watch::new(vec![rule("feed", CALL_KINDS, None), rule("other", CALL_KINDS, None)]);
-        let records = [live(), completed(), live(), completed(), live(), completed()];
+        // Without `updatedAt` nothing tells an older state from one that the call went back to.
+        let [live, over] = [live(), completed()].map(|record| with(record, json!({"updatedAt": null})));
+        let records = [live.clone(), over.clone(), live.clone(), over.clone(), live, over];
         records.iter().flat_map(|record| watch.events(record).1).map(|event| event.id).collect::<Vec<_>>()
     };
     let ids = run();
@@ -372,5 +376,175 @@ fn what_a_strict_parser_refuses_is_carried_through() {
         let mut watch = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
         let made = watch.watcher.observe(None, &call, watch.now());
         assert_eq!(made.events[0].event.record.get(), raw.get());
+    }
+}
+
+#[test]
+fn an_older_state_is_no_news() {
+    let mut watch = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
+    watch.see(live());
+    for _ in 0..10 {
+        watch.see(completed());
+        // A replica that lags, a cache, and one that contradicts itself.
+        watch.see(live());
+        watch.see(with(live(), json!({"updatedAt": "2025-12-15T14:32:25.000Z"})));
+        watch.see(with(completed(), json!({"summary": "older", "updatedAt": "2025-12-15T14:31:00.000Z"})));
+    }
+    let told: Vec<u64> = watch.deliveries.iter().map(|delivery| delivery.sequence).collect();
+    assert_eq!(told, [1, 2], "started and ended");
+    let again = with(live(), json!({"updatedAt": "2025-12-15T14:33:00.000Z"}));
+    assert_eq!(watch.see(again), look(&[Kind::Updated], &["feed"]), "a later one is");
+}
+
+#[test]
+fn a_time_that_cannot_be_true_does_not_make_everything_after_it_old() {
+    let mut watch = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
+    watch.see(with(live(), json!({"updatedAt": "9999-12-31T23:59:59Z"})));
+    assert_eq!(watch.see(completed()), look(&[Kind::Ended], &["feed"]));
+}
+
+#[test]
+fn analyzed_means_that_something_is_there() {
+    let mut watch = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
+    watch.see(completed());
+    for blank in [json!({}), json!([]), json!(""), json!({"sentiment": null, "x": {"y": null}}), json!(null)]
+    {
+        assert_eq!(watch.see(with(completed(), json!({"callAnalysis": blank}))), look(&[], &[]));
+        assert!(!watch.snapshot.as_ref().unwrap().is_analyzed());
+    }
+    assert_eq!(watch.see(analyzed("positive")), look(&[Kind::Analyzed], &["feed"]));
+    assert_eq!(watch.see(with(completed(), json!({"callAnalysis": {}}))), look(&[Kind::Updated], &["feed"]));
+    let mut new = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
+    assert_eq!(new.see(with(completed(), json!({"callAnalysis": {}}))), look(&[Kind::Ended], &["feed"]));
+}
+
+#[test]
+fn what_is_the_same_to_a_person_is_no_change_whether_or_not_the_snapshot_is_shrunk() {
+    for shrunk in [false, true] {
+        let mut watch = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
+        let before =
+            with(analyzed("positive"), json!({"score": 145, "note": null, "x": {"a": 1, "b": null}}));
+        watch.see(before.clone());
+        if shrunk {
+            watch.snapshot.as_mut().unwrap().shrink();
+        }
+        for same in [
+            with(before.clone(), json!({"language": null, "score": 145.0})),
+            with(before.clone(), json!({"x": {"a": 1.0}, "transcript": [], "score": 1.45e2})),
+        ] {
+            assert_eq!(watch.see(same), look(&[], &[]));
+        }
+        let mut without_nulls = before.clone();
+        without_nulls.as_object_mut().unwrap().remove("note");
+        assert_eq!(watch.see(without_nulls), look(&[], &[]));
+        assert_eq!(watch.see(with(before, json!({"score": 146}))), look(&[Kind::Updated], &["feed"]));
+    }
+}
+
+#[test]
+fn other_words_for_over_end_a_call_and_all_others_do_not() {
+    let over =
+        ["completed", "failed", "no-answer", "no_answer", "busy", "canceled", "voicemail", "Completed"];
+    for word in over {
+        let mut watch = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
+        watch.see(live());
+        assert_eq!(watch.see(with(completed(), json!({"status": word}))), look(&[Kind::Ended], &["feed"]));
+        assert_eq!(
+            watch.see(with(completed(), json!({"status": "completed"}))).fired.len(),
+            usize::from(word != "completed")
+        );
+    }
+    let mut watch = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
+    for (word, kind) in [("queued", Kind::Updated), ("in-progress", Kind::Updated), ("live", Kind::Started)] {
+        assert_eq!(watch.see(with(live(), json!({"status": word}))), look(&[kind], &["feed"]));
+        assert_eq!(watch.snapshot.as_ref().unwrap().completed_seen, None);
+    }
+    let mut new = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
+    assert_eq!(new.see(with(completed(), json!({"status": "failed"}))), look(&[Kind::Ended], &["feed"]));
+}
+
+#[test]
+fn a_call_without_a_readable_time_is_as_old_as_its_first_sight() {
+    let mut ends = rule("ends", CALL_KINDS, Some(r#"call.summary == "told""#));
+    ends.max_age = Some(Duration::from_secs(60));
+    let odd = |changes| with(with(completed(), json!({"createdAt": "soon", "updatedAt": "later"})), changes);
+    let mut watch = Watch::new(vec![ends.clone()]);
+    assert_eq!(watch.see(odd(json!({"summary": "told"}))).fired, ["ends"], "it is seen just now");
+    let mut watch = Watch::new(vec![ends]);
+    watch.see(odd(json!({})));
+    watch.now += 3_600_000;
+    assert_eq!(watch.see(odd(json!({"summary": "told"}))).fired.len(), 0);
+}
+
+#[test]
+fn ignored_fields_are_passed_on_and_not_compared() {
+    let lens = std::sync::Arc::new(Lens::new([], ["recordingUrl", "callAnalysis.debug", "transcript.at"]));
+    let record = |n: u32| {
+        with(
+            analyzed("positive"),
+            json!({"recordingUrl": n, "callAnalysis": {"sentiment": "positive", "debug": n},
+                "transcript": [{"role": "user", "content": "Hi.", "at": n}]}),
+        )
+    };
+    for shrunk in [false, true] {
+        let mut watch = Watch::new(vec![rule("feed", CALL_KINDS, None)]);
+        let see = |watch: &mut Watch, record: &Value| {
+            let made = watch.watcher.observe(
+                watch.snapshot.as_ref(),
+                &call(record).through(&lens),
+                Timestamp::from_millis(watch.now),
+            );
+            watch.take(made)
+        };
+        let (kinds, events) = see(&mut watch, &record(0));
+        assert!(kinds.is_some() && events[0].record.get().contains("recordingUrl"));
+        if shrunk {
+            watch.snapshot.as_mut().unwrap().shrink();
+        }
+        for n in 1..20 {
+            assert_eq!(see(&mut watch, &record(n)).0, None);
+            if shrunk {
+                watch.snapshot.as_mut().unwrap().shrink();
+            }
+        }
+        let (kinds, _) = see(&mut watch, &with(record(20), json!({"summary": "An edit."})));
+        assert!(kinds.is_some_and(|kinds| kinds.contains(Kind::Updated) || shrunk));
+    }
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        (-5i64..5).prop_map(Value::from),
+        (-5i64..5).prop_map(|n| Value::from(n as f64)),
+        "[a-c]{0,2}".prop_map(Value::String),
+    ];
+    leaf.prop_recursive(3, 20, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            prop::collection::vec(("[a-d]", inner), 0..4)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    /// The hash of a whole record and the comparison of its fields never disagree about whether it changed.
+    #[test]
+    fn hash_and_diff_agree(
+        before in prop::collection::vec(("[a-d]|callAnalysis|transcript", any_value()), 0..5),
+        after in prop::collection::vec(("[a-d]|callAnalysis|transcript", any_value()), 0..5),
+    ) {
+        let record = |fields: Vec<(String, Value)>| {
+            with(json!({"id": "a", "status": "live"}), Value::Object(fields.into_iter().collect()))
+        };
+        let [before, after] = [before, after].map(|fields| call(&record(fields)));
+        let snapshot = Snapshot::first(&before, Kinds::NONE, Timestamp::from_millis(0));
+        let differs = before.content() != after.content();
+        prop_assert_eq!(callwatch::change::diff(Some(&snapshot), &after).is_some(), differs);
+        let mut shrunk = snapshot;
+        shrunk.shrink();
+        prop_assert_eq!(callwatch::change::diff(Some(&shrunk), &after).is_some(), differs);
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{path::Path, process::Stdio};
 
-use tokio::{process::Command, time::timeout};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    time::timeout,
+};
 
 use crate::rig::{PATIENCE, Rig, analyze, record};
 
@@ -44,9 +48,14 @@ async fn run(rig: &Rig, words: &[&str], folder: &Path) {
         assert!(output.status.success(), "{words:?}: {said}");
         return;
     }
-    let mut service = command.spawn().unwrap();
+    let mut service = command.stderr(Stdio::piped()).spawn().unwrap();
     // The baseline first, then a call that ends.
-    timeout(PATIENCE, rig.callem.wait_for_requests(|counts| counts.total() >= 5)).await.unwrap();
+    let mut log = BufReader::new(service.stderr.take().unwrap()).lines();
+    let baselined =
+        async { while !log.next_line().await.unwrap().expect("it runs").contains("calls baselined") {} };
+    timeout(PATIENCE, baselined).await.expect("it says that it begins");
+    // Nobody reads the rest, and a full pipe would hold it up.
+    let rest = tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
     let mut call = record("new", "completed");
     analyze(&mut call, "negative", false);
     rig.callem.add(call);
@@ -54,6 +63,7 @@ async fn run(rig: &Rig, words: &[&str], folder: &Path) {
     let pid = service.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     assert!(timeout(PATIENCE, service.wait()).await.unwrap().unwrap().success());
+    rest.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

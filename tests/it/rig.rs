@@ -227,8 +227,11 @@ impl Running {
         (calls, events)
     }
 
-    /// Waits until another `n` requests were answered without a new call or a change: everything has been seen.
+    /// Waits until another `n` requests were answered without a new call or a change: with two, everything has been
+    /// seen, because the first may have been under way.
     pub async fn quiet_polls(&mut self, n: usize) {
+        // Earlier answers say nothing about what has changed since.
+        while self.signals.try_recv().is_ok() {}
         let mut quiet = 0;
         self.wait_for("quiet polls", |signal| {
             match signal {

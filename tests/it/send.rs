@@ -110,3 +110,31 @@ async fn a_rule_of_any_sort_has_a_sample() {
         assert_eq!(is_true, rule != "never", "{out}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_says_that_the_default_text_was_sent_and_why() {
+    let rig = Rig::new().await;
+    let config = rig.config_text()
+        + "
+        [rules.odd]
+        on = [\"ended\"]
+        title = \"{{ call.mood }}\"
+        to = [\"frontdesk\", \"manager\"]
+        ";
+    for destination in ["frontdesk", "manager"] {
+        let (code, out, err) = send(&rig, &config, &[destination, "--rule", "odd"]).await;
+        assert_eq!(code, Some(0), "{out}{err}");
+        assert!(
+            out.contains("\nsent    [test] Call ended") || out.contains("\nsent    [test] Call analyzed"),
+            "{out}"
+        );
+        assert!(
+            out.contains("\nnote    (this is the default title: the rule's own could not be rendered:\n"),
+            "{out}"
+        );
+        assert!(out.contains("`call.mood` is not there"), "{out}");
+        let (_, out, _) = send(&rig, &config, &[destination, "--rule", "odd", "--json"]).await;
+        let said: Value = serde_json::from_str(&out).unwrap();
+        assert!(said["notes"][0].as_str().unwrap().contains("`call.mood` is not there"), "{out}");
+    }
+}

@@ -8,7 +8,7 @@ use tokio::time::sleep_until;
 use crate::{
     call::{Call, CallId},
     callem::{
-        Client, FetchError, PageBody, Response,
+        Client, FetchError, Page, Response,
         budget::{Budget, Grant, Priority},
     },
     config::SourceConfig,
@@ -61,10 +61,9 @@ pub(super) async fn fetch(
     let mut order = Order::default();
     let mut offset = 0;
     loop {
-        let answer = page(config, client, budget, clock, offset).await?;
-        let page = answer.body.read()?;
-        for raw in &page.records {
-            match read(raw) {
+        let page = page(config, client, budget, clock, offset).await?.body;
+        for record in page.records() {
+            match record.ok().and_then(read) {
                 Some((id, call)) => {
                     order.next(call.created);
                     if call.created >= since {
@@ -74,7 +73,7 @@ pub(super) async fn fetch(
                 None => fetched.left_out += 1,
             }
         }
-        let received = page.records.len();
+        let received = page.len();
         offset += received as u64;
         fetched.read += received;
         progress(offset, page.total);
@@ -98,7 +97,7 @@ async fn page(
     budget: &mut Budget,
     clock: Clock,
     offset: u64,
-) -> Result<Response<PageBody>, FetchError> {
+) -> Result<Response<Page>, FetchError> {
     let mut waits = WAITS.into_iter();
     loop {
         while let Grant::At(at) = budget.request(&config.name, Priority::Sweep, clock.steady()) {
@@ -123,7 +122,8 @@ async fn page(
 }
 
 /// Reads a record. `None` if it is not a call, or does not say when it was.
-fn read(raw: &RawValue) -> Option<(CallId, Found)> {
+fn read(record: &str) -> Option<(CallId, Found)> {
+    let raw: &RawValue = serde_json::from_str(record).ok()?;
     let call = Call::parse(raw).ok()?;
     let created = call.created_at().or(call.updated_at())?;
     let at = call.updated_at().map_or(created, |updated| updated.max(created));

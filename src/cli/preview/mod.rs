@@ -70,6 +70,8 @@ enum PreviewError {
     NoRule { name: Name, known: String },
     #[error("no calls of {source_name}: {error}")]
     Fetch { source_name: Name, error: FetchError },
+    #[error("source {source_name}: {error}")]
+    Client { source_name: Name, error: http::ConnectionError },
     #[error(transparent)]
     Http(#[from] http::ClientError),
     #[error(transparent)]
@@ -148,7 +150,8 @@ async fn read_sources(
             bar.set_length(total.unwrap_or(read));
             bar.set_position(read);
         };
-        let client = Client::new(source, &http);
+        let client = Client::new(source, &http)
+            .map_err(|error| PreviewError::Client { source_name: source.name.clone(), error })?;
         let fetched = fetch(source, &client, budget, clock, since, progress).await;
         bar.finish_and_clear();
         all.push(fetched.map_err(|error| PreviewError::Fetch { source_name: source.name.clone(), error })?);

@@ -3,7 +3,7 @@
 
 mod sample;
 
-use std::{io, process::ExitCode, time::Instant};
+use std::{io, process::ExitCode, sync::Arc, time::Instant};
 
 use clap::Args;
 use serde_json::json;
@@ -16,10 +16,10 @@ use crate::{
     http,
     kind::Kind,
     name::Name,
-    privacy::mask_phones_in,
+    privacy::{escaped, escaped_json, mask_phones_in},
     rule::{Rule, RuleSet},
     store::StoreError,
-    style::{Colour, Style, WIDTH},
+    style::{Colour, Style, WIDTH, wrap},
     telemetry::Telemetry,
     template::truncate,
     time::Clock,
@@ -100,7 +100,8 @@ async fn run(args: &SendArgs, config: &Config) -> Result<bool, SendError> {
     let sample =
         Sample::of(&rule, config, now).await?.ok_or_else(|| SendError::NoSample(rule.name.clone()))?;
     let rules = RuleSet::of(&config.rules);
-    let notification = Notification { event: &sample.event, rules: &rules, sequence: 1, memo: None, now };
+    let event = Arc::new(sample.event.clone());
+    let notification = Notification { event: &event, rules: &rules, sequence: 1, memo: None, now };
     let shown = destination::show(to, &notification)?;
     let receiver = destination::build(to, &http::client()?, &Telemetry::default())?;
     let begun = Instant::now();
@@ -109,7 +110,8 @@ async fn run(args: &SendArgs, config: &Config) -> Result<bool, SendError> {
 
     let title =
         shown.title.unwrap_or_else(|| format!("{}, {} bytes", sample.event.type_name(), shown.text.len()));
-    let sent = Sent { destination: &to.name, rule: &rule.name, sample, title, answer, took_ms };
+    let notes = shown.notes;
+    let sent = Sent { destination: &to.name, rule: &rule.name, sample, title, notes, answer, took_ms };
     print(&if args.json { sent.json() } else { sent.text(Style::of(&io::stdout())) })?;
     Ok(sent.has_arrived())
 }
@@ -120,6 +122,8 @@ struct Sent<'a> {
     rule: &'a Name,
     sample: Sample,
     title: String,
+    /// Remarks about the message, such as that the default text was sent, and why.
+    notes: Vec<String>,
     answer: Answer,
     took_ms: u64,
 }
@@ -131,11 +135,15 @@ impl Sent<'_> {
 
     /// For people.
     fn text(&self, style: Style) -> String {
-        let Self { destination, rule, sample, title, answer, took_ms } = self;
+        let Self { destination, rule, sample, title, notes, answer, took_ms } = self;
         let not = if sample.is_true { "" } else { ", for a call that is not one of its" };
         let mut text = format!("to      {destination}, as rule {rule} says it{not}\n");
         text += &format!("event   {}\n", sample.event.id);
         text += &format!("sent    {}\n", truncate(title, WIDTH - 8));
+        for note in notes {
+            let note = wrap(&escaped(note), WIDTH - 8).replace('\n', "\n        ");
+            text += &format!("note    {note}\n");
+        }
         let verdict = match self.has_arrived() {
             true => style.paint(Colour::Green, "arrived"),
             false => style.paint(Colour::Red, "did not arrive"),
@@ -152,20 +160,21 @@ impl Sent<'_> {
 
     /// An object.
     fn json(&self) -> String {
-        let Self { destination, rule, sample, title, answer, took_ms } = self;
+        let Self { destination, rule, sample, title, notes, answer, took_ms } = self;
         let object = json!({
             "destination": destination.as_str(),
             "rule": rule.as_str(),
             "fulfils_rule": sample.is_true,
             "event": sample.event.id.as_str(),
             "title": title,
+            "notes": notes,
             "arrived": self.has_arrived(),
             "result": mask_phones_in(&answer.result),
             "response": mask_phones_in(&answer.response),
             "advice": advice(answer),
             "took_ms": took_ms,
         });
-        format!("{object:#}\n")
+        format!("{}\n", escaped_json(&format!("{object:#}")))
     }
 }
 

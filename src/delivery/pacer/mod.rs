@@ -251,7 +251,7 @@ impl Pacer {
     }
 
     /// Notes that the message by which these batches go out is being written.
-    pub(super) fn told(&mut self, keys: &[BatchKey]) {
+    pub(super) fn being_written(&mut self, keys: &[BatchKey]) {
         for key in keys {
             if let Some(place) = self.going.iter().position(|going| going == key) {
                 self.going.swap_remove(place);

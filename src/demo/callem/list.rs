@@ -1,11 +1,11 @@
-//! The calls of a simulated project and the order they are listed in.
+//! The calls of a simulated project, and the order in which they are listed.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// The order of the list, which the vendor's documentation leaves open.
+/// The order of the list. The vendor's documentation does not say it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
     /// The call added last comes first.
@@ -15,19 +15,19 @@ pub enum Order {
     OldestFirst,
     /// The call added or changed last comes first.
     ByUpdate,
-    /// No order at all.
+    /// A random order.
     Shuffled {
-        /// Whether it is another one for every request.
+        /// Whether every request gets another order.
         every_request: bool,
     },
 }
 
-/// Calls as the bytes they are served as. A page costs what is on it, however many calls there are.
+/// Calls, kept as the bytes that are served. The cost of a page depends on its length, not on the number of calls.
 #[derive(Default)]
 pub(super) struct CallList {
     calls: HashMap<Arc<str>, Entry>,
     order: Order,
-    /// Every call with its rank, lowest first when `sorted`. The list is given out from the end.
+    /// Every call with its rank, lowest first if `sorted`. Pages are taken from the end.
     ranked: Vec<(u64, Arc<str>)>,
     sorted: bool,
     /// Counts additions and changes.
@@ -40,7 +40,7 @@ struct Entry {
     body: Box<str>,
     added: u64,
     changed: u64,
-    /// In which answer the body was first given out.
+    /// The number of the answer that first gave out the body.
     given_out: Option<u64>,
 }
 
@@ -68,7 +68,7 @@ impl CallList {
             }
         };
         let rank = self.rank(&id);
-        // Calls mostly come at the end, which keeps a sorted list sorted.
+        // Most calls are added at the end, which keeps a sorted list sorted.
         self.sorted &= self.ranked.last().is_none_or(|(last, _)| *last <= rank);
         self.ranked.push((rank, id));
     }
@@ -77,12 +77,12 @@ impl CallList {
         self.calls.get(id).map(|entry| &*entry.body)
     }
 
-    /// In which answer a call was first given out as it is now.
+    /// The number of the answer that first gave out a call as it is now.
     pub fn given_out(&self, id: &str) -> Option<u64> {
         self.calls.get(id)?.given_out
     }
 
-    /// Notes that a call is given out in an answer.
+    /// Notes that the answer of this number gives out a call.
     pub fn give_out(&mut self, id: &str, answer: u64) {
         if let Some(entry) = self.calls.get_mut(id) {
             entry.given_out.get_or_insert(answer);
@@ -135,7 +135,7 @@ impl CallList {
         }
     }
 
-    /// Takes a call off the list. Most often it is one of the latest.
+    /// Takes a call off the list. The search begins with the latest, which it mostly is.
     fn unrank(&mut self, id: &str) -> Option<Arc<str>> {
         let at = self.ranked.iter().rposition(|(_, other)| &**other == id)?;
         Some(self.ranked.remove(at).1)

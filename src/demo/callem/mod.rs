@@ -1,7 +1,7 @@
-//! A simulated Callem: the part of the API callwatch uses, over calls that a test or a script changes at will.
+//! A simulated Callem: the part of the API that callwatch uses, with calls that a test or a script changes at will.
 //!
-//! What it answers follows the vendor's documentation. What that leaves open (the order of the list, whether
-//! `limit` is clamped) can be chosen, and every way a request can fail can be asked for.
+//! Its answers follow the vendor's documentation. Where that is open (the order of the list, whether `limit` is
+//! clamped), a test can choose, and it can make requests fail in every way.
 
 mod list;
 mod project;
@@ -23,7 +23,7 @@ use super::local::LocalServer;
 /// The key that is accepted until [`SimulatedCallem::set_key`] changes it.
 pub const API_KEY: &str = "ck_live_000000000000000000000000000000000000000000000000000000000000";
 
-/// A project of the simulated API. Clones share it; the server stops with the last one.
+/// A project of the simulated API. Clones share it, and the server stops with the last one.
 #[derive(Clone, Debug)]
 pub struct SimulatedCallem {
     project: Arc<Project>,
@@ -37,7 +37,7 @@ pub enum Failure {
     Status(u16),
     /// 200 and a page of HTML, as a captive portal or a proxy would.
     Html,
-    /// The right answer, but the connection closes in the middle of it.
+    /// The right answer, but the connection is closed in the middle of it.
     HalfBody,
     /// The connection is reset before any answer.
     Reset,
@@ -45,27 +45,27 @@ pub enum Failure {
     WrongShape,
     /// 429, with `Retry-After` when a time is given (rounded up to whole seconds).
     RateLimited {
-        /// When to come back.
+        /// How long the client is asked to wait.
         retry_after: Option<Duration>,
     },
     /// 401, as for a key that is not known.
     Unauthorized,
-    /// The right answer, so much later.
+    /// The right answer, after this time.
     Slow(Duration),
 }
 
-/// A request that was made.
+/// A request that the simulated API got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// When it came.
     pub at: Instant,
-    /// What for.
+    /// What it asked for.
     pub asked: Asked,
-    /// The status it was answered with; `None` when the connection was cut instead.
+    /// The status of the answer; `None` when the connection was cut.
     pub status: Option<u16>,
 }
 
-/// What a request was for.
+/// What a request asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// `GET /v1/calls`, with its query as it came.
@@ -80,19 +80,19 @@ pub enum Asked {
     },
 }
 
-/// How many requests were made.
+/// How many requests the simulated API got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestCounts {
     /// `GET /v1/calls`
     pub pages: u64,
     /// `GET /v1/calls/:id`
     pub calls: u64,
-    /// Of all of them, those that were not answered with 200.
+    /// Requests of both sorts that were not answered with 200.
     pub failed: u64,
 }
 
 impl RequestCounts {
-    /// All of them.
+    /// All requests.
     pub fn total(&self) -> u64 {
         self.pages + self.calls
     }
@@ -102,29 +102,29 @@ impl SimulatedCallem {
     /// Starts an empty project, newest call first, with the API's limit of 120 requests a minute.
     ///
     /// # Errors
-    /// When no loopback port can be had.
+    /// When the system grants no loopback port.
     pub async fn start() -> io::Result<Self> {
         let project = Arc::new(Project::default());
         let server = Arc::new(LocalServer::start(project::router(Arc::clone(&project))).await?);
         Ok(Self { project, server })
     }
 
-    /// What a source's `base_url` must be to reach it.
+    /// The `base_url` of a source that is to poll it.
     pub fn base_url(&self) -> Url {
         self.server.url("/v1")
     }
 
-    /// Adds a call, or replaces the one with the same `id`. In the list it counts as the newest (only when it
-    /// was not there) and as the last one updated.
+    /// Adds a call, or replaces the one with the same `id`. In the list, an added call is the newest, and either is the
+    /// last one updated.
     ///
     /// # Panics
-    /// When `call` has no `id` of type string: the caller's mistake.
+    /// When `call` has no `id` of type string.
     #[track_caller]
     pub fn add(&self, call: Value) {
         self.state().list.put(&call);
     }
 
-    /// Changes a call; `false` when there is none with this id. Its `updatedAt` is the closure's business.
+    /// Changes a call; `false` when there is none with this id. `updatedAt` only changes if the closure changes it.
     #[track_caller]
     pub fn update(&self, id: &str, change: impl FnOnce(&mut Value)) -> bool {
         let mut state = self.state();
@@ -146,12 +146,13 @@ impl SimulatedCallem {
         self.state().list.get(id).map(str::to_owned)
     }
 
-    /// In the how-many-eth answer that gave out calls, from 1, this one was first given out as it is now.
+    /// The number of the answer that first gave out the call as it is now; `None` when none has. Answers that give out
+    /// calls are numbered from 1.
     pub fn given_out(&self, id: &str) -> Option<u64> {
         self.state().list.given_out(id)
     }
 
-    /// How many answers gave out calls; those that were cut on the way do not count.
+    /// How many answers have given out calls. Answers that were cut on the way do not count.
     pub fn answers(&self) -> u64 {
         self.state().answers
     }
@@ -171,12 +172,12 @@ impl SimulatedCallem {
         self.state().list.set_order(order);
     }
 
-    /// Never gives more than `max` calls in a page, whatever `limit` asks for, and says so in `pagination`.
+    /// Gives at most `max` calls in a page, whatever `limit` asks for, and says so in `pagination`.
     pub fn clamp_limit(&self, max: Option<usize>) {
         self.state().clamp = max;
     }
 
-    /// Requests allowed in any 60 seconds; `None` allows all. The API's own limit at first.
+    /// Sets how many requests are allowed in any 60 seconds; `None` allows all. A new project has the API's own limit.
     pub fn set_rate_limit(&self, per_minute: Option<usize>) {
         self.state().rate_limit = per_minute;
     }
@@ -186,29 +187,29 @@ impl SimulatedCallem {
         self.state().key = key.to_owned();
     }
 
-    /// Lets the next `n` requests fail, after those that are already going to. `u64::MAX` is until [`Self::heal`].
+    /// Makes `n` more requests fail, after those that already are to fail. `u64::MAX` means until [`Self::heal`].
     pub fn fail_next(&self, n: u64, failure: Failure) {
         self.state().failures.add(n, failure);
     }
 
-    /// Ends what [`Self::fail_next`] began.
+    /// Drops the failures that [`Self::fail_next`] asked for.
     pub fn heal(&self) {
         self.state().failures.clear();
     }
 
-    /// The latest requests, oldest first, at most 10,000.
+    /// The latest 10,000 requests, oldest first.
     pub fn requests(&self) -> Vec<Request> {
         self.state().log.iter().cloned().collect()
     }
 
-    /// How many requests were made so far.
+    /// How many requests there have been so far.
     pub fn request_counts(&self) -> RequestCounts {
         *self.project.counts.borrow()
     }
 
-    /// Waits until as many requests were made as `enough` asks for. Without a deadline of its own.
+    /// Waits until the counts are `enough`. It has no deadline of its own.
     pub async fn wait_for_requests(&self, enough: impl FnMut(&RequestCounts) -> bool) {
-        // The sender lives as long as `self`, so waiting cannot fail.
+        // Waiting cannot fail, because the sender lives as long as `self`.
         let _ = self.project.counts.subscribe().wait_for(enough).await;
     }
 

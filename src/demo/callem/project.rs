@@ -1,4 +1,4 @@
-//! What the simulated API answers.
+//! The answers of the simulated API.
 
 use std::{
     collections::VecDeque,
@@ -31,24 +31,24 @@ const MAX_LIMIT: usize = 1000;
 /// The `limit` of a request without one.
 const DEFAULT_LIMIT: usize = 100;
 
-/// What the server and its handles share.
+/// The project, shared by the server and the handles on it.
 #[derive(Debug, Default)]
 pub(super) struct Project {
     state: Mutex<Simulation>,
     pub(super) counts: watch::Sender<RequestCounts>,
 }
 
-/// Everything that can be changed about it.
+/// The state of a project, most of which a test can change.
 #[derive(Debug)]
 pub(super) struct Simulation {
     pub(super) list: CallList,
     pub(super) key: String,
     pub(super) clamp: Option<usize>,
     pub(super) rate_limit: Option<usize>,
-    /// When the requests of the last minute came. One window is enough: all of them come from this machine.
+    /// When the requests of the last minute came. The limit is per IP address, and all requests come from this machine.
     window: VecDeque<Instant>,
     pub(super) failures: Faults<Failure>,
-    /// How many answers gave out calls, and reached the connection whole.
+    /// How many answers have given out calls and were not cut.
     pub(super) answers: u64,
     pub(super) log: VecDeque<Request>,
 }
@@ -73,7 +73,7 @@ pub(super) fn router(project: Arc<Project>) -> Router {
     Router::new()
         .route("/v1/calls", get(page))
         .route("/v1/calls/{id}", get(call))
-        .fallback(|| async { Answer::error(StatusCode::NOT_FOUND, "Not found") })
+        .fallback(|| async { ApiAnswer::error(StatusCode::NOT_FOUND, "Not found") })
         .with_state(project)
 }
 
@@ -101,7 +101,7 @@ impl Project {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers a request as the API would, or the way the next failure wants it, and writes it down.
+    /// Answers a request as the API would, unless it is to fail, and logs it.
     async fn serve(&self, asked: Asked, headers: &HeaderMap, wire: &Wire) -> Response {
         let at = Instant::now();
         let failure = self.state().failures.next_if(|_| true);
@@ -122,7 +122,7 @@ impl Project {
                 status = None;
             }
             Some(Failure::HalfBody) => {
-                // White space after the JSON makes sure that even the shortest body is cut, not its head.
+                // White space after the JSON makes sure that the cut is in the body, even in the shortest.
                 answer.body.extend(std::iter::repeat_n(' ', 2 * HEAD));
                 wire.cut_after(HEAD + answer.body.len() / 2);
                 status = None;
@@ -153,37 +153,37 @@ impl Project {
     }
 }
 
-/// More than the head of an answer is long, in bytes.
+/// Longer than the head of any answer, in bytes.
 const HEAD: usize = 512;
 
 impl Simulation {
-    /// What the API itself would answer: it looks at the rate first, then at the key, then at the question. Only
-    /// what is answered `whole` counts as given out.
-    fn answer(&mut self, asked: &Asked, headers: &HeaderMap, now: Instant, whole: bool) -> Answer {
+    /// The answer that the API itself would give. It checks the rate first, then the key, then the request. Calls count
+    /// as given out only if the answer is sent `whole`.
+    fn answer(&mut self, asked: &Asked, headers: &HeaderMap, now: Instant, whole: bool) -> ApiAnswer {
         if let Some(wait) = self.over_the_limit(now) {
-            return Answer::rate_limited(Some(wait));
+            return ApiAnswer::rate_limited(Some(wait));
         }
         let key = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.strip_prefix("Bearer "));
         match key {
-            None => Answer::error(StatusCode::UNAUTHORIZED, "Missing API key"),
-            Some(key) if key != self.key => Answer::unauthorized(),
+            None => ApiAnswer::error(StatusCode::UNAUTHORIZED, "Missing API key"),
+            Some(key) if key != self.key => ApiAnswer::unauthorized(),
             Some(_) => match asked {
                 Asked::Page { query } => self.page(query, whole),
                 Asked::Call { id } => match self.list.get(id).map(str::to_owned) {
                     Some(body) => {
                         self.give_out([id.as_str()], whole);
-                        Answer::json(body)
+                        ApiAnswer::json(body)
                     }
-                    None => Answer::error(StatusCode::NOT_FOUND, "Call not found"),
+                    None => ApiAnswer::error(StatusCode::NOT_FOUND, "Call not found"),
                 },
             },
         }
     }
 
-    /// Counts a request; how long to wait when it is one too many. Refused requests do not count.
+    /// Counts a request, or returns how long to wait when it is one too many. Refused requests do not count.
     fn over_the_limit(&mut self, now: Instant) -> Option<Duration> {
         const WINDOW: Duration = Duration::from_secs(60);
         let limit = self.rate_limit?;
@@ -204,14 +204,14 @@ impl Simulation {
         }
     }
 
-    fn page(&mut self, query: &str, whole: bool) -> Answer {
+    fn page(&mut self, query: &str, whole: bool) -> ApiAnswer {
         let (mut limit, mut offset) = (DEFAULT_LIMIT, 0);
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             match (&*name, value.parse()) {
                 ("limit", Ok(number @ 1..=MAX_LIMIT)) => limit = number,
                 ("offset", Ok(number)) => offset = number,
                 ("limit" | "offset", _) => {
-                    return Answer::error(StatusCode::BAD_REQUEST, &format!("Invalid {name}"));
+                    return ApiAnswer::error(StatusCode::BAD_REQUEST, &format!("Invalid {name}"));
                 }
                 _ => {}
             }
@@ -229,32 +229,32 @@ impl Simulation {
         self.give_out(ids.iter().map(|id| &**id), whole);
         let pagination = json!({ "total": total, "limit": limit, "offset": offset });
         body.push_str(&format!(r#"],"pagination":{pagination}}}"#));
-        Answer::json(body)
+        ApiAnswer::json(body)
     }
 }
 
 impl Failure {
-    /// What is answered in place of the right answer, when something is.
-    fn answer(self) -> Option<Answer> {
+    /// The answer that replaces the right one, if the failure has one.
+    fn answer(self) -> Option<ApiAnswer> {
         Some(match self {
             Self::Status(status) => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                Answer::error(status, status.canonical_reason().unwrap_or("Error"))
+                ApiAnswer::error(status, status.canonical_reason().unwrap_or("Error"))
             }
-            Self::Html => Answer {
+            Self::Html => ApiAnswer {
                 content_type: "text/html; charset=utf-8",
-                ..Answer::json("<!doctype html><title>Please log in</title><p>Please log in.".to_owned())
+                ..ApiAnswer::json("<!doctype html><title>Please log in</title><p>Please log in.".to_owned())
             },
-            Self::WrongShape => Answer::json(r#"{"calls":[],"next":null}"#.to_owned()),
-            Self::RateLimited { retry_after } => Answer::rate_limited(retry_after),
-            Self::Unauthorized => Answer::unauthorized(),
+            Self::WrongShape => ApiAnswer::json(r#"{"calls":[],"next":null}"#.to_owned()),
+            Self::RateLimited { retry_after } => ApiAnswer::rate_limited(retry_after),
+            Self::Unauthorized => ApiAnswer::unauthorized(),
             Self::HalfBody | Self::Reset | Self::Slow(_) => return None,
         })
     }
 }
 
 /// An answer before it is sent.
-struct Answer {
+struct ApiAnswer {
     status: StatusCode,
     content_type: &'static str,
     /// In seconds.
@@ -262,7 +262,7 @@ struct Answer {
     body: String,
 }
 
-impl Answer {
+impl ApiAnswer {
     fn json(body: String) -> Self {
         Self {
             status: StatusCode::OK,
@@ -287,7 +287,7 @@ impl Answer {
     }
 }
 
-impl IntoResponse for Answer {
+impl IntoResponse for ApiAnswer {
     fn into_response(self) -> Response {
         let mut response =
             (self.status, [(header::CONTENT_TYPE, self.content_type)], self.body).into_response();

@@ -1,4 +1,4 @@
-//! Made-up calls like those of a clinic whose phone an agent answers. The same seed makes the same calls.
+//! Makes up calls like those of a clinic whose phone is answered by an agent. The same seed makes the same calls.
 
 mod scenes;
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use self::scenes::SCENES;
 use crate::time::Timestamp;
 
-/// The clinic's own number. No caller has it.
+/// The clinic's own number, which no caller has.
 const CALLED: &str = "+33536490100";
 
-/// The beginnings of the French numbers that are set aside for fiction; four digits follow. Nobody is ever
+/// The beginnings, before four more digits, of French numbers that are reserved for fiction, so that nobody is ever
 /// called by mistake.
 const FICTIONAL: [&str; 5] = ["+3363998", "+3319900", "+3326191", "+3335301", "+3346571"];
 
@@ -36,7 +36,7 @@ const TIMES: [&str; 5] = ["9:15", "10:30", "2 o'clock", "3:45", "half past four"
 #[derive(Clone, Debug)]
 pub struct Clinic {
     rng: fastrand::Rng,
-    /// Sets the ids and numbers of one seed apart from those of another.
+    /// Makes the ids and numbers of one seed differ from those of another.
     origin: u32,
     calls: u32,
 }
@@ -50,27 +50,27 @@ pub enum Outcome {
     Answered,
     /// The caller was not happy.
     Unhappy,
-    /// Nobody the clinic wants to hear from.
+    /// The call was an advertisement.
     Spam,
 }
 
-/// A kind of conversation. `{caller}`, `{doctor}`, `{day}` and `{time}` stand for what differs.
+/// A kind of conversation. Each call fills in `{caller}`, `{doctor}`, `{day}` and `{time}` in its own way.
 #[derive(Debug)]
 struct Scene {
     outcome: Outcome,
-    /// How often it happens, in relation to the others.
+    /// How often it happens, relative to the other kinds.
     weight: u32,
     summary: &'static str,
     ended_reason: &'static str,
-    /// Shortest and longest, in seconds.
+    /// The shortest and the longest duration, in seconds.
     duration: (u32, u32),
     sentiment: &'static str,
     lead_quality: &'static str,
-    /// What is said, the agent and the caller in turn.
+    /// The sentences of the agent and the caller, in turn.
     turns: &'static [&'static str],
 }
 
-/// One call, known from its beginning to its end.
+/// One call, whose whole life is known from its beginning.
 #[derive(Clone, Debug)]
 pub struct PhoneCall {
     id: String,
@@ -78,19 +78,19 @@ pub struct PhoneCall {
     created: Timestamp,
     seconds: u32,
     scene: &'static Scene,
-    /// What `{caller}`, `{doctor}`, `{day}` and `{time}` stand for.
+    /// The words for `{caller}`, `{doctor}`, `{day}` and `{time}`.
     words: [(&'static str, &'static str); 4],
 }
 
 impl Clinic {
-    /// A clinic of its own for every seed.
+    /// The clinic of this seed.
     pub fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         Self { origin: rng.u32(..), rng, calls: 0 }
     }
 
-    /// The next call, begun at `created`. No two of a clinic's calls share an id; the first 50,000 do not share
-    /// a caller's number either.
+    /// The next call, which begins at `created`. No two calls of a clinic share an id, and no two of the first 50,000
+    /// share a caller's number.
     pub fn next_call(&mut self, created: Timestamp) -> PhoneCall {
         self.calls += 1;
         let scene = self.scene();
@@ -126,8 +126,8 @@ impl Clinic {
         &SCENES[0]
     }
 
-    /// Steps of 7919, a prime, go through all of a range's 10,000 numbers before one comes again; each time
-    /// round, a call's number is of another range.
+    /// The number of the present call. Steps of 7919, a prime, go through all 10,000 numbers of a range before one comes
+    /// again, and each time round the ranges are shifted by one.
     fn number(&self) -> String {
         let digits = (u64::from(self.origin) + u64::from(self.calls) * 7919) % 10_000;
         let range = (self.calls + self.calls / 10_000) as usize % FICTIONAL.len();
@@ -136,7 +136,7 @@ impl Clinic {
 }
 
 impl PhoneCall {
-    /// The API's id.
+    /// The call's id.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -146,17 +146,17 @@ impl PhoneCall {
         &self.caller
     }
 
-    /// How it goes.
+    /// How the call goes.
     pub fn outcome(&self) -> Outcome {
         self.scene.outcome
     }
 
-    /// The analysis' word for the caller's mood.
+    /// The caller's mood, in the words of the API's analysis.
     pub fn sentiment(&self) -> &'static str {
         self.scene.sentiment
     }
 
-    /// The API's record while somebody is on the phone.
+    /// The API's record while the call is live.
     pub fn live(&self) -> Value {
         json!({
             "id": self.id,
@@ -196,7 +196,7 @@ impl PhoneCall {
         record
     }
 
-    /// The API's record once the call is analyzed as well, at `at`.
+    /// The API's record once the call is over and analyzed, at `at`.
     pub fn analyzed(&self, at: Timestamp) -> Value {
         let mut record = self.ended(at);
         record["callAnalysis"] = json!({

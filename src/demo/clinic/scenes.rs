@@ -1,10 +1,10 @@
-//! What is said on the clinic's phone.
+//! The conversations on the clinic's phone.
 
 use super::{Outcome, Scene};
 
 const HELLO: &str = "Hello, thank you for calling Acme Clinic. How can I help you?";
 
-/// Every conversation there is.
+/// All kinds of conversation.
 pub(super) const SCENES: &[Scene] = &[
     Scene {
         outcome: Outcome::Booked,

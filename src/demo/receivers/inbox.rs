@@ -1,4 +1,4 @@
-//! What a receiver accepted.
+//! The messages that a receiver accepted.
 
 use std::{
     collections::VecDeque,
@@ -13,28 +13,28 @@ use tokio::sync::watch;
 use super::smtp::Mail;
 use crate::time::{Clock, Timestamp};
 
-/// How many arrivals an inbox keeps; older ones are only counted.
+/// How many arrivals an inbox keeps. Older ones are only counted.
 const KEPT: usize = 100_000;
 
-/// Something a receiver accepted.
+/// A message that a receiver accepted.
 pub struct Arrival {
-    /// When.
+    /// When it came.
     pub at: Timestamp,
-    /// The same for every repeat: `webhook-id`, `Message-ID`, and for Slack, which has none, a hash of the message.
+    /// The id, which every repeat shares: the `webhook-id`, the `Message-ID`, or the hash of a message without an id.
     pub id: String,
-    /// What it was.
+    /// The message itself.
     pub message: Message,
 }
 
-/// What arrived, by the kind of receiver.
+/// A message, by the kind of its receiver.
 pub enum Message {
     /// A request to a webhook.
     Webhook {
-        /// As they came.
+        /// The headers as they came.
         headers: HeaderMap,
-        /// Byte for byte.
+        /// The body, byte for byte.
         body: Bytes,
-        /// Whether it was signed, and rightly so; a receiver without a secret cannot tell.
+        /// Whether the signature was checked and right. A receiver without a secret does not check.
         verified: bool,
     },
     /// A Slack message.
@@ -43,23 +43,23 @@ pub enum Message {
     Mail(Mail),
 }
 
-/// Messages hold conversations and phone numbers: only what identifies one is shown.
+/// Shows only the time and the id: messages hold conversations and phone numbers.
 impl fmt::Debug for Arrival {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Arrival").field("at", &self.at).field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-/// How much came.
+/// How many messages came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InboxCounts {
     /// Accepted, repeats included.
     pub accepted: u64,
-    /// Refused because something was wrong with it (not because the receiver was told to misbehave).
+    /// Refused because they were wrong. Those that a receiver was told to refuse do not count.
     pub refused: u64,
 }
 
-/// What a receiver accepted. Clones share it.
+/// The messages that a receiver accepted. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Inbox(Arc<Shared>);
 
@@ -106,29 +106,29 @@ impl Inbox {
         self.0.counts.send_modify(|counts| counts.refused += 1);
     }
 
-    /// What arrived, oldest first; at most the latest 100,000.
+    /// The latest 100,000 messages, oldest first.
     pub fn arrivals(&self) -> Vec<Arc<Arrival>> {
         self.with(|state| state.arrivals.iter().cloned().collect())
     }
 
-    /// Takes out what has arrived since the last time, oldest first.
+    /// Takes out the messages that have arrived since the last time, oldest first.
     pub fn take(&self) -> Vec<Arc<Arrival>> {
         self.with(|state| std::mem::take(&mut state.arrivals).into())
     }
 
-    /// What was wrong with the last message that was refused.
+    /// Why the last refused message was wrong.
     pub fn last_refusal(&self) -> Option<String> {
         self.with(|state| state.last_refusal.clone())
     }
 
-    /// How much has come so far; changes whenever something does.
+    /// How many messages have come so far, as a channel that every message changes.
     pub fn counts(&self) -> watch::Receiver<InboxCounts> {
         self.0.counts.subscribe()
     }
 
-    /// Waits until at least `n` messages were accepted, repeats included. Without a deadline of its own.
+    /// Waits until at least `n` messages have been accepted, repeats included. It has no deadline of its own.
     pub async fn wait_for(&self, n: u64) {
-        // The sender lives as long as `self`, so waiting cannot fail.
+        // Waiting cannot fail, because the sender lives as long as `self`.
         let _ = self.counts().wait_for(|counts| counts.accepted >= n).await;
     }
 

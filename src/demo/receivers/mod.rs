@@ -1,6 +1,7 @@
-//! Receivers on this machine: what a CRM, a Slack channel and a mail server make of what they are sent.
+//! Receivers on this machine, in place of a CRM, a Slack channel and a mail server.
 //!
-//! Each checks what a real one would check, keeps what it accepted in its [`Inbox`], and misbehaves when told to.
+//! Each of them checks what a real one would check, keeps what it accepted in its [`Inbox`], and misbehaves when a test
+//! tells it to.
 
 mod inbox;
 mod slack;
@@ -28,41 +29,41 @@ use super::{faults::Faults, local::Wire};
 /// A way for an HTTP receiver to misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misbehaviour {
-    /// Answers with this status and takes nothing in.
+    /// Answers with this status and accepts nothing.
     Status {
         /// The status.
         code: u16,
         /// Seconds for a `Retry-After` header.
         retry_after: Option<u32>,
     },
-    /// Takes it in, but so much later.
+    /// Accepts the message, but only after this time.
     Delay(Duration),
-    /// Resets the connection and takes nothing in.
+    /// Resets the connection and accepts nothing.
     Reset,
-    /// Takes it in, but resets the connection instead of answering.
+    /// Accepts the message, but resets the connection instead of answering.
     LoseAnswer,
-    /// Takes it in, but answers with this body, which is sent as gzip.
+    /// Accepts the message, but answers with this body, which is said to be gzip.
     Gzip(&'static [u8]),
 }
 
-/// The misbehaviour an HTTP receiver has ahead of it.
+/// The misbehaviour that an HTTP receiver has been told to show.
 #[derive(Clone, Debug, Default)]
-struct Manners(Arc<Mutex<Faults<Misbehaviour>>>);
+struct PendingMisbehaviour(Arc<Mutex<Faults<Misbehaviour>>>);
 
-impl Manners {
-    fn misbehave(&self, n: u64, misbehaviour: Misbehaviour) {
+impl PendingMisbehaviour {
+    fn add(&self, n: u64, misbehaviour: Misbehaviour) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).add(n, misbehaviour);
     }
 
-    fn is_behaving(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    fn behave(&self) {
+    fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Answers a request with what `accept` makes of it, unless it is time to misbehave.
+    /// Answers a request as `accept` does, unless misbehaviour is pending.
     async fn answer(&self, wire: &Wire, accept: impl FnOnce() -> Response) -> Response {
         let next = self.0.lock().unwrap_or_else(PoisonError::into_inner).next_if(|_| true);
         match next {
@@ -90,7 +91,7 @@ impl Manners {
             }
             Some(Misbehaviour::Gzip(body)) => {
                 let status = match accept().status() {
-                    // It may have no body.
+                    // This status allows no body.
                     StatusCode::NO_CONTENT => StatusCode::OK,
                     status => status,
                 };

@@ -1,4 +1,4 @@
-//! An incoming webhook like Slack's: it checks a message's shape and limits and answers in Slack's words.
+//! An incoming webhook like Slack's. It checks the shape and the limits of messages and answers in Slack's words.
 
 use std::{io, sync::Arc};
 
@@ -13,82 +13,82 @@ use axum::{
 use serde_json::Value;
 use url::Url;
 
-use super::{Inbox, Manners, Message, Misbehaviour};
+use super::{Inbox, Message, Misbehaviour, PendingMisbehaviour};
 use crate::demo::local::{LocalServer, Wire};
 
-/// A Slack incoming webhook on this machine. Clones share it; it stops with the last one.
+/// A Slack incoming webhook on this machine. Clones share it, and it stops with the last one.
 #[derive(Clone, Debug)]
 pub struct SlackReceiver {
-    receiver: Receiver,
+    endpoint: Endpoint,
     server: Arc<LocalServer>,
 }
 
 #[derive(Clone, Debug)]
-struct Receiver {
+struct Endpoint {
     inbox: Inbox,
-    manners: Manners,
+    misbehaviour: PendingMisbehaviour,
 }
 
 impl SlackReceiver {
-    /// Starts one.
+    /// Starts a receiver.
     ///
     /// # Errors
-    /// When no loopback port can be had.
+    /// When the system grants no loopback port.
     pub async fn start() -> io::Result<Self> {
-        let receiver = Receiver { inbox: Inbox::new(), manners: Manners::default() };
-        let router = Router::new().route(PATH, post(receive)).with_state(receiver.clone());
-        Ok(Self { receiver, server: Arc::new(LocalServer::start(router).await?) })
+        let endpoint = Endpoint { inbox: Inbox::new(), misbehaviour: PendingMisbehaviour::default() };
+        let router = Router::new().route(PATH, post(receive)).with_state(endpoint.clone());
+        Ok(Self { endpoint, server: Arc::new(LocalServer::start(router).await?) })
     }
 
-    /// What a destination's `webhook_url` must be to reach it.
+    /// The `webhook_url` of a destination that is to reach it.
     pub fn url(&self) -> Url {
         self.server.url(PATH)
     }
 
-    /// What was accepted.
+    /// The messages that were accepted.
     pub fn inbox(&self) -> &Inbox {
-        &self.receiver.inbox
+        &self.endpoint.inbox
     }
 
-    /// Misbehaves for the next `n` requests, after those for which it is already going to.
+    /// Misbehaves at `n` more requests, after the misbehaviour that is already pending.
     pub fn misbehave(&self, n: u64, misbehaviour: Misbehaviour) {
-        self.receiver.manners.misbehave(n, misbehaviour);
+        self.endpoint.misbehaviour.add(n, misbehaviour);
     }
 
-    /// Whether all misbehaviour it was told of has happened.
+    /// Whether no misbehaviour is pending.
     pub fn is_behaving(&self) -> bool {
-        self.receiver.manners.is_behaving()
+        self.endpoint.misbehaviour.is_empty()
     }
 
-    /// Ends what [`Self::misbehave`] began.
+    /// Drops all pending misbehaviour.
     pub fn behave(&self) {
-        self.receiver.manners.behave();
+        self.endpoint.misbehaviour.clear();
     }
 }
 
-/// As long as a real one's.
+/// A path as long as that of a real webhook.
 const PATH: &str = "/services/T00000000/B00000000/demo";
 
 async fn receive(
-    State(receiver): State<Receiver>,
+    State(endpoint): State<Endpoint>,
     ConnectInfo(wire): ConnectInfo<Wire>,
     body: Bytes,
 ) -> Response {
     let accept = || match serde_json::from_slice(&body).map_err(|_| "invalid_payload").and_then(checked) {
         Ok(message) => {
             let id = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&body));
-            receiver.inbox.accept(id, Message::Slack(message));
+            endpoint.inbox.accept(id, Message::Slack(message));
             "ok".into_response()
         }
         Err(word) => {
-            receiver.inbox.refuse(word.to_owned());
+            endpoint.inbox.refuse(word.to_owned());
             (StatusCode::BAD_REQUEST, word).into_response()
         }
     };
-    receiver.manners.answer(&wire, accept).await
+    endpoint.misbehaviour.answer(&wire, accept).await
 }
 
-/// A message Slack would take, or Slack's word for what is wrong with it.
+/// The message if Slack would accept it, or else Slack's error code.
 ///
 /// Limits: <https://docs.slack.dev/reference/block-kit/blocks>, <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>
 fn checked(message: Value) -> Result<Value, &'static str> {

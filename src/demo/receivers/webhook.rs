@@ -1,4 +1,4 @@
-//! A webhook receiver that checks signatures, as <https://www.standardwebhooks.com> wants it.
+//! A webhook receiver that checks signatures as <https://www.standardwebhooks.com> demands.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -17,77 +17,77 @@ use base64::{
 use ring::hmac;
 use url::Url;
 
-use super::{Inbox, Manners, Message, Misbehaviour};
+use super::{Inbox, Message, Misbehaviour, PendingMisbehaviour};
 use crate::{
     demo::local::{LocalServer, Wire},
     time::Timestamp,
 };
 
-/// The secret of a demo whose config has none that can be read.
+/// The secret of all webhooks in the demo, whatever the config says.
 pub const DEMO_SECRET: &str = "whsec_Y2FsbHdhdGNoIGRlbW8sIG5vdCBhIHNlY3JldCE=";
 
-/// How far a signed timestamp may be off the clock, either way.
+/// How far a signed timestamp may differ from the clock.
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
-/// A webhook receiver on this machine. Clones share it; it stops with the last one.
+/// A webhook receiver on this machine. Clones share it, and it stops with the last one.
 #[derive(Clone, Debug)]
 pub struct WebhookReceiver {
-    receiver: Receiver,
+    endpoint: Endpoint,
     server: Arc<LocalServer>,
 }
 
 #[derive(Clone, Debug)]
-struct Receiver {
+struct Endpoint {
     inbox: Inbox,
-    manners: Manners,
+    misbehaviour: PendingMisbehaviour,
     keys: Arc<[Keys]>,
 }
 
 impl WebhookReceiver {
-    /// Starts one that accepts what is signed with one of these secrets (`whsec_` and base64); without any it
+    /// Starts a receiver that accepts messages signed with one of these secrets (`whsec_` and base64). Without secrets it
     /// accepts everything.
     ///
     /// # Errors
-    /// When no loopback port can be had, or a secret is not base64.
+    /// When the system grants no loopback port, or a secret is not base64.
     pub async fn start<S: AsRef<str>>(secrets: impl IntoIterator<Item = S>) -> io::Result<Self> {
         let keys = secrets.into_iter().map(|secret| Keys::of(secret.as_ref())).collect::<io::Result<_>>()?;
-        let receiver = Receiver { inbox: Inbox::new(), manners: Manners::default(), keys };
-        let router = Router::new().fallback(post(receive)).with_state(receiver.clone());
-        Ok(Self { receiver, server: Arc::new(LocalServer::start(router).await?) })
+        let endpoint = Endpoint { inbox: Inbox::new(), misbehaviour: PendingMisbehaviour::default(), keys };
+        let router = Router::new().fallback(post(receive)).with_state(endpoint.clone());
+        Ok(Self { endpoint, server: Arc::new(LocalServer::start(router).await?) })
     }
 
-    /// Where to POST.
+    /// The URL to POST to.
     pub fn url(&self) -> Url {
         self.server.url("/")
     }
 
     /// Whether it checks signatures.
     pub fn verifies(&self) -> bool {
-        !self.receiver.keys.is_empty()
+        !self.endpoint.keys.is_empty()
     }
 
-    /// What was accepted.
+    /// The messages that were accepted.
     pub fn inbox(&self) -> &Inbox {
-        &self.receiver.inbox
+        &self.endpoint.inbox
     }
 
-    /// Misbehaves for the next `n` requests, after those for which it is already going to.
+    /// Misbehaves at `n` more requests, after the misbehaviour that is already pending.
     pub fn misbehave(&self, n: u64, misbehaviour: Misbehaviour) {
-        self.receiver.manners.misbehave(n, misbehaviour);
+        self.endpoint.misbehaviour.add(n, misbehaviour);
     }
 
-    /// Whether all misbehaviour it was told of has happened.
+    /// Whether no misbehaviour is pending.
     pub fn is_behaving(&self) -> bool {
-        self.receiver.manners.is_behaving()
+        self.endpoint.misbehaviour.is_empty()
     }
 
-    /// Ends what [`Self::misbehave`] began.
+    /// Drops all pending misbehaviour.
     pub fn behave(&self) {
-        self.receiver.manners.behave();
+        self.endpoint.misbehaviour.clear();
     }
 }
 
-/// The keys a secret stands for.
+/// The keys made from one secret.
 #[derive(Debug)]
 struct Keys {
     standard: hmac::Key,
@@ -108,16 +108,16 @@ impl Keys {
 }
 
 async fn receive(
-    State(receiver): State<Receiver>,
+    State(endpoint): State<Endpoint>,
     ConnectInfo(wire): ConnectInfo<Wire>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let accept = || receiver.accept(headers, body);
-    receiver.manners.answer(&wire, accept).await
+    let accept = || endpoint.accept(headers, body);
+    endpoint.misbehaviour.answer(&wire, accept).await
 }
 
-impl Receiver {
+impl Endpoint {
     fn accept(&self, headers: HeaderMap, body: Bytes) -> Response {
         if !self.keys.is_empty()
             && let Err(why) = verify(&headers, &body, &self.keys, self.inbox.now())
@@ -136,7 +136,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Checks that one of the signatures was made with one of the keys, and not long ago.
+/// Checks that one of the signatures was made with one of the keys, and recently.
 fn verify(headers: &HeaderMap, body: &[u8], keys: &[Keys], now: Timestamp) -> Result<(), &'static str> {
     if let Some(signature) = text(headers, "x-callem-signature") {
         return verify_callem(signature, body, keys);

@@ -1,10 +1,10 @@
-//! Whether callwatch has caught up with the simulated world, and what the show comes to.
+//! Judges whether callwatch has caught up with the simulated world, and whether anything was lost.
 
 use super::{DemoError, Ending, OLD_CALLS, Show};
 use crate::{
     call::{CallId, RecordHash},
     demo::{
-        summary::{Destination, Summary},
+        balance::{Balance, DestinationBalance},
         world::Receiver,
     },
     name::Name,
@@ -12,14 +12,14 @@ use crate::{
 };
 
 impl Show {
-    /// Whether every call is known as it is, nothing is pending, and what had to arrive did.
+    /// Whether the store knows every call as it is, no delivery is pending, and everything owed has arrived.
     pub(super) async fn has_caught_up(&self) -> Result<bool, StoreError> {
         Ok(self.books.owed().is_empty()
             && self.stale().await? == 0
             && self.store.destinations().await?.values().all(|it| it.tally.unfinished() == 0))
     }
 
-    /// How many calls the store does not know as the simulated API has them, byte for byte.
+    /// How many calls have a record in the store that is not, byte for byte, that of the simulated API.
     async fn stale(&self) -> Result<u64, StoreError> {
         const PAGE: usize = 500;
         let mut stale = 0;
@@ -41,10 +41,10 @@ impl Show {
         Ok(stale)
     }
 
-    /// The summary's lines and the verdict.
+    /// The lines of the summary, and whether anything was lost.
     pub(super) async fn summarize(&mut self) -> Result<(Vec<String>, Ending), DemoError> {
         let standings = self.store.destinations().await?;
-        let destination = |((name, receiver), refused): (&(Name, Receiver), &u64)| Destination {
+        let destination = |((name, receiver), refused): (&(Name, Receiver), &u64)| DestinationBalance {
             tally: standings.get(name).map(|it| it.tally).unwrap_or_default(),
             refused: *refused,
             provoked: if matches!(receiver, Receiver::Webhook(_)) { self.provoked } else { 0 },
@@ -53,7 +53,7 @@ impl Show {
         };
         let events = self.telemetry.counts().into_iter().filter(|((what, _), _)| *what == "events");
         let sources = &self.world.sources;
-        let summary = Summary {
+        let balance = Balance {
             lasted: self.lasted,
             waited: self.waited,
             books: &self.books,
@@ -64,7 +64,7 @@ impl Show {
             destinations: self.world.destinations.iter().zip(&self.refused).map(destination).collect(),
             own_config: !self.promised,
         };
-        let ending = if summary.problems().is_empty() { Ending::NoneLost } else { Ending::Lost };
-        Ok((summary.lines(self.style), ending))
+        let ending = if balance.problems().is_empty() { Ending::NoneLost } else { Ending::Lost };
+        Ok((balance.lines(self.style), ending))
     }
 }

@@ -1,4 +1,4 @@
-//! The demo itself: the real pipeline in a simulated world, watched from both ends.
+//! The demo itself: it runs the real pipeline in a simulated world and watches it from both ends.
 
 mod interrupts;
 mod judge;
@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use self::interrupts::Interrupts;
 use super::{
     books::Books,
+    narrator::Narrator,
     oracle::Promise,
     receivers::Misbehaviour,
     script::{Script, Step},
     sighting::Sighting,
     terminal::{Closed, Terminal},
-    view::View,
     world::{Receiver, World},
 };
 use crate::{
@@ -33,44 +33,44 @@ use crate::{
     time::Clock,
 };
 
-/// Calls that are there before the demo begins, per source.
+/// How many calls each source has before the demo begins.
 const OLD_CALLS: u32 = 150;
 
-/// How often the receivers are asked what arrived.
+/// How often the demo looks for what has arrived at the receivers.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long the first walk over the lists may take.
+/// How long the baseline of all sources may take.
 const BASELINE: Duration = Duration::from_secs(30);
 
-/// How long is waited for what is under way when the script has ended.
+/// How long the demo waits for what is under way when no more changes come.
 const CATCH_UP: Duration = Duration::from_secs(15);
 
-/// How long attempts in flight may go on in the very end, when there should be none.
+/// How long attempts in flight may go on when the pipeline stops. By then there should be none.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How long the pipeline may take to stop.
 const STOP: Duration = Duration::from_secs(10);
 
-/// The same, for somebody in a hurry.
+/// How long the pipeline may take to stop when nobody wants to see the summary.
 const QUICK_STOP: Duration = Duration::from_secs(1);
 
-/// Of the webhooks of the bundled config, this many out of [`PROVOKED_PERIOD`] are followed by a refusal, so that
-/// a retry is seen.
+/// So that a retry is seen, the webhook receiver of the bundled config is told to refuse a message after this many
+/// arrivals out of every [`PROVOKED_PERIOD`].
 const PROVOKED_AT: u64 = 4;
 
-/// See [`PROVOKED_AT`].
+/// The arrivals between two refusals, see [`PROVOKED_AT`].
 const PROVOKED_PERIOD: u64 = 10;
 
 /// What to show.
 #[derive(Debug)]
 pub struct Options {
-    /// The rules and the names; everything outside is replaced.
+    /// The config. Its names and rules are used, and everything outside of this machine is replaced.
     pub config: Config,
-    /// What the rules have to bring; empty for a config of the user's own.
+    /// The promises of its rules; empty when they are not known, as for a config of the user's own.
     pub promises: &'static [Promise],
-    /// For how long calls come and go; `None` is until Ctrl-C.
+    /// How long calls come and go; `None` for until Ctrl-C.
     pub lasts: Option<Duration>,
-    /// Fixes the story.
+    /// The same seed simulates the same calls.
     pub seed: u64,
 }
 
@@ -79,41 +79,38 @@ pub struct Options {
 pub enum Ending {
     /// Everything that had to arrive did.
     NoneLost,
-    /// Something did not.
+    /// Something was lost, or arrived wrongly.
     Lost,
-    /// Somebody did not want to see the end.
+    /// The demo was interrupted, or its output was closed, before it could tell.
     Quit,
 }
 
-/// Why there is no demo.
+/// Why the demo failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// No loopback port, no folder, no thread, no signals.
+    /// The system refused a port, a folder, a thread or a signal.
     #[error("the demo cannot {doing}: {why}")]
     Io {
-        /// What was being done.
+        /// The step that failed, as in "cannot start a local server".
         doing: &'static str,
-        /// The system's words.
+        /// The system's error.
         #[source]
         why: io::Error,
     },
     /// The temporary store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The pipeline stopped by itself.
+    /// The pipeline failed.
     #[error("the pipeline stopped by itself: {0}")]
     Service(#[from] RunError),
-    /// The pipeline ended without a word.
+    /// The pipeline ended without an error, or panicked.
     #[error("the pipeline ended unexpectedly")]
     Ended,
     /// The pipeline did not stop when told to.
     #[error("the pipeline did not stop within {}", humantime::format_duration(STOP))]
     NoStop,
-    /// The first walk over the lists did not end.
-    #[error(
-        "the first walk over the simulated calls did not end within {}",
-        humantime::format_duration(BASELINE)
-    )]
+    /// The baseline was not done in time.
+    #[error("the baseline was not done within {}", humantime::format_duration(BASELINE))]
     NoBaseline,
 }
 
@@ -123,40 +120,40 @@ impl DemoError {
     }
 }
 
-/// Shows what `options` ask for on standard output.
+/// Runs a demo and shows it on standard output.
 ///
 /// # Errors
-/// [`DemoError`] when the demo could not be set up or the pipeline broke; something lost is an [`Ending`].
+/// [`DemoError`] when the demo could not be set up or the pipeline failed. That something was lost is an [`Ending`].
 pub async fn show(options: Options) -> Result<Ending, DemoError> {
     let folder = TempDir::with_prefix("callwatch-demo-").map_err(DemoError::io("make a temporary folder"))?;
     let mut show = Show::set_up(options, &folder).await?;
-    let outcome = match show.play().await {
+    let outcome = match show.run().await {
         Ok(()) => show.summarize().await,
-        Err(Stop::Quit) => Ok((vec![], Ending::Quit)),
-        Err(Stop::Failed(error)) => Err(error),
+        Err(Halt::Quit) => Ok((vec![], Ending::Quit)),
+        Err(Halt::Failed(error)) => Err(error),
     };
-    let struck = show.strike(&outcome).await;
-    // What happened in the show comes before what happened when it was cleared away.
+    let stopped = show.shut_down(&outcome).await;
+    // An error of the show itself explains more than one of stopping it.
     let (_, ending) = outcome?;
-    struck?;
+    stopped?;
     let removed =
         tokio::task::spawn_blocking(|| folder.close()).await.unwrap_or_else(|error| Err(error.into()));
     removed.map_err(DemoError::io("remove its temporary folder")).map(|()| ending)
 }
 
-/// Why a show does not go on.
-enum Stop {
+/// Why a show ends early.
+enum Halt {
     Quit,
     Failed(DemoError),
 }
 
-impl From<Closed> for Stop {
+impl From<Closed> for Halt {
     fn from(Closed: Closed) -> Self {
         Self::Quit
     }
 }
 
-impl<E: Into<DemoError>> From<E> for Stop {
+impl<E: Into<DemoError>> From<E> for Halt {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
@@ -168,21 +165,23 @@ struct Show {
     world: World,
     scripts: Vec<Scripted>,
     books: Books,
-    view: View,
+    narrator: Narrator,
+    /// Whether a message was shown as its receiver reads it.
+    shown: bool,
     style: Style,
     terminal: Terminal,
-    /// Whether it is known what has to arrive.
+    /// Whether the books know what has to arrive.
     promised: bool,
     lasts: Option<Duration>,
     lasted: Duration,
     waited: Duration,
     /// How often the bundled config's webhook was told to refuse.
     provoked: u64,
-    /// How often each receiver has found something wrong, in the order of the config.
+    /// How many messages each receiver has refused because they were wrong, in the order of the config.
     refused: Vec<u64>,
     store: Arc<dyn Store>,
     telemetry: Telemetry,
-    /// Nothing is left out of it, and it stays short: [`Show::next`] takes from it without waiting for the terminal.
+    /// Every signal is in it. It stays short, because [`Show::next`] takes from it without waiting for the terminal.
     signals: UnboundedReceiver<Signal>,
     /// The pipeline, as the only task.
     service: JoinSet<Result<(), RunError>>,
@@ -191,23 +190,23 @@ struct Show {
     interrupts: Interrupts,
 }
 
-/// A source's story, and what is next in it.
+/// A source's script, and its next step.
 struct Scripted {
     script: Script,
     next: Option<Step>,
 }
 
-/// What was waited for.
+/// What the show has to react to.
 enum Happened {
-    /// The time given has come.
+    /// The time that was asked for has come.
     Woken,
-    /// The receivers were asked.
+    /// Arrivals have been taken in.
     Tick,
     /// A source's baseline is done.
     Baselined,
     /// Ctrl-C.
     Interrupted,
-    /// Something else.
+    /// Something that was shown and needs no reaction.
     Other,
 }
 
@@ -229,14 +228,14 @@ impl Show {
         }
         let mut terminal = Terminal::start().map_err(DemoError::io("write to standard output"))?;
         let style = Style::of(&io::stdout());
-        let view = View::new(style, &world, begun);
-        for line in view.introduction(&world, &config, OLD_CALLS, lasts) {
-            // If nobody reads it, that will show soon enough.
+        let narrator = Narrator::new(style, &world, begun);
+        for line in narrator.introduction(&world, &config, OLD_CALLS, lasts) {
+            // When nobody reads it, the next line finds that out, too.
             let _ = terminal.show(line);
         }
         let store: Arc<dyn Store> = Arc::new(SledStore::open(&config.store).await?);
         let (sender, signals) = mpsc::unbounded_channel();
-        // Once the show is over nobody wants them.
+        // Sending fails only when the show is over.
         let telemetry = Telemetry::with_listener(clock, move |signal| drop(sender.send(signal.clone())));
         let stop = CancellationToken::new();
         let mut service = JoinSet::new();
@@ -248,7 +247,7 @@ impl Show {
             clock,
             scripts,
             books: Books::new(promises, world.destinations.iter().map(|(name, _)| name.clone())),
-            view,
+            narrator,
             style,
             terminal,
             promised: !promises.is_empty(),
@@ -257,6 +256,7 @@ impl Show {
             waited: Duration::ZERO,
             provoked: 0,
             refused: vec![0; world.destinations.len()],
+            shown: false,
             world,
             store,
             telemetry,
@@ -268,19 +268,19 @@ impl Show {
         })
     }
 
-    async fn play(&mut self) -> Result<(), Stop> {
+    async fn run(&mut self) -> Result<(), Halt> {
         self.wait_for_baseline().await?;
         self.follow_script().await?;
         self.catch_up().await
     }
 
-    async fn wait_for_baseline(&mut self) -> Result<(), Stop> {
+    async fn wait_for_baseline(&mut self) -> Result<(), Halt> {
         let deadline = Instant::now() + BASELINE;
         let mut missing = self.world.sources.len();
         while missing > 0 {
             match self.next(deadline).await? {
                 Happened::Baselined => missing -= 1,
-                Happened::Interrupted => return Err(Stop::Quit),
+                Happened::Interrupted => return Err(Halt::Quit),
                 Happened::Woken => return Err(DemoError::NoBaseline.into()),
                 Happened::Tick | Happened::Other => {}
             }
@@ -288,8 +288,8 @@ impl Show {
         Ok(())
     }
 
-    /// Lets calls come and go until the time is over or somebody has seen enough.
-    async fn follow_script(&mut self) -> Result<(), Stop> {
+    /// Lets calls come and go until the time is over or Ctrl-C is pressed.
+    async fn follow_script(&mut self) -> Result<(), Halt> {
         let begun = Instant::now();
         let end = self.lasts.and_then(|lasts| begun.checked_add(lasts));
         loop {
@@ -303,10 +303,10 @@ impl Show {
             }
         }
         self.lasted = begun.elapsed();
-        Ok(self.terminal.show(self.view.note("no more changes; what is under way may arrive"))?)
+        Ok(self.terminal.show(self.narrator.note("no more changes; waiting for what is under way"))?)
     }
 
-    /// Lets everything happen that has to have happened by now.
+    /// Performs all steps that are due after this time.
     fn perform(&mut self, elapsed: Duration) {
         for (Scripted { script, next }, (_, callem)) in self.scripts.iter_mut().zip(&self.world.sources) {
             while let Some(step) = next.take_if(|step| step.after <= elapsed) {
@@ -319,13 +319,13 @@ impl Show {
         }
     }
 
-    /// Waits until callwatch knows every call as it is, nothing is pending, and what had to arrive did.
-    async fn catch_up(&mut self) -> Result<(), Stop> {
+    /// Waits until the store knows every call as it is, no delivery is pending, and everything owed has arrived.
+    async fn catch_up(&mut self) -> Result<(), Halt> {
         let begun = Instant::now();
         let deadline = begun + CATCH_UP;
         loop {
             match self.next(deadline).await? {
-                Happened::Interrupted => return Err(Stop::Quit),
+                Happened::Interrupted => return Err(Halt::Quit),
                 Happened::Tick => match timeout_at(deadline, self.has_caught_up()).await {
                     Ok(caught_up) => {
                         if caught_up? {
@@ -343,8 +343,8 @@ impl Show {
         Ok(())
     }
 
-    /// Shows what happens next, and says what it was.
-    async fn next(&mut self, wake: Instant) -> Result<Happened, Stop> {
+    /// Waits for what happens next, at the latest at `wake`, and shows it.
+    async fn next(&mut self, wake: Instant) -> Result<Happened, Halt> {
         tokio::select! {
             () = self.interrupts.next() => Ok(Happened::Interrupted),
             Some(ended) = self.service.join_next() => Err(match ended {
@@ -352,7 +352,7 @@ impl Show {
                 Ok(Ok(())) | Err(_) => DemoError::Ended.into(),
             }),
             Some(signal) = self.signals.recv() => {
-                if let Some(line) = self.view.signal(&signal, self.clock.wall()) {
+                if let Some(line) = self.narrator.signal(&signal, self.clock.wall()) {
                     self.terminal.show(line)?;
                 }
                 let baselined = matches!(signal, Signal::BaselineDone { .. });
@@ -366,14 +366,26 @@ impl Show {
         }
     }
 
-    /// Takes note of what has arrived.
+    /// Takes in and shows what has arrived.
     fn receive(&mut self) -> Result<(), Closed> {
         for ((destination, receiver), refused) in self.world.destinations.iter().zip(&mut self.refused) {
             let inbox = receiver.inbox();
             for arrival in inbox.take() {
                 let sighting = Sighting::of(&arrival);
                 let receipt = self.books.arrived(destination, &sighting, |debt| sighting.tells(debt));
-                self.terminal.show(self.view.arrival(destination, &arrival, &sighting, receipt.latency))?;
+                self.terminal.show(self.narrator.arrival(
+                    destination,
+                    &arrival,
+                    &sighting,
+                    receipt.latency,
+                ))?;
+                // The first one for people, so that a newcomer sees what they will get.
+                if !self.shown
+                    && let Some(lines) = self.narrator.message(&arrival)
+                {
+                    self.shown = true;
+                    lines.into_iter().try_for_each(|line| self.terminal.show(line))?;
+                }
                 let arrived = self.books.receipts(destination).map_or(0, |receipts| receipts.arrived);
                 if let Receiver::Webhook(webhook) = receiver
                     && self.promised
@@ -381,22 +393,25 @@ impl Show {
                 {
                     webhook.misbehave(1, Misbehaviour::Status { code: 503, retry_after: None });
                     self.provoked += 1;
-                    let note = format!("{destination} is told to refuse the next one, to show a retry");
-                    self.terminal.show(self.view.note(&note))?;
+                    let note = format!("{destination} is told to refuse the next message, to show a retry");
+                    self.terminal.show(self.narrator.note(&note))?;
                 }
             }
             let counts = *inbox.counts().borrow();
             if counts.refused > *refused {
                 *refused = counts.refused;
                 let why = inbox.last_refusal().unwrap_or_default();
-                self.terminal.show(self.view.refusal(destination, &why, self.clock.wall()))?;
+                self.terminal.show(self.narrator.refusal(destination, &why, self.clock.wall()))?;
             }
         }
         Ok(())
     }
 
-    /// Stops the pipeline in good order, then says what there is left to say.
-    async fn strike(mut self, outcome: &Result<(Vec<String>, Ending), DemoError>) -> Result<(), DemoError> {
+    /// Stops the pipeline, then prints the summary.
+    async fn shut_down(
+        mut self,
+        outcome: &Result<(Vec<String>, Ending), DemoError>,
+    ) -> Result<(), DemoError> {
         self.stop.cancel();
         let quick = matches!(outcome, Ok((_, Ending::Quit)));
         let stopped = timeout(if quick { QUICK_STOP } else { STOP }, self.service.join_next()).await;

@@ -1,65 +1,45 @@
 //! Email: one mail per event to all recipients; the mails about one call form a thread.
 
+mod compose;
 mod config;
 mod smtp;
 
-use std::{
-    fmt,
-    sync::LazyLock,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use lettre::{
-    Address,
-    message::{
-        Mailbox, Message as Mail, MultiPart,
-        header::{HeaderName, HeaderValue},
-    },
-};
-use minijinja::{
-    Environment,
-    value::{Serde, Value as TemplateValue},
-};
-use ring::digest;
+use lettre::Address;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-pub(super) use self::config::TYPE;
 pub use self::config::{EmailConfig, SmtpSecurity, SmtpServer};
-use self::smtp::{Blame, Credential, Receipt, Server, SmtpError};
+pub(super) use self::{compose::plain, config::TYPE};
+use self::{
+    compose::{Composer, NotComposed},
+    smtp::{Blame, Credential, Receipt, Server, SmtpError},
+};
 use super::{
     Answer, BuildError, Destination, MAX_MEMO, Notification,
-    message::{Message, Writer, in_brackets},
+    message::Writer,
+    rendering::{NotRendered, Renderer},
     secrets::FreshSecret,
 };
 use crate::{
     config::{Secret, SecretError},
-    event::{EventId, Severity},
-    http, template,
-    time::Timestamp,
+    event::EventId,
+    http,
+    privacy::Mask,
+    template,
 };
-
-/// The template of the HTML part.
-static PAGE: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut env = template::environment();
-    env.set_fuel(None);
-    #[expect(clippy::expect_used, reason = "the page is part of the program, and every test renders it")]
-    env.add_template("email.html", include_str!("email.html")).expect("a template");
-    env
-});
 
 /// `type = "email"`
 pub struct EmailDestination {
     server: Server,
     password: Option<FreshSecret>,
     oauth_token: Option<FreshSecret>,
-    from: Mailbox,
-    to: Vec<Mailbox>,
-    writer: Writer,
+    composer: Arc<Composer>,
+    renderer: Renderer,
     timeout: Duration,
 }
 
@@ -79,18 +59,19 @@ enum NotReady {
     Secret(#[from] SecretError),
     #[error("no password is given for the account {0}; nothing was sent")]
     NoPassword(String),
-    #[error("the event's record is damaged ({0}); nothing was sent")]
-    Record(#[from] serde_json::Error),
+    #[error(transparent)]
+    NotRendered(#[from] NotRendered),
     #[error("the mail cannot be written ({0}); nothing was sent")]
-    Page(#[from] minijinja::Error),
-    #[error("the mail cannot be written ({0}); nothing was sent")]
-    Mail(#[from] lettre::error::Error),
+    NotComposed(#[from] NotComposed),
 }
 
 #[async_trait]
 impl Destination for EmailDestination {
     async fn deliver(&self, notification: &Notification<'_>) -> Answer {
-        self.attempt(notification).await.unwrap_or_else(|error| Answer::retry(error.to_string()))
+        let mut secrets = vec![];
+        let answer = self.attempt(notification, &mut secrets).await;
+        let answer = answer.unwrap_or_else(|error| Answer::retry(error.to_string()));
+        answer.clean(&self.mask(&secrets))
     }
 
     fn keeps_memos(&self) -> bool {
@@ -117,14 +98,24 @@ impl EmailDestination {
             server,
             password: config.password.clone().or(in_address).map(FreshSecret::new),
             oauth_token: config.oauth_token.clone().map(FreshSecret::new),
-            from: config.from.clone(),
-            to: config.to.clone(),
-            writer,
+            composer: Arc::new(Composer { from: config.from.clone(), to: config.to.clone(), writer }),
+            renderer: Renderer::new(),
             timeout,
         })
     }
 
-    async fn attempt(&self, notification: &Notification<'_>) -> Result<Answer, NotReady> {
+    /// Hides these secrets, and the password as it is sent, together with the user: `AUTH PLAIN` (RFC 4616).
+    fn mask(&self, secrets: &[SecretString]) -> Mask {
+        let user = self.server.user().unwrap_or_default();
+        let exposed = secrets.iter().map(|secret| secret.expose_secret());
+        Mask::of(exposed.flat_map(|secret| [secret.to_owned(), format!("\0{user}\0{secret}")]))
+    }
+
+    async fn attempt(
+        &self,
+        notification: &Notification<'_>,
+        secrets: &mut Vec<SecretString>,
+    ) -> Result<Answer, NotReady> {
         let secret = match (self.password.as_ref().or(self.oauth_token.as_ref()), self.server.user()) {
             (Some(password), _) => match timeout(self.timeout, password.read()).await {
                 Ok(secret) => Some(secret?),
@@ -142,51 +133,30 @@ impl EmailDestination {
             Some(_) => Credential::Password(secret),
             None => Credential::Token(secret),
         });
-        let secret = secret.as_ref().map(SecretString::expose_secret);
+        secrets.extend(secret.clone());
         let event = notification.event;
-        let message = self.writer.write(notification)?;
-        let mail = self.mail(&event.id, &message, notification.now)?.formatted();
+        let (owned, composer) = (notification.owned(), Arc::clone(&self.composer));
+        let compose = move || composer.compose(&owned.borrowed());
+        let mail = self.renderer.run(Instant::now() + self.timeout, compose).await??;
         let have_it = PartlySent::have_it(notification);
         let is_missing = |to: &Address| !have_it.iter().any(|has| has == AsRef::<str>::as_ref(to));
-        let to: Vec<_> = self.to.iter().map(|to| to.email.clone()).filter(is_missing).collect();
-        let sent = self.server.send(credential, &self.from.email, &to, &mail, self.timeout).await;
+        let to: Vec<_> = self.composer.to.iter().map(|to| to.email.clone()).filter(is_missing).collect();
+        let sent = self.server.send(credential, &self.composer.from.email, &to, &mail, self.timeout).await;
+        // What the server says is masked before anything is cut off it.
+        let mask = self.mask(secrets);
         Ok(match sent {
             Ok(receipt) => {
+                let receipt = masked(receipt, &mask);
                 let (answer, response) = judge(&receipt, have_it.len());
                 let memo = PartlySent::memo(&event.id, receipt, have_it);
-                answer.with_response(&response, secret).with_memo(memo)
+                answer.with_response(response).with_memo(memo)
             }
             Err(SmtpError::Refused { words, blame, credentials }) => {
-                refused(&words, blame, credentials).with_response(&words, secret)
+                let words = mask.foreign(&words);
+                refused(&words, blame, credentials).with_response(words)
             }
             Err(SmtpError::Broken(why)) => Answer::retry(why),
         })
-    }
-
-    /// Writes the mail. It is the same at every attempt except for its date.
-    fn mail(&self, id: &EventId, message: &Message, now: Timestamp) -> Result<Mail, NotReady> {
-        let domain = self.from.email.domain();
-        let date = SystemTime::UNIX_EPOCH + now.since(Timestamp::from_millis(0));
-        let mut builder = Mail::builder()
-            .from(self.from.clone())
-            .subject(&message.title)
-            .date(date)
-            .message_id(Some(format!("<{id}@{domain}>")))
-            // RFC 3834: asks for no automatic replies, such as holiday notices.
-            .raw_header(extra("Auto-Submitted", "auto-generated"))
-            .raw_header(extra("X-Auto-Response-Suppress", "All"));
-        for to in &self.to {
-            builder = builder.to(to.clone());
-        }
-        if let Some(thread) = thread(message) {
-            let thread = format!("<{thread}@{domain}>");
-            builder = builder.in_reply_to(thread.clone()).references(thread);
-        }
-        if message.severity == Severity::Critical {
-            builder = builder.raw_header(extra("Importance", "high"));
-        }
-        let page = PAGE.get_template("email.html")?.render(TemplateValue::from(Serde(message)))?;
-        Ok(builder.multipart(MultiPart::alternative_plain_html(plain(message), page))?)
     }
 }
 
@@ -217,16 +187,17 @@ impl PartlySent {
     }
 }
 
-fn extra(name: &'static str, value: &str) -> HeaderValue {
-    HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
-}
-
-/// The id of the thread of all mails about one call. The call's own id may hold characters that do not fit into a
-/// header, so it is hashed.
-fn thread(message: &Message) -> Option<String> {
-    let call = message.call.as_ref()?;
-    let digest = digest::digest(&digest::SHA256, format!("{}\n{call}", message.source).as_bytes());
-    Some(format!("call_{}", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])))
+/// The receipt with the server's words as they may be kept.
+fn masked(receipt: Receipt, mask: &Mask) -> Receipt {
+    let each = |list: Vec<(Address, String)>| {
+        list.into_iter().map(|(address, words)| (address, mask.foreign(&words))).collect()
+    };
+    Receipt {
+        reply: mask.foreign(&receipt.reply),
+        deferred: each(receipt.deferred),
+        refused: each(receipt.refused),
+        accepted: receipt.accepted,
+    }
 }
 
 /// Classifies the server's receipt; the text is everything that it said.
@@ -281,21 +252,6 @@ fn refused(words: &str, blame: Blame, credentials: bool) -> Answer {
 /// A server's reply, short enough for a result.
 fn short(reply: &str) -> String {
     template::truncate(reply, 200)
-}
-
-/// The text part.
-pub(super) fn plain(message: &Message) -> String {
-    let severity = in_brackets(message.severity);
-    let rule = message.rule.as_ref().map(|rule| format!("Rule {rule} · source"));
-    let origin = rule.unwrap_or_else(|| "Source".to_owned());
-    let call = message.call.as_ref().map(|call| format!("\nCall {call}")).unwrap_or_default();
-    format!(
-        "{severity}{}\n\n{}\n\n-- \n{origin} {} · {}{call}\n",
-        message.title,
-        message.in_columns(),
-        message.source,
-        message.when,
-    )
 }
 
 /// Shows the server's name, and no secret.

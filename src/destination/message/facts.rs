@@ -2,15 +2,24 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use url::Url;
 
+use super::says_something;
 use crate::{
     call::DOCUMENTED_FIELDS,
-    destination::answer::one_line,
-    template::{duration_in_words, truncate},
+    privacy::one_line,
+    template::{UNKNOWN_NUMBER, duration_in_words, truncate},
 };
 
 /// The longest value of a fact, in characters.
 const MAX_FACT: usize = 300;
+
+/// The most facts of one message; more would hide what matters.
+const MAX_FACTS: usize = 40;
+
+/// The longest name, in characters, and the longest address of a link, in bytes.
+const MAX_NAME: usize = 60;
+const MAX_LINK: usize = 1_000;
 
 /// A labelled value, such as `Caller: +33612345678`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -19,7 +28,14 @@ pub(in crate::destination) struct Fact {
     pub(in crate::destination) value: String,
 }
 
-/// The fields that changed, for people.
+/// The first of these facts, and a note when there are more.
+pub(super) fn first(mut facts: Vec<Fact>) -> (Vec<Fact>, Option<String>) {
+    let more = facts.len().saturating_sub(MAX_FACTS);
+    facts.truncate(MAX_FACTS);
+    (facts, (more > 0).then(|| "(There are more fields than are shown here.)".to_owned()))
+}
+
+/// The fields that changed, for people; a few more than a message has room for, at most.
 pub(super) fn changed(changes: &Map<String, Value>) -> Vec<Fact> {
     let told = changes.iter().filter(|(name, _)| !matches!(name.as_str(), "updatedAt" | "callAnalysis"));
     let analysis = changes.get("callAnalysis").into_iter().flat_map(|change| {
@@ -36,7 +52,7 @@ pub(super) fn changed(changes: &Map<String, Value>) -> Vec<Fact> {
         (Some(from), Some(to)) => fact(label(name), from_to(&readable(name, from), &readable(name, to))),
         _ => fact(label(name), "changed".to_owned()),
     });
-    told.chain(analysis).collect()
+    told.chain(analysis).take(MAX_FACTS + 1).collect()
 }
 
 /// The value of a field; a duration in words.
@@ -65,7 +81,7 @@ pub(super) fn facts_of_call(call: &Map<String, Value>) -> Vec<Fact> {
     let mut tell = |label: &str, value: Option<String>| {
         facts.extend(value.filter(|value| !value.is_empty()).map(|value| fact(label.to_owned(), value)));
     };
-    tell("Caller", field(call, "callerNumber").map(str::to_owned));
+    tell("Caller", caller(call));
     tell("Called", field(call, "calledNumber").map(str::to_owned));
     let live = field(call, "status") == Some("live");
     let status = field(call, "status").map(|status| if live { "Live now".to_owned() } else { label(status) });
@@ -76,7 +92,7 @@ pub(super) fn facts_of_call(call: &Map<String, Value>) -> Vec<Fact> {
     tell("Outcome", joined([field(call, "evaluation").map(label), ended]));
     tell("Engaged", call.get("isEngaged").and_then(in_words));
     if let Some(Value::Object(analysis)) = call.get("callAnalysis") {
-        for (name, value) in analysis {
+        for (name, value) in analysis.iter().take(MAX_FACTS + 1) {
             tell(&label(name), in_words(value));
         }
     }
@@ -87,7 +103,51 @@ pub(super) fn facts_of_call(call: &Map<String, Value>) -> Vec<Fact> {
 pub(super) fn other_facts(fields: &Map<String, Value>) -> Vec<Fact> {
     // The documented fields have a place of their own in a message, or mean nothing to people.
     let others = fields.iter().filter(|(name, _)| !DOCUMENTED_FIELDS.contains(&name.as_str()));
-    others.filter_map(|(name, value)| Some(fact(label(name), in_words(value)?))).collect()
+    let facts = others.filter_map(|(name, value)| Some(fact(label(name), in_words(value)?)));
+    facts.take(MAX_FACTS + 1).collect()
+}
+
+/// The caller's number, or that it was withheld; `None` when the receiver is not shown it.
+pub(super) fn caller(call: &Map<String, Value>) -> Option<String> {
+    let number = call.get("callerNumber")?;
+    let known = number.as_str().filter(|number| !number.trim().is_empty());
+    Some(known.unwrap_or(UNKNOWN_NUMBER).to_owned())
+}
+
+/// The names of fields that hold the caller's name, as agents are often told to ask for it: in lower case, without `_`.
+const NAMES: [&str; 9] = [
+    "callername",
+    "customername",
+    "patientname",
+    "clientname",
+    "contactname",
+    "guestname",
+    "leadname",
+    "fullname",
+    "name",
+];
+
+/// The caller's name if one was noted, else the number; `None` when the receiver is shown neither.
+pub(super) fn name_or_number(call: &Map<String, Value>) -> Option<String> {
+    let analysis = call.get("callAnalysis").and_then(Value::as_object);
+    let mut fields = analysis.into_iter().flatten().chain(call);
+    let is_name = |field: &str| NAMES.contains(&field.replace('_', "").to_lowercase().as_str());
+    let name = fields.find_map(|(field, value)| value.as_str().filter(|_| is_name(field)));
+    let name = name.map(|name| truncate(&one_line(name), MAX_NAME)).filter(|name| says_something(name));
+    name.or_else(|| caller(call).map(|number| truncate(&one_line(&number), MAX_NAME)))
+}
+
+/// The first field that holds a web address and does not stand in the API's documentation: its label and the address.
+pub(super) fn link(call: &Map<String, Value>) -> Option<(String, String)> {
+    let others = call.iter().filter(|(name, _)| !DOCUMENTED_FIELDS.contains(&name.as_str()));
+    others.filter_map(|(name, value)| Some((name, value.as_str()?))).find_map(|(name, text)| {
+        let url = Url::parse(text).ok().filter(|url| url.scheme() == "https")?;
+        // Slack ends an address at these.
+        let url = url.to_string().replace('|', "%7C").replace('<', "%3C").replace('>', "%3E");
+        let label = label(name);
+        let label = label.strip_suffix(" url").or(label.strip_suffix(" link")).unwrap_or(&label);
+        (url.len() <= MAX_LINK).then(|| (truncate(&one_line(label), MAX_NAME), url))
+    })
 }
 
 impl Fact {

@@ -12,11 +12,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::{facts::Fact, visible::Visible};
-use super::{FieldFilter, Notification, answer::one_line};
+use super::{FieldFilter, Notification};
 use crate::{
     calendar::Zone,
     event::{Event, Severity},
+    json::Budget,
     name::Name,
+    privacy::one_line,
     rule::{RuleSet, RuleText},
     summary::Summary,
     telemetry::{Signal, Telemetry},
@@ -25,6 +27,9 @@ use crate::{
 
 /// The longest title, in characters.
 const MAX_TITLE: usize = 200;
+
+/// The most remarks about a message itself.
+const MAX_NOTES: usize = 8;
 
 /// A message for people.
 #[derive(Debug, Serialize)]
@@ -42,7 +47,7 @@ pub(super) struct Message {
     pub(super) quoted: bool,
     /// Caller, outcome, duration and so on, or totals; none when the rule has a body of its own.
     pub(super) facts: Vec<Fact>,
-    /// The events of a batch, newest first; none when it is about one event, or the rule has a body of its own for the
+    /// The events of a batch, the latest call first; none when it is about one event, or the rule has a body of its own for the
     /// whole batch.
     pub(super) entries: Vec<Entry>,
     /// How many events of the batch are not among `entries`.
@@ -59,24 +64,47 @@ pub(super) struct Message {
     pub(super) call: Option<String>,
     /// The caller's number, when it can be dialled.
     pub(super) call_back: Option<String>,
-    /// When it happened, in seconds since the Unix epoch.
+    /// When the call was, in seconds since the Unix epoch; of several, and of what is no call, when it is told.
     pub(super) at: i64,
     /// The same time for people.
     pub(super) when: String,
+    /// When it was noticed, where that was minutes after it happened.
+    pub(super) noticed: Option<Moment>,
+}
+
+/// A time, in seconds since the Unix epoch and for people.
+#[derive(Debug, Serialize)]
+pub(super) struct Moment {
+    pub(super) at: i64,
+    pub(super) when: String,
+}
+
+/// A web address and what is behind it.
+#[derive(Debug, Serialize)]
+pub(super) struct Link {
+    pub(super) label: String,
+    /// An https:// address without `<`, `>` and `|`.
+    pub(super) url: String,
 }
 
 /// One event of a batch.
 #[derive(Debug, Serialize)]
 pub(super) struct Entry {
-    /// One line.
+    /// One line, with the caller's name or number.
     pub(super) title: String,
+    /// The call's summary in a few words.
+    pub(super) said: Option<String>,
+    /// A field of the call that is a link, when the destination's `include` asks for it.
+    pub(super) link: Option<Link>,
     /// How much it matters, where the events of the batch differ in it; else `Info`.
     #[serde(serialize_with = "severity_word")]
     pub(super) severity: Severity,
     /// The caller's sentiment, if it is known.
     pub(super) mood: Option<String>,
-    /// When it happened, in seconds since the Unix epoch.
+    /// When the call was, in seconds since the Unix epoch.
     pub(super) at: i64,
+    /// Whether that is the day of the message, in the destination's time zone.
+    pub(super) today: bool,
     /// The same time for people; with the day unless it is that of the message.
     pub(super) when: String,
 }
@@ -125,9 +153,19 @@ impl Writer {
         }
     }
 
-    /// The event without the fields that the receiver is not shown.
-    fn show<'e>(&self, event: &'e Event, words: &Words<'_>) -> Result<Visible<'e>, serde_json::Error> {
-        Visible::new(event, words.severity(&event.rule), &self.fields)
+    /// The event without the fields that the receiver is not shown, one of `among` in its message.
+    fn show<'e>(
+        &self,
+        event: &'e Event,
+        among: usize,
+        words: &mut Words<'_>,
+    ) -> Result<Visible<'e>, serde_json::Error> {
+        let mut budget = Budget::share(among);
+        let shown = Visible::new(event, words.severity(&event.rule), &self.fields, &mut budget)?;
+        if budget.exceeded {
+            words.note("(This call is too large to be shown whole here.)".to_owned());
+        }
+        Ok(shown)
     }
 }
 
@@ -167,11 +205,15 @@ impl Words<'_> {
         if let Some(telemetry) = &self.writer.telemetry {
             telemetry.emit(Signal::TextFailed { rule: rule.clone(), part, error: error.to_string() });
         }
-        let note = format!("(the rule's {part} could not be rendered: {error})");
-        if !self.notes.contains(&note) {
+        self.note(format!("(this is the default {part}: the rule's own could not be rendered: {error})"));
+        None
+    }
+
+    /// Adds a remark about the message itself, once.
+    fn note(&mut self, note: String) {
+        if self.notes.len() < MAX_NOTES && !self.notes.contains(&note) {
             self.notes.push(note);
         }
-        None
     }
 }
 
@@ -198,9 +240,12 @@ impl Message {
         let mut parts = Vec::from_iter(self.lead.clone());
         parts.push(lines(self.facts.iter().map(|Fact { label, value }| fact(label, value))));
         parts.extend(self.text.clone());
-        let entries = self.entries.iter().map(|Entry { title, severity, mood, when, .. }| {
+        let entries = self.entries.iter().map(|Entry { title, said, link, severity, mood, when, .. }| {
             let mood = mood.as_ref().map(|mood| format!(" ({mood})")).unwrap_or_default();
-            entry(when, &format!("{}{title}{mood}", in_brackets(*severity)))
+            let said = said.as_ref().map(|said| format!(" · {said}")).unwrap_or_default();
+            let link =
+                link.as_ref().map(|link| format!(" · {}: {}", link.label, link.url)).unwrap_or_default();
+            entry(when, &format!("{}{title}{mood}{said}{link}", in_brackets(*severity)))
         });
         let more = (self.more > 0).then(|| format!("and {} more", self.more));
         parts.push(lines(entries.chain(more)));
@@ -224,6 +269,13 @@ pub(super) fn in_brackets(severity: Severity) -> String {
         Severity::Info => String::new(),
         severity => format!("[{}] ", severity.as_str().to_uppercase()),
     }
+}
+
+/// Whether a line holds more than white space, dashes and punctuation.
+fn says_something(line: &str) -> bool {
+    let is_mark =
+        |c: char| c.is_ascii_punctuation() || matches!(c, '·' | '•' | '…' | '\u{2010}'..='\u{2015}');
+    line.chars().any(|c| !c.is_whitespace() && !is_mark(c))
 }
 
 /// One line of at most `limit` characters.

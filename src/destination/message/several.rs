@@ -1,25 +1,29 @@
 //! A message about several events.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
 
 use super::{
-    Entry, Message, Visible, Words, Writer,
-    facts::Fact,
-    headline, mood,
+    Entry, Link, MAX_TITLE, Message, Visible, Words, Writer,
+    facts::{Fact, caller, field, link, name_or_number},
+    headline, mood, says_something,
     single::without_controls,
-    times::{date_and_time, lasting, time, time_and_zone},
+    times::{date, date_and_time, lasting, time, time_and_zone},
 };
 use crate::{
     event::{Event, Severity},
     name::Name,
     summary::{Reason, SENTIMENT, Summary},
     template::Template,
+    time::Timestamp,
 };
 
 /// The longest headline in characters. It leaves room, so that "and 3 more" after it is not cut off.
 const MAX_HEADLINE: usize = 140;
+
+/// The most of a call's summary in a line, in characters.
+const MAX_SAID: usize = 80;
 
 /// A message that comes this soon after the event needs no explanation of the delay.
 const SOON: Duration = Duration::from_secs(60);
@@ -39,7 +43,9 @@ impl Writer {
             }
             return Ok(message);
         }
-        let shown = items.iter().map(|item| self.show(item, &words)).collect::<Result<Vec<_>, _>>()?;
+        let shown = items.iter().map(|item| self.show(item, items.len(), &mut words));
+        let mut shown = shown.collect::<Result<Vec<_>, _>>()?;
+        shown.sort_by_key(|item| Reverse((item.at(), item.event.at)));
         let calls: Vec<_> = shown.iter().filter_map(Visible::call).collect();
         let severity = summary.rules.keys().map(|rule| words.severity(rule)).max().unwrap_or_default();
         let only_rule = summary.only_rule();
@@ -56,7 +62,7 @@ impl Writer {
         Ok(Message {
             title,
             severity,
-            lead: Some(self.lead(event, summary)),
+            lead: Some(self.lead(event, summary, &shown)),
             text: body.map(|body| without_controls(body.trim())),
             quoted: false,
             facts: if own_body { vec![] } else { self.totals(summary) },
@@ -70,6 +76,7 @@ impl Writer {
             call_back: None,
             at: event.at.as_secs(),
             when: date_and_time(event.at, self.zone),
+            noticed: None,
         })
     }
 
@@ -83,7 +90,7 @@ impl Writer {
         let count = summary.count;
         let title = summary.only_rule().and_then(|rule| words.of(rule)?.title.as_ref());
         let is_for_all = title.is_some_and(Template::speaks_of_all);
-        let many = format!("{count} {}", noun(summary));
+        let many = counted(summary);
         match (summary.reason, shown) {
             (_, [newest, ..]) if is_for_all => {
                 headline(&self.title(newest, calls, count, words), MAX_HEADLINE)
@@ -92,9 +99,19 @@ impl Writer {
             (Reason::Quiet, _) => format!("While it was quiet: {many}"),
             (_, [newest, ..]) => {
                 let title = self.title(newest, &Vec::from_iter(newest.call()), 1, words);
-                let more = match count.saturating_sub(1) {
-                    0 => String::new(),
-                    more => format!(" and {more} more"),
+                let more = match (calls_of(summary), count) {
+                    (_, 0 | 1) => String::new(),
+                    (None, events) => format!(" and {} more", events - 1),
+                    (Some(calls), events) if calls == events => format!(" and {} more", calls - 1),
+                    (Some(1), events) => format!(" ({events} events)"),
+                    (Some(calls), events) => {
+                        let calls = if calls == 2 {
+                            "1 more call".to_owned()
+                        } else {
+                            format!("{} more calls", calls - 1)
+                        };
+                        format!(" and {calls} ({events} events)")
+                    }
                 };
                 headline(&title, MAX_HEADLINE - more.chars().count()) + &more
             }
@@ -103,21 +120,22 @@ impl Writer {
     }
 
     /// How many, and since when.
-    fn lead(&self, event: &Event, summary: &Summary) -> String {
-        let (count, noun) = (summary.count, noun(summary));
-        let since = time_and_zone(summary.since, event.at, self.zone);
+    fn lead(&self, event: &Event, summary: &Summary, shown: &[Visible<'_>]) -> String {
+        let (count, many) = (summary.count, counted(summary));
+        let first = shown.iter().map(Visible::at).fold(summary.since, Timestamp::min);
+        let since = time_and_zone(first, event.at, self.zone);
         let newest = summary.items.first().map_or(event.at, |item| item.at);
         match summary.reason {
             Reason::Throttle => format!("{count} held back since {since}"),
             Reason::Count => match newest.since(summary.since) {
-                Duration::ZERO => format!("{count} {noun} at once"),
-                span => format!("{count} {noun} within {}", lasting(span)),
+                Duration::ZERO => format!("{many} at once"),
+                span => format!("{many} within {}", lasting(span)),
             },
             Reason::Digest => {
-                let from = time(summary.since, event.at, self.zone);
-                format!("From {from} to {}", time_and_zone(event.at, summary.since, self.zone))
+                let from = time(first, event.at, self.zone);
+                format!("From {from} to {}", time_and_zone(event.at, event.at, self.zone))
             }
-            Reason::Group => format!("{count} {noun} since {since}"),
+            Reason::Group => format!("{many} since {since}"),
             Reason::Quiet => format!("Since {since}"),
         }
     }
@@ -140,14 +158,39 @@ impl Writer {
     fn entries(&self, event: &Event, shown: &[Visible<'_>], words: &mut Words<'_>) -> Vec<Entry> {
         let severities: BTreeSet<_> = shown.iter().map(Visible::severity).collect();
         let differ = severities.len() > 1;
-        let entry = |item: &Visible<'_>| Entry {
-            title: self.title(item, &Vec::from_iter(item.call()), 1, words),
-            severity: if differ { item.severity() } else { Severity::Info },
-            mood: mood(item.fields()),
-            at: item.event.at.as_secs(),
-            when: time(item.event.at, event.at, self.zone),
+        let entry = |item: &Visible<'_>| {
+            let title = self.title(item, &Vec::from_iter(item.call()), 1, words);
+            let said = field(item.fields(), "summary").map(|said| headline(said, MAX_SAID));
+            Entry {
+                said: said.filter(|said| says_something(said) && !title.contains(said.trim_end_matches('…'))),
+                title: with_caller(title, item),
+                link: self.link(item),
+                severity: if differ { item.severity() } else { Severity::Info },
+                mood: mood(item.fields()),
+                at: item.at().as_secs(),
+                today: date(item.at(), self.zone) == date(event.at, self.zone),
+                when: time(item.at(), event.at, self.zone),
+            }
         };
         shown.iter().map(entry).collect()
+    }
+
+    /// A link of the call. Such addresses often need no password, so only those are shown that were asked for.
+    fn link(&self, item: &Visible<'_>) -> Option<Link> {
+        self.fields.include.as_ref()?;
+        item.call()?;
+        link(item.fields()).map(|(label, url)| Link { label, url })
+    }
+}
+
+/// The title with the caller's name or number, unless it says who called.
+fn with_caller(title: String, item: &Visible<'_>) -> String {
+    let says = |who: &str| title.contains(who);
+    let who = item.call().and_then(|_| name_or_number(item.fields()));
+    let number = caller(item.fields());
+    match who.filter(|who| !says(who) && !number.as_deref().is_some_and(says)) {
+        Some(who) => headline(&format!("{title} · {who}"), MAX_TITLE),
+        None => title,
     }
 }
 
@@ -161,16 +204,23 @@ fn why_late(reason: Reason) -> Option<&'static str> {
     }
 }
 
-/// `calls` when every event is about a call of its own, else `events`.
-fn noun(summary: &Summary) -> &'static str {
-    let calls: Option<BTreeSet<_>> =
-        summary.items.iter().map(|item| item.subject.call().map(|_| &item.subject)).collect();
-    match (summary.count, calls) {
-        (1, Some(_)) => "call",
-        (_, Some(calls)) if calls.len() == summary.items.len() => "calls",
-        (1, None) => "event",
-        _ => "events",
+/// `12 calls`, or `12 calls, 17 events`; `17 events` when they are not all about calls.
+fn counted(summary: &Summary) -> String {
+    let number = |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    match calls_of(summary) {
+        Some(calls) if calls == summary.count => number(calls, "call"),
+        Some(calls) => format!("{}, {}", number(calls, "call"), number(summary.count, "event")),
+        None => number(summary.count, "event"),
     }
+}
+
+/// How many calls the events are about, when each is about one.
+fn calls_of(summary: &Summary) -> Option<u64> {
+    let listed: Option<BTreeSet<_>> =
+        summary.items.iter().map(|item| item.subject.call().map(|_| &item.subject)).collect();
+    let listed = listed?.len() as u64;
+    // Events that are told together for the second time may be about the same calls.
+    Some(if summary.calls == 0 { listed } else { summary.calls.clamp(listed, summary.count.max(listed)) })
 }
 
 /// `negative 3, positive 1`

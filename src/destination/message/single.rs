@@ -5,15 +5,15 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::{
-    MAX_TITLE, Message, Turn, Visible, Words, Writer,
-    facts::{Fact, changed, facts_of_call, field, label, other_facts},
-    headline,
-    times::date_and_time,
+    MAX_TITLE, Message, Moment, Turn, Visible, Words, Writer,
+    facts::{Fact, caller, changed, facts_of_call, field, first, label, other_facts},
+    headline, says_something,
+    times::{date_and_time, time},
 };
 use crate::{
-    destination::answer::one_line,
     event::Event,
     kind::Kind,
+    privacy::one_line,
     template::{self, truncate},
     time::Timestamp,
 };
@@ -21,13 +21,16 @@ use crate::{
 /// The longest summary, in characters.
 const MAX_SUMMARY: usize = 4000;
 
+/// The most lines of a text.
+const MAX_LINES: usize = 200;
+
 /// The longest transcript, in turns, and the longest turn, in characters.
 const MAX_TURNS: usize = 200;
 const MAX_TURN: usize = 1000;
 
 impl Writer {
     pub(super) fn single(&self, event: &Event, mut words: Words<'_>) -> Result<Message, serde_json::Error> {
-        let shown = self.show(event, &words)?;
+        let shown = self.show(event, 1, &mut words)?;
         let calls = Vec::from_iter(shown.call());
         let context = shown.context(1, &calls);
         let body = words.body(&context, &event.rule);
@@ -47,6 +50,8 @@ impl Writer {
                 facts
             }
         };
+        let (facts, note) = first(facts);
+        note.into_iter().for_each(|note| words.note(note));
         let said = || match kind {
             Kind::SourceSilent => self.silent_since(fields),
             _ => field(fields, "summary").map(|summary| truncate(summary, MAX_SUMMARY)),
@@ -72,8 +77,11 @@ impl Writer {
             call_back: field(fields, "callerNumber")
                 .filter(|number| can_be_dialled(number))
                 .map(str::to_owned),
-            at: event.at.as_secs(),
-            when: date_and_time(event.at, self.zone),
+            at: shown.at().as_secs(),
+            when: date_and_time(shown.at(), self.zone),
+            noticed: shown
+                .noticed()
+                .map(|at| Moment { at: at.as_secs(), when: time(at, shown.at(), self.zone) }),
         })
     }
 
@@ -87,6 +95,7 @@ impl Writer {
     ) -> String {
         let own = words.title(&shown.context(count, calls), &shown.event.rule);
         let lasting = words.rules.get(&shown.event.rule).and_then(|rule| rule.lasting);
+        let own = own.map(|title| headline(&title, MAX_TITLE)).filter(|title| says_something(title));
         let title = own.unwrap_or_else(|| default_title(shown, lasting));
         // A test must not alarm anybody.
         let mark = if shown.event.id.is_test() { "[test] " } else { "" };
@@ -120,12 +129,7 @@ fn default_title(shown: &Visible<'_>, lasting: Option<Duration>) -> String {
         Some(lasting) => vec![format!("{} for {}", shown.event.rule, humantime::format_duration(lasting))],
         None => vec![what.to_owned()],
     };
-    match call.get("callerNumber") {
-        Some(Value::String(number)) if !number.is_empty() => parts.push(number.clone()),
-        Some(_) => parts.push("unknown number".to_owned()),
-        // The destination leaves the number out.
-        None => {}
-    }
+    parts.extend(caller(call));
     match kind {
         Kind::Ended | Kind::Analyzed => {
             parts.extend(call.get("duration").and_then(Value::as_f64).map(template::duration_in_words));
@@ -164,7 +168,10 @@ fn turns_of(turns: &[Value]) -> Vec<Turn> {
 
 /// The text without control characters, except line breaks.
 pub(super) fn without_controls(text: &str) -> String {
-    let lines: Vec<_> = text.lines().map(one_line).collect();
+    let mut lines: Vec<_> = text.lines().take(MAX_LINES + 1).map(one_line).collect();
+    if lines.len() > MAX_LINES {
+        lines[MAX_LINES] = "…".to_owned();
+    }
     lines.join("\n")
 }
 

@@ -2,22 +2,33 @@
 
 use std::time::Duration;
 
+use chrono::{Datelike, NaiveDate};
+
 use crate::{calendar::Zone, template::duration_in_words, time::Timestamp};
 
-/// `15 Dec 2025, 14:32 UTC`
+/// `Mon 15 Dec 2025, 14:32 UTC`
 pub(super) fn date_and_time(at: Timestamp, zone: Zone) -> String {
-    formatted(at, zone, "%-d %b %Y, %H:%M %Z")
+    formatted(at, zone, "%a %-d %b %Y, %H:%M %Z")
 }
 
-/// `14:32`; on another day than `today` `14 Dec, 14:32`, in another year `14 Dec 2024, 14:32`.
+/// `14:32`; on one of the six days before `today` `Sun 14:32`, on another day `Sun 30 Nov, 14:32`, in another year
+/// `Sun 30 Nov 2024, 14:32`.
 pub(super) fn time(at: Timestamp, today: Timestamp, zone: Zone) -> String {
-    let same = |format| formatted(at, zone, format) == formatted(today, zone, format);
-    let format = match (same("%Y-%m-%d"), same("%Y")) {
-        (true, _) => "%H:%M",
-        (false, true) => "%-d %b, %H:%M",
-        (false, false) => "%-d %b %Y, %H:%M",
+    let format = match (date(at, zone), date(today, zone)) {
+        (Some(day), Some(today)) => match (today - day).num_days() {
+            0 => "%H:%M",
+            1..=6 => "%a %H:%M",
+            _ if day.year() == today.year() => "%a %-d %b, %H:%M",
+            _ => "%a %-d %b %Y, %H:%M",
+        },
+        _ => "%a %-d %b %Y, %H:%M",
     };
     formatted(at, zone, format)
+}
+
+/// The day; `None` for years that the calendar does not reach.
+pub(super) fn date(at: Timestamp, zone: Zone) -> Option<NaiveDate> {
+    zone.local(at).map(|local| local.date_naive())
 }
 
 /// As [`time`], with the zone.
@@ -45,12 +56,15 @@ mod tests {
     fn times_are_for_people() {
         let at = Timestamp::parse("2025-12-05T23:02:25.000Z").unwrap();
         let paris = Zone::parse("Europe/Paris").unwrap();
-        assert_eq!(date_and_time(at, Zone::UTC), "5 Dec 2025, 23:02 UTC");
-        assert_eq!(date_and_time(at, paris), "6 Dec 2025, 00:02 CET");
+        assert_eq!(date_and_time(at, Zone::UTC), "Fri 5 Dec 2025, 23:02 UTC");
+        assert_eq!(date_and_time(at, paris), "Sat 6 Dec 2025, 00:02 CET");
         for (today, text) in [
             ("2025-12-06T12:00:00.000Z", "00:02 CET"),
-            ("2025-12-05T12:00:00.000Z", "6 Dec, 00:02 CET"),
-            ("2026-01-01T12:00:00.000Z", "6 Dec 2025, 00:02 CET"),
+            ("2025-12-07T12:00:00.000Z", "Sat 00:02 CET"),
+            ("2025-12-12T12:00:00.000Z", "Sat 00:02 CET"),
+            ("2025-12-13T12:00:00.000Z", "Sat 6 Dec, 00:02 CET"),
+            ("2025-12-05T12:00:00.000Z", "Sat 6 Dec, 00:02 CET"),
+            ("2026-01-01T12:00:00.000Z", "Sat 6 Dec 2025, 00:02 CET"),
         ] {
             assert_eq!(time_and_zone(at, Timestamp::parse(today).unwrap(), paris), text);
         }

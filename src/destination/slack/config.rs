@@ -5,11 +5,11 @@ use std::time::Duration;
 use url::Url;
 
 use crate::{
-    config::{Key, Secret, Table, ValueType, is_loopback, parse_web_address, secret},
-    destination::{
-        DestinationKind, DestinationType,
-        connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, PROXY},
+    config::{
+        CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, Key, PROXY, Secret, Table, ValueType, is_loopback,
+        parse_web_address, secret,
     },
+    destination::{DestinationKind, DestinationType},
 };
 
 const WEBHOOK_URL: Key = Key::new(

@@ -5,10 +5,13 @@
 
 mod config;
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{
+    Client, StatusCode, Url,
+    header::{CONTENT_TYPE, HeaderValue},
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
@@ -19,7 +22,8 @@ use super::{
     Answer, Destination, Notification,
     answer::retry_after,
     connection::in_words,
-    message::{Message, Writer},
+    message::{Link, Message, Moment, Writer},
+    rendering::{NotRendered, Renderer},
     secrets::FreshSecret,
     webhook::{MAX_RESPONSE, secrets_in_url, status_line},
 };
@@ -27,6 +31,7 @@ use crate::{
     config::SecretError,
     event::Severity,
     http,
+    privacy::Mask,
     template::{slack_escape as escape, truncate},
 };
 
@@ -36,6 +41,7 @@ const MAX_TEXT: usize = 3000;
 const MAX_FIELDS: usize = 10;
 const MAX_FIELD: usize = 2000;
 const MAX_BLOCKS: usize = 50;
+const MAX_ELEMENTS: usize = 10;
 
 /// The most events of a batch that are listed; more would bury the channel.
 const MAX_ENTRIES: usize = 20;
@@ -47,7 +53,8 @@ const MAX_TRANSCRIPT_BLOCKS: usize = 10;
 pub struct SlackDestination {
     client: Client,
     url: FreshSecret,
-    writer: Writer,
+    writer: Arc<Writer>,
+    renderer: Renderer,
     timeout: Duration,
 }
 
@@ -58,6 +65,8 @@ enum NotReady {
     Secret(#[from] SecretError),
     #[error("`webhook_url` is not an https:// address; nothing was sent")]
     Url,
+    #[error(transparent)]
+    NotRendered(#[from] NotRendered),
     #[error("the event's record is damaged ({0}); nothing was sent")]
     Record(#[from] serde_json::Error),
 }
@@ -66,11 +75,15 @@ enum NotReady {
 impl Destination for SlackDestination {
     async fn deliver(&self, notification: &Notification<'_>) -> Answer {
         let deadline = Instant::now() + self.timeout;
-        match timeout_at(deadline, self.request(notification)).await {
-            Ok(Ok((url, secret, body))) => self.send(url, &secret, body, notification, deadline).await,
-            Ok(Err(error)) => Answer::retry(error.to_string()),
-            Err(_) => Answer::retry(http::timed_out(self.timeout)),
-        }
+        let (secret, answer) = match timeout_at(deadline, self.url.read()).await {
+            Ok(Ok(secret)) => (Some(secret.clone()), self.attempt(&secret, notification, deadline).await),
+            Ok(Err(error)) => (None, Answer::retry(error.to_string())),
+            Err(_) => (None, Answer::retry(http::timed_out(self.timeout))),
+        };
+        let secret = secret.as_ref().map(|secret| secret.expose_secret().trim());
+        let url = secret.and_then(|secret| Url::parse(secret).ok());
+        let parts = url.iter().flat_map(secrets_in_url);
+        answer.clean(&Mask::of(parts.chain(secret.map(Cow::Borrowed))))
     }
 
     fn longest_attempt(&self) -> Duration {
@@ -81,43 +94,50 @@ impl Destination for SlackDestination {
 impl SlackDestination {
     pub(super) fn new(config: &SlackConfig, writer: Writer, timeout: Duration, client: Client) -> Self {
         let url = FreshSecret::new(config.webhook_url.clone());
-        Self { client, url, writer, timeout }
+        Self { client, url, writer: Arc::new(writer), renderer: Renderer::new(), timeout }
     }
 
-    async fn request(&self, notification: &Notification<'_>) -> Result<(Url, SecretString, Value), NotReady> {
-        let secret = self.url.read().await?;
-        let url = Url::parse(secret.expose_secret().trim()).map_err(|_| NotReady::Url)?;
-        if !matches!(url.scheme(), "https" | "http") {
-            return Err(NotReady::Url);
-        }
-        Ok((url, secret, render(&self.writer.write(notification)?)))
-    }
-
-    async fn send(
+    async fn attempt(
         &self,
-        url: Url,
         secret: &SecretString,
-        body: Value,
         notification: &Notification<'_>,
         deadline: Instant,
     ) -> Answer {
+        let (url, body) = match self.request(secret, notification, deadline).await {
+            Ok(request) => request,
+            Err(error) => return Answer::retry(error.to_string()),
+        };
         let exchange = async {
-            let response = self.client.post(url.clone()).json(&body).send().await?;
+            let json = HeaderValue::from_static("application/json");
+            let response = self.client.post(url).header(CONTENT_TYPE, json).body(body).send().await?;
             let (status, headers) = (response.status(), response.headers().clone());
             let (body, _more) = http::read_capped(response, MAX_RESPONSE).await?;
             Ok((status, headers, String::from_utf8_lossy(&body).into_owned()))
         };
         match timeout_at(deadline, exchange).await {
-            Ok(Ok((status, headers, body))) => {
-                let masked: Vec<_> = secrets_in_url(&url).collect();
-                let masked = masked.iter().map(|text| &**text).chain([secret.expose_secret()]);
-                judge(status, &body)
-                    .after(retry_after(status, &headers, notification.now))
-                    .with_response(&body, masked)
-            }
+            Ok(Ok((status, headers, body))) => judge(status, &body)
+                .after(retry_after(status, &headers, notification.now))
+                .with_response(body),
             Ok(Err(error)) => Answer::retry(in_words(&error, self.timeout)),
             Err(_) => Answer::retry(http::timed_out(self.timeout)),
         }
+    }
+
+    /// Where to POST what.
+    async fn request(
+        &self,
+        secret: &SecretString,
+        notification: &Notification<'_>,
+        deadline: Instant,
+    ) -> Result<(Url, Vec<u8>), NotReady> {
+        let url = Url::parse(secret.expose_secret().trim()).map_err(|_| NotReady::Url)?;
+        if !matches!(url.scheme(), "https" | "http") {
+            return Err(NotReady::Url);
+        }
+        let (owned, writer) = (notification.owned(), Arc::clone(&self.writer));
+        let render = move || serde_json::to_vec(&render(&writer.write(&owned.borrowed())?));
+        let body: Result<_, serde_json::Error> = self.renderer.run(deadline, render).await?;
+        Ok((url, body?))
     }
 }
 
@@ -186,10 +206,18 @@ fn render(message: &Message) -> Value {
     };
     let rule = message.rule.as_ref().map(|rule| format!("rule *{}* · ", escape(rule))).unwrap_or_default();
     let call = message.call.as_ref().map(|call| format!(" · call {}", escape(call))).unwrap_or_default();
-    let (source, when) = (escape(&message.source), date(message.at, &message.when));
-    let mut context =
-        vec![mrkdwn(&capped(&format!("{severity}{rule}source *{source}* · {when}{call}"), MAX_FIELD))];
-    context.extend(message.notes.iter().map(|note| mrkdwn(&capped(&escape(note), MAX_FIELD))));
+    let noticed = message.noticed.as_ref();
+    let noticed = noticed.map(|Moment { at, when }| format!(" · noticed {}", date(*at, when, true)));
+    let noticed = noticed.unwrap_or_default();
+    let (source, when) =
+        (escape(&message.source), date(message.at, &message.when, message.noticed.is_none()));
+    let mut context = vec![mrkdwn(&capped(
+        &format!("{severity}{rule}source *{source}* · {when}{noticed}{call}"),
+        MAX_FIELD,
+    ))];
+    context.extend(
+        message.notes.iter().take(MAX_ELEMENTS - 1).map(|note| mrkdwn(&capped(&escape(note), MAX_FIELD))),
+    );
     blocks.truncate(MAX_BLOCKS - 1);
     blocks.push(json!({ "type": "context", "elements": context }));
     json!({ "text": escape(&title), "blocks": blocks, "unfurl_links": false, "unfurl_media": false })
@@ -199,8 +227,11 @@ fn render(message: &Message) -> Value {
 fn entries(message: &Message) -> Vec<Value> {
     let lines = message.entries.iter().take(MAX_ENTRIES).map(|entry| {
         let mood = entry.mood.as_ref().map(|mood| format!(" · _{}_", escape(mood))).unwrap_or_default();
-        let (mark, title) = (mark(entry.severity), escape(&entry.title));
-        format!("{}  {mark}{title}{mood}\n", date(entry.at, &entry.when))
+        let said = entry.said.as_ref().map(|said| format!(" · {}", escape(said))).unwrap_or_default();
+        let link =
+            entry.link.as_ref().map(|Link { label, url }| format!(" · <{}|{}>", escape(url), escape(label)));
+        let (mark, title, link) = (mark(entry.severity), escape(&entry.title), link.unwrap_or_default());
+        format!("{}  {mark}{title}{mood}{said}{link}\n", date(entry.at, &entry.when, entry.today))
     });
     let more = message.more + message.entries.len().saturating_sub(MAX_ENTRIES) as u64;
     let more = (more > 0).then(|| format!("and {more} more"));
@@ -243,10 +274,11 @@ fn mark(severity: Severity) -> &'static str {
     }
 }
 
-/// A time that every reader sees in their own zone:
+/// A time that every reader sees in their own zone, with its weekday unless it is `recent`:
 /// <https://docs.slack.dev/messaging/formatting-message-text#date-formatting>.
-fn date(at: i64, fallback: &str) -> String {
-    format!("<!date^{at}^{{date_short_pretty}}, {{time}}|{}>", escape(fallback))
+fn date(at: i64, fallback: &str, recent: bool) -> String {
+    let format = if recent { "{date_short_pretty}" } else { "{date_long_pretty}" };
+    format!("<!date^{at}^{format}, {{time}}|{}>", escape(fallback))
 }
 
 fn section(text: &str) -> Value {

@@ -8,14 +8,12 @@ use url::Url;
 
 use crate::{
     config::{
-        Key, Literal, Mistake, Secret, Table, Value, ValueType, hide_path_of_url, integer_of, mistake_in,
-        secret, web_address,
+        CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, Key, Literal, Mistake, PROXY, Secret, Table, Value,
+        ValueType, hide_path_of_url, integer_of, mistake_in, secret, web_address,
     },
-    destination::{
-        DestinationKind, DestinationType, address,
-        connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, PROXY},
-    },
-    template::Template,
+    destination::{DestinationKind, DestinationType, address},
+    kind::Kind,
+    template::{Occasion, Template},
 };
 
 const URL: Key = Key::new("url", ValueType::Url, "where to POST; http is for servers on this machine")
@@ -319,7 +317,13 @@ fn header_value(value: &Value<'_>) -> Result<Secret, Mistake> {
 
 /// A template of a webhook's body. `secrets` are the names it can use.
 fn body_template(value: &Value<'_>, secrets: &[&str]) -> Result<Template, Mistake> {
-    Template::compile_body(value.text()?, secrets).map_err(|error| mistake_in(value, error))
+    let template =
+        Template::compile_body(value.text()?, secrets).map_err(|error| mistake_in(value, error))?;
+    let of_calls = Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect();
+    for doubt in template.doubts(Occasion { kinds: of_calls, when: None }) {
+        value.cx.add(mistake_in(value, doubt).into_warning());
+    }
+    Ok(template)
 }
 
 /// Whether this is a signing secret as [Standard Webhooks](https://www.standardwebhooks.com) has them:

@@ -4,7 +4,7 @@ mod config;
 mod own_body;
 mod payload;
 
-use std::{borrow::Cow, collections::BTreeSet, fmt, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base64::{
@@ -29,12 +29,17 @@ use self::{
 use super::{
     Answer, Destination, FieldFilter, Notification,
     address::{self, NotPublic},
-    answer::{HIDDEN, retry_after},
+    answer::retry_after,
     connection::in_words,
     message::Writer,
+    rendering::{NotRendered, Renderer},
     secrets::FreshSecret,
 };
-use crate::{config::SecretError, http};
+use crate::{
+    config::SecretError,
+    http,
+    privacy::{HIDDEN, Mask},
+};
 
 /// How much of a response is read, in bytes.
 pub(super) const MAX_RESPONSE: usize = 64 * 1024;
@@ -55,7 +60,8 @@ pub struct WebhookDestination {
     secrets: Vec<FreshSecret>,
     headers: Vec<(HeaderName, FreshSecret)>,
     shape: Shape,
-    fields: FieldFilter,
+    fields: Arc<FieldFilter>,
+    renderer: Renderer,
     timeout: Duration,
     permanent: BTreeSet<u16>,
     public_only: bool,
@@ -84,6 +90,8 @@ enum NotReady {
     #[error("the value of the header {0} holds characters a header may not have; nothing was sent")]
     Header(HeaderName),
     #[error(transparent)]
+    NotRendered(#[from] NotRendered),
+    #[error(transparent)]
     NotPublic(#[from] NotPublic),
     #[error("the event's id is damaged; nothing was sent")]
     Id,
@@ -95,26 +103,19 @@ enum NotReady {
     Body(#[from] NoBody),
 }
 
-/// A rendered and signed request, and the secrets in it, which are masked in the response.
+/// A rendered and signed request.
 struct Request {
     headers: HeaderMap,
     body: Vec<u8>,
-    secrets: Vec<SecretString>,
 }
 
 #[async_trait]
 impl Destination for WebhookDestination {
     async fn deliver(&self, notification: &Notification<'_>) -> Answer {
-        let deadline = Instant::now() + self.timeout;
-        match timeout_at(deadline, self.request(notification)).await {
-            Ok(Ok(request)) => self.send(request, notification, deadline).await,
-            // The template would fail in the same way at every attempt for this event.
-            Ok(Err(NotReady::Body(error @ (NoBody::Template(_) | NoBody::NotJson(_))))) => {
-                Answer::dead("nothing was sent", format!("{error}; correct it, then retry the delivery"))
-            }
-            Ok(Err(error)) => Answer::retry(error.to_string()),
-            Err(_) => Answer::retry(http::timed_out(self.timeout)),
-        }
+        let mut secrets = vec![];
+        let answer = self.attempt(notification, &mut secrets).await;
+        let secrets = secrets.iter().map(|secret| secret.expose_secret());
+        answer.clean(&Mask::of(secrets.flat_map(spellings).chain(secrets_in_url(&self.url))))
     }
 
     fn longest_attempt(&self) -> Duration {
@@ -122,24 +123,24 @@ impl Destination for WebhookDestination {
     }
 }
 
-/// The body that would be sent, with the secrets in it masked.
+/// The body that would be sent, with the secrets in it masked, and remarks about the message in it.
 pub(super) fn show(
     config: &WebhookConfig,
     fields: &FieldFilter,
     writer: &Writer,
     notification: &Notification<'_>,
-) -> Result<String, serde_json::Error> {
+) -> Result<(String, Vec<String>), serde_json::Error> {
     let payload = match &config.format {
         WebhookFormat::Standard => payload::standard(notification, fields)?,
         WebhookFormat::Cloudevents => payload::cloudevents(notification, fields)?,
         WebhookFormat::Callem => payload::callem(notification.event, fields)?,
         WebhookFormat::Own(body) => {
             let hidden = body.secrets.iter().map(|(name, _)| (name.as_str(), HIDDEN)).collect();
-            let rendered = writer.write_body(notification, &body.template, &hidden)?;
-            return Ok(rendered.unwrap_or_else(|error| NoBody::Template(error).to_string()));
+            let (rendered, notes) = writer.write_body(notification, &body.template, &hidden)?;
+            return Ok((rendered.unwrap_or_else(|error| NoBody::Template(error).to_string()), notes));
         }
     };
-    Ok(String::from_utf8_lossy(&payload.body).into_owned())
+    Ok((String::from_utf8_lossy(&payload.body).into_owned(), vec![]))
 }
 
 impl WebhookDestination {
@@ -163,46 +164,60 @@ impl WebhookDestination {
                 WebhookFormat::Standard => Shape::Standard,
                 WebhookFormat::Callem => Shape::Callem,
                 WebhookFormat::Cloudevents => Shape::Cloudevents,
-                WebhookFormat::Own(body) => Shape::Own(OwnBody::new(body, writer)),
+                WebhookFormat::Own(body) => Shape::Own(OwnBody::new(body, Arc::new(writer))),
             },
-            fields,
+            fields: Arc::new(fields),
+            renderer: Renderer::new(),
             timeout,
             permanent: config.permanent.clone(),
             public_only: config.connection.public_only,
         }
     }
 
-    async fn request(&self, notification: &Notification<'_>) -> Result<Request, NotReady> {
+    /// Tries once. Adds the secrets that the request may hold to `secrets`.
+    async fn attempt(&self, notification: &Notification<'_>, secrets: &mut Vec<SecretString>) -> Answer {
+        let deadline = Instant::now() + self.timeout;
+        match timeout_at(deadline, self.request(notification, secrets, deadline)).await {
+            Ok(Ok(request)) => self.send(request, notification, deadline).await,
+            // The template would fail in the same way at every attempt for this event.
+            Ok(Err(NotReady::Body(error @ (NoBody::Template(_) | NoBody::NotJson(_))))) => {
+                Answer::dead("nothing was sent", format!("{error}; correct it, then retry the delivery"))
+            }
+            Ok(Err(error)) => Answer::retry(error.to_string()),
+            Err(_) => Answer::retry(http::timed_out(self.timeout)),
+        }
+    }
+
+    async fn request(
+        &self,
+        notification: &Notification<'_>,
+        secrets: &mut Vec<SecretString>,
+        deadline: Instant,
+    ) -> Result<Request, NotReady> {
         if self.public_only {
             address::vet(&self.url)?;
         }
-        let mut secrets = vec![];
+        let mut signing = vec![];
         for secret in &self.secrets {
             let secret = secret.read().await?;
+            secrets.push(secret.clone());
             if secret.expose_secret().trim_start_matches("whsec_").is_empty() {
                 return Err(NotReady::Empty);
             }
-            secrets.push(secret);
+            signing.push(secret);
         }
         let mut headers = HeaderMap::new();
-        let (payload, in_body) = match &self.shape {
-            Shape::Standard => (payload::standard(notification, &self.fields)?, vec![]),
-            Shape::Cloudevents => (payload::cloudevents(notification, &self.fields)?, vec![]),
-            Shape::Callem if notification.event.subject.batch().is_some() => return Err(NotReady::Several),
-            Shape::Callem => (payload::callem(notification.event, &self.fields)?, vec![]),
-            Shape::Own(body) => body.render(notification).await?,
-        };
-        let Payload { content_type, body } = payload;
+        let Payload { content_type, body } = self.payload(notification, secrets, deadline).await?;
         match &self.shape {
-            Shape::Callem => sign_callem(&mut headers, notification, &body, secrets.first()),
-            _ => sign_standard(&mut headers, notification, &body, &secrets)?,
+            Shape::Callem => sign_callem(&mut headers, notification, &body, signing.first()),
+            _ => sign_standard(&mut headers, notification, &body, &signing)?,
         }
-        secrets.extend(in_body);
         let id = HeaderValue::from_str(notification.event.id.as_str()).map_err(|_| NotReady::Id)?;
         headers.insert("webhook-id", id);
         headers.insert(CONTENT_TYPE, content_type);
         for (name, value) in &self.headers {
             let secret = value.read().await?;
+            secrets.push(secret.clone());
             let mut value =
                 HeaderValue::from_str(secret.expose_secret()).map_err(|_| NotReady::Header(name.clone()))?;
             value.set_sensitive(true);
@@ -210,13 +225,35 @@ impl WebhookDestination {
             if !headers.contains_key(name) {
                 headers.insert(name, value);
             }
-            secrets.push(secret);
         }
-        Ok(Request { headers, body, secrets })
+        Ok(Request { headers, body })
+    }
+
+    async fn payload(
+        &self,
+        notification: &Notification<'_>,
+        secrets: &mut Vec<SecretString>,
+        deadline: Instant,
+    ) -> Result<Payload, NotReady> {
+        type Render = fn(&Notification<'_>, &FieldFilter) -> Result<Payload, serde_json::Error>;
+        let render: Render = match &self.shape {
+            Shape::Standard => payload::standard,
+            Shape::Cloudevents => payload::cloudevents,
+            Shape::Callem if notification.event.subject.batch().is_some() => return Err(NotReady::Several),
+            Shape::Callem => |notification, fields| payload::callem(notification.event, fields),
+            Shape::Own(body) => {
+                return Ok(body.render(notification, secrets, &self.renderer, deadline).await?);
+            }
+        };
+        if notification.is_small() {
+            return Ok(render(notification, &self.fields)?);
+        }
+        let (owned, fields) = (notification.owned(), Arc::clone(&self.fields));
+        Ok(self.renderer.run(deadline, move || render(&owned.borrowed(), &fields)).await??)
     }
 
     async fn send(&self, request: Request, notification: &Notification<'_>, deadline: Instant) -> Answer {
-        let Request { headers, body, secrets } = request;
+        let Request { headers, body } = request;
         let sending = self.client.post(self.url.clone()).headers(headers).body(body).send();
         let response = match timeout_at(deadline, sending).await {
             Ok(Ok(response)) => response,
@@ -227,12 +264,7 @@ impl WebhookDestination {
         let answer = judge(&response, &self.permanent).after(asked);
         // The status alone decides; the body is only kept for people to read.
         match timeout_at(deadline, http::read_capped(response, MAX_RESPONSE)).await {
-            Ok(Ok((body, _more))) => {
-                let secrets = secrets.iter().map(|secret| secret.expose_secret());
-                let masked = secrets.flat_map(spellings).chain(secrets_in_url(&self.url));
-                let masked: Vec<_> = masked.collect();
-                answer.with_response(&String::from_utf8_lossy(&body), masked.iter().map(|text| &**text))
-            }
+            Ok(Ok((body, _more))) => answer.with_response(String::from_utf8_lossy(&body)),
             Ok(Err(error)) => {
                 let why = in_words(&error, self.timeout);
                 Answer { result: format!("{}, but its body broke off: {why}", answer.result), ..answer }
@@ -313,19 +345,24 @@ fn judge(response: &reqwest::Response, permanent: &BTreeSet<u16>) -> Answer {
     } else if status.is_redirection() {
         let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let target = target.and_then(|target| response.url().join(target).ok());
-        let target = target.map(|target| format!(" to {}", without_secrets(target))).unwrap_or_default();
+        let target = target.map(|target| format!(" to {}", without_secrets(&target, response.url())));
+        let target = target.unwrap_or_default();
         Answer::retry(format!("{result}: redirects{target} are not followed; set `url` to the final address"))
     } else {
         Answer::retry(result)
     }
 }
 
-/// A URL with everything masked that could be a secret.
-fn without_secrets(url: Url) -> String {
-    let shown = |part: &str| if part.len() < SECRET_IN_PATH { part.to_owned() } else { HIDDEN.to_owned() };
-    let path: Vec<_> = url.path().split('/').map(shown).collect();
-    let query = if url.query().is_some() { format!("?{HIDDEN}") } else { String::new() };
-    format!("{}{}{query}", url.origin().ascii_serialization(), path.join("/"))
+/// The address that a receiver redirects to. Of its path, only what `own`, the address in the config, has as well is
+/// shown, and nothing that could be a secret: the receiver may have put anything there.
+fn without_secrets(target: &Url, own: &Url) -> String {
+    let is_known = |part: &str| {
+        part.is_empty() || (part.len() < SECRET_IN_PATH && own.path().split('/').any(|other| other == part))
+    };
+    let shown = |part| if is_known(part) { part } else { HIDDEN };
+    let path: Vec<_> = target.path().split('/').map(shown).collect();
+    let query = if target.query().is_some() { format!("?{HIDDEN}") } else { String::new() };
+    format!("{}{}{query}", target.origin().ascii_serialization(), path.join("/"))
 }
 
 /// `200 OK`

@@ -1,15 +1,21 @@
 //! Bodies in the receiver's own shape, made by the destination's template.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::IgnoredAny;
+use tokio::time::Instant;
 
 use super::{WebhookBody, payload::Payload};
 use crate::{
     config::SecretError,
-    destination::{Notification, message::Writer, secrets::FreshSecret},
+    destination::{
+        Notification,
+        message::Writer,
+        rendering::{NotRendered, Renderer},
+        secrets::FreshSecret,
+    },
     template::{Template, TemplateError},
 };
 
@@ -18,7 +24,7 @@ pub(super) struct OwnBody {
     template: Template,
     content_type: HeaderValue,
     secrets: Vec<(String, FreshSecret)>,
-    writer: Writer,
+    writer: Arc<Writer>,
 }
 
 /// Why no body could be made.
@@ -26,6 +32,8 @@ pub(super) struct OwnBody {
 pub(super) enum NoBody {
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error(transparent)]
+    NotRendered(#[from] NotRendered),
     #[error("the event's record is damaged ({0}); nothing was sent")]
     Record(serde_json::Error),
     /// The template fails for this event, and would fail at every attempt.
@@ -36,7 +44,7 @@ pub(super) enum NoBody {
 }
 
 impl OwnBody {
-    pub(super) fn new(config: &WebhookBody, writer: Writer) -> Self {
+    pub(super) fn new(config: &WebhookBody, writer: Arc<Writer>) -> Self {
         let secrets = config.secrets.iter();
         Self {
             template: config.template.clone(),
@@ -46,25 +54,37 @@ impl OwnBody {
         }
     }
 
-    /// Renders `notification`. The second value holds the secrets that may be in the body.
+    /// Renders `notification`. Adds the secrets that may be in the body to `secrets`.
     pub(super) async fn render(
         &self,
         notification: &Notification<'_>,
-    ) -> Result<(Payload, Vec<SecretString>), NoBody> {
-        let mut secrets = vec![];
-        for (_, secret) in &self.secrets {
-            secrets.push(secret.read().await?);
+        secrets: &mut Vec<SecretString>,
+        renderer: &Renderer,
+        deadline: Instant,
+    ) -> Result<Payload, NoBody> {
+        let mut named = vec![];
+        for (name, secret) in &self.secrets {
+            let secret = secret.read().await?;
+            secrets.push(secret.clone());
+            named.push((name.clone(), secret));
         }
-        let names = self.secrets.iter().map(|(name, _)| name.as_str());
-        let exposed: BTreeMap<_, _> =
-            names.zip(secrets.iter().map(|secret| secret.expose_secret())).collect();
-        let rendered = self.writer.write_body(notification, &self.template, &exposed);
-        let body = rendered.map_err(NoBody::Record)?.map_err(NoBody::Template)?;
-        if self.is_json() {
-            // The error names a line and a column, and quotes nothing of the body.
-            serde_json::from_str::<IgnoredAny>(&body).map_err(NoBody::NotJson)?;
-        }
-        Ok((Payload { content_type: self.content_type.clone(), body: body.into_bytes() }, secrets))
+        let (owned, template, writer) =
+            (notification.owned(), self.template.clone(), Arc::clone(&self.writer));
+        let is_json = self.is_json();
+        let render = move || {
+            let exposed: BTreeMap<_, _> =
+                named.iter().map(|(name, secret)| (name.as_str(), secret.expose_secret())).collect();
+            let rendered = writer.write_body(&owned.borrowed(), &template, &exposed);
+            let (body, _notes) = rendered.map_err(NoBody::Record)?;
+            let body = body.map_err(NoBody::Template)?;
+            if is_json {
+                // The error names a line and a column, and quotes nothing of the body.
+                serde_json::from_str::<IgnoredAny>(&body).map_err(NoBody::NotJson)?;
+            }
+            Ok::<_, NoBody>(body)
+        };
+        let body = renderer.run(deadline, render).await??;
+        Ok(Payload { content_type: self.content_type.clone(), body: body.into_bytes() })
     }
 
     /// Whether the content type is JSON or a format based on JSON (RFC 6839, section 3.1).

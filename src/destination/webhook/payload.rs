@@ -69,7 +69,7 @@ pub(super) fn cloudevents(
 /// # Errors
 /// As [`standard`].
 pub(super) fn callem(event: &Event, fields: &FieldFilter) -> Result<Payload, serde_json::Error> {
-    let Told { call, details, .. } = Told::of(event, fields)?;
+    let Content { call, details, .. } = Content::of(event, fields)?;
     let time = event.at.to_string();
     let word = callem_word(event.kinds);
     let body = serde_json::to_vec(&Callem { event: word, timestamp: &time, call, details })?;
@@ -128,7 +128,7 @@ enum Data<'a> {
         rule: &'a str,
         sequence: u64,
         #[serde(flatten)]
-        told: Told<'a>,
+        told: Content<'a>,
     },
     Several {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,7 +144,7 @@ enum Data<'a> {
 
 /// The part of a payload that says what happened.
 #[derive(Serialize)]
-struct Told<'a> {
+struct Content<'a> {
     kinds: Kinds,
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<Cow<'a, Changes>>,
@@ -170,7 +170,7 @@ struct Member<'a> {
     source: &'a str,
     rule: &'a str,
     #[serde(flatten)]
-    told: Told<'a>,
+    told: Content<'a>,
 }
 
 impl<'a> Data<'a> {
@@ -182,7 +182,7 @@ impl<'a> Data<'a> {
         let (event, sequence) = (notification.event, notification.sequence);
         let Some((summary, events)) = several else {
             let (source, rule) = (source(event), event.rule.as_str());
-            return Ok(Self::One { source, rule, sequence, told: Told::of(event, fields)? });
+            return Ok(Self::One { source, rule, sequence, told: Content::of(event, fields)? });
         };
         let member = |event: &'a Event| {
             Ok(Member {
@@ -191,7 +191,7 @@ impl<'a> Data<'a> {
                 timestamp: event.at.to_string(),
                 source: source(event),
                 rule: event.rule.as_str(),
-                told: Told::of(event, fields)?,
+                told: Content::of(event, fields)?,
             })
         };
         Ok(Self::Several {
@@ -214,7 +214,7 @@ fn source(event: &Event) -> &str {
     event.subject.source().map_or("", Name::as_str)
 }
 
-impl<'a> Told<'a> {
+impl<'a> Content<'a> {
     fn of(event: &'a Event, fields: &FieldFilter) -> Result<Self, serde_json::Error> {
         let record = fields.record(&event.record)?;
         let (changes, call, details) = match event.subject.call() {

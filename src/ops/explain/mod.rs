@@ -145,10 +145,9 @@ impl Ops {
                 standing,
                 why: standing.words(|at| at.to_string()),
                 condition: standing.is_concerned().then(|| subject.explain(rule)).flatten(),
-                asks_for_transcript: rule
-                    .when
-                    .as_ref()
-                    .is_some_and(|when| when.source().contains("transcript")),
+                asks_for_transcript: rule.when.as_ref().is_some_and(|when| {
+                    ["transcript", "said("].iter().any(|word| when.source().contains(word))
+                }),
                 deliveries: self.stories(&destinations, &waits, of_rule).await?,
             });
         }

@@ -35,7 +35,7 @@ pub struct Explanation {
     pub text: String,
     /// Its value.
     pub truth: Result<Truth, ConditionFailure>,
-    /// The path that is null or missing, when that is why the part is unknown.
+    /// The path that is null or missing, when that is why the part is unknown; or that it was not said.
     pub because: Option<String>,
     /// The conditions it is made of, if it is: all of them, even where the first one decides.
     pub parts: Vec<Explanation>,
@@ -97,7 +97,11 @@ impl<'a> Explainer<'a> {
         if explanation.parts.is_empty() {
             let mut asked = Vec::new();
             asked_of(node, &mut asked);
-            if explanation.truth == Ok(Truth::Unknown) {
+            if is_said(node) && explanation.truth == Ok(Truth::False) {
+                explanation.because = Some("not said".to_owned());
+            } else if is_said(node) && explanation.truth == Ok(Truth::Unknown) {
+                explanation.because = Some("not said, as far as is known: there is no transcript".to_owned());
+            } else if explanation.truth == Ok(Truth::Unknown) {
                 let because = asked.iter().find_map(|path| self.absent(path));
                 explanation.because =
                     Some(because.unwrap_or_else(|| "a field it needs is null or missing".to_owned()));
@@ -214,6 +218,10 @@ fn asked_of<'a>(node: &'a IdedExpr, asked: &mut Vec<&'a IdedExpr>) {
         Expr::Comprehension(inner) => asked_of(&inner.iter_range, asked),
         _ => {}
     }
+}
+
+fn is_said(node: &IdedExpr) -> bool {
+    matches!(&node.expr, Expr::Call(call) if call.func_name == "said")
 }
 
 fn is_path(node: &IdedExpr) -> bool {

@@ -15,6 +15,7 @@ use cel::{
 use chrono::{Datelike, FixedOffset};
 use regex::{Regex, RegexBuilder};
 
+use super::phrase::Phrase;
 use super::work::{CHARGED, charge, charge_value};
 use crate::{calendar::Zone, time::Timestamp};
 
@@ -73,25 +74,35 @@ fn declare(mut env: Env) -> Result<Env, DeclarationError> {
 
 const PATTERN: Type = Type::new_unspecified_type("pattern");
 
-/// A regular expression, compiled once, as a value that `matches` and `said` take.
+/// A pattern, compiled once, as a value that `matches` and `said` take.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern(Arc<Regex>);
+pub(super) enum Pattern {
+    /// For `matches`.
+    Regex(Arc<Regex>),
+    /// For `said`.
+    Phrase(Arc<Phrase>),
+}
 
 impl Pattern {
     /// A regular expression in the syntax of the `regex` crate: matching takes linear time whatever it says.
     pub fn of_regex(text: &str) -> Result<Self, regex::Error> {
         let regex = RegexBuilder::new(text).size_limit(MAX_PATTERN).dfa_size_limit(MAX_PATTERN).build()?;
-        Ok(Self(Arc::new(regex)))
+        Ok(Self::Regex(Arc::new(regex)))
     }
 
-    /// A pattern for words that somebody says: whole words, in any case, with any white space between them.
+    /// A pattern for words that somebody says.
     pub fn of_phrase(text: &str) -> Result<Self, regex::Error> {
-        let words: Vec<String> = text.split_whitespace().map(regex::escape).collect();
-        if words.is_empty() {
-            return Err(regex::Error::Syntax("nothing to look for".to_owned()));
+        match Phrase::new(text) {
+            Some(phrase) => Ok(Self::Phrase(Arc::new(phrase))),
+            None => Err(regex::Error::Syntax("nothing to look for".to_owned())),
         }
-        let words = words.join(r"\s+").replace(['\'', '’'], "['’]");
-        Self::of_regex(&format!(r"(?i)\b{{start-half}}{words}\b{{end-half}}"))
+    }
+
+    fn is_in(&self, text: &str) -> bool {
+        match self {
+            Self::Regex(regex) => regex.is_match(text),
+            Self::Phrase(phrase) => phrase.is_in(text),
+        }
     }
 }
 
@@ -173,7 +184,7 @@ fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
     let text = text(&arguments, 0)?;
     // Beside what every function pays for its arguments: the slowest patterns take that much longer for each byte.
     charge(text.len().saturating_mul(3))?;
-    let is_match = pattern(&arguments, 1)?.0.is_match(text);
+    let is_match = pattern(&arguments, 1)?.is_in(text);
     Ok(CowVal::owned(CelBool::from(is_match)))
 }
 
@@ -204,7 +215,7 @@ fn transcript_text<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
 
 fn said<'b, 'v>(arguments: Arguments<'b, 'v>) -> CallResult<'b, 'v> {
     let (who, phrase) = (text(&arguments, 1)?, pattern(&arguments, 2)?);
-    let found = turns(&arguments, |role, content| role == who && phrase.0.is_match(content))?;
+    let found = turns(&arguments, |role, content| role == who && phrase.is_in(content))?;
     Ok(CowVal::owned(CelBool::from(found)))
 }
 

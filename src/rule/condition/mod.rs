@@ -15,6 +15,7 @@ mod compile;
 mod explain;
 mod failure;
 mod functions;
+mod phrase;
 mod reach;
 mod signature;
 mod source;

@@ -80,7 +80,8 @@ fn worlds(on: Kinds) -> Vec<World> {
         for status in [Live, Completed, Undocumented] {
             for before in [None, Some(Live), Some(Completed), Some(Undocumented)] {
                 let can_be = if kinds.contains(Ended) {
-                    status == Completed && before != Some(Completed)
+                    // The source's `over` says which statuses mean that a call is over.
+                    status != Live && before != Some(Completed)
                 } else if kinds.contains(Started) {
                     status == Live && !matches!(before, Some(Live | Completed))
                 } else if kinds.contains(Deleted) {

@@ -21,9 +21,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{
     files,
+    overlay::Writes,
     probe::{self, Step},
     value,
-    view::Writes,
 };
 use crate::time::Timestamp;
 

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     fault::Fault,
     keys::{self, Key},
+    overlay::{Overlay, Writes},
     probe::{self, Step},
     value,
-    view::{View, Writes},
     witness::Witness,
 };
 
@@ -56,7 +56,7 @@ impl Disk {
     /// Takes over a tree that sled has opened, and finishes a write that was interrupted. `least` is the count of
     /// writes that the tree must have reached; `None` when it may be new.
     pub(super) fn start(db: Db, file: File, least: Option<u64>) -> Result<Self, Fault> {
-        let meta = match View::new(&db).get::<Meta>(&keys::meta())? {
+        let meta = match Overlay::new(&db).get::<Meta>(&keys::meta())? {
             Some(meta) if meta.schema > SCHEMA => return Err(Fault::TooNew(meta.schema)),
             Some(meta) if meta.schema < SCHEMA => return Err(Fault::TooOld(meta.schema)),
             Some(meta) if least.is_some_and(|least| meta.sequence < least) => {
@@ -142,8 +142,8 @@ impl Disk {
     }
 
     /// A view of the tree as it is now, with nothing prepared.
-    pub(super) fn view(&self) -> View {
-        View::new(&self.db)
+    pub(super) fn view(&self) -> Overlay {
+        Overlay::new(&self.db)
     }
 
     /// The values at keys that begin with `prefix` and are not after `to`, backwards.

@@ -20,9 +20,9 @@ use super::{
     change::{self, Change},
     disk::Disk,
     fault::Fault,
-    keys::{self, Key, Kind},
+    keys::{self, Key, KeyKind},
+    overlay::Writes,
     value::{self, Ends},
-    view::Writes,
 };
 
 /// The most values in one piece.
@@ -103,7 +103,7 @@ impl Dump {
 
     /// Whether a key would be missed if it were not noted.
     fn has_passed(&self, key: &[u8]) -> bool {
-        if matches!(Kind::of(key), Kind::Heads | Kind::Folded | Kind::Block) {
+        if matches!(KeyKind::of(key), KeyKind::Heads | KeyKind::Folded | KeyKind::Block) {
             return true;
         }
         WALK.iter().position(|letter| key.first() == Some(letter)).is_some_and(|walk| {
@@ -186,9 +186,9 @@ impl Dump {
         into: &mut Writes,
     ) -> Result<usize, Fault> {
         let view = disk.view();
-        let found = match Kind::of(key.as_ref()) {
+        let found = match KeyKind::of(key.as_ref()) {
             // An entry is large, and never changes: each of its parts is copied by itself.
-            Kind::Events | Kind::Chunk => match view.sealed(key.as_ref())? {
+            KeyKind::Events | KeyKind::Chunk => match view.sealed(key.as_ref())? {
                 Some(sealed) => {
                     value::unseal(key.as_ref(), &sealed)?;
                     vec![(key.as_ref().into(), sealed)]
@@ -199,7 +199,7 @@ impl Dump {
                     return if view.sealed(heads.as_ref())?.is_none() { Ok(0) } else { Err(NO_ENTRY) };
                 }
             },
-            Kind::Heads => {
+            KeyKind::Heads => {
                 let first = keys::last_number(key.as_ref()).ok_or(NO_ENTRY)?;
                 if !self.entries.contains(&first) {
                     // The entry is new. It is not needed when all of its deliveries are finished already.
@@ -213,7 +213,7 @@ impl Dump {
                 }
                 view.as_it_stands(key)?
             }
-            Kind::Group => {
+            KeyKind::Group => {
                 if let Some((head, body)) = view.parts(key)? {
                     for grouped in change::grouped(&head, &body)? {
                         self.keep_if_again_unfinished(disk, grouped.number, grouped.change, unfinished)?;
@@ -221,7 +221,7 @@ impl Dump {
                 }
                 view.as_it_stands(key)?
             }
-            Kind::Folded => {
+            KeyKind::Folded => {
                 let block = keys::block_of_folded(key.as_ref()).ok_or(NO_ENTRY)?;
                 if let Some((head, body)) = view.parts(key)? {
                     for (place, range) in change::folded(&head) {
@@ -235,7 +235,7 @@ impl Dump {
                 }
                 view.as_it_stands(key)?
             }
-            Kind::Block if keys::last_number(key.as_ref()).is_none_or(|it| !self.blocks.contains(&it)) => {
+            KeyKind::Block if keys::last_number(key.as_ref()).is_none_or(|it| !self.blocks.contains(&it)) => {
                 return Ok(0);
             }
             _ => view.as_it_stands(key)?,

@@ -19,8 +19,8 @@ use super::{
     block::Traits,
     fault::Fault,
     keys::{self, Key},
+    overlay::Overlay,
     value::{self, Ends},
-    view::View,
 };
 use crate::{
     batch::BatchKey,
@@ -139,7 +139,7 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Opens the sealed heads found at `key`.
-    pub(super) fn open(view: &View, key: &IVec, sealed: &[u8]) -> Result<Self, Fault> {
+    pub(super) fn open(view: &Overlay, key: &IVec, sealed: &[u8]) -> Result<Self, Fault> {
         let first = keys::last_number(key).ok_or(Fault::Damaged("a key cannot be read"))?;
         let value = value::unseal(key, sealed)?;
         let heads = view.body(&Key::from(key.clone()), value)?.into_owned();
@@ -147,7 +147,7 @@ impl Entry {
     }
 
     /// The entry that a delivery belongs to; `None` when it does not exist.
-    pub(super) fn of(view: &View, number: u64) -> Result<Option<Self>, Fault> {
+    pub(super) fn of(view: &Overlay, number: u64) -> Result<Option<Self>, Fault> {
         let found = view.last_up_to(&keys::all_heads(), &keys::heads(number))?;
         let entry = found.map(|(key, sealed)| Self::open(view, &key, &sealed)).transpose()?;
         Ok(entry.filter(|entry| entry.contains(number)))

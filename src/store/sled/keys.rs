@@ -67,7 +67,7 @@ pub(super) struct Key(Vec<u8>);
 
 /// The kind of value that a key leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum KeyKind {
     Block,
     Chunk,
     Events,
@@ -87,7 +87,7 @@ pub(super) enum Kind {
     Unknown,
 }
 
-impl Kind {
+impl KeyKind {
     pub(super) fn of(key: &[u8]) -> Self {
         match key.first() {
             Some(b'b') => Self::Block,

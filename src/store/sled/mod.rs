@@ -27,6 +27,7 @@ mod keys;
 mod lock;
 mod open;
 mod outbox;
+mod overlay;
 mod probe;
 mod remembered;
 mod renew;
@@ -36,7 +37,6 @@ mod restore;
 mod thread;
 mod tree;
 mod value;
-mod view;
 mod witness;
 
 use std::{

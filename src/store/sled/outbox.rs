@@ -175,7 +175,7 @@ impl Outbox {
     }
 
     /// Drops a block from memory that is on disk as it is.
-    pub(super) fn let_go(&mut self, block: u64) {
+    pub(super) fn drop_block(&mut self, block: u64) {
         self.blocks.remove(&block);
     }
 

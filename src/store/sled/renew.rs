@@ -8,9 +8,9 @@ use super::{
     disk::Disk,
     fault::Fault,
     files,
-    keys::{Key, Kind},
+    keys::{Key, KeyKind},
+    overlay::Writes,
     replace, tree, value,
-    view::Writes,
 };
 
 /// A tree is copied when its files are larger than [`SMALL`] and its content is less than one part in this many of
@@ -48,7 +48,7 @@ pub(super) fn copy(store: &Path, disk: &Disk) -> Result<(), Fault> {
     for item in disk.scan(&Key::default(), None) {
         let (key, value) = item?;
         value::unseal(&key, &value)?;
-        if Kind::of(&key) == Kind::Meta {
+        if KeyKind::of(&key) == KeyKind::Meta {
             continue;
         }
         bytes += key.len() + value.len();

@@ -24,11 +24,11 @@ use super::{
     entry::Head,
     fault::Fault,
     files,
-    keys::{self, Key, Kind, block_of, number_of, place_of},
+    keys::{self, Key, KeyKind, block_of, number_of, place_of},
     lock::Lock,
+    overlay::Writes,
     renew, replace,
     value::{self, Ends},
-    view::Writes,
     witness,
 };
 use crate::{config::StoreConfig, store::StoreError, time::Timestamp};
@@ -171,7 +171,7 @@ fn add(disk: &mut Disk, writes: Writes) -> Result<(), Fault> {
         if let Some(sealed) = value {
             value::unseal(key, sealed)?;
         }
-        if Kind::of(key) != Kind::Chunk {
+        if KeyKind::of(key) != KeyKind::Chunk {
             view.remove(&Key::from(key.clone()))?;
         }
     }

@@ -49,14 +49,14 @@ const SCRUB_TICK: Duration = Duration::from_secs(1);
 const SCRUB_EVERY: Duration = Duration::from_secs(86_400);
 
 /// Answers a job that has written something, once that is durable or is known not to be.
-type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// A job that reads, and is answered at once.
 type Read = Box<dyn FnOnce(&mut Engine, &Path) + Send>;
 
 /// A job that writes. It stages changes, and returns the answer to be given when they are written; `None` when they
 /// were refused and that was answered. After an error, which was answered too, the engine cannot be relied on.
-type Write = Box<dyn FnOnce(&mut Engine, &Path) -> Result<Option<Answer>, StoreError> + Send>;
+type Write = Box<dyn FnOnce(&mut Engine, &Path) -> Result<Option<Reply>, StoreError> + Send>;
 
 /// The caller that asked the thread to close, and waits for it.
 type Closer = oneshot::Sender<Result<(), StoreError>>;
@@ -159,7 +159,7 @@ impl Thread {
         let (reply, answer) = oneshot::channel();
         let job = move |engine: &mut Engine, path: &Path| match write(engine) {
             Ok(done) => {
-                let when_written: Answer = Box::new(move |written| {
+                let when_written: Reply = Box::new(move |written| {
                     let _ = reply.send(written.map(|()| done));
                 });
                 Ok(Some(when_written))
@@ -451,7 +451,7 @@ mod tests {
     /// Keeps the thread busy: the receiver hears when it is, and the sender ends it.
     fn hold(thread: &Arc<Thread>) -> (oneshot::Receiver<()>, std::sync::mpsc::Sender<()>) {
         let (busy, is_busy) = oneshot::channel();
-        let (let_go, told) = std::sync::mpsc::channel();
+        let (drop_block, told) = std::sync::mpsc::channel();
         let thread = Arc::clone(thread);
         tokio::spawn(async move {
             let held = thread.read(move |_| {
@@ -460,14 +460,14 @@ mod tests {
             });
             held.await.unwrap();
         });
-        (is_busy, let_go)
+        (is_busy, drop_block)
     }
 
     #[tokio::test]
     async fn a_read_does_not_wait_for_the_sync_of_a_write() {
         let folder = tempfile::tempdir().unwrap();
         let thread = Arc::new(start(folder.path()).await);
-        let (is_busy, let_go) = hold(&thread);
+        let (is_busy, drop_block) = hold(&thread);
         is_busy.await.unwrap();
         // These wait together, and so share a sync; it comes after the last of them, which does not end.
         let commit = Commit { checkpoint: Some(1.into()), ..Commit::default() };
@@ -487,7 +487,7 @@ mod tests {
             }
         };
         all_wait.await;
-        let_go.send(()).unwrap();
+        drop_block.send(()).unwrap();
         // It sees what was there before.
         assert_eq!(read.await.unwrap().unwrap(), None);
         is_held.await.unwrap();

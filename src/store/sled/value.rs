@@ -17,7 +17,7 @@ use std::ops::Range;
 use serde::{Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{fault::Fault, view::Writes};
+use super::{fault::Fault, overlay::Writes};
 
 /// This number is a later one than that of [`PARTED`], in which the schema of every store can be read.
 const PLAIN: u8 = 2;

@@ -105,7 +105,7 @@ impl Head {
 
     /// Another request showed this call.
     pub fn note(&mut self, row: &Row) {
-        if row.new || row.changed {
+        if row.new || row.moved {
             self.moved.insert(row.slot);
         }
         if let Some((walk, _)) = &mut self.walk {
@@ -190,7 +190,7 @@ mod tests {
     fn a_poll_from_the_top_ends_beyond_three_calls_that_were_known() {
         assert_eq!(polled(POLL, &[new(9), known(0), known(1), known(2)], None), DONE);
         assert_eq!(polled(POLL, &[new(9), known(0), known(1)], None), Polled::On);
-        let moved = Row { changed: true, ..known(2) };
+        let moved = Row { moved: true, ..known(2) };
         assert_eq!(polled(POLL, &[new(9), known(0), known(1), moved], None), Polled::On);
     }
 

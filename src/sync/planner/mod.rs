@@ -3,6 +3,7 @@
 //! [`Planner::next`] returns what to fetch, or until when there is nothing to do. The answers are handed back as
 //! [`Row`]s without content. It has no clock, does no I/O, and takes random numbers only from the seed it is given.
 
+mod doubt;
 mod head;
 mod order;
 mod pace;
@@ -12,7 +13,9 @@ mod sweep;
 mod walk;
 mod watch;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 pub use self::plan::Planner;
 pub use crate::callem::budget::Priority;
@@ -24,12 +27,14 @@ pub type Slot = u32;
 /// How a source is polled.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Time between looks for new calls and at live ones.
+    /// Time between looks for new calls and at those that are not over.
     pub interval: Duration,
     /// Time within which the whole list is walked.
     pub sweep: Duration,
     /// How long after completion an analysis is waited for.
     pub analysis_window: Duration,
+    /// How long many calls that vanished together must stay away until they count as deleted.
+    pub deletions_believed_after: Duration,
     /// The largest page to ask for, 1..=1000.
     pub page_size: u32,
     /// Requests per minute this source may count on.
@@ -45,10 +50,11 @@ pub struct Row {
     pub slot: Slot,
     /// Whether this fetch was the first to show it.
     pub new: bool,
-    /// Whether this fetch showed it changed.
-    pub changed: bool,
+    /// Whether its place in the list may have changed since it was last seen: it has another status, `createdAt` or
+    /// `updatedAt`, or had been deleted. Other differences say nothing about its place.
+    pub moved: bool,
     /// Whether it is live.
-    pub live: bool,
+    pub ongoing: bool,
     /// Until when its analysis is waited for: `analysis_window` after it was completed, by its `updatedAt`, or after it
     /// was first seen completed. `None` when no analysis is waited for.
     pub analysis_until: Option<Timestamp>,
@@ -97,8 +103,29 @@ pub enum Notice {
     },
     /// The order that the list was found to be in, and the cost of polling it.
     Order(String),
+    /// So many calls are missing from the list together that this is taken for trouble of the API. Given after every walk
+    /// that finds it so; the planner's checkpoint has changed.
+    Missing(Missing),
+    /// The list is whole again, or the missing calls have been deleted.
+    Whole,
     /// A trait of the API's answers that makes polling harder: it ignores `offset`, or its `total` is wrong.
     Odd(String),
+}
+
+/// How many of the known calls are missing from the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// How many are missing.
+    pub calls: u64,
+    /// How many are known, those included.
+    pub known: u64,
+}
+
+/// One clause, for people.
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} calls are missing from the list", self.calls, self.known)
+    }
 }
 
 /// A failed request, as far as it matters for planning.
@@ -125,8 +152,8 @@ fn known(slot: Slot) -> Row {
     Row {
         slot,
         new: false,
-        changed: false,
-        live: false,
+        moved: false,
+        ongoing: false,
         analysis_until: None,
         created_at: None,
         updated_at: None,

@@ -1,6 +1,6 @@
 //! Which calls are in the list, as far as the planner knows: one byte per call.
 
-use super::Slot;
+use super::{Missing, Slot};
 
 /// A slot that was never seen.
 const UNKNOWN: u8 = u8::MAX;
@@ -12,12 +12,18 @@ const DELETED: u8 = u8::MAX - 1;
 pub(super) struct Roster {
     absences: Vec<u8>,
     present: u64,
+    missing: u64,
 }
 
 impl Roster {
     /// How many calls are in the list as far as is known: neither deleted nor missed by the last walk.
     pub fn present(&self) -> u64 {
         self.present
+    }
+
+    /// How many calls the last walk missed that have not been found to be deleted, of how many.
+    pub fn missing(&self) -> Missing {
+        Missing { calls: self.missing, known: self.present + self.missing }
     }
 
     /// The first slot that was never seen, and neither was any after it.
@@ -32,6 +38,7 @@ impl Roster {
             self.absences.resize(index + 1, UNKNOWN);
         }
         if self.absences[index] != 0 {
+            self.missing -= u64::from(self.absences[index] < DELETED);
             self.absences[index] = 0;
             self.present += 1;
         }
@@ -42,6 +49,7 @@ impl Roster {
         let absences = &mut self.absences[slot as usize];
         if *absences == 0 {
             self.present -= 1;
+            self.missing += 1;
         }
         if *absences < DELETED - 1 {
             *absences += 1;
@@ -60,8 +68,9 @@ impl Roster {
         if index >= self.absences.len() {
             self.absences.resize(index + 1, UNKNOWN);
         }
-        if self.absences[index] == 0 {
-            self.present -= 1;
+        match self.absences[index] {
+            0 => self.present -= 1,
+            absences => self.missing -= u64::from(absences < DELETED),
         }
         self.absences[index] = DELETED;
     }

@@ -56,6 +56,8 @@ pub(super) struct Swept {
     pub absent: Vec<(Slot, u8)>,
     /// `total` has just been found to be unreliable.
     pub total_lies: bool,
+    /// How many records were not calls.
+    pub bad: u64,
 }
 
 #[derive(Debug)]
@@ -278,6 +280,7 @@ impl Sweeps {
             length,
             absent,
             total_lies,
+            bad: sweep.walk.bad(),
         })
     }
 

@@ -178,7 +178,7 @@ impl Walk {
 
     /// Whether the call was known before the walk began, has not moved since, and has been on none of its pages.
     pub fn is_old(&self, row: &Row) -> bool {
-        !row.new && !row.changed && matches!(self.trail.get(&row.slot), None | Some(0))
+        !row.new && !row.moved && matches!(self.trail.get(&row.slot), None | Some(0))
     }
 
     /// Whether a page of this pass has shown the call, and it has not moved since.
@@ -188,6 +188,11 @@ impl Walk {
 
     pub fn is_unstable(&self) -> bool {
         self.unstable
+    }
+
+    /// How many records of this pass are not calls.
+    pub fn bad(&self) -> u64 {
+        self.bad
     }
 
     /// How many different calls it has seen.
@@ -202,7 +207,7 @@ impl Walk {
     /// Another request showed this call. If it is new or changed it may have moved, and cannot be an anchor.
     pub fn note(&mut self, row: &Row) {
         let anchor = self.trail.entry(row.slot).or_insert(0);
-        if row.new || row.changed {
+        if row.new || row.moved {
             *anchor = MOVED;
         }
     }
@@ -270,7 +275,7 @@ impl Walk {
         self.anchored = true;
         let settled = self.pass > 1
             && page.rows.iter().any(|row| {
-                !row.changed && self.trail.get(&row.slot).is_some_and(|pass| (1..self.pass).contains(pass))
+                !row.moved && self.trail.get(&row.slot).is_some_and(|pass| (1..self.pass).contains(pass))
             });
         let progress = self.remember(page, true);
         self.stalls = !progress;
@@ -307,7 +312,7 @@ impl Walk {
         page.offset == self.reached
             // A record that is not a call cannot be recognized. If stepping back does not help, such records are the overlap.
             || self.strays >= 2 && page.received > page.rows.len() as u64
-            || page.rows.iter().any(|row| !row.changed && self.is_anchor(row.slot))
+            || page.rows.iter().any(|row| !row.moved && self.is_anchor(row.slot))
     }
 
     /// Whether rows that were on the last page and have not moved now stand in another order.
@@ -316,7 +321,7 @@ impl Walk {
             self.previous.0.iter().enumerate().map(|(i, slot)| (*slot, i)).collect();
         let common = rows
             .iter()
-            .filter(|row| !row.changed && self.is_anchor(row.slot))
+            .filter(|row| !row.moved && self.is_anchor(row.slot))
             .filter_map(|row| before.get(&row.slot));
         !common.is_sorted()
     }
@@ -327,7 +332,8 @@ impl Walk {
         for row in page.rows {
             let before = self.trail.get(&row.slot).copied();
             self.found += u64::from(before.is_none());
-            progress |= before != Some(self.pass);
+            // A call that this pass has seen and that moved again is no progress: it may do so for ever.
+            progress |= !matches!(before, Some(pass) if pass == self.pass || pass == MOVED);
             if anchor {
                 self.trail.insert(row.slot, self.pass);
             } else {
@@ -400,7 +406,7 @@ mod tests {
 
     #[test]
     fn a_page_without_an_anchor_costs_a_step_back() {
-        let changed = Row { changed: true, ..known(3) };
+        let changed = Row { moved: true, ..known(3) };
         // Calls above were deleted, so rows slipped over the border; or the call at the border has moved there.
         for rows in [[5, 6, 7, 8].map(known), [changed, known(4), known(5), known(6)]] {
             let mut walk = begun();
@@ -415,7 +421,7 @@ mod tests {
 
     #[test]
     fn rows_that_change_places_between_two_pages_make_the_order_unstable() {
-        let moved = Row { changed: true, ..known(2) };
+        let moved = Row { moved: true, ..known(2) };
         for (rows, is_unstable) in [
             ([known(2), known(3), known(4), known(5)], false),
             ([known(3), known(2), known(4), known(5)], true),

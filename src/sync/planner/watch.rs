@@ -39,8 +39,8 @@ pub(super) struct Means {
 impl Watches {
     /// An answer showed the call, at row `place` of the list if the answer was a page.
     pub fn see(&mut self, row: &Row, place: Option<u64>, now: Timestamp) {
-        let until = if row.live { None } else { row.analysis_until.filter(|until| *until > now) };
-        if !row.live && until.is_none() {
+        let until = if row.ongoing { None } else { row.analysis_until.filter(|until| *until > now) };
+        if !row.ongoing && until.is_none() {
             self.calls.remove(&row.slot);
             return;
         }
@@ -190,7 +190,7 @@ mod tests {
     fn watching(places: &[u64]) -> Watches {
         let mut watches = Watches::default();
         for (slot, place) in (0..).zip(places) {
-            let row = Row { live: true, ..known(slot) };
+            let row = Row { ongoing: true, ..known(slot) };
             watches.see(&row, Some(*place), Timestamp::from_millis(i64::from(slot)));
         }
         watches

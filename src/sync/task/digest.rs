@@ -1,12 +1,17 @@
 //! From the records of an answer to committed observations and rows for the planner.
+//!
+//! Whoever phones in, and whoever runs the API, chooses what an answer holds. So records are read one by one, and only one
+//! commit's worth of them is built at a time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::value::RawValue;
+use tokio::task::yield_now;
 
 use super::Poller;
 use crate::{
-    call::{Call, CallId, RecordHash, Status},
+    call::{Brief, Call, CallId, RecordHash, is_unreadable_time},
+    callem::Flaw,
     snapshot::Snapshot,
     store::{Commit, KnownCall, StoreError},
     sync::planner::{Row, Slot},
@@ -19,7 +24,18 @@ use crate::{
 const COMMIT_ITEMS: usize = 400;
 const COMMIT_BYTES: usize = 256 << 10;
 
+/// Other tasks get their turn after so many bytes, or so many records.
+const TURN_BYTES: usize = 1 << 20;
+const TURN_RECORDS: usize = 200;
+
+/// A page on which more than so many times as many records are bad as are healthy has lost its shape.
+const FEW: usize = 3;
+
+/// So many bad records are remembered, so that they are not taken for a page that has lost its shape.
+const BAD_KNOWN: usize = 10_000;
+
 /// The meaning of an answer.
+#[derive(Default)]
 pub(super) struct Digest {
     /// One row per call, in the order of the answer.
     pub rows: Vec<Row>,
@@ -27,116 +43,256 @@ pub(super) struct Digest {
     pub new: usize,
     /// Other calls that changed.
     pub changed: usize,
+    /// Records that were older than what is known of their call.
+    pub stale: usize,
+    /// Calls that were left out because as many are remembered as may be.
+    pub refused: usize,
 }
 
 /// A record of an answer.
-pub(super) enum Record {
+pub(super) enum Record<'a> {
     /// The latest record of this call has the same bytes.
     Unchanged(Slot),
     /// Its bytes are not known.
-    Changed(Call),
+    Changed { text: &'a str, hash: RecordHash, brief: Brief },
+}
+
+/// The records of a page that are not calls, by reason: how many, the place of the first, and what is wrong with it.
+#[derive(Default)]
+struct Complaints(BTreeMap<&'static str, (u64, usize, String)>);
+
+impl Complaints {
+    fn add(&mut self, reason: &'static str, place: usize, why: String) {
+        self.0.entry(reason).or_insert((0, place, why)).0 += 1;
+    }
 }
 
 impl Poller {
-    /// Reads a record of an answer, and parses it only if its bytes are not known. `None` when it is not a call, which
-    /// is reported.
-    pub(super) fn read(&self, raw: &RawValue) -> Option<Record> {
-        let hash = RecordHash::of(raw.get().as_bytes());
+    /// Reads the records of a page: which are known, and which call the others are about. What is not a call is
+    /// reported.
+    ///
+    /// # Errors
+    /// When so few of the records are calls that nothing can be concluded from the page. Says why.
+    pub(super) async fn read<'a>(
+        &mut self,
+        records: impl Iterator<Item = Result<&'a str, &'a Flaw>>,
+    ) -> Result<Vec<Record<'a>>, String> {
+        let (mut read, mut bad, mut complaints) = (vec![], vec![], Complaints::default());
+        let mut bytes = 0;
+        for (place, record) in records.enumerate() {
+            match record.map_err(|flaw| (flaw.reason(), flaw.to_string())).and_then(|text| {
+                bytes += text.len();
+                self.read_one(text).map_err(|bad| (bad.reason(), bad.to_string()))
+            }) {
+                Ok(record) => read.push(record),
+                Err((reason, why)) => {
+                    bad.push(match record {
+                        Ok(text) => RecordHash::of(text.as_bytes()),
+                        Err(flaw) => RecordHash::of(flaw.to_string().as_bytes()),
+                    });
+                    complaints.add(reason, place, why);
+                }
+            }
+            if bytes >= TURN_BYTES || place % TURN_RECORDS == TURN_RECORDS - 1 {
+                bytes = 0;
+                yield_now().await;
+            }
+        }
+        let unknown = bad.iter().filter(|hash| !self.bad_known.contains(*hash)).count();
+        let all = read.len() + bad.len();
+        if unknown > FEW * read.len() {
+            let why = complaints.0.into_values().next().map(|(_, _, why)| why).unwrap_or_default();
+            return Err(format!("only {} of {all} records of a page can be read ({why})", read.len()));
+        }
+        if self.bad_known.len() + bad.len() > BAD_KNOWN {
+            self.bad_known.clear();
+        }
+        self.bad_known.extend(bad);
+        self.complain(complaints, all);
+        Ok(read)
+    }
+
+    /// Reads one record, and no more of it than tells which call it is about.
+    pub(super) fn read_one<'a>(&self, text: &'a str) -> Result<Record<'a>, crate::call::BadRecord> {
+        let hash = RecordHash::of(text.as_bytes());
         // A deleted call that is back is a change, whatever its bytes.
         let is_deleted = |slot: &Slot| self.index.row(*slot, false, false).deleted;
-        if let Some(slot) = self.index.slot_of_record(hash).filter(|slot| !is_deleted(slot)) {
-            return Some(Record::Unchanged(slot));
-        }
-        match Call::parse_hashed(raw, hash) {
-            Ok(call) => Some(Record::Changed(call)),
-            Err(bad) => {
-                let why = format!("left out a record of a page: {bad}");
-                self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
-                None
-            }
+        match self.index.slot_of_record(hash).filter(|slot| !is_deleted(slot)) {
+            Some(slot) => Ok(Record::Unchanged(slot)),
+            None => Ok(Record::Changed { text, hash, brief: Brief::read(text)? }),
         }
     }
 
+    fn complain(&mut self, complaints: Complaints, all: usize) {
+        for (reason, (count, place, why)) in complaints.0 {
+            let place = place + 1;
+            let why = match count {
+                1 => format!("left out record {place} of the {all} of a page: {why}"),
+                _ => format!("left out {count} of the {all} records of a page; of record {place}: {why}"),
+            };
+            self.bad_record(reason, why, count);
+        }
+    }
+
+    /// Reports malformed records; loudly only when the same has not been told before.
+    pub(super) fn bad_record(&mut self, reason: &'static str, why: String, count: u64) {
+        let again = !self.told.insert(reason);
+        self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why, count, again });
+    }
+
     /// The id of the call that the record is about.
-    pub(super) fn id_of(&self, record: &Record) -> CallId {
+    pub(super) fn id_of(&self, record: &Record<'_>) -> CallId {
         match record {
             Record::Unchanged(slot) => self.index.id(*slot),
-            Record::Changed(call) => call.id().clone(),
+            Record::Changed { brief, .. } => brief.id.clone(),
         }
     }
 
     /// Compares records with what is remembered, and commits what follows. The index is ahead of the store until then,
     /// but a commit that fails ends the task and the index with it.
-    pub(super) async fn digest(&mut self, records: Vec<Record>) -> Result<Digest, StoreError> {
+    pub(super) async fn digest(&mut self, records: Vec<Record<'_>>) -> Result<Digest, StoreError> {
         let records = self.one_per_call(records);
         self.note_seen(&records);
-        let remembered = self.remembered_of(&records).await?;
-        let mut digest = Digest { rows: Vec::with_capacity(records.len()), new: 0, changed: 0 };
-        let (mut commit, mut signals, mut bytes) = (Commit::default(), vec![], 0);
+        let mut digest = Digest { rows: Vec::with_capacity(records.len()), ..Digest::default() };
+        let mut rest = &records[..];
+        while !rest.is_empty() {
+            let (batch, later) = rest.split_at(batch_of(rest));
+            rest = later;
+            self.digest_batch(batch, &mut digest).await?;
+            yield_now().await;
+        }
+        for field in self.flapping.page_done() {
+            let text = format!(
+                "`{field}` changes in every answer: add it to `ignore` of [sources.{}]",
+                self.task.config.name
+            );
+            self.emit(Signal::SourceTroubled { source: self.task.config.name.clone(), why: text });
+        }
+        if digest.stale > 0 {
+            let source = self.task.config.name.clone();
+            self.emit(Signal::Stale { source, count: digest.stale as u64 });
+        }
+        Ok(digest)
+    }
+
+    /// Digests records that fit into one commit, but for the events they may make.
+    async fn digest_batch(&mut self, records: &[Record<'_>], digest: &mut Digest) -> Result<(), StoreError> {
+        let remembered = self.remembered_of(records).await?;
+        let (mut commit, mut signals) = (Commit::default(), vec![]);
         for record in records {
             let call = match record {
                 Record::Unchanged(slot) => {
-                    digest.rows.push(self.index.row(slot, false, false));
+                    let row = self.index.row(*slot, false, false);
+                    if !row.ongoing {
+                        self.flapping.looked(*slot, &[]);
+                    }
+                    digest.rows.push(row);
                     continue;
                 }
-                Record::Changed(call) => call,
+                Record::Changed { text, hash, .. } => self.parse(text, *hash),
             };
+            let Some(call) = call else { continue };
+            self.note_unreadable_times(&call);
             let before = remembered.get(call.id());
+            let known = before.and_then(|before| self.index.slot_of_record(before.record));
+            if known.is_none() && self.index.len() >= self.task.config.max_calls {
+                digest.refused += 1;
+                continue;
+            }
             let made = self.watcher.observe(before, &call, self.task.clock.wall());
+            if let (true, Some(slot)) = (made.stale, known) {
+                digest.stale += 1;
+                digest.rows.push(self.index.row(slot, false, false));
+                continue;
+            }
             let Some((_, after)) = &made.snapshot else { continue };
             let after = KnownCall::of(call.id().clone(), after);
-            let known = before.and_then(|before| self.index.slot_of_record(before.record));
             let slot = match (known, before) {
                 (Some(slot), Some(before)) => {
+                    if call.lens().is_over(before.status().as_str()) {
+                        self.flapping.looked(slot, &made.differing);
+                    }
                     self.index.update(slot, before.record, &after);
                     slot
                 }
                 _ => self.index.insert(&after),
             };
-            digest.rows.push(self.index.row(slot, before.is_none(), made.changed));
+            let moved = before.is_some_and(|before| self.may_have_moved(before, &call));
+            digest.rows.push(self.index.row(slot, before.is_none(), moved));
             digest.new += usize::from(before.is_none());
             digest.changed += usize::from(before.is_some() && made.changed);
             signals.extend(made.commit_into(&mut commit));
-            bytes += call.raw().get().len();
             let items = commit.snapshots.len() + commit.events.len() + commit.deliveries();
-            if items >= COMMIT_ITEMS || bytes >= COMMIT_BYTES {
+            if items >= COMMIT_ITEMS {
                 let full = std::mem::take(&mut commit);
                 self.commit(full, std::mem::take(&mut signals)).await?;
-                bytes = 0;
             }
         }
-        self.commit(commit, signals).await?;
-        Ok(digest)
+        self.commit(commit, signals).await
+    }
+
+    fn parse(&self, text: &str, hash: RecordHash) -> Option<Call> {
+        let raw: &RawValue = serde_json::from_str(text).ok()?;
+        Some(Call::parse_hashed(raw, hash).ok()?.through(&self.task.config.lens))
+    }
+
+    /// Whether the call may stand in another place of the list than before. Fields that flap say nothing about that.
+    fn may_have_moved(&self, before: &Snapshot, call: &Call) -> bool {
+        let differs = |field: &str, differs: bool| differs && !self.flapping.includes(field);
+        before.deleted
+            || differs("status", before.status() != *call.status())
+            || differs("createdAt", before.created_at() != call.created_at())
+            || differs("updatedAt", before.updated_at() != call.updated_at())
+    }
+
+    /// Says once per field that its times cannot be read.
+    fn note_unreadable_times(&mut self, call: &Call) {
+        for field in ["createdAt", "updatedAt"] {
+            if is_unreadable_time(call.fields(), field) && self.told.insert(field) {
+                let why = format!(
+                    "`{field}` of call {} is not a time that can be read; rules with `max_age` go by when calls were \
+                     first seen",
+                    call.id()
+                );
+                self.emit(Signal::SourceTroubled { source: self.task.config.name.clone(), why });
+            }
+        }
     }
 
     /// Keeps one record of a call that an answer shows twice: the one updated last; of two updated at the same time, the
     /// one that is over. If both counted, every poll would report a change to the one and back.
-    fn one_per_call(&self, mut records: Vec<Record>) -> Vec<Record> {
-        if !records.iter().any(|record| matches!(record, Record::Changed(_))) {
+    fn one_per_call<'a>(&mut self, mut records: Vec<Record<'a>>) -> Vec<Record<'a>> {
+        if !records.iter().any(|record| matches!(record, Record::Changed { .. })) {
             return records;
         }
         let mut best: HashMap<CallId, (usize, Option<Timestamp>, bool)> = HashMap::new();
         let mut repeated = HashSet::new();
+        let mut first = None;
         for (place, record) in records.iter().enumerate() {
             let id = self.id_of(record);
             let (updated, is_over) = match record {
                 Record::Unchanged(slot) => {
                     let row = self.index.row(*slot, false, false);
-                    (row.updated_at, !row.live)
+                    (row.updated_at, !row.ongoing)
                 }
-                Record::Changed(call) => (call.updated_at(), *call.status() != Status::Live),
+                Record::Changed { brief, .. } => {
+                    (brief.updated_at, self.task.config.lens.is_over(brief.status.as_str()))
+                }
             };
             let Some(other) = best.get_mut(&id) else {
                 best.insert(id, (place, updated, is_over));
                 continue;
             };
-            let why = format!("call {id} is in one answer twice; the record that was updated last counts");
-            self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
             if (updated, is_over) > (other.1, other.2) {
                 repeated.insert(std::mem::replace(other, (place, updated, is_over)).0);
             } else {
                 repeated.insert(place);
             }
+            first.get_or_insert(id);
+        }
+        if let Some(id) = first {
+            let why = format!("call {id} is in one answer twice; the record that was updated last counts");
+            self.bad_record("twice", why, repeated.len() as u64);
         }
         let mut place = 0..;
         records.retain(|_| place.next().is_none_or(|place| !repeated.contains(&place)));
@@ -144,7 +300,7 @@ impl Poller {
     }
 
     /// Tells the watcher which of the calls it waits for are there.
-    fn note_seen(&mut self, records: &[Record]) {
+    fn note_seen(&mut self, records: &[Record<'_>]) {
         if self.watcher.is_waiting() {
             let now = self.task.clock.wall();
             for record in records {
@@ -154,11 +310,11 @@ impl Poller {
         }
     }
 
-    async fn remembered_of(&self, records: &[Record]) -> Result<HashMap<CallId, Snapshot>, StoreError> {
+    async fn remembered_of(&self, records: &[Record<'_>]) -> Result<HashMap<CallId, Snapshot>, StoreError> {
         let ids: Vec<CallId> = records
             .iter()
             .filter_map(|record| match record {
-                Record::Changed(call) => Some(call.id().clone()),
+                Record::Changed { brief, .. } => Some(brief.id.clone()),
                 Record::Unchanged(_) => None,
             })
             .collect();
@@ -168,4 +324,16 @@ impl Poller {
         let found = self.task.store.snapshots(&self.task.config.name, &ids).await?;
         Ok(ids.into_iter().zip(found).filter_map(|(id, snapshot)| Some((id, snapshot?))).collect())
     }
+}
+
+/// How many of the records, at least one, are one commit's worth.
+fn batch_of(records: &[Record<'_>]) -> usize {
+    let mut bytes = 0;
+    let fits = |record: &&Record<'_>| {
+        if let Record::Changed { text, .. } = record {
+            bytes += text.len();
+        }
+        bytes <= COMMIT_BYTES
+    };
+    records.iter().take(COMMIT_ITEMS).take_while(fits).count().max(1)
 }

@@ -4,6 +4,7 @@ mod checkpoint;
 mod digest;
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,14 +15,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::checkpoint::Checkpoint;
+use self::{checkpoint::Checkpoint, digest::Digest};
 use super::{
+    flapping::Flapping,
     index::Index,
     planner::{Fetch, Notice, Planner, Settings, Slot, Step, Trouble},
-    watcher::{Now, Observation, Watcher},
+    watcher::{Now, Observation, Standing, Watcher},
 };
 use crate::{
-    call::CallId,
+    call::{CallId, RecordHash},
     callem::{
         Client, FetchError,
         budget::{Budget, Grant, SweepLoad},
@@ -77,6 +79,11 @@ struct Poller {
     claim: Claim,
     /// When the claim is to be renewed; `None` when it cannot end.
     renew_at: Option<Instant>,
+    flapping: Flapping,
+    /// Records that are not calls and have been reported.
+    bad_known: HashSet<RecordHash>,
+    /// Oddities of the API that have been told loudly.
+    told: HashSet<&'static str>,
     /// When the last notice about the order of the list was given, by the steady clock.
     order_told: Option<Timestamp>,
 }
@@ -145,7 +152,7 @@ impl Poller {
     async fn start(task: Arc<SourceTask>, claim: Claim) -> Result<Self, StoreError> {
         let SourceConfig { name, interval, analysis_window, .. } = &task.config;
         let checkpoint = Checkpoint::load(name, task.store.checkpoint(&claim.duty).await?)?;
-        let mut index = Index::new(*analysis_window);
+        let mut index = Index::new(*analysis_window).through(&task.config.lens);
         let mut known = vec![];
         loop {
             let last = known.last().map(|call: &KnownCall| call.id.clone());
@@ -161,6 +168,7 @@ impl Poller {
             interval: *interval,
             sweep: task.config.sweep,
             analysis_window: *analysis_window,
+            deletions_believed_after: task.config.deletions_believed_after,
             page_size: task.config.page_size,
             requests_per_minute: task.config.requests_per_minute,
             seed: xxhash_rust::xxh3::xxh3_64(name.as_str().as_bytes()),
@@ -172,7 +180,22 @@ impl Poller {
         }
         let rules = task.rules.clone();
         let renew_at = claim.lease.map(|lease| Instant::now() + lease / 3);
-        let mut poller = Self { task, rules, index, planner, watcher, claim, renew_at, order_told: None };
+        let mut poller = Self {
+            task,
+            rules,
+            index,
+            planner,
+            watcher,
+            claim,
+            renew_at,
+            flapping: Flapping::default(),
+            bad_known: HashSet::new(),
+            told: HashSet::new(),
+            order_told: None,
+        };
+        if let Some(missing) = poller.planner.missing() {
+            poller.troubled(Standing::Missing, missing.to_string());
+        }
         poller.take_rules();
         Ok(poller)
     }
@@ -180,7 +203,7 @@ impl Poller {
     /// Takes over the latest rules.
     fn take_rules(&mut self) {
         let rules = Rules::clone(&self.rules.borrow_and_update());
-        let live = self.index.rows().filter(|row| row.live && !row.deleted);
+        let live = self.index.rows().filter(|row| row.ongoing && !row.deleted);
         self.watcher.set_rules(rules, live.map(|row| self.index.id(row.slot)), self.task.clock.wall());
     }
 
@@ -266,19 +289,20 @@ impl Poller {
                 return Ok(());
             }
         };
-        let page = match answer.body.read() {
-            Ok(page) => page,
-            Err(error) => {
-                self.failed(&error);
+        let page = answer.body;
+        let records = match self.read(page.records()).await {
+            Ok(records) => records,
+            Err(why) => {
+                self.failed(&FetchError::WrongShape(why));
                 return Ok(());
             }
         };
         let server_time = answer.server_time.unwrap_or_else(|| self.task.clock.wall());
         self.watcher.begin(server_time, self.task.config.notify_since);
-        let records = page.records.iter().filter_map(|raw| self.read(raw)).collect();
         let digest = self.digest(records).await?;
         let now = self.task.clock.steady();
-        self.planner.on_page(&digest.rows, page.records.len(), page.total, now);
+        self.planner.on_page(&digest.rows, page.len(), page.total, now);
+        self.judge_growth(&digest);
         self.answered(digest.rows.len(), digest.new, digest.changed, now.since(started)).await?;
         if self.planner.in_baseline() {
             let progress = self.planner.progress();
@@ -305,9 +329,11 @@ impl Poller {
                 self.planner.on_call(None, now);
                 self.answered(0, 0, 0, now.since(started)).await?;
             }
-            Ok(Some(raw)) => match self.read(&raw).filter(|record| self.id_of(record) == id) {
-                None => self
-                    .unavailable(&id, &FetchError::WrongShape("asked for one call, it sent something else")),
+            Ok(Some(raw)) => match self.read_one(raw.get()).ok().filter(|record| self.id_of(record) == id) {
+                None => {
+                    let why = "asked for one call, it sent something else".to_owned();
+                    self.unavailable(&id, &FetchError::WrongShape(why));
+                }
                 Some(record) => {
                     let digest = self.digest(vec![record]).await?;
                     let now = self.task.clock.steady();
@@ -323,7 +349,27 @@ impl Poller {
     fn unavailable(&mut self, id: &CallId, error: &FetchError) {
         self.planner.on_call_unavailable();
         let why = format!("call {id} cannot be had by itself, so it is looked for in the list: {error}");
-        self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why });
+        self.bad_record("unavailable", why, 1);
+    }
+
+    /// More calls than can be, or than may be remembered, are trouble of the source.
+    fn judge_growth(&mut self, digest: &Digest) {
+        let (config, now) = (&self.task.config, Now::from(self.task.clock));
+        let flood = self.watcher.arrived(digest.new as u64, config.failing_after, now);
+        flood.into_iter().for_each(|signal| self.emit(signal));
+        if digest.refused > 0 {
+            let calls = self.index.len();
+            let why = format!(
+                "{calls} calls are remembered, as many as `max_calls` allows: new ones are left out until it is raised"
+            );
+            self.troubled(Standing::Full, why);
+        }
+    }
+
+    fn troubled(&mut self, standing: Standing, why: String) {
+        let now = Now::from(self.task.clock);
+        let signal = self.watcher.troubled(standing, why, self.task.config.failing_after, now);
+        signal.into_iter().for_each(|signal| self.emit(signal));
     }
 
     /// A request failed. What is known of the calls stays as it is.
@@ -384,6 +430,19 @@ impl Poller {
                 let SourceConfig { page_size, sweep, requests_per_minute, .. } = self.task.config;
                 let load = SweepLoad { calls, page_size, sweep, requests_per_minute };
                 self.emit(Signal::SourceNotice { source, text: load.to_string() });
+            }
+            Notice::Missing(missing) => {
+                let after = humantime::format_duration(self.task.config.deletions_believed_after);
+                let why = format!(
+                    "{missing}; they count as deleted when that lasts for {after} (`deletions_believed_after`)"
+                );
+                self.troubled(Standing::Missing, why);
+                self.save().await?;
+            }
+            Notice::Whole => {
+                let signal = self.watcher.relieved(Standing::Missing);
+                self.save().await?;
+                signal.into_iter().for_each(|signal| self.emit(signal));
             }
             Notice::Odd(text) => self.emit(Signal::SourceNotice { source, text }),
             Notice::Order(text) => {

@@ -1,25 +1,55 @@
-//! Whether a source answers, and when that it does not has to be told.
+//! Whether a source is well: whether it answers, whether its answers make sense, and when it has to be told that not.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::Now;
 use crate::time::Timestamp;
 
-/// Failed requests in a row. Lost with the process: after a restart a source has to fail anew for `failing_after`.
+/// Something about a source's answers that is wrong although it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Many calls are missing from the list at once.
+    Missing,
+    /// More calls appear than there can be.
+    Flood,
+    /// As many calls are remembered as `max_calls` allows.
+    Full,
+}
+
+impl Standing {
+    /// What to say when it is over.
+    pub(super) const fn relief(self) -> &'static str {
+        match self {
+            Self::Missing => "the list of calls is whole again",
+            Self::Flood => "no more calls appear than can be",
+            Self::Full => "new calls are watched again",
+        }
+    }
+}
+
+/// What is wrong with a source. Lost with the process: after a restart it has to fail anew for `failing_after`.
 #[derive(Debug, Default)]
 pub(super) struct Health {
+    /// Failed requests in a row.
     failures: u32,
     outage: Option<Outage>,
+    standing: BTreeMap<Standing, Outage>,
 }
 
 #[derive(Debug)]
 struct Outage {
-    /// When the first request failed, by the wall clock.
+    /// When it began, by the wall clock.
     since: Timestamp,
     /// When it has lasted for `failing_after`, by the steady clock.
     failing_at: Timestamp,
-    /// The latest error.
+    /// What is wrong, as of late.
     error: String,
+}
+
+impl Outage {
+    fn new(error: String, failing_after: Duration, now: Now) -> Self {
+        Self { since: now.wall, failing_at: now.steady.after(failing_after), error }
+    }
 }
 
 impl Health {
@@ -28,27 +58,57 @@ impl Health {
         self.failures = self.failures.saturating_add(1);
         match &mut self.outage {
             Some(outage) => outage.error = error,
-            None => {
-                let failing_at = now.steady.after(failing_after);
-                self.outage = Some(Outage { since: now.wall, failing_at, error });
-            }
+            None => self.outage = Some(Outage::new(error, failing_after, now)),
         }
         self.failures
     }
 
     /// A request was answered. Returns how many had failed in a row before it.
     pub(super) fn answered(&mut self) -> u32 {
-        std::mem::take(self).failures
+        self.outage = None;
+        std::mem::take(&mut self.failures)
     }
 
-    /// When the outage, if there is one, has to be told, by the steady clock.
+    /// The answers are wrong in this way. Returns whether they were not before.
+    pub(super) fn troubled(
+        &mut self,
+        standing: Standing,
+        why: String,
+        failing_after: Duration,
+        now: Now,
+    ) -> bool {
+        match self.standing.get_mut(&standing) {
+            Some(outage) => outage.error = why,
+            None => {
+                self.standing.insert(standing, Outage::new(why, failing_after, now));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The answers are no longer wrong in this way. Returns whether they were.
+    pub(super) fn relieved(&mut self, standing: Standing) -> bool {
+        self.standing.remove(&standing).is_some()
+    }
+
+    /// Whether requests are answered, and the answers make sense.
+    pub(super) fn is_well(&self) -> bool {
+        self.outage.is_none() && self.standing.is_empty()
+    }
+
+    fn outages(&self) -> impl Iterator<Item = &Outage> {
+        self.outage.iter().chain(self.standing.values())
+    }
+
+    /// When it has to be told that the source is failing, by the steady clock, if anything is wrong with it.
     pub(super) fn failing_at(&self) -> Option<Timestamp> {
-        self.outage.as_ref().map(|outage| outage.failing_at)
+        self.outages().map(|outage| outage.failing_at).min()
     }
 
-    /// Since when the source has been failing, by the wall clock, and the latest error, if that has to be told by now.
+    /// Since when the source has been failing, by the wall clock, and what is wrong, if that has to be told by now.
     pub(super) fn outage(&self, steady: Timestamp) -> Option<(Timestamp, &str)> {
-        let outage = self.outage.as_ref().filter(|outage| outage.failing_at <= steady)?;
+        let outage = self.outages().find(|outage| outage.failing_at <= steady)?;
         Some((outage.since, &outage.error))
     }
 }

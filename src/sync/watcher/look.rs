@@ -7,7 +7,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::Observation;
 use crate::{
-    call::{Call, CallId, Status},
+    call::{Call, CallId},
     change::{self, Change, Changes},
     event::{Event, EventId, Subject},
     kind::Kind,
@@ -46,7 +46,7 @@ impl Look<'_> {
     /// A call that was there before watching began: remembered, not announced.
     pub fn baseline(&self, call: &Call) -> Observation {
         let mut snapshot = Snapshot::first(call, change::kinds_of_first_sight(call), self.now);
-        if *call.status() == Status::Live {
+        if !call.is_over() {
             // How long a call lasts is news even if it began before watching did.
             self.remember_waits(&mut snapshot);
         }
@@ -63,6 +63,7 @@ impl Look<'_> {
         };
         let mut made = Observation { changed: change.is_some(), ..Observation::default() };
         if let Some(change) = change {
+            made.differing = change.fields.paths();
             let content = call.content().to_bytes();
             let record = Arc::clone(call.raw());
             let seen = Seen { id: call.id(), fields: call.fields(), record, content: &content, before };
@@ -210,8 +211,13 @@ impl Look<'_> {
         sequences: &mut BTreeMap<Name, u64>,
         made: &mut Observation,
     ) {
-        let mut deliveries = Vec::with_capacity(rule.to.len());
-        for destination in &rule.to {
+        let told: Vec<_> =
+            rule.to.iter().filter(|to| rule.tells(to, event.kinds, &event.changes)).cloned().collect();
+        if told.is_empty() && !rule.to.is_empty() {
+            return;
+        }
+        let mut deliveries = Vec::with_capacity(told.len());
+        for destination in &told {
             let sequence = sequences.entry(destination.clone()).or_default();
             *sequence += 1;
             let placement = placement(rule, destination, self.source, fields);
@@ -231,7 +237,7 @@ impl Look<'_> {
             source: self.source.clone(),
             call: event.subject.call().cloned(),
             kinds: event.kinds,
-            destinations: rule.to.clone(),
+            destinations: told,
         });
         made.events.push(NewEvent { event, deliveries });
     }

@@ -10,6 +10,7 @@
 //! [`failed`](Watcher::failed).
 
 mod health;
+mod influx;
 mod look;
 mod observation;
 mod timers;
@@ -19,11 +20,12 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub use self::observation::Observation;
-use self::{health::Health, look::Look, timers::Timers};
+use self::{health::Health, influx::Influx, look::Look, timers::Timers};
+pub use self::{health::Standing, observation::Observation};
 use crate::{
     call::{Call, CallId},
     callem::FetchError,
+    change,
     kind::Kind,
     name::Name,
     rule::{Rule, RuleSet, Rules},
@@ -58,6 +60,7 @@ pub struct Watcher {
     /// Silence is not told before this time. See [`Watcher::resume`].
     settled: Timestamp,
     health: Health,
+    influx: Influx,
     /// Whether `memory` has changed since it was last handed out to be saved.
     is_unsaved: bool,
 }
@@ -88,6 +91,7 @@ impl Watcher {
             in_baseline: true,
             settled: Timestamp::default(),
             health: Health::default(),
+            influx: Influx::default(),
             is_unsaved: false,
         }
     }
@@ -132,8 +136,11 @@ impl Watcher {
         }
     }
 
-    /// A call in an answer of the API, and what is remembered of it.
+    /// A call in an answer of the API, and what is remembered of it. A state older than that is ignored.
     pub fn observe(&mut self, before: Option<&Snapshot>, call: &Call, now: Timestamp) -> Observation {
+        if before.is_some_and(|before| change::is_stale(before, call, now)) {
+            return Observation { stale: true, ..Observation::default() };
+        }
         if before.is_none() {
             self.heard(call.created_at().map_or(now, |created| created.min(now)));
         }
@@ -183,7 +190,10 @@ impl Watcher {
         if failures > 0 {
             made.signals.push(Signal::SourceRecovered { source: self.source.clone(), failures });
         }
-        if let Some(since) = self.memory.failing_since.take() {
+        if self.health.is_well()
+            && let Some(since) = self.memory.failing_since.take()
+        {
+            self.is_unsaved = true;
             let details = json!({ "since": since.to_string() });
             made.append(self.source_event(Kind::SourceRecovered, since, &details, now));
         }
@@ -199,6 +209,35 @@ impl Watcher {
             error: error.to_string(),
             refused: error.is_refusal(),
             failures,
+        }
+    }
+
+    /// The source answers, but something about its answers is wrong and lasts until [`Watcher::relieved`]. Returns a signal
+    /// if that is new. [`Watcher::tick`] tells that the source is failing when it has lasted for `failing_after`.
+    pub fn troubled(
+        &mut self,
+        standing: Standing,
+        why: String,
+        failing_after: Duration,
+        now: Now,
+    ) -> Option<Signal> {
+        let source = self.source.clone();
+        let is_new = self.health.troubled(standing, why.clone(), failing_after, now);
+        is_new.then_some(Signal::SourceTroubled { source, why })
+    }
+
+    /// What was wrong is over. Returns a signal if it was. The recovery is told with the next answer.
+    pub fn relieved(&mut self, standing: Standing) -> Option<Signal> {
+        let text = standing.relief().to_owned();
+        let source = self.source.clone();
+        self.health.relieved(standing).then_some(Signal::SourceNotice { source, text })
+    }
+
+    /// An answer showed so many calls for the first time. Too many within an hour are trouble.
+    pub fn arrived(&mut self, calls: u64, failing_after: Duration, now: Now) -> Option<Signal> {
+        match !self.in_baseline && self.influx.is_flood(calls, now.steady) {
+            true => self.troubled(Standing::Flood, Influx::WHY.to_owned(), failing_after, now),
+            false => self.relieved(Standing::Flood),
         }
     }
 

@@ -20,6 +20,10 @@ pub struct Observation {
     pub signals: Vec<Signal>,
     /// Whether anything a person could tell apart has changed. A call seen for the first time has.
     pub changed: bool,
+    /// The paths of the fields in which the call differs from what was remembered.
+    pub differing: Vec<String>,
+    /// Whether the record was older than what is remembered, and was ignored.
+    pub stale: bool,
 }
 
 impl Observation {

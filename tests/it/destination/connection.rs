@@ -4,7 +4,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use callwatch::{
-    destination::{ClientIdentity, Connection, DestinationKind, Reaction, WebhookConfig, WebhookFormat},
+    callem::{Client, FetchError},
+    config::{ClientIdentity, Connection, LoadOptions, SourceConfig},
+    config_file::Config,
+    destination::{DestinationKind, Reaction, WebhookConfig, WebhookFormat},
     http,
     kind::Kind,
     telemetry::Telemetry,
@@ -114,6 +117,52 @@ async fn a_receiver_that_wants_to_know_who_calls_is_shown_a_certificate() {
     let somebody = Connection { identity: Some(files.identity()), ..nobody };
     let answer = deliver(&to(&url, somebody), &event(Kind::Ended)).await;
     assert_eq!((answer.reaction, answer.result.as_str()), (Reaction::Delivered, "200 OK"));
+}
+
+/// A source at `url` that is reached as `connection` says.
+fn source(url: &str, connection: Connection) -> SourceConfig {
+    let text = format!("[sources.clinic]\napi_key = \"ck_live_{}\"\nbase_url = \"{url}\"\n", "0".repeat(60));
+    let text = format!(
+        "{text}[destinations.x]\ntype = \"webhook\"\nurl = \"https://example.com/\"\n[rules.x]\non = [\"ended\"]\nto = [\"x\"]\n"
+    );
+    let path = std::path::Path::new("config.toml");
+    let loaded =
+        Config::parse(&text, path, LoadOptions::default()).unwrap_or_else(|report| panic!("{report}"));
+    SourceConfig { connection, ..loaded.config.sources[0].clone() }
+}
+
+#[tokio::test]
+async fn a_source_is_reached_with_the_same_certificates() {
+    http::install_tls();
+    let files = Files::new();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate()).unwrap();
+    let url = receiver(WebPkiClientVerifier::builder(roots.into()).build().unwrap()).await;
+    let url = url.trim_end_matches("/hook");
+    let shared = http::client().unwrap();
+    let nobody = Connection { ca_file: Some(files.path("cert.pem")), ..Connection::default() };
+    let somebody = Connection { identity: Some(files.identity()), ..nobody.clone() };
+    for (connection, is_let_in) in [(Connection::default(), false), (nobody, false), (somebody, true)] {
+        let client = Client::new(&source(url, connection), &shared).unwrap();
+        let error = client.page(0, 10).await.unwrap_err();
+        // Its answers are empty, which is no page.
+        assert_eq!(matches!(error, FetchError::NotJson(_)), is_let_in, "{error}");
+    }
+    let none = Connection { ca_file: Some(files.path("none.pem")), ..Connection::default() };
+    let Err(error) = Client::new(&source(url, none), &shared) else { panic!("it was made") };
+    assert!(error.to_string().contains("none.pem"), "{error}");
+}
+
+#[tokio::test]
+async fn a_source_is_reached_through_its_proxy() {
+    let proxy = MockServer::start().await;
+    let page = ResponseTemplate::new(200)
+        .set_body_raw(r#"{"data":[],"pagination":{"total":7}}"#, "application/json");
+    Mock::given(any()).respond_with(page).mount(&proxy).await;
+    let through = Connection { proxy: Some(proxy.uri().as_str().into()), ..Connection::default() };
+    let source = source("http://api.invalid/v1", through);
+    let client = Client::new(&source, &http::client().unwrap()).unwrap();
+    assert_eq!(client.page(0, 10).await.unwrap().body.total, Some(7));
 }
 
 #[tokio::test]

@@ -38,8 +38,8 @@ async fn delivered(event: &Event, now: Timestamp) -> Request {
     }));
     destination(&config)
         .deliver(&Notification {
-            event,
-            rules: &callwatch::rule::RuleSet::default(),
+            event: &Arc::new(event.clone()),
+            rules: &callwatch::rule::Rules::default(),
             sequence: 7,
             memo: None,
             now,

@@ -10,7 +10,7 @@ use callwatch::{
     event::EventId,
     event::Severity,
     kind::Kind,
-    rule::{RuleSet, RuleText},
+    rule::{RuleText, Rules},
     template::Template,
 };
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 use super::{smtp::SmtpReceiver, *};
 
-fn email(receiver: &SmtpReceiver, to: &[&str]) -> EmailConfig {
+pub(super) fn email(receiver: &SmtpReceiver, to: &[&str]) -> EmailConfig {
     EmailConfig {
         smtp: SmtpServer {
             security: SmtpSecurity::Insecure,
@@ -42,7 +42,7 @@ fn to(receiver: &SmtpReceiver, to: &[&str]) -> DestinationConfig {
 pub(super) async fn mailed(
     adjust: impl FnOnce(&mut DestinationConfig),
     event: &Event,
-    rules: &RuleSet,
+    rules: &Rules,
 ) -> [String; 2] {
     let receiver = SmtpReceiver::start().await;
     let mut config = to(&receiver, MANAGER);
@@ -52,7 +52,7 @@ pub(super) async fn mailed(
     parts(&receiver.only_mail().text)
 }
 
-const MANAGER: &[&str] = &["Manager <manager@acme.example>"];
+pub(super) const MANAGER: &[&str] = &["Manager <manager@acme.example>"];
 const BOTH: &[&str] = &["a@acme.example", "b@acme.example"];
 
 /// A header of a mail, unfolded.
@@ -128,7 +128,7 @@ Appointment booked  yes
 The caller asked about appointment availability next Tuesday. …
 
 -- 
-Rule call-completed · source clinic · 15 Dec 2025, 14:32 UTC
+Rule call-completed · source clinic · Mon 15 Dec 2025, 14:30 UTC
 Call 6789abcdef0123456789abcd"
     );
     for part in
@@ -149,8 +149,8 @@ async fn mails_about_one_call_hang_together_and_a_repeat_is_recognised() {
     for event in [&ended, &analyzed, &elsewhere, &ended] {
         destination
             .deliver(&Notification {
-                event,
-                rules: &callwatch::rule::RuleSet::default(),
+                event: &Arc::new(event.clone()),
+                rules: &callwatch::rule::Rules::default(),
                 sequence: 1,
                 memo: None,
                 now: now(),
@@ -187,6 +187,7 @@ async fn nothing_of_a_call_becomes_a_header_or_markup() {
     let head = mail.text.split("\r\n\r\n").next().unwrap();
     assert!(head.lines().all(|line| !line.starts_with("Bcc")), "{head}");
     assert_eq!(header(&mail.text, "Importance"), "high");
+    assert!(header(&mail.text, "Subject").starts_with("Critical: x Bcc: thief"), "{head}");
     let [_, html] = parts(&mail.text);
     assert!(!html.contains("<script") && html.contains("&lt;script"), "{html}");
     assert!(html.contains("#c62828"));
@@ -227,11 +228,11 @@ async fn when_everybody_is_refused_the_mail_is_dead() {
 #[tokio::test]
 async fn who_has_a_mail_does_not_get_it_again_because_another_has_to_wait() {
     let receiver = SmtpReceiver::refusing(vec![("RCPT TO:<a@", "450 4.2.1 come back later")]).await;
-    let (config, event) = (to(&receiver, BOTH), event(Kind::Ended));
+    let (config, event) = (to(&receiver, BOTH), Arc::new(event(Kind::Ended)));
     // A new destination for every attempt, as after a restart.
     let attempt = async |memo: Option<&Value>| {
         let notification =
-            Notification { event: &event, rules: &RuleSet::default(), sequence: 1, memo, now: now() };
+            Notification { event: &event, rules: &Rules::default(), sequence: 1, memo, now: now() };
         destination(&config).deliver(&notification).await
     };
 
@@ -250,11 +251,11 @@ async fn who_has_a_mail_does_not_get_it_again_because_another_has_to_wait() {
 #[tokio::test]
 async fn a_memo_about_another_mail_or_of_another_shape_keeps_nobody_from_this_one() {
     let receiver = SmtpReceiver::start().await;
-    let (config, event) = (to(&receiver, BOTH), event(Kind::Ended));
+    let (config, event) = (to(&receiver, BOTH), Arc::new(event(Kind::Ended)));
     for memo in [json!({ "event": "evt_other", "have_it": BOTH }), json!({ "have_it": 3 }), json!("?")] {
         let memo = Some(&memo);
         let notification =
-            Notification { event: &event, rules: &RuleSet::default(), sequence: 1, memo, now: now() };
+            Notification { event: &event, rules: &Rules::default(), sequence: 1, memo, now: now() };
         let answer = destination(&config).deliver(&notification).await;
         assert_eq!((answer.reaction, answer.memo), (Reaction::Delivered, None));
     }
@@ -382,10 +383,10 @@ async fn one_deadline_covers_a_server_that_stops_in_the_middle() {
     config.timeout = Duration::from_millis(200);
     config.concurrency = 1;
     let destination = destination(&config);
-    let event = event(Kind::Ended);
+    let event = Arc::new(event(Kind::Ended));
     let notification = Notification {
         event: &event,
-        rules: &callwatch::rule::RuleSet::default(),
+        rules: &callwatch::rule::Rules::default(),
         sequence: 1,
         memo: None,
         now: now(),

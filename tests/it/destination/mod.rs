@@ -3,6 +3,7 @@
 mod connection;
 mod docs;
 mod email;
+mod hostile;
 mod own_body;
 mod recipes;
 mod several;
@@ -25,7 +26,7 @@ use callwatch::{
     http,
     kind::{Kind, Kinds},
     name::Name,
-    rule::{Rule, RuleSet, RuleText},
+    rule::{Rule, RuleSet, RuleText, Rules},
     summary::{Reason, Summarizer},
     telemetry::Telemetry,
     time::Timestamp,
@@ -128,7 +129,8 @@ pub async fn deliver_with(config: &DestinationConfig, event: &Event, text: Optio
 }
 
 /// Delivers once with these rules.
-pub async fn deliver_ruled(config: &DestinationConfig, event: &Event, rules: &RuleSet) -> Answer {
+pub async fn deliver_ruled(config: &DestinationConfig, event: &Event, rules: &Rules) -> Answer {
+    let event = &Arc::new(event.clone());
     destination(config).deliver(&Notification { event, rules, sequence: 7, memo: None, now: now() }).await
 }
 
@@ -140,6 +142,7 @@ pub fn rule(name: &Name, text: &RuleText) -> Rule {
         when: None,
         to: vec![],
         sorted: vec![],
+        sights: vec![],
         sources: None,
         repeat: false,
         max_age: None,
@@ -151,8 +154,8 @@ pub fn rule(name: &Name, text: &RuleText) -> Rule {
 }
 
 /// The only rule, which wants its events said so.
-pub fn rules(name: &Name, text: &RuleText) -> RuleSet {
-    [rule(name, text)].into_iter().collect()
+pub fn rules(name: &Name, text: &RuleText) -> Rules {
+    RuleSet::of(&[rule(name, text)])
 }
 
 /// The event that stands for all of these, at the time of the tests' attempts.

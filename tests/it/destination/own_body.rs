@@ -65,8 +65,8 @@ async fn several_events_are_told_as_one() {
 Call ended · +33612340001 · 1m 1s and 1 more
 2 calls since 14:30 UTC
 
-14:31 · Call ended · +33612340001 · 1m 1s (negative)
-14:30 · Call ended · +33612340002 · 1m 2s (negative)",
+14:31 · Call ended · +33612340001 · 1m 1s (negative) · A summary.
+14:30 · Call ended · +33612340002 · 1m 2s (negative) · A summary.",
             summary.id
         )
     );

@@ -40,7 +40,7 @@ fn load(name: &str) -> Config {
 async fn sent(name: &str, events: &[Event]) -> Vec<(Request, Value)> {
     let server: MockServer = receiver(ResponseTemplate::new(200)).await;
     let config = load(name);
-    let rules = config.rules.iter().cloned().collect();
+    let rules = callwatch::rule::RuleSet::of(&config.rules);
     let [mut destination] = <[_; 1]>::try_from(config.destinations).unwrap();
     let DestinationKind::Webhook(webhook) = &mut destination.kind else { panic!("{name} is no webhook") };
     let path = webhook.url.path().to_owned();

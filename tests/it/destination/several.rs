@@ -14,8 +14,9 @@ use super::{
     *,
 };
 
-fn both(rules: [(&str, RuleText); 2]) -> RuleSet {
-    rules.into_iter().map(|(name, text)| super::rule(&name.into(), &text)).collect()
+fn both(rules: [(&str, RuleText); 2]) -> Rules {
+    let rules = rules.map(|(name, text)| super::rule(&name.into(), &text));
+    RuleSet::of(&rules)
 }
 
 fn unhappy() -> RuleText {
@@ -39,7 +40,7 @@ async fn a_group_is_a_headline_and_a_line_for_each() {
         let at = 1_765_809_150 - 60 * minutes;
         let when = 32 - minutes;
         format!(
-            "<!date^{at}^{{date_short_pretty}}, {{time}}|14:{when}>  Unhappy caller +3361234000{minutes} · _negative_\n"
+            "<!date^{at}^{{date_short_pretty}}, {{time}}|14:{when}>  Unhappy caller +3361234000{minutes} · _negative_ · A summary.\n"
         )
     };
     assert_eq!(
@@ -48,7 +49,7 @@ async fn a_group_is_a_headline_and_a_line_for_each() {
             "⚠️ Unhappy caller +33612340001 and 2 more",
             "3 calls since 14:29 UTC",
             &format!("{}{}{}", line(1), line(2), line(3)),
-            "*warning* · rule *unhappy* · source *clinic* · <!date^1765809150^{date_short_pretty}, {time}|15 Dec 2025, 14:32 UTC>",
+            "*warning* · rule *unhappy* · source *clinic* · <!date^1765809150^{date_short_pretty}, {time}|Mon 15 Dec 2025, 14:32 UTC>",
         ]
     );
 
@@ -57,16 +58,16 @@ async fn a_group_is_a_headline_and_a_line_for_each() {
     let [plain, html] = mailed(paris, &summary(Reason::Group, &events), &rules).await;
     assert_eq!(
         plain.trim_end(),
-        "[WARNING] Unhappy caller +33612340001 and 2 more
+        "Warning: Unhappy caller +33612340001 and 2 more
 
 3 calls since 15:29 CET
 
-15:31  Unhappy caller +33612340001 (negative)
-15:30  Unhappy caller +33612340002 (negative)
-15:29  Unhappy caller +33612340003 (negative)
+15:31  Unhappy caller +33612340001 (negative) · A summary.
+15:30  Unhappy caller +33612340002 (negative) · A summary.
+15:29  Unhappy caller +33612340003 (negative) · A summary.
 
 -- 
-Rule unhappy · source clinic · 15 Dec 2025, 15:32 CET"
+Rule unhappy · source clinic · Mon 15 Dec 2025, 15:32 CET"
     );
     for part in ["and 2 more</h1>", "3 calls since 15:29 CET", "15:30</td>", "negative</span>"] {
         assert!(html.contains(part), "{part} in {html}");
@@ -85,7 +86,12 @@ async fn the_headline_says_why_they_are_told_together() {
             "12 held back since 14:20 UTC",
         ),
         (Reason::Count, calls(), "Call ended · +33612340001 · 1m 1s and 11 more", "12 calls within 11m"),
-        (Reason::Count, twice.to_vec(), "Call ended · +33612340001 · 1m 1s and 1 more", "2 events at once"),
+        (
+            Reason::Count,
+            twice.to_vec(),
+            "Call ended · +33612340001 · 1m 1s (2 events)",
+            "1 call, 2 events at once",
+        ),
         (Reason::Digest, calls(), "Digest: 12 calls", "From 14:20 to 14:32 UTC"),
         (Reason::Digest, calls()[..1].to_vec(), "Digest: 1 call", "From 14:31 to 14:32 UTC"),
         (Reason::Quiet, calls(), "While it was quiet: 12 calls", "Since 14:20 UTC"),
@@ -101,7 +107,7 @@ async fn the_headline_says_why_they_are_told_together() {
     }
     let yesterday = [call("a", 2000, "x"), call("a", 5, "x")];
     let message = posted(|_| {}, &summary(Reason::Digest, &yesterday), None).await;
-    assert_eq!(sections(&message)[1], "From 14 Dec, 05:12 to 15 Dec, 14:32 UTC");
+    assert_eq!(sections(&message)[1], "From Sun 05:12 to 14:32 UTC");
 }
 
 #[tokio::test]
@@ -120,8 +126,8 @@ async fn totals_are_told_where_they_say_something() {
         ])
     );
     let lines = sections(&message)[2];
-    assert!(lines.contains("⚠️ Unhappy caller +33612340001 · _negative_\n"), "{lines}");
-    assert!(lines.contains("  Booked · _positive_\n"), "{lines}");
+    assert!(lines.contains("⚠️ Unhappy caller +33612340001 · _negative_ · A summary.\n"), "{lines}");
+    assert!(lines.contains("  Booked · +33612340002 · _positive_ · A summary.\n"), "{lines}");
     // A digest of one rule has no totals by rule, only by sentiment.
     let message = posted(|_| {}, &summary(Reason::Digest, &events[1..]), None).await;
     assert_eq!(message["blocks"][2]["fields"].as_array().unwrap().len(), 1);
@@ -135,7 +141,7 @@ async fn what_the_receiver_may_not_see_is_in_no_line_and_no_total() {
     let events = [call("unhappy", 1, "negative"), call("booked", 2, "positive")];
     let digest = summary(Reason::Digest, &events);
     let message = posted(hide, &digest, None).await.to_string();
-    let [plain, html] = mailed(hide, &digest, &RuleSet::default()).await;
+    let [plain, html] = mailed(hide, &digest, &Rules::default()).await;
     let server = receiver(ResponseTemplate::new(200)).await;
     let mut config = config(DestinationKind::Webhook(webhook(&server.uri())));
     hide(&mut config);
@@ -242,4 +248,151 @@ async fn webhooks_carry_every_event_of_several() {
     let callem = WebhookConfig { format: WebhookFormat::Callem, ..webhook(&server.uri()) };
     let answer = deliver(&config(DestinationKind::Webhook(callem)), &digest).await;
     assert_retry(&answer, None, "format = \"callem\" cannot tell several events as one; nothing was sent");
+}
+
+/// An event about a call that began at `created`, noticed at the time of the tests' attempts.
+fn began(created: &str, fields: Value) -> Event {
+    let mut record = json!({
+        "id": created, "status": "completed", "duration": 60, "callerNumber": "+33612340000", "createdAt": created,
+    });
+    record.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    Event {
+        id: EventId::from(created),
+        subject: call_of("clinic", created),
+        at: now(),
+        changes: Changes::default(),
+        ..event_of(Kind::Ended, &record.to_string())
+    }
+}
+
+#[tokio::test]
+async fn a_message_says_when_the_call_was_and_when_that_was_noticed_if_it_was_late() {
+    let berlin = |config: &mut DestinationConfig| config.timezone = Zone::parse("Europe/Berlin").unwrap();
+    for (created, fields, footer) in [
+        ("2025-12-15T14:31:00.000Z", json!({}), "Mon 15 Dec 2025, 15:31 CET"),
+        ("2025-12-15T08:32:00.000Z", json!({}), "Mon 15 Dec 2025, 09:32 CET · noticed 15:32"),
+        ("2025-12-13T08:32:00.000Z", json!({}), "Sat 13 Dec 2025, 09:32 CET · noticed Mon 15 Dec, 15:32"),
+        // A long call that was noticed as soon as it was over.
+        ("2025-12-15T13:32:00.000Z", json!({ "duration": 3600 }), "Mon 15 Dec 2025, 14:32 CET"),
+        // An analysis long after the call.
+        (
+            "2025-12-15T08:32:00.000Z",
+            json!({ "updatedAt": "2025-12-15T14:32:00.000Z" }),
+            "Mon 15 Dec 2025, 09:32 CET",
+        ),
+        ("never", json!({}), "Mon 15 Dec 2025, 15:32 CET"),
+    ] {
+        let event = began(created, fields);
+        let [plain, html] = mailed(berlin, &event, &Rules::default()).await;
+        let line = format!("Rule call-completed · source clinic · {footer}");
+        assert!(plain.contains(&format!("\n{line}\nCall ")), "{line} in {plain}");
+        assert!(html.contains(&format!("</b> · {footer}<br>")), "{footer} in {html}");
+    }
+    let message = posted(berlin, &began("2025-12-13T08:32:00.000Z", json!({})), None).await;
+    assert_eq!(
+        *sections(&message).last().unwrap(),
+        "rule *call-completed* · source *clinic* · <!date^1765614720^{date_long_pretty}, {time}|Sat 13 Dec 2025, 09:32 CET> · noticed <!date^1765809150^{date_short_pretty}, {time}|Mon 15 Dec, 15:32> · call 2025-12-13T08:32:00.000Z"
+    );
+    // Unless the receiver is not to know when the call was.
+    let secretive = |config: &mut DestinationConfig| config.fields = filter(None, &["createdAt"]);
+    let [plain, _] =
+        mailed(secretive, &began("2025-12-13T08:32:00.000Z", json!({})), &Rules::default()).await;
+    assert!(plain.contains("· Mon 15 Dec 2025, 14:32 UTC\n") && !plain.contains("13 Dec"), "{plain}");
+}
+
+#[tokio::test]
+async fn lines_stand_in_the_order_of_the_calls_with_the_time_of_each() {
+    // All of them were noticed at once, in another order.
+    let events = [
+        began("2025-12-15T14:02:00.000Z", json!({ "callAnalysis": { "callerName": "Jane\u{202e} Doe" } })),
+        began("2024-11-30T09:32:00.000Z", json!({ "callerNumber": null, "summary": "–" })),
+        began("2025-12-15T14:29:00.000Z", json!({ "summary": "A long summary. ".repeat(20) })),
+        began("2025-12-13T08:32:00.000Z", json!({ "recordingUrl": "https://a.example/r|>1?a=b&c" })),
+    ];
+    let title = text(Some("Over"), None, Severity::Info);
+    let rules = rules(&"call-completed".into(), &title);
+    let digest = summary(Reason::Digest, &events);
+    let [plain, _] = mailed(|_| {}, &digest, &rules).await;
+    let long = format!("{}…", "A long summary. ".repeat(5).trim_end());
+    assert!(
+        plain.contains(&format!(
+            "Digest: 4 calls
+
+From Sat 30 Nov 2024, 09:32 to 14:32 UTC
+
+14:29                   Over · +33612340000 · {long}
+14:02                   Over · Jane Doe
+Sat 08:32               Over · +33612340000
+Sat 30 Nov 2024, 09:32  Over · unknown number
+"
+        )),
+        "{plain}"
+    );
+    // A link is shown to those who asked for the field.
+    let asked = |config: &mut DestinationConfig| {
+        config.fields = filter(Some(&["recordingUrl", "callerNumber"]), &[]);
+    };
+    let [plain, html] = mailed(asked, &digest, &rules).await;
+    assert!(
+        plain.contains(
+            "Sat 08:32               Over · +33612340000 · Recording: https://a.example/r%7C%3E1?a=b&c\n"
+        ),
+        "{plain}"
+    );
+    assert!(html.contains(">Recording</a>"), "{html}");
+    let message = posted_ruled(asked, &digest, &rules).await;
+    assert!(
+        message.to_string().contains("· <https://a.example/r%7C%3E1?a=b&amp;c|Recording>\\n"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_headline_counts_calls_and_then_events() {
+    let twice = || [call("a", 1, "x"), call("b", 1, "x"), call("a", 2, "x")];
+    for (reason, headline) in [
+        (Reason::Digest, "Digest: 2 calls, 3 events"),
+        (Reason::Quiet, "While it was quiet: 2 calls, 3 events"),
+        (Reason::Group, "Call ended · +33612340001 · 1m 1s and 1 more call (3 events)"),
+    ] {
+        assert_eq!(posted(|_| {}, &summary(reason, &twice()), None).await["text"], headline);
+    }
+    // Also of those that are not listed.
+    let many: Vec<_> =
+        (0..60).flat_map(|minutes| [call("a", minutes, "x"), call("b", minutes, "x")]).collect();
+    assert_eq!(
+        posted(|_| {}, &summary(Reason::Digest, &many), None).await["text"],
+        "Digest: 60 calls, 120 events"
+    );
+}
+
+#[tokio::test]
+async fn a_title_that_says_nothing_is_replaced_by_the_default() {
+    for title in
+        ["{{ call.summary }}", "\u{200b}\u{202e} \u{feff}", "{{ call.evaluation }} - {{ call.endedReason }}"]
+    {
+        let event = event_of(
+            Kind::Ended,
+            r#"{"callerNumber":"+331","summary":" ","evaluation":null,"endedReason":null}"#,
+        );
+        let own = text(Some(title), None, Severity::Info);
+        assert_eq!(posted(|_| {}, &event, Some(&own)).await["text"], "Call ended · +331", "{title}");
+    }
+    let own = text(Some("🎉"), None, Severity::Info);
+    assert_eq!(posted(|_| {}, &event(Kind::Ended), Some(&own)).await["text"], "🎉");
+}
+
+#[tokio::test]
+async fn a_number_that_was_withheld_reads_so_in_the_rules_own_words() {
+    let own = text(
+        Some("Call back {{ call.callerNumber }}"),
+        Some("{{ call.callerNumber|mask_phone }} {{ call.endedReason }}"),
+        Severity::Info,
+    );
+    let event = event_of(Kind::Ended, r#"{"callerNumber":null,"endedReason":null}"#);
+    let message = posted(|_| {}, &event, Some(&own)).await;
+    assert_eq!(
+        (&message["text"], sections(&message)[1]),
+        (&json!("Call back unknown number"), "unknown number –")
+    );
 }

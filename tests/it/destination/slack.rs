@@ -8,7 +8,7 @@ use callwatch::{
     event::Event,
     event::Severity,
     kind::Kind,
-    rule::{RuleSet, RuleText},
+    rule::{RuleText, Rules},
     template::Template,
 };
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ pub(super) async fn posted(
 pub(super) async fn posted_ruled(
     adjust: impl FnOnce(&mut DestinationConfig),
     event: &Event,
-    rules: &RuleSet,
+    rules: &Rules,
 ) -> Value {
     let server = slack(200, "ok").await;
     let mut config = to(&server.uri());
@@ -109,7 +109,7 @@ async fn a_reader_sees_who_called_how_it_went_and_why_they_are_told() {
             } },
             { "type": "context", "elements": [{
                 "type": "mrkdwn", "verbatim": true,
-                "text": "rule *call-completed* · source *clinic* · <!date^1765809145^{date_short_pretty}, {time}|15 Dec 2025, 14:32 UTC> · call 6789abcdef0123456789abcd"
+                "text": "rule *call-completed* · source *clinic* · <!date^1765809000^{date_short_pretty}, {time}|Mon 15 Dec 2025, 14:30 UTC> · call 6789abcdef0123456789abcd"
             }] }
         ])
     );
@@ -137,7 +137,7 @@ async fn the_title_says_what_happened() {
     let silent = Event { kinds: Kind::SourceSilent.into(), record: raw(silent), ..source_event() };
     let message = posted(|_| {}, &silent, None).await;
     assert_eq!(message["text"], "No calls in clinic for 2h");
-    assert_eq!(message["blocks"][1]["text"]["text"], "No call has come in since 15 Dec 2025, 12:20 UTC.");
+    assert_eq!(message["blocks"][1]["text"]["text"], "No call has come in since Mon 15 Dec 2025, 12:20 UTC.");
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn a_template_that_fails_loses_nothing() {
     assert_eq!(message["blocks"][1]["fields"][0]["text"], "*Caller*\n+33612345678");
     assert_eq!(
         message["blocks"][3]["elements"][1]["text"],
-        "(the rule's title could not be rendered: `call.mood` is not there; it is missing in this call or left out by the destination)"
+        "(this is the default title: the rule's own could not be rendered: `call.mood` is not there; it is missing in this call or left out by the destination)"
     );
 }
 

@@ -128,10 +128,10 @@ async fn the_answer_to_the_final_dot_is_waited_for_beyond_the_timeout() {
     let limit = Duration::from_millis(200);
     let config =
         DestinationConfig { timeout: limit, ..mail(SmtpSecurity::Insecure, address, "a@acme.example") };
-    let (destination, event) = (destination(&config), event(Kind::Ended));
+    let (destination, event) = (destination(&config), Arc::new(event(Kind::Ended)));
     assert!(destination.longest_attempt() >= Duration::from_secs(600));
     let attempt = tokio::spawn(async move {
-        let rules = callwatch::rule::RuleSet::default();
+        let rules = callwatch::rule::Rules::default();
         let notification = Notification { event: &event, rules: &rules, sequence: 7, memo: None, now: now() };
         destination.deliver(&notification).await
     });

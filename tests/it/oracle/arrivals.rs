@@ -15,7 +15,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::crowd::{Crowd, Member};
 
-/// Everything that has arrived. Of repeats only the recipients are kept.
+/// Everything that has arrived. Repeats are compared with the first arrival and then forgotten.
 pub struct Arrivals {
     pub members: Vec<Arc<Member>>,
     /// Without promises: they count repeats, and find those that say something else.
@@ -51,7 +51,7 @@ impl Arrivals {
     pub fn collect(&mut self) -> usize {
         let mut count = 0;
         for member in &self.members {
-            let (name, inbox) = (member.name, member.inbox());
+            let (name, inbox) = (member.name, member.receiver.inbox());
             assert_eq!(inbox.last_refusal(), None, "at {name}");
             for arrival in inbox.take() {
                 let (call, message) = First::read(&arrival);

@@ -1,4 +1,4 @@
-//! What callwatch is asked to do: its config, and what the rules of it have to bring.
+//! The config that callwatch runs with, and what its rules have to bring.
 
 use callwatch::{
     demo::{oracle::Promise, receivers::DEMO_SECRET},
@@ -38,7 +38,7 @@ fn title(word: &str, call: &Value) -> String {
     format!("{word} {} <revision> & {}", call["id"].as_str().unwrap(), call["revision"])
 }
 
-/// Many short waits: nothing gives up before the faults stop, but what is refused for good.
+/// Many short waits, so that no delivery is given up before the faults stop, unless it is refused for good.
 fn common() -> String {
     format!("timeout = \"500ms\"\nretry = [{}]", ["\"100ms\""; 60].join(", "))
 }

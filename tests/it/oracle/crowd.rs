@@ -1,4 +1,4 @@
-//! The receivers, each behind a gate of its own, and what goes wrong with them.
+//! The receivers, each behind a gate of its own, and their misbehaviour.
 
 use std::{
     collections::BTreeMap,
@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
-use callwatch::demo::receivers::{
-    DEMO_SECRET, Inbox, Misbehaviour, Refusal, SlackReceiver, SmtpReceiver, Stage, WebhookReceiver,
+use callwatch::demo::{
+    receivers::{DEMO_SECRET, Misbehaviour, Refusal, SlackReceiver, SmtpReceiver, Stage, WebhookReceiver},
+    world::Receiver,
 };
 use tokio::{
     task::JoinSet,
@@ -18,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::gate::{Gate, Hold};
 
-/// Longer than a destination waits for an answer, see [`config`](super::config).
+/// Longer than a destination of [`config`](super::config) waits for an answer.
 const TOO_LONG: Duration = Duration::from_millis(650);
 
-/// A few KB that unpack to far more than is read of an answer.
+/// A few KB of gzip that unpack to far more than callwatch reads of an answer.
 static BOMB: LazyLock<&'static [u8]> = LazyLock::new(|| {
     let mut bomb = flate2::write::GzEncoder::new(vec![], flate2::Compression::best());
     for _ in 0..4 {
@@ -30,29 +31,23 @@ static BOMB: LazyLock<&'static [u8]> = LazyLock::new(|| {
     bomb.finish().unwrap().leak()
 });
 
-pub enum Receiver {
-    Webhook(WebhookReceiver),
-    Slack(SlackReceiver),
-    Smtp(SmtpReceiver),
-}
-
 pub struct Member {
     pub name: &'static str,
     pub receiver: Receiver,
     pub gate: Gate,
 }
 
-/// How often what went wrong.
-pub type Faults = Arc<Mutex<BTreeMap<&'static str, u64>>>;
+/// How often each kind of fault happened.
+pub type FaultCounts = Arc<Mutex<BTreeMap<&'static str, u64>>>;
 
 pub struct Crowd {
     pub members: Vec<Arc<Member>>,
-    pub faults: Faults,
+    pub faults: FaultCounts,
 }
 
 impl Crowd {
     pub async fn new() -> Self {
-        // Takes a while, and everybody would wait for it.
+        // Packed beforehand, because packing takes a while and blocks the runtime.
         LazyLock::force(&BOMB);
         let mut members = vec![];
         for name in ["crm", "serial", "bus", "vendor"] {
@@ -67,11 +62,11 @@ impl Crowd {
         }
         let receiver = SmtpReceiver::start().await.unwrap();
         let gate = Gate::before(receiver.addr()).await;
-        members.push(Arc::new(Member { name: "manager", receiver: Receiver::Smtp(receiver), gate }));
-        Self { members, faults: Faults::default() }
+        members.push(Arc::new(Member { name: "manager", receiver: Receiver::Email(receiver), gate }));
+        Self { members, faults: FaultCounts::default() }
     }
 
-    /// Where callwatch finds a member.
+    /// The address at which callwatch finds a member: that of its gate.
     pub fn address(&self, name: &str) -> String {
         let member = self.members.iter().find(|member| member.name == name).unwrap();
         let addr = member.gate.addr();
@@ -82,11 +77,11 @@ impl Crowd {
         match &member.receiver {
             Receiver::Webhook(receiver) => at_gate(receiver.url()),
             Receiver::Slack(receiver) => at_gate(receiver.url()),
-            Receiver::Smtp(_) => format!("smtp+insecure://{addr}"),
+            Receiver::Email(_) => format!("smtp+insecure://{addr}"),
         }
     }
 
-    /// Lets all of them misbehave, each in its own ways, until `stop`.
+    /// Makes all of them misbehave, each in its own ways, until `stop`.
     pub fn misbehave(&self, seed: u64, stop: &CancellationToken) -> JoinSet<()> {
         let mut all = JoinSet::new();
         for (number, member) in (0..).zip(&self.members) {
@@ -98,19 +93,11 @@ impl Crowd {
 }
 
 impl Member {
-    pub fn inbox(&self) -> &Inbox {
-        match &self.receiver {
-            Receiver::Webhook(receiver) => receiver.inbox(),
-            Receiver::Slack(receiver) => receiver.inbox(),
-            Receiver::Smtp(receiver) => receiver.inbox(),
-        }
-    }
-
     fn is_behaving(&self) -> bool {
         match &self.receiver {
             Receiver::Webhook(receiver) => receiver.is_behaving(),
             Receiver::Slack(receiver) => receiver.is_behaving(),
-            Receiver::Smtp(receiver) => receiver.is_behaving(),
+            Receiver::Email(receiver) => receiver.is_behaving(),
         }
     }
 
@@ -120,11 +107,11 @@ impl Member {
         match &self.receiver {
             Receiver::Webhook(receiver) => receiver.behave(),
             Receiver::Slack(receiver) => receiver.behave(),
-            Receiver::Smtp(receiver) => receiver.behave(),
+            Receiver::Email(receiver) => receiver.behave(),
         }
     }
 
-    /// Lets the next messages go wrong in some way, and says in which.
+    /// Makes the next messages fail in some way. Returns a name for it.
     fn spoil_next(&self, random: &mut fastrand::Rng) -> &'static str {
         let n = random.u64(1..4);
         match &self.receiver {
@@ -138,7 +125,7 @@ impl Member {
                 receiver.misbehave(n, how);
                 what
             }
-            Receiver::Smtp(receiver) => {
+            Receiver::Email(receiver) => {
                 let (what, stage, code) = [
                     ("450 first recipient", Stage::Recipient, 450),
                     ("421 greeting", Stage::Greeting, 421),
@@ -168,13 +155,18 @@ fn http_fault(name: &str, random: &mut fastrand::Rng) -> (&'static str, Misbehav
         9..12 => ("reset", Misbehaviour::Reset),
         12..15 => ("answer lost", Misbehaviour::LoseAnswer),
         15..17 => ("gzip bomb", Misbehaviour::Gzip(&BOMB)),
-        // `permanent` of this one lists it.
+        // `bus` lists this status in `permanent`.
         _ if name == "bus" => ("422", status(422, None)),
         _ => ("404", status(404, None)),
     }
 }
 
-async fn misbehave(member: Arc<Member>, mut random: fastrand::Rng, faults: Faults, stop: CancellationToken) {
+async fn misbehave(
+    member: Arc<Member>,
+    mut random: fastrand::Rng,
+    faults: FaultCounts,
+    stop: CancellationToken,
+) {
     let mischief = async {
         loop {
             sleep(Duration::from_millis(random.u64(..80))).await;
@@ -201,7 +193,7 @@ async fn misbehave(member: Arc<Member>, mut random: fastrand::Rng, faults: Fault
                     "slow answers"
                 }
                 _ if member.is_behaving() => member.spoil_next(&mut random),
-                // What it was told of before has not happened yet.
+                // The last fault has not happened yet.
                 _ => continue,
             };
             *faults.lock().unwrap().entry(what).or_default() += 1;

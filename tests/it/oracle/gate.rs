@@ -1,4 +1,4 @@
-//! A relay in front of a receiver, on a port of its own: it refuses connections, cuts them, and holds answers back.
+//! A relay in front of a receiver, on a port of its own. It can refuse connections, cut them, and hold answers back.
 
 use std::{
     io,
@@ -28,13 +28,13 @@ struct Shared {
     hold: watch::Sender<Hold>,
 }
 
-/// What is held back of answers, until when.
+/// Which part of the answers is held back, and until when.
 #[derive(Clone, Copy)]
 pub enum Hold {
     Nothing,
-    /// All of them.
+    /// Whole answers.
     Answers(Instant),
-    /// Their last bytes.
+    /// The last byte of each piece, so that the answer comes slowly.
     Ends(Instant),
 }
 
@@ -77,7 +77,7 @@ impl Gate {
     }
 }
 
-/// Listens below the ports that the system hands out, so that nobody else has this one while the gate is closed.
+/// Listens on a port below those that the system hands out, so that nobody else takes it while the gate is closed.
 async fn listen_anywhere() -> TcpListener {
     loop {
         if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, fastrand::u16(20_000..32_000))).await {
@@ -129,7 +129,7 @@ async fn relay(mut client: TcpStream, shared: Arc<Shared>, cut: CancellationToke
         }
     };
     if ended.is_err() {
-        // Closing sends RST instead of FIN.
+        // Closing then sends RST instead of FIN.
         let _ = client.set_zero_linger();
     }
 }

@@ -1,4 +1,4 @@
-//! What is done to the simulated API: the life of every call, state by state.
+//! The calls of the simulated API, and the states that each of them goes through.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::rig::record;
 
-/// How many calls are there when the watching begins.
+/// How many calls are there before callwatch starts.
 const OLD: usize = 150;
 
 /// How many calls change at once in a burst.
 const BURST: usize = 200;
 
-/// More than a batch of the store holds.
+/// The size in bytes of a large transcript: more than the store writes in one batch.
 const GIANT: usize = 600_000;
 
 /// A call's record as it was for a while.
@@ -21,14 +21,14 @@ pub struct State {
     pub record: Arc<Value>,
     /// Byte for byte as it is served.
     pub text: String,
-    /// The number of the answer that first showed it.
+    /// The number of the answer that first gave it out.
     given_out: Option<u64>,
 }
 
-/// The life of a call.
+/// All states of a call, in order.
 #[derive(Default)]
 pub struct History {
-    /// Whether it was there before the watching began; then its first state is not news.
+    /// Whether it was there before callwatch started. Then its first state is not news.
     pub is_old: bool,
     /// At least one.
     pub states: Vec<State>,
@@ -39,12 +39,12 @@ pub struct History {
 pub struct Histories {
     pub callem: SimulatedCallem,
     pub calls: BTreeMap<String, History>,
-    /// How many answers had been given when each process ended.
+    /// How many answers had been given when each process of callwatch ended.
     ends: Vec<u64>,
 }
 
 impl Histories {
-    /// With calls that are there from the beginning.
+    /// Starts the API with the calls that are there from the beginning.
     pub async fn new() -> Self {
         let callem = SimulatedCallem::start().await.unwrap();
         callem.set_rate_limit(None);
@@ -60,39 +60,39 @@ impl Histories {
         histories
     }
 
-    /// The key of the process that runs now. What one that was killed has still on its way to the API has the
-    /// wrong one.
+    /// The API key of the process that runs now. Requests of a killed process that are still on their way have an old
+    /// key and are refused, so that their answers do not count as given out.
     pub fn key(&self) -> String {
         format!("ck_live_{:060}", self.ends.len())
     }
 
-    /// The process has ended.
+    /// Notes that the process has ended.
     pub fn end_of_life(&mut self) {
         let ended = self.ends.len() + 1;
         self.callem.set_key(&format!("ck_live_{ended:060}"));
         self.ends.push(self.callem.answers());
     }
 
-    /// Lets the API answer the process that is about to start.
+    /// Makes the API accept the key of the process that is about to start.
     pub fn begin(&self) {
         self.callem.set_key(&self.key());
     }
 
-    /// Whether the process cannot have missed this state: it asked for more after it had been given it, and before
-    /// it asks for more it commits.
+    /// Whether this state must have been committed: callwatch commits an answer before it makes the next request, and
+    /// the process that got the state made another request.
     pub fn was_committed(&self, state: &State) -> bool {
         let end = |answer: u64| self.ends.iter().find(|end| **end >= answer);
         state.given_out.is_some_and(|answer| end(answer).is_some_and(|end| *end > answer))
     }
 
-    /// Notes which of the present states have been given out.
+    /// Notes the present states that have been given out.
     pub fn note(&mut self) {
         for (id, history) in self.calls.iter_mut().filter(|(_, history)| !history.is_deleted) {
             history.states.last_mut().unwrap().given_out = self.callem.given_out(id);
         }
     }
 
-    /// Brings a call into its next state; the first one when it is not there.
+    /// Brings a call into its next state, or adds a new call in its first.
     fn change(&mut self, id: &str, change: impl FnOnce(&mut Value)) {
         let history = self.calls.entry(id.to_owned()).or_default();
         let mut call = match history.states.last_mut() {
@@ -102,7 +102,7 @@ impl Histories {
             }
             None => {
                 let mut call = record(id, "live");
-                // The watching may not have begun yet.
+                // In the future, so that the call is news whenever the baseline begins.
                 call["createdAt"] = "2100-01-01T00:00:00.000Z".into();
                 call
             }
@@ -122,7 +122,8 @@ impl Histories {
         self.callem.delete(id);
     }
 
-    /// A few things happen. `old` says whether they may happen to calls that were there before the watching began.
+    /// Changes a few calls: some start, some go on, some are deleted. `old` says whether calls that were there before
+    /// callwatch started may change, too.
     pub fn go_on(&mut self, random: &mut fastrand::Rng, old: bool) {
         for _ in 0..random.usize(1..4) {
             self.start(random);
@@ -145,7 +146,7 @@ impl Histories {
         }
     }
 
-    /// A great many things happen at once.
+    /// Changes a great many calls at once.
     pub fn burst(&mut self, random: &mut fastrand::Rng) {
         let mut ids = self.present(true);
         random.shuffle(&mut ids);
@@ -174,7 +175,7 @@ impl Histories {
         id
     }
 
-    /// One step on in a call's life, or an edit.
+    /// Ends or analyzes a call, or edits it.
     fn live_on(&mut self, id: &str, random: &mut fastrand::Rng) {
         let (live, step, number) = (self.is_live(id), random.u8(..8), random.usize(..1000));
         self.change(id, |call| match step {

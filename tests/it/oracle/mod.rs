@@ -1,7 +1,7 @@
-//! D1 to D5, whatever happens: the real binary between an API that changes and receivers that misbehave, killed at
-//! random moments again and again.
+//! The kill test, of D1 to D5: the real binary between an API that changes and receivers that misbehave is killed again
+//! and again at random moments.
 //!
-//! `CALLWATCH_KILLS` says how often, `CALLWATCH_SEED` what is done; when it happens is the machine's.
+//! `CALLWATCH_KILLS` sets the number of kills, and `CALLWATCH_SEED` what happens. When it happens depends on the machine.
 
 mod arrivals;
 mod config;
@@ -37,32 +37,32 @@ use self::{
 };
 use crate::rig::PATIENCE;
 
-/// How many times the process is killed; more with `CALLWATCH_KILLS`.
+/// How many times the process is killed unless `CALLWATCH_KILLS` says otherwise.
 const KILLS: usize = 25;
 
-/// So many rounds lie between two bursts.
+/// The number of rounds between two bursts of changes.
 const BURST_EVERY: usize = 12;
 
-/// How many kills hit what.
+/// How many kills were special in some way.
 #[derive(Debug, Default)]
 struct Hits {
-    /// By SIGTERM instead.
+    /// Done by SIGTERM instead of SIGKILL.
     in_good_order: u32,
-    /// Before the first answer of the API.
+    /// Before the process got its first answer from the API.
     starting: u32,
-    /// While a backup was written.
+    /// While the process was writing a backup.
     backing_up: u32,
-    /// While the store was made smaller.
+    /// While the process was compacting the store.
     compacting: u32,
 }
 
-/// callwatch, in a folder of its own.
-struct Watcher {
+/// callwatch as a process, in a folder of its own.
+struct Instance {
     folder: TempDir,
     process: Option<Child>,
 }
 
-impl Watcher {
+impl Instance {
     fn new(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("config.toml"), config).unwrap();
@@ -88,19 +88,19 @@ impl Watcher {
         self.process = Some(run.spawn().unwrap());
     }
 
-    /// What it has said so far.
+    /// The log so far.
     fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// Waits until it has said this.
+    /// Waits until this stands in the log.
     async fn says(&self, what: &str) {
         while !self.log().contains(what) {
             sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Ends it with SIGKILL, or with SIGTERM and the time it takes.
+    /// Ends the process with SIGKILL, or in good order with SIGTERM.
     async fn end(&mut self, histories: &mut Histories, in_good_order: bool) {
         let mut process = self.process.take().unwrap();
         let ended = process.try_wait().unwrap();
@@ -109,7 +109,7 @@ impl Watcher {
             let pid = process.id().unwrap().to_string();
             assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
             let ended = timeout(PATIENCE, process.wait()).await.expect("it stops").unwrap();
-            // The signal may have come before it was listened to.
+            // No exit code: the signal came before callwatch listened to it.
             let is_fine = ended.code().is_none_or(|code| code == 0);
             assert!(is_fine, "{ended:?}\n{}", last_lines(&self.log()));
         } else {
@@ -118,14 +118,14 @@ impl Watcher {
         histories.end_of_life();
     }
 
-    /// The backups that are being written, or were when it was killed.
-    fn half_backups(&self) -> BTreeSet<OsString> {
+    /// The backups that are being written, or were being written when the process was killed.
+    fn partial_backups(&self) -> BTreeSet<OsString> {
         let backups = fs::read_dir(self.path("callwatch.db/backups")).into_iter().flatten();
         let names = backups.flatten().map(|entry| entry.file_name());
         names.filter(|name| name.to_string_lossy().starts_with(".partial-")).collect()
     }
 
-    /// All deliveries of the store, by destination, call and sequence.
+    /// All deliveries in the store, by destination, call and sequence.
     async fn deliveries(&self) -> BTreeMap<(String, String, u64), Value> {
         let args = ["deliveries", "list", "--json", "--limit", "1000000"];
         let output = self.command(&args).output().await.unwrap();
@@ -147,7 +147,7 @@ fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|number| number.parse().expect("a number"))
 }
 
-/// Waits until the API has been asked again, so often.
+/// Waits until the API has got this many more requests.
 async fn asked(histories: &Histories, more: u64) {
     let so_far = histories.callem.request_counts().total();
     histories.callem.wait_for_requests(|counts| counts.total() >= so_far + more).await;
@@ -172,13 +172,13 @@ async fn whatever_happens_everything_arrives_once_in_order_and_as_it_was() {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut histories = Histories::new().await;
     let crowd = Crowd::new().await;
-    let mut watcher = Watcher::new(&config::text(&histories, &crowd));
+    let mut instance = Instance::new(&config::text(&histories, &crowd));
     let mut arrivals = Arrivals::at(&crowd);
     let mut hits = Hits::default();
-    let mut half_backups = BTreeSet::new();
+    let mut partial_backups = BTreeSet::new();
 
-    watcher.start(&histories);
-    // What comes from here on is news.
+    instance.start(&histories);
+    // Calls that begin from here on are news.
     timeout(PATIENCE, asked(&histories, 1)).await.expect("it polls");
     let stop = CancellationToken::new();
     let mischief = crowd.misbehave(seed, &stop);
@@ -186,15 +186,15 @@ async fn whatever_happens_everything_arrives_once_in_order_and_as_it_was() {
     for kill in 0..kills {
         // The first kills may hit the baseline.
         if kill == 3 {
-            // One that was killed may have ended it without having said so.
+            // A process that was killed may have finished the baseline before it could log that.
             let begun = async {
                 tokio::select! {
-                    () = watcher.says("calls baselined") => {}
+                    () = instance.says("calls baselined") => {}
                     () = asked(&histories, 50) => {}
                 }
             };
             let begun = timeout(PATIENCE, begun).await;
-            assert!(begun.is_ok(), "it does not begin\n{}", last_lines(&watcher.log()));
+            assert!(begun.is_ok(), "the baseline does not end\n{}", last_lines(&instance.log()));
             is_begun = true;
         }
         let so_far = histories.callem.answers();
@@ -205,45 +205,45 @@ async fn whatever_happens_everything_arrives_once_in_order_and_as_it_was() {
         if random.u8(..4) == 0 {
             histories.callem.fail_next(random.u64(1..3), api_fault(&mut random));
         }
-        // Sometimes before it is up, mostly in the middle of the work.
+        // The kill comes mostly in the middle of the work, and sometimes before the process is up.
         let polls = [0, 1, 2, 3, 4, 5, 6, 15][random.usize(..8)];
         if polls > 0 {
             timeout(PATIENCE, asked(&histories, 1)).await.expect("it polls");
-            // It may have been asked to leave the API alone.
+            // It polls less often when the API has told it to wait.
             let _ = timeout(PATIENCE / 10, asked(&histories, polls - 1)).await;
         }
         sleep(Duration::from_micros(random.u64(..50_000))).await;
         let in_good_order = random.u8(..8) == 0;
-        watcher.end(&mut histories, in_good_order).await;
+        instance.end(&mut histories, in_good_order).await;
         hits.in_good_order += u32::from(in_good_order);
         hits.starting += u32::from(histories.callem.answers() == so_far);
-        hits.backing_up += u32::from(!watcher.half_backups().is_subset(&half_backups));
-        assert!(watcher.half_backups().len() <= 1, "halves of backups pile up");
-        hits.compacting += u32::from(watcher.path("callwatch.db/sled.new").exists());
-        if random.u8(..6) == 0 && watcher.path("callwatch.db/backups").exists() {
-            // Without any, one is taken at once.
-            fs::remove_dir_all(watcher.path("callwatch.db/backups")).unwrap();
+        hits.backing_up += u32::from(!instance.partial_backups().is_subset(&partial_backups));
+        assert!(instance.partial_backups().len() <= 1, "partial backups pile up");
+        hits.compacting += u32::from(instance.path("callwatch.db/sled.new").exists());
+        if random.u8(..6) == 0 && instance.path("callwatch.db/backups").exists() {
+            // Without a backup, callwatch takes one at once.
+            fs::remove_dir_all(instance.path("callwatch.db/backups")).unwrap();
         }
-        half_backups = watcher.half_backups();
-        watcher.start(&histories);
+        partial_backups = instance.partial_backups();
+        instance.start(&histories);
         arrivals.collect();
     }
     stop.cancel();
     mischief.join_all().await;
     histories.callem.heal();
     histories.note();
-    watcher.end(&mut histories, false).await;
-    watcher.start(&histories);
+    instance.end(&mut histories, false).await;
+    instance.start(&histories);
 
-    let expected = wait_for_all(&watcher, &histories, &mut arrivals, seed).await;
-    // Nothing follows.
+    let expected = wait_for_all(&instance, &histories, &mut arrivals, seed).await;
+    // Nothing more may arrive.
     timeout(PATIENCE, asked(&histories, 30)).await.expect("it polls");
     histories.note();
-    watcher.end(&mut histories, true).await;
+    instance.end(&mut histories, true).await;
     arrivals.collect();
     let after = judge(&arrivals, &histories).unwrap_or_else(|why| panic!("{why}; CALLWATCH_SEED={seed}"));
     assert_eq!(after.len(), expected.len());
-    let dead = check_store(&watcher, &expected).await;
+    let dead = check_store(&instance, &expected).await;
 
     let (firsts, repeats) = arrivals.counts();
     let faults = crowd.faults.lock().unwrap();
@@ -256,9 +256,9 @@ async fn whatever_happens_everything_arrives_once_in_order_and_as_it_was() {
     );
 }
 
-/// Waits until everything has arrived that there is to tell, as long as there is news.
+/// Waits until everything that is owed has arrived. Fails when that is not so and nothing more arrives.
 async fn wait_for_all(
-    watcher: &Watcher,
+    instance: &Instance,
     histories: &Histories,
     arrivals: &mut Arrivals,
     seed: u64,
@@ -266,7 +266,7 @@ async fn wait_for_all(
     let mut last_news = Instant::now();
     loop {
         sleep(Duration::from_millis(200)).await;
-        // While more comes there is nothing to judge.
+        // Judging is costly, and pointless while more arrives.
         if arrivals.collect() > 0 {
             last_news = Instant::now();
             continue;
@@ -274,14 +274,14 @@ async fn wait_for_all(
         match judge(arrivals, histories) {
             Ok(expected) => return expected,
             Err(_) if last_news.elapsed() < PATIENCE => {}
-            Err(why) => panic!("{why}; CALLWATCH_SEED={seed}\n{}", last_lines(&watcher.log())),
+            Err(why) => panic!("{why}; CALLWATCH_SEED={seed}\n{}", last_lines(&instance.log())),
         }
     }
 }
 
-/// The store says the same; how many deliveries are dead.
-async fn check_store(watcher: &Watcher, expected: &[Expected]) -> usize {
-    let mut kept = watcher.deliveries().await;
+/// Checks that the store says the same. Returns how many deliveries are dead.
+async fn check_store(instance: &Instance, expected: &[Expected]) -> usize {
+    let mut kept = instance.deliveries().await;
     let mut dead = 0;
     for Expected { debt, event, has_arrived } in expected {
         let call = debt.call["id"].as_str().unwrap().to_owned();
@@ -297,6 +297,6 @@ async fn check_store(watcher: &Watcher, expected: &[Expected]) -> usize {
         }
         dead += usize::from(is_refused);
     }
-    assert!(kept.is_empty(), "more than there was to tell: {:?}", kept.values().next());
+    assert!(kept.is_empty(), "the store has a delivery that was not owed: {:?}", kept.values().next());
     dead
 }

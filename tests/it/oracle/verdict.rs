@@ -26,7 +26,7 @@ pub struct Expected {
     pub has_arrived: bool,
 }
 
-/// Everything that had to be delivered, when exactly that has arrived; else what is wrong.
+/// Checks that exactly what is owed has arrived. Returns all of it, or says what is wrong.
 pub fn judge(arrivals: &Arrivals, histories: &Histories) -> Result<Vec<Expected>, String> {
     let mut expected = vec![];
     let mut events = Events::default();
@@ -68,7 +68,7 @@ fn states_seen<'a>(
             continue;
         }
         let skipped = history.states[next..].iter().position(|state| state.text == *record);
-        let skipped = skipped.ok_or_else(|| format!("told of what is not so now: {first}"))?;
+        let skipped = skipped.ok_or_else(|| format!("told of a state that it was not in: {first}"))?;
         may_skip(&history.states[next..next + skipped])?;
         seen.push(Some(&history.states[next + skipped]));
         next += skipped + 1;

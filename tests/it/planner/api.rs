@@ -42,6 +42,12 @@ pub struct Manners {
     /// Every so-manyeth call is not a call.
     pub bad_one_in: Option<u8>,
     pub latency_ms: u16,
+    /// A field of every call differs in every answer.
+    pub flaps: bool,
+    /// So does `updatedAt`.
+    pub flaps_updated: bool,
+    /// The list shows only calls whose numbers this divides, and single calls only if they are shown: the API has trouble.
+    pub shows_one_in: Option<u32>,
 }
 
 /// What happens to the calls; the number chooses which.
@@ -64,6 +70,8 @@ pub struct SimCall {
     pub created: i64,
     pub updated: i64,
     pub completed: Option<i64>,
+    /// The value of the field that flaps.
+    pub flap: u32,
     key: u64,
 }
 
@@ -125,6 +133,7 @@ impl Api {
             created: now,
             updated: now + if live { 0 } else { 60_000 },
             completed: (!live).then_some(now + 60_000),
+            flap: 0,
             key: self.random.u64(..),
         }
     }
@@ -193,7 +202,9 @@ impl Api {
         if self.fails() {
             return Answer::Error;
         }
-        let mut list: Vec<&SimCall> = self.list.iter().collect();
+        let shown = self.manners.shows_one_in;
+        let is_shown = |call: &&SimCall| shown.is_none_or(|n| n > 0 && call.id.is_multiple_of(n));
+        let mut list: Vec<&SimCall> = self.list.iter().filter(is_shown).collect();
         match self.manners.order {
             Order::Newest => list.sort_by_key(|call| std::cmp::Reverse((call.created, call.id))),
             Order::Oldest => list.sort_by_key(|call| (call.created, call.id)),
@@ -209,8 +220,10 @@ impl Api {
         let offset = if self.manners.ignores_offset { 0 } else { offset as usize };
         let page = || list.iter().skip(offset).take(limit);
         let received = page().count();
-        let rows = page().filter(|call| !self.is_bad(call.id)).map(|call| SimCall::clone(call)).collect();
-        let length = self.list.len() as u64;
+        let rows: Vec<SimCall> =
+            page().filter(|call| !self.is_bad(call.id)).map(|call| SimCall::clone(call)).collect();
+        let length = list.len() as u64;
+        let rows = rows.into_iter().map(|call| self.flapped(call)).collect();
         let total = match self.manners.total {
             Total::True => Some(length),
             Total::Missing => None,
@@ -226,8 +239,20 @@ impl Api {
         if self.fails() {
             return Answer::Error;
         }
+        let shown = self.manners.shows_one_in;
         let found = self.list.iter().find(|call| call.id == id).filter(|_| self.manners.has_get);
-        Answer::Call(found.cloned())
+        let found = found.filter(|call| shown.is_none_or(|n| n > 0 && call.id.is_multiple_of(n))).cloned();
+        Answer::Call(found.map(|call| self.flapped(call)))
+    }
+
+    fn flapped(&mut self, mut call: SimCall) -> SimCall {
+        if self.manners.flaps {
+            call.flap = self.random.u32(1..);
+        }
+        if self.manners.flaps_updated {
+            call.updated = self.random.i64(0..1 << 40);
+        }
+        call
     }
 }
 

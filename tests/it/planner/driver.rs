@@ -8,6 +8,7 @@ use callwatch::{
     name::Name,
     store::KnownCall,
     sync::{
+        flapping::Flapping,
         index::Index,
         planner::{Fetch, Notice, Planner, Row, Settings, Slot, Step, Trouble},
     },
@@ -45,6 +46,7 @@ pub struct Driver {
     settings: Settings,
     planner: Planner,
     index: Index,
+    flapping: Flapping,
     store: BTreeMap<u32, (SimCall, KnownCall)>,
     checkpoint: Option<Value>,
     budget: Budget,
@@ -60,7 +62,7 @@ pub struct Driver {
 }
 
 fn record(call: &SimCall) -> RecordHash {
-    RecordHash::from_u128(u128::from(call.id) << 64 | u128::from(call.version))
+    RecordHash::from_u128(u128::from(call.id) << 64 | u128::from(call.flap) << 32 | u128::from(call.version))
 }
 
 impl Driver {
@@ -72,6 +74,7 @@ impl Driver {
             budget: Budget::new(settings.requests_per_minute),
             api,
             settings,
+            flapping: Flapping::default(),
             store: BTreeMap::new(),
             checkpoint: None,
             happenings: happenings.into_iter().peekable(),
@@ -204,6 +207,9 @@ impl Driver {
             if let Some(slot) = self.index.slot_of_record(record(call)) {
                 let row = self.index.row(slot, false, false);
                 if !row.deleted {
+                    if !row.ongoing {
+                        self.flapping.looked(slot, &[]);
+                    }
                     rows.push(row);
                     continue;
                 }
@@ -229,11 +235,26 @@ impl Driver {
                     (slot, What::Changed)
                 }
             };
-            self.reports.push(Report { at: self.now, id: call.id, version: call.version, what });
+            // A field that flaps differs, but the call has not moved, and it is no report.
+            let moved = before.as_ref().is_some_and(|before| {
+                let is_updated = before.updated_at != known.updated_at;
+                if before.status != Status::Live {
+                    let differing: &[_] = if is_updated { &["updatedAt".to_owned()] } else { &[] };
+                    self.flapping.looked(slot, differing);
+                }
+                before.deleted
+                    || (&before.status, before.created_at) != (&known.status, known.created_at)
+                    || is_updated && !self.flapping.includes("updatedAt")
+            });
+            let version = self.store.get(&call.id).map(|(before, _)| before.version);
+            if what != What::Changed || moved || version != Some(call.version) {
+                self.reports.push(Report { at: self.now, id: call.id, version: call.version, what });
+            }
             self.store.insert(call.id, (call.clone(), known));
             self.checkpoint = Some(checkpoint.clone());
-            rows.push(self.index.row(slot, before.is_none(), before.is_some()));
+            rows.push(self.index.row(slot, before.is_none(), moved));
         }
+        self.flapping.page_done();
         rows
     }
 
@@ -252,12 +273,16 @@ fn number(id: &CallId) -> u32 {
     id.as_str().parse().expect("ids are numbers")
 }
 
+/// How long many calls must be missing until they count as deleted.
+pub const BELIEVED_AFTER: Duration = Duration::from_secs(300);
+
 /// A source polled every 10 s and swept every minute.
 pub fn settings(page_size: u32, requests_per_minute: u32, seed: u64) -> Settings {
     Settings {
         interval: Duration::from_secs(10),
         sweep: Duration::from_secs(60),
         analysis_window: Duration::from_secs(120),
+        deletions_believed_after: BELIEVED_AFTER,
         page_size,
         requests_per_minute,
         seed,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use callwatch::{
     callem::budget::Priority,
-    sync::planner::{Fetch, Notice, Planner, Row, Slot, Step, Trouble},
+    sync::planner::{Fetch, Missing, Notice, Planner, Row, Slot, Step, Trouble},
 };
 
 use super::{
@@ -25,6 +25,9 @@ fn friendly(order: Order) -> Manners {
         error_one_in: None,
         bad_one_in: None,
         latency_ms: 50,
+        flaps: false,
+        flaps_updated: false,
+        shows_one_in: None,
     }
 }
 
@@ -218,8 +221,8 @@ fn row(slot: Slot, live: bool) -> Row {
     Row {
         slot,
         new: false,
-        changed: false,
-        live,
+        moved: false,
+        ongoing: live,
         analysis_until: None,
         created_at: None,
         updated_at: None,
@@ -407,4 +410,126 @@ fn a_sweep_that_must_start_over_is_over_in_time_all_the_same() {
     driver.api.happen(Happening::Edit(0), edit);
     driver.run(start + 61_000);
     assert_eq!(driver.known(0), Some((1, false)));
+}
+
+fn deleted(driver: &Driver) -> Vec<u32> {
+    driver.reports.iter().filter(|report| report.what == What::Deleted).map(|report| report.id).collect()
+}
+
+fn missing(driver: &Driver) -> Vec<Missing> {
+    let of = |notice: &Notice| if let Notice::Missing(missing) = notice { Some(*missing) } else { None };
+    driver.notices.iter().filter_map(of).collect()
+}
+
+fn is_whole_again(driver: &Driver) -> bool {
+    driver.notices.contains(&Notice::Whole)
+}
+
+#[test]
+fn a_list_that_is_empty_for_a_while_deletes_nothing() {
+    for (history, live) in [(8, 2), (300, 3)] {
+        for order in [Order::Newest, Order::Shuffled] {
+            let api = Api::new(friendly(order), history, live, 1);
+            let mut driver = Driver::new(api, settings(100, 100, 1), vec![], vec![]);
+            driver.run(2 * MINUTE);
+            driver.api.manners.shows_one_in = Some(0);
+            driver.run(4 * MINUTE);
+            let all = u64::from(history);
+            assert_eq!(missing(&driver)[0], Missing { calls: all, known: all });
+            // Neither does a restart in the middle of it.
+            driver.restart();
+            driver.run(6 * MINUTE);
+            assert!(!is_whole_again(&driver));
+            driver.api.manners.shows_one_in = None;
+            driver.run(9 * MINUTE);
+            assert!(is_whole_again(&driver), "{order:?}");
+            assert_eq!(deleted(&driver), [0; 0]);
+            assert_eq!(driver.reports.len(), history as usize, "{order:?}: nothing but the baseline");
+        }
+    }
+}
+
+#[test]
+fn a_list_that_shows_a_part_of_the_calls_deletes_nothing_and_news_go_on() {
+    let mut driver = driver(friendly(Order::Newest), 100, 100, vec![(4 * MINUTE, Happening::Start)]);
+    driver.run(2 * MINUTE);
+    driver.api.manners.shows_one_in = Some(2);
+    driver.run(6 * MINUTE);
+    assert_eq!(missing(&driver)[0].calls, 50);
+    assert_eq!(new_calls(&driver), [100]);
+    driver.api.manners.shows_one_in = None;
+    driver.run(9 * MINUTE);
+    assert_eq!(deleted(&driver), [0; 0]);
+    assert!(is_whole_again(&driver));
+}
+
+#[test]
+fn many_calls_that_stay_away_are_deleted_in_the_end_also_over_restarts() {
+    for has_get in [true, false] {
+        let manners = Manners { has_get, ..friendly(Order::Newest) };
+        let purge = (0..20).map(|_| (2 * MINUTE, Happening::Delete(0))).collect();
+        let mut driver = driver(manners, 60, 100, purge);
+        for minute in 2..6 {
+            driver.run(minute * MINUTE);
+            driver.restart();
+        }
+        assert_eq!(deleted(&driver), [0; 0]);
+        driver.run(16 * MINUTE);
+        assert_eq!(deleted(&driver).len(), 20);
+        assert!(is_whole_again(&driver));
+    }
+}
+
+#[test]
+fn a_purge_that_goes_on_and_on_is_told_within_a_few_sweeps() {
+    // One of the oldest of 300 calls every 4 s, and as many new ones.
+    let happenings =
+        (30..300).flat_map(|i| [(i * 4000, Happening::Delete(0)), (i * 4000 + 1, Happening::Start)]);
+    let api = Api::new(friendly(Order::Newest), 300, 0, 1);
+    let mut driver = Driver::new(api, settings(100, 200, 1), happenings.collect(), vec![]);
+    driver.run(20 * MINUTE);
+    assert_eq!(missing(&driver), []);
+    assert!(deleted(&driver).len() > 200);
+    for report in driver.reports.iter().filter(|report| report.what == What::Deleted) {
+        let state =
+            driver.api.states.iter().find(|state| state.call.id == report.id && state.deleted).unwrap();
+        assert!(report.at - state.to < 3 * MINUTE, "{report:?} of {}", state.to);
+    }
+}
+
+#[test]
+fn the_pace_stays_that_of_interval_whatever_flaps() {
+    for order in [Order::Newest, Order::Oldest, Order::LatestUpdateFirst, Order::Shuffled] {
+        for (history, live) in [(3, 0), (3, 3), (40, 1), (700, 0)] {
+            let pace = |flaps| {
+                let manners = Manners { flaps, ..friendly(order) };
+                let mut driver =
+                    Driver::new(Api::new(manners, history, live, 1), settings(100, 100, 1), vec![], vec![]);
+                driver.run(10 * MINUTE);
+                assert!(driver.baselined.unwrap() < MINUTE, "{order:?} {history}");
+                driver.requests.len()
+            };
+            let (calm, flapping) = (pace(false), pace(true));
+            assert!(flapping <= calm + 2, "{order:?} {history} {live}: {flapping} requests, and not {calm}");
+        }
+    }
+}
+
+#[test]
+fn even_times_that_flap_are_found_out_and_then_cost_nothing() {
+    for (order, history) in
+        [(Order::Newest, 3), (Order::Newest, 40), (Order::Newest, 300), (Order::Oldest, 300)]
+    {
+        let pace = |flaps| {
+            let manners = Manners { flaps, flaps_updated: flaps, ..friendly(order) };
+            let mut driver = driver(manners, history, 100, vec![]);
+            driver.run(2 * MINUTE);
+            assert!(driver.baselined.is_some_and(|at| at < 2 * MINUTE));
+            let before = driver.requests.len();
+            driver.run(12 * MINUTE);
+            driver.requests.len() - before
+        };
+        let (calm, flapping) = (pace(false), pace(true));
+        assert!(flapping <= calm + calm / 10 + 3, "{order:?} {history}: {flapping} requests, and not {calm}");
+    }
 }

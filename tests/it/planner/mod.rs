@@ -10,7 +10,7 @@ use proptest::{prelude::*, test_runner::Config};
 
 use self::{
     api::{Api, Happening, Manners, Order, State, Total},
-    driver::{Driver, What, settings},
+    driver::{BELIEVED_AFTER, Driver, What, settings},
 };
 
 #[derive(Clone)]
@@ -80,9 +80,10 @@ fn any_manners() -> impl Strategy<Value = Manners> {
         prop::option::weighted(0.2, 4u8..30),
         prop::option::weighted(0.1, 6u8..20),
         prop_oneof![Just(0u16), 0u16..900],
+        prop::bool::weighted(0.2),
     )
-        .prop_map(|(order, total, clamp, short, has_get, error_one_in, bad_one_in, latency_ms)| {
-            Manners {
+        .prop_map(
+            |(order, total, clamp, short, has_get, error_one_in, bad_one_in, latency_ms, flaps)| Manners {
                 order,
                 total,
                 clamp,
@@ -92,8 +93,11 @@ fn any_manners() -> impl Strategy<Value = Manners> {
                 error_one_in,
                 bad_one_in,
                 latency_ms,
-            }
-        })
+                flaps,
+                flaps_updated: false,
+                shows_one_in: None,
+            },
+        )
 }
 
 fn any_scenario() -> impl Strategy<Value = Scenario> {
@@ -247,7 +251,10 @@ fn nothing_is_late(driver: &Driver, scenario: &Scenario) -> Result<(), TestCaseE
             );
         }
         if state.deleted {
-            let bound = 3 * SWEEP + 4 * INTERVAL;
+            let deletions = driver.api.states.iter().filter(|state| state.deleted).count();
+            // Many that vanish together are doubted for a while.
+            let doubted = if deletions > 3 { BELIEVED_AFTER.as_millis() as i64 + 2 * SWEEP } else { 0 };
+            let bound = 3 * SWEEP + 4 * INTERVAL + doubted;
             let told = driver.reports.iter().find(|r| r.id == state.call.id && r.what == What::Deleted);
             let known = driver.reports.iter().any(|report| report.id == state.call.id);
             prop_assert!(

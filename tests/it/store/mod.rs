@@ -71,10 +71,11 @@ fn raw(record: &Value) -> Box<RawValue> {
     RawValue::from_string(record.to_string()).unwrap()
 }
 
-/// A completed call with this summary, as it is remembered.
+/// A completed call with this summary, as it is remembered. The store takes any id; a record does not.
 fn snapshot(call: &str, summary: &str) -> Snapshot {
+    let id = if CallId::checked(call).is_ok() { call } else { "another" };
     let record = json!({
-        "id": call, "status": "completed", "summary": summary, "duration": 145.3,
+        "id": id, "status": "completed", "summary": summary, "duration": 145.3,
         "callAnalysis": { "sentiment": "positive" }, "createdAt": "2025-12-15T14:30:00.000Z",
     });
     let call = Call::parse(&raw(&record)).unwrap();

@@ -26,7 +26,7 @@ use callwatch::{
 use proptest::{collection::vec, option, prelude::*};
 use serde_json::{Value, json, value::RawValue};
 
-const CALLS: [&str; 4] = ["a", "a\0", "b", "c"];
+const CALLS: [&str; 4] = ["a", "a!", "b", "c"];
 const DESTINATIONS: [&str; 3] = ["crm", "cr", "mail"];
 const RULES: [&str; 2] = ["booked", "unhappy"];
 const EVENTS: usize = 12;

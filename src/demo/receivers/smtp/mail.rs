@@ -1,4 +1,4 @@
-//! A mail as it arrived, and the few of its headers that are of interest.
+//! A mail as it arrived, and the few headers that are of interest.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -14,7 +14,7 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// The first header of this name, unfolded, otherwise as it was written.
+    /// The first header of this name, unfolded but not decoded.
     pub fn header(&self, name: &str) -> Option<String> {
         let text = String::from_utf8_lossy(&self.data);
         let mut lines = text.lines().take_while(|line| !line.is_empty());
@@ -30,7 +30,7 @@ impl Mail {
         Some(value)
     }
 
-    /// What stands between the brackets of its `Message-ID`.
+    /// The `Message-ID`, without its brackets.
     pub fn message_id(&self) -> Option<String> {
         let header = self.header("message-id")?;
         Some(header.trim_start_matches('<').trim_end_matches('>').to_owned())
@@ -44,20 +44,20 @@ impl Mail {
         text.lines().filter(|line| !line.starts_with("Date:")).collect()
     }
 
-    /// Its subject, in plain letters.
+    /// The subject, decoded.
     pub fn subject(&self) -> Option<String> {
         self.header("subject").map(|subject| decode_words(&subject))
     }
 }
 
-/// Mails hold conversations and phone numbers: only the size is shown.
+/// Shows only the size: mails hold conversations and phone numbers.
 impl std::fmt::Debug for Mail {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mail").field("size", &self.data.len()).finish_non_exhaustive()
     }
 }
 
-/// Decodes the UTF-8 among a header's encoded words (RFC 2047); leaves alone what it does not understand.
+/// Decodes the encoded words (RFC 2047) of a header that are in UTF-8. Other words stay as they are.
 fn decode_words(header: &str) -> String {
     let mut text = String::new();
     // An encoded word may end in the middle of a character, so bytes are collected over adjacent words.
@@ -65,7 +65,7 @@ fn decode_words(header: &str) -> String {
     for (i, word) in header.split(' ').enumerate() {
         match decode_word(word) {
             Some(bytes) => {
-                // The space between two encoded words does not count.
+                // A space between two encoded words is no part of the text (RFC 2047, 6.2).
                 if pending.is_empty() && i > 0 {
                     text.push(' ');
                 }
@@ -83,7 +83,7 @@ fn decode_words(header: &str) -> String {
     text + &String::from_utf8_lossy(&pending)
 }
 
-/// The bytes of `=?utf-8?b?…?=` or `=?utf-8?q?…?=`.
+/// The bytes that `=?utf-8?b?…?=` or `=?utf-8?q?…?=` stands for.
 fn decode_word(word: &str) -> Option<Vec<u8>> {
     let mut parts = word.strip_prefix("=?")?.strip_suffix("?=")?.splitn(3, '?');
     let (charset, encoding, text) = (parts.next()?, parts.next()?, parts.next()?);

@@ -1,4 +1,4 @@
-//! A mail server that takes mail and keeps it: as much of SMTP (RFC 5321) as a client in plain text needs.
+//! A mail server that keeps the mail it accepts. It speaks as much of SMTP (RFC 5321) as a client without TLS needs.
 
 mod mail;
 
@@ -21,7 +21,7 @@ pub use self::mail::Mail;
 use super::{Inbox, Message};
 use crate::demo::faults::Faults;
 
-/// The longest line, in bytes with its end: RFC 5321 says 1000 for text, and clients are known to exceed it.
+/// The longest line, in bytes with its end. RFC 5321 allows 1000 for text, but some clients exceed that.
 const LINE: u64 = 8192;
 
 /// The largest mail, in bytes.
@@ -30,13 +30,13 @@ const MAIL: usize = 8 << 20;
 /// The most recipients of a mail.
 const RECIPIENTS: usize = 100;
 
-/// The most connections at a time; further ones wait.
+/// The most connections at a time. Further ones wait.
 const CONNECTIONS: usize = 64;
 
 /// How long a client may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// A mail server on this machine. Clones share it; it stops with the last one.
+/// A mail server on this machine. Clones share it, and it stops with the last one.
 #[derive(Clone, Debug)]
 pub struct SmtpReceiver {
     shared: Shared,
@@ -50,19 +50,19 @@ struct Shared {
     refusals: Arc<Mutex<Faults<Refusal>>>,
 }
 
-/// A refusal asked for in advance.
+/// A refusal that a test asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// When to refuse.
+    /// The step at which to refuse.
     pub stage: Stage,
-    /// The reply's code: 4yz for "not now", 5yz for "never"; 421 also ends the connection.
+    /// The code of the reply: 4yz for "not now", 5yz for "never". 421 also ends the connection.
     pub code: u16,
 }
 
-/// A step of a mail's way.
+/// A step in the transfer of a mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The connection is there.
+    /// The client has connected.
     Greeting,
     /// `MAIL FROM`
     Sender,
@@ -70,17 +70,17 @@ pub enum Stage {
     Recipient,
     /// `DATA`
     Data,
-    /// The mail is complete.
+    /// The mail has been received.
     Message,
-    /// The mail is taken in; only the reply is still to come.
+    /// The mail has been accepted, and only the reply is missing.
     Taken,
 }
 
 impl SmtpReceiver {
-    /// Starts one.
+    /// Starts a receiver.
     ///
     /// # Errors
-    /// When no loopback port can be had.
+    /// When the system grants no loopback port.
     pub async fn start() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
@@ -90,27 +90,27 @@ impl SmtpReceiver {
         Ok(Self { shared, addr, _stop: Arc::new(stop.drop_guard()) })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What was accepted.
+    /// The messages that were accepted.
     pub fn inbox(&self) -> &Inbox {
         &self.shared.inbox
     }
 
-    /// Refuses the next `n` times the refusal's stage is reached, after the refusals that are already ahead.
+    /// Refuses `n` more times that the refusal's stage is reached, after the refusals that are already pending.
     pub fn refuse(&self, n: u64, refusal: Refusal) {
         self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).add(n, refusal);
     }
 
-    /// Whether every refusal it was told of has happened.
+    /// Whether no refusal is pending.
     pub fn is_behaving(&self) -> bool {
         self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Ends what [`Self::refuse`] began.
+    /// Drops all pending refusals.
     pub fn behave(&self) {
         self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -121,13 +121,13 @@ async fn listen(listener: TcpListener, shared: Shared, stop: CancellationToken) 
     // The semaphore is never closed.
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
         let Ok((stream, _)) = listener.accept().await else {
-            // Most likely out of file handles, which passes.
+            // Most likely the process has no file handle left, which passes.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         let session = Session { stream: BufStream::new(stream), shared: shared.clone() };
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
-            // A client that leaves in the middle, or stays silent, ends its session and nothing else.
+            // When a client leaves or stays silent, only its own session ends.
             let _ = session.run().await;
             drop(slot);
         }));
@@ -215,8 +215,8 @@ impl Session {
         }
     }
 
-    /// A mail's lines up to the single dot, without the dots that were added for the way. Of a mail that is too
-    /// large only as much is kept as shows that it is.
+    /// The lines of a mail up to the single dot, without the dots that the transfer adds (RFC 5321, 4.5.2). A mail that
+    /// is too large is read to its end, but not kept beyond the limit.
     async fn data(&mut self) -> io::Result<Vec<u8>> {
         let mut data = Vec::new();
         loop {
@@ -230,7 +230,7 @@ impl Session {
         }
     }
 
-    /// One line with its end.
+    /// The next line, with its end.
     async fn line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         timeout(SILENCE, (&mut self.stream).take(LINE).read_until(b'\n', &mut line)).await??;
@@ -242,7 +242,7 @@ impl Session {
         refusals.next_if(|refusal| refusal.stage == stage)
     }
 
-    /// Replies, unless this is a stage to refuse at; `false` when it was.
+    /// Replies, or refuses if a refusal at this stage is pending. Returns whether it replied.
     async fn reach(&mut self, stage: Stage, code: u16, text: &str) -> io::Result<bool> {
         let refusal = self.refusal(stage);
         match refusal {

@@ -35,7 +35,7 @@ use self::{
     wire::{Broken, Wire},
 };
 use super::config::{SmtpSecurity, SmtpServer};
-use crate::{destination::answer::one_line, http};
+use crate::{http, privacy::one_line};
 
 /// How long an idle connection is kept; servers close theirs after some minutes.
 const MAX_IDLE: Duration = Duration::from_secs(30);

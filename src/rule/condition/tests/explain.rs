@@ -107,6 +107,18 @@ true     call.callerNumber == "+33612345678"
 }
 
 #[test]
+fn words_that_were_not_said_are_explained_as_such() {
+    let explained = |call: Json| {
+        let condition = Condition::compile(r#"said(call, "user", "money")"#).expect("compiles");
+        condition.explain(&activation(call, Json::Null)).to_string()
+    };
+    let call = json!({ "transcript": [{ "role": "user", "content": "Hello" }] });
+    assert_eq!(explained(call), "false    said(call, \"user\", \"money\")\n           not said\n");
+    let told = explained(json!({ "id": "1" }));
+    assert!(told.contains("not said, as far as is known") && !told.contains("missing"), "{told}");
+}
+
+#[test]
 fn a_long_text_is_cut() {
     let call = json!({ "summary": format!("{}\nend", "é".repeat(100)) });
     let condition = Condition::compile("call.summary != \"\"").expect("compiles");

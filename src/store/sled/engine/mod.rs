@@ -31,8 +31,8 @@ use super::{
     fault::Fault,
     keys::{self, block_of, numbers_of},
     outbox::Outbox,
+    overlay::Overlay,
     value,
-    view::View,
 };
 use crate::{
     event::EventId,
@@ -65,7 +65,7 @@ pub(super) struct Engine {
 
 /// Writes that are prepared and not written yet.
 struct Staged {
-    view: View,
+    view: Overlay,
     /// The entry that new deliveries go into, with the number of its first.
     entry: Option<(u64, EntryWriter)>,
     /// The deliveries of each new event.
@@ -82,7 +82,7 @@ struct Staged {
 }
 
 impl Staged {
-    fn new(view: View) -> Self {
+    fn new(view: Overlay) -> Self {
         Self {
             view,
             entry: None,
@@ -127,7 +127,7 @@ impl Engine {
     /// Writes all that is staged; returns whether it must be durable before it is acknowledged.
     pub(super) fn write(&mut self) -> Result<bool, Fault> {
         self.close_entry()?;
-        let view = View::new(self.disk.tree());
+        let view = Overlay::new(self.disk.tree());
         let mut staged = std::mem::replace(&mut self.staged, Staged::new(view));
         if staged.group.len() > 0 {
             let group = self.progress.group;
@@ -151,7 +151,7 @@ impl Engine {
         self.dump.take_if(|dump| !dump.is_wanted());
         self.disk.write(writes)?;
         for block in staged.blocks {
-            self.let_go(block);
+            self.drop_block(block);
         }
         Ok(staged.durable)
     }
@@ -270,7 +270,7 @@ impl Engine {
     }
 
     /// Stages a block as it is by now, if it is at hand.
-    fn put_block(&self, view: &mut View, block: u64, through: u64) -> Result<(), Fault> {
+    fn put_block(&self, view: &mut Overlay, block: u64, through: u64) -> Result<(), Fault> {
         let end = self.progress.next.min(numbers_of(block).end);
         if let Some(stored) = self.outbox.store(block, through, end) {
             view.put_bytes(&keys::block(block), &[], &value::to_compact(&stored)?)?;
@@ -279,9 +279,9 @@ impl Engine {
     }
 
     /// Drops a written block from memory, unless deliveries are still added to it.
-    fn let_go(&mut self, block: u64) {
+    fn drop_block(&mut self, block: u64) {
         if block != block_of(self.progress.next) {
-            self.outbox.let_go(block);
+            self.outbox.drop_block(block);
         }
     }
 

@@ -167,7 +167,7 @@ impl Engine {
         self.staged.view.remove(&keys::block(block))?;
         self.staged.blocks.remove(&block);
         self.staged.progress = true;
-        self.outbox.let_go(block);
+        self.outbox.drop_block(block);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use super::{
     super::{
         Fetch, Notice, Row, Slot, Step, Trouble,
+        doubt::Verdict,
         head::Polled,
         order::{Front, Order},
         sweep::Swept,
@@ -34,6 +35,9 @@ impl Planner {
             self.saw(row, Some(place), &purpose, now);
         }
         self.learn(rows);
+        if self.doubt.on_answer(self.roster.missing()) {
+            self.notice(Notice::Whole);
+        }
         match purpose {
             Purpose::Head => {
                 let polled = self.head.on_page(&page, self.poll());
@@ -67,7 +71,11 @@ impl Planner {
             self.saw(&row, None, &purpose, now);
         } else if let Purpose::Verify = purpose {
             self.suspects.retain(|suspect| *suspect != slot);
-            if self.gets == Gets::Proven && self.roster.absences(slot).is_some_and(|absences| absences > 1) {
+            let withheld = self.doubt.withholds(self.settings.deletions_believed_after);
+            if !withheld
+                && self.gets == Gets::Proven
+                && self.roster.absences(slot).is_some_and(|absences| absences > 1)
+            {
                 self.delete(slot);
             }
         } else {
@@ -135,7 +143,7 @@ impl Planner {
     }
 
     /// A walk over the whole list is over.
-    fn swept(&mut self, swept: Swept, now: Timestamp) {
+    fn swept(&mut self, mut swept: Swept, now: Timestamp) {
         self.head.swept(swept.length, swept.complete);
         self.unstable = swept.unstable;
         if swept.flat && !self.flat {
@@ -156,6 +164,10 @@ impl Planner {
             return;
         }
         let mut confirm = false;
+        if swept.complete && self.is_doubtful(swept.bad, now) {
+            confirm = swept.absent.iter().any(|(_, absences)| *absences < 3);
+            swept.absent.clear();
+        }
         for (slot, absences) in swept.absent {
             match (self.gets, absences) {
                 (Gets::Untried | Gets::Broken, 3..) if !swept.unstable => self.delete(slot),
@@ -172,6 +184,23 @@ impl Planner {
         // The 404 may have been a passing fault, so single gets are tried again.
         if self.gets == Gets::Broken {
             self.gets = Gets::Untried;
+        }
+    }
+
+    /// Whether so many calls are missing after a complete walk that nothing is concluded from it.
+    fn is_doubtful(&mut self, bad: u64, now: Timestamp) -> bool {
+        let believed_after = self.settings.deletions_believed_after;
+        match self.doubt.on_walk(self.roster.missing(), bad, believed_after, now) {
+            Verdict::Doubted(missing) => {
+                self.suspects.clear();
+                self.notice(Notice::Missing(missing));
+                true
+            }
+            Verdict::Believed { relieved: true } => {
+                self.notice(Notice::Whole);
+                false
+            }
+            Verdict::Believed { relieved: false } | Verdict::Accepted => false,
         }
     }
 

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Fetch, Priority, Progress, Row, Settings, Slot, Step,
+    Fetch, Missing, Priority, Progress, Row, Settings, Slot, Step,
+    doubt::Doubt,
     head::{Head, Poll},
     order::{Order, OrderSense},
     pace::{Backoff, Rounds},
@@ -65,6 +66,7 @@ struct Checkpoint {
     unsettled: u64,
     length: u64,
     bias: i64,
+    doubt: Doubt,
 }
 
 /// Decides what to fetch next; see the [module](super).
@@ -88,6 +90,8 @@ pub struct Planner {
     /// `pagination.total` of the latest page.
     total: Option<u64>,
     in_flight: Option<Request>,
+    /// Whether missing calls count as deleted.
+    doubt: Doubt,
     /// Calls absent from walks, to be verified one by one.
     suspects: VecDeque<Slot>,
     /// Deletions and notices, to be handed out before any request.
@@ -143,6 +147,7 @@ impl Planner {
             unstable: false,
             total: None,
             in_flight: None,
+            doubt: checkpoint.doubt,
             suspects: VecDeque::new(),
             results: VecDeque::new(),
             since_sweep: 0,
@@ -252,6 +257,11 @@ impl Planner {
         self.sweeps.baseline().is_some()
     }
 
+    /// The calls that are missing from the list, while they are too many to count as deleted.
+    pub fn missing(&self) -> Option<Missing> {
+        self.doubt.missing()
+    }
+
     /// How far the first walk over the list has come.
     pub fn progress(&self) -> Progress {
         Progress { found: self.roster.present(), total: self.total }
@@ -270,8 +280,9 @@ impl Planner {
             unsettled: self.head.unsettled() + in_flight,
             length: self.head.length(),
             bias: self.sweeps.bias(),
+            doubt: self.doubt,
         };
-        #[expect(clippy::expect_used, reason = "a struct of numbers and an enum without data is always JSON")]
+        #[expect(clippy::expect_used, reason = "numbers and an enum without data are always JSON")]
         serde_json::to_value(checkpoint).expect("plain data")
     }
 }
@@ -292,6 +303,7 @@ mod tests {
             interval: INTERVAL,
             sweep: Duration::from_secs(3600),
             analysis_window: Duration::from_secs(3600),
+            deletions_believed_after: Duration::ZERO,
             page_size: 50,
             requests_per_minute: 100,
             seed: 1,
@@ -304,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_poll_that_also_shows_live_calls_is_as_urgent_as_they_are() {
-        let live = Row { live: true, ..known(0) };
+        let live = Row { ongoing: true, ..known(0) };
         assert!(matches!(first_poll(&[live]), Step::Fetch(Fetch::Page { offset: 0, .. }, Priority::Live)));
         assert!(matches!(
             first_poll(&[known(0)]),

@@ -393,3 +393,47 @@ error: unexpected end of input, expected end of block
 "#,
     );
 }
+
+#[test]
+fn templates_that_would_fail_are_doubtful() {
+    check(
+        r#"
+[rules.r]
+on = ["ended"]
+title = "{{ call.callernumber }} {{ call.sentiment }}"
+body = "{{ call.createdAt|local_time }}"
+to = ["crm"]
+[rules.s]
+when = 'call.callAnalysis.sentiment == "negative"'
+title = "{{ call.callAnalysis.sentiment }}"
+body = "{{ call.summary|replace('a', 'b') }}"
+to = ["crm"]
+"#,
+        r#"
+warning: the API documents no field `callernumber` of a call
+ --> config.toml:3:13
+  |
+3 | title = "{{ call.callernumber }} {{ call.sentiment }}"
+  |             ^^^^^^^^^^^^^^^^^
+  |
+  = help: did you mean `call.callerNumber`?
+
+warning: the API documents no field `sentiment` of a call
+ --> config.toml:3:37
+  |
+3 | title = "{{ call.callernumber }} {{ call.sentiment }}"
+  |                                     ^^^^^^^^^^^^^^
+  |
+  = help: did you mean `call.callAnalysis.sentiment`?
+
+warning: `local_time` lacks an argument
+ --> config.toml:4:27
+  |
+4 | body = "{{ call.createdAt|local_time }}"
+  |                           ^^^^^^^^^^
+  |
+  = help: where it fails, the default text is sent
+
+"#,
+    );
+}

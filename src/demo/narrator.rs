@@ -1,39 +1,36 @@
-//! The live view: one line for each thing that happens. Pure.
+//! Tells what happens in the demo, in one line each. Pure.
 
 use std::time::Duration;
 
 use super::{
+    reading::lines_of,
     receivers::{Arrival, Message},
     sighting::{Sighting, mask_numbers},
-    terminal::fit,
     world::{INTERVAL, World},
 };
 use crate::{
     config_file::Config,
     name::Name,
     store::Verdict,
-    style::{Colour, Style, WIDTH},
+    style::{Colour, Style},
     telemetry::Signal,
     time::Timestamp,
 };
 
-/// How the lines look.
+/// Makes the lines.
 #[derive(Debug)]
-pub struct View {
+pub struct Narrator {
     style: Style,
-    /// What times are counted from.
+    /// The beginning, from which times are counted.
     begun: Timestamp,
-    /// Columns for who it is about.
+    /// The width of the column with the name of what a line is about.
     who: usize,
-    /// Whether calls have to be told apart by their source.
+    /// Whether a line about a call has to name its source.
     many_sources: bool,
 }
 
-/// Columns before who it is about: the time and a mark.
-const MARGIN: usize = 11;
-
-impl View {
-    /// A view of what `world` will see, counting time from `begun`.
+impl Narrator {
+    /// A narrator of what happens in `world`, counting time from `begun`.
     pub fn new(style: Style, world: &World, begun: Timestamp) -> Self {
         let names = world.destinations.iter().map(|(name, _)| name);
         let names = names.chain(world.sources.iter().map(|(name, _)| name));
@@ -46,7 +43,7 @@ impl View {
         }
     }
 
-    /// What a newcomer reads first.
+    /// The first lines, which explain the demo to a newcomer.
     pub fn introduction(
         &self,
         world: &World,
@@ -55,12 +52,8 @@ impl View {
         lasts: Option<Duration>,
     ) -> Vec<String> {
         let row = |who: &str, address: &str, what: &str| {
-            let who = format!("{:<width$}", fit(who, self.who + 1), width = self.who + 1);
-            format!(
-                "  {}  {}",
-                self.style.paint(Colour::Bold, &who),
-                fit(&format!("{address:<29}  {what}"), WIDTH - self.who - 5)
-            )
+            let who = format!("{who:<width$}", width = self.who + 1);
+            format!("  {}  {address:<29}  {what}", self.style.paint(Colour::Bold, &who))
         };
         let title = "callwatch demo: the whole way of a call, on this machine only";
         let mut lines = vec![self.style.paint(Colour::Bold, title), String::new()];
@@ -93,14 +86,14 @@ impl View {
         let [call, rule, arrival] = legend;
         lines.push(String::new());
         lines.push(format!(
-            "{call} a call changed   {rule} a rule matched   {arrival} it arrived, so long after the change"
+            "{call} a call changed   {rule} a rule matched   {arrival} it arrived (with the time it took)"
         ));
         lines.extend(told);
         lines.extend([end, String::new()]);
         lines
     }
 
-    /// The line for something callwatch did or met; `None` for what only matters to a log.
+    /// The line for something that callwatch did or ran into; `None` when that is only of interest in a log.
     pub fn signal(&self, signal: &Signal, now: Timestamp) -> Option<String> {
         Some(match signal {
             Signal::BaselineDone { source, calls, events: 0 } => {
@@ -170,6 +163,8 @@ impl View {
             | Signal::Held { .. }
             | Signal::Summarized { .. }
             | Signal::BadRecord { .. }
+            | Signal::SourceTroubled { .. }
+            | Signal::Stale { .. }
             | Signal::SourceNotice { .. }
             | Signal::Unknown { .. }
             | Signal::Store(_)
@@ -202,28 +197,30 @@ impl View {
         if let Some(latency) = latency {
             ending += &format!(", in {}", seconds(latency));
         }
-        let room = WIDTH - MARGIN - self.who - 2;
-        let text = fit(&headline, room.saturating_sub(ending.chars().count())) + &ending;
-        self.line(arrival.at, Mark::Arrival, destination.as_str(), &text)
+        self.line(arrival.at, Mark::Arrival, destination.as_str(), &(headline + &ending))
     }
 
-    /// The line for a receiver that found something wrong with what it was sent.
+    /// A message as its receiver reads it, when it is for people.
+    pub fn message(&self, arrival: &Arrival) -> Option<Vec<String>> {
+        let lines = lines_of(&arrival.message)?;
+        let bar = self.style.paint(Colour::Green, "│");
+        Some(lines.into_iter().map(|line| format!("           {bar} {line}")).collect())
+    }
+
+    /// The line for a message that a receiver refused because it was wrong.
     pub fn refusal(&self, destination: &Name, why: &str, now: Timestamp) -> String {
         self.line(now, Mark::Trouble, destination.as_str(), &format!("refused by the receiver: {why}"))
     }
 
-    /// Something said between the lines.
+    /// A remark between the lines.
     pub fn note(&self, text: &str) -> String {
         self.style.paint(Colour::Dim, &format!("         {text}"))
     }
 
-    /// Trouble is told whole, whatever its width.
     fn line(&self, at: Timestamp, mark: Mark, who: &str, text: &str) -> String {
         let time = self.style.paint(Colour::Dim, &format!("{:>7}", seconds(at.since(self.begun))));
         let sign = mark.paint(self.style);
-        let who = format!("{:<width$}", fit(who, self.who), width = self.who);
-        let room = if mark == Mark::Trouble { usize::MAX } else { WIDTH - MARGIN - self.who - 2 };
-        format!("{time}  {sign} {who}  {}", fit(text, room))
+        format!("{time}  {sign} {who:<width$}  {text}", width = self.who)
     }
 }
 
@@ -266,12 +263,12 @@ mod tests {
 
     const NOON: Timestamp = Timestamp::from_millis(1_765_800_000_000);
 
-    fn view() -> View {
-        View::new(Style::PLAIN, &World { sources: vec![], destinations: vec![], paced: false }, NOON)
+    fn narrator() -> Narrator {
+        Narrator::new(Style::PLAIN, &World { sources: vec![], destinations: vec![], paced: false }, NOON)
     }
 
     fn shown(signal: &Signal) -> Option<String> {
-        view().signal(signal, NOON.after(Duration::from_millis(1500)))
+        narrator().signal(signal, NOON.after(Duration::from_millis(1500)))
     }
 
     fn attempted(verdict: Verdict) -> Signal {
@@ -289,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_callwatch_does_is_one_line_each() {
+    fn each_thing_callwatch_does_is_one_line() {
         let changed = Signal::Changed {
             source: "clinic".into(),
             call: "c1".into(),
@@ -320,12 +317,12 @@ mod tests {
     }
 
     #[test]
-    fn an_arrival_fits_the_terminal_and_hides_the_number() {
+    fn an_arrival_is_told_whole_and_hides_the_number() {
         let text = format!("Appointment booked by +33639981234 {}", "and so on ".repeat(20));
         let arrival =
             Arrival { at: NOON, id: String::new(), message: Message::Slack(json!({ "text": text })) };
 
-        let line = view().arrival(
+        let line = narrator().arrival(
             &"frontdesk".into(),
             &arrival,
             &Sighting::of(&arrival),
@@ -333,7 +330,11 @@ mod tests {
         );
 
         assert!(line.starts_with("   0.0s  ✓ frontdesk  Appointment booked by +3363•••1234 and"), "{line}");
-        assert!(line.ends_with("…, in 0.6s"), "{line}");
-        assert_eq!(line.chars().count(), WIDTH);
+        assert!(line.ends_with("and so on , in 0.6s") && !line.contains('…'), "{line}");
+        let shown = narrator().message(&arrival).unwrap();
+        assert!(
+            shown[0].starts_with("           │ Appointment booked by +3363•••1234 and so on"),
+            "{shown:?}"
+        );
     }
 }

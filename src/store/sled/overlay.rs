@@ -22,13 +22,13 @@ pub(super) type Writes = BTreeMap<IVec, Option<IVec>>;
 pub(super) type Parts = (Vec<u8>, Vec<u8>);
 
 /// Reads the tree through the writes that are prepared, and collects them. Nothing reaches the tree.
-pub(super) struct View {
+pub(super) struct Overlay {
     tree: Tree,
     writes: Writes,
     bytes: usize,
 }
 
-impl View {
+impl Overlay {
     pub(super) fn new(tree: &Tree) -> Self {
         Self { tree: tree.clone(), writes: Writes::new(), bytes: 0 }
     }
@@ -140,12 +140,12 @@ impl View {
         Ok(all)
     }
 
-    /// Reads a value written with [`View::put`].
+    /// Reads a value written with [`Overlay::put`].
     pub(super) fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, Fault> {
         self.bytes(key)?.map(|body| value::from_json(&body)).transpose()
     }
 
-    /// Reads what was written with [`View::put`] and found at `key`.
+    /// Reads what was written with [`Overlay::put`] and found at `key`.
     pub(super) fn read<T: DeserializeOwned>(&self, key: &Key, sealed: &[u8]) -> Result<T, Fault> {
         value::from_json(&self.body(key, value::unseal(key.as_ref(), sealed)?)?)
     }
@@ -234,7 +234,7 @@ mod tests {
         ) {
             let tree = ::sled::Config::new().temporary(true).open().unwrap();
             let mut expected = BTreeMap::new();
-            let mut written = View::new(&tree);
+            let mut written = Overlay::new(&tree);
             for number in below {
                 written.put_new(&keys::heads(number), &[], b"below");
                 expected.insert(number, b"below".as_slice());
@@ -245,7 +245,7 @@ mod tests {
             // Neighbouring keys that are not heads.
             tree.insert(keys::memo(&"crm".into(), &crate::event::Subject::Config), b"").unwrap();
             tree.insert(keys::group(1), b"").unwrap();
-            let mut view = View::new(&tree);
+            let mut view = Overlay::new(&tree);
             for (number, is_there) in prepared {
                 if is_there {
                     view.put_new(&keys::heads(number), &[], b"prepared");
@@ -269,7 +269,7 @@ mod tests {
         let tree = ::sled::Config::new().temporary(true).open().unwrap();
         let body: Vec<u8> = (0..3 * CHUNK + 5).map(|byte| (byte % 251) as u8).collect();
         let key = keys::events(1);
-        let mut view = View::new(&tree);
+        let mut view = Overlay::new(&tree);
         view.put_new(&key, b"head", &body);
         let sealed = view.sealed(key.as_ref()).unwrap().unwrap();
         let value = value::unseal(key.as_ref(), &sealed).unwrap();

@@ -1,4 +1,4 @@
-//! What a demo comes to, judged by what is known to have happened. Pure.
+//! The balance of the books at the end of a demo: what was lost, and how long everything took. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     books::{Books, Receipts},
-    view::seconds,
+    narrator::seconds,
     world::INTERVAL,
 };
 use crate::{
@@ -16,58 +16,58 @@ use crate::{
     style::{Colour, Style},
 };
 
-/// Everything there is to judge.
-pub struct Summary<'a> {
+/// The books, and what else is known at the end.
+pub struct Balance<'a> {
     /// How long calls came and went.
     pub lasted: Duration,
-    /// How long was waited afterwards.
+    /// How long the demo then waited for what was under way.
     pub waited: Duration,
-    /// What happened and what arrived.
+    /// What happened, and what arrived.
     pub books: &'a Books,
-    /// Calls there were before, in all sources.
+    /// Calls that were there before the demo began, in all sources.
     pub old_calls: u64,
-    /// Calls the store does not know as the simulated API has them.
+    /// Calls whose record in the store is not that of the simulated API.
     pub stale: u64,
-    /// Requests to the simulated API.
+    /// Requests that callwatch made to the simulated API.
     pub requests: u64,
-    /// Events by rule, as callwatch counted them.
+    /// Events by rule, as callwatch itself counted them.
     pub events: BTreeMap<String, u64>,
     /// In the order of the config.
-    pub destinations: Vec<Destination>,
-    /// Whether it was the user's own config.
+    pub destinations: Vec<DestinationBalance>,
+    /// Whether the config was the user's own.
     pub own_config: bool,
 }
 
-/// A destination in the end.
+/// What is known of a destination at the end.
 #[derive(Clone, Debug)]
-pub struct Destination {
+pub struct DestinationBalance {
     /// Its name.
     pub name: Name,
-    /// What the store says of it.
+    /// How many deliveries the store has in each state.
     pub tally: Tally,
-    /// What its receiver found something wrong with.
+    /// Messages that its receiver refused because they were wrong.
     pub refused: u64,
-    /// How often its receiver was told to refuse.
+    /// How often its receiver was told to refuse a message that was right.
     pub provoked: u64,
-    /// Whether what arrives says which event it is.
+    /// Whether its messages have the id of their event.
     pub has_ids: bool,
 }
 
-impl Summary<'_> {
-    /// What went wrong, one sentence each; empty when nothing was lost and nothing came that should not have.
+impl Balance<'_> {
+    /// What went wrong, in one sentence each; empty when exactly what had to arrive did.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = vec![];
         if self.stale > 0 {
-            problems.push(format!("{} calls are not known as they are now", self.stale));
+            problems.push(format!("{} calls are out of date in the store", self.stale));
         }
         let mut owed = BTreeMap::<_, u64>::new();
         for debt in self.books.owed() {
             *owed.entry((debt.promise.rule, debt.destination)).or_default() += 1;
         }
         for ((rule, destination), n) in owed {
-            problems.push(format!("{n} of the rule {rule} never reached {destination}"));
+            problems.push(format!("{destination}: {n} of the rule {rule} never arrived"));
         }
-        for Destination { name, tally, refused, has_ids, .. } in &self.destinations {
+        for DestinationBalance { name, tally, refused, has_ids, .. } in &self.destinations {
             let mut count = |n: u64, what: &str| {
                 if n > 0 {
                     problems.push(format!("{name}: {n} {what}"));
@@ -78,20 +78,20 @@ impl Summary<'_> {
                 receipts.map_or(0, |receipts| if *has_ids { receipts.unique() } else { receipts.arrived });
             count(tally.pending, "not delivered yet");
             count(tally.dead, "given up");
-            count(tally.delivered.saturating_sub(arrived), "called delivered, but never arrived");
-            count(receipts.map_or(0, |receipts| receipts.unexpected), "arrived that nobody expected");
-            count(receipts.map_or(0, |receipts| receipts.altered), "came again with another content");
+            count(tally.delivered.saturating_sub(arrived), "marked as delivered, but never arrived");
+            count(receipts.map_or(0, |receipts| receipts.unexpected), "arrived that no rule explains");
+            count(receipts.map_or(0, |receipts| receipts.altered), "arrived again with other contents");
             count(*refused, "refused by the receiver");
         }
         problems
     }
 
-    /// The summary as it is printed.
+    /// The summary that is printed.
     pub fn lines(&self, style: Style) -> Vec<String> {
         let mut lines = vec![
             String::new(),
             style.paint(Colour::Bold, &format!("Summary of {}", seconds(self.lasted)))
-                + &format!(" (and {} to let what was under way arrive)", seconds(self.waited)),
+                + &format!(" (and {} to wait for what was under way)", seconds(self.waited)),
             String::new(),
             format!("  calls     {} from before, {} new", self.old_calls, self.books.calls()),
             format!("  changes   {}, found with {} requests", self.books.changes(), self.requests),
@@ -107,9 +107,9 @@ impl Summary<'_> {
             seconds(INTERVAL / 2)
         ));
         for destination in self.destinations.iter().filter(|destination| destination.provoked > 0) {
-            let Destination { name, provoked, .. } = destination;
+            let DestinationBalance { name, provoked, .. } = destination;
             lines.push(format!(
-                "  {name} was made to answer 503 {}, to show a retry; its p99 has that in it.",
+                "  {name} was made to answer 503 {}, to show a retry; its p99 includes that.",
                 if *provoked == 1 { "once".to_owned() } else { format!("{provoked} times") }
             ));
         }
@@ -124,10 +124,10 @@ impl Summary<'_> {
                 _ => format!("{verdict}: all {all} notifications arrived."),
             });
             if !self.own_config {
-                lines.push("Your own rules, on the same stage: callwatch demo --config FILE".to_owned());
+                lines.push("To try your own rules: callwatch demo --config FILE".to_owned());
             }
         } else {
-            lines.push(style.paint(Colour::Red, "not all is well:"));
+            lines.push(style.paint(Colour::Red, "something went wrong:"));
             lines.extend(problems.into_iter().map(|problem| format!("  {problem}")));
         }
         lines
@@ -159,7 +159,7 @@ impl Summary<'_> {
         let width = self.destinations.iter().map(|d| d.name.as_str().len()).max().unwrap_or(0).max(12);
         let head = format!("  {:<width$}    sent  arrived  repeats     p50     p99", "destination");
         lines.push(style.paint(Colour::Dim, &head));
-        for Destination { name, tally, has_ids, .. } in &self.destinations {
+        for DestinationBalance { name, tally, has_ids, .. } in &self.destinations {
             let nothing = Receipts::default();
             let receipts = self.books.receipts(name).unwrap_or(&nothing);
             let repeats = if *has_ids { receipts.repeats.to_string() } else { "-".to_owned() };
@@ -208,12 +208,12 @@ mod tests {
         books
     }
 
-    fn crm(tally: Tally) -> Destination {
-        Destination { name: "crm".into(), tally, refused: 0, provoked: 0, has_ids: true }
+    fn crm(tally: Tally) -> DestinationBalance {
+        DestinationBalance { name: "crm".into(), tally, refused: 0, provoked: 0, has_ids: true }
     }
 
-    fn summary(books: &Books, destination: Destination) -> Summary<'_> {
-        Summary {
+    fn balance(books: &Books, destination: DestinationBalance) -> Balance<'_> {
+        Balance {
             lasted: Duration::from_secs(30),
             waited: Duration::from_millis(900),
             books,
@@ -229,42 +229,42 @@ mod tests {
     const DELIVERED: Tally = Tally { pending: 0, held: 0, merged: 0, delivered: 1, dead: 0 };
 
     #[test]
-    fn all_is_well_when_everything_arrived_repeats_or_not() {
+    fn nothing_is_wrong_when_everything_arrived_once_or_more() {
         for told in [&["1"][..], &["1", "1"]] {
             let books = books(told);
-            let summary = summary(&books, crm(DELIVERED));
-            assert_eq!(summary.problems(), Vec::<String>::new());
-            let text = summary.lines(Style::PLAIN).join("\n");
+            let balance = balance(&books, crm(DELIVERED));
+            assert_eq!(balance.problems(), Vec::<String>::new());
+            let text = balance.lines(Style::PLAIN).join("\n");
             assert!(text.contains("none lost: the one notification arrived"), "{text}");
             assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         }
     }
 
     #[test]
-    fn everything_that_is_not_well_is_named() {
+    fn everything_that_went_wrong_is_named() {
         let tally = Tally { pending: 2, delivered: 3, dead: 1, ..Tally::default() };
         let books = books(&[]);
-        let destination = Destination { refused: 4, ..crm(tally) };
-        let summary = Summary { stale: 5, ..summary(&books, destination) };
+        let destination = DestinationBalance { refused: 4, ..crm(tally) };
+        let balance = Balance { stale: 5, ..balance(&books, destination) };
         assert_eq!(
-            summary.problems(),
+            balance.problems(),
             [
-                "5 calls are not known as they are now",
-                "1 of the rule call-completed never reached crm",
+                "5 calls are out of date in the store",
+                "crm: 1 of the rule call-completed never arrived",
                 "crm: 2 not delivered yet",
                 "crm: 1 given up",
-                "crm: 3 called delivered, but never arrived",
+                "crm: 3 marked as delivered, but never arrived",
                 "crm: 4 refused by the receiver",
             ]
         );
-        let text = summary.lines(Style::PLAIN).join("\n");
-        assert!(text.contains("not all is well") && !text.contains("none lost"), "{text}");
+        let text = balance.lines(Style::PLAIN).join("\n");
+        assert!(text.contains("something went wrong") && !text.contains("none lost"), "{text}");
     }
 
     #[test]
-    fn a_second_event_for_one_change_is_not_well_either() {
+    fn a_second_event_for_one_change_is_wrong() {
         let books = books(&["1", "2"]);
-        let summary = summary(&books, crm(Tally { delivered: 2, ..DELIVERED }));
-        assert_eq!(summary.problems(), ["crm: 1 arrived that nobody expected"]);
+        let balance = balance(&books, crm(Tally { delivered: 2, ..DELIVERED }));
+        assert_eq!(balance.problems(), ["crm: 1 arrived that no rule explains"]);
     }
 }

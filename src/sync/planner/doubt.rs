@@ -1,0 +1,162 @@
+//! Doubt about a list that lacks many calls: one deletion is news, many at once are more likely the API's trouble.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Missing;
+use crate::time::Timestamp;
+
+/// At most so many missing calls are always believed to be deleted.
+const FEW: u64 = 3;
+/// More than one in this many known calls that are missing together are not believed to be deleted.
+const ONE_IN: u64 = 10;
+
+impl Missing {
+    /// Whether so many are missing that the list is not believed.
+    fn are_many(self) -> bool {
+        self.calls > FEW && self.calls.saturating_mul(ONE_IN) > self.known
+    }
+}
+
+/// Decides whether missing calls count as deleted. What it knows is kept across restarts.
+///
+/// The time that calls have been missing is summed up from one walk to the next. So it does not depend on what the clock
+/// said when the process last ended, and the time in which nobody looked does not count.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Doubt {
+    /// The calls that are missing, and for how long in milliseconds; `None` when nothing is in doubt.
+    standing: Option<(Missing, u64)>,
+    /// How many records were not calls when the list was last believed: the missing calls may hide behind more of them.
+    bad: Option<u64>,
+    /// The last walk of this run that confirmed the doubt.
+    #[serde(skip)]
+    walked: Option<Timestamp>,
+}
+
+/// What follows from a walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The list is believed. `relieved`: it was not before.
+    Believed { relieved: bool },
+    /// So many calls are missing that nothing is concluded yet.
+    Doubted(Missing),
+    /// As many are missing, but for so long by now that they count as deleted.
+    Accepted,
+}
+
+impl Doubt {
+    /// The calls that are missing, while that is in doubt.
+    pub fn missing(&self) -> Option<Missing> {
+        self.standing.map(|(missing, _)| missing)
+    }
+
+    /// Whether missing calls do not count as deleted now.
+    pub fn withholds(&self, believed_after: Duration) -> bool {
+        self.standing.is_some_and(|(_, stood)| Duration::from_millis(stood) < believed_after)
+    }
+
+    /// A walk over the whole list found `missing` calls missing, and `bad` records that are not calls.
+    pub fn on_walk(
+        &mut self,
+        missing: Missing,
+        bad: u64,
+        believed_after: Duration,
+        now: Timestamp,
+    ) -> Verdict {
+        let more_bad = bad.saturating_sub(self.bad.unwrap_or(bad));
+        let may_hide = missing.calls > 0 && missing.calls <= more_bad;
+        if !missing.are_many() && !may_hide {
+            self.bad = Some(bad);
+            self.walked = None;
+            return Verdict::Believed { relieved: self.standing.take().is_some() };
+        }
+        let stood = self.standing.map_or(0, |(_, stood)| stood);
+        let since = self.walked.map_or(Duration::ZERO, |walked| now.since(walked));
+        let stood = stood.saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        self.standing = Some((missing, stood));
+        self.walked = Some(now);
+        if self.withholds(believed_after) { Verdict::Doubted(missing) } else { Verdict::Accepted }
+    }
+
+    /// Some other answer was read. Returns whether it ends the doubt, because so few calls are missing by now.
+    pub fn on_answer(&mut self, missing: Missing) -> bool {
+        let ends = self.walked.is_some()
+            && self
+                .missing()
+                .is_some_and(|doubted| missing.calls == 0 || doubted.are_many() && !missing.are_many());
+        if ends {
+            (self.standing, self.walked) = (None, None);
+        }
+        ends
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn at(hours: u64) -> Timestamp {
+        Timestamp::from_millis(1_000_000_000_000).after(Duration::from_secs(3600 * hours))
+    }
+
+    fn missing(calls: u64, known: u64) -> Missing {
+        Missing { calls, known }
+    }
+
+    const FINE: Verdict = Verdict::Believed { relieved: false };
+
+    #[test]
+    fn few_calls_or_few_among_many_are_deletions() {
+        for (calls, known, is_many) in [
+            (3, 3, false),
+            (4, 8, true),
+            (4, 40, false),
+            (5, 40, true),
+            (100, 1000, false),
+            (101, 1000, true),
+        ] {
+            let verdict = Doubt::default().on_walk(missing(calls, known), 0, DAY, at(0));
+            assert_eq!(verdict != FINE, is_many, "{calls} of {known}");
+        }
+    }
+
+    #[test]
+    fn many_count_as_deleted_once_they_were_missing_for_long_while_somebody_looked() {
+        let mut doubt = Doubt::default();
+        let gone = missing(8, 8);
+        assert_eq!(doubt.on_walk(gone, 0, DAY, at(0)), Verdict::Doubted(gone));
+        assert_eq!(doubt.on_walk(gone, 0, DAY, at(20)), Verdict::Doubted(gone));
+        // The process is away for a year, or the clock leaps.
+        let kept = serde_json::to_value(doubt).unwrap();
+        let mut doubt: Doubt = serde_json::from_value(kept).unwrap();
+        assert_eq!(doubt.missing(), Some(gone));
+        assert!(!doubt.on_answer(missing(0, 8)), "no walk of this run has seen whether they are there");
+        assert_eq!(doubt.on_walk(gone, 0, DAY, at(9000)), Verdict::Doubted(gone));
+        assert_eq!(doubt.on_walk(gone, 0, DAY, at(9003)), Verdict::Doubted(gone));
+        assert_eq!(doubt.on_walk(gone, 0, DAY, at(9004)), Verdict::Accepted);
+        assert_eq!(doubt.on_walk(missing(0, 0), 0, DAY, at(9005)), Verdict::Believed { relieved: true });
+        assert_eq!(Doubt::default().on_walk(gone, 0, Duration::ZERO, at(0)), Verdict::Accepted);
+    }
+
+    #[test]
+    fn calls_that_come_back_end_the_doubt() {
+        let mut doubt = Doubt::default();
+        let _ = doubt.on_walk(missing(8, 8), 0, DAY, at(0));
+        assert!(!doubt.on_answer(missing(4, 8)));
+        assert!(doubt.on_answer(missing(3, 8)));
+        assert_eq!(doubt.missing(), None);
+    }
+
+    #[test]
+    fn a_call_may_hide_behind_a_record_that_cannot_be_read() {
+        let mut doubt = Doubt::default();
+        assert_eq!(doubt.on_walk(missing(0, 5), 1, DAY, at(0)), FINE);
+        assert_eq!(doubt.on_walk(missing(1, 5), 1, DAY, at(1)), FINE, "the bad one was there before");
+        assert_eq!(doubt.on_walk(missing(2, 5), 3, DAY, at(2)), Verdict::Doubted(missing(2, 5)));
+        assert_eq!(doubt.on_walk(missing(3, 5), 3, DAY, at(3)), Verdict::Believed { relieved: true });
+    }
+}

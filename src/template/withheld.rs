@@ -1,0 +1,74 @@
+//! A number that the caller withheld, in the texts of rules.
+
+use std::{fmt, sync::Arc};
+
+use minijinja::value::{Object, ObjectRepr, Serde, Value};
+use serde::{Serialize, Serializer};
+use serde_json::Value as Json;
+
+/// Stands in place of a number that the caller withheld.
+pub(crate) const UNKNOWN_NUMBER: &str = "unknown number";
+
+/// The field that callers can withhold.
+const CALLER: &str = "callerNumber";
+
+/// Prints as [`UNKNOWN_NUMBER`], and is `none` and false in conditions, as null is.
+#[derive(Debug)]
+pub(super) struct Withheld;
+
+impl Object for Withheld {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        false
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(UNKNOWN_NUMBER)
+    }
+}
+
+/// Whether a value is null, or a number that was withheld.
+pub(super) fn is_none(value: &Value) -> bool {
+    value.is_none() || value.downcast_object_ref::<Withheld>().is_some()
+}
+
+/// A call as a rule's text shows it.
+struct InText<'a>(&'a Json);
+
+impl Serialize for InText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Json::Object(fields) => serializer.collect_map(fields.iter().map(|(name, value)| {
+                let is_withheld = name == CALLER && is_blank(value);
+                (
+                    name,
+                    if is_withheld {
+                        Field::Withheld(Value::from_object(Withheld))
+                    } else {
+                        Field::Known(value)
+                    },
+                )
+            })),
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Field<'a> {
+    Known(&'a Json),
+    Withheld(Value),
+}
+
+fn is_blank(value: &Json) -> bool {
+    value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty())
+}
+
+/// The call for a rule's text, if its number was withheld.
+pub(super) fn in_text(call: &Json) -> Option<Value> {
+    call.get(CALLER).is_some_and(is_blank).then(|| Value::from(Serde(InText(call))))
+}
