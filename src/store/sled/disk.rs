@@ -5,7 +5,7 @@ use std::{
     ops::Bound::{self, Excluded, Included, Unbounded},
 };
 
-use ::sled::{Batch, Db, IVec};
+use ::sled::{Batch, IVec};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
     keys::{self, Key},
     overlay::{Overlay, Writes},
     probe::{self, Step},
+    tree::Tree,
     value,
     witness::Witness,
 };
@@ -39,7 +40,7 @@ struct Meta {
 
 /// An open tree.
 pub(super) struct Disk {
-    db: Db,
+    tree: Tree,
     /// Our own handle of sled's file, to sync it: sled's `flush` hands everything to the system but does not make the
     /// system write it out.
     file: File,
@@ -55,19 +56,21 @@ pub(super) struct Disk {
 impl Disk {
     /// Takes over a tree that sled has opened, and finishes a write that was interrupted. `least` is the count of
     /// writes that the tree must have reached; `None` when it may be new.
-    pub(super) fn start(db: Db, file: File, least: Option<u64>) -> Result<Self, Fault> {
-        let meta = match Overlay::new(&db).get::<Meta>(&keys::meta())? {
+    pub(super) fn start(tree: Tree, file: File, least: Option<u64>) -> Result<Self, Fault> {
+        let meta = match Overlay::new(&tree).get::<Meta>(&keys::meta())? {
             Some(meta) if meta.schema > SCHEMA => return Err(Fault::TooNew(meta.schema)),
             Some(meta) if meta.schema < SCHEMA => return Err(Fault::TooOld(meta.schema)),
             Some(meta) if least.is_some_and(|least| meta.sequence < least) => {
                 return Err(Fault::Damaged("what was written last is missing"));
             }
             Some(meta) => meta,
-            None if least.is_some() || !db.is_empty() => return Err(Fault::Damaged("its contents are gone")),
+            None if least.is_some() || !tree.is_empty() => {
+                return Err(Fault::Damaged("its contents are gone"));
+            }
             None => Meta { schema: SCHEMA, sequence: 0, clean: true },
         };
         let was_clean = meta.clean;
-        let mut disk = Self { db, file, meta, was_clean, dirty: false, witness: None };
+        let mut disk = Self { tree, file, meta, was_clean, dirty: false, witness: None };
         if !was_clean {
             disk.finish_journal()?;
         }
@@ -96,7 +99,7 @@ impl Disk {
     /// Whether keys and values have at least `bytes` bytes together. Stops reading as soon as that is known.
     pub(super) fn holds_at_least(&self, bytes: u64) -> Result<bool, Fault> {
         let mut held = 0;
-        for item in self.db.iter() {
+        for item in self.tree.range::<&[u8]>(..) {
             let (key, value) = item?;
             held += (key.len() + value.len()) as u64;
             if held >= bytes {
@@ -124,8 +127,8 @@ impl Disk {
     }
 
     /// The tree itself.
-    pub(super) fn tree(&self) -> &::sled::Tree {
-        &self.db
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
     }
 
     /// Hands everything written so far to the system: it survives a kill, but no power cut.
@@ -143,7 +146,7 @@ impl Disk {
 
     /// A view of the tree as it is now, with nothing prepared.
     pub(super) fn view(&self) -> Overlay {
-        Overlay::new(&self.db)
+        Overlay::new(&self.tree)
     }
 
     /// The values at keys that begin with `prefix` and are not after `to`, backwards.
@@ -152,7 +155,7 @@ impl Disk {
         prefix: &Key,
         to: &Key,
     ) -> impl Iterator<Item = Result<(IVec, IVec), Fault>> + use<> {
-        self.db.range(prefix.as_ref()..=to.as_ref()).rev().map(|item| Ok(item?))
+        self.tree.range(prefix.as_ref()..=to.as_ref()).rev().map(|item| Ok(item?))
     }
 
     /// The values at keys that begin with `prefix`, in order; only those after `after` when that is given.
@@ -179,8 +182,8 @@ impl Disk {
         from: Bound<&[u8]>,
     ) -> impl Iterator<Item = Result<(IVec, IVec), Fault>> + use<> {
         let prefix = prefix.clone();
-        self.db
-            .range::<&[u8], _>((from, Unbounded))
+        self.tree
+            .range::<&[u8]>((from, Unbounded))
             .take_while(move |item| item.as_ref().map_or(true, |(key, _)| prefix.is_prefix_of(key)))
             .map(|item| Ok(item?))
     }
@@ -235,7 +238,7 @@ impl Disk {
 
     fn hand_over(&self) -> Result<(), Fault> {
         probe::at(Step::Flush)?;
-        self.db.flush()?;
+        self.tree.flush()?;
         Ok(())
     }
 
@@ -269,7 +272,7 @@ impl Disk {
 
     fn apply_batch(&self, batch: Batch) -> Result<(), Fault> {
         probe::at(Step::Write)?;
-        Ok(self.db.apply_batch(batch)?)
+        Ok(self.tree.apply_batch(batch)?)
     }
 
     /// Writes the journal of a write that needs several batches. The journal counts once its head is there, which is
@@ -312,8 +315,8 @@ mod tests {
     use super::{super::tree, *};
 
     fn start(folder: &Path) -> Result<Disk, Fault> {
-        let (db, file) = tree::open(folder, 1 << 20)?;
-        Disk::start(db, file, None)
+        let (tree, file) = tree::open(folder, 1 << 20)?;
+        Disk::start(tree, file, None)
     }
 
     fn writes(range: std::ops::Range<u64>, value: &[u8]) -> Writes {
@@ -345,10 +348,13 @@ mod tests {
         let mut disk = start(folder.path()).unwrap();
         disk.write(writes(0..10, b"small")).unwrap();
         disk.write_journal(&writes(0..5_000, &[7; 200])).unwrap();
-        disk.db.remove(keys::journal()).unwrap();
+        disk.apply([(keys::journal().as_ref().into(), None)].into()).unwrap();
         disk.finish_journal().unwrap();
         assert_eq!(
-            disk.db.range(0_u64.to_be_bytes()..).filter(|item| item.as_ref().unwrap().1 == b"small").count(),
+            disk.tree
+                .range(0_u64.to_be_bytes()..)
+                .filter(|item| item.as_ref().unwrap().1 == b"small")
+                .count(),
             10
         );
         assert!(disk.scan(&keys::chunks(&keys::journal()), None).next().is_none());
@@ -371,9 +377,9 @@ mod tests {
 
         let disk = start(folder.path()).unwrap();
         for key in rest.keys() {
-            assert!(disk.db.contains_key(key).unwrap());
+            assert!(disk.tree.get(key).unwrap().is_some());
         }
-        assert!(!disk.db.contains_key(keys::journal()).unwrap());
+        assert!(disk.tree.get(keys::journal()).unwrap().is_none());
         assert!(disk.scan(&keys::chunks(&keys::journal()), None).next().is_none());
     }
 }

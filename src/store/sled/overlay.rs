@@ -6,12 +6,13 @@ use std::{
     ops::{Bound, Range},
 };
 
-use ::sled::{IVec, Tree};
+use ::sled::IVec;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     fault::Fault,
     keys::{self, Key},
+    tree::Tree,
     value::{self, CHUNK, Value},
 };
 
@@ -56,7 +57,7 @@ impl Overlay {
         let range = (Bound::Included(prefix.as_ref()), Bound::Included(key.as_ref()));
         let prepared = self.writes.range::<[u8], _>(range);
         let mut prepared = prepared.rev().map(|(key, value)| (key.clone(), value.clone())).peekable();
-        for item in self.tree.range::<&[u8], _>(range).rev() {
+        for item in self.tree.range::<&[u8]>(range).rev() {
             let (key, value) = item?;
             while let Some((newer, prepared)) = prepared.next_if(|(prepared, _)| *prepared >= key) {
                 match prepared {
@@ -223,7 +224,7 @@ mod tests {
 
     use proptest::{collection::vec, prelude::*};
 
-    use super::*;
+    use super::{super::tree, *};
 
     proptest! {
         #[test]
@@ -232,7 +233,8 @@ mod tests {
             prepared in vec((0..9_u64, any::<bool>()), 0..9),
             asked in 0..9_u64,
         ) {
-            let tree = ::sled::Config::new().temporary(true).open().unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let (tree, _) = tree::open(folder.path(), 1 << 20).unwrap();
             let mut expected = BTreeMap::new();
             let mut written = Overlay::new(&tree);
             for number in below {
@@ -266,7 +268,8 @@ mod tests {
 
     #[test]
     fn a_part_of_a_long_value_is_read_without_the_rest() {
-        let tree = ::sled::Config::new().temporary(true).open().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (tree, _) = tree::open(folder.path(), 1 << 20).unwrap();
         let body: Vec<u8> = (0..3 * CHUNK + 5).map(|byte| (byte % 251) as u8).collect();
         let key = keys::events(1);
         let mut view = Overlay::new(&tree);

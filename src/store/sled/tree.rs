@@ -1,4 +1,5 @@
-//! Opening sled's tree in a folder, with a remedy for what is known to go wrong.
+//! sled's tree: opened in a folder, with a remedy for what is known to go wrong; and read so that its cache stays within its
+//! size.
 //!
 //! sled reads snapshots of its page table that a crash left half written, panics on some damaged files, and keeps its lock
 //! for a moment after it was closed.
@@ -6,11 +7,18 @@
 use std::{
     fs::File,
     io,
+    ops::RangeBounds,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
+
+use ::sled::{Db, IVec};
 
 use super::{fault::Fault, files, lock::SLED_PATIENCE, repair};
 
@@ -23,12 +31,110 @@ const FLUSH_EVERY: u64 = 500;
 /// Time between two tries to open a tree that is locked.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// How many bytes are read between two trims of the cache.
+const TRIM_EVERY: usize = 256 << 10;
+
+/// How often a page must be looked at before sled forgets others of its part of the cache: sled 0.34.7 notes so many looks
+/// (`MAX_QUEUE_ITEMS` in its `lru.rs`) before it acts on any.
+const LOOKS: usize = 64;
+
+/// The open tree.
+///
+/// sled's cache has 256 parts, and one part shrinks to its share only after every 64th look at a page of it. Pages here are
+/// large: a walk through a gigabyte looks too seldom, and all of it would stay in memory, whatever the size of the cache.
+/// So the tree counts what is read, and now and then looks at the page that was read last as often as that takes.
+#[derive(Clone)]
+pub(super) struct Tree {
+    db: Db,
+    /// Bytes read since the last trim.
+    read: Arc<AtomicUsize>,
+}
+
+impl Tree {
+    fn new(db: Db) -> Self {
+        Self { db, read: Arc::new(AtomicUsize::new(0)) }
+    }
+
+    /// The value at a key.
+    pub(super) fn get(&self, key: impl AsRef<[u8]>) -> ::sled::Result<Option<IVec>> {
+        let found = self.db.get(&key)?;
+        self.note(key.as_ref(), found.as_ref().map_or(0, |value| value.len()));
+        Ok(found)
+    }
+
+    /// The keys of a range with their values, from either end.
+    pub(super) fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Items {
+        Items { tree: self.clone(), items: self.db.range(range) }
+    }
+
+    /// Whether it holds nothing at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.db.is_empty()
+    }
+
+    /// Carries out a batch: all of it or, after a crash, nothing.
+    pub(super) fn apply_batch(&self, batch: ::sled::Batch) -> ::sled::Result<()> {
+        self.db.apply_batch(batch)
+    }
+
+    /// Hands everything written to the system.
+    pub(super) fn flush(&self) -> ::sled::Result<()> {
+        self.db.flush().map(drop)
+    }
+
+    /// Writes one value.
+    #[cfg(test)]
+    pub(super) fn insert(&self, key: impl AsRef<[u8]>, value: impl Into<IVec>) -> ::sled::Result<()> {
+        self.db.insert(key, value).map(drop)
+    }
+
+    /// Counts a read, and trims the cache when enough was read.
+    fn note(&self, key: &[u8], bytes: usize) {
+        let read = self.read.fetch_add(key.len() + bytes, Ordering::Relaxed);
+        if read >= TRIM_EVERY {
+            self.read.store(0, Ordering::Relaxed);
+            for _ in 0..LOOKS {
+                // Only that it is looked at matters.
+                let _ = self.db.get(key);
+            }
+        }
+    }
+}
+
+/// Items of a range, counted as they are read.
+pub(super) struct Items {
+    tree: Tree,
+    items: ::sled::Iter,
+}
+
+impl Items {
+    fn note(&self, item: &::sled::Result<(IVec, IVec)>) {
+        if let Ok((key, value)) = item {
+            self.tree.note(key, value.len());
+        }
+    }
+}
+
+impl Iterator for Items {
+    type Item = ::sled::Result<(IVec, IVec)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.items.next().inspect(|item| self.note(item))
+    }
+}
+
+impl DoubleEndedIterator for Items {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.items.next_back().inspect(|item| self.note(item))
+    }
+}
+
 /// Opens the tree in a folder, or makes one there; `cache` is in bytes. Returns it with a handle of its file, which sled
 /// itself never makes the system write to the disk when it is asked to flush.
 ///
 /// # Errors
 /// [`Fault::Locked`] when another process has it open.
-pub(super) fn open(folder: &Path, cache: u64) -> Result<(::sled::Db, File), Fault> {
+pub(super) fn open(folder: &Path, cache: u64) -> Result<(Tree, File), Fault> {
     files::make_folder(folder)?;
     repair::remove_snapshots(folder, repair::UNFINISHED)?;
     let config = ::sled::Config::new()
@@ -50,7 +156,7 @@ pub(super) fn open(folder: &Path, cache: u64) -> Result<(::sled::Db, File), Faul
     };
     let file = File::open(folder.join("db"))?;
     files::sync_folder(folder)?;
-    Ok((db, file))
+    Ok((Tree::new(db), file))
 }
 
 /// Does something with a tree that may be damaged: a panic of sled becomes an error.
