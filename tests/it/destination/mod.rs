@@ -106,7 +106,7 @@ pub fn config(kind: DestinationKind) -> DestinationConfig {
         max_attempts_age: None,
         rate: None,
         concurrency: 2,
-        timeout: Duration::from_secs(5),
+        timeout: Duration::from_secs(30),
         timezone: Zone::UTC,
         quiet: None,
         fields: FieldFilter::default(),
