@@ -32,8 +32,22 @@ impl EventId {
     /// `content` identifies the state that was observed; `occurrence` tells a state apart from the same state
     /// earlier in the same call's life. Parts are length-prefixed, so no two lists of parts collide.
     pub fn compute(source: &Name, subject: &str, rule: &Name, content: &[u8], occurrence: u32) -> Self {
+        let parts = [source.as_str().as_bytes(), subject.as_bytes(), rule.as_str().as_bytes(), content];
+        Self::hash(parts, occurrence)
+    }
+
+    /// The id of one event in place of several, whatever their order. It follows from theirs, each of which is made of its
+    /// rule among other things, so it is the same when the same observation is made again.
+    pub fn of_several<'a>(ids: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut ids: Vec<_> = ids.into_iter().map(|id| id.as_str().as_bytes()).collect();
+        ids.sort_unstable();
+        // No source has an empty name, so this is never the id of a single rule's event.
+        Self::hash([&b""[..], b"several"].into_iter().chain(ids), 1)
+    }
+
+    fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>, occurrence: u32) -> Self {
         let mut hash = digest::Context::new(&digest::SHA256);
-        for part in [source.as_str().as_bytes(), subject.as_bytes(), rule.as_str().as_bytes(), content] {
+        for part in parts {
             hash.update(&(part.len() as u64).to_le_bytes());
             hash.update(part);
         }
@@ -76,15 +90,19 @@ impl fmt::Debug for EventId {
     }
 }
 
-/// One rule's match of one change. Immutable.
+/// One rule's match of one change, or that of several rules when a destination is told of them in one message. Immutable.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Event {
     /// The same observation always has the same id.
     pub id: EventId,
     /// The thing it is about.
     pub subject: Subject,
-    /// The rule that matched.
+    /// The rule that matched; of several, the one that matters most.
     pub rule: Name,
+    /// The other rules that matched the same change, in the order of the config, when this event tells them as well. Then
+    /// each of the rules also has an event of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Name>,
     /// The kinds of change that the rule matched.
     pub kinds: Kinds,
     /// The fields that differ.
@@ -144,6 +162,11 @@ impl Subject {
 }
 
 impl Event {
+    /// The rules that it tells, the one that matters most first.
+    pub fn rules(&self) -> impl Iterator<Item = &Name> {
+        std::iter::once(&self.rule).chain(&self.also)
+    }
+
     /// The caller's number, masked for logs; empty when the event is not about a call, or the number is withheld.
     pub fn masked_caller(&self) -> String {
         #[derive(Deserialize)]
@@ -179,6 +202,7 @@ impl fmt::Debug for Event {
             .field("id", &self.id)
             .field("subject", &self.subject)
             .field("rule", &self.rule)
+            .field("also", &self.also)
             .field("kinds", &self.kinds)
             .finish_non_exhaustive()
     }
@@ -206,6 +230,23 @@ impl Severity {
             Self::Info => "info",
             Self::Warning => "warning",
             Self::Critical => "critical",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_in_place_of_several_has_an_id_that_follows_from_theirs_in_any_order() {
+        let id = |rule: &str| EventId::compute(&"clinic".into(), "c1", &rule.into(), b"once", 1);
+        let (a, b, c) = (id("a"), id("b"), id("c"));
+        let both = EventId::of_several([&a, &b]);
+        assert_eq!(both, EventId::of_several([&b, &a]));
+        assert!(both.as_str().starts_with("evt_") && both.as_str().len() == a.as_str().len());
+        for other in [EventId::of_several([&a, &c]), EventId::of_several([&a, &b, &c]), a, b] {
+            assert_ne!(both, other);
         }
     }
 }

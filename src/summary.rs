@@ -62,7 +62,7 @@ pub struct Summary {
     /// How many calls they are about; 0 in a summary that was stored before calls were counted.
     #[serde(default)]
     pub calls: u64,
-    /// How many events there are of each rule.
+    /// How many events there are of each rule; one that tells several rules counts for each of them.
     pub rules: BTreeMap<Name, u64>,
     /// How many calls have each `callAnalysis.sentiment`; calls without one are not counted.
     pub sentiments: BTreeMap<String, u64>,
@@ -157,7 +157,9 @@ impl Summarizer {
         } else {
             summary.since = summary.since.min(event.at);
             summary.count += 1;
-            *summary.rules.entry(event.rule.clone()).or_default() += 1;
+            for rule in event.rules() {
+                *summary.rules.entry(rule.clone()).or_default() += 1;
+            }
             if let Subject::Call { source, call } = &event.subject {
                 let sentiment = sentiment(&event.record);
                 self.sentiments.insert((source.clone(), call.clone()), sentiment);
@@ -204,6 +206,7 @@ impl Summarizer {
             id: EventId::compute(destination, &batch.to_string(), &rule, &content, 1),
             subject: Subject::Batch(batch),
             rule,
+            also: vec![],
             kinds: self.kinds,
             changes: Changes::default(),
             at: now,

@@ -28,6 +28,7 @@ pub fn commit(from: usize, calls: usize, bytes: usize, destinations: &[Name], no
             id,
             subject: Subject::Call { source: source.clone(), call },
             rule: "call-completed".into(),
+            also: vec![],
             kinds: Kind::Ended.into(),
             changes: Changes::default(),
             at: now,

@@ -85,6 +85,8 @@ pub(crate) struct Target {
     pub name: Name,
     /// It has quiet hours.
     pub is_quiet: bool,
+    /// It gets one message about all rules that fire on one observation.
+    pub merges: bool,
     /// Its format when that cannot tell several events as one.
     pub only_single: Option<&'static str>,
     /// What it is shown of changes; `None` when that is all.
@@ -150,14 +152,16 @@ pub(crate) fn read(root: &mut Table<'_>, keys: References<'_>, zone: Zone, targe
         doubts(table, &BODY, text.body.as_ref(), occasion);
         let to = to?;
         let sorted = sorted(table, &to, &pacing, text.severity, targets);
-        let told = targets.iter().filter(|target| to.contains(&target.name));
-        let sights = told.filter_map(|target| Some((target.name.clone(), target.sight.clone()?))).collect();
+        let told = || targets.iter().filter(|target| to.contains(&target.name));
+        let merging = told().filter(|target| target.merges).map(|target| target.name.clone()).collect();
+        let sights = told().filter_map(|target| Some((target.name.clone(), target.sight.clone()?))).collect();
         Some(Rule {
             name,
             on: looks_at,
             when,
             to,
             sorted,
+            merging,
             sights,
             lasting,
             silence,

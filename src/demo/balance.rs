@@ -62,7 +62,9 @@ impl Balance<'_> {
         }
         let mut owed = BTreeMap::<_, u64>::new();
         for debt in self.books.owed() {
-            *owed.entry((debt.promise.rule, debt.destination)).or_default() += 1;
+            for rule in debt.rules() {
+                *owed.entry((rule, debt.destination)).or_default() += 1;
+            }
         }
         for ((rule, destination), n) in owed {
             problems.push(format!("{destination}: {n} of the rule {rule} never arrived"));
@@ -147,7 +149,9 @@ impl Balance<'_> {
         for name in names {
             let events = self.events.get(name).copied().unwrap_or(0);
             let arrived = expected.get(name).map(|all| {
-                let owed = self.books.owed().iter().filter(|debt| debt.promise.rule == name).count() as u64;
+                let owed =
+                    self.books.owed().iter().filter(|debt| debt.rules().any(|rule| rule == name)).count()
+                        as u64;
                 format!("  {all:>9}  {:>7}", all - owed)
             });
             lines.push(format!("  {name:<width$}  {events:>6}{}", arrived.unwrap_or_default()));

@@ -119,7 +119,9 @@ impl Books {
         let Followed { course, changes } = self.calls.entry(call.to_owned()).or_default();
         changes.extend(course.kinds(state.as_deref()).into_iter().map(|kind| (kind, now)));
         for debt in course.advance(self.promises, state) {
-            *self.expected.entry(debt.promise.rule).or_default() += 1;
+            for rule in debt.rules() {
+                *self.expected.entry(rule).or_default() += 1;
+            }
             self.owed.push(debt);
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::oracle::Promise;
-use crate::kind::Kind;
+use crate::{event::Severity, kind::Kind};
 
 /// The config's text.
 pub const CONFIG: &str = include_str!("demo.toml");
@@ -15,7 +15,9 @@ pub const PROMISES: &[Promise] = &[
         rule: "unhappy-caller",
         when: Some(|call| call["callAnalysis"]["sentiment"] == "negative"),
         title: Some(|call| format!("Unhappy caller {}", caller(call))),
+        severity: Severity::Warning,
         to: &["frontdesk", "manager"],
+        merging: &["frontdesk", "manager"],
         ..Promise::FEED
     },
     Promise {
@@ -23,6 +25,7 @@ pub const PROMISES: &[Promise] = &[
         when: Some(|call| call["callAnalysis"]["appointmentBooked"] == true),
         title: Some(|call| format!("Appointment booked by {}", caller(call))),
         to: &["crm", "frontdesk"],
+        merging: &["frontdesk"],
         ..Promise::FEED
     },
 ];
@@ -50,6 +53,13 @@ mod tests {
         assert_eq!(rules, PROMISES.iter().map(|promise| promise.rule).collect::<Vec<_>>());
         for (rule, promise) in config.rules.iter().zip(PROMISES) {
             assert_eq!(rule.to.iter().map(Name::as_str).collect::<Vec<_>>(), promise.to, "{}", rule.name);
+            let merging: Vec<_> = rule.merging.iter().map(Name::as_str).collect();
+            assert_eq!(
+                (&merging[..], rule.text.severity),
+                (promise.merging, promise.severity),
+                "{}",
+                rule.name
+            );
             assert_eq!(rule.on, promise.on.iter().copied().collect(), "{}", rule.name);
             assert_eq!(rule.when.is_some(), promise.when.is_some(), "{}", rule.name);
             assert_eq!(rule.repeat, promise.repeat, "{}", rule.name);

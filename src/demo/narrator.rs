@@ -113,6 +113,11 @@ impl Narrator {
                 let to = destinations.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
                 self.line(now, Mark::Rule, "rule", &format!("{rule} → {to}"))
             }
+            Signal::Joined { rules, destinations, .. } => {
+                let names = |of: &[Name]| of.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+                let text = format!("{} in one message → {}", names(rules), names(destinations));
+                self.line(now, Mark::Rule, "rules", &text)
+            }
             Signal::Attempted { delivery, result, verdict, .. } => {
                 let destination = delivery.destination.as_str();
                 match verdict {

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::kind::Kind;
+use crate::{event::Severity, kind::Kind};
 
 /// The kinds of change that a rule looks at when its `on` says nothing else.
 pub const EVERY_KIND: &[Kind] = &[Kind::Ended, Kind::Started, Kind::Analyzed, Kind::Updated, Kind::Deleted];
@@ -28,13 +28,26 @@ pub struct Promise {
     pub repeat: bool,
     /// Its title, as a plain function of the call's record. `None` when it has none of its own.
     pub title: Option<fn(&Value) -> String>,
+    /// How much it matters.
+    pub severity: Severity,
     /// The destinations that it tells.
     pub to: &'static [&'static str],
+    /// Those of them that get one message about all rules that one change makes fire.
+    pub merging: &'static [&'static str],
 }
 
 impl Promise {
     /// A feed of all changes to no destination. Other promises name only the fields in which they differ from it.
-    pub const FEED: Self = Self { rule: "", on: EVERY_KIND, when: None, repeat: false, title: None, to: &[] };
+    pub const FEED: Self = Self {
+        rule: "",
+        on: EVERY_KIND,
+        when: None,
+        repeat: false,
+        title: None,
+        severity: Severity::Info,
+        to: &[],
+        merging: &[],
+    };
 }
 
 /// Something that one destination has to be told about one call.
@@ -42,8 +55,10 @@ impl Promise {
 pub struct Debt {
     /// Who has to be told.
     pub destination: &'static str,
-    /// Why.
+    /// Why. When the message tells of several rules, the one that matters most; of several, the first.
     pub promise: &'static Promise,
+    /// The others that the message tells of, in their order.
+    pub also: Vec<&'static Promise>,
     /// Its place among all that this destination is told about this call, from 1.
     pub sequence: u64,
     /// The kinds of the change. The message's `type` comes from the first.
@@ -58,6 +73,25 @@ impl Debt {
     /// The title of the message, when the rule has one of its own.
     pub fn title(&self) -> Option<String> {
         self.promise.title.map(|title| title(&self.call))
+    }
+
+    /// What the message says of the other rules: their titles, or else their names.
+    pub fn also(&self) -> Vec<String> {
+        let said =
+            |promise: &&Promise| promise.title.map_or(promise.rule.to_owned(), |title| title(&self.call));
+        self.also.iter().map(said).collect()
+    }
+
+    /// All rules that the message tells of.
+    pub fn rules(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.promise.rule).chain(self.also.iter().map(|promise| promise.rule))
+    }
+
+    /// Adds a rule to the message that comes after those in it.
+    fn join(&mut self, promise: &'static Promise, promises: &[Promise]) {
+        let matters_more = promise.severity > self.promise.severity;
+        self.also.push(if matters_more { std::mem::replace(&mut self.promise, promise) } else { promise });
+        self.also.sort_by_key(|also| promises.iter().position(|promise| promise.rule == also.rule));
     }
 }
 
@@ -109,7 +143,7 @@ impl Course {
             (None, Some(last)) => (None, Arc::new(without_transcript(last))),
             (None, None) => return vec![],
         };
-        let mut debts = vec![];
+        let mut debts: Vec<Debt> = vec![];
         for promise in promises.iter().filter(|promise| promise.on.iter().any(|kind| kinds.contains(kind))) {
             if let Some(holds) = promise.when {
                 let became_true = holds(&call) && !last.as_deref().is_some_and(holds);
@@ -119,11 +153,20 @@ impl Course {
                 self.fired.insert(promise.rule);
             }
             for destination in promise.to {
+                let is_joined = |debt: &&mut Debt| {
+                    debt.destination == *destination
+                        && [promise, debt.promise].iter().all(|of| of.merging.contains(destination))
+                };
+                if let Some(debt) = debts.iter_mut().find(is_joined) {
+                    debt.join(promise, promises);
+                    continue;
+                }
                 let sequence = self.sequences.entry(destination).or_default();
                 *sequence += 1;
                 debts.push(Debt {
                     destination,
                     promise,
+                    also: vec![],
                     sequence: *sequence,
                     kinds: kinds.clone(),
                     before: before.clone(),
@@ -187,6 +230,44 @@ mod tests {
         assert_eq!(told(&mut course, state("completed", 302)), [], "it was true before");
         assert_eq!(told(&mut course, state("completed", 1)), []);
         assert_eq!(told(&mut course, state("completed", 303)), [("long", "crm", 4), ("long", "desk", 3)]);
+    }
+
+    #[test]
+    fn a_destination_that_merges_is_owed_one_message_about_all_rules_of_a_change() {
+        const ALL: &[Promise] = &[
+            Promise { rule: "a", to: &["crm", "desk"], merging: &["desk"], ..Promise::FEED },
+            Promise { rule: "b", to: &["desk", "mail"], merging: &["desk", "mail"], ..Promise::FEED },
+            Promise {
+                rule: "c",
+                on: &[Kind::Ended],
+                severity: Severity::Warning,
+                to: &["crm", "desk", "mail"],
+                merging: &["desk"],
+                ..Promise::FEED
+            },
+        ];
+        let mut course = Course::default();
+        let mut told = |state| -> Vec<_> {
+            let debts = course.advance(ALL, state);
+            debts
+                .iter()
+                .map(|debt| (debt.destination, debt.rules().collect::<Vec<_>>(), debt.sequence))
+                .collect()
+        };
+        assert_eq!(
+            told(state("live", 0)),
+            [("crm", vec!["a"], 1), ("desk", vec!["a", "b"], 1), ("mail", vec!["b"], 1)]
+        );
+        assert_eq!(
+            told(state("completed", 1)),
+            [
+                ("crm", vec!["a"], 2),
+                ("desk", vec!["c", "a", "b"], 2),
+                ("mail", vec!["b"], 2),
+                ("crm", vec!["c"], 3),
+                ("mail", vec!["c"], 3),
+            ]
+        );
     }
 
     #[test]

@@ -9,7 +9,14 @@ use super::{
 
 /// The lines of a message for people, the title first, with phone numbers masked; `None` for one that is for programs.
 pub fn lines_of(message: &Message) -> Option<Vec<String>> {
-    let text = match message {
+    let text = text_of(message)?;
+    let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    Some(lines.map(mask_numbers).collect())
+}
+
+/// The whole text of a message for people, the title first; `None` for one that is for programs.
+pub(super) fn text_of(message: &Message) -> Option<String> {
+    Some(match message {
         Message::Webhook { .. } => return None,
         Message::Slack(message) => {
             let mut texts = vec![];
@@ -21,9 +28,7 @@ pub fn lines_of(message: &Message) -> Option<Vec<String>> {
             texts.join("\n").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
         }
         Message::Mail(mail) => format!("{}\n{}", mail.subject()?, plain_part(mail)?),
-    };
-    let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
-    Some(lines.map(mask_numbers).collect())
+    })
 }
 
 /// Every text in the blocks of a Slack message, in their order.

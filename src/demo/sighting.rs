@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     oracle::Debt,
+    reading::text_of,
     receivers::{Arrival, Message},
 };
 use crate::{kind::Kind, privacy::mask_phone, time::Timestamp};
@@ -24,6 +25,8 @@ pub struct Sighting {
     pub call: Option<String>,
     /// The rule's name, where the message says it.
     pub rule: Option<String>,
+    /// What the message says of other rules that it tells of as well: their names, or for people the line of their titles.
+    pub also: Vec<String>,
     /// The kinds of change; empty where the message does not say them.
     pub kinds: Vec<Kind>,
     /// The phone numbers in the message, each as it is written.
@@ -45,6 +48,7 @@ impl Sighting {
                     content: xxh3_128(text.as_bytes()),
                     headline: message["text"].as_str().unwrap_or_default().to_owned(),
                     numbers: phone_numbers(&text),
+                    also: also_line(&arrival.message),
                     ..Self::default()
                 }
             }
@@ -56,6 +60,7 @@ impl Sighting {
                     content: xxh3_128(mail.lasting().as_bytes()),
                     numbers: phone_numbers(&format!("{headline} {text}")),
                     headline,
+                    also: also_line(&arrival.message),
                     ..Self::default()
                 }
             }
@@ -74,6 +79,7 @@ impl Sighting {
             headline: text(&body["type"]).or_else(|| text(&body["event"])).unwrap_or_default(),
             call: text(&call["id"]),
             rule: text(&data["rule"]),
+            also: data["also"].as_array().into_iter().flatten().filter_map(text).collect(),
             kinds: kinds.filter_map(Value::as_str).filter_map(Kind::parse).collect(),
             numbers: text(&call["callerNumber"]).into_iter().collect(),
             ..Self::default()
@@ -81,17 +87,28 @@ impl Sighting {
     }
 
     /// Whether this tells of a debt. Changes that no poll has told apart arrive as one, so a message may have more
-    /// kinds than the debt.
+    /// kinds and more rules than the debt.
     pub fn tells(&self, debt: &Debt) -> bool {
         match &self.rule {
             Some(rule) => {
-                rule == debt.promise.rule
+                debt.rules().all(|owed| rule == owed || self.also.iter().any(|also| also == owed))
                     && self.call.as_deref() == debt.call["id"].as_str()
                     && debt.kinds.iter().all(|kind| self.kinds.contains(kind))
             }
-            None => debt.title().is_some_and(|title| self.headline.contains(&title)),
+            None => debt.title().is_some_and(|title| {
+                let says = |title: &String| {
+                    self.headline.contains(title) || self.also.iter().any(|also| also.contains(title))
+                };
+                says(&title) && debt.also().iter().all(says)
+            }),
         }
     }
+}
+
+/// The line of a message for people that names other rules, without its first word.
+fn also_line(message: &Message) -> Vec<String> {
+    let text = text_of(message).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix("Also: ")).map(str::to_owned).into_iter().collect()
 }
 
 /// The byte ranges of what looks like an international phone number: a plus sign and eight digits or more.
@@ -167,6 +184,16 @@ mod tests {
         let data = "Subject: Unhappy\r\n\r\ncall +33639=\r\n981234 back\r\n".into();
         let mail = sighting(Message::Mail(Mail { data, ..Mail::default() }));
         assert_eq!((mail.headline.as_str(), mail.numbers), ("Unhappy", vec!["+33639981234".to_owned()]));
+    }
+
+    #[test]
+    fn a_message_about_several_rules_is_read_with_all_of_them() {
+        let data = json!({ "rule": "booked", "also": ["vip", "long"] });
+        assert_eq!(sighting(webhook(json!({ "type": "call.ended", "data": data }))).also, ["vip", "long"]);
+        let lead =
+            json!({ "type": "section", "text": { "type": "mrkdwn", "text": "Also: A &amp; B; long" } });
+        let slack = sighting(Message::Slack(json!({ "text": "Booked", "blocks": [lead] })));
+        assert_eq!(slack.also, ["A & B; long"]);
     }
 
     #[test]

@@ -49,6 +49,11 @@ const TIMEZONE: Key = Key::new(
     "the zone of `quiet`, and of the times in its [messages](messages.md)",
 )
 .means("that of the file");
+const MERGE: Key = Key::new(
+    "merge",
+    ValueType::Boolean,
+    "whether several rules that fire on the same change of a call [are told in one message](rules.md#one-change-several-rules)",
+);
 const QUIET: Key = Key::new(
     "quiet",
     ValueType::Hours,
@@ -65,7 +70,7 @@ const EXCLUDE: Key =
 
 impl DestinationType {
     /// The keys common to all types, with this type's defaults.
-    pub fn common(&self) -> [Key; 10] {
+    pub fn common(&self) -> [Key; 11] {
         let rate = match self.rate {
             Some(rate) => RATE.default(Literal::Text(rate)),
             None => RATE,
@@ -77,6 +82,7 @@ impl DestinationType {
             rate,
             self.concurrency(),
             self.timeout(),
+            self.merge(),
             QUIET,
             TIMEZONE,
             INCLUDE,
@@ -90,6 +96,10 @@ impl DestinationType {
 
     fn timeout(&self) -> Key {
         TIMEOUT.default(Literal::Duration(self.timeout))
+    }
+
+    fn merge(&self) -> Key {
+        MERGE.default(Literal::Boolean(self.merge))
     }
 }
 
@@ -118,6 +128,8 @@ pub struct DestinationConfig {
     pub concurrency: usize,
     /// The deadline of one attempt. Default 15 s (email 30 s).
     pub timeout: Duration,
+    /// Whether several rules that fire on one observation are told in one message. Default only for people (Slack, email).
+    pub merge: bool,
     /// The time zone of what people read there, and of its quiet hours. Default that of the whole config.
     pub timezone: Zone,
     /// The hours in which only critical events are told.
@@ -160,6 +172,7 @@ impl DestinationConfig {
         let rate = table.read(&RATE, rate).or(r#type.rate.and_then(Rate::parse));
         let concurrency = table.integer(&r#type.concurrency());
         let timeout = table.duration(&r#type.timeout());
+        let merge = table.boolean(&r#type.merge());
         let zone = table.read(&TIMEZONE, self::zone).unwrap_or(zone);
         let quiet = table.read(&QUIET, |value| quiet_hours(value, zone));
         let fields = FieldFilter {
@@ -174,6 +187,7 @@ impl DestinationConfig {
             rate,
             concurrency: concurrency as usize,
             timeout,
+            merge,
             timezone: zone,
             quiet,
             fields,
@@ -191,7 +205,8 @@ impl DestinationConfig {
         let fields = self.fields.clone();
         let sight = (!in_full || !fields.shows_all())
             .then(|| Sight::new(move |changes| fields.shows_any_of(changes, in_full)));
-        Target { name: self.name.clone(), is_quiet: self.quiet.is_some(), only_single, sight }
+        let (name, is_quiet) = (self.name.clone(), self.quiet.is_some());
+        Target { name, is_quiet, merges: self.merge, only_single, sight }
     }
 }
 

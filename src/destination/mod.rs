@@ -59,6 +59,7 @@ pub struct DestinationType {
     timeout: Duration,
     concurrency: u32,
     rate: Option<&'static str>,
+    merge: bool,
     /// Reads the type's own keys.
     read: fn(&mut Table<'_>) -> Option<DestinationKind>,
 }

@@ -54,6 +54,8 @@ pub struct Delivery {
     pub subject: Subject,
     /// The rule that made it.
     pub rule: Name,
+    /// The other rules that its event tells.
+    pub also: Vec<Name>,
     /// Counts up from 1 per (destination, source, call).
     pub sequence: u64,
     /// When it was made.
@@ -164,6 +166,7 @@ impl Destinations {
             stands_for: record.subject.batch().cloned(),
             subject: record.subject,
             rule: record.rule,
+            also: record.also,
             sequence: record.sequence,
             created: record.created,
             attempts: record.attempts,

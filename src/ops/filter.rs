@@ -27,7 +27,7 @@ pub struct Filter {
     /// Only deliveries to this destination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<Name>,
-    /// Only deliveries of events of this rule.
+    /// Only deliveries of events that tell this rule, alone or with others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Name>,
     /// Only deliveries about this source, or about calls of it.

@@ -108,6 +108,7 @@ fn event(id: &str, to: &[&str], seconds: u64) -> Commit {
         id: id.into(),
         subject: Subject::Call { source: "clinic".into(), call },
         rule: "call-completed".into(),
+        also: vec![],
         kinds: Kind::Ended.into(),
         changes: Changes::default(),
         at: ago(seconds),

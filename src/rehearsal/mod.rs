@@ -193,7 +193,7 @@ impl Rehearsal {
         let Some(made) = self.watchers.get_mut(source).map(|watcher| decide(watcher, now)) else {
             return Ok(());
         };
-        self.log.fired.extend(made.events.iter().map(|new| new.event.clone()));
+        self.log.fired.extend(made.fired().cloned());
         let mut commit = Commit::default();
         let signals = made.commit_into(&mut commit);
         self.log.signals.extend(signals.into_iter().map(|signal| (now, signal)));

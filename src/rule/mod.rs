@@ -35,6 +35,8 @@ pub struct Rule {
     /// The destinations whose deliveries are not simply due at once: because of the rule's pacing, or because the
     /// destination has quiet hours.
     pub sorted: Vec<Name>,
+    /// The destinations that get one message about all rules that fire on one observation (their `merge`).
+    pub merging: Vec<Name>,
     /// For destinations that are not shown every field: which changes they are shown anything of.
     pub sights: Vec<(Name, Sight)>,
     /// The sources it looks at; `None` for all.
@@ -110,6 +112,7 @@ impl Rule {
             when: None,
             to,
             sorted: vec![],
+            merging: vec![],
             sights: vec![],
             sources: None,
             repeat: false,

@@ -23,7 +23,7 @@ pub struct DeliveryFilter {
     pub event: Option<EventId>,
     /// Only deliveries to this destination.
     pub destination: Option<Name>,
-    /// Only deliveries of events of this rule.
+    /// Only deliveries of events that tell this rule, alone or with others.
     pub rule: Option<Name>,
     /// Only deliveries about this source, or about calls of it.
     pub source: Option<Name>,
@@ -114,7 +114,7 @@ impl DeliveryFilter {
         let Self { event, destination, rule, source, call, state } = self;
         event.as_ref().is_none_or(|event| *event == record.id.event)
             && destination.as_ref().is_none_or(|destination| *destination == record.id.destination)
-            && rule.as_ref().is_none_or(|rule| *rule == record.rule)
+            && rule.as_ref().is_none_or(|rule| record.tells(rule))
             && source.as_ref().is_none_or(|source| Some(source) == record.subject.source())
             && call.as_ref().is_none_or(|call| Some(call) == record.subject.call())
             && state.is_none_or(|state| state == record.state.kind())

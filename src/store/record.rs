@@ -66,6 +66,9 @@ pub struct DeliveryRecord {
     pub subject: Subject,
     /// The rule that made it.
     pub rule: Name,
+    /// The other rules that its event tells: see [`Event::also`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Name>,
     /// Counts up from 1 per (destination, source, call).
     pub sequence: u64,
     /// When it was made.
@@ -175,6 +178,7 @@ impl DeliveryRecord {
             id: DeliveryId { event: event.id.clone(), destination: new.destination.clone() },
             subject: event.subject.clone(),
             rule: event.rule.clone(),
+            also: event.also.clone(),
             sequence: new.sequence,
             created: new.created,
             happened: new.hold.as_ref().map_or(new.created, |hold| hold.happened),
@@ -243,6 +247,11 @@ impl DeliveryRecord {
             self.state = DeliveryState::Merged { at, into };
         }
         may
+    }
+
+    /// Whether its event tells this rule, alone or with others.
+    pub fn tells(&self, rule: &Name) -> bool {
+        self.rule == *rule || self.also.contains(rule)
     }
 
     /// The part that its destination's owner keeps in memory; `None` when it is finished.

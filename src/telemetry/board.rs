@@ -271,6 +271,7 @@ impl Board {
             | Signal::SourceNotice { .. }
             | Signal::Changed { .. }
             | Signal::Fired { .. }
+            | Signal::Joined { .. }
             | Signal::TooOld { .. }
             | Signal::Unknown { .. }
             | Signal::RuleFailed { .. }

@@ -61,6 +61,11 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
             let to = Names(destinations);
             info!(%source, %kinds, %to, %rule, %event, call, "{} → {to}", InWords(rule));
         }
+        Signal::Joined { event, rules, source, call, destinations } => {
+            let call = call.as_ref().map(CallId::as_str);
+            let (rules, to) = (Names(rules), Names(destinations));
+            info!(%source, %to, %rules, %event, call, "{rules} in one message → {to}");
+        }
         Signal::TooOld { rule, call } => {
             info!(%rule, %call, "{}: not announced, older than max_age", InWords(rule))
         }

@@ -308,6 +308,7 @@ impl Metrics {
             Signal::ConfigRejected { .. } => self.one_of_all(Count::ConfigRejections),
             Signal::BaselineProgress { .. }
             | Signal::BaselineDone { .. }
+            | Signal::Joined { .. }
             | Signal::SourceNotice { .. }
             | Signal::SourceTroubled { .. }
             | Signal::Store(_)

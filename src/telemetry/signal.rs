@@ -120,7 +120,20 @@ pub enum Signal {
         call: Option<CallId>,
         /// The kinds of change it fired on.
         kinds: Kinds,
-        /// The destinations the event goes to.
+        /// The destinations that are told of it, by this event or by one that tells several rules.
+        destinations: Vec<Name>,
+    },
+    /// Several rules fired on one observation, and these destinations are told of them in one message.
+    Joined {
+        /// The event that tells them.
+        event: EventId,
+        /// The rules, the one that matters most first.
+        rules: Vec<Name>,
+        /// The source.
+        source: Name,
+        /// The call; `None` when it is about the source itself.
+        call: Option<CallId>,
+        /// The destinations.
         destinations: Vec<Name>,
     },
     /// A rule matched, but what happened is older than its `max_age`.

@@ -159,6 +159,7 @@ fn new_event(event: &str, destination: &str, made: u64) -> NewEvent {
             call: CallId::from(format!("call-of-{event}").as_str()),
         },
         rule: "call-completed".into(),
+        also: vec![],
         kinds: Kind::Ended.into(),
         changes: Changes::default(),
         at: minute(made),

@@ -14,6 +14,7 @@ mod destination;
 mod explain;
 mod floors;
 mod histories;
+mod merging;
 mod observe;
 mod oracle;
 mod pipeline;

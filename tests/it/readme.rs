@@ -59,7 +59,7 @@ async fn run(rig: &Rig, words: &[&str], folder: &Path) {
     let mut call = record("new", "completed");
     analyze(&mut call, "negative", false);
     rig.callem.add(call);
-    timeout(PATIENCE, rig.frontdesk.inbox().wait_for(2)).await.expect("both rules tell of it");
+    timeout(PATIENCE, rig.frontdesk.inbox().wait_for(1)).await.expect("one message tells of both rules");
     let pid = service.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     assert!(timeout(PATIENCE, service.wait()).await.unwrap().unwrap().success());

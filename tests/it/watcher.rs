@@ -3,12 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use callwatch::{
+    batch::BatchKey,
     call::Call,
     callem::FetchError,
-    event::Event,
+    event::{Event, Severity},
     kind::Kind,
-    rule::{Rule, RuleSet, Rules, Silence, condition::Condition},
+    rule::{
+        Rule, RuleSet, RuleText, Rules, Silence,
+        condition::Condition,
+        pacing::{Pacing, Throttle},
+    },
     snapshot::Snapshot,
+    store::NewEvent,
     sync::watcher::{Memory, Now, Observation, Watcher},
     telemetry::Signal,
     time::Timestamp,
@@ -239,4 +245,104 @@ fn a_baseline_announces_only_what_is_recent_enough_and_counts_it() {
     assert_eq!(fired(watcher.observe(None, &live("recent, too", at(52)), at(61))), 1);
     assert_eq!(watcher.baseline_done(at(62)), 2, "an interrupted baseline goes on counting");
     assert_eq!(fired(watcher.observe(None, &live("late", at(1)), at(63))), 1);
+}
+
+/// A feed that its destinations are told of together with others.
+fn joined(name: &str, to: &[&str], severity: Severity) -> Rule {
+    let to: Vec<_> = to.iter().map(|to| (*to).into()).collect();
+    let text = Arc::new(RuleText { severity, ..RuleText::default() });
+    Rule { merging: to.clone(), text, ..Rule::new(name.into(), Kind::Started.into(), to) }
+}
+
+/// What goes where: the rules of an event, and the destination and sequence of each delivery.
+fn told(made: &Observation) -> Vec<(String, Vec<(&str, u64)>)> {
+    let told = made.events.iter().filter(|new| !new.deliveries.is_empty()).map(|new| {
+        let rules: Vec<_> = new.event.rules().map(|rule| rule.as_str()).collect();
+        let to = new.deliveries.iter().map(|it| (it.destination.as_str(), it.sequence)).collect();
+        (rules.join("+"), to)
+    });
+    told.collect()
+}
+
+#[test]
+fn rules_that_fire_together_are_one_event_for_those_who_want_one_message() {
+    let rules = [
+        Rule { merging: vec!["desk".into()], ..joined("a", &["crm", "desk"], Severity::Info) },
+        joined("b", &["desk", "mail"], Severity::Warning),
+        joined("c", &["mail", "desk"], Severity::Warning),
+        joined("alone", &["other"], Severity::Critical),
+    ];
+    let mut watcher = watcher(&rules);
+    watcher.baseline_done(at(0));
+    let made = watcher.observe(None, &live("x", at(0)), at(1));
+    assert_eq!(names(&made)[..4], ["a", "b", "c", "alone"], "each rule has an event of its own");
+    assert_eq!(made.fired().count(), 4);
+    let expected = [
+        ("a", vec![("crm", 1)]),
+        ("alone", vec![("other", 1)]),
+        // The most severe rule comes first, of several the first in the config.
+        ("b+a+c", vec![("desk", 1)]),
+        ("b+c", vec![("mail", 1)]),
+    ];
+    assert_eq!(told(&made), expected.map(|(rules, to)| (rules.to_owned(), to)));
+    let fired = |signal: &&Signal| matches!(signal, Signal::Fired { .. });
+    assert_eq!(made.signals.iter().filter(fired).count(), 4, "each rule is counted");
+
+    // The same look again, as after a crash, makes the same ids.
+    let mut again = self::watcher(&rules);
+    again.baseline_done(at(7));
+    let again = again.observe(None, &live("x", at(0)), at(8));
+    let ids = |made: &Observation| made.events.iter().map(|new| new.event.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&made), ids(&again));
+
+    // Other rules of the same destination give the event another id, whatever their order.
+    let mut swapped = rules.clone();
+    swapped.swap(1, 2);
+    let mut swapped = self::watcher(&swapped);
+    swapped.baseline_done(at(0));
+    let swapped = swapped.observe(None, &live("x", at(0)), at(1));
+    let of_desk = |made: &Observation| {
+        let to_desk = |new: &&NewEvent| new.deliveries.iter().any(|it| it.destination.as_str() == "desk");
+        made.events.iter().find(to_desk).unwrap().event.clone()
+    };
+    assert_eq!(of_desk(&swapped).id, of_desk(&made).id);
+    assert_eq!(of_desk(&swapped).rule.as_str(), "c");
+}
+
+#[test]
+fn what_waits_because_of_a_rules_pacing_stays_by_itself_and_quiet_hours_join_their_own() {
+    let quiet = |rule: Rule| Rule { sorted: vec!["desk".into()], ..rule };
+    let throttle = Some(Throttle { at_most: 1, per: HOUR, by: vec![] });
+    let rules = [
+        quiet(Rule {
+            pacing: Pacing { throttle, ..Pacing::default() },
+            ..joined("throttled", &["desk"], Severity::Info)
+        }),
+        quiet(joined("a", &["desk"], Severity::Info)),
+        joined("critical", &["desk"], Severity::Critical),
+        quiet(joined("b", &["desk"], Severity::Info)),
+        joined("critical-too", &["desk"], Severity::Critical),
+    ];
+    let mut watcher = watcher(&rules);
+    watcher.baseline_done(at(0));
+    let made = watcher.observe(None, &live("x", at(0)), at(1));
+    let (throttled, critical, quiet) = ("throttled", "critical+critical-too", "a+b");
+    assert_eq!(
+        told(&made),
+        [(throttled, 1), (quiet, 2), (critical, 3)].map(|(rules, n)| (rules.to_owned(), vec![("desk", n)]))
+    );
+    let holds: Vec<_> =
+        made.events.iter().flat_map(|new| &new.deliveries).map(|it| it.hold.clone()).collect();
+    assert!(matches!(&holds[0], Some(hold) if hold.batch.to_string().starts_with("throttle/")));
+    assert!(matches!(&holds[1], Some(hold) if hold.batch == BatchKey::Quiet), "{holds:?}");
+    assert_eq!(holds[2], None);
+}
+
+#[test]
+fn what_happens_to_a_source_is_one_message_of_several_rules_too() {
+    let of_source =
+        |name: &str| Rule { on: Kind::SourceFailing.into(), ..joined(name, &["desk"], Severity::Info) };
+    let mut watcher = watcher(&[of_source("down"), of_source("away")]);
+    let made = watcher.source_event(Kind::SourceFailing, at(0), &json!({ "error": "500" }), at(5));
+    assert_eq!(told(&made), [("down+away".to_owned(), vec![("desk", 1)])]);
 }

@@ -8,7 +8,7 @@ use std::{io, process::ExitCode, sync::Arc};
 
 pub use self::args::DeliveriesArgs;
 use self::args::{Command, Which};
-pub(super) use self::view::{Reader, attempt_line, state_line};
+pub(super) use self::view::{Reader, attempt_line, listed, state_line};
 use super::{
     check, print,
     stopped::{self, StoppedError},

@@ -6,6 +6,7 @@ use super::wait;
 use crate::{
     calendar::Zone,
     event::Subject,
+    name::Name,
     ops::{Delivery, DestinationOverview, KeptBack, LoggedAttempt, PauseStatus, Status},
     store::DeliveryStateKind,
     style::WIDTH,
@@ -105,7 +106,7 @@ pub(super) fn details(deliveries: &[Delivery], reader: Reader) -> String {
 }
 
 fn detail(delivery: &Delivery, reader: Reader) -> String {
-    let Delivery { event, destination, subject, rule, sequence, created, attempts, log, .. } = delivery;
+    let Delivery { event, destination, subject, rule, also, sequence, created, attempts, log, .. } = delivery;
     let mut out = String::new();
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(out, "{name:11} {value}");
@@ -124,7 +125,7 @@ fn detail(delivery: &Delivery, reader: Reader) -> String {
         }
         Subject::Config => line("about", "the config"),
     }
-    line("rule", rule.as_str());
+    line(if also.is_empty() { "rule" } else { "rules" }, &listed(rule, also));
     line("made", &reader.moment(*created));
     let kept =
         if log.len() < *attempts as usize { format!(", the last {}:", log.len()) } else { String::new() };
@@ -136,6 +137,12 @@ fn detail(delivery: &Delivery, reader: Reader) -> String {
         }
     }
     out
+}
+
+/// The rules that a delivery tells: `unhappy-caller, booked`
+pub(in crate::cli) fn listed(rule: &Name, also: &[Name]) -> String {
+    let names: Vec<_> = std::iter::once(rule).chain(also).map(Name::as_str).collect();
+    names.join(", ")
 }
 
 /// Where a delivery is, and what it waits for.

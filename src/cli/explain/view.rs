@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 
 use crate::{
-    cli::deliveries::{Reader, attempt_line, state_line},
+    cli::deliveries::{Reader, attempt_line, listed, state_line},
     kind::Kind,
     ops::{BatchWait, CallStory, Delivery, DeliveryStory, KnownOfCall, RuleStory},
     style::{Colour, Style, WIDTH, wrap},
@@ -81,8 +81,11 @@ fn known(out: &mut String, known: &KnownOfCall, reader: Reader) {
 /// A delivery, its attempts, and what it waits for.
 fn delivery(out: &mut String, story: &DeliveryStory, reader: Reader) {
     let DeliveryStory { delivery, waits_for, told_by } = story;
-    let Delivery { event, destination, attempts, log, .. } = delivery;
+    let Delivery { event, destination, rule, also, attempts, log, .. } = delivery;
     indented(out, 2, &format!("→ {destination}  {event}"));
+    if !also.is_empty() {
+        wrapped(out, 4, &format!("one message for {}", listed(rule, also)));
+    }
     wrapped(out, 4, &state_line(delivery, reader));
     let left_out = (*attempts as usize).saturating_sub(log.len());
     if left_out > 0 {

@@ -134,8 +134,9 @@ impl Counts {
             *self.rule(rule).messages.entry(day).or_default() += 1;
         }
         let keep = self.keep;
-        // A message that tells several rules is shown once.
-        if let Some(rule) = rules.first() {
+        // A message that tells several rules is shown once, under the one whose title it has.
+        let first = rules.get(&told.event.rule).or(rules.first());
+        if let Some(rule) = first {
             let latest = &mut self.rule(rule).latest;
             latest.push_back(told);
             let excess = latest.len().saturating_sub(keep);
@@ -161,6 +162,6 @@ impl Counts {
 fn rules_of(event: &Event) -> BTreeSet<Name> {
     match Summary::of(event) {
         Ok(Some(summary)) => summary.rules.into_keys().collect(),
-        _ => BTreeSet::from([event.rule.clone()]),
+        _ => event.rules().cloned().collect(),
     }
 }

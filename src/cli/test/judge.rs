@@ -1,6 +1,6 @@
 //! Runs a test, and compares the messages that were sent with those that were expected.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono::Timelike;
 use serde_json::value::to_raw_value;
@@ -13,6 +13,7 @@ use crate::{
     call::{Call, CallId},
     config_file::Config,
     destination::{self, DestinationConfig, Notification},
+    event::Event,
     kind::Kind,
     name::Name,
     rehearsal::{Log, Rehearsal, Told},
@@ -53,13 +54,15 @@ pub(super) enum Mark {
     Unexpected,
 }
 
-/// A message that was sent.
+/// What a message that was sent says of a rule. One that tells several rules of one change is here once for each of them.
 struct Message {
     at: Timestamp,
     destination: Name,
     rule: Name,
     call: Option<CallId>,
     title: Option<String>,
+    /// The rule that gives the message its title, when that is another one.
+    told_with: Option<Name>,
     /// How many events it stands for.
     count: u64,
     /// The rules of those events.
@@ -81,7 +84,7 @@ pub(super) async fn judge(test: &Test, config: &Config) -> Result<Verdict, Store
     let mut rehearsal = run(test, &config).await?;
     let log = rehearsal.take_log();
     let told = log.told.iter();
-    let messages: Vec<_> = told.map(|told| Message::of(told, &rehearsal, &config)).collect();
+    let messages: Vec<_> = told.flat_map(|told| Message::all_of(told, &rehearsal, &config)).collect();
     let wanted: Vec<_> =
         test.expect.iter().flat_map(|expected| expected.to.iter().map(move |to| (expected, to))).collect();
     let found = pair(&wanted, &messages);
@@ -145,8 +148,8 @@ async fn run(test: &Test, config: &Config) -> Result<Rehearsal, StoreError> {
     Ok(rehearsal)
 }
 
-/// Pairs expectations with messages, as many as possible; each message meets only one. Returns the index of the message
-/// for each expectation.
+/// Pairs expectations with messages, as many as possible; each message meets only one for each rule that it tells.
+/// Returns the index of the message for each expectation.
 fn pair(wanted: &[(&Expectation, &Name)], messages: &[Message]) -> Vec<Option<usize>> {
     /// Finds a message for `want`, if need be by moving another expectation to a new message (Kuhn's algorithm).
     fn place(want: usize, fits: &[Vec<usize>], seen: &mut [bool], taken: &mut [Option<usize>]) -> bool {
@@ -176,6 +179,23 @@ fn pair(wanted: &[(&Expectation, &Name)], messages: &[Message]) -> Vec<Option<us
 }
 
 impl Message {
+    /// What a message says of each rule that it tells: of the first what it would say alone, and of the others their titles.
+    fn all_of(told: &Told, rehearsal: &Rehearsal, config: &Config) -> Vec<Self> {
+        let alone = |rule: &Name| {
+            let event = Event { rule: rule.clone(), also: vec![], ..Event::clone(&told.event) };
+            Self::of(
+                &Told { event: Arc::new(event), destination: told.destination.clone(), ..*told },
+                rehearsal,
+                config,
+            )
+        };
+        let mut all: Vec<_> = told.event.rules().map(alone).collect();
+        for other in all.iter_mut().skip(1) {
+            other.told_with = Some(told.event.rule.clone());
+        }
+        all
+    }
+
     fn of(told: &Told, rehearsal: &Rehearsal, config: &Config) -> Self {
         let Told { at, destination, event, sequence } = told;
         let summary = Summary::of(event).ok().flatten();
@@ -190,6 +210,7 @@ impl Message {
             rule: event.rule.clone(),
             call: event.subject.call().cloned(),
             title: shown.and_then(Result::ok).and_then(|shown| shown.title),
+            told_with: None,
             count: summary.map_or(1, |summary| summary.count),
             rules: rules.unwrap_or_else(|| vec![event.rule.clone()]),
         }
@@ -222,6 +243,10 @@ impl Message {
         let text = match self.count {
             1 => title,
             count => format!("({count}) {title}").trim_end().to_owned(),
+        };
+        let text = match &self.told_with {
+            Some(first) => format!("{text} (told with {first})").trim_start().to_owned(),
+            None => text,
         };
         Line {
             mark,

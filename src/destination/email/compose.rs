@@ -107,8 +107,12 @@ fn subject(message: &Message) -> String {
 
 /// The text part.
 pub(in crate::destination) fn plain(message: &Message) -> String {
-    let rule = message.rule.as_ref().map(|rule| format!("Rule {rule} · source"));
-    let origin = rule.unwrap_or_else(|| "Source".to_owned());
+    let rules = message.rules.join(", ");
+    let origin = match message.rules.len() {
+        0 => "Source".to_owned(),
+        1 => format!("Rule {rules} · source"),
+        _ => format!("Rules {rules} · source"),
+    };
     let noticed = message.noticed.as_ref().map(|Moment { when, .. }| format!(" · noticed {when}"));
     let call = message.call.as_ref().map(|call| format!("\nCall {call}")).unwrap_or_default();
     format!(

@@ -40,6 +40,7 @@ pub(in crate::destination) const TYPE: DestinationType = DestinationType {
     timeout: Duration::from_secs(30),
     concurrency: 2,
     rate: None,
+    merge: true,
     read: |table| email(table).map(DestinationKind::Email),
 };
 

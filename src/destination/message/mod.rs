@@ -22,7 +22,7 @@ use crate::{
     rule::{RuleSet, RuleText},
     summary::Summary,
     telemetry::{Signal, Telemetry},
-    template::{Context, Template, truncate},
+    template::{Context, Template, TemplateError, truncate},
 };
 
 /// The longest title, in characters.
@@ -39,7 +39,7 @@ pub(super) struct Message {
     /// How urgent it is.
     #[serde(serialize_with = "severity_word")]
     pub(super) severity: Severity,
-    /// How many events it stands for, and since when.
+    /// The line below the title: how many events it stands for, and since when; or which other rules it tells.
     pub(super) lead: Option<String>,
     /// The call's summary, or the rule's own body.
     pub(super) text: Option<String>,
@@ -56,8 +56,8 @@ pub(super) struct Message {
     pub(super) transcript: Vec<Turn>,
     /// Remarks about the message itself, such as that a template failed.
     pub(super) notes: Vec<String>,
-    /// The rule; none when the events are of several rules.
-    pub(super) rule: Option<String>,
+    /// The rules that it tells, the one that matters most first; none when the events of a batch are of several rules.
+    pub(super) rules: Vec<String>,
     /// The source, or the sources.
     pub(super) source: String,
     /// The id of the call, when it is about one.
@@ -161,7 +161,7 @@ impl Writer {
         words: &mut Words<'_>,
     ) -> Result<Visible<'e>, serde_json::Error> {
         let mut budget = Budget::share(among);
-        let shown = Visible::new(event, words.severity(&event.rule), &self.fields, &mut budget)?;
+        let shown = Visible::new(event, words.severity(event), &self.fields, &mut budget)?;
         if budget.exceeded {
             words.note("(This call is too large to be shown whole here.)".to_owned());
         }
@@ -174,8 +174,13 @@ impl Words<'_> {
         self.rules.get(rule).map(|rule| &*rule.text)
     }
 
-    fn severity(&self, rule: &Name) -> Severity {
+    fn severity_of(&self, rule: &Name) -> Severity {
         self.of(rule).map(|text| text.severity).unwrap_or_default()
+    }
+
+    /// The highest severity of the rules that the event tells.
+    fn severity(&self, event: &Event) -> Severity {
+        event.rules().map(|rule| self.severity_of(rule)).max().unwrap_or_default()
     }
 
     /// The rule's own title.
@@ -190,6 +195,15 @@ impl Words<'_> {
         self.render("body", template.as_ref(), context, rule)
     }
 
+    /// The title of a rule that another rule's message tells as well.
+    fn title_beside(&mut self, context: &Context<'_>, rule: &Name) -> Option<String> {
+        let template = self.of(rule)?.title.clone();
+        self.rendered("title", template.as_ref(), context, rule).unwrap_or_else(|error| {
+            self.note(format!("(the title of {rule} could not be rendered: {error})"));
+            None
+        })
+    }
+
     fn render(
         &mut self,
         part: &'static str,
@@ -197,16 +211,27 @@ impl Words<'_> {
         context: &Context<'_>,
         rule: &Name,
     ) -> Option<String> {
-        let error = match template?.render(context) {
-            Ok(text) if !text.trim().is_empty() => return Some(text),
-            Ok(_) => return None,
-            Err(error) => error,
-        };
-        if let Some(telemetry) = &self.writer.telemetry {
-            telemetry.emit(Signal::TextFailed { rule: rule.clone(), part, error: error.to_string() });
-        }
-        self.note(format!("(this is the default {part}: the rule's own could not be rendered: {error})"));
-        None
+        self.rendered(part, template, context, rule).unwrap_or_else(|error| {
+            self.note(format!("(this is the default {part}: the rule's own could not be rendered: {error})"));
+            None
+        })
+    }
+
+    /// The text of a template; `None` when there is no template, or it renders to nothing. Tells of an error.
+    fn rendered(
+        &self,
+        part: &'static str,
+        template: Option<&Template>,
+        context: &Context<'_>,
+        rule: &Name,
+    ) -> Result<Option<String>, TemplateError> {
+        let Some(template) = template else { return Ok(None) };
+        let text = template.render(context).inspect_err(|error| {
+            if let Some(telemetry) = &self.writer.telemetry {
+                telemetry.emit(Signal::TextFailed { rule: rule.clone(), part, error: error.to_string() });
+            }
+        })?;
+        Ok(Some(text).filter(|text| !text.trim().is_empty()))
     }
 
     /// Adds a remark about the message itself, once.

@@ -47,7 +47,7 @@ impl Writer {
         let mut shown = shown.collect::<Result<Vec<_>, _>>()?;
         shown.sort_by_key(|item| Reverse((item.at(), item.event.at)));
         let calls: Vec<_> = shown.iter().filter_map(Visible::call).collect();
-        let severity = summary.rules.keys().map(|rule| words.severity(rule)).max().unwrap_or_default();
+        let severity = summary.rules.keys().map(|rule| words.severity_of(rule)).max().unwrap_or_default();
         let only_rule = summary.only_rule();
 
         let body = only_rule.zip(shown.first()).and_then(|(rule, newest)| {
@@ -70,7 +70,7 @@ impl Writer {
             entries,
             transcript: vec![],
             notes: words.notes,
-            rule: only_rule.map(Name::to_string),
+            rules: only_rule.map(Name::to_string).into_iter().collect(),
             source: sources.into_iter().collect::<Vec<_>>().join(", "),
             call: None,
             call_back: None,
@@ -159,11 +159,13 @@ impl Writer {
         let severities: BTreeSet<_> = shown.iter().map(Visible::severity).collect();
         let differ = severities.len() > 1;
         let entry = |item: &Visible<'_>| {
-            let title = self.title(item, &Vec::from_iter(item.call()), 1, words);
+            let calls = Vec::from_iter(item.call());
+            let title = self.title(item, &calls, 1, words);
+            let also = self.also(item, &calls, &title, words);
             let said = field(item.fields(), "summary").map(|said| headline(said, MAX_SAID));
             Entry {
                 said: said.filter(|said| says_something(said) && !title.contains(said.trim_end_matches('…'))),
-                title: with_caller(title, item),
+                title: with_also(with_caller(title, item), also),
                 link: self.link(item),
                 severity: if differ { item.severity() } else { Severity::Info },
                 mood: mood(item.fields()),
@@ -190,6 +192,14 @@ fn with_caller(title: String, item: &Visible<'_>) -> String {
     let number = caller(item.fields());
     match who.filter(|who| !says(who) && !number.as_deref().is_some_and(says)) {
         Some(who) => headline(&format!("{title} · {who}"), MAX_TITLE),
+        None => title,
+    }
+}
+
+/// The title with the other rules that the event tells.
+fn with_also(title: String, also: Option<String>) -> String {
+    match also {
+        Some(also) => headline(&format!("{title} (also: {also})"), MAX_TITLE),
         None => title,
     }
 }

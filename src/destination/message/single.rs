@@ -13,13 +13,17 @@ use super::{
 use crate::{
     event::Event,
     kind::Kind,
+    name::Name,
     privacy::one_line,
-    template::{self, truncate},
+    template::{self, Context, truncate},
     time::Timestamp,
 };
 
 /// The longest summary, in characters.
 const MAX_SUMMARY: usize = 4000;
+
+/// The most other rules that are named.
+const MAX_ALSO: usize = 10;
 
 /// The most lines of a text.
 const MAX_LINES: usize = 200;
@@ -60,10 +64,12 @@ impl Writer {
             Some(Value::Array(turns)) if self.fields.asks_for("transcript") => turns_of(turns),
             _ => vec![],
         };
+        let title = self.title(&shown, &calls, 1, &mut words);
+        let also = self.also(&shown, &calls, &title, &mut words);
         Ok(Message {
-            title: self.title(&shown, &calls, 1, &mut words),
+            title,
             severity: shown.severity(),
-            lead: None,
+            lead: also.map(|also| format!("Also: {also}")),
             text: body.or_else(said).map(|text| without_controls(text.trim())),
             quoted: !own_body && kind != Kind::SourceSilent,
             facts,
@@ -71,7 +77,7 @@ impl Writer {
             more: 0,
             transcript,
             notes: words.notes,
-            rule: Some(event.rule.to_string()),
+            rules: event.rules().map(Name::to_string).collect(),
             source: shown.source().to_owned(),
             call: event.subject.call().map(|call| one_line(call.as_str())),
             call_back: field(fields, "callerNumber")
@@ -100,6 +106,29 @@ impl Writer {
         // A test must not alarm anybody.
         let mark = if shown.event.id.is_test() { "[test] " } else { "" };
         headline(&format!("{mark}{title}"), MAX_TITLE)
+    }
+
+    /// The other rules that the event tells: the title of each in its own words, or else its name; `None` when there are
+    /// none. `title` is that of the message, which is not said twice.
+    pub(super) fn also(
+        &self,
+        shown: &Visible<'_>,
+        calls: &[&Value],
+        title: &str,
+        words: &mut Words<'_>,
+    ) -> Option<String> {
+        let also = &shown.event.also;
+        let mut said: Vec<String> = vec![];
+        for rule in also.iter().take(MAX_ALSO) {
+            let context =
+                Context { rule: rule.as_str(), severity: words.severity_of(rule), ..shown.context(1, calls) };
+            let own = words.title_beside(&context, rule).map(|own| headline(&own, MAX_TITLE));
+            let own = own.filter(|own| says_something(own) && own != title && !said.contains(own));
+            said.push(own.unwrap_or_else(|| rule.to_string()));
+        }
+        let more = also.len().saturating_sub(MAX_ALSO);
+        said.extend((more > 0).then(|| format!("and {more} more")));
+        (!said.is_empty()).then(|| said.join("; "))
     }
 
     fn silent_since(&self, details: &Map<String, Value>) -> Option<String> {

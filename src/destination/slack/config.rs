@@ -26,6 +26,7 @@ pub(in crate::destination) const TYPE: DestinationType = DestinationType {
     timeout: Duration::from_secs(15),
     concurrency: 1,
     rate: Some("1/s"),
+    merge: true,
     read: |table| slack(table).map(DestinationKind::Slack),
 };
 

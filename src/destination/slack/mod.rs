@@ -204,7 +204,12 @@ fn render(message: &Message) -> Value {
         Severity::Info => String::new(),
         severity => format!("*{}* · ", severity.as_str()),
     };
-    let rule = message.rule.as_ref().map(|rule| format!("rule *{}* · ", escape(rule))).unwrap_or_default();
+    let rules: Vec<_> = message.rules.iter().map(|rule| format!("*{}*", escape(rule))).collect();
+    let rule = match rules.len() {
+        0 => String::new(),
+        1 => format!("rule {} · ", rules[0]),
+        _ => format!("rules {} · ", rules.join(", ")),
+    };
     let call = message.call.as_ref().map(|call| format!(" · call {}", escape(call))).unwrap_or_default();
     let noticed = message.noticed.as_ref();
     let noticed = noticed.map(|Moment { at, when }| format!(" · noticed {}", date(*at, when, true)));

@@ -80,6 +80,7 @@ pub(in crate::destination) const TYPE: DestinationType = DestinationType {
     timeout: Duration::from_secs(15),
     concurrency: 8,
     rate: None,
+    merge: false,
     read: |table| webhook(table).map(DestinationKind::Webhook),
 };
 

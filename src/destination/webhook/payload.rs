@@ -126,6 +126,8 @@ enum Data<'a> {
     One {
         source: &'a str,
         rule: &'a str,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        also: &'a [Name],
         sequence: u64,
         #[serde(flatten)]
         told: Content<'a>,
@@ -169,6 +171,8 @@ struct Member<'a> {
     timestamp: String,
     source: &'a str,
     rule: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    also: &'a [Name],
     #[serde(flatten)]
     told: Content<'a>,
 }
@@ -182,7 +186,13 @@ impl<'a> Data<'a> {
         let (event, sequence) = (notification.event, notification.sequence);
         let Some((summary, events)) = several else {
             let (source, rule) = (source(event), event.rule.as_str());
-            return Ok(Self::One { source, rule, sequence, told: Content::of(event, fields)? });
+            return Ok(Self::One {
+                source,
+                rule,
+                also: &event.also,
+                sequence,
+                told: Content::of(event, fields)?,
+            });
         };
         let member = |event: &'a Event| {
             Ok(Member {
@@ -191,6 +201,7 @@ impl<'a> Data<'a> {
                 timestamp: event.at.to_string(),
                 source: source(event),
                 rule: event.rule.as_str(),
+                also: &event.also,
                 told: Content::of(event, fields)?,
             })
         };

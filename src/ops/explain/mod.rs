@@ -83,7 +83,7 @@ pub struct RuleStory {
     /// Whether its condition asks about the transcript, which is not remembered.
     #[serde(skip)]
     pub asks_for_transcript: bool,
-    /// Its deliveries about the call, oldest first.
+    /// Its deliveries about the call, oldest first. One that tells several rules is among those of each.
     pub deliveries: Vec<DeliveryStory>,
 }
 
@@ -138,7 +138,7 @@ impl Ops {
         let subject = Candidate::again(&source, snapshot.kinds_now(), &snapshot, now);
         let mut rules = vec![];
         for rule in &self.config.rules {
-            let of_rule: Vec<_> = records.extract_if(.., |record| record.rule == rule.name).collect();
+            let of_rule: Vec<_> = records.iter().filter(|record| record.tells(&rule.name)).cloned().collect();
             let standing = RuleStanding::of(rule, &source, &snapshot, &of_rule);
             rules.push(RuleStory {
                 rule: rule.name.clone(),
@@ -151,6 +151,8 @@ impl Ops {
                 deliveries: self.stories(&destinations, &waits, of_rule).await?,
             });
         }
+        // A delivery that tells several rules stands under each of them that is in the config.
+        records.retain(|record| !self.config.rules.iter().any(|rule| record.tells(&rule.name)));
         let other_deliveries = self.stories(&destinations, &waits, records).await?;
         let known = KnownOfCall::of(&snapshot);
         Ok(CallStory { now, call: call.clone(), source, known, rules, other_deliveries })

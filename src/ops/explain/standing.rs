@@ -61,10 +61,12 @@ impl RuleStanding {
         }
         let first = deliveries.first().map(|delivery| delivery.created);
         let Some(condition) = &rule.when else {
-            let mut events: Vec<_> = deliveries.iter().map(|delivery| &delivery.id.event).collect();
-            events.sort_unstable();
-            events.dedup();
-            return Self::Feed { fired: events.len() };
+            // Deliveries of one observation were made at the same time, whether of the rule's own event or of one that
+            // tells several rules.
+            let mut times: Vec<_> = deliveries.iter().map(|delivery| delivery.created).collect();
+            times.sort_unstable();
+            times.dedup();
+            return Self::Feed { fired: times.len() };
         };
         let Some(memory) = snapshot.rules.get(&rule.name) else { return Self::NotLooked };
         match (memory.since, rule.lasting) {

@@ -196,9 +196,8 @@ pub(super) enum Trait<'a> {
 
 impl Traits {
     pub(super) fn add(&mut self, head: &Head<'_>) {
-        let traits =
-            [Some(Trait::Rule(head.rule)), head.source().map(Trait::Source), head.call().map(Trait::Call)];
-        for bit in traits.into_iter().flatten().flat_map(bits) {
+        let about = [head.source().map(Trait::Source), head.call().map(Trait::Call)];
+        for bit in head.rules().map(Trait::Rule).chain(about.into_iter().flatten()).flat_map(bits) {
             self.0[bit / 8] |= 1 << (bit % 8);
         }
     }
@@ -296,6 +295,7 @@ mod tests {
                 sequence: 1,
                 created: Timestamp::default(),
                 hold: None,
+                also: vec![],
             });
         }
         assert!(traits.may_have(Trait::Rule("booked")) && traits.may_have(Trait::Source("clinic")));

@@ -1,7 +1,8 @@
 //! An entry: deliveries that were committed together, their heads and their events.
 //!
 //! ```text
-//! `o` first:  head: where each delivery's head ends, u32 LE │ body: the heads, each a [`Head`] in postcard
+//! `o` first:  head: where each delivery's head ends, u32 LE │ body: the heads, each a [`Head`] in postcard; behind it, if its
+//!             event tells several rules, the names of the others in postcard
 //! `e` first:  head: number of events: u16 LE │ where each event ends, u32 LE │ per delivery the place of its event, u16 LE
 //!             body: the events, each as JSON, its record byte for byte
 //! ```
@@ -31,7 +32,7 @@ use crate::{
 };
 
 /// A delivery as it was made: its fields in postcard, in this order; a batch is written as its text.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Head<'a> {
     pub(super) event: &'a str,
     pub(super) destination: &'a str,
@@ -42,6 +43,9 @@ pub(super) struct Head<'a> {
     pub(super) created: Timestamp,
     /// The batch, and when the thing happened.
     pub(super) hold: Option<(&'a str, Timestamp)>,
+    /// The other rules that the event tells. They stand behind the rest, because most events tell one rule.
+    #[serde(skip)]
+    pub(super) also: Vec<&'a str>,
 }
 
 /// A [`Subject`] as it is stored.
@@ -72,7 +76,22 @@ impl Names {
 
 impl<'a> Head<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Fault> {
-        value::from_compact(bytes)
+        let (head, rest) = value::take_compact(bytes)?;
+        let also = if rest.is_empty() { vec![] } else { value::from_compact(rest)? };
+        Ok(Self { also, ..head })
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>, Fault> {
+        let mut bytes = value::to_compact(self)?;
+        if !self.also.is_empty() {
+            bytes.extend(value::to_compact(&self.also)?);
+        }
+        Ok(bytes)
+    }
+
+    /// The rules that the event tells.
+    pub(super) fn rules(&self) -> impl Iterator<Item = &'a str> {
+        std::iter::once(self.rule).chain(self.also.iter().copied())
     }
 
     pub(super) fn source(&self) -> Option<&'a str> {
@@ -111,6 +130,7 @@ impl<'a> Head<'a> {
             id: DeliveryId { event: EventId::from(self.event), destination: names.get(self.destination) },
             subject: self.subject(names)?,
             rule: names.get(self.rule),
+            also: self.also.iter().map(|rule| names.get(rule)).collect(),
             sequence: self.sequence,
             created: self.created,
             happened: self.hold.map_or(self.created, |(_, happened)| happened),
@@ -209,9 +229,10 @@ impl EntryWriter {
             sequence: new.sequence,
             created: new.created,
             hold: hold.as_ref().map(|(batch, happened)| (batch.as_str(), *happened)),
+            also: event.also.iter().map(Name::as_str).collect(),
         };
         traits.add(&head);
-        self.heads.extend(value::to_compact(&head)?);
+        self.heads.extend(head.to_bytes()?);
         self.head_ends.extend((self.heads.len() as u32).to_le_bytes());
         if self.last_event.as_ref() != Some(&event.id) {
             self.events.extend(value::to_json(event)?);
@@ -283,6 +304,7 @@ mod tests {
             id: id.into(),
             subject,
             rule: "booked".into(),
+            also: vec![],
             kinds: Kinds::NONE,
             changes: Changes::default(),
             at: Timestamp::from_millis(5),
@@ -303,7 +325,8 @@ mod tests {
         let mut writer = EntryWriter::default();
         let mut expected = vec![];
         for (number, subject) in (0_u64..).zip(subjects) {
-            let event = event(&format!("evt_{number}"), subject);
+            let mut event = event(&format!("evt_{number}"), subject);
+            event.also = ["vip", "long"].into_iter().take(number as usize % 3).map(Name::from).collect();
             for destination in ["crm", "mail"] {
                 let hold = (number % 2 == 0)
                     .then(|| Hold { batch: batch.clone(), happened: Timestamp::from_millis(-3) });

@@ -115,6 +115,11 @@ pub(super) fn from_compact<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Re
     postcard::from_bytes(bytes).map_err(|_| Fault::Damaged("a value cannot be read"))
 }
 
+/// Reads what [`to_compact`] wrote from the beginning of `bytes`, and returns what follows it.
+pub(super) fn take_compact<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<(T, &'b [u8]), Fault> {
+    postcard::take_from_bytes(bytes).map_err(|_| Fault::Damaged("a value cannot be read"))
+}
+
 /// Writes as JSON.
 pub(super) fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
     serde_json::to_vec(value).map_err(|_| Fault::Damaged("a value cannot be written as JSON"))

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::Observation;
+use super::{
+    Observation,
+    telling::{Fired, Way, tell},
+};
 use crate::{
     call::{Call, CallId},
     change::{self, Change, Changes},
@@ -19,7 +22,7 @@ use crate::{
         pacing::{Placement, placement},
     },
     snapshot::Snapshot,
-    store::{Hold, NewDelivery, NewEvent},
+    store::Hold,
     telemetry::Signal,
     time::Timestamp,
 };
@@ -110,9 +113,9 @@ impl Look<'_> {
             let seen = Seen { id, fields: &before.fields, record, content: &content, before: Some(before) };
             // Time has passed; nothing else has happened to the call.
             let change = Change { kinds: Kind::Updated.into(), fields: Changes::default() };
-            for rule in fired {
-                self.fire(rule, &seen, &change, &mut snapshot, &mut made);
-            }
+            let fired =
+                fired.into_iter().filter_map(|rule| self.fire(rule, &seen, &change, &snapshot)).collect();
+            tell(*self, fired, &mut snapshot.sequences, &mut made);
         }
         made.snapshot = (snapshot != *before).then(|| (id.clone(), snapshot));
         made
@@ -131,19 +134,24 @@ impl Look<'_> {
     ) -> Observation {
         let record = to_raw(details);
         let content = format!("{kind}@{}", incident.as_millis());
-        let mut made = Observation::default();
-        for rule in rules.into_iter().filter(|rule| rule.looks_at(self.source) && rule.on.contains(kind)) {
+        let none = Map::new();
+        let fields = details.as_object().unwrap_or(&none);
+        let asking = rules.into_iter().filter(|rule| rule.looks_at(self.source) && rule.on.contains(kind));
+        let fired = asking.filter_map(|rule| {
             let event = Event {
                 id: EventId::compute(self.source, "", &rule.name, content.as_bytes(), 1),
                 subject: Subject::Source(self.source.clone()),
                 rule: rule.name.clone(),
+                also: vec![],
                 kinds: kind.into(),
                 changes: Changes::default(),
                 at: self.now,
                 record: Arc::clone(&record),
             };
-            self.deliver(rule, event, details.as_object().unwrap_or(&Map::new()), sequences, &mut made);
-        }
+            self.ways(rule, event, fields)
+        });
+        let mut made = Observation::default();
+        tell(*self, fired.collect(), sequences, &mut made);
         made
     }
 
@@ -156,6 +164,7 @@ impl Look<'_> {
             caller: caller.unwrap_or_default(),
         });
         let candidate = Candidate::new(self.source, change, seen.fields, seen.before, self.now);
+        let mut fired = vec![];
         for rule in self.rules {
             let (finding, memory) = candidate.judge(rule);
             if let Some(memory) = memory {
@@ -171,19 +180,20 @@ impl Look<'_> {
                 Finding::TooOld => {
                     made.signals.push(Signal::TooOld { rule: name(), call: seen.id.clone() });
                 }
-                Finding::Fired => self.fire(rule, seen, change, snapshot, made),
+                Finding::Fired => fired.extend(self.fire(rule, seen, change, snapshot)),
             }
         }
+        tell(*self, fired, &mut snapshot.sequences, made);
     }
 
-    fn fire(
+    /// The event of a rule that fired for a call; `None` when none of its destinations is told.
+    fn fire<'r>(
         &self,
-        rule: &Rule,
+        rule: &'r Rule,
         seen: &Seen<'_>,
         change: &Change,
-        snapshot: &mut Snapshot,
-        made: &mut Observation,
-    ) {
+        snapshot: &Snapshot,
+    ) -> Option<Fired<'r>> {
         // A rule that fires once per call has one event per call, whatever the call looked like at that moment: even
         // if the store is lost, a receiver that remembers ids cannot take a repeat for news.
         let once = rule.when.is_some() && !rule.repeat;
@@ -193,53 +203,27 @@ impl Look<'_> {
             id: EventId::compute(self.source, seen.id.as_str(), &rule.name, content, occurrence),
             subject: Subject::Call { source: self.source.clone(), call: seen.id.clone() },
             rule: rule.name.clone(),
+            also: vec![],
             kinds: change.kinds,
             changes: change.fields.clone(),
             at: self.now,
             record: Arc::clone(&seen.record),
         };
-        self.deliver(rule, event, seen.fields, &mut snapshot.sequences, made);
+        self.ways(rule, event, seen.fields)
     }
 
-    /// Adds an event and its deliveries; those that wait to be told with others are placed here. `fields` are those of the
-    /// event's record.
-    fn deliver(
-        &self,
-        rule: &Rule,
-        event: Event,
-        fields: &Map<String, Value>,
-        sequences: &mut BTreeMap<Name, u64>,
-        made: &mut Observation,
-    ) {
-        let told: Vec<_> =
-            rule.to.iter().filter(|to| rule.tells(to, event.kinds, &event.changes)).cloned().collect();
-        if told.is_empty() && !rule.to.is_empty() {
-            return;
-        }
-        let mut deliveries = Vec::with_capacity(told.len());
-        for destination in &told {
-            let sequence = sequences.entry(destination.clone()).or_default();
-            *sequence += 1;
-            let placement = placement(rule, destination, self.source, fields);
-            deliveries.push(NewDelivery {
-                destination: destination.clone(),
-                sequence: *sequence,
-                created: self.now,
-                hold: placement.map(|Placement { batch, happened }| Hold {
-                    batch,
-                    happened: happened.map_or(self.now, |at| at.min(self.now)),
-                }),
-            });
-        }
-        made.signals.push(Signal::Fired {
-            event: event.id.clone(),
-            rule: rule.name.clone(),
-            source: self.source.clone(),
-            call: event.subject.call().cloned(),
-            kinds: event.kinds,
-            destinations: told,
-        });
-        made.events.push(NewEvent { event, deliveries });
+    /// An event of a rule and its ways; those that wait to be told with others are placed here. `fields` are those of the
+    /// event's record. `None` when none of the rule's destinations is told.
+    fn ways<'r>(&self, rule: &'r Rule, event: Event, fields: &Map<String, Value>) -> Option<Fired<'r>> {
+        let told = rule.to.iter().filter(|to| rule.tells(to, event.kinds, &event.changes));
+        let way = |destination: &Name| Way {
+            destination: destination.clone(),
+            hold: placement(rule, destination, self.source, fields).map(|Placement { batch, happened }| {
+                Hold { batch, happened: happened.map_or(self.now, |at| at.min(self.now)) }
+            }),
+        };
+        let to: Vec<_> = told.map(way).collect();
+        (!to.is_empty() || rule.to.is_empty()).then_some(Fired { rule, event, to })
     }
 
     /// Lets the rules with `for` judge a call as it is remembered, and remembers what they wait for.

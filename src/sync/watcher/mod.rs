@@ -13,6 +13,7 @@ mod health;
 mod influx;
 mod look;
 mod observation;
+mod telling;
 mod timers;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -339,7 +340,7 @@ impl Watcher {
 
     fn count(&mut self, made: Observation) -> Observation {
         if self.in_baseline {
-            self.memory.baseline_events += made.events.len() as u64;
+            self.memory.baseline_events += made.fired().count() as u64;
         }
         made
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     call::CallId,
+    event::Event,
     snapshot::Snapshot,
     store::{Commit, NewEvent},
     telemetry::Signal,
@@ -14,7 +15,8 @@ use crate::{
 pub struct Observation {
     /// The call as it has to be remembered from now on; `None` when what is remembered stays as it is.
     pub snapshot: Option<(CallId, Snapshot)>,
-    /// The events of the rules that fired, each with one delivery per destination.
+    /// The events of the rules that fired, and those that tell several of them in one message. A rule's own event may have
+    /// no delivery left.
     pub events: Vec<NewEvent>,
     /// Signals to emit once it is committed.
     pub signals: Vec<Signal>,
@@ -32,10 +34,15 @@ impl Observation {
         self.snapshot.is_none() && self.events.is_empty() && self.signals.is_empty()
     }
 
+    /// One event for each rule that fired.
+    pub fn fired(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter().map(|new| &new.event).filter(|event| event.also.is_empty())
+    }
+
     /// Adds it to `commit`, and returns the signals to emit once that is durable.
     pub fn commit_into(self, commit: &mut Commit) -> Vec<Signal> {
         commit.snapshots.extend(self.snapshot);
-        commit.events.extend(self.events);
+        commit.events.extend(self.events.into_iter().filter(|new| !new.deliveries.is_empty()));
         self.signals
     }
 

@@ -70,6 +70,7 @@ pub fn event_of(kinds: impl Into<Kinds>, record: &str) -> Event {
         id: EventId::compute(&"clinic".into(), "6789abcdef0123456789abcd", &"feed".into(), b"state", 0),
         subject: call_of("clinic", "6789abcdef0123456789abcd"),
         rule: "call-completed".into(),
+        also: vec![],
         kinds: kinds.into(),
         changes: Changes(changes.as_object().unwrap().clone()),
         at: Timestamp::parse("2025-12-15T14:32:25.000Z").unwrap(),
@@ -89,6 +90,7 @@ pub fn source_event() -> Event {
         kinds: Kind::SourceFailing.into(),
         changes: Changes::default(),
         rule: "callwatch-itself".into(),
+        also: vec![],
         record: raw(r#"{"error": "401 Invalid API key", "failingSince": "2025-12-15T14:00:00.000Z"}"#),
         ..event(Kind::Updated)
     }
@@ -107,6 +109,7 @@ pub fn config(kind: DestinationKind) -> DestinationConfig {
         rate: None,
         concurrency: 2,
         timeout: Duration::from_secs(30),
+        merge: false,
         timezone: Zone::UTC,
         quiet: None,
         fields: FieldFilter::default(),
@@ -142,6 +145,7 @@ pub fn rule(name: &Name, text: &RuleText) -> Rule {
         when: None,
         to: vec![],
         sorted: vec![],
+        merging: vec![],
         sights: vec![],
         sources: None,
         repeat: false,
@@ -176,6 +180,7 @@ pub fn call(rule: &str, minutes: u64, sentiment: &str) -> Event {
         id: EventId::from(format!("evt_{rule}_{minutes}").as_str()),
         subject: call_of("clinic", &number),
         rule: rule.into(),
+        also: vec![],
         at: now().before(Duration::from_secs(60 * minutes)),
         ..event_of(Kind::Ended, &record.to_string())
     }

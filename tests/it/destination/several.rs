@@ -396,3 +396,88 @@ async fn a_number_that_was_withheld_reads_so_in_the_rules_own_words() {
         (&json!("Call back unknown number"), "unknown number –")
     );
 }
+
+/// An event that tells two rules, the second of them a warning.
+fn of_two_rules() -> (Event, Rules) {
+    let event = Event { also: vec!["unhappy".into(), "long".into()], ..call("booked", 1, "negative") };
+    let booked = text(Some("Booked by {{ call.callerNumber }}"), Some("Call <back>"), Severity::Info);
+    (event, both([("booked", booked), ("unhappy", unhappy())]))
+}
+
+#[tokio::test]
+async fn a_message_about_several_rules_names_all_of_them() {
+    let (event, rules) = of_two_rules();
+    let message = posted_ruled(|_| {}, &event, &rules).await;
+    // A rule that is no longer in the config is named.
+    assert_eq!(
+        sections(&message),
+        [
+            "⚠️ Booked by +33612340001",
+            "Also: Unhappy caller +33612340001; long",
+            "Call &lt;back&gt;",
+            "*warning* · rules *booked*, *unhappy*, *long* · source *clinic* · \
+             <!date^1765809090^{date_short_pretty}, {time}|Mon 15 Dec 2025, 14:31 UTC> · call +33612340001",
+        ]
+    );
+    let [plain, html] = mailed(|_| {}, &event, &rules).await;
+    assert_eq!(
+        plain.trim_end(),
+        "Warning: Booked by +33612340001
+
+Also: Unhappy caller +33612340001; long
+
+Call <back>
+
+-- 
+Rules booked, unhappy, long · source clinic · Mon 15 Dec 2025, 14:31 UTC
+Call +33612340001"
+    );
+    for part in [
+        "Also: Unhappy caller +33612340001; long</p>",
+        "Rules <b>booked</b>, <b>unhappy</b>, <b>long</b> · source",
+    ] {
+        assert!(html.contains(part), "{part} in {html}");
+    }
+    // Two titles that say the same are told apart by the second rule's name.
+    let rules = both([("booked", unhappy()), ("unhappy", unhappy())]);
+    let message = posted_ruled(|_| {}, &event, &rules).await;
+    assert_eq!(sections(&message)[1], "Also: unhappy; long");
+    // However many rules there are, a message stays short.
+    let also: Vec<_> = (0..40).map(|n| format!("rule-{n}").as_str().into()).collect();
+    let message = posted_ruled(|_| {}, &Event { also, ..event }, &rules).await;
+    assert!(sections(&message)[1].ends_with("; rule-9; and 30 more"), "{message}");
+}
+
+#[tokio::test]
+async fn what_several_rules_said_in_quiet_hours_is_one_line_and_counts_for_each() {
+    let (event, rules) = of_two_rules();
+    let other = call("booked", 2, "positive");
+    let message = posted_ruled(|_| {}, &summary(Reason::Quiet, &[other, event.clone()]), &rules).await;
+    assert_eq!(message["text"], "⚠️ While it was quiet: 2 calls");
+    let lines =
+        sections(&message)[2].lines().map(|line| line.split_once(">  ").unwrap().1).collect::<Vec<_>>();
+    assert_eq!(
+        lines,
+        [
+            "⚠️ Booked by +33612340001 (also: Unhappy caller +33612340001; long) · _negative_ · A summary.",
+            "Booked by +33612340002 · _positive_ · A summary.",
+        ]
+    );
+    let fields = &message["blocks"][2]["fields"];
+    assert_eq!(fields[0]["text"], "*Rules*\nbooked 2, long 1, unhappy 1");
+    // Alone it looks as it would have by day.
+    let message = posted_ruled(|_| {}, &summary(Reason::Quiet, &[event]), &rules).await;
+    assert_eq!(sections(&message)[1], "Also: Unhappy caller +33612340001; long");
+}
+
+#[tokio::test]
+async fn a_webhook_that_merges_is_given_the_names_of_the_other_rules() {
+    let server = receiver(ResponseTemplate::new(200)).await;
+    let (event, _) = of_two_rules();
+    deliver(&config(DestinationKind::Webhook(webhook(&server.uri()))), &event).await;
+    let body: Value = only_request(&server).await.body_json().unwrap();
+    assert_eq!(
+        (&body["data"]["rule"], &body["data"]["also"]),
+        (&json!("booked"), &json!(["unhappy", "long"]))
+    );
+}

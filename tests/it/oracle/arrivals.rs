@@ -38,6 +38,9 @@ pub enum Payload {
     Mail(BTreeSet<String>),
 }
 
+/// How titles that are a warning begin in Slack and in mails.
+pub const MARKS: [&str; 2] = ["⚠️ ", "Warning: "];
+
 impl Arrivals {
     pub fn at(crowd: &Crowd) -> Self {
         let names = crowd.members.iter().map(|member| member.name.into());
@@ -90,8 +93,10 @@ impl First {
     /// Reads an arrival, and which call it is about.
     fn read(arrival: &Arrival) -> (String, Self) {
         let sighting = Sighting::of(arrival);
-        // The titles of this config name the call in their second word.
-        let named = || sighting.headline.split(' ').nth(1).unwrap_or_default().to_owned();
+        // The titles of this config name the call in their second word, behind the mark of their severity.
+        let title = MARKS.iter().find_map(|mark| sighting.headline.strip_prefix(mark));
+        let title = title.unwrap_or(&sighting.headline);
+        let named = || title.split(' ').nth(1).unwrap_or_default().to_owned();
         let (call, payload) = match &arrival.message {
             Message::Webhook { body, verified, .. } => {
                 assert!(verified);

@@ -2,6 +2,7 @@
 
 use callwatch::{
     demo::{oracle::Promise, receivers::DEMO_SECRET},
+    event::Severity,
     kind::Kind,
 };
 use serde_json::Value;
@@ -15,13 +16,15 @@ pub const PROMISES: &[Promise] = &[
         rule: "over",
         on: &[Kind::Ended, Kind::Analyzed, Kind::Deleted],
         to: &["bus", "crm", "vendor"],
+        merging: &["bus"],
         ..Promise::FEED
     },
     Promise {
         rule: "unhappy",
         when: Some(|call| call["callAnalysis"]["sentiment"] == "negative"),
         title: Some(|call| title("Unhappy", call)),
-        to: &["frontdesk", "manager"],
+        to: &["frontdesk", "manager", "oncall"],
+        merging: &["frontdesk", "manager"],
         ..Promise::FEED
     },
     Promise {
@@ -29,7 +32,9 @@ pub const PROMISES: &[Promise] = &[
         when: Some(|call| call["duration"].as_u64() > Some(300)),
         repeat: true,
         title: Some(|call| title("Long", call)),
+        severity: Severity::Warning,
         to: &["bus", "frontdesk", "manager", "oncall"],
+        merging: &["bus", "frontdesk", "manager"],
         ..Promise::FEED
     },
 ];
@@ -84,6 +89,7 @@ url = "{bus}"
 secret = "{DEMO_SECRET}"
 concurrency = 4
 permanent = [422]
+merge = true
 exclude = ["transcript"]
 {common}
 
@@ -105,6 +111,7 @@ rate = "1000/s"
 type = "slack"
 webhook_url = "{oncall}"
 concurrency = 4
+merge = false
 rate = "1000/s"
 {common}
 
@@ -126,11 +133,12 @@ to = ["bus", "crm", "vendor"]
 [rules.unhappy]
 when = 'call.callAnalysis.sentiment == "negative"'
 title = "Unhappy {{{{ call.id }}}} <revision> & {{{{ call.revision }}}}"
-to = ["frontdesk", "manager"]
+to = ["frontdesk", "manager", "oncall"]
 
 [rules.long]
 when = 'call.duration > 300'
 repeat = true
+severity = "warning"
 title = "Long {{{{ call.id }}}} <revision> & {{{{ call.revision }}}}"
 to = ["bus", "frontdesk", "manager", "oncall"]
 "#

@@ -21,7 +21,7 @@ use std::{
 };
 
 use callwatch::demo::callem::Failure;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     process::{Child, Command},
@@ -288,6 +288,8 @@ async fn check_store(instance: &Instance, expected: &[Expected]) -> usize {
         let key = (debt.destination.to_owned(), call, debt.sequence);
         let Some(delivery) = kept.remove(&key) else { panic!("the store does not know {key:?}") };
         assert_eq!(delivery["rule"], debt.promise.rule, "{delivery}");
+        let also: Vec<_> = debt.rules().skip(1).collect();
+        assert_eq!(delivery["also"], json!(also), "{delivery}");
         assert!(event.as_ref().is_none_or(|event| delivery["event"] == **event), "{event:?}: {delivery}");
         let is_refused = delivery["reason"].as_str().is_some_and(|reason| reason.starts_with("422"));
         match delivery["state"].as_str() {

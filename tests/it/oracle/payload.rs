@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use callwatch::{demo::oracle::Debt, kind::Kind};
+use callwatch::{demo::oracle::Debt, event::Severity, kind::Kind};
 use serde_json::{Map, Value, json};
 
 use super::{
-    arrivals::{First, Payload},
+    arrivals::{First, MARKS, Payload},
     history::History,
 };
 
@@ -15,14 +15,21 @@ impl First {
     pub fn says(&self, debt: &Debt, history: &History) -> bool {
         match &self.payload {
             Payload::Webhook(body, record) => self.is_webhook_of(debt, history, body, record),
-            Payload::Slack => debt.title().is_some_and(|title| {
-                self.sighting.headline
-                    == title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+            Payload::Slack => self.is_message_of(debt, |title| {
+                let title = title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+                marked(debt, MARKS[0], &title)
             }),
             Payload::Mail(have_it) => {
-                debt.title().is_some_and(|title| self.sighting.headline == title) && have_it.len() == 2
+                self.is_message_of(debt, |title| marked(debt, MARKS[1], title)) && have_it.len() == 2
             }
         }
+    }
+
+    /// Whether it has the debt's title as its headline, and names exactly the other rules.
+    fn is_message_of(&self, debt: &Debt, headline: impl Fn(&str) -> String) -> bool {
+        let also = (!debt.also.is_empty()).then(|| debt.also().join("; "));
+        debt.title().is_some_and(|title| self.sighting.headline == headline(&title))
+            && self.sighting.also == Vec::from_iter(also)
     }
 
     fn is_webhook_of(&self, debt: &Debt, history: &History, body: &Value, record: &str) -> bool {
@@ -39,10 +46,13 @@ impl First {
         if destination == "bus" {
             (changes, call) = (without_transcript(&changes), without_transcript(&call));
         }
-        let data = json!({
+        let mut data = json!({
             "source": "clinic", "rule": debt.promise.rule, "sequence": debt.sequence,
             "kinds": kinds, "changes": changes, "call": call,
         });
+        if !debt.also.is_empty() {
+            data["also"] = debt.rules().skip(1).collect();
+        }
         let expected = match destination {
             "bus" => json!({
                 "specversion": "1.0", "id": self.sighting.id, "source": "/callwatch/clinic",
@@ -84,8 +94,10 @@ impl First {
 impl fmt::Display for First {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.payload {
-            Payload::Slack => f.write_str(&self.sighting.headline),
-            Payload::Mail(have_it) => write!(f, "{} for {have_it:?}", self.sighting.headline),
+            Payload::Slack => write!(f, "{} also {:?}", self.sighting.headline, self.sighting.also),
+            Payload::Mail(have_it) => {
+                write!(f, "{} also {:?} for {have_it:?}", self.sighting.headline, self.sighting.also)
+            }
             Payload::Webhook(body, record) => {
                 let record = shown(&serde_json::from_str(record).unwrap());
                 let [rule, sequence, changes] = ["rule", "sequence", "changes"].map(|it| &body["data"][it]);
@@ -93,6 +105,12 @@ impl fmt::Display for First {
             }
         }
     }
+}
+
+/// The title behind the mark of its severity.
+fn marked(debt: &Debt, mark: &str, title: &str) -> String {
+    let is_warning = debt.promise.severity == Severity::Warning;
+    format!("{}{title}", if is_warning { mark } else { "" })
 }
 
 /// A record without its transcript, which may be long.

@@ -132,8 +132,13 @@ fn settle(
 }
 
 fn described(debt: &Debt) -> String {
-    let Debt { promise, sequence, kinds, call, .. } = debt;
-    format!("{} {sequence}: {kinds:?} of revision {}", promise.rule, call["revision"])
+    let Debt { sequence, kinds, call, .. } = debt;
+    format!("{} {sequence}: {kinds:?} of revision {}", rules(debt), call["revision"])
+}
+
+/// The rules that a debt is about: `long+unhappy`
+fn rules(debt: &Debt) -> String {
+    debt.rules().collect::<Vec<_>>().join("+")
 }
 
 /// What messages have said of events: the id and the time of each, and which event has an id.
@@ -145,7 +150,7 @@ impl Events {
     fn note(&mut self, debt: &Debt, first: &First) -> Result<(), String> {
         let Some(id) = first.event() else { return Ok(()) };
         let call = &debt.call;
-        let event = format!("{} {} {} {:?}", debt.promise.rule, call["id"], call["revision"], debt.kinds);
+        let event = format!("{} {} {} {:?}", rules(debt), call["id"], call["revision"], debt.kinds);
         self.agree(format!("the id of {event}"), id)?;
         self.agree(format!("the event of {id}"), &event)?;
         first.time().map_or(Ok(()), |time| self.agree(format!("the time of {id}"), time))

@@ -102,6 +102,7 @@ fn event(id: &str, about: &str) -> Event {
         id: event_id(id),
         subject: call(about),
         rule: name("call-completed"),
+        also: vec![],
         kinds: Kind::Ended.into(),
         changes: Changes::default(),
         at: at(1_000),

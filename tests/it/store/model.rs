@@ -118,6 +118,7 @@ fn event(number: usize) -> Event {
         id: EventId::from(format!("evt_{number}").as_str()),
         subject: subject(number),
         rule: RULES[number % RULES.len()].into(),
+        also: ["vip", "long"].into_iter().take(number % 3).map(Name::from).collect(),
         kinds: Kind::Ended.into(),
         changes: Changes::default(),
         at: at(1_000),

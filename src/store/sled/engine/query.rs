@@ -260,7 +260,7 @@ fn may_match(filter: &DeliveryFilter, sums: &Sums) -> bool {
 fn matches(filter: &DeliveryFilter, head: &Head<'_>) -> bool {
     let DeliveryFilter { event: _, destination, rule, source, call, state: _ } = filter;
     destination.as_ref().is_none_or(|destination| destination.as_str() == head.destination)
-        && rule.as_ref().is_none_or(|rule| rule.as_str() == head.rule)
+        && rule.as_ref().is_none_or(|rule| head.rules().any(|told| told == rule.as_str()))
         && source.as_ref().is_none_or(|source| Some(source.as_str()) == head.source())
         && call.as_ref().is_none_or(|call| Some(call.as_str()) == head.call())
 }

@@ -59,6 +59,7 @@ max_attempts_age = "forever"
 rate = "0/s"
 concurrency = 0
 timeout = "1h"
+merge = "yes"
 include = ["call.summary", "callAnalysis..sentiment"]
 exclude = "transcript"
 "#,
@@ -107,27 +108,33 @@ error: too long, at most 10m
 8 | timeout = "1h"
   |           ^^^^
 
+error: expected true or false, found a text
+ --> config.toml:9:9
+  |
+9 | merge = "yes"
+  |         ^^^^^
+
 warning: calls have no field `call`
- --> config.toml:9:12
-  |
-9 | include = ["call.summary", "callAnalysis..sentiment"]
-  |            ^^^^^^^^^^^^^^
-  |
-  = help: paths start inside the call: write "summary"
+  --> config.toml:10:12
+   |
+10 | include = ["call.summary", "callAnalysis..sentiment"]
+   |            ^^^^^^^^^^^^^^
+   |
+   = help: paths start inside the call: write "summary"
 
 error: this is not the path of a field
- --> config.toml:9:28
-  |
-9 | include = ["call.summary", "callAnalysis..sentiment"]
-  |                            ^^^^^^^^^^^^^^^^^^^^^^^^^
-  |
-  = help: write the names of fields with dots between them, as in
-          "callAnalysis.sentiment"
+  --> config.toml:10:28
+   |
+10 | include = ["call.summary", "callAnalysis..sentiment"]
+   |                            ^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: write the names of fields with dots between them, as in
+           "callAnalysis.sentiment"
 
 error: expected a list, found a text
-  --> config.toml:10:11
+  --> config.toml:11:11
    |
-10 | exclude = "transcript"
+11 | exclude = "transcript"
    |           ^^^^^^^^^^^^
    |
    = help: put it into brackets, as in ["one", "two"]

@@ -40,6 +40,7 @@ async fn a_commit_is_remembered(backend: &dyn Backend) {
         id: delivery_id("evt_1", "crm"),
         subject: call("a"),
         rule: name("call-completed"),
+        also: vec![],
         sequence: 1,
         created: at(10),
         happened: at(10),

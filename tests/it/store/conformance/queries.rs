@@ -28,6 +28,7 @@ async fn all_kinds(store: &Process) {
         let mut event = event(&format!("evt_{:02}", 35 - number), "");
         event.subject = subjects[number % subjects.len()].clone();
         event.rule = name(["call-completed", "call", "booked"][number % 4 % 3]);
+        event.also = ["vip", "booked"].into_iter().take(number % 5 % 3).map(name).collect();
         let all = ["crm", "cr", "mail"].map(|name| delivery(name, 1, 10));
         store.commit(new_event(event, all[..=number % 3].to_vec())).await;
     }
@@ -59,7 +60,7 @@ fn filters() -> Vec<DeliveryFilter> {
     for destination in ["crm", "cr", "mail", "c", "nobody"] {
         all.push(DeliveryFilter { destination: Some(name(destination)), ..any() });
     }
-    for rule in ["call-completed", "call", "booked", "nobody"] {
+    for rule in ["call-completed", "call", "booked", "vip", "nobody"] {
         all.push(DeliveryFilter { rule: Some(name(rule)), ..any() });
     }
     for source in ["clinic", "annex", "crm", "nobody"] {
@@ -98,6 +99,7 @@ async fn deliveries_are_listed_newest_first_by_every_filter(backend: &dyn Backen
     all_kinds(&store).await;
     let all = store.all().await;
     assert_eq!(all.len(), 12 * (1 + 2 + 3) + 2);
+    assert!(all.iter().any(|record| record.also == [name("vip"), name("booked")]));
     for (filter, limit) in filters().iter().flat_map(|filter| [1, 7, 24, 1_000].map(|limit| (filter, limit)))
     {
         let expected: Vec<_> = all.iter().filter(|record| filter.matches(record)).cloned().collect();
