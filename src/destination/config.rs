@@ -52,7 +52,7 @@ const TIMEZONE: Key = Key::new(
 const MERGE: Key = Key::new(
     "merge",
     ValueType::Boolean,
-    "whether several rules that fire on the same change of a call [are told in one message](rules.md#one-change-several-rules)",
+    "several rules that fire on the same change are told [in one message](rules.md#one-change-several-rules)",
 );
 const QUIET: Key = Key::new(
     "quiet",

@@ -250,7 +250,7 @@ fn every_declared_default_is_the_default() {
             }
         }
     }
-    assert_eq!(checked, 38);
+    assert_eq!(checked, 41);
 }
 
 #[test]
