@@ -181,7 +181,7 @@ impl Histories {
         self.change(id, |call| match step {
             _ if live => {
                 finish(call, number as u64);
-                if step == 0 {
+                if step < 6 {
                     analyze(call, number);
                 }
             }

@@ -245,6 +245,12 @@ async fn whatever_happens_everything_arrives_once_in_order_and_as_it_was() {
     assert_eq!(after.len(), expected.len());
     let dead = check_store(&instance, &expected).await;
 
+    let joined = |to: &[&str]| {
+        let is_it = |it: &&Expected| !it.debt.also.is_empty() && to.contains(&it.debt.destination);
+        expected.iter().filter(is_it).count()
+    };
+    let (to_people, to_programs) = (joined(&["frontdesk", "manager"]), joined(&["bus"]));
+    assert!(kills < KILLS || (to_people > 0 && to_programs > 0), "no message was about several rules");
     let (firsts, repeats) = arrivals.counts();
     let faults = crowd.faults.lock().unwrap();
     println!("{kills} kills: {hits:?}");
@@ -254,6 +260,7 @@ async fn whatever_happens_everything_arrives_once_in_order_and_as_it_was() {
         histories.calls.len(),
         histories.calls.values().map(|history| history.states.len()).sum::<usize>(),
     );
+    println!("{to_people} messages to people and {to_programs} webhooks told several rules");
 }
 
 /// Waits until everything that is owed has arrived. Fails when that is not so and nothing more arrives.
