@@ -152,7 +152,8 @@ pub(crate) fn read(root: &mut Table<'_>, keys: References<'_>, zone: Zone, targe
         doubts(table, &BODY, text.body.as_ref(), occasion);
         let to = to?;
         let sorted = sorted(table, &to, &pacing, text.severity, targets);
-        let told = || targets.iter().filter(|target| to.contains(&target.name));
+        let names: HashSet<_> = to.iter().collect();
+        let told = || targets.iter().filter(|target| names.contains(&target.name));
         let merging = told().filter(|target| target.merges).map(|target| target.name.clone()).collect();
         let sights = told().filter_map(|target| Some((target.name.clone(), target.sight.clone()?))).collect();
         Some(Rule {
