@@ -146,6 +146,16 @@ impl Histories {
         }
     }
 
+    /// Adds a call that is over, long and unhappy when it is first seen, so that several rules fire on one observation
+    /// whatever else happens.
+    pub fn begin_with_all(&mut self) {
+        let id = format!("call{:05}", self.calls.len());
+        self.change(&id, |call| {
+            finish(call, 400);
+            analyze(call, 0);
+        });
+    }
+
     /// Changes a great many calls at once.
     pub fn burst(&mut self, random: &mut fastrand::Rng) {
         let mut ids = self.present(true);

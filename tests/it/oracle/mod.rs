@@ -231,6 +231,7 @@ async fn whatever_happens_everything_arrives_once_in_order_and_as_it_was() {
     stop.cancel();
     mischief.join_all().await;
     histories.callem.heal();
+    histories.begin_with_all();
     histories.note();
     instance.end(&mut histories, false).await;
     instance.start(&histories);
@@ -250,7 +251,7 @@ async fn whatever_happens_everything_arrives_once_in_order_and_as_it_was() {
         expected.iter().filter(is_it).count()
     };
     let (to_people, to_programs) = (joined(&["frontdesk", "manager"]), joined(&["bus"]));
-    assert!(kills < KILLS || (to_people > 0 && to_programs > 0), "no message was about several rules");
+    assert!(to_people > 0 && to_programs > 0, "no message was about several rules");
     let (firsts, repeats) = arrivals.counts();
     let faults = crowd.faults.lock().unwrap();
     println!("{kills} kills: {hits:?}");
