@@ -200,7 +200,10 @@ async fn a_list_is_filtered_by_every_part() {
         (Filter { error: Some("no_service".into()), ..any() }, &["evt_d"]),
         (Filter { error: Some("service".into()), ..any() }, &["evt_p", "evt_d"]),
         (Filter { older_than: Some(Duration::from_secs(7 * 3600 + 1800)), ..any() }, &["evt_d", "evt_a"]),
-        (Filter { newer_than: Some(Duration::from_secs(5 * 3600 + 1800)), ..any() }, &["evt_s", "evt_m", "evt_h"]),
+        (
+            Filter { newer_than: Some(Duration::from_secs(5 * 3600 + 1800)), ..any() },
+            &["evt_s", "evt_m", "evt_h"],
+        ),
         (
             Filter {
                 destination: Some(crm()),
