@@ -1,13 +1,21 @@
 //! The config file as a whole: every table read by the room it is about.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde_json::Value;
 
 use crate::{
     calendar::Zone,
     config::{
-        BACKUP, BackupConfig, COUNT_KEYS, DELIVERY, DeliveryConfig, GROUP_KEYS, Key, Literal, LoadOptions,
-        RULE, References, Report, SERVER, SOURCE, STORE, ServerConfig, SourceConfig, StoreConfig,
-        THROTTLE_KEYS, Table, ValueType, document, read_file, read_rules, read_sources, zone,
+        BACKUP, BackupConfig, COUNT_KEYS, DELIVERY, DeliveryConfig, Fingerprint, GROUP_KEYS, Key, Literal,
+        LoadOptions, RELOAD, RULE, References, ReloadConfig, Report, SERVER, SOURCE, STORE, ServerConfig,
+        SourceConfig, StoreConfig, THROTTLE_KEYS, Table, ValueType, document, read_file, read_rules,
+        read_sources, zone,
     },
     destination::{self, DestinationConfig},
     rule::Rule,
@@ -23,7 +31,9 @@ const STORE_TABLE: Key =
     Key::new("store", ValueType::Table(STORE), "where and how long things are remembered");
 const BACKUP_TABLE: Key = Key::new("backup", ValueType::Table(BACKUP), "copies of the store");
 const DELIVERY_TABLE: Key = Key::new("delivery", ValueType::Table(DELIVERY), "attempts of all destinations");
-const SERVER_TABLE: Key = Key::new("server", ValueType::Table(SERVER), "health, metrics and the dashboard");
+const RELOAD_TABLE: Key = Key::new("reload", ValueType::Table(RELOAD), "changes of this file");
+const SERVER_TABLE: Key =
+    Key::new("server", ValueType::Table(SERVER), "health, metrics and the admin API over HTTP");
 const SOURCES: Key = Key::new("sources", ValueType::NamedTables, "the projects to watch");
 const DESTINATIONS: Key = Key::new("destinations", ValueType::NamedTables, "the receivers of notifications");
 const RULES: Key = Key::new("rules", ValueType::NamedTables, "which changes matter, and to whom");
@@ -36,6 +46,10 @@ const TOP: &[Key] = &[TIMEZONE];
 pub struct Config {
     /// The file it was read from.
     pub path: PathBuf,
+    /// Tells the file's text from any other.
+    pub text: Fingerprint,
+    /// The keys and values of the file, with `***` in place of secrets.
+    pub shown: Shown,
     /// The time zone of everything that does not name another. Default UTC.
     pub timezone: Zone,
     /// `[store]`
@@ -44,6 +58,8 @@ pub struct Config {
     pub backup: BackupConfig,
     /// `[delivery]`
     pub delivery: DeliveryConfig,
+    /// `[reload]`
+    pub reload: ReloadConfig,
     /// `[server]`; `None` listens on nothing.
     pub server: Option<ServerConfig>,
     /// `[sources.*]`, at least one.
@@ -52,6 +68,25 @@ pub struct Config {
     pub destinations: Vec<DestinationConfig>,
     /// `[rules.*]`, in the order of the file.
     pub rules: Vec<Rule>,
+}
+
+/// The keys and values of a config file, without secrets and comments.
+#[derive(Clone, Default)]
+pub struct Shown(Arc<Value>);
+
+impl Deref for Shown {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.0
+    }
+}
+
+/// Shows nothing: the config it stands in shows the same.
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shown")
+    }
 }
 
 /// A config that can be used, and the warnings about it.
@@ -81,6 +116,7 @@ pub fn tables() -> Vec<TableKeys> {
         table("[store]", STORE),
         table("[backup]", BACKUP),
         table("[delivery]", DELIVERY),
+        table("[reload]", RELOAD),
         table("[server]", SERVER),
         table("[sources.NAME]", SOURCE),
     ];
@@ -102,8 +138,16 @@ impl Config {
     /// # Errors
     /// The report of every mistake, warnings included, when at least one of them is an error.
     pub fn load(path: &Path, options: LoadOptions<'_>) -> Result<Loaded, Report> {
+        Self::parse(&Self::read_text(path)?, path, options)
+    }
+
+    /// The text of the file at `path`.
+    ///
+    /// # Errors
+    /// The report, when it cannot be read.
+    pub fn read_text(path: &Path) -> Result<String, Report> {
         let hint = "give its path with --config; config.example.toml is one to start from";
-        Self::parse(&read_file(path, "config file", hint)?, path, options)
+        read_file(path, "config file", hint)
     }
 
     /// Reads `text` as if it were the content of the file at `path`, which need not exist.
@@ -113,16 +157,20 @@ impl Config {
     pub fn parse(text: &str, path: &Path, options: LoadOptions<'_>) -> Result<Loaded, Report> {
         let tables = tables();
         let keys: Vec<_> = tables.iter().map(|table| &*table.keys).collect();
-        let (config, warnings) = document(text, path, options, Some(&keys), |root| Self::read(root, path))?;
-        Ok(Loaded { config, warnings })
+        let document = document(text, path, options, Some(&keys), |root| {
+            Self::read(root, path, Fingerprint::of_text(text))
+        })?;
+        let config = Config { shown: Shown(Arc::new(document.shown)), ..document.read };
+        Ok(Loaded { config, warnings: document.report })
     }
 
-    fn read(root: &mut Table<'_>, path: &Path) -> Self {
+    fn read(root: &mut Table<'_>, path: &Path, text: Fingerprint) -> Self {
         let cx = root.cx;
         let timezone = root.read(&TIMEZONE, zone).unwrap_or(Zone::UTC);
         let store = root.section(&STORE_TABLE, StoreConfig::read);
         let backup = root.section(&BACKUP_TABLE, BackupConfig::read);
         let delivery = root.section(&DELIVERY_TABLE, DeliveryConfig::read);
+        let reload = root.section(&RELOAD_TABLE, ReloadConfig::read);
         let server = root.section(&SERVER_TABLE, ServerConfig::read);
         let sources = read_sources(root, &SOURCES);
         let destinations =
@@ -132,10 +180,13 @@ impl Config {
         let rules = read_rules(root, references, timezone, &targets);
         Self {
             path: path.to_owned(),
+            text,
+            shown: Shown::default(),
             timezone,
             store: store.unwrap_or_else(|| StoreConfig::absent(cx)),
             backup: backup.unwrap_or_default(),
             delivery: delivery.unwrap_or_default(),
+            reload: reload.unwrap_or_default(),
             server: server.flatten(),
             sources,
             destinations,

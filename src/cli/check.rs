@@ -13,7 +13,7 @@ use super::{EXIT_CONFIG, complain, config_arg::ConfigArg, print, printed};
 use crate::{
     call::Call,
     callem::{Client, budget::SweepLoad},
-    config::{Level, LoadOptions, Report, Secrets, SourceConfig},
+    config::{LoadOptions, Secrets, SourceConfig},
     config_file::{Config, Loaded},
     http,
     style::Style,
@@ -51,7 +51,7 @@ pub fn check(args: &CheckArgs) -> ExitCode {
     } else {
         let verdict = match &config {
             Some(config) => format!("is fine: {}", counts(config)),
-            None => found(&report),
+            None => format!("has {}", report.counts()),
         };
         let rendered = report.render(Style::of(&io::stdout()).is_coloured());
         format!("{rendered}{} {verdict}\n", path.display())
@@ -149,17 +149,9 @@ pub fn load_without_secrets(arg: &ConfigArg) -> Result<Config, ExitCode> {
 fn read(path: &Path, secrets: Secrets) -> Result<Loaded, ExitCode> {
     Config::load(path, LoadOptions { secrets, ..LoadOptions::default() }).map_err(|report| {
         let rendered = report.render(Style::of(&io::stderr()).is_coloured());
-        complain(&format!("{rendered}{} {}", path.display(), found(&report)));
+        complain(&format!("{rendered}{} has {}", path.display(), report.counts()));
         EXIT_CONFIG.into()
     })
-}
-
-fn found(report: &Report) -> String {
-    let errors = number(report.count(Level::Error), "error");
-    match report.count(Level::Warning) {
-        0 => format!("has {errors}"),
-        warnings => format!("has {errors} and {}", number(warnings, "warning")),
-    }
 }
 
 fn counts(config: &Config) -> String {

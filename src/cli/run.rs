@@ -13,14 +13,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 #[cfg(target_os = "linux")]
 use rustix::process::DumpableBehavior;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::{check, config_arg::ConfigArg, logging, restore};
 use crate::{
-    store::SledStore,
-    supervisor::{RunError, Supervisor},
+    store::{SledStore, Store},
+    supervisor::{Reloader, RunError, Supervisor},
     telemetry::{Signal, StoreSignal, Telemetry},
     time::Clock,
 };
@@ -39,15 +39,16 @@ pub struct RunArgs {
     config: ConfigArg,
 }
 
-/// Runs the service until SIGINT or SIGTERM.
+/// Runs the service until a signal says to stop.
 pub async fn run(args: RunArgs) -> ExitCode {
     forbid_core_dumps();
+    let hangup = listen_for_hangup();
     let config = match check::load(&args.config) {
         Ok(config) => config,
         Err(code) => return code,
     };
     let store = match SledStore::open(&config.store).await {
-        Ok(store) => Arc::new(store),
+        Ok(store) => store,
         Err(error) => {
             error!("{}", restore::explain(&error, &config.path));
             return ExitCode::FAILURE;
@@ -61,14 +62,19 @@ pub async fn run(args: RunArgs) -> ExitCode {
         let (path, finding) = (config.store.path.clone(), finding.clone());
         telemetry.emit(Signal::Store(StoreSignal::Found { path, finding }));
     }
+    let store: Arc<dyn Store> = Arc::new(store);
     let stop = CancellationToken::new();
+    let supervisor = Supervisor::new(Arc::clone(&store), telemetry.clone(), clock);
+    let reloader = Reloader::new(&config, supervisor.handle(), telemetry.clone());
     tokio::spawn(stop_on_signal(telemetry.clone(), stop.clone()));
+    tokio::spawn(reload_on_signal(hangup, reloader.clone(), telemetry.clone(), stop.clone()));
+    tokio::spawn(reloader.watch(stop.clone()));
     if io::stderr().is_terminal() {
         let (telemetry, stop) = (telemetry.clone(), stop.clone());
         thread::spawn(move || show_baseline(&telemetry, &stop));
     }
-    tell_service_manager(&telemetry, NotifyState::Ready);
-    match Supervisor::new(store, telemetry.clone(), clock).run(config, stop).await {
+    tell_service_manager(&telemetry, &[NotifyState::Ready]);
+    match supervisor.run(config, stop).await {
         Ok(()) => {
             telemetry.emit_stopped();
             ExitCode::SUCCESS
@@ -94,30 +100,79 @@ fn forbid_core_dumps() {
 }
 
 /// Tells systemd, when it started callwatch.
-fn tell_service_manager(telemetry: &Telemetry, state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
+fn tell_service_manager(telemetry: &Telemetry, state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
         let text =
             format!("systemd cannot be told how callwatch is ({error}); it may think that it never started");
         telemetry.emit(Signal::Hindrance { text });
     }
 }
 
-/// Cancels `stop` on SIGINT or SIGTERM; a second one ends the process at once.
+/// Begins to listen to SIGHUP, and to SIGUSR1 and SIGUSR2, which then do nothing. Until somebody listens, each of them
+/// ends the process. A SIGHUP that comes during the start is obeyed after it.
+fn listen_for_hangup() -> io::Result<unix::Signal> {
+    for ignored in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
+        // The system hands it to callwatch from now on, whether anybody reads it or not.
+        drop(signal(ignored)?);
+    }
+    signal(SignalKind::hangup())
+}
+
+/// Tells that signals do not do what they should.
+fn cannot_be_caught(telemetry: &Telemetry, error: &io::Error) {
+    let text =
+        format!("signals cannot be caught ({error}); stop callwatch by killing it, which loses nothing");
+    telemetry.emit(Signal::Hindrance { text });
+}
+
+/// Puts the config file to work at every SIGHUP.
+async fn reload_on_signal(
+    hangup: io::Result<unix::Signal>,
+    reloader: Reloader,
+    telemetry: Telemetry,
+    stop: CancellationToken,
+) {
+    let mut hangup = match hangup {
+        Ok(hangup) => hangup,
+        Err(error) => return cannot_be_caught(&telemetry, &error),
+    };
+    while let Some(Some(())) = stop.run_until_cancelled(hangup.recv()).await {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell_service_manager(&telemetry, &[NotifyState::Reloading, now]),
+            // Without the time systemd would refuse the word.
+            Err(error) => telemetry.emit(Signal::Hindrance { text: format!("no monotonic clock: {error}") }),
+        }
+        // What came of it has been logged.
+        let _ = reloader.reload().await;
+        if !stop.is_cancelled() {
+            tell_service_manager(&telemetry, &[NotifyState::Ready]);
+        }
+    }
+}
+
+/// Cancels `stop` on SIGINT, SIGTERM or SIGQUIT; a second one ends the process at once. SIGQUIT ends it without the core
+/// dump that the system would make.
 async fn stop_on_signal(telemetry: Telemetry, stop: CancellationToken) {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        let text = "signals cannot be caught; stop callwatch by killing it, which loses nothing".to_owned();
-        return telemetry.emit(Signal::Hindrance { text });
+    let listen = || {
+        io::Result::Ok((
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::quit())?,
+        ))
+    };
+    let (mut interrupt, mut terminate, mut quit) = match listen() {
+        Ok(signals) => signals,
+        Err(error) => return cannot_be_caught(&telemetry, &error),
     };
     let mut next = async || {
         tokio::select! {
             _ = interrupt.recv() => "SIGINT",
             _ = terminate.recv() => "SIGTERM",
+            _ = quit.recv() => "SIGQUIT",
         }
     };
     telemetry.emit(Signal::Stopping { signal: next().await, again: false });
-    tell_service_manager(&telemetry, NotifyState::Stopping);
+    tell_service_manager(&telemetry, &[NotifyState::Stopping]);
     stop.cancel();
     let asked = Instant::now();
     loop {

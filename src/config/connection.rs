@@ -6,10 +6,12 @@ use rustls::pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{self, PemObject},
 };
+use secrecy::ExposeSecret;
 
 use super::{
     context::Secrets,
     file::read_regular,
+    fingerprint::Fingerprint,
     key::{Key, ValueType},
     report::Mistake,
     secret::{Secret, secret},
@@ -61,6 +63,18 @@ impl Connection {
         }
         let identity = certificate.zip(key).map(|(certificate, key)| ClientIdentity { certificate, key });
         Self { ca_file, identity, proxy: table.read(&PROXY, proxy), public_only: false }
+    }
+
+    /// Tells the content of the files and of the proxy's secret, which are read when the client is made, from any other.
+    /// One that cannot be read differs from every content.
+    pub fn content(&self) -> Fingerprint {
+        let Self { ca_file, identity, proxy, public_only: _ } = self;
+        let identity = identity.as_ref().map(|ClientIdentity { certificate, key }| [certificate, key]);
+        let files = ca_file.iter().chain(identity.into_iter().flatten());
+        let mut contents: Vec<_> = files.map(|path| read_regular(path, MAX_PEM).ok()).collect();
+        let proxy = proxy.iter().map(|proxy| proxy.read().ok());
+        contents.extend(proxy.map(|read| Some(read?.expose_secret().as_bytes().to_vec())));
+        Fingerprint::of_parts(contents.iter().map(|content| content.as_deref().unwrap_or_default()))
     }
 
     /// Whether the client that is shared by all will do.

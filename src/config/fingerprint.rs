@@ -6,15 +6,34 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::digest;
 use toml::de::{DeTable, DeValue};
 
-/// 96 bits of SHA-256 over the keys and values of a table. The order and the way in which they are written do not
-/// count.
+/// 96 bits of SHA-256 over what was written.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
+    /// Over the keys and values of a table. The order and the way in which they are written do not count.
     pub(super) fn of(table: &DeTable<'_>) -> Self {
         let mut hash = digest::Context::new(&digest::SHA256);
         add_table(&mut hash, table);
+        Self::finish(hash)
+    }
+
+    /// Over a text as it is.
+    pub fn of_text(text: &str) -> Self {
+        Self::of_parts([text.as_bytes()])
+    }
+
+    /// Over several contents, in their order.
+    pub(crate) fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for part in parts {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Self::finish(hash)
+    }
+
+    fn finish(hash: digest::Context) -> Self {
         Self(URL_SAFE_NO_PAD.encode(&hash.finish().as_ref()[..12]))
     }
 

@@ -1,4 +1,4 @@
-//! The tables about callwatch itself: `[store]`, `[backup]`, `[delivery]` and `[server]`.
+//! The tables about callwatch itself: `[store]`, `[backup]`, `[delivery]`, `[reload]` and `[server]`.
 
 use std::{net::SocketAddr, ops::Range, path::PathBuf, time::Duration};
 
@@ -53,12 +53,20 @@ const SHUTDOWN_GRACE: Key = Key::new(
 .default(Literal::Duration(GRACE_DEFAULT));
 pub(crate) const DELIVERY: &[Key] = &[SHUTDOWN_GRACE];
 
+const WATCH: Key = Key::new(
+    "watch",
+    ValueType::Boolean,
+    "puts this file to work within seconds of a change; `false` waits for SIGHUP or `POST /api/v1/reload`",
+)
+.default(Literal::Boolean(true));
+pub(crate) const RELOAD: &[Key] = &[WATCH];
+
 const LISTEN: Key = Key::new("listen", ValueType::Text, "the IP address and port to listen on")
     .required("\"127.0.0.1:9464\"");
 const TOKEN: Key = Key::new(
     "token",
     ValueType::Secret,
-    "clients of the admin API have to send it; required unless `listen` is a loopback address",
+    "clients have to send it, as `Authorization: Bearer …`; required unless `listen` is a loopback address",
 );
 pub(crate) const SERVER: &[Key] = &[LISTEN, TOKEN];
 
@@ -88,12 +96,19 @@ pub struct DeliveryConfig {
     pub shutdown_grace: Duration,
 }
 
+/// `[reload]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReloadConfig {
+    /// Whether a changed file is put to work by itself. Default true.
+    pub watch: bool,
+}
+
 /// `[server]`
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The token that clients of the admin API have to send; required unless `listen` is a loopback address.
+    /// The token that clients have to send; required unless `listen` is a loopback address.
     pub token: Option<Secret>,
 }
 
@@ -171,6 +186,19 @@ impl Default for DeliveryConfig {
     }
 }
 
+impl ReloadConfig {
+    /// Reads `[reload]`.
+    pub(crate) fn read(table: &mut Table<'_>) -> Self {
+        Self { watch: table.boolean(&WATCH) }
+    }
+}
+
+impl Default for ReloadConfig {
+    fn default() -> Self {
+        Self { watch: true }
+    }
+}
+
 impl ServerConfig {
     /// Reads `[server]`.
     pub(crate) fn read(table: &mut Table<'_>) -> Option<Self> {
@@ -186,10 +214,6 @@ impl ServerConfig {
                 )
                 .hint("add token = { env = \"CALLWATCH_TOKEN\" }, or listen on 127.0.0.1"),
             );
-        } else {
-            let idle =
-                Mistake::warning(table.span_of(&LISTEN), "this version does not listen on anything yet");
-            table.cx.add(idle.hint("health, metrics and the dashboard come with a later version"));
         }
         Some(Self { listen, token })
     }

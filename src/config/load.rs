@@ -1,8 +1,9 @@
 //! From a text to what its reader makes of it, or to the [`Report`] of everything that is wrong.
 
-use std::{io, path::Path, string::FromUtf8Error};
+use std::{io, ops::Range, path::Path, string::FromUtf8Error};
 
-use toml::de::DeTable;
+use serde_json::Value as Json;
+use toml::de::{DeTable, DeValue};
 
 use super::{
     context::{Context, LoadOptions},
@@ -15,6 +16,16 @@ use super::{
 
 /// The longest config file, in bytes.
 const MAX_FILE: u64 = 16 << 20;
+
+/// A file that was read.
+pub(crate) struct Document<T> {
+    /// What the reader made of it.
+    pub read: T,
+    /// The warnings.
+    pub report: Report,
+    /// Its keys and values, with `***` in place of secrets.
+    pub shown: Json,
+}
 
 /// Reads `text` as the content of the file at `path` with `read`, which is given its outermost table.
 ///
@@ -30,7 +41,7 @@ pub(crate) fn document<T>(
     options: LoadOptions<'_>,
     keys: Option<&[&[Key]]>,
     read: impl for<'a> FnOnce(&mut Table<'a>) -> T,
-) -> Result<(T, Report), Report> {
+) -> Result<Document<T>, Report> {
     let (document, errors) = DeTable::parse_recoverable(text);
     let syntax = Syntax::new(text, &errors);
     let mut cx = Context::new(text, path, options, !errors.is_empty());
@@ -39,12 +50,55 @@ pub(crate) fn document<T>(
         syntax.hide_secrets(&cx, keys);
     }
     let mut root = Table::new(&cx, 0..0, document.get_ref());
-    let result = read(&mut root);
+    let read = read(&mut root);
     root.finish();
     let (mistakes, hidden) = cx.finish();
-    let shown = if keys.is_some() { hidden } else { text.to_owned() };
-    let report = Report::new(path, shown, syntax.merge(mistakes));
-    if report.count(Level::Error) > 0 { Err(report) } else { Ok((result, report)) }
+    let visible = if keys.is_some() { hidden } else { text.to_owned() };
+    let shown = shown(document.get_ref(), text, &visible);
+    let report = Report::new(path, visible, syntax.merge(mistakes));
+    if report.count(Level::Error) > 0 { Err(report) } else { Ok(Document { read, report, shown }) }
+}
+
+/// The keys and values of a table. `visible` is `text` with stars in place of everything that is hidden.
+fn shown(table: &DeTable<'_>, text: &str, visible: &str) -> Json {
+    let fields = table.iter().map(|(key, value)| {
+        (key.get_ref().to_string(), shown_value(value.span(), value.get_ref(), text, visible))
+    });
+    Json::Object(fields.collect())
+}
+
+fn shown_value(span: Range<usize>, value: &DeValue<'_>, text: &str, visible: &str) -> Json {
+    let (written, seen) = (&text[span.clone()], &visible[span]);
+    match value {
+        DeValue::Table(table) => shown(table, text, visible),
+        DeValue::Array(values) => {
+            let values = values.iter();
+            values.map(|value| shown_value(value.span(), value.get_ref(), text, visible)).collect()
+        }
+        // How long a secret is is nobody's business.
+        _ if written != seen => {
+            let mut masked = String::new();
+            for c in seen.trim_matches(['"', '\'']).chars() {
+                match c {
+                    '*' if masked.ends_with("***") => {}
+                    '*' => masked.push_str("***"),
+                    c => masked.push(c),
+                }
+            }
+            masked.into()
+        }
+        DeValue::String(text) => text.as_ref().into(),
+        DeValue::Boolean(boolean) => (*boolean).into(),
+        DeValue::Integer(integer) => {
+            let number = i64::from_str_radix(integer.as_str(), integer.radix());
+            number.map_or_else(|_| seen.into(), Json::from)
+        }
+        DeValue::Float(float) => {
+            let number = float.as_str().parse().ok().and_then(serde_json::Number::from_f64);
+            number.map_or_else(|| seen.into(), Json::Number)
+        }
+        DeValue::Datetime(time) => time.to_string().into(),
+    }
 }
 
 /// The text of the file at `path`. The report calls the file `what`; `hint` says what to do when it does not exist.

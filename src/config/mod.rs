@@ -26,7 +26,7 @@ mod values;
 pub(crate) use self::{
     connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, MAX_PEM, PROXY},
     file::read_regular,
-    general::{BACKUP, DELIVERY, SERVER, STORE, STORE_FOLDER},
+    general::{BACKUP, DELIVERY, RELOAD, SERVER, STORE, STORE_FOLDER},
     key::{DAY, MINUTE, SECOND, days},
     load::{document, read_file},
     pacing::{COUNT_KEYS, GROUP_KEYS, THROTTLE_KEYS},
@@ -44,7 +44,7 @@ pub use self::{
     connection::{ClientIdentity, Connection},
     context::{LoadOptions, Secrets},
     fingerprint::Fingerprint,
-    general::{BackupConfig, DeliveryConfig, ServerConfig, StoreConfig},
+    general::{BackupConfig, DeliveryConfig, ReloadConfig, ServerConfig, StoreConfig},
     key::{Absent, Key, Literal, ValueType, written},
     report::{Level, Mistake, Report},
     secret::{Secret, SecretError},

@@ -174,6 +174,37 @@ impl Report {
         out
     }
 
+    /// The report in one line for each mistake, without the lines of the file: for the log.
+    pub fn lines(&self) -> Vec<String> {
+        let line = |mistake: &Mistake| {
+            let level = match mistake.level {
+                Level::Error => "error",
+                Level::Warning => "warning",
+            };
+            let place = self.place(mistake).map(|(line, column)| format!(":{line}:{column}"));
+            let hint = mistake.hint.as_ref().map(|hint| format!("; {hint}"));
+            format!(
+                "{}{}: {level}: {}{}",
+                self.file.display(),
+                place.unwrap_or_default(),
+                mistake.message,
+                hint.unwrap_or_default()
+            )
+        };
+        self.mistakes.iter().map(line).collect()
+    }
+
+    /// How many errors and warnings there are: "2 errors and 1 warning".
+    pub fn counts(&self) -> String {
+        let number =
+            |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+        let errors = number(self.errors, "error");
+        match self.warnings {
+            0 => errors,
+            warnings => format!("{errors} and {}", number(warnings, "warning")),
+        }
+    }
+
     /// The report for programs: an array of `{severity, file, line, column, message, hint}`. Line and column
     /// are null for a mistake about the file as a whole.
     pub fn to_json(&self) -> serde_json::Value {

@@ -176,6 +176,9 @@ impl Narrator {
             | Signal::Started { .. }
             | Signal::ConfigApplied { .. }
             | Signal::ConfigRejected { .. }
+            | Signal::ConfigDoubtful { .. }
+            | Signal::ConfigOnDisk { .. }
+            | Signal::Listening { .. }
             | Signal::Stranded { .. }
             | Signal::Stopping { .. }
             | Signal::Stopped(_)

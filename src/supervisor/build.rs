@@ -9,6 +9,7 @@ use super::{
 use crate::{
     callem::Client,
     config::SourceConfig,
+    config_file::Config,
     destination::{self, Destination, DestinationConfig},
     http,
     telemetry::Telemetry,
@@ -31,6 +32,30 @@ pub(super) struct Built {
     pub(super) parts: Vec<(Duty, Version, Part)>,
 }
 
+/// Everything `config` wants to run, with what the files that are read only when a task starts hold now.
+///
+/// # Errors
+/// [`ApplyError`] when they cannot be read in time.
+pub(super) async fn jobs(config: &Config) -> Result<Vec<Job>, ApplyError> {
+    let mut jobs = Job::all_of(config);
+    on_disk(move || {
+        for job in &mut jobs {
+            job.note_content();
+        }
+        jobs
+    })
+    .await
+}
+
+/// Does `work` away from the runtime's workers.
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApplyError> {
+    match tokio::time::timeout(DEADLINE, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(ApplyError::Panicked(error.to_string())),
+        Err(_) => Err(ApplyError::TooSlow(DEADLINE)),
+    }
+}
+
 /// Makes the parts for `jobs`. Opens no connection and starts nothing.
 ///
 /// # Errors
@@ -41,18 +66,18 @@ pub(super) async fn build(
     telemetry: &Telemetry,
 ) -> Result<Built, ApplyError> {
     let telemetry = telemetry.clone();
-    let building = tokio::task::spawn_blocking(move || {
+    on_disk(move || {
         let http = http.map_or_else(http::client, Ok)?;
         let mut parts = vec![];
         for job in jobs {
             let (duty, version) = (job.duty(), job.version());
             let part = match job {
-                Job::Source(config) => {
+                Job::Source { config, .. } => {
                     let client = Client::new(&config, &http)
                         .map_err(|why| ApplyError::Source { name: config.name.clone(), why })?;
                     Part::Source { client, config }
                 }
-                Job::Destination { config, grace } => {
+                Job::Destination { config, grace, .. } => {
                     let destination = destination::build(&config, &http, &telemetry)?;
                     Part::Destination { config, destination, grace }
                 }
@@ -61,10 +86,6 @@ pub(super) async fn build(
             parts.push((duty, version, part));
         }
         Ok(Built { http, parts })
-    });
-    match tokio::time::timeout(DEADLINE, building).await {
-        Ok(Ok(built)) => built,
-        Ok(Err(error)) => Err(ApplyError::Panicked(error.to_string())),
-        Err(_) => Err(ApplyError::TooSlow(DEADLINE)),
-    }
+    })
+    .await?
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::task::JoinError;
 
-use crate::{destination, http, name::Name, store::StoreError};
+use crate::{config::Report, destination, http, name::Name, store::StoreError};
 
 /// Why a config was not put to work. The tasks that ran before go on as they were.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +35,29 @@ pub enum ApplyError {
     /// The config has another store. A store is opened once, so this takes a restart.
     #[error("[store] `{0}` is another one than at the start; restart callwatch for it")]
     NeedsRestart(&'static str),
+    /// The address to listen on cannot be had, or what else people would come in by.
+    #[error("{0}")]
+    Door(String),
     /// callwatch is stopping, so no config is put to work any more.
     #[error("callwatch is stopping")]
     Stopping,
+}
+
+/// Why the config file was not put to work. The config before goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// There are mistakes in the file, or it cannot be read.
+    #[error("the config file has {}", .0.counts())]
+    Mistakes(Report),
+    /// The config cannot be put to work.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// Reading the file did not end.
+    #[error("reading the config file took longer than {}; is it on a disk that hangs?", humantime::format_duration(*.0))]
+    TooSlow(Duration),
+    /// Reading the file broke, which is a defect.
+    #[error("reading the config file failed unexpectedly ({0})")]
+    Panicked(String),
 }
 
 /// Why the work could not begin, or had to stop by itself.

@@ -15,8 +15,10 @@
 //! hangs everything is dropped where it stands.
 
 mod build;
+mod door;
 mod error;
 mod plan;
+mod reload;
 mod upkeep;
 
 use std::{
@@ -31,11 +33,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::error::{ApplyError, RunError};
 use self::{
     build::{Built, Part},
-    plan::{Duty, Job, Plan, Version},
+    plan::{Duty, Plan, Version},
     upkeep::{Upkeep, UpkeepConfig},
+};
+pub use self::{
+    door::{Door, Opening},
+    error::{ApplyError, ReloadError, RunError},
+    reload::Reloader,
 };
 use crate::{
     callem::budget::{self, Budget},
@@ -54,7 +60,9 @@ pub struct Supervisor {
     telemetry: Telemetry,
     clock: Clock,
     /// The config at work; `None` before the first one.
-    config: Option<Config>,
+    config: watch::Sender<Option<Arc<Config>>>,
+    /// Where people come in, if they can.
+    door: Option<Box<dyn Door>>,
     /// The HTTP client that is shared by everything that needs no connections of its own.
     http: Option<reqwest::Client>,
     rules: watch::Sender<Rules>,
@@ -83,6 +91,7 @@ struct Running {
 #[derive(Clone, Debug)]
 pub struct Handle {
     requests: mpsc::Sender<Request>,
+    config: watch::Receiver<Option<Arc<Config>>>,
 }
 
 /// A config to be put to work, and the way back for the answer.
@@ -103,6 +112,11 @@ impl Handle {
         self.requests.send(Request { config, answer }).await.map_err(|_| ApplyError::Stopping)?;
         answered.await.unwrap_or(Err(ApplyError::Stopping))
     }
+
+    /// The config at work; `None` before the first one.
+    pub fn config(&self) -> Option<Arc<Config>> {
+        self.config.borrow().clone()
+    }
 }
 
 impl Supervisor {
@@ -110,20 +124,27 @@ impl Supervisor {
     pub fn new(store: Arc<dyn Store>, telemetry: Telemetry, clock: Clock) -> Self {
         // One after the other: each config is compared with the one before.
         let (sender, requests) = mpsc::channel(1);
+        let (config, at_work) = watch::channel(None);
         Self {
             store,
             telemetry,
             clock,
-            config: None,
+            config,
+            door: None,
             http: None,
             rules: watch::Sender::new(Rules::default()),
             upkeep: watch::Sender::new(UpkeepConfig::default()),
             budgets: HashMap::new(),
             running: BTreeMap::new(),
             tasks: JoinSet::new(),
-            handle: Handle { requests: sender },
+            handle: Handle { requests: sender, config: at_work },
             requests,
         }
+    }
+
+    /// Opens `door` for each config before that is put to work.
+    pub fn with_door(self, door: impl Door + 'static) -> Self {
+        Self { door: Some(Box::new(door)), ..self }
     }
 
     /// Puts other configs to work while [`Supervisor::run`] goes on.
@@ -162,7 +183,8 @@ impl Supervisor {
                 Some(Request { config, answer }) = self.requests.recv(), if !stop.is_cancelled() => {
                     let applied = self.apply(config, &stop).await;
                     if let Err(error) = &applied {
-                        self.telemetry.emit(Signal::ConfigRejected { error: error.to_string() });
+                        let (error, mistakes) = (error.to_string(), vec![]);
+                        self.telemetry.emit(Signal::ConfigRejected { error, mistakes });
                     }
                     // The caller may have given up waiting.
                     let _ = answer.send(applied);
@@ -178,8 +200,12 @@ impl Supervisor {
     async fn apply(&mut self, config: Config, stop: &CancellationToken) -> Result<(), ApplyError> {
         self.keeps_its_store(&config)?;
         let running = self.running.iter().filter_map(|(duty, it)| Some((duty, it.version.as_ref()?)));
-        let Plan { start, stop: gone } = Plan::between(running, Job::all_of(&config));
+        let Plan { start, stop: gone } = Plan::between(running, build::jobs(&config).await?);
         let Built { http, parts } = build::build(start, self.http.clone(), &self.telemetry).await?;
+        let open = match &mut self.door {
+            Some(door) => Some(door.prepare(&config).await?),
+            None => None,
+        };
 
         // Nothing fails from here on.
         self.http = Some(http);
@@ -209,9 +235,12 @@ impl Supervisor {
             started,
             stopped,
         });
-        self.config = Some(config);
+        self.config.send_replace(Some(Arc::new(config)));
         for (duty, version, part) in parts {
             self.begin(duty, version, part, stop);
+        }
+        if let Some(open) = open {
+            open();
         }
         Ok(())
     }
@@ -223,7 +252,7 @@ impl Supervisor {
     }
 
     fn keeps_its_store(&self, config: &Config) -> Result<(), ApplyError> {
-        let Some(before) = &self.config else { return Ok(()) };
+        let Some(before) = &*self.config.borrow() else { return Ok(()) };
         if before.store.path != config.store.path {
             return Err(ApplyError::NeedsRestart("path"));
         }
@@ -283,7 +312,7 @@ impl Supervisor {
         if self.running.get(&duty).is_some_and(|latest| latest.ended.is_cancelled()) {
             self.running.remove(&duty);
         }
-        if let Some(config) = &self.config {
+        if let Some(config) = &*self.config.borrow() {
             // Signals of a task that was stopping may have put its name back on the board.
             prepare(&self.telemetry, config);
         }

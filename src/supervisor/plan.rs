@@ -1,12 +1,14 @@
-//! The tasks to start and to stop to get from one config to the next. Pure.
+//! The tasks to start and to stop to get from one config to the next. Pure but for [`Job::note_content`].
 
 use std::{collections::BTreeSet, time::Duration};
+
+use secrecy::ExposeSecret;
 
 use crate::{
     calendar::Zone,
     config::{Fingerprint, SourceConfig},
     config_file::Config,
-    destination::DestinationConfig,
+    destination::{DestinationConfig, DestinationKind},
     name::Name,
 };
 
@@ -34,9 +36,15 @@ impl Duty {
 /// Everything a config says that a task reads only when it starts. Two that are equal need no restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Version {
-    Source(Fingerprint),
+    Source {
+        table: Fingerprint,
+        /// The API key, and the certificates and the proxy, which are read from files when the task starts.
+        content: Fingerprint,
+    },
     Destination {
         table: Fingerprint,
+        /// The certificates and the proxy, as of a source.
+        content: Fingerprint,
         /// The time zone; it may come from the top of the file.
         timezone: Zone,
         /// The grace period; it comes from `[delivery]`.
@@ -49,24 +57,49 @@ pub(super) enum Version {
 /// A duty, with the config for it.
 #[derive(Clone, Debug)]
 pub(super) enum Job {
-    Source(SourceConfig),
-    Destination { config: DestinationConfig, grace: Duration },
+    Source { config: SourceConfig, content: Fingerprint },
+    Destination { config: DestinationConfig, content: Fingerprint, grace: Duration },
     Upkeep,
 }
 
 impl Job {
-    /// Everything `config` wants to run.
+    /// Everything `config` wants to run; of the files that it names nothing is known yet.
     pub(super) fn all_of(config: &Config) -> Vec<Self> {
         let grace = config.delivery.shutdown_grace;
-        let sources = config.sources.iter().cloned().map(Self::Source);
+        let content = Fingerprint::default;
+        let sources = config.sources.iter().cloned();
+        let sources = sources.map(|config| Self::Source { config, content: content() });
         let destinations = config.destinations.iter().cloned();
-        let destinations = destinations.map(|config| Self::Destination { config, grace });
+        let destinations = destinations.map(|config| Self::Destination { config, content: content(), grace });
         sources.chain(destinations).chain([Self::Upkeep]).collect()
+    }
+
+    /// Notes what the files hold that are read only when a task starts: without it, a certificate that was renewed would
+    /// need a restart. Reads files, so it blocks.
+    pub(super) fn note_content(&mut self) {
+        match self {
+            Self::Source { config, content } => {
+                // A source whose key was refused waits for minutes, which a new key ends.
+                let key = config.api_key.read().ok();
+                let key = key.as_ref().map(|key| key.expose_secret().as_bytes()).unwrap_or_default();
+                let connection = config.connection.content();
+                *content = Fingerprint::of_parts([connection.as_str().as_bytes(), key]);
+            }
+            Self::Destination { config, content, .. } => {
+                *content = match &config.kind {
+                    DestinationKind::Webhook(webhook) => webhook.connection.content(),
+                    DestinationKind::Slack(slack) => slack.connection.content(),
+                    // It reads its secrets for every mail.
+                    DestinationKind::Email(_) => Fingerprint::default(),
+                }
+            }
+            Self::Upkeep => {}
+        }
     }
 
     pub(super) fn duty(&self) -> Duty {
         match self {
-            Self::Source(config) => Duty::Source(config.name.clone()),
+            Self::Source { config, .. } => Duty::Source(config.name.clone()),
             Self::Destination { config, .. } => Duty::Destination(config.name.clone()),
             Self::Upkeep => Duty::Upkeep,
         }
@@ -74,9 +107,12 @@ impl Job {
 
     pub(super) fn version(&self) -> Version {
         match self {
-            Self::Source(config) => Version::Source(config.fingerprint.clone()),
-            Self::Destination { config, grace } => Version::Destination {
+            Self::Source { config, content } => {
+                Version::Source { table: config.fingerprint.clone(), content: content.clone() }
+            }
+            Self::Destination { config, content, grace } => Version::Destination {
                 table: config.fingerprint.clone(),
+                content: content.clone(),
                 timezone: config.timezone,
                 grace: *grace,
             },

@@ -28,6 +28,8 @@ pub struct ConfigStatus {
     pub since: Option<Timestamp>,
     /// The last attempt to replace it, when that failed.
     pub rejected: Option<Incident>,
+    /// Since when the file is known to say something else, as long as nobody has put it to work.
+    pub differs: Option<Timestamp>,
 }
 
 /// Something that went wrong.
@@ -35,7 +37,7 @@ pub struct ConfigStatus {
 pub struct Incident {
     /// When it happened.
     pub at: Timestamp,
-    /// The error, in one line without a secret.
+    /// The error, without a secret: one line, or of a rejected config one for each mistake.
     pub error: String,
 }
 
@@ -260,9 +262,17 @@ impl Board {
             }
             Signal::Store(StoreSignal::Broken { error }) => self.store.broken = incident(error),
             Signal::ConfigApplied { .. } => {
-                self.config = ConfigStatus { since: Some(now), rejected: None };
+                self.config = ConfigStatus { since: Some(now), rejected: None, differs: None };
             }
-            Signal::ConfigRejected { error } => self.config.rejected = incident(error),
+            Signal::ConfigRejected { error, mistakes } => {
+                let all: Vec<_> = [error].into_iter().chain(mistakes).map(String::as_str).collect();
+                self.config.rejected = incident(&all.join("\n"));
+                self.config.differs = None;
+            }
+            Signal::ConfigOnDisk { differs: true } => self.config.differs = Some(now),
+            Signal::ConfigOnDisk { differs: false } => {
+                (self.config.differs, self.config.rejected) = (None, None);
+            }
             Signal::SourceTroubled { source, why } => self.source(source).last_error = incident(why),
             // These signals tell of events, not of a state that lasts.
             Signal::SourceRecovered { .. }
@@ -280,6 +290,8 @@ impl Board {
             | Signal::Summarized { .. }
             | Signal::Store(_)
             | Signal::Started { .. }
+            | Signal::ConfigDoubtful { .. }
+            | Signal::Listening { .. }
             | Signal::Stranded { .. }
             | Signal::Stopping { .. }
             | Signal::Stopped(_)

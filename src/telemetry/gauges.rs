@@ -58,7 +58,7 @@ const DESTINATIONS: [Of<DestinationStatus>; 4] = [
     }),
 ];
 
-const WHOLE: [Of<Board>; 4] = [
+const WHOLE: [Of<Board>; 5] = [
     Of("store_broken", None, "Whether the store refuses everything", |it| it.store.broken.is_some().into()),
     Of("store_last_backup_timestamp", SECONDS, "The last backup", |it| seconds(it.store.last_backup)),
     Of("config_applied_timestamp", SECONDS, "Since when the config is at work", |it| {
@@ -66,6 +66,9 @@ const WHOLE: [Of<Board>; 4] = [
     }),
     Of("config_rejected", None, "Whether the last new config could not be put to work", |it| {
         it.config.rejected.is_some().into()
+    }),
+    Of("config_differs", None, "Whether the file says something else than the config at work", |it| {
+        it.config.differs.is_some().into()
     }),
 ];
 

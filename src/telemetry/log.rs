@@ -153,7 +153,16 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
             stopped = %Names(stopped),
             "the config is at work: {sources} sources, {destinations} destinations, {rules} rules"
         ),
-        Signal::ConfigRejected { error } => error!("the config is not used, the one before goes on: {error}"),
+        Signal::ConfigRejected { error, mistakes } => {
+            error!("the config is not used, the one before goes on: {error}");
+            mistakes.iter().for_each(|mistake| error!("{mistake}"));
+        }
+        Signal::ConfigDoubtful { doubts } => doubts.iter().for_each(|doubt| warn!("{doubt}")),
+        Signal::ConfigOnDisk { differs: true } => warn!(
+            "the config file says something else than the config at work; SIGHUP or `POST /api/v1/reload` puts it to work"
+        ),
+        Signal::ConfigOnDisk { differs: false } => info!("the config file says again what is at work"),
+        Signal::Listening { address } => info!(%address, "listens on http://{address}"),
         Signal::Stranded { destination, waiting } => warn!(
             %destination,
             waiting,

@@ -314,6 +314,9 @@ impl Metrics {
             | Signal::Store(_)
             | Signal::Started { .. }
             | Signal::ConfigApplied { .. }
+            | Signal::ConfigDoubtful { .. }
+            | Signal::ConfigOnDisk { .. }
+            | Signal::Listening { .. }
             | Signal::Stranded { .. }
             | Signal::Stopping { .. }
             | Signal::Stopped(_)

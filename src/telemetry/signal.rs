@@ -1,6 +1,6 @@
 //! Signals: everything that callwatch tells about itself.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     batch::BatchKey,
@@ -261,6 +261,23 @@ pub enum Signal {
     ConfigRejected {
         /// The error, in words a person can act on.
         error: String,
+        /// The mistakes in the file, one line each; empty when the file is not what is wrong.
+        mistakes: Vec<String>,
+    },
+    /// A config that is about to be put to work may not do what was meant.
+    ConfigDoubtful {
+        /// The doubts, one line each.
+        doubts: Vec<String>,
+    },
+    /// Whether the file says the same as the config at work has changed, and nothing followed from it.
+    ConfigOnDisk {
+        /// Whether it says something else.
+        differs: bool,
+    },
+    /// The server listens.
+    Listening {
+        /// Where.
+        address: SocketAddr,
     },
     /// Deliveries wait for a destination that the config does not have.
     Stranded {

@@ -116,7 +116,7 @@ impl Suite {
     pub(super) fn load(path: &Path, config: Option<&Path>) -> Result<Self, Report> {
         let text = read_file(path, "file of tests", "docs/testing-rules.md shows how to write one")?;
         let options = LoadOptions { secrets: Secrets::Ignored, ..LoadOptions::default() };
-        let (suite, _) = document(&text, path, options, None, |root| read(root, path, config, options))?;
+        let suite = document(&text, path, options, None, |root| read(root, path, config, options))?.read;
         match suite {
             Some(suite) => suite,
             // Cannot happen: without a suite, a mistake has been reported.
