@@ -1,6 +1,6 @@
 //! Actions on all deliveries that match a filter.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Filter, Ops, OpsError, StateFilter, no_delivery,
@@ -21,7 +21,7 @@ pub enum BulkMode {
 }
 
 /// The deliveries that a bulk action changed, or would change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
     /// How many deliveries.
     pub count: usize,

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::text;
 use crate::{
@@ -20,16 +20,17 @@ use crate::{
 };
 
 /// A delivery, and what keeps it back. Phone numbers in the answers of receivers are masked.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
     /// The event that it tells.
     pub event: EventId,
     /// The destination that it tells it to.
     pub destination: Name,
     /// The state it is in.
+    #[serde(with = "text::state")]
     pub state: DeliveryStateKind,
     /// When it is tried, at the earliest; only of a pending one.
-    #[serde(serialize_with = "text::shown_if_any")]
+    #[serde(with = "text::time_if_any")]
     pub due: Option<Timestamp>,
     /// Why it is not tried even when it is due.
     #[serde(rename = "held")]
@@ -37,7 +38,7 @@ pub struct Delivery {
     /// The batch that holds it; only of a held one.
     pub waits_in: Option<BatchKey>,
     /// When it arrived, was merged, or was given up.
-    #[serde(serialize_with = "text::shown_if_any")]
+    #[serde(with = "text::time_if_any")]
     pub finished: Option<Timestamp>,
     /// The event that tells it; only of a merged one.
     pub told_by: Option<EventId>,
@@ -49,9 +50,9 @@ pub struct Delivery {
     pub call: Option<CallId>,
     /// The batch whose deliveries it tells as one.
     pub stands_for: Option<BatchKey>,
-    /// The thing it is about; programs read it from the three fields above.
-    #[serde(skip)]
-    pub subject: Subject,
+    /// The thing it is about, when none of the three fields above says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Subject>,
     /// The rule that made it.
     pub rule: Name,
     /// The other rules that its event tells.
@@ -59,7 +60,7 @@ pub struct Delivery {
     /// Counts up from 1 per (destination, source, call).
     pub sequence: u64,
     /// When it was made.
-    #[serde(serialize_with = "text::shown")]
+    #[serde(with = "text::time")]
     pub created: Timestamp,
     /// How many attempts were made.
     pub attempts: u32,
@@ -68,17 +69,17 @@ pub struct Delivery {
 }
 
 /// An attempt that was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedAttempt {
     /// When it began.
-    #[serde(serialize_with = "text::shown")]
+    #[serde(with = "text::time")]
     pub at: Timestamp,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
     /// The result, in one line.
     pub result: String,
     /// The beginning of the receiver's answer, which may quote the call; `None` unless it was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
 }
 
@@ -93,12 +94,29 @@ pub enum KeptBack {
     InBatch(BatchKey),
 }
 
+const NOT_IN_CONFIG: &str = "not in the config";
+const PAUSED: &str = "paused";
+const IN_BATCH: &str = "in batch ";
+
 impl fmt::Display for KeptBack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotInConfig => f.write_str("not in the config"),
-            Self::Paused => f.write_str("paused"),
-            Self::InBatch(batch) => write!(f, "in batch {batch}"),
+            Self::NotInConfig => f.write_str(NOT_IN_CONFIG),
+            Self::Paused => f.write_str(PAUSED),
+            Self::InBatch(batch) => write!(f, "{IN_BATCH}{batch}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for KeptBack {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match &*String::deserialize(deserializer)? {
+            NOT_IN_CONFIG => Ok(Self::NotInConfig),
+            PAUSED => Ok(Self::Paused),
+            text => match text.strip_prefix(IN_BATCH) {
+                Some(batch) => batch.parse().map(Self::InBatch).map_err(D::Error::custom),
+                None => Err(D::Error::custom(format!("{text:?} keeps no delivery back"))),
+            },
         }
     }
 }
@@ -164,7 +182,8 @@ impl Destinations {
             source: record.subject.source().cloned(),
             call: record.subject.call().cloned(),
             stands_for: record.subject.batch().cloned(),
-            subject: record.subject,
+            about: Some(record.subject)
+                .filter(|subject| matches!(subject, Subject::Destination(_) | Subject::Config)),
             rule: record.rule,
             also: record.also,
             sequence: record.sequence,

@@ -43,6 +43,86 @@ pub enum OpsError {
         /// The sources that know it.
         sources: Vec<Name>,
     },
+    /// A callwatch at work was asked, and this is its answer.
+    #[error("{detail}")]
+    Answered {
+        /// What kind of error it is there.
+        kind: OpsErrorKind,
+        /// The error in words.
+        detail: String,
+    },
+    /// A callwatch at work cannot be asked.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// The kinds of errors, as programs tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpsErrorKind {
+    /// The store failed.
+    Store,
+    /// There is no such destination.
+    NoDestination,
+    /// There is no such delivery.
+    NoDelivery,
+    /// There is no such source.
+    NoSource,
+    /// No source knows the call.
+    NoCall,
+    /// Several sources know the call.
+    AmbiguousCall,
+    /// The request itself is wrong.
+    Refused,
+    /// The callwatch at work does not answer.
+    Unreachable,
+}
+
+impl OpsErrorKind {
+    const ALL: [Self; 8] = [
+        Self::Store,
+        Self::NoDestination,
+        Self::NoDelivery,
+        Self::NoSource,
+        Self::NoCall,
+        Self::AmbiguousCall,
+        Self::Refused,
+        Self::Unreachable,
+    ];
+
+    /// The kind in one word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::NoDestination => "no_destination",
+            Self::NoDelivery => "no_delivery",
+            Self::NoSource => "no_source",
+            Self::NoCall => "no_call",
+            Self::AmbiguousCall => "ambiguous_call",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
+    /// The kind with this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+}
+
+impl OpsError {
+    /// The kind of error it is, wherever it happened.
+    pub fn kind(&self) -> OpsErrorKind {
+        match self {
+            Self::Store(_) => OpsErrorKind::Store,
+            Self::NoDestination { .. } => OpsErrorKind::NoDestination,
+            Self::NoDelivery(_) => OpsErrorKind::NoDelivery,
+            Self::NoSource { .. } => OpsErrorKind::NoSource,
+            Self::NoCall { .. } => OpsErrorKind::NoCall,
+            Self::AmbiguousCall { .. } => OpsErrorKind::AmbiguousCall,
+            Self::Answered { kind, .. } => *kind,
+            Self::Unreachable(_) => OpsErrorKind::Unreachable,
+        }
+    }
 }
 
 fn choice(known: &[Name]) -> String {

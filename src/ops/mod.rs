@@ -10,22 +10,27 @@ mod delivery;
 mod error;
 mod explain;
 mod filter;
+mod readiness;
 mod scan;
 mod status;
 mod text;
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use self::error::quoted;
 pub use self::{
     bulk::{BulkMode, Changed},
     delivery::{Delivery, KeptBack, LoggedAttempt},
-    error::OpsError,
+    error::{OpsError, OpsErrorKind},
     explain::{BatchWait, CallStory, DeliveryStory, KnownOfCall, RuleStanding, RuleStory},
     filter::{Filter, StateFilter},
-    status::{DestinationOverview, PauseStatus, Status},
+    readiness::{Check, Readiness},
+    status::{
+        ConfigOverview, DestinationOverview, DestinationWork, Mishap, PauseStatus, ServiceStatus,
+        SourceOverview, Status, WorkState,
+    },
 };
 use self::{delivery::Destinations, scan::Scan};
 use crate::{
@@ -33,6 +38,7 @@ use crate::{
     event::EventId,
     name::Name,
     store::{Action, Cursor, Pause, Store, Tally},
+    telemetry::Board,
     time::Clock,
 };
 
@@ -41,20 +47,22 @@ pub struct Ops {
     store: Arc<dyn Store>,
     config: Arc<Config>,
     clock: Clock,
+    /// The board of the process, if it is at work.
+    board: Option<Board>,
 }
 
 /// A page of deliveries, newest first.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Listing {
     /// The deliveries.
     pub items: Vec<Delivery>,
     /// Where the next page begins; `None` when this was the last.
-    #[serde(serialize_with = "text::shown_if_any")]
+    #[serde(with = "text::text_if_any")]
     pub next: Option<Cursor>,
 }
 
 /// The result of resuming a destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resumed {
     /// Whether it was paused.
     pub was_paused: bool,
@@ -65,7 +73,12 @@ pub struct Resumed {
 impl Ops {
     /// The operations on this store, with the sources, rules and destinations of the config.
     pub fn new(store: Arc<dyn Store>, config: Arc<Config>, clock: Clock) -> Self {
-        Self { store, config, clock }
+        Self { store, config, clock, board: None }
+    }
+
+    /// The same in a callwatch at work, whose board this is.
+    pub fn beside(self, board: Board) -> Self {
+        Self { board: Some(board), ..self }
     }
 
     /// One page of the deliveries that match.

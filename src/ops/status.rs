@@ -1,27 +1,87 @@
 //! How things stand now.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
 
-use super::{Ops, OpsError, text};
+use serde::{Deserialize, Serialize};
+
+use super::{Ops, OpsError, Readiness, text};
 use crate::{
     name::Name,
     privacy::mask_phones_in,
     store::{Pause, Tally},
+    telemetry::{Board, DestinationState, DestinationStatus, Incident, SourceStatus},
     time::Timestamp,
 };
 
-/// How things stand now, as far as the store knows. The board of a running service knows more: polls, lags, breakers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// How things stand now: what the store knows and, of a callwatch at work, what its board knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The time of the status.
-    #[serde(serialize_with = "text::shown")]
+    #[serde(with = "text::time")]
     pub at: Timestamp,
+    /// How the work goes; `None` when callwatch is stopped.
+    pub service: Option<ServiceStatus>,
     /// Every destination of the config, and every other that has a delivery or a pause, by name.
     pub destinations: Vec<DestinationOverview>,
 }
 
+/// How the work of a callwatch goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its version.
+    pub version: String,
+    /// Whether it does its work.
+    pub readiness: Readiness,
+    /// The config.
+    pub config: ConfigOverview,
+    /// The sources of the config, by name.
+    pub sources: Vec<SourceOverview>,
+}
+
+/// How the config stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConfigOverview {
+    /// Since when the present one is at work.
+    #[serde(with = "text::time_if_any")]
+    pub since: Option<Timestamp>,
+    /// Why the last attempt to replace it failed, if it did.
+    pub rejected: Option<Mishap>,
+    /// Since when the file is known to say something else that nobody has put to work.
+    #[serde(with = "text::time_if_any")]
+    pub differs: Option<Timestamp>,
+}
+
+/// How a source stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceOverview {
+    /// The source.
+    pub name: Name,
+    /// When the last request was made, answered or not.
+    #[serde(with = "text::time_if_any")]
+    pub last_poll: Option<Timestamp>,
+    /// When the last request was answered.
+    #[serde(with = "text::time_if_any")]
+    pub last_success: Option<Timestamp>,
+    /// Failed requests in a row.
+    pub failures: u32,
+    /// Whether the API refuses the key.
+    pub refused: bool,
+    /// The last failure; it stays after a recovery.
+    pub last_error: Option<Mishap>,
+    /// Known calls, except for deleted ones.
+    pub known_calls: u64,
+    /// Known calls that are live.
+    pub live_calls: u64,
+    /// Calls that the first walk over the list has found, while it goes on.
+    pub baseline: Option<u64>,
+    /// Requests of the last minute.
+    pub requests: u32,
+    /// Requests a minute that all sources of the host share.
+    pub requests_allowed: u32,
+}
+
 /// How a destination stands.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DestinationOverview {
     /// The destination.
     pub name: Name,
@@ -31,24 +91,125 @@ pub struct DestinationOverview {
     pub pause: Option<PauseStatus>,
     /// How many deliveries it has in each state.
     pub deliveries: Tally,
+    /// How the work for it goes; `None` when callwatch is stopped, or the config does not have it.
+    pub work: Option<DestinationWork>,
+}
+
+/// How the work for a destination goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DestinationWork {
+    /// Whether it takes deliveries.
+    pub state: WorkState,
+    /// Why it does not.
+    pub why: Option<String>,
+    /// When it is tried again, if it does not and that is known.
+    #[serde(with = "text::time_if_any")]
+    pub until: Option<Timestamp>,
+    /// When the delivery that has been due for longest became due; `None` when none is due.
+    #[serde(with = "text::time_if_any")]
+    pub oldest_due: Option<Timestamp>,
+    /// When the last delivery arrived.
+    #[serde(with = "text::time_if_any")]
+    pub last_success: Option<Timestamp>,
+    /// The last attempt that failed; it stays after a success.
+    pub last_error: Option<Mishap>,
+}
+
+/// Whether a destination takes deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkState {
+    /// It does, as far as known.
+    Ok,
+    /// Too many attempts in a row failed.
+    Failing,
+    /// It is left alone, because its receiver or a person asked for that.
+    Paused,
+}
+
+/// Something that went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mishap {
+    /// When it happened.
+    #[serde(with = "text::time")]
+    pub at: Timestamp,
+    /// The error in words.
+    pub error: String,
 }
 
 /// Why a destination is left alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseStatus {
     /// When the pause began.
-    #[serde(serialize_with = "text::shown")]
+    #[serde(with = "text::time")]
     pub since: Timestamp,
     /// The reason, in one line.
     pub reason: String,
     /// When the pause ends by itself; `None` when a person or a change of the config has to end it.
-    #[serde(serialize_with = "text::shown_if_any")]
+    #[serde(with = "text::time_if_any")]
     pub until: Option<Timestamp>,
 }
 
 impl From<&Pause> for PauseStatus {
     fn from(Pause { since, reason, until, config: _ }: &Pause) -> Self {
         Self { since: *since, reason: mask_phones_in(reason), until: *until }
+    }
+}
+
+impl From<&Incident> for Mishap {
+    fn from(Incident { at, error }: &Incident) -> Self {
+        Self { at: *at, error: mask_phones_in(error) }
+    }
+}
+
+impl From<&DestinationStatus> for DestinationWork {
+    fn from(DestinationStatus { state, backlog, last_success, last_error }: &DestinationStatus) -> Self {
+        let (state, why, until) = match state {
+            DestinationState::Ok => (WorkState::Ok, None, None),
+            DestinationState::Failing { until, why } => (WorkState::Failing, Some(why), Some(*until)),
+            DestinationState::Paused { until, why } => (WorkState::Paused, Some(why), *until),
+        };
+        Self {
+            state,
+            why: why.map(|why| mask_phones_in(why)),
+            until,
+            oldest_due: backlog.oldest_due,
+            last_success: *last_success,
+            last_error: last_error.as_ref().map(Mishap::from),
+        }
+    }
+}
+
+impl SourceOverview {
+    fn of(name: &Name, status: &SourceStatus, now: Timestamp) -> Self {
+        Self {
+            name: name.clone(),
+            last_poll: status.last_poll,
+            last_success: status.last_success,
+            failures: status.failures,
+            refused: status.refused,
+            last_error: status.last_error.as_ref().map(Mishap::from),
+            known_calls: status.calls.known,
+            live_calls: status.calls.live,
+            baseline: status.baseline.map(|baseline| baseline.found),
+            requests: status.budget.used(now),
+            requests_allowed: status.budget.allowed,
+        }
+    }
+}
+
+impl ServiceStatus {
+    fn of(board: &Board, readiness: Readiness, now: Timestamp) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            readiness,
+            config: ConfigOverview {
+                since: board.config.since,
+                rejected: board.config.rejected.as_ref().map(Mishap::from),
+                differs: board.config.differs,
+            },
+            sources: board.sources.iter().map(|(name, it)| SourceOverview::of(name, it, now)).collect(),
+        }
     }
 }
 
@@ -59,6 +220,11 @@ impl Ops {
     /// When the store fails.
     pub async fn status(&self) -> Result<Status, OpsError> {
         let all = self.destinations().await?;
+        let service = match &self.board {
+            Some(board) => Some(ServiceStatus::of(board, self.readiness().await, all.now)),
+            None => None,
+        };
+        let at_work = self.board.as_ref().map_or(const { &BTreeMap::new() }, |board| &board.destinations);
         let status = |name: &Name| {
             let standing = all.standings.get(name);
             DestinationOverview {
@@ -66,8 +232,10 @@ impl Ops {
                 is_configured: all.configured.contains(name),
                 pause: standing.and_then(|standing| standing.pause.as_ref()).map(PauseStatus::from),
                 deliveries: standing.map(|standing| standing.tally).unwrap_or_default(),
+                work: at_work.get(name).map(DestinationWork::from),
             }
         };
-        Ok(Status { at: all.now, destinations: all.names().into_iter().map(status).collect() })
+        let destinations = all.names().into_iter().map(status).collect();
+        Ok(Status { at: all.now, service, destinations })
     }
 }

@@ -106,7 +106,7 @@ pub(super) fn details(deliveries: &[Delivery], reader: Reader) -> String {
 }
 
 fn detail(delivery: &Delivery, reader: Reader) -> String {
-    let Delivery { event, destination, subject, rule, also, sequence, created, attempts, log, .. } = delivery;
+    let Delivery { event, destination, rule, also, sequence, created, attempts, log, .. } = delivery;
     let mut out = String::new();
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(out, "{name:11} {value}");
@@ -114,16 +114,20 @@ fn detail(delivery: &Delivery, reader: Reader) -> String {
     line("event", event.as_str());
     line("destination", destination.as_str());
     line("state", &state_line(delivery, reader));
-    match subject {
-        Subject::Call { source, call } => {
+    match (&delivery.source, &delivery.call) {
+        (Some(source), Some(call)) => {
             line("call", &format!("{call} of {source}, delivery {sequence} about it"));
         }
-        Subject::Source(source) => line("source", source.as_str()),
-        Subject::Destination(destination) => line("about", &format!("destination {destination}")),
-        Subject::Batch(batch) => {
-            line("stands for", &format!("the deliveries that waited in batch {batch}"));
-        }
-        Subject::Config => line("about", "the config"),
+        (Some(source), None) => line("source", source.as_str()),
+        (None, _) => {}
+    }
+    if let Some(batch) = &delivery.stands_for {
+        line("stands for", &format!("the deliveries that waited in batch {batch}"));
+    }
+    match &delivery.about {
+        Some(Subject::Destination(destination)) => line("about", &format!("destination {destination}")),
+        Some(Subject::Config) => line("about", "the config"),
+        _ => {}
     }
     line(if also.is_empty() { "rule" } else { "rules" }, &listed(rule, also));
     line("made", &reader.moment(*created));

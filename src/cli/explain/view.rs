@@ -19,7 +19,7 @@ pub(super) fn text(story: &CallStory, reader: Reader, style: Style) -> String {
     known(&mut out, &story.known, reader);
     let (concerned, others): (Vec<_>, Vec<_>) =
         story.rules.iter().partition(|rule| rule.standing.is_concerned());
-    for RuleStory { rule, standing, condition, asks_for_transcript, deliveries, .. } in concerned {
+    for RuleStory { rule, standing, condition_lines, asks_for_transcript, deliveries, .. } in concerned {
         let words = standing.words(|at| reader.moment(at));
         let said = wrap(&format!("{rule} {words}"), WIDTH);
         let (first, rest) = said.split_once('\n').unwrap_or((&said, ""));
@@ -27,9 +27,7 @@ pub(super) fn text(story: &CallStory, reader: Reader, style: Style) -> String {
         let first = first.strip_prefix(rule.as_str()).unwrap_or(first);
         let _ = writeln!(out, "\n{name}{first}");
         wrapped(&mut out, 2, rest);
-        if let Some(condition) = condition {
-            condition.to_string().lines().for_each(|line| indented(&mut out, 2, line));
-        }
+        condition_lines.iter().for_each(|line| indented(&mut out, 2, line));
         if *asks_for_transcript {
             indented(&mut out, 2, "(transcripts are not kept: what is asked of it is unknown here)");
         }

@@ -1,19 +1,11 @@
 //! The serialised form of an explained condition.
 
-use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::rule::condition::Explanation;
 
-/// Writes {text, is, because, seen, parts}, or null.
-pub(super) fn serialize<S: Serializer>(
-    condition: &Option<Explanation>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    condition.as_ref().map(object).serialize(serializer)
-}
-
-fn object(explanation: &Explanation) -> Value {
+/// An object {text, is, because, seen, parts}.
+pub(super) fn object(explanation: &Explanation) -> Value {
     let Explanation { text, truth, because, parts, seen } = explanation;
     let seen: Map<_, _> =
         seen.iter().map(|seen| (seen.text.clone(), Value::from(seen.value.as_str()))).collect();

@@ -5,7 +5,7 @@ mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 
 pub use self::standing::RuleStanding;
@@ -21,17 +21,17 @@ use crate::{
     delivery,
     kind::Kinds,
     name::Name,
-    rule::{self, RuleSet, fire::Candidate},
+    rule::{RuleSet, fire::Candidate},
     snapshot::Snapshot,
     store::{DeliveryRecord, DeliveryState, Hold, StoreError, Token},
     time::Timestamp,
 };
 
 /// All that is known of a call.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CallStory {
     /// The time of the story.
-    #[serde(skip)]
+    #[serde(rename = "at", with = "text::time")]
     pub now: Timestamp,
     /// The call.
     pub call: CallId,
@@ -46,13 +46,13 @@ pub struct CallStory {
 }
 
 /// A call as it is remembered.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct KnownOfCall {
     /// When it was first seen.
-    #[serde(serialize_with = "text::shown")]
+    #[serde(with = "text::time")]
     pub first_seen: Timestamp,
     /// When it was first seen completed.
-    #[serde(serialize_with = "text::shown_if_any")]
+    #[serde(with = "text::time_if_any")]
     pub completed_seen: Option<Timestamp>,
     /// The kinds of change it has been through.
     pub kinds: Kinds,
@@ -67,41 +67,41 @@ pub struct KnownOfCall {
 }
 
 /// How a rule stands to a call, why, and its deliveries.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RuleStory {
     /// The rule.
     pub rule: Name,
     /// How it stands to the call.
-    #[serde(rename = "verdict")]
+    #[serde(flatten)]
     pub standing: RuleStanding,
     /// The same in words, to follow the rule's name.
     pub why: String,
     /// Its condition part by part, evaluated for the call as it is remembered; `None` when it has no condition, or
     /// nothing to do with the call.
-    #[serde(serialize_with = "condition::serialize")]
-    pub condition: Option<rule::condition::Explanation>,
+    pub condition: Option<Value>,
+    /// The same as lines for people.
+    pub condition_lines: Vec<String>,
     /// Whether its condition asks about the transcript, which is not remembered.
-    #[serde(skip)]
     pub asks_for_transcript: bool,
     /// Its deliveries about the call, oldest first. One that tells several rules is among those of each.
     pub deliveries: Vec<DeliveryStory>,
 }
 
 /// A delivery about a call and, when it was merged, the delivery that tells it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeliveryStory {
     /// The delivery.
     #[serde(flatten)]
     pub delivery: Delivery,
     /// When its batch goes out; only of a held one.
-    #[serde(rename = "goes_out", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "goes_out", default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<BatchWait>,
     /// The delivery that tells it; only of a merged one, and as long as it is kept.
-    #[serde(skip)]
+    #[serde(rename = "teller", default, skip_serializing_if = "Option::is_none")]
     pub told_by: Option<Delivery>,
 }
 
-/// The thing that a batch waits for. Serialised as the time, or null.
+/// The thing that a batch waits for. Serialised as the time, or in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchWait {
     /// This time.
@@ -115,8 +115,25 @@ pub enum BatchWait {
 impl Serialize for BatchWait {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Until(at) => text::shown(at, serializer),
-            Self::ForMore | Self::ForConfig => serializer.serialize_none(),
+            Self::Until(at) => text::time::serialize(at, serializer),
+            Self::ForMore => serializer.serialize_str(FOR_MORE),
+            Self::ForConfig => serializer.serialize_str(FOR_CONFIG),
+        }
+    }
+}
+
+const FOR_MORE: &str = "when more have come in";
+const FOR_CONFIG: &str = "when its destination is in the config";
+
+impl<'de> Deserialize<'de> for BatchWait {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match &*String::deserialize(deserializer)? {
+            FOR_MORE => Ok(Self::ForMore),
+            FOR_CONFIG => Ok(Self::ForConfig),
+            text => match Timestamp::parse(text) {
+                Some(at) => Ok(Self::Until(at)),
+                None => Err(D::Error::custom(format!("{text:?} is no time"))),
+            },
         }
     }
 }
@@ -140,11 +157,14 @@ impl Ops {
         for rule in &self.config.rules {
             let of_rule: Vec<_> = records.iter().filter(|record| record.tells(&rule.name)).cloned().collect();
             let standing = RuleStanding::of(rule, &source, &snapshot, &of_rule);
+            let explanation = standing.is_concerned().then(|| subject.explain(rule)).flatten();
+            let lines = explanation.as_ref().map(ToString::to_string).unwrap_or_default();
             rules.push(RuleStory {
                 rule: rule.name.clone(),
                 standing,
                 why: standing.words(|at| at.to_string()),
-                condition: standing.is_concerned().then(|| subject.explain(rule)).flatten(),
+                condition: explanation.as_ref().map(condition::object),
+                condition_lines: lines.lines().map(str::to_owned).collect(),
                 asks_for_transcript: rule.when.as_ref().is_some_and(|when| {
                     ["transcript", "said("].iter().any(|word| when.source().contains(word))
                 }),

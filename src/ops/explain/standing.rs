@@ -1,13 +1,15 @@
 //! How a rule stands to a call, as far as the store remembers. Pure.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+use crate::ops::text;
 use crate::{
     kind::Kinds, name::Name, rule::Rule, snapshot::Snapshot, store::DeliveryRecord, time::Timestamp,
 };
 
-/// How a rule stands to a call. Serialised as [`Self::word`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a rule stands to a call. Serialised as [`Self::word`] with what belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Written", try_from = "Written")]
 pub enum RuleStanding {
     /// The rule is about sources, not about calls.
     OfSource,
@@ -137,8 +139,72 @@ impl RuleStanding {
     }
 }
 
-impl Serialize for RuleStanding {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.word())
+/// A standing as programs read it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Written {
+    verdict: String,
+    /// The kinds that a rule looks at to which nothing has happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    looks_at: Option<Kinds>,
+    /// How often a feed has fired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    times: Option<usize>,
+    /// Whether the rule had fired before it was edited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    had_fired: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "text::time_if_any")]
+    fired_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeats: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "text::time_if_any")]
+    true_since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "text::time_if_any")]
+    fires_at: Option<Timestamp>,
+}
+
+impl From<RuleStanding> for Written {
+    fn from(standing: RuleStanding) -> Self {
+        let mut written = Self { verdict: standing.word().to_owned(), ..Self::default() };
+        match standing {
+            RuleStanding::NothingHappened(kinds) => written.looks_at = Some(kinds),
+            RuleStanding::Feed { fired } => written.times = Some(fired),
+            RuleStanding::Edited { fired } => written.had_fired = Some(fired),
+            RuleStanding::Fired { at, repeat } => {
+                (written.fired_at, written.repeats) = (at, Some(repeat));
+            }
+            RuleStanding::Waiting { since, at } => {
+                (written.true_since, written.fires_at) = (Some(since), Some(at));
+            }
+            RuleStanding::OfSource
+            | RuleStanding::OtherSource
+            | RuleStanding::NotLooked
+            | RuleStanding::Suppressed
+            | RuleStanding::NotTrue => {}
+        }
+        written
+    }
+}
+
+impl TryFrom<Written> for RuleStanding {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let standing = match (&*written.verdict, written.times) {
+            ("of_source", _) => Some(Self::OfSource),
+            ("other_source", _) => Some(Self::OtherSource),
+            ("nothing_happened", _) => written.looks_at.map(Self::NothingHappened),
+            ("feed" | "fired", Some(fired)) => Some(Self::Feed { fired }),
+            ("not_looked", _) => Some(Self::NotLooked),
+            ("edited", _) => written.had_fired.map(|fired| Self::Edited { fired }),
+            ("fired", None) => written.repeats.map(|repeat| Self::Fired { at: written.fired_at, repeat }),
+            ("waiting", _) => {
+                written.true_since.zip(written.fires_at).map(|(since, at)| Self::Waiting { since, at })
+            }
+            ("suppressed", _) => Some(Self::Suppressed),
+            ("not_fired", _) => Some(Self::NotTrue),
+            _ => None,
+        };
+        standing.ok_or_else(|| format!("`{}` is no verdict, or is not whole", written.verdict))
     }
 }
