@@ -22,13 +22,14 @@
 //!   reads its own tables with it, and [`config_file`] puts the file together.
 //! * [`supervisor`] runs a task for each source and destination of a config, and goes from one config to the next.
 //! * [`telemetry`] turns each signal of the work into a log line, counts, and the board of what is true now.
-//! * [`ops`] is what people ask and do; [`cli`] holds the commands that parse, call it, and print.
+//! * [`ops`] is what people ask and do; [`cli`] holds the commands that parse, call it, and print, and [`server`] does the
+//!   same for requests over HTTP.
 //! * [`rehearsal`] is all of this without a network and a clock, for `callwatch test`, `preview` and `send`.
 //! * [`demo`] is a simulated Callem and local receivers, for `callwatch demo` and for the tests.
 //!
 //! # What a module may not know
 //!
-//! Dependencies point down: `cli` → `supervisor, rehearsal, ops` → `sync, delivery` → `store, destination, callem,
+//! Dependencies point down: `cli, server` → `supervisor, rehearsal, ops` → `sync, delivery` → `store, destination, callem,
 //! telemetry` → `rule, change` → `event, snapshot, call` → [`kind`], [`time`]. `sync::planner`, `sync::watcher`, `change`,
 //! `rule` and the retry schedule are pure: the time, the answers and the randomness they need are passed in.
 //! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP; `config` knows
@@ -59,6 +60,7 @@ pub mod ops;
 pub mod privacy;
 pub mod rehearsal;
 pub mod rule;
+pub mod server;
 pub mod snapshot;
 pub mod store;
 pub mod style;

@@ -19,6 +19,7 @@ use tracing::error;
 
 use super::{check, config_arg::ConfigArg, logging, restore};
 use crate::{
+    server::{Server, Service},
     store::{SledStore, Store},
     supervisor::{Reloader, RunError, Supervisor},
     telemetry::{Signal, StoreSignal, Telemetry},
@@ -65,7 +66,12 @@ pub async fn run(args: RunArgs) -> ExitCode {
     let store: Arc<dyn Store> = Arc::new(store);
     let stop = CancellationToken::new();
     let supervisor = Supervisor::new(Arc::clone(&store), telemetry.clone(), clock);
-    let reloader = Reloader::new(&config, supervisor.handle(), telemetry.clone());
+    let handle = supervisor.handle();
+    let reloader = Reloader::new(&config, handle.clone(), telemetry.clone());
+    let server = Server::new(
+        Service { store, telemetry: telemetry.clone(), clock, handle, reloader: reloader.clone() },
+        &stop,
+    );
     tokio::spawn(stop_on_signal(telemetry.clone(), stop.clone()));
     tokio::spawn(reload_on_signal(hangup, reloader.clone(), telemetry.clone(), stop.clone()));
     tokio::spawn(reloader.watch(stop.clone()));
@@ -74,7 +80,9 @@ pub async fn run(args: RunArgs) -> ExitCode {
         thread::spawn(move || show_baseline(&telemetry, &stop));
     }
     tell_service_manager(&telemetry, &[NotifyState::Ready]);
-    match supervisor.run(config, stop).await {
+    let ended = supervisor.with_door(server.clone()).run(config, stop).await;
+    server.close().await;
+    match ended {
         Ok(()) => {
             telemetry.emit_stopped();
             ExitCode::SUCCESS

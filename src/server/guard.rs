@@ -1,0 +1,247 @@
+//! Who may come in: the checks that every request passes before a route sees it.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts, uri::Authority},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    lobby::Guest,
+    problem::Problem,
+    token::{Guesses, Token},
+};
+
+/// The longest body of a request, in bytes.
+const MAX_BODY: usize = 64 << 10;
+
+/// How long a request's body may take to come.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a request may take to be answered. Retrying a million deliveries takes less.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// What probes ask, which have no token.
+const FOR_PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
+/// A way to come in, and who may.
+#[derive(Debug)]
+pub(super) enum Entrance {
+    /// The socket in the store's folder: whoever may open it may do everything.
+    Socket,
+    /// An address.
+    Address {
+        /// The token that has to be sent. Without one the address is of this machine alone.
+        token: Mutex<Option<Arc<Token>>>,
+        guesses: Mutex<Guesses>,
+    },
+}
+
+/// Where a request comes from; `None` by the socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) Option<IpAddr>);
+
+/// Whether whoever asks has shown that they may know everything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct IsTrusted(pub(super) bool);
+
+impl Entrance {
+    pub(super) fn address(token: Option<Token>) -> Self {
+        Self::Address { token: Mutex::new(token.map(Arc::new)), guesses: Mutex::default() }
+    }
+
+    /// Takes another token from now on.
+    pub(super) fn set_token(&self, to: Option<Token>) {
+        if let Self::Address { token, .. } = self {
+            *token.lock().unwrap_or_else(PoisonError::into_inner) = to.map(Arc::new);
+        }
+    }
+
+    /// Whether whoever asks may know everything; without that, only what probes ask is answered.
+    async fn is_trusted(&self, request: &Parts) -> Result<bool, Problem> {
+        let Self::Address { token, guesses } = self else { return Ok(true) };
+        let token = token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(token) = token else {
+            return match is_for_this_machine(request) {
+                true => Ok(true),
+                // A page elsewhere can lead a browser here by a name of its own, and would read the answers.
+                false => Err(Problem::new(
+                    StatusCode::MISDIRECTED_REQUEST,
+                    "wrong_host",
+                    "without a token this is for names of this machine only: ask 127.0.0.1 or localhost, or set \
+                     [server] token",
+                )),
+            };
+        };
+        let Some(presented) = bearer(&request.headers) else { return Ok(false) };
+        let from = request.extensions.get().and_then(|Peer(from)| *from);
+        let from = from.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let wait = guesses.lock().unwrap_or_else(PoisonError::into_inner).wait(from, Instant::now());
+        if let Some(wait) = wait {
+            let wait = wait.as_secs() + 1;
+            let detail = format!("too many wrong tokens came from this address; wait {wait} s");
+            return Err(
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_guesses", detail).retry_after(wait)
+            );
+        }
+        let is_right = token.is(presented).await.map_err(|error| {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_token", format!("nobody can come in: {error}"))
+        })?;
+        if is_right {
+            return Ok(true);
+        }
+        guesses.lock().unwrap_or_else(PoisonError::into_inner).note(from, Instant::now());
+        Err(Problem::new(StatusCode::UNAUTHORIZED, "wrong_token", "this is not the token of [server]"))
+    }
+}
+
+/// Lets a request in when all is well with it, with its whole body; bounds how long that and the answer take.
+pub(super) async fn admit(State(entrance): State<Arc<Entrance>>, request: Request, next: Next) -> Response {
+    let answered = async {
+        let (parts, body) = request.into_parts();
+        let is_trusted = entrance.is_trusted(&parts).await?;
+        if !is_trusted && !FOR_PROBES.contains(&parts.uri.path()) {
+            let detail = "send the token of [server] as `Authorization: Bearer …`";
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "no_token", detail));
+        }
+        if !is_own(&parts) {
+            let detail = "a page of another site may not change anything here";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "cross_site", detail));
+        }
+        let body = whole(&parts.headers, body).await?;
+        let mut request = Request::from_parts(parts, Body::from(body));
+        let guest = request.extensions().get::<Arc<Guest>>().cloned();
+        let _served = guest.map(|guest| guest.serve());
+        request.extensions_mut().insert(IsTrusted(is_trusted));
+        timeout(DEADLINE, next.run(request)).await.map_err(|_| {
+            let detail = "it took too long; some of it may have been done, and it can be asked again";
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "too_slow", detail)
+        })
+    };
+    let mut response = answered.await.unwrap_or_else(Problem::into_response);
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The body of a request, in memory. A body that is not read to its end would leave the connection in the middle of it.
+async fn whole(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let too_long = || {
+        let detail = format!("a body may have {} KiB", MAX_BODY >> 10);
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_long", detail)
+    };
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    if length.is_some_and(|length| length.parse::<usize>().map_or(true, |length| length > MAX_BODY)) {
+        return Err(too_long());
+    }
+    match timeout(BODY_DEADLINE, to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        // A client that went away does not read this.
+        Ok(Err(_)) => Err(too_long()),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body did not come in time")),
+    }
+}
+
+/// The token that is sent.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether a request is addressed to a name that always means this machine.
+fn is_for_this_machine(request: &Parts) -> bool {
+    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse().ok());
+    let is_local = |authority: &Authority| {
+        let host = authority.host().trim_matches(['[', ']']).to_ascii_lowercase();
+        host == "localhost"
+            || host.ends_with(".localhost")
+            || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    };
+    host.as_ref().is_some_and(is_local) && request.uri.authority().is_none_or(is_local)
+}
+
+/// Whether a request that may change something does not come from a page of another site. Browsers say where a request
+/// comes from; whatever is no browser sends neither header.
+fn is_own(request: &Parts) -> bool {
+    if matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return true;
+    }
+    let text = |name: &str| request.headers.get(name).map(HeaderValue::as_bytes);
+    if let Some(site) = text("sec-fetch-site") {
+        return matches!(site, b"same-origin" | b"none");
+    }
+    let Some(origin) = text("origin") else { return true };
+    let origin = std::str::from_utf8(origin).unwrap_or_default();
+    let origin = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
+    origin.is_some_and(|origin| text("host").is_some_and(|host| host.eq_ignore_ascii_case(origin.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, headers: &[(&str, &str)]) -> Parts {
+        let request = Request::builder().method(method).uri("/api/v1/reload");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_page_of_another_site_changes_nothing() {
+        for (headers, may) in [
+            (&[][..], true),
+            (&[("sec-fetch-site", "same-origin")], true),
+            (&[("sec-fetch-site", "none")], true),
+            (&[("sec-fetch-site", "cross-site")], false),
+            (&[("sec-fetch-site", "same-site")], false),
+            (&[("sec-fetch-site", "cross-site"), ("origin", "http://me"), ("host", "me")], false),
+            (&[("origin", "http://127.0.0.1:9464"), ("host", "127.0.0.1:9464")], true),
+            (&[("origin", "https://calls.example.com"), ("host", "Calls.example.com")], true),
+            (&[("origin", "http://127.0.0.1:80"), ("host", "127.0.0.1:9464")], false),
+            (&[("origin", "https://evil.example"), ("host", "127.0.0.1:9464")], false),
+            (&[("origin", "null"), ("host", "127.0.0.1:9464")], false),
+            (&[("origin", "http://me")], false),
+        ] {
+            assert_eq!(is_own(&request("POST", headers)), may, "{headers:?}");
+            assert_eq!(is_own(&request("DELETE", headers)), may, "{headers:?}");
+            assert!(is_own(&request("GET", headers)));
+        }
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_of_this_machine() {
+        for (host, is) in [
+            ("127.0.0.1:9464", true),
+            ("127.8.8.8", true),
+            ("localhost:9464", true),
+            ("LocalHost", true),
+            ("[::1]:9464", true),
+            ("a.localhost", true),
+            ("127.0.0.1.evil.example", false),
+            ("localhost.evil.example:9464", false),
+            ("192.168.0.1:9464", false),
+            ("[::2]", false),
+            ("", false),
+            ("127.0.0.1:9464, evil", false),
+        ] {
+            assert_eq!(is_for_this_machine(&request("GET", &[("host", host)])), is, "{host}");
+        }
+        assert!(!is_for_this_machine(&request("GET", &[])));
+    }
+}

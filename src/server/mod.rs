@@ -1,0 +1,248 @@
+//! The server: health, metrics and the admin API, for people and programs that ask a callwatch at work.
+//!
+//! It parses a request, calls [`ops`](crate::ops), and renders the result. It decides nothing itself, keeps nothing, and
+//! knows the work only through the store, telemetry, and the supervisor's [`Handle`].
+//!
+//! It listens where `[server]` says, and always on a Unix socket in the store's folder, which the commands use. Both have
+//! the same routes. The server is a [`Door`] of the supervisor: whatever can fail happens before a config is put to work.
+
+mod api;
+mod client;
+mod guard;
+mod health;
+mod lobby;
+mod problem;
+mod query;
+mod serve;
+mod socket;
+mod token;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use axum::{Router, http::StatusCode, middleware};
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::client::Client;
+use self::{guard::Entrance, lobby::Lobby, problem::Problem, socket::Socket, token::Token};
+use crate::{
+    config::ServerConfig,
+    config_file::Config,
+    ops::Ops,
+    store::Store,
+    supervisor::{ApplyError, Door, Handle, Opening, Reloader},
+    telemetry::{Signal, Telemetry},
+    time::Clock,
+};
+
+/// The most connections to the address of `[server]`.
+const CONNECTIONS: usize = 128;
+
+/// The most connections to the socket.
+const CONNECTIONS_TO_SOCKET: usize = 32;
+
+/// How long the end of all connections is waited for. They end earlier by themselves.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Everything that answers are made from.
+#[derive(Clone)]
+pub struct Service {
+    /// The store of the process.
+    pub store: Arc<dyn Store>,
+    /// Its metrics and its board.
+    pub telemetry: Telemetry,
+    /// The time of answers.
+    pub clock: Clock,
+    /// The config at work.
+    pub handle: Handle,
+    /// Puts the config file to work.
+    pub reloader: Reloader,
+}
+
+/// The server of one process. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    service: Service,
+    lobby: Arc<Lobby>,
+    open: Mutex<Open>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What is open now.
+#[derive(Default)]
+struct Open {
+    address: Option<Address>,
+    socket: Option<Socket>,
+}
+
+/// An address that is listened on.
+struct Address {
+    /// As the config says it.
+    listen: SocketAddr,
+    entrance: Arc<Entrance>,
+    close: CancellationToken,
+}
+
+impl Server {
+    /// A server that listens nowhere yet. Everything it opens is closed when `stop` is cancelled.
+    pub fn new(service: Service, stop: &CancellationToken) -> Self {
+        let shared = Shared {
+            service,
+            lobby: Lobby::new(CONNECTIONS),
+            open: Mutex::default(),
+            tasks: TaskTracker::new(),
+            stop: stop.child_token(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Closes everything, and waits until the last answers are out, for a few seconds at most.
+    pub async fn close(self) {
+        self.shared.stop.cancel();
+        drop(self.open());
+        self.shared.tasks.close();
+        // A task that is not through by then ends with the process.
+        let _ = timeout(FAREWELL, self.shared.tasks.wait()).await;
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.shared.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts to serve a listener; everything that comes through it passes `entrance`.
+    fn serve<L>(&self, listener: L, entrance: Arc<Entrance>, lobby: Arc<Lobby>, close: CancellationToken)
+    where
+        L: axum::serve::Listener,
+        L::Addr: Into<guard::Peer>,
+    {
+        let Shared { service, tasks, .. } = &*self.shared;
+        let routes = routes(service.clone(), entrance);
+        tasks.spawn(serve::serve(listener, routes, lobby, tasks.clone(), close));
+    }
+
+    /// Opens the socket in the store's folder, the first time. Without it, everything but the commands works.
+    fn open_socket(&self, config: &Config) {
+        let mut open = self.open();
+        if open.socket.is_some() {
+            return;
+        }
+        match Socket::bind(&config.store.path) {
+            Ok((socket, listener)) => {
+                open.socket = Some(socket);
+                drop(open);
+                let lobby = Lobby::new(CONNECTIONS_TO_SOCKET);
+                let close = self.shared.stop.clone();
+                self.serve(listener, Arc::new(Entrance::Socket), lobby, close);
+            }
+            Err(error) => {
+                let text = format!("commands cannot reach callwatch while it runs: {error}");
+                self.shared.service.telemetry.emit(Signal::Hindrance { text });
+            }
+        }
+    }
+
+    /// Binds the address of the config, unless it is open already.
+    async fn bind(&self, config: &ServerConfig) -> Result<Option<TcpListener>, ApplyError> {
+        let before = self.open().address.as_ref().map(|address| address.listen);
+        if before == Some(config.listen) {
+            return Ok(None);
+        }
+        let bound = TcpListener::bind(config.listen).await;
+        Ok(Some(bound.map_err(|error| cannot_listen(config.listen, before, &error))?))
+    }
+
+    /// Listens as the config says, from now on.
+    fn switch(&self, listener: Option<TcpListener>, config: Option<ServerConfig>) {
+        let mut open = self.open();
+        let Some(ServerConfig { listen, token }) = config else {
+            if let Some(address) = open.address.take() {
+                address.close.cancel();
+            }
+            return;
+        };
+        let token = token.map(Token::new);
+        let Some(listener) = listener else {
+            if let Some(address) = &open.address {
+                address.entrance.set_token(token);
+            }
+            return;
+        };
+        let (entrance, close) = (Arc::new(Entrance::address(token)), self.shared.stop.child_token());
+        let address = Address { listen, entrance: Arc::clone(&entrance), close: close.clone() };
+        if let Some(before) = open.address.replace(address) {
+            before.close.cancel();
+        }
+        drop(open);
+        if let Ok(address) = listener.local_addr() {
+            self.shared.service.telemetry.emit(Signal::Listening { address });
+        }
+        self.serve(listener, entrance, Arc::clone(&self.shared.lobby), close);
+    }
+}
+
+#[async_trait]
+impl Door for Server {
+    async fn prepare(&mut self, config: &Config) -> Result<Opening, ApplyError> {
+        let listener = match &config.server {
+            Some(server) => self.bind(server).await?,
+            None => None,
+        };
+        self.open_socket(config);
+        let (server, wanted) = (self.clone(), config.server.clone());
+        Ok(Box::new(move || server.switch(listener, wanted)))
+    }
+}
+
+impl Service {
+    /// The operations on the store under the config at work.
+    fn ops(&self) -> Result<Ops, Problem> {
+        let Some(config) = self.handle.config() else {
+            let detail = "callwatch is starting; ask again in a moment";
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", detail));
+        };
+        let ops = Ops::new(Arc::clone(&self.store), config, self.clock);
+        Ok(ops.beside(self.telemetry.board()))
+    }
+}
+
+/// All routes behind an entrance.
+fn routes(service: Service, entrance: Arc<Entrance>) -> Router {
+    let unknown = || Problem::new(StatusCode::NOT_FOUND, "no_route", "there is nothing at this address");
+    let wrong_method = || {
+        let detail = "this address does not take this method";
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", detail)
+    };
+    health::routes()
+        .nest("/api/v1", api::routes())
+        .fallback(async move || unknown())
+        .method_not_allowed_fallback(async move || wrong_method())
+        .with_state(service)
+        .layer(middleware::from_fn_with_state(entrance, guard::admit))
+}
+
+/// Why an address cannot be listened on, and what to do.
+fn cannot_listen(listen: SocketAddr, before: Option<SocketAddr>, error: &io::Error) -> ApplyError {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse if before.is_some_and(|before| before.port() == listen.port()) => {
+            "the port is in use by this callwatch itself; restart it to change the address alone"
+        }
+        io::ErrorKind::AddrInUse => "another program listens there; set [server] listen to another port",
+        io::ErrorKind::PermissionDenied => "take a port of 1024 or more",
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; `ip address` lists those it has"
+        }
+        _ => "set [server] listen to another address",
+    };
+    ApplyError::Door(format!("cannot listen on {listen} ({error}): {advice}"))
+}

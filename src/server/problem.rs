@@ -1,0 +1,110 @@
+//! Errors as RFC 9457 has them: <https://www.rfc-editor.org/rfc/rfc9457>.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    ops::{OpsError, OpsErrorKind},
+    supervisor::ReloadError,
+};
+
+/// What stands before the kind of a problem in its `type`.
+const TYPE: &str = "urn:callwatch:";
+
+/// Why a request was not carried out.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Problem {
+    /// `urn:callwatch:` and a word that programs can tell it by.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The status of HTTP in words.
+    title: String,
+    /// The status of HTTP.
+    status: u16,
+    /// What is wrong here, and what can be done about it.
+    pub(super) detail: String,
+    /// More for programs.
+    #[serde(flatten)]
+    more: Map<String, Value>,
+    /// Seconds after which the same request may succeed.
+    #[serde(skip)]
+    retry_after: Option<u64>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("{TYPE}{kind}"),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            more: Map::new(),
+            retry_after: None,
+        }
+    }
+
+    /// The request cannot be understood.
+    pub(super) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
+    }
+
+    pub(super) fn with(mut self, name: &str, value: Value) -> Self {
+        self.more.insert(name.to_owned(), value);
+        self
+    }
+
+    pub(super) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// The word that programs can tell it by.
+    pub(super) fn kind(&self) -> &str {
+        self.kind.strip_prefix(TYPE).unwrap_or(&self.kind)
+    }
+}
+
+impl From<OpsError> for Problem {
+    fn from(error: OpsError) -> Self {
+        let status = match error.kind() {
+            OpsErrorKind::Store | OpsErrorKind::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
+            OpsErrorKind::AmbiguousCall => StatusCode::CONFLICT,
+            OpsErrorKind::Refused => StatusCode::BAD_REQUEST,
+            OpsErrorKind::NoDestination
+            | OpsErrorKind::NoDelivery
+            | OpsErrorKind::NoSource
+            | OpsErrorKind::NoCall => StatusCode::NOT_FOUND,
+        };
+        Self::new(status, error.kind().word(), error.to_string())
+    }
+}
+
+impl From<ReloadError> for Problem {
+    fn from(error: ReloadError) -> Self {
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "config_rejected", error.to_string());
+        match error {
+            ReloadError::Mistakes(report) => problem.with("mistakes", report.to_json()),
+            _ => problem,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let json = serde_json::to_string(&self).unwrap_or_default();
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/problem+json")], json).into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"callwatch\""));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
