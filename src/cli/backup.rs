@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use super::{check, complain, config_arg::ConfigArg, print, printed, restore, stopped};
+use super::{check, complain, config_arg::ConfigArg, print, printed, restore, store_folder};
 use crate::{
     store::{Backup, SledStore, Store, StoreError},
     time::Clock,
@@ -26,7 +26,7 @@ pub async fn backup(args: BackupArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    if let Err(error) = stopped::look(&config) {
+    if let Err(error) = store_folder::look(&config) {
         complain(&format!("callwatch: {error}"));
         return ExitCode::FAILURE;
     }

@@ -8,10 +8,12 @@ mod demo;
 mod explain;
 mod logging;
 mod preview;
+mod reach;
 mod restore;
 mod run;
 mod send;
-mod stopped;
+mod status;
+mod store_folder;
 mod test;
 
 use std::{
@@ -63,6 +65,8 @@ enum Command {
     Restore(restore::RestoreArgs),
     /// List deliveries, retry or drop them, pause and resume destinations
     Deliveries(deliveries::DeliveriesArgs),
+    /// Show on one screen whether it works, what is stuck, and what to do
+    Status(status::StatusArgs),
 }
 
 impl Command {
@@ -70,7 +74,12 @@ impl Command {
     fn writes_to_store(&self) -> bool {
         matches!(
             self,
-            Self::Run(_) | Self::Backup(_) | Self::Restore(_) | Self::Explain(_) | Self::Deliveries(_)
+            Self::Run(_)
+                | Self::Backup(_)
+                | Self::Restore(_)
+                | Self::Explain(_)
+                | Self::Deliveries(_)
+                | Self::Status(_)
         )
     }
 }
@@ -106,6 +115,10 @@ fn execute(command: Command, logging: &logging::LoggingArgs) -> ExitCode {
         Command::Deliveries(args) => {
             logging.start(logging::Default::Info);
             on_runtime(deliveries::deliveries(args))
+        }
+        Command::Status(args) => {
+            logging.start(logging::Default::Off);
+            on_runtime(status::status(args))
         }
         Command::Demo(args) => {
             logging.start(logging::Default::Off);

@@ -27,8 +27,11 @@ use crate::{
     store::Cursor,
 };
 
-/// How long an answer may take: longer than the server takes to give up.
-const DEADLINE: Duration = Duration::from_secs(150);
+/// How long the answer to a question may take.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a change may take: longer than the server takes to give up.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(150);
 
 /// How long the socket may take to take a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -184,6 +187,7 @@ impl Client {
         path: String,
         body: Bytes,
     ) -> Result<T, OpsError> {
+        let deadline = if method == Method::GET { ANSWER_DEADLINE } else { CHANGE_DEADLINE };
         let request = Request::builder()
             .method(method)
             .uri(format!("/api/v1{path}"))
@@ -191,7 +195,7 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|error| self.unreachable(&error.to_string()))?;
-        let (status, answer) = match timeout(DEADLINE, self.exchange(request)).await {
+        let (status, answer) = match timeout(deadline, self.exchange(request)).await {
             Ok(answered) => answered.map_err(|error| self.unreachable(&error.to_string()))?,
             Err(_) => return Err(self.unreachable("it took too long")),
         };

@@ -161,6 +161,7 @@ async fn standard_output_that_nobody_reads_is_no_panic() {
         &["deliveries", "list"],
         &["restore"],
         &["explain", "nobody"],
+        &["status"],
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);

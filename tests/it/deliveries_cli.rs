@@ -298,12 +298,12 @@ async fn dead_deliveries_are_retried_one_by_one_or_all() {
 #[tokio::test]
 async fn what_is_dropped_is_gone() {
     let stopped = Stopped::with_deliveries().await;
-    let out = stopped.run(&["drop", "--all", "--destination", "old-crm"]).await.fine();
+    let out = stopped.run(&["drop", "--yes", "--all", "--destination", "old-crm"]).await.fine();
     assert_eq!(out, "1 delivery is dropped\n");
-    let out = stopped.run(&["drop", "--all", "--destination", "crm"]).await.fine();
+    let out = stopped.run(&["drop", "--yes", "--all", "--destination", "crm"]).await.fine();
     assert_eq!(out, "2 deliveries are dropped\n");
     assert_eq!(events(&stopped.json(&["list"]).await), ["evt_a"], "what has arrived is kept");
-    stopped.run(&["drop", "evt_a"]).await.fine();
+    stopped.run(&["drop", "--yes", "evt_a"]).await.fine();
     assert_eq!(stopped.run(&["list"]).await.fine(), "no deliveries\n");
 }
 
@@ -376,11 +376,11 @@ async fn what_is_held_can_be_sent_or_dropped_and_what_was_told_with_others_only_
     assert_eq!(stopped.state("evt_1").await, "pending");
     let err = stopped.run(&["retry", "evt_2"]).await.failed(1);
     assert_eq!(err, "callwatch: nothing to do: it was told as part of evt_s; retry that\n");
-    let out = stopped.run(&["drop", "evt_2"]).await.fine();
+    let out = stopped.run(&["drop", "--yes", "evt_2"]).await.fine();
     assert_eq!(out, "1 delivery is dropped\nevt_s, which told it, is left as it is\n");
 
     let stopped = with_batches().await;
-    let out = stopped.run(&["drop", "--all", "--destination", "crm"]).await.fine();
+    let out = stopped.run(&["drop", "--yes", "--all", "--destination", "crm"]).await.fine();
     assert_eq!(out, "2 deliveries are dropped\nwhat was held is left out when its batch goes out\n");
     assert_eq!(events(&stopped.json(&["list"]).await), ["evt_3", "evt_2"], "what was told is kept");
 }

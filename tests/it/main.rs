@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod answers;
+mod at_work;
 mod binary;
 mod clock_rules;
 mod config;
@@ -28,5 +29,6 @@ mod rig;
 mod rule_tests;
 mod rules_page;
 mod send;
+mod server;
 mod store;
 mod watcher;

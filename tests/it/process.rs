@@ -83,11 +83,6 @@ impl Process {
         assert_eq!(ended.code(), Some(0), "{}", self.log());
         self.log()
     }
-
-    /// Waits until it ends by itself.
-    pub async fn end(&mut self) -> Option<i32> {
-        timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap().code()
-    }
 }
 
 /// A command of the binary with this config.

@@ -53,12 +53,18 @@ pub(super) enum Command {
         #[command(flatten)]
         which: Which,
     },
-    /// Forget deliveries
+    /// Forget deliveries, after asking
     Drop {
         #[command(flatten)]
         config: ConfigArg,
         #[command(flatten)]
         which: Which,
+        /// Only count them
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
+        /// Do not ask; needed where there is no terminal
+        #[arg(long)]
+        yes: bool,
     },
     /// Leave a destination alone until it is resumed; its deliveries wait
     Pause {

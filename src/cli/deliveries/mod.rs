@@ -1,23 +1,25 @@
-//! `callwatch deliveries`: lists and shows deliveries, retries and drops them, pauses and resumes destinations. Works on
-//! the store of a stopped service.
+//! `callwatch deliveries`: lists and shows deliveries, retries and drops them, pauses and resumes destinations.
 
 mod args;
 mod view;
 
-use std::{io, process::ExitCode, sync::Arc};
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
 
 pub use self::args::DeliveriesArgs;
 use self::args::{Command, Which};
-pub(super) use self::view::{Reader, attempt_line, listed, state_line};
+pub(super) use self::view::{Reader, age, attempt_line, lay_out, listed, state_line};
 use super::{
-    check, print,
-    stopped::{self, StoppedError},
+    EXIT_USAGE, check, complain, print,
+    reach::{ReachError, Reached, reach},
 };
 use crate::{
     calendar::Zone,
     event::EventId,
     name::Name,
-    ops::{BulkMode, Changed, Filter, Ops, OpsError, Resumed},
+    ops::{BulkMode, Changed, Filter, OpsError, OpsErrorKind, Resumed},
     store::StoreError,
     time::Clock,
 };
@@ -30,9 +32,15 @@ enum DeliveriesError {
     #[error(transparent)]
     Ops(OpsError),
     #[error(transparent)]
-    Stopped(#[from] StoppedError),
+    Reach(#[from] ReachError),
     #[error("nothing to do: {0}")]
     NothingToDo(String),
+    #[error(
+        "what is dropped cannot be had back, and nobody can be asked here: add --yes, or --dry-run to count"
+    )]
+    NeedsYes,
+    #[error("nothing was dropped")]
+    SaidNo,
     #[error(transparent)]
     Close(#[from] StoreError),
     #[error("cannot print: {0}")]
@@ -41,40 +49,46 @@ enum DeliveriesError {
 
 impl From<OpsError> for DeliveriesError {
     fn from(error: OpsError) -> Self {
-        match error {
-            OpsError::NoDelivery(_) => Self::NoDelivery(error),
-            error => Self::Ops(error),
+        match error.kind() {
+            OpsErrorKind::NoDelivery => Self::NoDelivery(error),
+            _ => Self::Ops(error),
         }
     }
 }
 
-/// Runs the subcommand; the exit code is 0, or 1 with a message on stderr, or 78 for a bad config.
+/// Runs the subcommand; the exit code is 0, or 1 with a message on stderr, or 2 when --yes is missing, or 78 for a
+/// bad config.
 pub async fn deliveries(args: DeliveriesArgs) -> ExitCode {
     let config = match check::load_without_secrets(args.command.config()) {
         Ok(config) => config,
         Err(code) => return code,
     };
     let done: Result<(), DeliveriesError> = async {
-        let store = stopped::open(&config).await?;
         let zone = config.timezone;
-        let ops = Ops::new(Arc::clone(&store), Arc::new(config), Clock::system());
-        let done = run(&ops, args.command, zone).await;
-        let closed = store.close().await;
+        let reached = reach(config).await?;
+        let done = run(&reached, args.command, zone).await;
+        let closed = reached.close().await;
         let text = done?;
         closed?;
         Ok(print(&text)?)
     }
     .await;
-    super::report(done)
+    match done {
+        Err(error @ DeliveriesError::NeedsYes) => {
+            complain(&format!("callwatch: {error}"));
+            EXIT_USAGE.into()
+        }
+        done => super::report(done),
+    }
 }
 
 /// Runs the subcommand; returns its output.
-async fn run(ops: &Ops, command: Command, zone: Zone) -> Result<String, DeliveriesError> {
+async fn run(ops: &Reached, command: Command, zone: Zone) -> Result<String, DeliveriesError> {
     match command {
         Command::List { destination, state, call, limit, json, .. } => {
             let (state, call) = (state.map(Into::into), call.map(Into::into));
             let filter = Filter { destination, state, call, ..Filter::default() };
-            let listing = ops.list(&filter, None, limit).await?;
+            let listing = ops.list(&filter, limit).await?;
             if json {
                 return Ok(super::json(&listing.items)?);
             }
@@ -91,11 +105,23 @@ async fn run(ops: &Ops, command: Command, zone: Zone) -> Result<String, Deliveri
             })
         }
         Command::Retry { which, .. } => {
-            let changed = ops.retry(&which.filter(), BulkMode::Act).await?;
-            retried(&which, changed).map_err(DeliveriesError::NothingToDo)
+            let changed = ops.retry(&which.filter()).await?;
+            retried(&which, changed, ops.is_at_work()).map_err(DeliveriesError::NothingToDo)
         }
-        Command::Drop { which, .. } => {
-            dropped(ops.drop(&which.filter(), BulkMode::Act).await?).map_err(DeliveriesError::NothingToDo)
+        Command::Drop { which, dry_run, yes, .. } => {
+            let filter = which.filter();
+            if dry_run {
+                let Changed { count, .. } = ops.drop(&filter, BulkMode::DryRun).await?;
+                let deliveries = if count == 1 { "delivery" } else { "deliveries" };
+                return Ok(format!("{count} {deliveries} would be dropped\n"));
+            }
+            if !yes {
+                let Changed { count, .. } = ops.drop(&filter, BulkMode::DryRun).await?;
+                if count > 0 {
+                    confirm(count).await?;
+                }
+            }
+            dropped(ops.drop(&filter, BulkMode::Act).await?).map_err(DeliveriesError::NothingToDo)
         }
         Command::Pause { destination, .. } => {
             ops.pause(&destination).await?;
@@ -116,7 +142,7 @@ impl Which {
 }
 
 /// The message after a retry; an error, when nothing was retried, says why.
-fn retried(which: &Which, changed: Changed) -> Result<String, String> {
+fn retried(which: &Which, changed: Changed, is_at_work: bool) -> Result<String, String> {
     match changed {
         Changed { count: 0, .. } if which.all => Err("no delivery of it is dead".to_owned()),
         Changed { count: 0, told_by: Some(into), .. } => {
@@ -124,12 +150,35 @@ fn retried(which: &Which, changed: Changed) -> Result<String, String> {
         }
         Changed { count: 0, .. } => Err("it has arrived".to_owned()),
         Changed { count, held, .. } => {
-            let mut said = format!("{} due again; callwatch delivers when it runs\n", are(count));
+            let when = if is_at_work { "" } else { "; callwatch delivers when it runs" };
+            let mut said = format!("{} due again{when}\n", are(count));
             if held > 0 {
                 said += &format!("{} no longer held: told alone, not with others\n", are(held));
             }
             Ok(said)
         }
+    }
+}
+
+/// Asks whether so many deliveries are to be dropped.
+async fn confirm(count: usize) -> Result<(), DeliveriesError> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(DeliveriesError::NeedsYes);
+    }
+    let deliveries = if count == 1 { "1 delivery".to_owned() } else { format!("{count} deliveries") };
+    // A person takes time, and reading blocks.
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut terminal = io::stderr();
+        write!(terminal, "Drop {deliveries}? That cannot be undone. [y/N] ")?;
+        terminal.flush()?;
+        let mut said = String::new();
+        io::stdin().read_line(&mut said)?;
+        io::Result::Ok(matches!(said.trim(), "y" | "Y" | "yes"))
+    });
+    match asked.await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Err(error)) => Err(error.into()),
+        Ok(Ok(false)) | Err(_) => Err(DeliveriesError::SaidNo),
     }
 }
 

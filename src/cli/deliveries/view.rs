@@ -171,7 +171,7 @@ pub(in crate::cli) fn state_line(delivery: &Delivery, reader: Reader) -> String 
 }
 
 /// Columns as wide as they need to be; the last one has the rest of the line.
-fn lay_out<const N: usize>(rows: &[[String; N]]) -> String {
+pub(in crate::cli) fn lay_out<const N: usize>(rows: &[[String; N]]) -> String {
     let mut out = String::new();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..N - 1).map(width).collect();

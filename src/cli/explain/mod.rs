@@ -1,9 +1,9 @@
 //! `callwatch explain`: tells the story of a call, with what each rule made of it and what became of each delivery.
-//! Works on the store of a stopped service, and changes nothing in it.
+//! Changes nothing.
 
 mod view;
 
-use std::{io, process::ExitCode, sync::Arc};
+use std::{io, process::ExitCode};
 
 use clap::Args;
 
@@ -12,15 +12,14 @@ use super::{
     config_arg::ConfigArg,
     deliveries::Reader,
     json, print,
-    stopped::{self, StoppedError},
+    reach::{ReachError, reach},
 };
 use crate::{
     call::CallId,
     name::Name,
-    ops::{Ops, OpsError},
+    ops::{OpsError, OpsErrorKind},
     store::StoreError,
     style::Style,
-    time::Clock,
 };
 
 /// Arguments of `explain`.
@@ -43,7 +42,7 @@ pub struct ExplainArgs {
 #[derive(Debug, thiserror::Error)]
 enum ExplainError {
     #[error(transparent)]
-    Stopped(#[from] StoppedError),
+    Reach(#[from] ReachError),
     #[error("{0} with --source")]
     Ambiguous(OpsError),
     #[error(transparent)]
@@ -56,9 +55,9 @@ enum ExplainError {
 
 impl From<OpsError> for ExplainError {
     fn from(error: OpsError) -> Self {
-        match error {
-            OpsError::AmbiguousCall { .. } => Self::Ambiguous(error),
-            error => Self::Ops(error),
+        match error.kind() {
+            OpsErrorKind::AmbiguousCall => Self::Ambiguous(error),
+            _ => Self::Ops(error),
         }
     }
 }
@@ -70,11 +69,10 @@ pub async fn explain(args: ExplainArgs) -> ExitCode {
         Err(code) => return code,
     };
     let done: Result<(), ExplainError> = async {
-        let store = stopped::open(&config).await?;
         let zone = config.timezone;
-        let ops = Ops::new(Arc::clone(&store), Arc::new(config), Clock::system());
-        let story = ops.explain(&CallId::from(args.call.as_str()), args.source.as_ref()).await;
-        let closed = store.close().await;
+        let reached = reach(config).await?;
+        let story = reached.explain(&CallId::from(args.call.as_str()), args.source.as_ref()).await;
+        let closed = reached.close().await;
         let story = story?;
         closed?;
         let text = if args.json {

@@ -9,6 +9,7 @@ mod crowd;
 mod gate;
 mod history;
 mod payload;
+mod reloads;
 mod verdict;
 
 use std::{

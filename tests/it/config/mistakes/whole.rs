@@ -87,8 +87,8 @@ error: unknown key `logging`
 9 | [logging]
   |  ^^^^^^^
   |
-  = help: choose from `timezone`, `store`, `backup`, `delivery`, `server`,
-          `sources`, `destinations`, `rules`
+  = help: choose from `timezone`, `store`, `backup`, `delivery`, `reload`,
+          `server`, `sources`, `destinations`, `rules`
 
 "#,
     );

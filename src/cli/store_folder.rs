@@ -1,29 +1,14 @@
-//! The store of a stopped service, for commands that look into it.
+//! Where the store is, for commands that look into it.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
-use crate::{
-    config::STORE_FOLDER,
-    config_file::Config,
-    store::{SledStore, Store, StoreError},
-};
+use crate::{config::STORE_FOLDER, config_file::Config};
 
-/// Why the store cannot be looked into.
+/// Why it is not known which store is meant.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StoppedError {
-    #[error(transparent)]
-    Store(StoreError),
-    #[error(
-        "callwatch is running{} and has the store {path} open; stop it, ask again, and start it afterwards: nothing \
-         is lost meanwhile",
-        holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
-    )]
-    Running { path: String, holder: Option<u32> },
+pub(super) enum NoStore {
     #[error("there is no store at {path}: `callwatch run` makes it. {}", elsewhere(.of_service.as_deref()))]
-    NoStore { path: String, of_service: Option<PathBuf> },
+    Missing { path: String, of_service: Option<PathBuf> },
     #[error(
         "the config does not say where the store is, and there are two: {path} and the service's, {of_service}. Say \
          which with STATE_DIRECTORY={of_service} or with [store] path",
@@ -46,11 +31,11 @@ fn elsewhere(of_service: Option<&Path>) -> String {
 /// Looks whether the store is where the config says, and whether the service's may be meant.
 ///
 /// A service finds its store by STATE_DIRECTORY, which systemd sets and a shell does not have.
-pub(super) fn look(config: &Config) -> Result<(), StoppedError> {
+pub(super) fn look(config: &Config) -> Result<(), NoStore> {
     look_at(config, Path::new(SERVICES), std::env::var_os("STATE_DIRECTORY").is_some())
 }
 
-fn look_at(config: &Config, services: &Path, is_told: bool) -> Result<(), StoppedError> {
+fn look_at(config: &Config, services: &Path, is_told: bool) -> Result<(), NoStore> {
     let path = config.store.path.display().to_string();
     let is_default = !is_told && config.store.path == config.path.with_file_name(STORE_FOLDER);
     // A folder that this user cannot look into is there.
@@ -58,22 +43,8 @@ fn look_at(config: &Config, services: &Path, is_told: bool) -> Result<(), Stoppe
     let of_service = Some(services.join("callwatch")).filter(|it| is_default && is_store(it));
     match (config.store.path.exists(), of_service) {
         (true, None) => Ok(()),
-        (true, Some(of_service)) => Err(StoppedError::Ambiguous { path, of_service }),
-        (false, of_service) => Err(StoppedError::NoStore { path, of_service }),
-    }
-}
-
-/// Opens the store if there is one and nobody else has it open.
-///
-/// # Errors
-/// [`StoppedError`] says why not.
-pub(super) async fn open(config: &Config) -> Result<Arc<dyn Store>, StoppedError> {
-    look(config)?;
-    match SledStore::open_existing(&config.store).await {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(StoreError::Missing { path }) => Err(StoppedError::NoStore { path, of_service: None }),
-        Err(StoreError::InUse { path, holder }) => Err(StoppedError::Running { path, holder }),
-        Err(error) => Err(StoppedError::Store(error)),
+        (true, Some(of_service)) => Err(NoStore::Ambiguous { path, of_service }),
+        (false, of_service) => Err(NoStore::Missing { path, of_service }),
     }
 }
 

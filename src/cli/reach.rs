@@ -1,0 +1,146 @@
+//! Where a command's questions go: to the callwatch at work or, while it is stopped, to its store.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use super::store_folder::{self, NoStore};
+use crate::{
+    call::CallId,
+    config_file::Config,
+    event::EventId,
+    name::Name,
+    ops::{BulkMode, CallStory, Changed, Delivery, Filter, Listing, Ops, OpsError, Resumed, Status},
+    server::Client,
+    store::{SledStore, Store, StoreError},
+    time::Clock,
+};
+
+/// Why neither can be asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReachError {
+    #[error(transparent)]
+    NoStore(#[from] NoStore),
+    #[error(transparent)]
+    Store(StoreError),
+    #[error(
+        "callwatch is running{} and has the store {path} open, and nobody answers at its socket there; its log says why. \
+         Stop it to ask the store: nothing is lost meanwhile",
+        holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+    )]
+    Silent { path: String, holder: Option<u32> },
+    #[error("callwatch may be running, and the socket in {} cannot be used: {why}", folder.display())]
+    Socket { folder: PathBuf, why: io::Error },
+}
+
+/// Whoever answers. The answers are the same.
+pub(super) enum Reached {
+    /// A callwatch at work.
+    AtWork(Client),
+    /// The store of a stopped one.
+    Stopped(Box<Ops>, Arc<dyn Store>),
+}
+
+/// Finds out who answers for the store of this config.
+pub(super) async fn reach(config: Config) -> Result<Reached, ReachError> {
+    store_folder::look(&config)?;
+    if let Some(client) = at_work(&config).await? {
+        return Ok(Reached::AtWork(client));
+    }
+    match SledStore::open_existing(&config.store).await {
+        Ok(store) => {
+            let store: Arc<dyn Store> = Arc::new(store);
+            let ops = Ops::new(Arc::clone(&store), Arc::new(config), Clock::system());
+            Ok(Reached::Stopped(Box::new(ops), store))
+        }
+        Err(StoreError::Missing { path }) => Err(NoStore::Missing { path, of_service: None }.into()),
+        Err(StoreError::InUse { path, holder }) => Err(ReachError::Silent { path, holder }),
+        Err(error) => Err(ReachError::Store(error)),
+    }
+}
+
+/// The callwatch at work with the store of this config; `None` when it is stopped.
+pub(super) async fn at_work(config: &Config) -> Result<Option<Client>, ReachError> {
+    let folder = &config.store.path;
+    Client::of_store(folder).await.map_err(|why| ReachError::Socket { folder: folder.clone(), why })
+}
+
+impl Reached {
+    pub(super) fn is_at_work(&self) -> bool {
+        matches!(self, Self::AtWork(_))
+    }
+
+    /// Closes the store, if it was opened.
+    pub(super) async fn close(self) -> Result<(), StoreError> {
+        match self {
+            Self::AtWork(_) => Ok(()),
+            Self::Stopped(_, store) => store.close().await,
+        }
+    }
+
+    pub(super) async fn list(&self, filter: &Filter, limit: usize) -> Result<Listing, OpsError> {
+        match self {
+            Self::AtWork(client) => client.list(filter, None, limit).await,
+            Self::Stopped(ops, _) => ops.list(filter, None, limit).await,
+        }
+    }
+
+    pub(super) async fn count(&self, filter: &Filter) -> Result<u64, OpsError> {
+        match self {
+            Self::AtWork(client) => client.count(filter).await,
+            Self::Stopped(ops, _) => ops.count(filter).await,
+        }
+    }
+
+    pub(super) async fn show(
+        &self,
+        event: &EventId,
+        destination: Option<&Name>,
+        answers: bool,
+    ) -> Result<Vec<Delivery>, OpsError> {
+        match self {
+            Self::AtWork(client) => client.show(event, destination, answers).await,
+            Self::Stopped(ops, _) => ops.show(event, destination, answers).await,
+        }
+    }
+
+    pub(super) async fn retry(&self, filter: &Filter) -> Result<Changed, OpsError> {
+        match self {
+            Self::AtWork(client) => client.retry(filter, BulkMode::Act).await,
+            Self::Stopped(ops, _) => ops.retry(filter, BulkMode::Act).await,
+        }
+    }
+
+    pub(super) async fn drop(&self, filter: &Filter, mode: BulkMode) -> Result<Changed, OpsError> {
+        match self {
+            Self::AtWork(client) => client.drop(filter, mode).await,
+            Self::Stopped(ops, _) => Ops::drop(ops, filter, mode).await,
+        }
+    }
+
+    pub(super) async fn pause(&self, destination: &Name) -> Result<(), OpsError> {
+        match self {
+            Self::AtWork(client) => client.pause(destination).await,
+            Self::Stopped(ops, _) => ops.pause(destination).await,
+        }
+    }
+
+    pub(super) async fn resume(&self, destination: &Name) -> Result<Resumed, OpsError> {
+        match self {
+            Self::AtWork(client) => client.resume(destination).await,
+            Self::Stopped(ops, _) => ops.resume(destination).await,
+        }
+    }
+
+    pub(super) async fn explain(&self, call: &CallId, source: Option<&Name>) -> Result<CallStory, OpsError> {
+        match self {
+            Self::AtWork(client) => client.explain(call, source).await,
+            Self::Stopped(ops, _) => ops.explain(call, source).await,
+        }
+    }
+
+    pub(super) async fn status(&self) -> Result<Status, OpsError> {
+        match self {
+            Self::AtWork(client) => client.status().await,
+            Self::Stopped(ops, _) => ops.status().await,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! `callwatch status`: one screen that says whether it works, what is stuck, and what to do.
+
+mod view;
+
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+
+use super::{
+    check, complain,
+    config_arg::ConfigArg,
+    deliveries::Reader,
+    json, print,
+    reach::{ReachError, at_work, reach},
+};
+use crate::{
+    config_file::Config,
+    ops::{OpsError, Status},
+    store::StoreError,
+    style::Style,
+};
+
+/// Time between two screens.
+const REDRAW: Duration = Duration::from_secs(2);
+
+/// Empties the screen, and goes to its beginning.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Show it again every two seconds, until Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+    /// Print an object {at, service, destinations}
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why there is no status.
+#[derive(Debug, thiserror::Error)]
+enum StatusError {
+    #[error(transparent)]
+    Reach(#[from] ReachError),
+    #[error(transparent)]
+    Ops(#[from] OpsError),
+    #[error(transparent)]
+    Close(#[from] StoreError),
+    #[error("cannot print: {0}")]
+    Print(#[from] io::Error),
+}
+
+/// Shows the status; the exit code is 0 when callwatch works and all its checks are well, 1 otherwise, and 78 for a bad
+/// config.
+pub async fn status(args: StatusArgs) -> ExitCode {
+    let config = match check::load_without_secrets(&args.config) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let shown = if args.watch { watch(&config).await } else { once(config, args.json).await };
+    match shown {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&format!("callwatch: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Shows the status once; returns whether all is well.
+async fn once(config: Config, as_json: bool) -> Result<bool, StatusError> {
+    let zone = config.timezone;
+    let reached = reach(config).await?;
+    let status = reached.status().await;
+    let closed = reached.close().await;
+    let status = status?;
+    closed?;
+    let reader = Reader { now: status.at, zone };
+    print(&if as_json { json(&status)? } else { view::screen(&status, reader, Style::of(&io::stdout())) })?;
+    Ok(is_well(&status))
+}
+
+/// Shows the status again and again. A stopped callwatch is not asked, because its store could not be opened meanwhile.
+async fn watch(config: &Config) -> Result<bool, StatusError> {
+    let clear = if io::stdout().is_terminal() { CLEAR } else { "" };
+    loop {
+        let screen = match at_work(config).await {
+            Ok(Some(client)) => match client.status().await {
+                Ok(status) => {
+                    let reader = Reader { now: status.at, zone: config.timezone };
+                    view::screen(&status, reader, Style::of(&io::stdout()))
+                }
+                Err(error) => format!("{error}\n"),
+            },
+            Ok(None) => "callwatch is stopped; `callwatch run` starts it\n".to_owned(),
+            Err(error) => format!("{error}\n"),
+        };
+        print(&format!("{clear}{screen}"))?;
+        tokio::time::sleep(REDRAW).await;
+    }
+}
+
+fn is_well(status: &Status) -> bool {
+    status.service.as_ref().is_some_and(|service| service.readiness.ready)
+}

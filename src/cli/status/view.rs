@@ -1,0 +1,175 @@
+//! The status as people read it. Pure.
+
+use std::fmt::Write;
+
+use crate::{
+    cli::deliveries::{Reader, age, lay_out},
+    ops::{DestinationOverview, ServiceStatus, SourceOverview, Status, WorkState},
+    style::{Colour, Style, WIDTH, wrap},
+    template::truncate,
+    time::Timestamp,
+};
+
+/// How many sources, destinations and pieces of advice have room on one screen.
+const ROWS: usize = 12;
+
+/// The widest column of names.
+const NAME_WIDTH: usize = 20;
+
+/// Whether it works, what is stuck, and what to do: everything in 80 columns.
+pub(super) fn screen(status: &Status, reader: Reader, style: Style) -> String {
+    let mut out = headline(status, style) + "\n";
+    if let Some(service) = &status.service {
+        for check in service.readiness.checks.iter().filter(|check| !check.ok) {
+            for line in check.reason.iter().flat_map(|reason| reason.lines()) {
+                item(&mut out, &format!("{}: {line}", check.name));
+            }
+        }
+        out.push('\n');
+        table(&mut out, ["SOURCE", "CALLS", "LIVE", "ANSWERED", "REQUESTS"], &service.sources, |source| {
+            source_row(source, reader.now)
+        });
+    }
+    out.push('\n');
+    let heads = ["DESTINATION", "STATE", "PENDING", "HELD", "DEAD", "ARRIVED", "OLDEST DUE"];
+    table(&mut out, heads, &status.destinations, |destination| destination_row(destination, reader.now));
+    let advice = advice(status, reader);
+    if !advice.is_empty() {
+        out.push_str("\nwhat to do\n");
+        advice.iter().take(ROWS).for_each(|line| item(&mut out, line));
+        more(&mut out, advice.len());
+    }
+    out
+}
+
+fn headline(status: &Status, style: Style) -> String {
+    match &status.service {
+        None => style.paint(Colour::Yellow, "callwatch is stopped; this is how its store stands"),
+        Some(ServiceStatus { readiness, version, .. }) if readiness.ready => {
+            style.paint(Colour::Green, &format!("callwatch {version} works, and all is well"))
+        }
+        Some(ServiceStatus { version, .. }) => {
+            style.paint(Colour::Red, &format!("callwatch {version} runs, and not all is well"))
+        }
+    }
+}
+
+fn source_row(source: &SourceOverview, now: Timestamp) -> [String; 5] {
+    let answered = match (source.last_success, source.failures) {
+        (None, _) => "not yet".to_owned(),
+        (Some(at), 0) => format!("{} ago", age(now.since(at))),
+        (Some(at), failures) => format!("{} ago, failed {failures}×", age(now.since(at))),
+    };
+    let requests = match source.baseline {
+        Some(found) => format!("baseline: {found} calls so far"),
+        None => format!("{} of {} a minute", source.requests, source.requests_allowed),
+    };
+    let name = truncate(source.name.as_str(), NAME_WIDTH);
+    [name, source.known_calls.to_string(), source.live_calls.to_string(), answered, requests]
+}
+
+fn destination_row(destination: &DestinationOverview, now: Timestamp) -> [String; 7] {
+    let state = match (&destination.work, &destination.pause) {
+        (_, Some(_)) => "paused",
+        (Some(work), None) => match work.state {
+            WorkState::Ok => "ok",
+            WorkState::Failing => "failing",
+            WorkState::Paused => "paused",
+        },
+        (None, None) if !destination.is_configured => "not in config",
+        (None, None) => "stopped",
+    };
+    let oldest = destination.work.as_ref().and_then(|work| work.oldest_due);
+    let oldest = oldest.map_or("-".to_owned(), |due| format!("{} ago", age(now.since(due))));
+    let tally = &destination.deliveries;
+    [
+        truncate(destination.name.as_str(), NAME_WIDTH),
+        state.to_owned(),
+        tally.pending.to_string(),
+        tally.held.to_string(),
+        tally.dead.to_string(),
+        tally.delivered.to_string(),
+        oldest,
+    ]
+}
+
+/// What a person can do, the most pressing first.
+fn advice(status: &Status, reader: Reader) -> Vec<String> {
+    let mut advice = vec![];
+    match &status.service {
+        None => advice.push("start it: `callwatch run`".to_owned()),
+        Some(service) => {
+            if service.config.rejected.is_some() {
+                advice.push("mend the config file; `callwatch check` shows every mistake in it".to_owned());
+            } else if service.config.differs.is_some() {
+                advice.push("put the config file to work with SIGHUP, or look why it differs".to_owned());
+            }
+            let refused = service.sources.iter().filter(|source| source.refused);
+            advice.extend(refused.map(|source| {
+                format!(
+                    "{}: give it a key that the API takes, then reload the config with SIGHUP",
+                    source.name
+                )
+            }));
+        }
+    }
+    for destination in &status.destinations {
+        let DestinationOverview { name, is_configured, pause, deliveries, work } = destination;
+        if !is_configured && deliveries.unfinished() > 0 {
+            advice.push(format!(
+                "{name}: put it back into the config, or forget what waits for it with `callwatch deliveries drop \
+                 --all --destination {name}`"
+            ));
+        }
+        if let Some(pause) = pause {
+            let since = reader.zone.show(pause.since);
+            let resume = format!("`callwatch deliveries resume {name}`");
+            advice.push(match pause.until {
+                Some(until) => {
+                    let until = reader.zone.show(until);
+                    format!(
+                        "{name}: paused since {since} ({}) until {until}, or until {resume}",
+                        pause.reason
+                    )
+                }
+                None => format!("{name}: paused since {since} ({}) until {resume}", pause.reason),
+            });
+        } else if let Some(work) = work.as_ref().filter(|work| work.state == WorkState::Failing) {
+            let why = work.why.as_deref().unwrap_or_default();
+            advice.push(format!(
+                "{name}: {why}; it is tried again by itself, `callwatch send {name}` tries it now"
+            ));
+        }
+        if deliveries.dead > 0 {
+            let dead = deliveries.dead;
+            advice.push(format!(
+                "{name}: `callwatch deliveries list --state dead --destination {name}` says why {dead} were given up, \
+                 `callwatch deliveries retry --all --destination {name}` tries them again"
+            ));
+        }
+    }
+    advice
+}
+
+/// A line for each of `all`, as many as have room.
+fn table<T, const N: usize>(out: &mut String, heads: [&str; N], all: &[T], row: impl Fn(&T) -> [String; N]) {
+    let mut rows = vec![heads.map(str::to_owned)];
+    rows.extend(all.iter().take(ROWS).map(row));
+    out.push_str(&lay_out(&rows));
+    more(out, all.len());
+}
+
+fn more(out: &mut String, count: usize) {
+    if count > ROWS {
+        let _ = writeln!(out, "and {} more", count - ROWS);
+    }
+}
+
+/// A piece of text with a mark, on as many lines as it takes.
+fn item(out: &mut String, text: &str) {
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    for (at, line) in wrap(&text, WIDTH - 4).lines().enumerate() {
+        let mark = if at == 0 { "  - " } else { "    " };
+        let _ = writeln!(out, "{mark}{}", truncate(line, WIDTH - 4));
+    }
+}
