@@ -87,7 +87,7 @@ fn check(board: &Board, config: &Config, store: Result<(), String>, now: Timesta
         None => Ok(()),
     });
     let config_on_disk = match (&board.config.rejected, board.config.differs) {
-        (Some(rejected), _) => Err(format!("the config file was refused: {}", rejected.error)),
+        (Some(rejected), _) => Err(format!("what is on disk is not used: {}", rejected.error)),
         (None, Some(_)) => Err("the config file says something else than the config at work".to_owned()),
         (None, None) => Ok(()),
     };
@@ -207,7 +207,7 @@ mod tests {
             telemetry
                 .emit(Signal::ConfigRejected { error: "the config file has 1 error".to_owned(), mistakes });
         });
-        let why = "the config file was refused: the config file has 1 error\nconfig.toml:3:1: error: no";
+        let why = "what is on disk is not used: the config file has 1 error\nconfig.toml:3:1: error: no";
         assert_eq!(rejected, one("config", why));
         let differs = failing(10, |telemetry| {
             telemetry.emit(fetched());

@@ -3,7 +3,7 @@
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode, Uri},
     routing::{get, post},
 };
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Service,
     problem::Problem,
-    query::{self, Parts},
+    query::{self, Parts, Segments},
 };
 use crate::{
     call::CallId,
@@ -78,7 +78,7 @@ async fn count(State(service): State<Service>, uri: Uri) -> Answer<Count> {
 
 async fn show_all(
     State(service): State<Service>,
-    Path(event): Path<String>,
+    Segments(event): Segments<String>,
     uri: Uri,
 ) -> Answer<Vec<Delivery>> {
     Ok(Json(shown(&service, &event, None, &uri).await?))
@@ -86,7 +86,7 @@ async fn show_all(
 
 async fn show(
     State(service): State<Service>,
-    Path((event, destination)): Path<(String, String)>,
+    Segments((event, destination)): Segments<(String, String)>,
     uri: Uri,
 ) -> Answer<Delivery> {
     let destination = Name::from(destination);
@@ -195,16 +195,23 @@ async fn act_on(ops: &Ops, action: Action, filter: &Filter, mode: BulkMode) -> R
     }
 }
 
-async fn pause(State(service): State<Service>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+async fn pause(
+    State(service): State<Service>,
+    Segments(name): Segments<String>,
+) -> Result<StatusCode, Problem> {
     service.ops()?.pause(&name.into()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn resume(State(service): State<Service>, Path(name): Path<String>) -> Answer<Resumed> {
+async fn resume(State(service): State<Service>, Segments(name): Segments<String>) -> Answer<Resumed> {
     Ok(Json(service.ops()?.resume(&name.into()).await?))
 }
 
-async fn explain(State(service): State<Service>, Path(id): Path<String>, uri: Uri) -> Answer<CallStory> {
+async fn explain(
+    State(service): State<Service>,
+    Segments(id): Segments<String>,
+    uri: Uri,
+) -> Answer<CallStory> {
     let mut parts = Parts::of(&uri);
     let source = parts.take("source", |text| Some(Name::from(text)))?;
     parts.rest::<Nothing>()?;

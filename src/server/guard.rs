@@ -94,7 +94,11 @@ impl Entrance {
             );
         }
         let is_right = token.is(presented).await.map_err(|error| {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_token", format!("nobody can come in: {error}"))
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unreadable_token",
+                format!("nobody can come in: {error}"),
+            )
         })?;
         if is_right {
             return Ok(true);

@@ -2,13 +2,25 @@
 
 use axum::{
     body::Bytes,
-    extract::Query,
-    http::{HeaderMap, StatusCode, Uri, header},
+    extract::{FromRequestParts, Path, Query},
+    http::{HeaderMap, StatusCode, Uri, header, request},
 };
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
 use super::problem::Problem;
+
+/// The variable parts of a path.
+pub(super) struct Segments<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segments<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, Problem> {
+        let read = Path::from_request_parts(parts, state).await;
+        read.map(|Path(segments)| Self(segments)).map_err(|error| Problem::malformed(error.body_text()))
+    }
+}
 
 /// The parts of a query by their names.
 pub(super) struct Parts(Vec<(String, String)>);

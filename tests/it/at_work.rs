@@ -243,7 +243,7 @@ async fn the_status_says_whether_it_works_what_is_stuck_and_what_to_do() {
     fits(&out);
     assert_eq!(code, Some(1), "{out}");
     for part in [
-        "runs, and not all is well\n  - config: the config file was refused: the config file has ",
+        "runs, and not all is well\n  - config: what is on disk is not used: the config file has ",
         "\nwhat to do\n  - mend the config file; `callwatch check` shows every mistake in it\n",
         "`callwatch deliveries retry --all --destination crm` tries them again",
         "  - frontdesk: paused since 20",

@@ -112,7 +112,7 @@ async fn a_call_is_explained_rule_by_rule_with_what_became_of_each_delivery() {
     running.quiet_polls(2).await;
     told(&running, 1).await;
 
-    // The store is in use, and this process serves no socket.
+    // The store is in use, and nobody answers at its socket.
     let (code, out, err) = explain(&rig, &["unhappy"]).await;
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(

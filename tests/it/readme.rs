@@ -1,6 +1,6 @@
 //! README.md: every command on it works, in the order of the page, beginning in an empty folder.
 
-use std::{path::Path, process::Stdio};
+use std::{net::SocketAddr, path::Path, process::Stdio};
 
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -8,7 +8,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::rig::{PATIENCE, Rig, analyze, record};
+use crate::{
+    rig::{PATIENCE, Rig, analyze, record},
+    server::http::{Ask, ask},
+};
 
 const PAGE: &str = include_str!("../../README.md");
 
@@ -51,15 +54,37 @@ async fn run(rig: &Rig, words: &[&str], folder: &Path) {
     let mut service = command.stderr(Stdio::piped()).spawn().unwrap();
     // The baseline first, then a call that ends.
     let mut log = BufReader::new(service.stderr.take().unwrap()).lines();
-    let baselined =
-        async { while !log.next_line().await.unwrap().expect("it runs").contains("calls baselined") {} };
-    timeout(PATIENCE, baselined).await.expect("it says that it begins");
+    let baselined = async {
+        let mut address = None;
+        loop {
+            let line = log.next_line().await.unwrap().expect("it runs");
+            if let Some((_, rest)) = line.split_once("listens on http://") {
+                address = rest.split_whitespace().next().map(|address| address.parse().unwrap());
+            }
+            if line.contains("calls baselined") {
+                return address.expect("it listens");
+            }
+        }
+    };
+    let address: SocketAddr = timeout(PATIENCE, baselined).await.expect("it says that it begins");
     // Nobody reads the rest, and a full pipe would hold it up.
     let rest = tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
     let mut call = record("new", "completed");
     analyze(&mut call, "negative", false);
     rig.callem.add(call);
     timeout(PATIENCE, rig.frontdesk.inbox().wait_for(1)).await.expect("one message tells of both rules");
+    // The page says to ask it in another terminal.
+    let meanwhile = blocks("sh").into_iter().find(|(_, block)| block.contains("callwatch status")).unwrap().1;
+    for line in meanwhile.lines() {
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["callwatch", ref words @ ..] => Box::pin(run(rig, words, folder)).await,
+            ["curl", url] => {
+                let path = url.strip_prefix("http://127.0.0.1:9464").unwrap();
+                assert_eq!(ask(address, Ask::new(&format!("GET {path}"))).await.status, 200, "{line}");
+            }
+            _ => panic!("the test does not know what to do with: {line}"),
+        }
+    }
     let pid = service.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     assert!(timeout(PATIENCE, service.wait()).await.unwrap().unwrap().success());
@@ -78,6 +103,7 @@ async fn every_command_works_in_order_from_an_empty_folder() {
             rig.callem.base_url()
         );
         let text = text.replace("{ env = \"CALLEM_API_KEY\" }", &local);
+        let text = text.replace("127.0.0.1:9464", "127.0.0.1:0");
         std::fs::write(folder.path().join(file_named(&before)), text).unwrap();
     }
     let mut done = vec![];
@@ -98,6 +124,8 @@ async fn every_command_works_in_order_from_an_empty_folder() {
                         "{line}"
                     );
                 }
+                // They were run while the service ran.
+                ["callwatch", "status", ..] | ["curl", ..] => {}
                 ["callwatch", words @ ..] => {
                     run(&rig, words, folder.path()).await;
                     done.push(words[0].to_owned());

@@ -21,9 +21,13 @@ pub(super) fn screen(status: &Status, reader: Reader, style: Style) -> String {
     let mut out = headline(status, style) + "\n";
     if let Some(service) = &status.service {
         for check in service.readiness.checks.iter().filter(|check| !check.ok) {
-            for line in check.reason.iter().flat_map(|reason| reason.lines()) {
-                item(&mut out, &format!("{}: {line}", check.name));
-            }
+            let mut lines = check.reason.iter().flat_map(|reason| reason.lines());
+            let first = lines.next().unwrap_or("all is not well");
+            let others = match lines.count() {
+                0 => String::new(),
+                others => format!(" (and {others} more)"),
+            };
+            item(&mut out, &format!("{}: {first}{others}", check.name));
         }
         out.push('\n');
         table(&mut out, ["SOURCE", "CALLS", "LIVE", "ANSWERED", "REQUESTS"], &service.sources, |source| {

@@ -1,6 +1,6 @@
 //! The calls of the simulated API, and the states that each of them goes through.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 
 use callwatch::demo::callem::SimulatedCallem;
 use serde_json::{Value, json};
@@ -41,6 +41,8 @@ pub struct Histories {
     pub calls: BTreeMap<String, History>,
     /// How many answers had been given when each process of callwatch ended.
     ends: Vec<u64>,
+    /// The answers during which the source's task was replaced by another one: it may not have committed what it got.
+    replacements: Vec<RangeInclusive<u64>>,
 }
 
 impl Histories {
@@ -48,7 +50,7 @@ impl Histories {
     pub async fn new() -> Self {
         let callem = SimulatedCallem::start().await.unwrap();
         callem.set_rate_limit(None);
-        let mut histories = Self { callem, calls: BTreeMap::new(), ends: vec![] };
+        let mut histories = Self { callem, calls: BTreeMap::new(), ends: vec![], replacements: vec![] };
         for n in 0..OLD {
             histories.change(&format!("old{n:05}"), |call| {
                 call["createdAt"] = "2025-12-15T14:00:00.000Z".into();
@@ -82,7 +84,15 @@ impl Histories {
     /// the process that got the state made another request.
     pub fn was_committed(&self, state: &State) -> bool {
         let end = |answer: u64| self.ends.iter().find(|end| **end >= answer);
-        state.given_out.is_some_and(|answer| end(answer).is_some_and(|end| *end > answer))
+        let is_doubtful = |answer: u64| self.replacements.iter().any(|answers| answers.contains(&answer));
+        state
+            .given_out
+            .is_some_and(|answer| !is_doubtful(answer) && end(answer).is_some_and(|end| *end > answer))
+    }
+
+    /// Notes that the source's task was replaced by another one between this answer and now.
+    pub fn task_replaced(&mut self, since: u64) {
+        self.replacements.push(since..=self.callem.answers());
     }
 
     /// Notes the present states that have been given out.

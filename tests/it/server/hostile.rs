@@ -17,7 +17,7 @@ use crate::rig::{PATIENCE, Rig};
 const TOKEN: &str = "correct horse battery";
 
 /// Every route that needs a token.
-const ROUTES: [&str; 14] = [
+pub const ROUTES: [&str; 14] = [
     "GET /metrics",
     "GET /api/v1/status",
     "GET /api/v1/deliveries",
@@ -133,6 +133,8 @@ async fn what_is_malformed_is_refused_in_words() {
         (Ask::new("GET /api/v1/deliveries/evt_none"), 404, "no_delivery"),
         (Ask::new("GET /api/v1/deliveries/evt_none/crm"), 404, "no_delivery"),
         (Ask::new("GET /api/v1/calls/nobody"), 404, "no_call"),
+        (Ask::new("GET /api/v1/calls/%ff"), 400, "malformed"),
+        (Ask::new("POST /api/v1/destinations/%ff/pause"), 400, "malformed"),
         (Ask::new("GET /api/v1/calls/%00%2f%2F?source=other"), 404, "no_source"),
         (Ask::new("POST /api/v1/destinations/cmr/pause"), 404, "no_destination"),
         (Ask::new("POST /api/v1/destinations/cmr/resume"), 404, "no_destination"),

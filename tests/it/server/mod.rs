@@ -2,6 +2,7 @@
 
 mod hostile;
 pub mod http;
+mod page;
 
 use std::{net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf};
 
