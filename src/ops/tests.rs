@@ -425,8 +425,11 @@ async fn a_call_is_explained_rule_by_rule() {
     let object = serde_json::to_value(&story).unwrap();
     assert_eq!(
         object.as_object().unwrap().keys().collect::<Vec<_>>(),
-        ["call", "source", "known", "rules", "other_deliveries"]
+        ["at", "call", "source", "known", "rules", "other_deliveries"]
     );
+    let read: CallStory = serde_json::from_value(object.clone()).unwrap();
+    assert_eq!(read.rules[0].standing, completed.standing);
+    assert_eq!(serde_json::to_value(&read).unwrap(), object, "what is read back is the same");
     assert_eq!(object["rules"][1]["condition"]["is"], "false");
     assert_eq!((&object["rules"][0]["verdict"], &object["known"]["states"]), (&json!("fired"), &json!(1)));
     assert!(object["rules"][0]["deliveries"][0].get("goes_out").is_none());

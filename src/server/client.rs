@@ -16,7 +16,7 @@ use url::form_urlencoded;
 
 use super::{
     api::{Bulk, Count, MOST},
-    problem::Problem,
+    problem::Sent,
     socket,
 };
 use crate::{
@@ -204,7 +204,7 @@ impl Client {
             return serde_json::from_slice(&answer)
                 .map_err(|error| self.unreachable(&format!("it answered something else ({error})")));
         }
-        let problem: Problem = serde_json::from_slice(&answer)
+        let problem: Sent = serde_json::from_slice(&answer)
             .map_err(|_| self.unreachable(&format!("it answered {status}")))?;
         let kind = OpsErrorKind::parse(problem.kind()).unwrap_or(OpsErrorKind::Refused);
         Err(OpsError::Answered { kind, detail: problem.detail })

@@ -16,8 +16,20 @@ use crate::{
 const TYPE: &str = "urn:callwatch:";
 
 /// Why a request was not carried out.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(super) struct Problem {
+    status: StatusCode,
+    kind: &'static str,
+    detail: String,
+    /// Another member of the problem, for programs.
+    more: Option<Box<(&'static str, Value)>>,
+    /// Seconds after which the same request may succeed.
+    retry_after: Option<u64>,
+}
+
+/// A problem as it is sent.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Sent {
     /// `urn:callwatch:` and a word that programs can tell it by.
     #[serde(rename = "type")]
     kind: String,
@@ -27,24 +39,20 @@ pub(super) struct Problem {
     status: u16,
     /// What is wrong here, and what can be done about it.
     pub(super) detail: String,
-    /// More for programs.
     #[serde(flatten)]
     more: Map<String, Value>,
-    /// Seconds after which the same request may succeed.
-    #[serde(skip)]
-    retry_after: Option<u64>,
+}
+
+impl Sent {
+    /// The word that programs can tell it by.
+    pub(super) fn kind(&self) -> &str {
+        self.kind.strip_prefix(TYPE).unwrap_or(&self.kind)
+    }
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
-        Self {
-            kind: format!("{TYPE}{kind}"),
-            title: status.canonical_reason().unwrap_or_default().to_owned(),
-            status: status.as_u16(),
-            detail: detail.into(),
-            more: Map::new(),
-            retry_after: None,
-        }
+    pub(super) fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, kind, detail: detail.into(), more: None, retry_after: None }
     }
 
     /// The request cannot be understood.
@@ -52,18 +60,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
     }
 
-    pub(super) fn with(mut self, name: &str, value: Value) -> Self {
-        self.more.insert(name.to_owned(), value);
-        self
+    pub(super) fn with(self, name: &'static str, value: Value) -> Self {
+        Self { more: Some(Box::new((name, value))), ..self }
     }
 
     pub(super) fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
-    }
-
-    /// The word that programs can tell it by.
-    pub(super) fn kind(&self) -> &str {
-        self.kind.strip_prefix(TYPE).unwrap_or(&self.kind)
     }
 }
 
@@ -94,15 +96,23 @@ impl From<ReloadError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let json = serde_json::to_string(&self).unwrap_or_default();
+        let Self { status, kind, detail, more, retry_after } = self;
+        let sent = Sent {
+            kind: format!("{TYPE}{kind}"),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            status: status.as_u16(),
+            detail,
+            more: more.into_iter().map(|more| (more.0.to_owned(), more.1)).collect(),
+        };
+        // It has no keys but texts, so writing it cannot fail.
+        let json = serde_json::to_string(&sent).unwrap_or_default();
         let mut response =
             (status, [(header::CONTENT_TYPE, "application/problem+json")], json).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"callwatch\""));
         }
-        if let Some(seconds) = self.retry_after {
+        if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         response

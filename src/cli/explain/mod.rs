@@ -33,7 +33,7 @@ pub struct ExplainArgs {
     /// Of this source; needed only when several know a call of this id
     #[arg(long, value_name = "NAME")]
     source: Option<Name>,
-    /// Print an object {call, source, known, rules, other_deliveries}
+    /// Print an object {at, call, source, known, rules, other_deliveries}
     #[arg(long)]
     json: bool,
 }

@@ -208,3 +208,33 @@ impl TryFrom<Written> for RuleStanding {
         standing.ok_or_else(|| format!("`{}` is no verdict, or is not whole", written.verdict))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::Kind;
+
+    #[test]
+    fn every_standing_is_read_back_as_it_was_written() {
+        let at = Timestamp::from_millis(1_765_800_000_000);
+        for standing in [
+            RuleStanding::OfSource,
+            RuleStanding::OtherSource,
+            RuleStanding::NothingHappened([Kind::Ended, Kind::Deleted].into_iter().collect()),
+            RuleStanding::Feed { fired: 0 },
+            RuleStanding::Feed { fired: 3 },
+            RuleStanding::NotLooked,
+            RuleStanding::Edited { fired: true },
+            RuleStanding::Edited { fired: false },
+            RuleStanding::Fired { at: None, repeat: true },
+            RuleStanding::Fired { at: Some(at), repeat: false },
+            RuleStanding::Waiting { since: at, at },
+            RuleStanding::Suppressed,
+            RuleStanding::NotTrue,
+        ] {
+            let written = serde_json::to_value(standing).unwrap();
+            assert_eq!(written["verdict"], standing.word());
+            assert_eq!(serde_json::from_value::<RuleStanding>(written).unwrap(), standing);
+        }
+    }
+}
