@@ -32,7 +32,7 @@
 //! Dependencies point down: `cli, server` → `supervisor, rehearsal, ops` → `sync, delivery` → `store, destination, callem,
 //! telemetry` → `rule, change` → `event, snapshot, call` → [`kind`], [`time`]. `sync::planner`, `sync::watcher`, `change`,
 //! `rule` and the retry schedule are pure: the time, the answers and the randomness they need are passed in.
-//! Only `store` knows sled, only `rule::condition` knows CEL, only `callem` and `destination` know HTTP; `config` knows
+//! Only `store` knows sled, only `rule::condition` knows CEL, only `callem`, `destination` and `server` know HTTP; `config` knows
 //! neither HTTP nor mail.
 
 // A macro that prints panics when nobody reads any more.

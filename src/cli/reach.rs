@@ -22,8 +22,8 @@ pub(super) enum ReachError {
     #[error(transparent)]
     Store(StoreError),
     #[error(
-        "callwatch is running{} and has the store {path} open, and nobody answers at its socket there; its log says why. \
-         Stop it to ask the store: nothing is lost meanwhile",
+        "callwatch is running{} and has the store {path} open, and nobody answers at its socket there: it may be starting \
+         or stopping, else its log says why. Ask again, or stop it: nothing is lost meanwhile",
         holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]
     Silent { path: String, holder: Option<u32> },

@@ -68,6 +68,10 @@ const TOKEN: Key = Key::new(
     ValueType::Secret,
     "clients have to send it, as `Authorization: Bearer …`; required unless `listen` is a loopback address",
 );
+
+/// The shortest token that needs no warning, in bytes.
+const SHORTEST_TOKEN: usize = 16;
+
 pub(crate) const SERVER: &[Key] = &[LISTEN, TOKEN];
 
 /// `[store]`
@@ -204,7 +208,14 @@ impl ServerConfig {
     pub(crate) fn read(table: &mut Table<'_>) -> Option<Self> {
         let listen = table.read(&LISTEN, socket_address);
         let has_token = table.has(&TOKEN);
-        let token = table.read(&TOKEN, |value| password(value).map(|found| found.secret));
+        let token = table.read(&TOKEN, |value| {
+            let found = password(value)?;
+            if found.content().is_some_and(|token| token.len() < SHORTEST_TOKEN) {
+                let message = format!("a token of fewer than {SHORTEST_TOKEN} characters can be guessed");
+                value.cx.add(value.warning(message).hint("make one with: openssl rand -hex 16"));
+            }
+            Ok(found.secret)
+        });
         let listen = listen?;
         if !listen.ip().is_loopback() && !has_token {
             table.cx.add_absence(

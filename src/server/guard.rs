@@ -20,6 +20,7 @@ use super::{
     problem::Problem,
     token::{Guesses, Token},
 };
+use crate::telemetry::{Signal, Telemetry};
 
 /// The longest body of a request, in bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -43,6 +44,7 @@ pub(super) enum Entrance {
         /// The token that has to be sent. Without one the address is of this machine alone.
         token: Mutex<Option<Arc<Token>>>,
         guesses: Mutex<Guesses>,
+        telemetry: Telemetry,
     },
 }
 
@@ -55,8 +57,8 @@ pub(super) struct Peer(pub(super) Option<IpAddr>);
 pub(super) struct IsTrusted(pub(super) bool);
 
 impl Entrance {
-    pub(super) fn address(token: Option<Token>) -> Self {
-        Self::Address { token: Mutex::new(token.map(Arc::new)), guesses: Mutex::default() }
+    pub(super) fn address(token: Option<Token>, telemetry: Telemetry) -> Self {
+        Self::Address { token: Mutex::new(token.map(Arc::new)), guesses: Mutex::default(), telemetry }
     }
 
     /// Takes another token from now on.
@@ -68,7 +70,7 @@ impl Entrance {
 
     /// Whether whoever asks may know everything; without that, only what probes ask is answered.
     async fn is_trusted(&self, request: &Parts) -> Result<bool, Problem> {
-        let Self::Address { token, guesses } = self else { return Ok(true) };
+        let Self::Address { token, guesses, telemetry } = self else { return Ok(true) };
         let token = token.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(token) = token else {
             return match is_for_this_machine(request) {
@@ -103,7 +105,10 @@ impl Entrance {
         if is_right {
             return Ok(true);
         }
-        guesses.lock().unwrap_or_else(PoisonError::into_inner).note(from, Instant::now());
+        if guesses.lock().unwrap_or_else(PoisonError::into_inner).note(from, Instant::now()) {
+            let text = format!("many wrong tokens came from {from}; it may send no other one for a minute");
+            telemetry.emit(Signal::Hindrance { text });
+        }
         Err(Problem::new(StatusCode::UNAUTHORIZED, "wrong_token", "this is not the token of [server]"))
     }
 }

@@ -178,14 +178,16 @@ impl Server {
             }
             return;
         };
-        let (entrance, close) = (Arc::new(Entrance::address(token)), self.shared.stop.child_token());
+        let telemetry = &self.shared.service.telemetry;
+        let entrance = Arc::new(Entrance::address(token, telemetry.clone()));
+        let close = self.shared.stop.child_token();
         let address = Address { listen, entrance: Arc::clone(&entrance), close: close.clone() };
         if let Some(before) = open.address.replace(address) {
             before.close.cancel();
         }
         drop(open);
         if let Ok(address) = listener.local_addr() {
-            self.shared.service.telemetry.emit(Signal::Listening { address });
+            telemetry.emit(Signal::Listening { address });
         }
         self.serve(listener, entrance, Arc::clone(&self.shared.lobby), close);
     }

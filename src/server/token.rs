@@ -73,8 +73,8 @@ impl Guesses {
         (*count >= ALLOWED && !left.is_zero()).then_some(left)
     }
 
-    /// Notes a wrong token.
-    pub(super) fn note(&mut self, from: IpAddr, now: Instant) {
+    /// Notes a wrong token; returns whether it was the last one that this address may send for now.
+    pub(super) fn note(&mut self, from: IpAddr, now: Instant) -> bool {
         let is_over = |begun: &Instant| now.saturating_duration_since(*begun) >= WINDOW;
         let from = network(from);
         if self.0.len() >= ADDRESSES && !self.0.contains_key(&from) {
@@ -89,6 +89,7 @@ impl Guesses {
             (*begun, *count) = (now, 0);
         }
         *count += 1;
+        *count == ALLOWED
     }
 }
 
@@ -123,9 +124,9 @@ mod tests {
     async fn guessing_is_limited_by_address_and_for_a_while() {
         let (mut guesses, now) = (Guesses::default(), Instant::now());
         let [one, other]: [IpAddr; 2] = ["2001:db8::1", "2001:db8:0:1::1"].map(|text| text.parse().unwrap());
-        for _ in 0..ALLOWED {
+        for guess in 1..=ALLOWED {
             assert_eq!(guesses.wait(one, now), None);
-            guesses.note(one, now);
+            assert_eq!(guesses.note(one, now), guess == ALLOWED);
         }
         assert_eq!(guesses.wait("2001:db8::2".parse().unwrap(), now), Some(WINDOW), "the same network");
         assert_eq!(guesses.wait(other, now), None);

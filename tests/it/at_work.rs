@@ -54,13 +54,14 @@ async fn until(rig: &Rig, args: &[&str], is_so: impl Fn(&str) -> bool) -> String
     timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{args:?} never prints it"))
 }
 
-/// Everything but digits, because time passes between two answers.
+/// Everything but digits and white space, because time passes between two answers.
 fn without_numbers(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         match c {
             '0'..='9' if out.ends_with('0') => {}
             '0'..='9' => out.push('0'),
+            c if c.is_whitespace() => {}
             c => out.push(c),
         }
     }

@@ -77,6 +77,7 @@ async fn without_the_token_nothing_is_told_and_nothing_is_done() {
     assert_eq!(ask_socket(&socket(&rig), Ask::new("GET /api/v1/status")).await.status, 200);
     let log = process.stop().await;
     assert!(!log.contains(TOKEN) && !log.contains("guess 1"), "{log}");
+    assert_eq!(log.matches("many wrong tokens came from 127.0.0.1").count(), 1, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,7 +210,8 @@ async fn slow_clients_keep_nobody_out_and_hold_up_no_end() {
         if number % 50 == 49 {
             let asked = Instant::now();
             assert_eq!(ask(address, Ask::new("GET /healthz")).await.status, 200);
-            assert!(asked.elapsed() < Duration::from_secs(5), "{number}: {:?}", asked.elapsed());
+            // Earlier than any of the others is given up.
+            assert!(asked.elapsed() < Duration::from_secs(9), "{number}: {:?}", asked.elapsed());
         }
     }
     let mut sockets = vec![];

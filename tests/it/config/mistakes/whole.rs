@@ -252,6 +252,27 @@ error: other machines can reach this, and `token` is missing
 }
 
 #[test]
+fn a_token_is_not_short() {
+    check(
+        r#"
+[server]
+listen = "127.0.0.1:9464"
+token = "hunter2"
+"#,
+        r#"
+warning: a token of fewer than 16 characters can be guessed
+ --> config.toml:3:9
+  |
+3 | token = "*******"
+  |         ^^^^^^^^^
+  |
+  = help: make one with: openssl rand -hex 16
+
+"#,
+    );
+}
+
+#[test]
 fn an_address_to_listen_on_has_a_port() {
     check(
         r#"
