@@ -190,6 +190,7 @@ async fn lists_are_as_long_as_they_were_asked_for() {
                 id: EventId::from(id.as_str()),
                 subject: Subject::Call { source: "clinic".into(), call: id.as_str().into() },
                 rule: "call-completed".into(),
+                also: vec![],
                 kinds: Kind::Ended.into(),
                 changes: Changes::default(),
                 at: now,
