@@ -13,9 +13,9 @@ use crate::{
     calendar::Zone,
     config::{
         BACKUP, BackupConfig, COUNT_KEYS, DELIVERY, DeliveryConfig, Fingerprint, GROUP_KEYS, Key, Literal,
-        LoadOptions, RELOAD, RULE, References, ReloadConfig, Report, SERVER, SOURCE, STORE, ServerConfig,
-        SourceConfig, StoreConfig, THROTTLE_KEYS, Table, ValueType, document, read_file, read_rules,
-        read_sources, zone,
+        LoadOptions, RELOAD, RULE, References, ReloadConfig, Report, SERVER, SOURCE, STORE, Secrets,
+        ServerConfig, SourceConfig, StoreConfig, THROTTLE_KEYS, Table, ValueType, document, read_file,
+        read_rules, read_sources, zone,
     },
     destination::{self, DestinationConfig},
     rule::Rule,
@@ -139,6 +139,21 @@ impl Config {
     /// The report of every mistake, warnings included, when at least one of them is an error.
     pub fn load(path: &Path, options: LoadOptions<'_>) -> Result<Loaded, Report> {
         Self::parse(&Self::read_text(path)?, path, options)
+    }
+
+    /// The store that the file at `path` means, even if there are mistakes in the rest of it; `None` when the file does not
+    /// say so in an orderly way.
+    pub fn store_of(path: &Path) -> Option<StoreConfig> {
+        let text = Self::read_text(path).ok()?;
+        let options = LoadOptions { secrets: Secrets::Ignored, ..LoadOptions::default() };
+        let mut store = None;
+        // The mistakes are reported by whoever needs all of it.
+        let _ = document(&text, path, options, Some(&[]), |root| {
+            let read = root.section(&STORE_TABLE, StoreConfig::read);
+            store = Some(read.unwrap_or_else(|| StoreConfig::absent(root.cx)));
+            root.accept_all();
+        });
+        store
     }
 
     /// The text of the file at `path`.

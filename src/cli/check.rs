@@ -143,7 +143,12 @@ pub fn load(arg: &ConfigArg) -> Result<Config, ExitCode> {
 /// # Errors
 /// As [`load`].
 pub fn load_without_secrets(arg: &ConfigArg) -> Result<Config, ExitCode> {
-    Ok(read(&arg.find()?, Secrets::Ignored)?.config)
+    read_without_secrets(&arg.find()?)
+}
+
+/// As [`load_without_secrets`], from the file at `path`.
+pub fn read_without_secrets(path: &Path) -> Result<Config, ExitCode> {
+    Ok(read(path, Secrets::Ignored)?.config)
 }
 
 fn read(path: &Path, secrets: Secrets) -> Result<Loaded, ExitCode> {

@@ -1,9 +1,19 @@
 //! Where a command's questions go: to the callwatch at work or, while it is stopped, to its store.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
-use super::store_folder::{self, NoStore};
+use super::{
+    check,
+    config_arg::ConfigArg,
+    store_folder::{self, NoStore},
+};
 use crate::{
+    calendar::Zone,
     call::CallId,
     config_file::Config,
     event::EventId,
@@ -31,6 +41,41 @@ pub(super) enum ReachError {
     Socket { folder: PathBuf, why: io::Error },
 }
 
+/// Whom a command's config leads to.
+pub(super) enum Target {
+    /// Whoever answers for this config.
+    Config(Box<Config>),
+    /// A callwatch at work whose file has mistakes by now. They must not keep people from seeing how it does.
+    AtWork(Client),
+}
+
+impl Target {
+    /// Reads the config of a command.
+    ///
+    /// # Errors
+    /// The exit code, after the report on standard error, when there are mistakes in it and no callwatch is at work.
+    pub(super) async fn find(arg: &ConfigArg) -> Result<Self, ExitCode> {
+        let path = arg.find()?;
+        let code = match check::read_without_secrets(&path) {
+            Ok(config) => return Ok(Self::Config(Box::new(config))),
+            Err(code) => code,
+        };
+        let store = Config::store_of(&path).ok_or(code)?;
+        match at_work(&store.path).await {
+            Ok(Some(client)) => Ok(Self::AtWork(client)),
+            Ok(None) | Err(_) => Err(code),
+        }
+    }
+
+    /// The time zone that times are shown in.
+    pub(super) fn zone(&self) -> Zone {
+        match self {
+            Self::Config(config) => config.timezone,
+            Self::AtWork(_) => Zone::UTC,
+        }
+    }
+}
+
 /// Whoever answers. The answers are the same.
 pub(super) enum Reached {
     /// A callwatch at work.
@@ -39,10 +84,14 @@ pub(super) enum Reached {
     Stopped(Box<Ops>, Arc<dyn Store>),
 }
 
-/// Finds out who answers for the store of this config.
-pub(super) async fn reach(config: Config) -> Result<Reached, ReachError> {
+/// Finds out who answers.
+pub(super) async fn reach(target: Target) -> Result<Reached, ReachError> {
+    let config = match target {
+        Target::Config(config) => *config,
+        Target::AtWork(client) => return Ok(Reached::AtWork(client)),
+    };
     store_folder::look(&config)?;
-    if let Some(client) = at_work(&config).await? {
+    if let Some(client) = at_work(&config.store.path).await? {
         return Ok(Reached::AtWork(client));
     }
     match SledStore::open_existing(&config.store).await {
@@ -57,10 +106,9 @@ pub(super) async fn reach(config: Config) -> Result<Reached, ReachError> {
     }
 }
 
-/// The callwatch at work with the store of this config; `None` when it is stopped.
-pub(super) async fn at_work(config: &Config) -> Result<Option<Client>, ReachError> {
-    let folder = &config.store.path;
-    Client::of_store(folder).await.map_err(|why| ReachError::Socket { folder: folder.clone(), why })
+/// The callwatch at work with the store in this folder; `None` when it is stopped.
+pub(super) async fn at_work(folder: &Path) -> Result<Option<Client>, ReachError> {
+    Client::of_store(folder).await.map_err(|why| ReachError::Socket { folder: folder.to_owned(), why })
 }
 
 impl Reached {

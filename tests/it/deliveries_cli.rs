@@ -236,6 +236,12 @@ async fn the_list_is_filtered_and_limited() {
         (&["--call", "call-of-evt_a"], &["evt_a"]),
         (&["--call", "call-of-nobody"], &[]),
         (&["--limit", "2"], &["evt_o", "evt_p"]),
+        (&["--state", "undelivered"], &["evt_o", "evt_p", "evt_d"]),
+        (&["--rule", "call-completed", "--source", "clinic", "--kind", "ended", "--limit", "1"], &["evt_o"]),
+        (&["--rule", "booked"], &[]),
+        (&["--error", "internal server"], &["evt_d"]),
+        (&["--newer-than", "1s"], &[]),
+        (&["--older-than", "2h", "--error", "timed out"], &["evt_p"]),
     ] {
         let all = stopped.json(&[&["list"], filter].concat()).await;
         assert_eq!(events(&all), expected, "{filter:?}");
@@ -300,7 +306,13 @@ async fn what_is_dropped_is_gone() {
     let stopped = Stopped::with_deliveries().await;
     let out = stopped.run(&["drop", "--yes", "--all", "--destination", "old-crm"]).await.fine();
     assert_eq!(out, "1 delivery is dropped\n");
-    let out = stopped.run(&["drop", "--yes", "--all", "--destination", "crm"]).await.fine();
+    let all = ["drop", "--all", "--destination", "crm"];
+    let some = |more: &[&'static str]| [&all[..], more].concat();
+    let out = stopped.run(&some(&["--dry-run", "--state", "dead"])).await.fine();
+    assert_eq!(out, "1 delivery would be dropped\n");
+    let out = stopped.run(&some(&["--yes", "--error", "no such error"])).await.failed(1);
+    assert_eq!(out, "callwatch: nothing to do: nothing matches\n");
+    let out = stopped.run(&some(&["--yes"])).await.fine();
     assert_eq!(out, "2 deliveries are dropped\n");
     assert_eq!(events(&stopped.json(&["list"]).await), ["evt_a"], "what has arrived is kept");
     stopped.run(&["drop", "--yes", "evt_a"]).await.fine();

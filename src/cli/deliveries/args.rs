@@ -1,8 +1,15 @@
 //! The arguments of `callwatch deliveries`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::{cli::config_arg::ConfigArg, name::Name, ops::StateFilter};
+use crate::{
+    cli::config_arg::ConfigArg,
+    kind::Kind,
+    name::Name,
+    ops::{Filter, StateFilter},
+};
 
 /// Arguments of `deliveries`.
 #[derive(Debug, Args)]
@@ -20,9 +27,8 @@ pub(super) enum Command {
         /// To this destination
         #[arg(long, value_name = "NAME")]
         destination: Option<Name>,
-        /// In this state
-        #[arg(long, value_enum)]
-        state: Option<StateArg>,
+        #[command(flatten)]
+        which: KindArgs,
         /// About this call
         #[arg(long, value_name = "ID")]
         call: Option<String>,
@@ -106,6 +112,52 @@ pub(super) struct Which {
     /// The destination whose deliveries are meant with --all
     #[arg(long, value_name = "NAME", requires = "all")]
     pub(super) destination: Option<Name>,
+    #[command(flatten)]
+    pub(super) kind: KindArgs,
+}
+
+/// Which kind of deliveries is meant; every part that is given must match.
+#[derive(Clone, Debug, Args)]
+pub(super) struct KindArgs {
+    /// In this state
+    #[arg(long, value_enum)]
+    state: Option<StateArg>,
+    /// Of this rule
+    #[arg(long, value_name = "NAME")]
+    rule: Option<Name>,
+    /// About this source, or about calls of it
+    #[arg(long, value_name = "NAME")]
+    source: Option<Name>,
+    /// Of events of this kind: ended, analyzed, …
+    #[arg(long, value_name = "KIND", value_parser = parse_kind)]
+    kind: Option<Kind>,
+    /// That failed last with this text in the result
+    #[arg(long, value_name = "TEXT")]
+    error: Option<String>,
+    /// Made longer ago than this, such as 1h
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    older_than: Option<Duration>,
+    /// Made no longer ago than this, such as 7d
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    newer_than: Option<Duration>,
+}
+
+fn parse_kind(text: &str) -> Result<Kind, String> {
+    let words = || Kind::ALL.map(Kind::as_str).join(", ");
+    Kind::parse(text).ok_or_else(|| format!("choose from {}", words()))
+}
+
+impl KindArgs {
+    /// Whether none of it is given.
+    pub(super) fn is_empty(&self) -> bool {
+        self.clone().filter() == Filter::default()
+    }
+
+    pub(super) fn filter(self) -> Filter {
+        let Self { state, rule, source, kind, error, older_than, newer_than } = self;
+        let state = state.map(Into::into);
+        Filter { state, rule, source, kind, error, older_than, newer_than, ..Filter::default() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -120,6 +172,8 @@ pub(super) enum StateArg {
     Merged,
     /// Given up
     Dead,
+    /// Pending, held or dead
+    Undelivered,
 }
 
 impl From<StateArg> for StateFilter {
@@ -130,6 +184,7 @@ impl From<StateArg> for StateFilter {
             StateArg::Delivered => Self::Delivered,
             StateArg::Merged => Self::Merged,
             StateArg::Dead => Self::Dead,
+            StateArg::Undelivered => Self::Undelivered,
         }
     }
 }

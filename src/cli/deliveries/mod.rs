@@ -12,8 +12,8 @@ pub use self::args::DeliveriesArgs;
 use self::args::{Command, Which};
 pub(super) use self::view::{Reader, age, attempt_line, lay_out, listed, state_line};
 use super::{
-    EXIT_USAGE, check, complain, print,
-    reach::{ReachError, Reached, reach},
+    EXIT_USAGE, complain, print,
+    reach::{ReachError, Reached, Target, reach},
 };
 use crate::{
     calendar::Zone,
@@ -59,13 +59,13 @@ impl From<OpsError> for DeliveriesError {
 /// Runs the subcommand; the exit code is 0, or 1 with a message on stderr, or 2 when --yes is missing, or 78 for a
 /// bad config.
 pub async fn deliveries(args: DeliveriesArgs) -> ExitCode {
-    let config = match check::load_without_secrets(args.command.config()) {
-        Ok(config) => config,
+    let target = match Target::find(args.command.config()).await {
+        Ok(target) => target,
         Err(code) => return code,
     };
     let done: Result<(), DeliveriesError> = async {
-        let zone = config.timezone;
-        let reached = reach(config).await?;
+        let zone = target.zone();
+        let reached = reach(target).await?;
         let done = run(&reached, args.command, zone).await;
         let closed = reached.close().await;
         let text = done?;
@@ -85,9 +85,9 @@ pub async fn deliveries(args: DeliveriesArgs) -> ExitCode {
 /// Runs the subcommand; returns its output.
 async fn run(ops: &Reached, command: Command, zone: Zone) -> Result<String, DeliveriesError> {
     match command {
-        Command::List { destination, state, call, limit, json, .. } => {
-            let (state, call) = (state.map(Into::into), call.map(Into::into));
-            let filter = Filter { destination, state, call, ..Filter::default() };
+        Command::List { destination, call, which, limit, json, .. } => {
+            let call = call.map(Into::into);
+            let filter = Filter { destination, call, ..which.filter() };
             let listing = ops.list(&filter, limit).await?;
             if json {
                 return Ok(super::json(&listing.items)?);
@@ -121,7 +121,7 @@ async fn run(ops: &Reached, command: Command, zone: Zone) -> Result<String, Deli
                     confirm(count).await?;
                 }
             }
-            dropped(ops.drop(&filter, BulkMode::Act).await?).map_err(DeliveriesError::NothingToDo)
+            dropped(&which, ops.drop(&filter, BulkMode::Act).await?).map_err(DeliveriesError::NothingToDo)
         }
         Command::Pause { destination, .. } => {
             ops.pause(&destination).await?;
@@ -134,16 +134,18 @@ async fn run(ops: &Reached, command: Command, zone: Zone) -> Result<String, Deli
 impl Which {
     /// The deliveries that are meant.
     fn filter(&self) -> Filter {
-        match &self.id {
-            Some(id) => Filter::event(EventId::from(id.as_str()), self.only.clone()),
-            None => Filter { destination: self.destination.clone(), ..Filter::default() },
-        }
+        let of_event = self.id.as_ref().map(|id| EventId::from(id.as_str()));
+        let destination = if of_event.is_some() { &self.only } else { &self.destination };
+        Filter { event: of_event, destination: destination.clone(), ..self.kind.clone().filter() }
     }
 }
 
 /// The message after a retry; an error, when nothing was retried, says why.
 fn retried(which: &Which, changed: Changed, is_at_work: bool) -> Result<String, String> {
     match changed {
+        Changed { count: 0, .. } if !which.kind.is_empty() => {
+            Err("nothing that matches is dead, waiting or held".to_owned())
+        }
         Changed { count: 0, .. } if which.all => Err("no delivery of it is dead".to_owned()),
         Changed { count: 0, told_by: Some(into), .. } => {
             Err(format!("it was told as part of {into}; retry that"))
@@ -183,7 +185,10 @@ async fn confirm(count: usize) -> Result<(), DeliveriesError> {
 }
 
 /// The message after deliveries were dropped; an error, when none was, says why.
-fn dropped(Changed { count, held, told_by }: Changed) -> Result<String, String> {
+fn dropped(which: &Which, Changed { count, held, told_by }: Changed) -> Result<String, String> {
+    if count == 0 && !which.kind.is_empty() {
+        return Err("nothing matches".to_owned());
+    }
     if count == 0 {
         return Err("all of its deliveries have arrived".to_owned());
     }

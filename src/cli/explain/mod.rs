@@ -8,11 +8,10 @@ use std::{io, process::ExitCode};
 use clap::Args;
 
 use super::{
-    check,
     config_arg::ConfigArg,
     deliveries::Reader,
     json, print,
-    reach::{ReachError, reach},
+    reach::{ReachError, Target, reach},
 };
 use crate::{
     call::CallId,
@@ -64,13 +63,13 @@ impl From<OpsError> for ExplainError {
 
 /// Explains a call; the exit code is 0, or 1 with a message on stderr, or 78 for a bad config.
 pub async fn explain(args: ExplainArgs) -> ExitCode {
-    let config = match check::load_without_secrets(&args.config) {
-        Ok(config) => config,
+    let target = match Target::find(&args.config).await {
+        Ok(target) => target,
         Err(code) => return code,
     };
     let done: Result<(), ExplainError> = async {
-        let zone = config.timezone;
-        let reached = reach(config).await?;
+        let zone = target.zone();
+        let reached = reach(target).await?;
         let story = reached.explain(&CallId::from(args.call.as_str()), args.source.as_ref()).await;
         let closed = reached.close().await;
         let story = story?;

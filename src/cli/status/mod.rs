@@ -11,11 +11,11 @@ use std::{
 use clap::Args;
 
 use super::{
-    check, complain,
+    complain,
     config_arg::ConfigArg,
     deliveries::Reader,
     json, print,
-    reach::{ReachError, at_work, reach},
+    reach::{ReachError, Target, at_work, reach},
 };
 use crate::{
     config_file::Config,
@@ -59,11 +59,14 @@ enum StatusError {
 /// Shows the status; the exit code is 0 when callwatch works and all its checks are well, 1 otherwise, and 78 for a bad
 /// config.
 pub async fn status(args: StatusArgs) -> ExitCode {
-    let config = match check::load_without_secrets(&args.config) {
-        Ok(config) => config,
+    let target = match Target::find(&args.config).await {
+        Ok(target) => target,
         Err(code) => return code,
     };
-    let shown = if args.watch { watch(&config).await } else { once(config, args.json).await };
+    let shown = match target {
+        Target::Config(config) if args.watch => watch(&config).await,
+        target => once(target, args.json).await,
+    };
     match shown {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -75,9 +78,9 @@ pub async fn status(args: StatusArgs) -> ExitCode {
 }
 
 /// Shows the status once; returns whether all is well.
-async fn once(config: Config, as_json: bool) -> Result<bool, StatusError> {
-    let zone = config.timezone;
-    let reached = reach(config).await?;
+async fn once(target: Target, as_json: bool) -> Result<bool, StatusError> {
+    let zone = target.zone();
+    let reached = reach(target).await?;
     let status = reached.status().await;
     let closed = reached.close().await;
     let status = status?;
@@ -91,7 +94,7 @@ async fn once(config: Config, as_json: bool) -> Result<bool, StatusError> {
 async fn watch(config: &Config) -> Result<bool, StatusError> {
     let clear = if io::stdout().is_terminal() { CLEAR } else { "" };
     loop {
-        let screen = match at_work(config).await {
+        let screen = match at_work(&config.store.path).await {
             Ok(Some(client)) => match client.status().await {
                 Ok(status) => {
                     let reader = Reader { now: status.at, zone: config.timezone };
