@@ -26,7 +26,7 @@ async fn ready(
     State(service): State<Service>,
     Extension(IsTrusted(is_trusted)): Extension<IsTrusted>,
 ) -> Result<Response, Problem> {
-    let readiness = service.ops()?.readiness().await;
+    let readiness = service.readiness().await?;
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let shown = if is_trusted { readiness } else { Readiness::without_reasons(readiness) };
     Ok((status, Json(shown)).into_response())

@@ -26,7 +26,10 @@ use std::{
 
 use async_trait::async_trait;
 use axum::{Router, http::StatusCode, middleware};
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::client::Client;
@@ -34,7 +37,7 @@ use self::{guard::Entrance, lobby::Lobby, problem::Problem, socket::Socket, toke
 use crate::{
     config::ServerConfig,
     config_file::Config,
-    ops::Ops,
+    ops::{Ops, Readiness},
     store::Store,
     supervisor::{ApplyError, Door, Handle, Opening, Reloader},
     telemetry::{Signal, Telemetry},
@@ -50,19 +53,16 @@ const CONNECTIONS_TO_SOCKET: usize = 32;
 /// How long the end of all connections is waited for. They end earlier by themselves.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Everything that answers are made from.
+/// Everything that answers are made from. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
-    /// The store of the process.
-    pub store: Arc<dyn Store>,
-    /// Its metrics and its board.
-    pub telemetry: Telemetry,
-    /// The time of answers.
-    pub clock: Clock,
-    /// The config at work.
-    pub handle: Handle,
-    /// Puts the config file to work.
-    pub reloader: Reloader,
+    store: Arc<dyn Store>,
+    telemetry: Telemetry,
+    clock: Clock,
+    handle: Handle,
+    reloader: Reloader,
+    /// The last result of the checks: whoever asks again and again does not keep the store and the board busy.
+    readiness: Arc<tokio::sync::Mutex<Option<(Instant, Readiness)>>>,
 }
 
 /// The server of one process. Cheap to clone; all clones are one.
@@ -110,7 +110,8 @@ impl Server {
     /// Closes everything, and waits until the last answers are out, for a few seconds at most.
     pub async fn close(self) {
         self.shared.stop.cancel();
-        drop(self.open());
+        // The socket's file is removed, unless another process has its own there by now.
+        drop(std::mem::take(&mut *self.open()));
         self.shared.tasks.close();
         // A task that is not through by then ends with the process.
         let _ = timeout(FAREWELL, self.shared.tasks.wait()).await;
@@ -206,7 +207,34 @@ impl Door for Server {
     }
 }
 
+/// How long the result of the checks is good for.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
 impl Service {
+    /// A process with this store, board and config.
+    pub fn new(
+        store: Arc<dyn Store>,
+        telemetry: Telemetry,
+        clock: Clock,
+        handle: Handle,
+        reloader: Reloader,
+    ) -> Self {
+        Self { store, telemetry, clock, handle, reloader, readiness: Arc::default() }
+    }
+
+    /// Whether the process does its work, as it was found a second ago at most.
+    async fn readiness(&self) -> Result<Readiness, Problem> {
+        let mut last = self.readiness.lock().await;
+        if let Some((at, readiness)) = &*last
+            && at.elapsed() < CHECK_EVERY
+        {
+            return Ok(readiness.clone());
+        }
+        let readiness = self.ops()?.readiness().await;
+        *last = Some((Instant::now(), readiness.clone()));
+        Ok(readiness)
+    }
+
     /// The operations on the store under the config at work.
     fn ops(&self) -> Result<Ops, Problem> {
         let Some(config) = self.handle.config() else {
