@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::digest;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     batch::BatchKey,
@@ -165,6 +165,23 @@ impl Event {
     /// The rules that it tells, the one that matters most first.
     pub fn rules(&self) -> impl Iterator<Item = &Name> {
         std::iter::once(&self.rule).chain(&self.also)
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        fn of(value: &Value) -> usize {
+            size_of::<Value>()
+                + match value {
+                    Value::String(text) => text.len(),
+                    Value::Array(items) => items.iter().map(of).sum(),
+                    Value::Object(fields) => of_all(fields),
+                    _ => 0,
+                }
+        }
+        fn of_all(fields: &Map<String, Value>) -> usize {
+            fields.iter().map(|(name, value)| 2 * size_of::<String>() + name.len() + of(value)).sum()
+        }
+        self.record.get().len() + of_all(&self.changes.0)
     }
 
     /// The caller's number, masked for logs; empty when the event is not about a call, or the number is withheld.

@@ -131,20 +131,30 @@ pub fn install_tls() {
 /// # Errors
 /// When the connection fails before the end; [`in_words`] describes it.
 pub async fn read_capped(mut response: Response, limit: usize) -> Result<(Vec<u8>, bool), reqwest::Error> {
-    let mut body = Vec::<u8>::new();
-    while let Some(chunk) = response.chunk().await? {
+    let mut body = vec![];
+    let more = read_more(&mut response, &mut body, limit).await?;
+    body.truncate(limit);
+    Ok((body, more))
+}
+
+/// Reads a body until it ends or is longer than `limit`, by one chunk at most; says whether it is.
+///
+/// # Errors
+/// As [`read_capped`].
+pub(crate) async fn read_more(
+    response: &mut Response,
+    body: &mut Vec<u8>,
+    limit: usize,
+) -> Result<bool, reqwest::Error> {
+    while body.len() <= limit {
+        let Some(chunk) = response.chunk().await? else { return Ok(false) };
         if body.capacity() - body.len() < chunk.len() {
             // Growing by a quarter keeps old and new buffer together below 2.5 times the body.
             body.reserve_exact(chunk.len() + body.len() / 4);
         }
-        let room = limit - body.len();
-        if chunk.len() > room {
-            body.extend_from_slice(&chunk[..room]);
-            return Ok((body, true));
-        }
         body.extend_from_slice(&chunk);
     }
-    Ok((body, false))
+    Ok(true)
 }
 
 /// Describes a failed request in a few words, without its URL, which may hold a secret. `deadline` is the one the

@@ -9,7 +9,7 @@
 
 mod excerpt;
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::HashMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -25,8 +25,9 @@ pub use self::excerpt::{Budget, excerpt, excerpt_of_fields};
 pub const MAX_DEPTH: usize = 64;
 
 /// The fields of a record, in their order; `None` when the record is not a JSON object. A field that cannot be read even
-/// after surrogates are mended, is nested too deeply, or holds more than [`MOST_VALUES`] values, has its JSON text as
-/// value. Of a record with more fields than that the first ones are read, and `id` and `status` wherever they stand.
+/// after surrogates are mended, or is nested too deeply, has its JSON text as value; so have the largest ones of a record
+/// that holds more than [`MOST_VALUES`] values. Of a record with more fields than that the first ones are read, and `id` and
+/// `status` wherever they stand.
 pub fn fields(raw: &str) -> Option<Map<String, Value>> {
     let is_readable = is_modest(raw) && !is_deeper(raw, MAX_DEPTH);
     if is_readable && let Ok(fields) = serde_json::from_str(raw) {
@@ -53,18 +54,33 @@ impl<'de> Visitor<'de> for FieldByField {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Map::new();
+        let mut raws: Vec<(String, &RawValue)> = vec![];
+        let mut places: HashMap<String, usize> = HashMap::new();
         while let Some((name, raw)) = map.next_entry::<&RawValue, &RawValue>()? {
             let name = text(name);
-            let is_wanted = fields.len() < MOST_VALUES
-                || matches!(name.as_str(), "id" | "status")
-                || fields.contains_key(&name);
-            if is_wanted {
-                let is_readable = is_modest(raw.get()) && !is_deeper(raw.get(), MAX_DEPTH - 1);
-                let value = if is_readable { serde_json::from_str(raw.get()).ok() } else { None };
-                fields.insert(name, value.unwrap_or_else(|| raw.get().into()));
+            if let Some(place) = places.get(&name) {
+                raws[*place].1 = raw;
+            } else if raws.len() < MOST_VALUES || matches!(name.as_str(), "id" | "status") {
+                places.insert(name.clone(), raws.len());
+                raws.push((name, raw));
             }
         }
+        // The smallest first, so that a huge field costs only itself.
+        let mut by_size: Vec<_> =
+            raws.iter().enumerate().map(|(place, (_, raw))| (values_in(raw.get()), place)).collect();
+        by_size.sort_unstable();
+        let mut read: Vec<Option<Value>> = vec![None; raws.len()];
+        let mut left = MOST_VALUES;
+        for (values, place) in by_size {
+            let raw = raws[place].1.get();
+            if values <= left && !is_deeper(raw, MAX_DEPTH - 1) {
+                left -= values;
+                read[place] = serde_json::from_str(raw).ok();
+            }
+        }
+        let fields = raws.into_iter().zip(read);
+        let fields = fields.map(|((name, raw), value)| (name, value.unwrap_or_else(|| raw.get().into())));
+        let fields = fields.collect();
         Ok(fields)
     }
 }
@@ -160,7 +176,8 @@ pub(crate) fn is_deeper(json: &str, limit: usize) -> bool {
     false
 }
 
-/// More values than this in one field are not read: each takes far more memory than its text.
+/// More values than this in one record are not read, beside texts and numbers that are fields of their own: each takes far
+/// more memory than its text.
 const MOST_VALUES: usize = 20_000;
 
 /// The texts of the fields `names` of a record, the last where a name stands several times. Nothing is built of all
@@ -193,10 +210,17 @@ pub fn pick<'a, const N: usize>(raw: &'a str, names: [&str; N]) -> Option<[Optio
     Some(found)
 }
 
-/// Whether a JSON text holds at most [`MOST_VALUES`] values, counted by what separates them.
+/// Whether a JSON text holds at most [`MOST_VALUES`] values.
 fn is_modest(raw: &str) -> bool {
-    raw.len() <= MOST_VALUES
-        || raw.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() <= MOST_VALUES
+    raw.len() <= MOST_VALUES || values_in(raw) <= MOST_VALUES
+}
+
+/// How many values a JSON text holds at most beside itself, counted by what separates them. A text is one, whatever it says.
+fn values_in(raw: &str) -> usize {
+    if raw.starts_with('"') {
+        return 0;
+    }
+    raw.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count()
 }
 
 /// Replaces each escape of half a surrogate pair by U+FFFD, the replacement character.
@@ -262,6 +286,24 @@ mod tests {
         let expected = json!({"id": "a", "score": "1e400", "deep": deep, "fine": [1, 2]});
         assert_eq!(fields(&text).map(Value::Object), Some(expected));
         assert_eq!(fields("[1]"), None);
+    }
+
+    #[test]
+    fn large_fields_of_a_record_leave_room_for_the_others() {
+        let many = |values: usize| format!("[1{}]", ",1".repeat(values - 2));
+        let fields_of_it: Vec<_> = (0..200).map(|n| format!(r#""f{n}":{}"#, many(15_000))).collect();
+        let text = format!(
+            r#"{{{},"id":"a","fine":{},"long":"{}","id":"b"}}"#,
+            fields_of_it.join(","),
+            many(4_000),
+            ",[{".repeat(30_000)
+        );
+        let read = fields(&text).unwrap();
+        assert_eq!(read.keys().map(String::as_str).take(2).collect::<Vec<_>>(), ["f0", "f1"]);
+        assert_eq!((read.len(), &read["id"]), (203, &json!("b")));
+        assert!(read["fine"].is_array() && read["long"].is_string());
+        let built = read.values().filter(|value| value.is_array()).count();
+        assert_eq!(built, 2, "one of the large ones fits beside the small one");
     }
 
     #[test]

@@ -153,6 +153,30 @@ pub fn escaped_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// Output for a terminal or a file, text or JSON, with those characters escaped in the same way, and all other controls but
+/// line breaks, tabs, and the changes of colour that callwatch itself makes.
+pub fn escaped_output(output: &str) -> Cow<'_, str> {
+    let is_harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    if output.chars().all(is_harmless) {
+        return escaped_json(output);
+    }
+    let mut safe = String::with_capacity(output.len() + 16);
+    for (at, c) in output.char_indices() {
+        if c.is_ascii_control() && !is_harmless(c) && !(c == '\x1b' && begins_with_colour(&output[at..])) {
+            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            safe.push(c);
+        }
+    }
+    Cow::Owned(escaped_json(&safe).into_owned())
+}
+
+/// Whether a change of colour stands here, as in `ESC [ 31 m`.
+fn begins_with_colour(text: &str) -> bool {
+    let code = text.strip_prefix("\x1b[").and_then(|rest| rest.split_once('m'));
+    code.is_some_and(|(code, _)| code.len() <= 2 && code.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// Words of another machine for a log line, an error or a screen: one line, phone numbers masked, deceptive characters
 /// escaped.
 pub fn foreign(text: &str) -> String {
@@ -228,6 +252,11 @@ mod tests {
             safe.contains("\\u202e") && safe.contains("\\u009b") && safe.contains("\\udb40\\udc41"),
             "{safe}"
         );
+        assert_eq!(
+            escaped_output("\x1b[31mred\x1b[0m \x1b]0;x\x07\x1b[2J\u{202e}\u{9b}\r\n\té\u{200b}"),
+            "\x1b[31mred\x1b[0m \\u001b]0;x\\u0007\\u001b[2J\\u202e\\u009b\\u000d\n\té\\u200b"
+        );
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped_output(&json)).unwrap()["a"], text);
         assert_eq!(foreign("Call\r\n +33 612 345 678 \u{9b}!"), "Call +3361•••5678 \\u{9b}!");
         assert_eq!(one_line(text), "a[31m2Jb c é");
     }

@@ -7,6 +7,7 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
     fmt,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use crate::{
     call::CallId,
     change::Changes,
     event::{Event, EventId, Subject},
-    json::{self, Shallow},
+    json::{self, Budget, Shallow},
     kind::Kinds,
     name::Name,
     snapshot::TRANSCRIPT,
@@ -30,6 +31,10 @@ pub const MAX_ITEMS: usize = 50;
 
 /// The field that says how a caller felt.
 pub const SENTIMENT: &str = "callAnalysis.sentiment";
+
+/// The longest record of a call, and the most text in its changes, that an item of a summary holds whole, in bytes. Of a
+/// longer one it holds as much as a message can show.
+pub const MAX_ITEM: usize = 64 << 10;
 
 /// The longest word for a sentiment, in characters.
 const MAX_SENTIMENT: usize = 40;
@@ -67,7 +72,7 @@ pub struct Summary {
     /// How many calls have each `callAnalysis.sentiment`; calls without one are not counted.
     pub sentiments: BTreeMap<String, u64>,
     /// The latest of them, newest first, at most [`MAX_ITEMS`]; each with the call as it was when the summary was made,
-    /// without its transcript.
+    /// without its transcript, and as an excerpt when it is longer than [`MAX_ITEM`].
     pub items: Vec<Event>,
 }
 
@@ -164,7 +169,7 @@ impl Summarizer {
                 let sentiment = sentiment(&event.record);
                 self.sentiments.insert((source.clone(), call.clone()), sentiment);
             }
-            summary.items.push(event.clone());
+            summary.items.push(item_of(event));
         }
         if summary.items.len() > 2 * MAX_ITEMS {
             self.keep_latest();
@@ -220,11 +225,42 @@ impl Summarizer {
     }
 }
 
-/// Replaces the call in an event by these fields of the call.
-pub fn show(event: &mut Event, fields: &Map<String, Value>) {
-    if let Ok(record) = serde_json::value::to_raw_value(fields) {
-        event.record = record.into();
+/// Replaces the call in an item of a summary by these fields of the call.
+pub fn show(item: &mut Event, fields: &Map<String, Value>) {
+    let is_whole = json::is_small(fields, MAX_ITEM);
+    let excerpt = (!is_whole).then(|| json::excerpt_of_fields(fields, &mut Budget::share(MAX_ITEMS)));
+    if let Ok(record) = serde_json::value::to_raw_value(excerpt.as_ref().unwrap_or(fields)) {
+        item.record = record.into();
     }
+}
+
+/// The event as an item of a summary.
+fn item_of(event: &Event) -> Event {
+    let Event { id, subject, rule, kinds, changes, at, record } = event;
+    let mut budget = Budget::share(MAX_ITEMS);
+    let changes = match json::is_small(&changes.0, MAX_ITEM) {
+        true => changes.clone(),
+        false => Changes(json::excerpt_of_fields(&changes.0, &mut budget)),
+    };
+    let mut item = Event {
+        id: id.clone(),
+        subject: subject.clone(),
+        rule: rule.clone(),
+        kinds: *kinds,
+        changes,
+        at: *at,
+        record: Arc::clone(record),
+    };
+    if record.get().len() > MAX_ITEM {
+        leave_out_transcript(&mut item);
+    }
+    if item.record.get().len() > MAX_ITEM {
+        let excerpt = json::excerpt(item.record.get(), &mut budget).unwrap_or_default();
+        if let Ok(record) = serde_json::value::to_raw_value(&excerpt) {
+            item.record = record.into();
+        }
+    }
+    item
 }
 
 fn leave_out_transcript(event: &mut Event) {

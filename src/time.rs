@@ -120,8 +120,8 @@ impl<'de> Deserialize<'de> for Timestamp {
 ///
 /// A stored point in time alone cannot be told from one that was computed while the clock was two days ahead. So a
 /// deadline says when it was made and how long it waits; one that was made in the future, as the clock says now, is due
-/// by its wait from now. Within a process it is measured on the steady clock: see [`Clock::due`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// by its wait from now. Whoever waits for it within a process measures [`Deadline::left`] on the steady clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deadline {
     /// When it was made, by the wall clock.
     pub made: Timestamp,
@@ -133,6 +133,11 @@ impl Deadline {
     /// `wait` from `made`.
     pub fn new(made: Timestamp, wait: Duration) -> Self {
         Self { made, wait: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    /// Due as soon as it is made.
+    pub const fn at_once(made: Timestamp) -> Self {
+        Self { made, wait: 0 }
     }
 
     /// At `due`, as computed at `made`; at once when that is earlier.
@@ -189,11 +194,6 @@ impl Clock {
     /// The time for people and for the store.
     pub fn wall(&self) -> Timestamp {
         if self.simulated { self.steady() } else { system_now() }
-    }
-
-    /// The steady time at which `deadline` is due, as long as this process lives: the wall clock may leap meanwhile.
-    pub fn due(&self, deadline: Deadline) -> Timestamp {
-        self.steady().after(deadline.left(self.wall()))
     }
 
     /// The tokio instant at which `steady` reaches `at`; in the past when it has already.

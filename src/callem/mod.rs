@@ -15,6 +15,7 @@ use reqwest::{
 };
 use secrecy::ExposeSecret;
 use serde_json::value::RawValue;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
 pub use self::page::{Bounds, Flaw, Page};
@@ -22,6 +23,7 @@ use crate::{
     call::CallId,
     config::{Secret, SecretError, SourceConfig},
     http::{self, ConnectionError},
+    privacy::{Mask, foreign},
     time::Timestamp,
 };
 
@@ -33,6 +35,12 @@ const AROUND: usize = 64 << 10;
 
 /// A body longer than this is read on a thread of its own, so that it keeps no other task waiting.
 const LONG_BODY: usize = 256 << 10;
+
+/// A body longer than this needs [`ROOM`] for itself.
+const LARGE_BODY: usize = 16 << 20;
+
+/// Room for one large body at a time, of all sources together, so that they cannot fill the memory between them.
+static ROOM: Semaphore = Semaphore::const_new(1);
 
 /// The largest body of an error that is read.
 const MAX_ERROR_BODY: usize = 64 << 10;
@@ -161,6 +169,13 @@ impl From<SecretError> for FetchError {
     }
 }
 
+/// The body of an answer.
+struct Body {
+    bytes: Vec<u8>,
+    /// Held by a large one as long as it is in memory.
+    room: Option<SemaphorePermit<'static>>,
+}
+
 impl Client {
     /// A client for one source. Opens no connection yet. `http` is shared by all sources without certificates or a proxy of
     /// their own; for the others, files are read, so this blocks.
@@ -191,15 +206,17 @@ impl Client {
         let bounds = Bounds { records: limit as usize, record: self.max_record };
         let most = bounds.records.saturating_mul(bounds.record).saturating_add(AROUND);
         let (status, headers, body) = self.get(url, most.min(MAX_BODY)).await?;
-        self.check(status, &headers, &body)?;
-        let body = if body.len() <= LONG_BODY {
-            Page::read(body, bounds)?
+        self.check(status, &headers, &body.bytes)?;
+        let Body { bytes, room } = body;
+        let mut page = if bytes.len() <= LONG_BODY {
+            Page::read(bytes, bounds)?
         } else {
-            tokio::task::spawn_blocking(move || Page::read(body, bounds))
+            tokio::task::spawn_blocking(move || Page::read(bytes, bounds))
                 .await
                 .map_err(|_| FetchError::Network("reading its answer was interrupted".to_owned()))??
         };
-        Ok(Response { server_time: server_time(&headers), body })
+        page.keep_room(room);
+        Ok(Response { server_time: server_time(&headers), body: page })
     }
 
     /// `GET /calls/:id`; `None` when there is no such call. Whether the record is a call, and the one that was asked for,
@@ -217,8 +234,8 @@ impl Client {
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        self.check(status, &headers, &body)?;
-        page::single(body).map(Some)
+        self.check(status, &headers, &body.bytes)?;
+        page::single(body.bytes).map(Some)
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -230,7 +247,7 @@ impl Client {
         url
     }
 
-    async fn get(&self, url: Url, most: usize) -> Result<(StatusCode, HeaderMap, Vec<u8>), FetchError> {
+    async fn get(&self, url: Url, most: usize) -> Result<(StatusCode, HeaderMap, Body), FetchError> {
         let key = self.key().await?;
         let request = self.http.get(url).header(AUTHORIZATION, key).timeout(self.timeout);
         let network = |error: reqwest::Error| FetchError::Network(http::in_words(&error, self.timeout));
@@ -240,22 +257,34 @@ impl Client {
         {
             let word = encoding.to_str().unwrap_or_default();
             return Err(FetchError::Encoded(
-                word.chars().filter(char::is_ascii_alphanumeric).take(20).collect(),
+                foreign(&word.chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>()),
             ));
         }
         let limit = if status.is_success() { most } else { MAX_ERROR_BODY };
-        let (body, truncated) = http::read_capped(response, limit).await.map_err(network)?;
+        let mut response = response;
+        let mut bytes = vec![];
+        let mut truncated =
+            http::read_more(&mut response, &mut bytes, limit.min(LARGE_BODY)).await.map_err(network)?;
+        let mut room = None;
+        if truncated && limit > LARGE_BODY {
+            // Waiting for it counts towards the request's deadline, which is looked at while reading goes on.
+            let late = |_| FetchError::Network(http::timed_out(self.timeout));
+            // Never closed, so never an error.
+            room = tokio::time::timeout(self.timeout, ROOM.acquire()).await.map_err(late)?.ok();
+            truncated = http::read_more(&mut response, &mut bytes, limit).await.map_err(network)?;
+        }
         if truncated && status.is_success() {
             return Err(FetchError::TooLarge(limit >> 10));
         }
-        Ok((status, headers, body))
+        bytes.truncate(limit);
+        Ok((status, headers, Body { bytes, room }))
     }
 
     fn check(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), FetchError> {
         if status.is_success() {
             return Ok(());
         }
-        let message = page::error_message(body);
+        let message = page::error_message(body, &self.mask());
         let retry_after =
             || http::retry_after(headers, server_time(headers)).map(|wait| wait.min(LONGEST_PAUSE));
         Err(match status.as_u16() {
@@ -267,6 +296,13 @@ impl Client {
             status @ 500.. => FetchError::Server { status, message, retry_after: retry_after() },
             status => FetchError::Rejected { status, message },
         })
+    }
+
+    /// Hides the key that was sent.
+    fn mask(&self) -> Mask {
+        let known = self.key.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let text = known.as_ref().and_then(|header| header.to_str().ok());
+        Mask::of(text.and_then(|text| text.strip_prefix("Bearer ")))
     }
 
     /// The `Authorization` header, made from the key, which is read again after it was refused.

@@ -11,9 +11,10 @@ use serde::{
     de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
+use tokio::sync::SemaphorePermit;
 
 use super::{FetchError, borders};
-use crate::json;
+use crate::{json, privacy::Mask, template::truncate};
 
 /// How much of a page is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,8 @@ pub struct Page {
     elements: Vec<Result<Range<usize>, Flaw>>,
     /// `pagination.total`, when it is there and a number.
     pub total: Option<u64>,
+    /// Given back with the page.
+    room: Option<SemaphorePermit<'static>>,
 }
 
 /// Why an element of a page is not a record. Never quotes it.
@@ -75,7 +78,12 @@ impl Page {
         };
         let shift = |range: Range<usize>| range.start + start..range.end + start;
         let elements = shape.elements.into_iter().map(|element| element.map(shift)).collect();
-        Ok(Self { elements, total: shape.total, text })
+        Ok(Self { elements, total: shape.total, text, room: None })
+    }
+
+    /// Holds the room that a large body takes, for as long as the page is there.
+    pub(super) fn keep_room(&mut self, room: Option<SemaphorePermit<'static>>) {
+        self.room = room;
     }
 
     /// How many records there are, bad ones included.
@@ -220,16 +228,22 @@ pub(super) fn single(body: Vec<u8>) -> Result<Box<RawValue>, FetchError> {
     serde_json::from_str(text).map_err(|_| FetchError::NotJson(looks_like(text.as_bytes())))
 }
 
-/// The `message` of an error. Empty if the body has another shape, because it might quote the request.
-pub(super) fn error_message(body: &[u8]) -> String {
+/// The longest part of an error's message that is looked at, and that is shown, in characters.
+const MESSAGE_READ: usize = 4 << 10;
+const MESSAGE_SHOWN: usize = 200;
+
+/// The `message` of an error, without what `mask` hides and without phone numbers. Empty if the body has another shape,
+/// because it might quote the request.
+pub(super) fn error_message(body: &[u8], mask: &Mask) -> String {
     #[derive(Deserialize)]
     struct Error {
         message: String,
     }
     let message = serde_json::from_slice::<Error>(body).map(|error| error.message).unwrap_or_default();
-    let clean: String = message.chars().filter(|c| !c.is_control()).take(200).collect();
-    // If the API echoes the key, it must not get into a log.
-    if clean.contains("ck_") { String::new() } else { clean }
+    let begins: String = message.chars().take(MESSAGE_READ).collect();
+    let clean = mask.foreign(&begins);
+    // What begins like this is a key, if not the present one.
+    if clean.contains("ck_") { String::new() } else { truncate(&clean, MESSAGE_SHOWN) }
 }
 
 /// The error of a body that is not JSON.
@@ -359,9 +373,22 @@ mod tests {
 
     #[test]
     fn an_error_answer_gives_its_message_and_never_a_key() {
-        assert_eq!(error_message(br#"{"statusCode":401,"message":"Invalid API key"}"#), "Invalid API key");
-        assert_eq!(error_message(br#"{"message":"unknown key ck_live_123"}"#), "");
-        assert_eq!(error_message(b"<html>"), "");
+        let mask = Mask::of(["s3cr3t-of-the-clinic"]);
+        let message = |body: &str| error_message(body.as_bytes(), &mask);
+        for (said, shown) in [
+            (r#"Invalid API key"#, "Invalid API key"),
+            ("unknown key ck_live_123", ""),
+            ("no key s3cr3t-of-the-clinic", "no key •••"),
+            ("no key czNjcjN0LW9mLXRoZS1jbGluaWM=", "no key •••"),
+            ("no call of +33 6 12 34 56 78 in (030) 1234-5678", "no call of +3361•••5678 in 03012•••5678"),
+            (r"a\u202eb\u009b2J\nc", r"a\u{202e}b\u{9b}2J c"),
+        ] {
+            let body = format!(r#"{{"statusCode":401,"message":"{said}"}}"#);
+            assert_eq!(message(&body), shown, "{body}");
+        }
+        let long = message(&format!(r#"{{"message":"{}"}}"#, "é".repeat(20_000)));
+        assert_eq!(long.chars().count(), MESSAGE_SHOWN);
+        assert_eq!(message("<html>"), "");
     }
 
     /// The most memory in use while `read` works, beyond the body itself, by the body's size.
@@ -385,6 +412,11 @@ mod tests {
                 .into_bytes(),
             format!(r#"{{"data":[{{"id":"a","status":"live",{}"x":1}}]}}"#, r#""":0,"#.repeat(700_000))
                 .into_bytes(),
+            format!(
+                r#"{{"data":[{{"id":"a","status":"live",{}"x":1}}]}}"#,
+                (0..60).map(|n| format!(r#""f{n}":[{{}}{}],"#, ",{}".repeat(19_000))).collect::<String>()
+            )
+            .into_bytes(),
             format!(r#"{{"data":[{}{}]}}"#, "[".repeat(3_000_000), "]".repeat(3_000_000)).into_bytes(),
             format!(r#"{{"data":[{}]}}"#, many(r#"{"id":"a","#)).into_bytes(),
             bad,

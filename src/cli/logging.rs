@@ -2,7 +2,7 @@
 //! a thread of its own writes out, and lines beyond it are dropped and counted.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt,
     io::{self, Write},
     sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
     thread,
@@ -23,6 +23,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
+    privacy::escaped_json,
     style::{Colour, Style},
     template::truncate,
 };
@@ -136,7 +137,7 @@ fn tell_dropped(lines: usize) {
 impl<W: Write, T: Fn(usize)> Write for Sink<W, T> {
     /// Writes a line. A line that cannot be written is lost: there is nobody to tell.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let _ = self.out.write_all(escape_invisible(&String::from_utf8_lossy(line)).as_bytes());
+        let _ = self.out.write_all(escaped_json(&String::from_utf8_lossy(line)).as_bytes());
         Ok(line.len())
     }
 
@@ -151,26 +152,6 @@ impl<W: Write, T: Fn(usize)> Write for Sink<W, T> {
         let _ = self.out.flush();
         Ok(())
     }
-}
-
-/// Escapes characters that change how a terminal shows the text around them and that JSON lets stand: controls of C1,
-/// and those for the direction of text.
-fn escape_invisible(line: &str) -> String {
-    let mut escaped = String::with_capacity(line.len());
-    for c in line.chars() {
-        match c {
-            '\u{80}'..='\u{9f}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}' => {
-                // Writing to a String cannot fail. This is an escape in JSON as well.
-                let _ = write!(escaped, "\\u{:04x}", u32::from(c));
-            }
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 /// Lines for people: local time to the second, the level, what happened, and the ids last. Lines at `info` fit into

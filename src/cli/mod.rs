@@ -25,7 +25,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use crate::ops::quoted;
+use crate::{ops::quoted, privacy::escaped_output};
 
 /// Bad config (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -139,9 +139,10 @@ fn execute(command: Command, logging: &logging::LoggingArgs) -> ExitCode {
     }
 }
 
-/// Writes to standard output. A reader that has gone away is no error: the exit code still tells what came of it.
+/// Writes to standard output, without what could command a terminal or deceive a reader: a stranger may have chosen a part
+/// of it. A reader that has gone away is no error: the exit code still tells what came of it.
 fn print(text: &str) -> io::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
+    match io::stdout().write_all(escaped_output(text).as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         printed => printed,
     }
@@ -170,7 +171,7 @@ fn printed(result: io::Result<()>) -> ExitCode {
 
 /// Writes a line for people to standard error. Nothing can be done when that fails.
 fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", escaped_output(text));
 }
 
 fn on_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {

@@ -52,7 +52,13 @@ impl Connection {
     pub(crate) fn read(table: &mut Table<'_>) -> Self {
         let ca_file = table.read(&CA_FILE, |value| file(value, "certificate", has_certificate));
         let certificate = table.read(&CLIENT_CERT, |value| file(value, "certificate", has_certificate));
-        let key = table.read(&CLIENT_KEY, |value| file(value, "private key", has_key));
+        let key = table.read(&CLIENT_KEY, |value| {
+            let path = file(value, "private key", has_key)?;
+            if value.cx.options.secrets == Secrets::Required {
+                value.cx.note_secret_file(value.span.clone(), &path);
+            }
+            Ok(path)
+        });
         for (one, other) in [(&CLIENT_CERT, &CLIENT_KEY), (&CLIENT_KEY, &CLIENT_CERT)] {
             if table.has(one) && !table.has(other) {
                 table.cx.add_absence(

@@ -83,6 +83,34 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Reports that others can read, change or replace a file that holds a secret, if they can.
+    pub fn note_secret_file(&self, span: Range<usize>, path: &Path) {
+        if let Some(can) = open_to_others(path).in_words() {
+            let message = format!("other users of this machine can {can} this file");
+            let file = path.display();
+            let hint = match can {
+                "replace" => format!("chmod go-w the folders that {file} is in"),
+                _ => format!("chmod 600 {file}"),
+            };
+            self.add(Mistake::warning(span, message).hint(hint));
+        }
+    }
+
+    /// Reports that others can change the file itself: then they decide where callwatch sends what it knows.
+    pub fn note_own_file(&self) {
+        let open = open_to_others(self.path);
+        if open.write || open.replace {
+            let can = if open.write { "change" } else { "replace" };
+            let message = format!("other users of this machine can {can} this file, and so where calls are sent");
+            let file = self.path.display();
+            let hint = match open.write {
+                true => format!("chmod go-w {file}"),
+                false => format!("chmod go-w the folders that {file} is in"),
+            };
+            self.add(Mistake::of_file(message).into_warning().hint(hint));
+        }
+    }
+
     pub fn add(&self, mistake: Mistake) {
         self.mistakes.borrow_mut().push(mistake);
     }

@@ -104,6 +104,22 @@ pub(crate) struct OpenTo {
     pub read: bool,
     /// They may change it, or for a folder what is in it.
     pub write: bool,
+    /// They may put another one in its place, because they may change a folder it is in.
+    pub replace: bool,
+}
+
+impl OpenTo {
+    /// What they can do, in words; `None` when that is nothing.
+    pub fn in_words(self) -> Option<&'static str> {
+        match (self.read, self.write, self.replace) {
+            (true, true, _) => Some("read and change"),
+            (true, false, true) => Some("read and replace"),
+            (true, false, false) => Some("read"),
+            (false, true, _) => Some("change"),
+            (false, false, true) => Some("replace"),
+            (false, false, false) => None,
+        }
+    }
 }
 
 /// What other users may do with the file or folder at `path`: nothing when one of the folders on the way is closed to
@@ -118,7 +134,18 @@ pub(crate) fn open_to_others(path: &Path) -> OpenTo {
         return OpenTo::default();
     }
     let bits = found.mode() & others_of(&found);
-    OpenTo { read: bits & 0o044 != 0, write: bits & 0o022 != 0 }
+    // In a folder with the sticky bit only the owner of a file can replace it.
+    const STICKY: u32 = 0o1000;
+    let can_change = |folder: &Path| {
+        fs::metadata(folder).is_ok_and(|found| {
+            found.mode() & others_of(&found) & 0o022 != 0 && found.mode() & STICKY == 0
+        })
+    };
+    OpenTo {
+        read: bits & 0o044 != 0,
+        write: bits & 0o022 != 0,
+        replace: path.ancestors().skip(1).any(can_change),
+    }
 }
 
 /// The permission bits that concern others.

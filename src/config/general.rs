@@ -143,15 +143,20 @@ fn checked(cx: &Context<'_>, place: impl Into<Option<Range<usize>>>, folder: Pat
         return folder;
     }
     let shown = folder.display();
-    let OpenTo { read, write } = open_to_others(&folder);
-    let message = match (read, write) {
-        (_, true) => format!("other users of this machine can change the store {shown}"),
+    let OpenTo { read, write, replace } = open_to_others(&folder);
+    let hint = format!("chmod 700 {shown}");
+    let (message, hint) = match (read, write) {
+        (_, true) => (format!("other users of this machine can change the store {shown}"), hint),
         (true, false) => {
-            format!("other users of this machine can read the store {shown}, and the calls in it")
+            (format!("other users of this machine can read the store {shown}, and the calls in it"), hint)
         }
+        (false, false) if replace => (
+            format!("other users of this machine can put another folder in the place of the store {shown}"),
+            format!("chmod go-w the folders that {shown} is in"),
+        ),
         (false, false) => return folder,
     };
-    let mistake = Mistake::about(place.into(), message).hint(format!("chmod 700 {shown}"));
+    let mistake = Mistake::about(place.into(), message).hint(hint);
     cx.add(if write { mistake } else { mistake.into_warning() });
     folder
 }

@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
 
 use super::{
+    Secrets,
     context::{Context, LoadOptions},
     file::read_regular,
     key::Key,
@@ -48,6 +49,9 @@ pub(crate) fn document<T>(
     if let Some(keys) = keys {
         cx.top = keys.first().copied().unwrap_or_default().iter().map(|key| key.name).collect();
         syntax.hide_secrets(&cx, keys);
+        if options.secrets == Secrets::Required {
+            cx.note_own_file();
+        }
     }
     let mut root = Table::new(&cx, 0..0, document.get_ref());
     let read = read(&mut root);

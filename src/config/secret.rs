@@ -12,7 +12,7 @@ use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
     Secrets,
-    file::{open_to_others, read_regular},
+    file::read_regular,
     key::{Key, ValueType},
     report::Mistake,
     table::Table,
@@ -188,18 +188,7 @@ pub(crate) fn secret(value: &Value<'_>) -> Result<Found, Mistake> {
         }
     })?;
     if let Secret::File(path) = &secret {
-        let open = open_to_others(path);
-        let can = match (open.read, open.write) {
-            (true, true) => Some("read and change"),
-            (true, false) => Some("read"),
-            (false, true) => Some("change"),
-            (false, false) => None,
-        };
-        if let Some(can) = can {
-            let message = format!("other users of this machine can {can} this file");
-            let hint = format!("chmod 600 {}", path.display());
-            value.cx.add(Mistake::warning(place, message).hint(hint));
-        }
+        value.cx.note_secret_file(place, path);
     }
     Ok(Found { secret, content: Some(content) })
 }

@@ -3,10 +3,7 @@
 //! Entries of the store's feed come in; out come deliveries that are due, bundles to be told as one, and what has to be
 //! written down. The dispatcher drives it against the world, a rehearsal against a clock of its own.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
 
@@ -20,10 +17,10 @@ use crate::{
     event::EventId,
     name::Name,
     rule::Rules,
-    store::{Entry, LAZY_SYNC, Outcome, Settlement, Standing, Token, Verdict},
+    store::{Entry, LAZY_SYNC, Outcome, Restart, Settlement, Standing, Token, Verdict},
     summary::Reason,
     telemetry::Backlog,
-    time::Timestamp,
+    time::{Deadline, Timestamp},
 };
 
 /// The time, by both clocks.
@@ -33,6 +30,18 @@ pub(crate) struct Moment {
     pub(crate) wall: Timestamp,
     /// The time that never jumps: everything that is waited for within the process.
     pub(crate) steady: Timestamp,
+}
+
+impl Moment {
+    /// The steady time at which something that is kept is due: however the clock for people leaps from now on.
+    pub(super) fn due(self, deadline: Deadline) -> Timestamp {
+        self.steady.after(deadline.left(self.wall))
+    }
+
+    /// The steady time of something that happened at `wall`; now when that is in the future.
+    pub(super) fn steadily(self, wall: Timestamp) -> Timestamp {
+        self.steady.before(self.wall.since(wall))
+    }
 }
 
 /// Deliveries that go out as one.
@@ -50,8 +59,6 @@ pub(crate) struct Bundle {
 pub(crate) struct Desk {
     queue: Queue,
     pacer: Pacer,
-    /// The longest wait of any retry. A due time that is farther away was written by a clock that was wrong.
-    longest_wait: Duration,
     /// The newest delivery it has heard of.
     newest: Option<Token>,
     /// Held deliveries that are due once their release has been written by a settlement.
@@ -71,13 +78,11 @@ impl Desk {
     pub(crate) fn new(
         rules: Rules,
         quiet: Option<Hours>,
-        longest_wait: Duration,
         ledgers: BTreeMap<BatchKey, Value>,
     ) -> Self {
         Self {
             queue: Queue::default(),
             pacer: Pacer::new(rules, quiet, ledgers),
-            longest_wait,
             newest: None,
             releases: vec![],
             forgets: vec![],
@@ -130,14 +135,16 @@ impl Desk {
             };
             let token = pending.token;
             self.newest = self.newest.max(Some(token));
-            let held = match &pending.standing {
-                Standing::Due(at) => {
-                    pending.standing = Standing::Due(self.steady(*at, now));
-                    None
+            let (due, held) = match &pending.standing {
+                Standing::Due(deadline) => (now.due(*deadline), None),
+                Standing::Held(hold) => {
+                    (now.steady, Some((hold.clone(), pending.created, pending.event.clone())))
                 }
-                Standing::Held(hold) => Some((hold.clone(), pending.created, pending.event.clone())),
             };
-            let Moved { left, joined } = self.queue.put(pending, now.steady);
+            pending.created = now.steadily(pending.created);
+            pending.restart =
+                pending.restart.map(|restart| Restart { at: now.steadily(restart.at), ..restart });
+            let Moved { left, joined } = self.queue.put(pending, due, now.steady);
             self.left(left, token);
             if let Some((hold, came, event)) = held
                 && joined
@@ -164,17 +171,13 @@ impl Desk {
 
     /// Takes in a delivery that is held from now on; returns whether it is released at once.
     fn joined(&mut self, batch: &BatchKey, newcomer: Newcomer, now: Moment) -> bool {
+        self.pacer.look_at_the_clocks(now);
         let at_once = self.pacer.came(batch, newcomer, now.wall);
         if at_once {
             self.queue.leave(newcomer.token);
             self.releases.push(newcomer.token);
         }
         at_once
-    }
-
-    /// A due time from the store, by the steady clock.
-    fn steady(&self, due: Timestamp, now: Moment) -> Timestamp {
-        now.steady.after(due.since(now.wall).min(self.longest_wait))
     }
 
     /// When [`Desk::pace`] has something to do, by the clock for people.
@@ -185,6 +188,7 @@ impl Desk {
     /// Sends out the batches that are due. The feed must have been read to its end: a delivery that is in the store already
     /// may be the one that a count was waiting for.
     pub(crate) fn pace(&mut self, now: Moment) {
+        self.pacer.look_at_the_clocks(now);
         if !self.pacer.is_due(now.wall) {
             return;
         }
@@ -285,11 +289,15 @@ impl Desk {
     /// Notes that a settlement has been written.
     pub(crate) fn settled(&mut self, settlement: &Settlement, now: Moment) {
         let mut arrived = vec![];
-        for Outcome { token, number, verdict, .. } in &settlement.outcomes {
+        for Outcome { token, number, attempt, verdict } in &settlement.outcomes {
             match verdict {
                 Verdict::Delivered if settlement.lazy => arrived.push(*token),
                 Verdict::Delivered | Verdict::Dead(_) => self.queue.finish(*token),
-                Verdict::Retry(at) => self.queue.retry(*token, *number, self.steady(*at, now)),
+                Verdict::Retry(due) => {
+                    // The whole wait from now: the clock for people may have leapt since the attempt ended.
+                    let wait = due.since(attempt.ended());
+                    self.queue.retry(*token, *number, now.steady.after(wait));
+                }
             }
         }
         if !arrived.is_empty() {

@@ -42,6 +42,9 @@ use crate::{
 
 /// While attempts succeed, up to this many times `concurrency` deliveries are taken.
 const AHEAD: usize = 4;
+/// No more deliveries are taken while the events of those in flight or ready weigh this much, in bytes. Making a message of
+/// an event takes its weight several times.
+const MOST_WEIGHT: usize = 16 << 20;
 /// The longest time between two reads of the feed: the arrivals of another process may go unheard.
 const READ_AT_LEAST: Duration = Duration::from_secs(5);
 /// The same when no other process can write. Then only a change of the clock could go unnoticed.
@@ -118,7 +121,7 @@ impl Dispatcher {
         let ledgers = retry_io(&task.telemetry, "reading what is held", ask).await?;
         let mut swapped = task.rules.clone();
         let rules = Arc::clone(&swapped.borrow_and_update());
-        let desk = Desk::new(Arc::clone(&rules), config.quiet.clone(), schedule.longest_wait(), ledgers);
+        let desk = Desk::new(Arc::clone(&rules), config.quiet.clone(), ledgers);
         let destination = Arc::clone(&task.destination);
         let flight = Flight::new(destination, rules, task.clock, config.concurrency);
         let errands = Errands::new(Arc::clone(&owner));
@@ -232,7 +235,10 @@ impl Dispatcher {
     fn done(&mut self, done: Done<Settling>) {
         match done {
             Done::Read(feed) => self.was_read(feed),
-            Done::Fetched(deliveries) => self.begin(deliveries),
+            Done::Fetched(deliveries, left) => {
+                left.into_iter().for_each(|delivery| self.put_back(delivery.token));
+                self.begin(deliveries);
+            }
             Done::Settled(settlement, beside) => self.settled(settlement, beside),
             Done::Wrote(written) => self.next.written = Some(written),
             Done::Renewed => {}
@@ -282,6 +288,7 @@ impl Dispatcher {
     fn room(&mut self) -> Room {
         let slots = match self.most_out().saturating_sub(self.out) {
             0 => Room::Full,
+            _ if self.flight.weight() >= MOST_WEIGHT => Room::Full,
             free => Room::For(free),
         };
         slots.and(self.limits())
@@ -303,7 +310,8 @@ impl Dispatcher {
         let due = self.desk.take(limit, now);
         if !due.is_empty() {
             self.out += due.len();
-            self.errands.fetch(due, self.task.destination.keeps_memos());
+            let most = MOST_WEIGHT.saturating_sub(self.flight.weight());
+            self.errands.fetch(due, most, self.task.destination.keeps_memos());
         }
     }
 
@@ -377,15 +385,20 @@ impl Dispatcher {
         let (begun, before) =
             delivery.restart.map_or((delivery.created, 0), |restart| (restart.at, restart.attempts));
         let number = delivery.attempts + 1;
-        let tried = Tried { attempts: number.saturating_sub(before), begun, now: now.wall };
-        let verdict = self.schedule.verdict(tried, &answer, fastrand::f64());
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let tried = Tried {
+            attempts: number.saturating_sub(before),
+            age: now.steady.since(begun),
+            ended: at.after(Duration::from_millis(took_ms)),
+        };
+        let verdict = self.schedule.verdict(tried, &answer, fastrand::f64());
         if let Some(memo) = answer.memo.filter(|memo| memo.is_null() || memo.to_string().len() <= MAX_MEMO) {
             self.next.memos.push((event.subject.clone(), Some(memo).filter(|memo| !memo.is_null())));
         }
         let attempt = Attempt { at, took_ms, result: answer.result, response: answer.response };
         self.next.outcomes.push(Outcome { token, number, attempt, verdict });
-        self.next.notes.push(Note { event, took, created: delivery.created });
+        let created = now.wall.before(now.steady.since(delivery.created));
+        self.next.notes.push(Note { event, took, created });
     }
 
     /// Begins to write all outcomes and decisions that have come together, in one settlement.

@@ -21,6 +21,9 @@ use crate::{
 /// How many entries of the feed are read at a time.
 pub(super) const FEED_PAGE: usize = 1000;
 
+/// How many events are fetched at first; as long as they are small, four times as many each time.
+const FIRST_FETCH: usize = 8;
+
 /// The store, as the owner of a destination may use it.
 pub(super) struct Owner {
     pub(super) store: Arc<dyn Store>,
@@ -33,7 +36,7 @@ pub(super) struct Owner {
 pub(super) struct Errands<C> {
     owner: Arc<Owner>,
     reading: Call<Feed>,
-    fetching: Call<Vec<Fetched>>,
+    fetching: Call<(Vec<Fetched>, Vec<Taken>)>,
     settling: Call<(Settlement, C)>,
     writing: Call<Written>,
     renewing: Call<()>,
@@ -42,7 +45,8 @@ pub(super) struct Errands<C> {
 /// The result of a call.
 pub(super) enum Done<C> {
     Read(Feed),
-    Fetched(Vec<Fetched>),
+    /// Events were fetched; those of the other deliveries did not fit into memory beside them.
+    Fetched(Vec<Fetched>, Vec<Taken>),
     /// A settlement was written; with it comes what was handed over beside it.
     Settled(Settlement, C),
     Wrote(Written),
@@ -94,7 +98,7 @@ impl<C: Send + 'static> Errands<C> {
     pub(super) async fn done(&mut self) -> Result<Done<C>, StoreError> {
         tokio::select! {
             settled = self.settling.done() => settled.map(|(settlement, beside)| Done::Settled(settlement, beside)),
-            fetched = self.fetching.done() => fetched.map(Done::Fetched),
+            fetched = self.fetching.done() => fetched.map(|(fetched, left)| Done::Fetched(fetched, left)),
             feed = self.reading.done() => feed.map(Done::Read),
             written = self.writing.done() => written.map(Done::Wrote),
             renewed = self.renewing.done() => renewed.map(|()| Done::Renewed),
@@ -106,13 +110,22 @@ impl<C: Send + 'static> Errands<C> {
         self.reading.begin(Arc::clone(&self.owner).feed(after));
     }
 
-    /// Fetches the events of deliveries, and the memos of their lanes for a destination that keeps some.
-    pub(super) fn fetch(&mut self, deliveries: Vec<Taken>, with_memos: bool) {
+    /// Fetches the events of deliveries until they weigh `most` together, but at least one, and the memos of their lanes for
+    /// a destination that keeps some.
+    pub(super) fn fetch(&mut self, mut deliveries: Vec<Taken>, most: usize, with_memos: bool) {
         let owner = Arc::clone(&self.owner);
         self.fetching.begin(async move {
-            let tokens: Vec<_> = deliveries.iter().map(|delivery| delivery.token).collect();
-            let ask = || owner.store.bodies(&tokens);
-            let events = retry_io(&owner.telemetry, "reading deliveries", ask).await?;
+            let (mut events, mut weight, mut step) = (vec![], 0, FIRST_FETCH);
+            while events.len() < deliveries.len() && (events.is_empty() || weight < most) {
+                let tokens = deliveries[events.len()..].iter().take(step).map(|delivery| delivery.token);
+                let tokens: Vec<_> = tokens.collect();
+                let ask = || owner.store.bodies(&tokens);
+                let read = retry_io(&owner.telemetry, "reading deliveries", ask).await?;
+                weight += read.iter().flatten().map(|event| event.weight()).sum::<usize>();
+                events.extend(read);
+                step *= 4;
+            }
+            let left = deliveries.split_off(events.len());
             let mut memos = vec![None; events.len()];
             if with_memos {
                 // A delivery that has been dropped has no lane, and is asked about like one of the config.
@@ -124,7 +137,8 @@ impl<C: Send + 'static> Errands<C> {
                 memos = retry_io(&owner.telemetry, "reading memos", ask).await?;
             }
             let fetched = deliveries.into_iter().zip(events).zip(memos);
-            Ok(fetched.map(|((delivery, event), memo)| Fetched { delivery, event, memo }).collect())
+            let fetched = fetched.map(|((delivery, event), memo)| Fetched { delivery, event, memo });
+            Ok((fetched.collect(), left))
         });
     }
 

@@ -37,6 +37,7 @@ pub(super) struct Flight {
 struct Aboard {
     token: Token,
     event: Arc<Event>,
+    weight: usize,
     probe: bool,
 }
 
@@ -82,6 +83,11 @@ impl Flight {
         self.rules = rules;
     }
 
+    /// How much memory the events of these attempts take, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.aboard.values().map(|aboard| aboard.weight).sum()
+    }
+
     /// How many attempts are in flight or stand ready.
     pub(super) fn len(&self) -> usize {
         self.aboard.len()
@@ -99,7 +105,8 @@ impl Flight {
             self.clock,
         );
         let id = self.attempts.spawn(attempt).id();
-        self.aboard.insert(id, Aboard { token: delivery.token, event, probe });
+        let weight = event.weight();
+        self.aboard.insert(id, Aboard { token: delivery.token, event, weight, probe });
     }
 
     /// The next attempt that ends; waits for ever when there is none.
@@ -143,7 +150,7 @@ impl Flight {
                 (error.id(), Some(came_back))
             }
         };
-        let Aboard { token, event, probe } = self.aboard.remove(&id)?;
+        let Aboard { token, event, probe, weight: _ } = self.aboard.remove(&id)?;
         Some(Landed { token, event, probe, came_back })
     }
 }

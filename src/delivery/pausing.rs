@@ -110,7 +110,7 @@ impl Pausing {
                     return self.shut(pause, now);
                 }
                 // The breaker has told people of this pause, and will tell them of its end.
-                self.stands = Stands::Until(until(&pause, now).unwrap_or(now.steady));
+                self.stands = Stands::Until(pause.deadline().map_or(now.steady, |end| now.due(end)));
                 None
             }
         }
@@ -129,7 +129,15 @@ impl Pausing {
     /// Ends a pause whose time has passed.
     pub(super) fn tick(&mut self, now: Moment) -> Option<Telling> {
         match self.stands {
-            Stands::Until(at) if at <= now.steady => self.open(),
+            Stands::Until(at) if at <= now.steady => {
+                // One from the future, by a clock that was wrong: to others it seems to go on.
+                if self.kept.as_ref().is_some_and(|kept| kept.since > now.wall) {
+                    self.stands = Stands::Shut;
+                    self.change.get_or_insert(PauseChange::End);
+                    return None;
+                }
+                self.open()
+            }
             _ => None,
         }
     }
@@ -140,7 +148,7 @@ impl Pausing {
     }
 
     fn shut(&mut self, pause: Pause, now: Moment) -> Option<Telling> {
-        let end = until(&pause, now);
+        let end = pause.deadline().map(|end| now.due(end));
         let left = end.map(|end| end.since(now.steady));
         self.stands = match end {
             Some(end) if end <= now.steady => return self.open(),
@@ -153,13 +161,6 @@ impl Pausing {
         let left = left.map(|left| Duration::from_secs(left.as_secs()));
         news.then_some(Telling::Paused(pause, left))
     }
-}
-
-/// When a pause ends, by the steady clock. One that was made in the future, by a clock that was wrong, lasts as long as it
-/// was meant to from now on.
-fn until(pause: &Pause, now: Moment) -> Option<Timestamp> {
-    let end = pause.until?;
-    Some(now.steady.after(end.since(now.wall).min(end.since(pause.since))))
 }
 
 #[cfg(test)]
@@ -236,7 +237,12 @@ mod tests {
     fn a_pause_from_the_future_lasts_as_long_as_it_was_meant_to() {
         let mut pausing = Pausing::new("first".to_owned());
         let year = 365 * 24 * 3600;
-        pausing.learn(Some(asked(year, Some(year + 60))), after(0));
+        let told = pausing.learn(Some(asked(year, Some(year + 60))), after(0));
+        assert!(matches!(told, Some(Telling::Paused(_, Some(left))) if left == secs(60)), "{told:?}");
         assert_eq!(pausing.room(), Room::At(after(60).steady));
+        assert_eq!(pausing.tick(after(60)), None);
+        assert_eq!(pausing.take_change(), Some(PauseChange::End), "nobody else takes it for one that goes on");
+        assert_eq!(pausing.wrote(PauseChange::End, after(60)), Some(Telling::Resumed));
+        assert_eq!(pausing.room(), Room::For(usize::MAX));
     }
 }

@@ -1,6 +1,6 @@
 //! A destination without a network and without a clock: it takes everything that is due, at once.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     desk::{Desk, Moment},
@@ -49,7 +49,7 @@ impl Rehearsed {
     ) -> Result<Self, StoreError> {
         let duty = Duty::Destination(destination.clone());
         let claim = store.claim(&duty).await?.ok_or(StoreError::ClaimLost { duty })?;
-        let desk = Desk::new(rules, quiet, Duration::ZERO, BTreeMap::new());
+        let desk = Desk::new(rules, quiet, BTreeMap::new());
         Ok(Self { store, claim, destination, position: Position::START, desk })
     }
 

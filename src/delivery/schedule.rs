@@ -35,10 +35,11 @@ pub(super) struct Schedule {
 pub(super) struct Tried {
     /// How many attempts there were since the schedule began, this one included.
     pub(super) attempts: u32,
-    /// When the schedule began: when the delivery was made, or was given a new start.
-    pub(super) begun: Timestamp,
-    /// When the attempt ended.
-    pub(super) now: Timestamp,
+    /// How long the schedule has run: since the delivery was made, or was given a new start. By the steady clock, so that
+    /// a leap of the other one makes nothing too old.
+    pub(super) age: Duration,
+    /// When the attempt ended, by the clock for people.
+    pub(super) ended: Timestamp,
 }
 
 impl Schedule {
@@ -51,27 +52,21 @@ impl Schedule {
             Reaction::Delivered => return Verdict::Delivered,
             Reaction::Dead(reason) => return Verdict::Dead(reason.clone()),
             // The delivery is due at once when the destination is resumed.
-            Reaction::Pause(_) => return Verdict::Retry(tried.now),
+            Reaction::Pause(_) => return Verdict::Retry(tried.ended),
             Reaction::Retry { after } => asked(*after),
         };
         let Some(wait) = self.wait_after(tried.attempts) else {
             return Verdict::Dead(gave_up(tried, "", answer));
         };
         let lengthened = wait.saturating_add((wait / JITTER_PART).mul_f64(jitter));
-        let at = tried.now.after(lengthened.max(after));
+        let wait = lengthened.max(after);
         match self.max_age {
-            Some(max) if at > tried.begun.after(max) => {
+            Some(max) if tried.age.saturating_add(wait) > max => {
                 let limit = format!(" (max_attempts_age is {})", humantime::format_duration(max));
                 Verdict::Dead(gave_up(tried, &limit, answer))
             }
-            _ => Verdict::Retry(at),
+            _ => Verdict::Retry(tried.ended.after(wait)),
         }
-    }
-
-    /// No retry waits longer than this.
-    pub(super) fn longest_wait(&self) -> Duration {
-        let longest = self.waits.iter().max().copied().unwrap_or_default();
-        longest.saturating_add(longest / JITTER_PART).max(RETRY_AFTER_MAX)
     }
 
     fn wait_after(&self, attempts: u32) -> Option<Duration> {
@@ -83,7 +78,7 @@ impl Schedule {
 /// The reason of a delivery that ran out of attempts or of time.
 fn gave_up(tried: Tried, limit: &str, answer: &Answer) -> String {
     let plural = if tried.attempts == 1 { "" } else { "s" };
-    let over = humantime::format_duration(readable(tried.now.since(tried.begun)));
+    let over = humantime::format_duration(readable(tried.age));
     format!("gave up after {} attempt{plural} over {over}{limit}; last: {}", tried.attempts, answer.result)
 }
 
@@ -115,7 +110,7 @@ mod tests {
     }
 
     fn tried(attempts: u32) -> Tried {
-        Tried { attempts, begun: NOW, now: NOW }
+        Tried { attempts, age: Duration::ZERO, ended: NOW }
     }
 
     #[test]
@@ -129,8 +124,7 @@ mod tests {
             schedule.verdict(tried(2), &failed(None), 0.5),
             Verdict::Retry(NOW.after(Duration::from_secs(315)))
         );
-        let late =
-            Tried { attempts: 3, begun: NOW, now: NOW.after(Duration::from_secs(3 * 3600 + 5 * 60 + 7)) };
+        let late = Tried { attempts: 3, age: Duration::from_secs(3 * 3600 + 5 * 60 + 7), ended: NOW };
         assert_eq!(
             schedule.verdict(late, &failed(None), 0.0),
             Verdict::Dead("gave up after 3 attempts over 3h 5m; last: 500 Internal Server Error".to_owned())
@@ -175,7 +169,7 @@ mod tests {
         let mut schedule = schedule(&[60, 60, 60]);
         schedule.max_age = Some(Duration::from_secs(100));
         assert!(matches!(schedule.verdict(tried(1), &failed(None), 0.9), Verdict::Retry(_)));
-        let second = Tried { attempts: 2, begun: NOW, now: NOW.after(Duration::from_secs(65)) };
+        let second = Tried { attempts: 2, age: Duration::from_secs(65), ended: NOW };
         assert_eq!(
             schedule.verdict(second, &failed(None), 0.0),
             Verdict::Dead(
@@ -210,7 +204,7 @@ mod tests {
                 let after = afters[step].map(Duration::from_millis);
                 attempts += 1;
                 match schedule.verdict(
-                    Tried { attempts, begun: NOW, now },
+                    Tried { attempts, age: now.since(NOW), ended: now },
                     &failed(after),
                     jitters[step],
                 ) {
@@ -237,9 +231,10 @@ mod tests {
         ) {
             let schedule = Schedule { waits: vec![Duration::from_millis(wait)], max_age: None };
             let at = |ended: u64, after: u64, jitter: f64| {
-                let now = NOW.after(Duration::from_millis(ended));
+                let age = Duration::from_millis(ended);
                 let answer = failed(Some(Duration::from_millis(after)));
-                match schedule.verdict(Tried { attempts: 1, begun: NOW, now }, &answer, jitter) {
+                let tried = Tried { attempts: 1, age, ended: NOW.after(age) };
+                match schedule.verdict(tried, &answer, jitter) {
                     Verdict::Retry(at) => at,
                     other => panic!("{other:?}"),
                 }

@@ -1,13 +1,8 @@
 //! Writes the message that tells a bundle of deliveries as one.
 
-use std::collections::HashMap;
-
-use serde_json::{Map, Value};
-
 use super::{Bundle, retry_io};
 use crate::{
     batch::BatchKey,
-    call::CallId,
     name::Name,
     store::{Merge, Store, StoreError},
     summary::{self, Summarizer},
@@ -15,8 +10,8 @@ use crate::{
     time::Timestamp,
 };
 
-/// How many events are read at a time.
-const PAGE: usize = 500;
+/// How many events are read at a time. Each may hold a record as long as `max_record`, and its changes.
+const PAGE: usize = 8;
 
 /// The message for a bundle.
 pub(crate) struct Written {
@@ -45,21 +40,16 @@ pub(crate) async fn write(
         let events = retry_io(telemetry, "reading held deliveries", read).await?;
         events.iter().flatten().for_each(|event| summarizer.add(event));
     }
-    for (source, items) in summarizer.calls_by_source() {
-        let calls: Vec<_> = items.iter().map(|(call, _)| call.clone()).collect();
-        let read = || store.snapshots(&source, &calls);
-        let snapshots = retry_io(telemetry, "reading calls", read).await?;
-        // A snapshot that was shrunk says less than the event does.
-        let current: HashMap<CallId, Map<String, Value>> = calls
-            .into_iter()
-            .zip(snapshots)
-            .filter_map(|(call, snapshot)| {
-                Some((call, snapshot.filter(|snapshot| snapshot.shrunk.is_none())?.fields))
-            })
-            .collect();
-        for (call, item) in items {
-            if let Some(fields) = current.get(&call) {
-                summary::show(item, fields);
+    for (source, mut items) in summarizer.calls_by_source() {
+        for items in items.chunks_mut(PAGE) {
+            let calls: Vec<_> = items.iter().map(|(call, _)| call.clone()).collect();
+            let read = || store.snapshots(&source, &calls);
+            let snapshots = retry_io(telemetry, "reading calls", read).await?;
+            for ((_, item), snapshot) in items.iter_mut().zip(snapshots) {
+                // A snapshot that was shrunk says less than the event does.
+                if let Some(snapshot) = snapshot.filter(|snapshot| snapshot.shrunk.is_none()) {
+                    summary::show(item, &snapshot.fields);
+                }
             }
         }
     }

@@ -157,7 +157,7 @@ impl Destinations {
         let (state, finished) = (record.state.kind(), record.finished());
         let (mut due, mut waits_in, mut told_by, mut dead) = (None, None, None, None);
         match record.state {
-            DeliveryState::Pending { due: at } => due = Some(at),
+            DeliveryState::Pending { due: at } => due = Some(at.due()),
             DeliveryState::Held { batch } => waits_in = Some(batch),
             DeliveryState::Merged { into, .. } => told_by = Some(into),
             DeliveryState::Dead { reason, .. } => dead = Some(mask_phones_in(&reason)),

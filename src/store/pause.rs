@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::Timestamp;
+use crate::time::{Deadline, Timestamp};
 
 /// A pause: nothing is sent to the destination until it ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,9 +24,14 @@ impl Pause {
         Self { since, reason: "paused by hand".to_owned(), until: None, config: None }
     }
 
+    /// When it ends by itself, as a deadline made when it began; `None` when it does not.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.until.map(|until| Deadline::at(self.since, until))
+    }
+
     /// Whether it has ended by itself.
     pub fn is_over(&self, now: Timestamp) -> bool {
-        self.until.is_some_and(|until| until <= now)
+        self.deadline().is_some_and(|deadline| deadline.left(now).is_zero())
     }
 
     /// Whether it ends later, or less easily, than `other`.

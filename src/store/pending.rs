@@ -8,7 +8,7 @@ use super::{Hold, Pause, Restart};
 use crate::{
     event::{EventId, Subject},
     name::Name,
-    time::Timestamp,
+    time::{Deadline, Timestamp},
 };
 
 /// Names a delivery within its store. Opaque, except that tokens sort in the order of the commits.
@@ -73,8 +73,8 @@ pub struct Pending {
 /// The time or the batch that an unfinished delivery waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is due at this time, if it is the first of its lane.
-    Due(Timestamp),
+    /// It is due by then, if it is the first of its lane.
+    Due(Deadline),
     /// It is held until its batch goes out.
     Held(Hold),
 }

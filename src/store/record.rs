@@ -9,7 +9,7 @@ use crate::{
     batch::BatchKey,
     event::{Event, EventId, Subject},
     name::Name,
-    time::Timestamp,
+    time::{Deadline, Timestamp},
 };
 
 /// One event on its way to one destination.
@@ -27,7 +27,7 @@ pub enum DeliveryState {
     /// It is to be tried at this time.
     Pending {
         /// When it is due, if it is the first of its lane.
-        due: Timestamp,
+        due: Deadline,
     },
     /// It is not to be tried by itself: it is told with others, or when its batch's time comes.
     Held {
@@ -144,6 +144,13 @@ pub struct Attempt {
     pub response: String,
 }
 
+impl Attempt {
+    /// When it ended.
+    pub fn ended(&self) -> Timestamp {
+        self.at.after(Duration::from_millis(self.took_ms))
+    }
+}
+
 /// A point at which a delivery's retry schedule begins anew because a person said so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {
@@ -184,7 +191,7 @@ impl DeliveryRecord {
             happened: new.hold.as_ref().map_or(new.created, |hold| hold.happened),
             state: match &new.hold {
                 Some(hold) => DeliveryState::Held { batch: hold.batch.clone() },
-                None => DeliveryState::Pending { due: new.created },
+                None => DeliveryState::Pending { due: Deadline::at_once(new.created) },
             },
             attempts: 0,
             log: vec![],
@@ -198,10 +205,10 @@ impl DeliveryRecord {
         if self.due().is_none() || number != self.attempts.saturating_add(1) {
             return false;
         }
-        let at = attempt.at.after(Duration::from_millis(attempt.took_ms));
+        let at = attempt.ended();
         self.state = match verdict {
             Verdict::Delivered => DeliveryState::Delivered { at },
-            Verdict::Retry(due) => DeliveryState::Pending { due },
+            Verdict::Retry(due) => DeliveryState::Pending { due: Deadline::at(at, due) },
             Verdict::Dead(reason) => DeliveryState::Dead { at, reason },
         };
         self.attempts = number;
@@ -217,7 +224,7 @@ impl DeliveryRecord {
         if matches!(self.state, DeliveryState::Delivered { .. } | DeliveryState::Merged { .. }) {
             return false;
         }
-        self.state = DeliveryState::Pending { due: at };
+        self.state = DeliveryState::Pending { due: Deadline::at_once(at) };
         self.restart = Some(Restart { at, attempts: self.attempts });
         true
     }
@@ -235,7 +242,7 @@ impl DeliveryRecord {
     pub(super) fn release(&mut self, at: Timestamp) -> bool {
         let may = self.waits_in().is_some();
         if may {
-            self.state = DeliveryState::Pending { due: at };
+            self.state = DeliveryState::Pending { due: Deadline::at_once(at) };
         }
         may
     }
@@ -277,7 +284,7 @@ impl DeliveryRecord {
     }
 
     /// When it is to be tried; `None` when it is held or finished.
-    pub(super) fn due(&self) -> Option<Timestamp> {
+    pub(super) fn due(&self) -> Option<Deadline> {
         match self.state {
             DeliveryState::Pending { due } => Some(due),
             _ => None,

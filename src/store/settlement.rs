@@ -89,7 +89,7 @@ pub struct Outcome {
 pub enum Verdict {
     /// The delivery has arrived.
     Delivered,
-    /// The delivery is tried again at this time.
+    /// The delivery is tried again at this time. Its wait began when the attempt ended: see [`Attempt`].
     Retry(Timestamp),
     /// The delivery is given up, for this reason.
     Dead(String),

@@ -30,5 +30,6 @@ mod rule_tests;
 mod rules_page;
 mod send;
 mod server;
+mod soak;
 mod store;
 mod watcher;

@@ -12,6 +12,8 @@ use crate::{
         Rule, RuleText,
         pacing::{Count, Field, Group, Pacing, Placement, Throttle, placement},
     },
+    delivery::schedule::{Schedule as Retries, Tried},
+    destination::{Answer, Reaction},
     store::{Attempt, Hold, Pending},
 };
 
@@ -48,7 +50,8 @@ fn count(at_least: u32, within: Duration) -> Pacing {
     Pacing { count: Some(Count { at_least, within, by: caller() }), ..Pacing::default() }
 }
 
-/// A destination with a store that keeps its deliveries, a receiver that takes everything, and a clock.
+/// A destination with a store that keeps its deliveries, a receiver that takes everything unless it is told not to, and
+/// clocks.
 struct World {
     desk: Desk,
     rules: Rules,
@@ -56,9 +59,15 @@ struct World {
     /// The content of the store: the unfinished deliveries and the ledgers.
     unfinished: BTreeMap<Token, Pending>,
     ledgers: BTreeMap<BatchKey, Value>,
+    /// By the clock for people.
     now: Timestamp,
+    steady: Timestamp,
     events: u64,
-    /// When each message went out, and the events it told.
+    /// How many of the next attempts fail, and by which schedule they are repeated.
+    failing: usize,
+    retries: Retries,
+    dead: BTreeSet<EventId>,
+    /// When each message went out by the steady clock, and the events it told.
     sent: Vec<(Timestamp, Option<Reason>, Vec<EventId>)>,
     forgotten: BTreeSet<EventId>,
 }
@@ -74,13 +83,17 @@ impl World {
         let rules: Rules = Arc::new(rules.into_iter().collect());
         let quiet = (!quiet.is_empty()).then(|| Hours::parse(quiet.iter().copied(), Zone::UTC).unwrap());
         let mut world = Self {
-            desk: Desk::new(Arc::clone(&rules), quiet.clone(), secs(3600), BTreeMap::new()),
+            desk: Desk::new(Arc::clone(&rules), quiet.clone(), BTreeMap::new()),
             rules,
             quiet,
             unfinished: BTreeMap::new(),
             ledgers: BTreeMap::new(),
             now: at(NOON),
+            steady: at(NOON),
             events: 0,
+            failing: 0,
+            retries: Retries { waits: vec![], max_age: None },
+            dead: BTreeSet::new(),
             sent: vec![],
             forgotten: BTreeSet::new(),
         };
@@ -89,7 +102,7 @@ impl World {
     }
 
     fn moment(&self) -> Moment {
-        Moment { wall: self.now, steady: self.now }
+        Moment { wall: self.now, steady: self.steady }
     }
 
     /// An event comes in, and is seen at once.
@@ -121,7 +134,7 @@ impl World {
                     let happened = happened.map_or(created, |at| at.min(created));
                     Standing::Held(Hold { batch, happened })
                 }
-                None => Standing::Due(created),
+                None => Standing::Due(Deadline::at_once(created)),
             },
         };
         self.unfinished.insert(pending.token, pending.clone());
@@ -132,14 +145,29 @@ impl World {
 
     /// Time passes; whatever is due meanwhile goes out when it is.
     fn pass(&mut self, by: Duration) {
-        let end = self.now.after(by);
-        while let Some(next) = self.desk.paces_at().filter(|next| *next <= end) {
+        let end = self.steady.after(by);
+        loop {
+            let paces = self.desk.paces_at().map(|at| at.since(self.now));
+            let due = self.desk.due_at().map(|at| at.since(self.steady));
+            let next = paces.into_iter().chain(due).min();
+            let Some(wait) = next.filter(|wait| *wait <= end.since(self.steady)) else { break };
             // Everything that could be done by now has been done.
-            assert!(next > self.now, "{next} at {}", self.now);
-            self.now = next;
+            assert!(!wait.is_zero(), "at {}", self.now);
+            self.away(wait);
             self.work();
         }
-        self.now = end;
+        self.away(end.since(self.steady));
+    }
+
+    /// Time passes, and nobody does anything.
+    fn away(&mut self, by: Duration) {
+        (self.now, self.steady) = (self.now.after(by), self.steady.after(by));
+    }
+
+    /// Somebody sets the clock for people, which is noticed soon after.
+    fn leap(&mut self, seconds: i64) {
+        self.now = Timestamp::from_millis(self.now.as_millis() + 1000 * seconds);
+        self.work();
     }
 
     /// Does what can be done now.
@@ -147,18 +175,29 @@ impl World {
         self.desk.pace(self.moment());
         while let Some(bundle) = self.desk.next_bundle() {
             let told = bundle.tokens.iter().map(|token| self.unfinished.remove(token).unwrap().event);
-            self.sent.push((self.now, Some(bundle.reason), told.collect()));
+            self.sent.push((self.steady, Some(bundle.reason), told.collect()));
             self.desk.wrote(&bundle);
         }
         self.settle(vec![]);
         let due = self.desk.take(usize::MAX, self.moment());
         let mut outcomes = vec![];
         for it in due {
-            self.sent.push((self.now, None, vec![self.unfinished[&it.token].event.clone()]));
             let attempt =
                 Attempt { at: self.now, took_ms: 0, result: String::new(), response: String::new() };
             let number = it.attempts + 1;
-            outcomes.push(Outcome { token: it.token, number, attempt, verdict: Verdict::Delivered });
+            let reaction = match self.failing {
+                0 => Reaction::Delivered,
+                _ => Reaction::Retry { after: None },
+            };
+            self.failing = self.failing.saturating_sub(1);
+            let answer = Answer { reaction, result: String::new(), response: String::new(), memo: None };
+            let age = self.steady.since(it.created);
+            let verdict =
+                self.retries.verdict(Tried { attempts: number, age, ended: attempt.ended() }, &answer, 0.0);
+            if verdict == Verdict::Delivered {
+                self.sent.push((self.steady, None, vec![self.unfinished[&it.token].event.clone()]));
+            }
+            outcomes.push(Outcome { token: it.token, number, attempt, verdict });
         }
         self.settle(outcomes);
     }
@@ -167,8 +206,18 @@ impl World {
     fn settle(&mut self, outcomes: Vec<Outcome>) {
         let mut settlement = Settlement { outcomes, ..Settlement::new(self.now) };
         self.desk.decide(&mut settlement);
-        for outcome in &settlement.outcomes {
-            assert!(matches!(self.unfinished.remove(&outcome.token).unwrap().standing, Standing::Due(_)));
+        for Outcome { token, number, attempt, verdict } in &settlement.outcomes {
+            let delivery = self.unfinished.get_mut(token).unwrap();
+            assert!(matches!(delivery.standing, Standing::Due(_)));
+            if let Verdict::Retry(due) = verdict {
+                delivery.attempts = *number;
+                delivery.standing = Standing::Due(Deadline::at(attempt.ended(), *due));
+                continue;
+            }
+            let event = self.unfinished.remove(token).unwrap().event;
+            if *verdict != Verdict::Delivered {
+                self.dead.insert(event);
+            }
         }
         for (token, batch) in &settlement.holds {
             let hold = Hold { batch: batch.clone(), happened: self.now };
@@ -177,7 +226,7 @@ impl World {
         for token in &settlement.releases {
             let held = &mut self.unfinished.get_mut(token).unwrap().standing;
             assert!(matches!(held, Standing::Held(_)));
-            *held = Standing::Due(self.now);
+            *held = Standing::Due(Deadline::at_once(self.now));
         }
         for token in &settlement.forgets {
             self.forgotten.insert(self.unfinished.remove(token).unwrap().event);
@@ -193,7 +242,7 @@ impl World {
 
     fn restart(&mut self) {
         let (rules, quiet) = (Arc::clone(&self.rules), self.quiet.clone());
-        self.desk = Desk::new(rules, quiet, secs(3600), self.ledgers.clone());
+        self.desk = Desk::new(rules, quiet, self.ledgers.clone());
         let entries: Vec<_> = self.unfinished.values().cloned().map(Entry::Unfinished).collect();
         self.desk.take_in(entries, self.moment());
     }
@@ -263,7 +312,7 @@ fn a_count_that_was_reached_is_told_however_late_the_last_one_is_sorted() {
     world.event("three", "+1");
     // The process ends right after the third came in, and is away for longer than the count's time.
     let created = world.now;
-    world.now = world.now.after(secs(600));
+    world.away(secs(600));
     world.restart();
     world.late_event("three", "+1", created);
     assert_eq!(world.messages(), [(600, 3)]);
@@ -337,7 +386,7 @@ fn a_clock_that_was_wrong_holds_nothing_back() {
     world.now = at(NOON);
     world.event("feed", "+1");
     world.pass(secs(120));
-    assert_eq!(world.messages()[1..], [(30, 1), (60, 1)]);
+    assert_eq!(world.messages(), [(0, 1), (30, 1), (60, 1)]);
 }
 
 #[test]
@@ -353,26 +402,31 @@ fn swapped_rules_hold_for_what_waits_already() {
 }
 
 #[test]
-fn a_due_time_that_a_wrong_clock_wrote_is_no_farther_away_than_a_wait() {
+fn an_attempt_that_failed_while_the_clock_was_wrong_is_repeated_after_its_wait() {
+    for is_restarted in [false, true] {
+        let mut world = World::new(vec![rule("feed", Severity::Info, Pacing::default())], &[]);
+        world.retries = Retries { waits: vec![secs(5), secs(300)], max_age: Some(secs(3600)) };
+        world.failing = 2;
+        world.leap(2 * 86_400);
+        world.event("feed", "+1");
+        world.leap(-2 * 86_400);
+        if is_restarted {
+            world.restart();
+        }
+        world.pass(secs(1000));
+        assert_eq!(world.messages(), [(305, 1)]);
+    }
+}
+
+#[test]
+fn a_leap_of_the_clock_makes_no_delivery_too_old() {
     let mut world = World::new(vec![rule("feed", Severity::Info, Pacing::default())], &[]);
-    world.desk.take(0, world.moment());
-    let subject = Subject::Source("clinic".into());
-    let due = at("2031-01-01T00:00:00Z");
-    world.desk.take_in(
-        [Entry::Unfinished(Pending {
-            token: serde_json::from_value(1.into()).unwrap(),
-            event: "evt_1".into(),
-            subject,
-            rule: "feed".into(),
-            sequence: 1,
-            created: due,
-            attempts: 1,
-            restart: None,
-            standing: Standing::Due(due),
-        })],
-        world.moment(),
-    );
-    assert_eq!(world.desk.due_at(), Some(world.now.after(secs(3600))));
+    world.retries = Retries { waits: vec![secs(5), secs(60)], max_age: Some(secs(120)) };
+    world.failing = 2;
+    world.event("feed", "+1");
+    world.leap(86_400);
+    world.pass(secs(100));
+    assert_eq!((world.messages(), world.dead.len()), (vec![(65, 1)], 0));
 }
 
 #[derive(Clone, Debug)]
@@ -478,6 +532,98 @@ proptest! {
             for (i, first) in times.iter().enumerate() {
                 let within = times[i..].iter().take_while(|at| at.since(*first) < per).count();
                 prop_assert!(within <= at_most, "{rule}: {within} within {per:?}");
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Fate {
+    Event(usize, u8),
+    Pass(u64),
+    /// Somebody sets the clock for people, by so many seconds.
+    Leap(i64),
+    /// The next attempts fail.
+    Fail(usize),
+    Restart,
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        6 => (0usize..5, 0u8..3).prop_map(|(rule, caller)| Fate::Event(rule, caller)),
+        4 => prop_oneof![0u64..120, 0u64..4_000].prop_map(Fate::Pass),
+        3 => prop_oneof![-60i64..60, -300_000i64..300_000].prop_map(Fate::Leap),
+        2 => (1usize..4).prop_map(Fate::Fail),
+        1 => Just(Fate::Restart),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// However the clock for people leaps, in both directions: everything is told once and nothing is dead or stranded.
+    /// As long as the process lives, nothing waits longer than without leaps.
+    #[test]
+    fn a_leaping_clock_strands_kills_and_repeats_nothing(
+        fates in prop::collection::vec(fate(), 1..100),
+        may_restart in any::<bool>(),
+    ) {
+        let both = Pacing { throttle: throttle(2, secs(1800)), ..group() };
+        let rules = [
+            ("plain", Pacing::default()),
+            ("grouped", both),
+            ("throttled", Pacing { throttle: throttle(3, secs(600)), ..Pacing::default() }),
+            ("counted", count(3, secs(3600))),
+            ("pair", count(2, secs(1800))),
+        ];
+        let names = rules.each_ref().map(|(name, _)| *name);
+        let rules = rules.into_iter().map(|(name, pacing)| rule(name, Severity::Info, pacing)).collect();
+        let mut world = World::new(rules, &[]);
+        // Four attempts in 8 minutes, and never more than three that fail.
+        world.retries = Retries { waits: vec![secs(5), secs(60), secs(400)], max_age: Some(secs(3600)) };
+        let mut made: BTreeMap<EventId, (&str, Timestamp)> = BTreeMap::new();
+        for fate in fates {
+            match fate {
+                Fate::Event(rule, caller) => {
+                    let at = world.steady;
+                    made.insert(world.event(names[rule], &format!("+{caller}")), (names[rule], at));
+                }
+                Fate::Pass(seconds) => world.pass(secs(seconds)),
+                Fate::Leap(seconds) => world.leap(seconds),
+                Fate::Fail(attempts) if world.failing == 0 && world.desk.len() == 0 => world.failing = attempts,
+                Fate::Fail(_) => {}
+                Fate::Restart if may_restart => {
+                    world.restart();
+                    world.work();
+                }
+                Fate::Restart => {}
+            }
+        }
+        world.pass(secs(2 * 24 * 3600));
+
+        let told: Vec<&EventId> = world.sent.iter().flat_map(|(_, _, told)| told).collect();
+        prop_assert_eq!(told.iter().collect::<BTreeSet<_>>().len(), told.len(), "told once");
+        // Across a restart only the clock for people tells how old a delivery is.
+        prop_assert!(world.dead.is_empty() || may_restart);
+        for (event, (rule, _)) in &made {
+            let ends = [world.forgotten.contains(event), world.dead.contains(event), told.contains(&event)];
+            prop_assert_eq!(ends.into_iter().filter(|is| *is).count(), 1, "{} of {}", event, rule);
+            prop_assert!(!ends[0] || matches!(*rule, "counted" | "pair"));
+        }
+        prop_assert!(world.unfinished.is_empty());
+        if may_restart {
+            return Ok(());
+        }
+        for (sent, _, told) in &world.sent {
+            for event in told {
+                let (rule, at) = made[event];
+                let most = match rule {
+                    "plain" => secs(465),
+                    "grouped" => secs(1800),
+                    "throttled" => secs(600 + 465),
+                    _ => secs(3600),
+                };
+                prop_assert!(sent.since(at) <= most, "{rule} waited {:?}", sent.since(at));
             }
         }
     }

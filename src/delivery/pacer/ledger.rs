@@ -151,6 +151,15 @@ impl Batch {
         late.into_iter().map(|(_, hit)| hit.token).collect()
     }
 
+    /// Moves all times that this machine has measured; whether any of them is kept.
+    pub(super) fn shift(&mut self, by: impl Fn(Timestamp) -> Timestamp) -> bool {
+        let Ledger { sent, reached } = &mut self.ledger;
+        let is_kept = !sent.is_empty() || reached.is_some();
+        let came = self.hits.iter_mut().map(|hit| &mut hit.came);
+        sent.iter_mut().chain(reached).chain(&mut self.since).chain(came).for_each(|at| *at = by(*at));
+        is_kept
+    }
+
     /// Sets times in the future to `now`: a clock that was wrong and was set must not hold anything back until it is as
     /// late as it was. Whether anything changed that is kept.
     pub(super) fn not_after(&mut self, now: Timestamp) -> bool {

@@ -20,6 +20,7 @@ use std::{
 use serde_json::Value;
 
 use self::ledger::{Batch, Hit, Ledger};
+use super::Moment;
 use crate::{
     batch::BatchKey,
     calendar::Hours,
@@ -34,7 +35,11 @@ use crate::{
 /// Something exactly as old as a limit is still within it.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// The batches of a destination. All times are those of the clock for people.
+/// The two clocks drift apart. Only when they part by more than this at once has somebody set the one for people.
+const LEAP: Duration = Duration::from_secs(1);
+
+/// The batches of a destination. All times are those of the clock for people, and move with it when it is set: what was
+/// ten minutes old stays so. Only digests and quiet hours go by the clock itself, because it is what people mean by them.
 #[derive(Debug)]
 pub(super) struct Pacer {
     rules: Rules,
@@ -48,6 +53,8 @@ pub(super) struct Pacer {
     next: Option<Timestamp>,
     /// The time that was passed in last.
     now: Timestamp,
+    /// The time by both clocks when they were looked at last.
+    looked: Option<Moment>,
 }
 
 /// A delivery that is held from now on.
@@ -83,7 +90,27 @@ impl Pacer {
             going: vec![],
             next,
             now: Timestamp::default(),
+            looked: None,
         }
+    }
+
+    /// Takes in the time, before anything else is asked. When the clock for people was set since, what is measured moves
+    /// with it.
+    pub(super) fn look_at_the_clocks(&mut self, now: Moment) {
+        let Some(before) = self.looked.replace(now) else { return };
+        let was_to_be = before.wall.after(now.steady.since(before.steady));
+        let (ahead, behind) = (now.wall.since(was_to_be), was_to_be.since(now.wall));
+        if ahead.max(behind) < LEAP {
+            return;
+        }
+        for (key, batch) in &mut self.batches {
+            if let BatchKey::Group { .. } | BatchKey::Count { .. } | BatchKey::Throttle { .. } = key
+                && batch.shift(|at| at.after(ahead).before(behind))
+            {
+                self.changed.insert(key.clone());
+            }
+        }
+        self.next = Some(Timestamp::default());
     }
 
     /// Takes over the rules of another config. Every batch is looked at again: it may be due by them.

@@ -25,7 +25,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// All deliveries that are not finished. Times are of one steady clock, except for [`Taken::created`].
+/// All deliveries that are not finished. All times are of one steady clock.
 #[derive(Default)]
 pub(super) struct Queue {
     slots: Vec<Slot>,
@@ -79,7 +79,7 @@ enum State {
 pub(super) struct Taken {
     pub(super) token: Token,
     pub(super) sequence: u64,
-    /// By the clock for people.
+    /// When it was made.
     pub(super) created: Timestamp,
     /// How many attempts were made before.
     pub(super) attempts: u32,
@@ -113,8 +113,9 @@ impl Queue {
         Some(self.at(place))
     }
 
-    /// Takes in how a delivery stands, whether it is new or known. One that is handed out stays so.
-    pub(super) fn put(&mut self, pending: Pending, now: Timestamp) -> Moved {
+    /// Takes in how a delivery stands, whether it is new or known: if it is not held, it is due at `due`. One that is
+    /// handed out stays so.
+    pub(super) fn put(&mut self, pending: Pending, due: Timestamp, now: Timestamp) -> Moved {
         self.now = now;
         let Pending { token, subject, sequence, created, attempts, restart, standing, event: _, rule: _ } =
             pending;
@@ -123,7 +124,7 @@ impl Queue {
             None => self.restarts.remove(&token),
         };
         let (at, batch) = match standing {
-            Standing::Due(at) => (at, None),
+            Standing::Due(_) => (due, None),
             Standing::Held(hold) => (hold.happened, Some(hold.batch)),
         };
         let known = self.find(token);
@@ -144,6 +145,8 @@ impl Queue {
             return Moved::default();
         }
         let state = State::Waiting;
+        // What is known of its age is better than what the clock for people makes of it by now.
+        let created = known.map_or(created, |place| self.slot(place).created);
         let slot = Slot { token, lane: hash_of(&subject), at, created, sequence, attempts, link: 0, state };
         let place = match known {
             Some(place) => {

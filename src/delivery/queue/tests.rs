@@ -7,7 +7,11 @@ use crate::{
     event::{EventId, Subject},
     name::Name,
     store::Hold,
+    time::Deadline,
 };
+
+/// Not held; when it is due is said beside it.
+const AT_ONCE: Standing = Standing::Due(Deadline::at_once(Timestamp::from_millis(0)));
 
 fn token(number: u64) -> Token {
     serde_json::from_value(number.into()).unwrap()
@@ -132,7 +136,7 @@ proptest! {
             match step {
                 Step::Due { number, at: due } => {
                     let (lane, due) = (lane_of_number(number), at(due));
-                    let moved = queue.put(pending(number, lane, Standing::Due(due)), now);
+                    let moved = queue.put(pending(number, lane, AT_ONCE), due, now);
                     let before = model.all.get(&token(number)).map(|it| it.is);
                     let is = if before == Some(Is::Taken) { Is::Taken } else { Is::Waiting };
                     model.all.insert(token(number), Modelled { lane, at: due, attempts: 0, is });
@@ -141,7 +145,7 @@ proptest! {
                 }
                 Step::Held { number, batch: key } => {
                     let lane = lane_of_number(number);
-                    let moved = queue.put(held(number, lane, key), now);
+                    let moved = queue.put(held(number, lane, key), now, now);
                     let is = Is::Held(key);
                     let before = model.all.insert(token(number), Modelled { lane, at: at(0), attempts: 0, is });
                     let left = before.and_then(|it| if let Is::Held(key) = it.is { Some(key) } else { None });
@@ -237,7 +241,7 @@ fn a_million_deliveries_cost_less_than_80_mb() {
     let mut queue = Queue::default();
     for number in 0..1_000_000 {
         // Two of each call.
-        queue.put(pending(number, number / 2, Standing::Due(at(0))), at(1));
+        queue.put(pending(number, number / 2, AT_ONCE), at(0), at(1));
     }
     let tables = queue.by_token.allocation_size() + queue.lanes.allocation_size();
     let slots = queue.slots.capacity() * size_of::<Slot>();
@@ -252,7 +256,7 @@ fn hints_that_were_overtaken_do_not_pile_up() {
     let mut queue = Queue::default();
     for round in 0..1000 {
         for number in 0..10 {
-            queue.put(pending(number, number, Standing::Due(at(1000 + round))), at(0));
+            queue.put(pending(number, number, AT_ONCE), at(1000 + round), at(0));
         }
     }
     assert!(queue.later.len() + queue.ready.len() < 200);
@@ -264,11 +268,11 @@ fn hints_that_were_overtaken_do_not_pile_up() {
 fn a_retried_delivery_goes_before_those_that_came_after_it() {
     let mut queue = Queue::default();
     for number in [1, 2, 3] {
-        queue.put(pending(number, 0, Standing::Due(at(0))), at(0));
+        queue.put(pending(number, 0, AT_ONCE), at(0), at(0));
     }
     let sequences = |taken: Vec<Taken>| taken.iter().map(|it| it.sequence).collect::<Vec<_>>();
     assert_eq!(sequences(queue.take(5, at(1))), [1]);
-    queue.put(pending(0, 0, Standing::Due(at(1))), at(1));
+    queue.put(pending(0, 0, AT_ONCE), at(1), at(1));
     assert!(queue.take(5, at(1)).is_empty(), "one at a time");
     queue.retry(token(1), 1, at(60));
     assert_eq!(sequences(queue.take(5, at(1))), [0]);

@@ -50,7 +50,12 @@ impl CallList {
         let Some(id) = call.get("id").and_then(Value::as_str) else {
             panic!("a simulated call needs an `id` of type string");
         };
-        let body = call.to_string().into_boxed_str();
+        self.put_text(id, call.to_string());
+    }
+
+    /// The same for a call whose record is this text, which need not be JSON.
+    pub fn put_text(&mut self, id: &str, body: String) {
+        let body = body.into_boxed_str();
         self.clock += 1;
         let now = self.clock;
         let id: Arc<str> = match self.calls.get_mut(id) {

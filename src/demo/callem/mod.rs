@@ -124,6 +124,11 @@ impl SimulatedCallem {
         self.state().list.put(&call);
     }
 
+    /// The same for a call whose record is this text, which need not be JSON, nor hold the `id` under which it is kept here.
+    pub fn add_text(&self, id: &str, record: String) {
+        self.state().list.put_text(id, record);
+    }
+
     /// Changes a call; `false` when there is none with this id. `updatedAt` only changes if the closure changes it.
     #[track_caller]
     pub fn update(&self, id: &str, change: impl FnOnce(&mut Value)) -> bool {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     store::{BackedUp, Claim, StoreError},
-    time::Timestamp,
+    time::{Deadline, Timestamp},
 };
 
 /// How many backups are kept in the store's folder.
@@ -68,8 +68,9 @@ impl SledStore {
         });
         // A backup from the future was made before the clock was set back, and must not put off the next one.
         let last = earlier.await?.iter().filter_map(|file| made(file)).filter(|made| *made <= now).max();
-        if let Some(due) = last.map(|last| last.after(every)).filter(|due| *due > now) {
-            return Ok(BackedUp { taken: None, next: due });
+        let left = last.map(|last| Deadline::new(last, every).left(now)).unwrap_or_default();
+        if !left.is_zero() {
+            return Ok(BackedUp { taken: None, next: now.after(left) });
         }
         let taken = Some(self.back_up_to(None, now).await?);
         Ok(BackedUp { taken, next: now.after(every) })

@@ -14,7 +14,7 @@ use crate::{
     batch::BatchKey,
     name::Name,
     store::{Restart, Tally},
-    time::Timestamp,
+    time::{Deadline, Timestamp},
 };
 
 /// The next numbers to be given, in postcard. Written by the fold and by purge; `o` and `x` may hold higher numbers.
@@ -85,7 +85,7 @@ pub(super) struct Changed {
     /// How many attempts were made.
     pub(super) attempts: u32,
     /// When it is due, unless it is held.
-    pub(super) due: Timestamp,
+    pub(super) due: Deadline,
     /// Where its retry schedule began anew.
     pub(super) restart: Option<Box<Restart>>,
     /// The batch that holds it, if it is held.
@@ -251,6 +251,8 @@ impl<'de> Deserialize<'de> for Traits {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{super::value, *};
 
     #[test]
@@ -259,7 +261,7 @@ mod tests {
             let places: Places = places.into_iter().collect();
             let changed = Changed {
                 attempts: 3,
-                due: Timestamp::from_millis(-1),
+                due: Deadline::new(Timestamp::from_millis(-1), Duration::from_secs(5)),
                 restart: Some(Box::new(Restart { at: Timestamp::from_millis(9), attempts: 1 })),
                 batch: Some(Box::new(BatchKey::Quiet)),
             };

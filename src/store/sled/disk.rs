@@ -25,7 +25,7 @@ const BATCH_OPERATIONS: usize = 2000;
 const BATCH_BYTES: usize = 512 << 10;
 
 /// The schema of what this version writes.
-pub(super) const SCHEMA: u32 = 4;
+pub(super) const SCHEMA: u32 = 5;
 
 /// The store's record of itself. Later schemas must keep it readable to earlier versions.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

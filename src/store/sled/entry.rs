@@ -28,7 +28,7 @@ use crate::{
     event::{Event, EventId, Subject},
     name::Name,
     store::{DeliveryId, DeliveryRecord, DeliveryState, Hold, NewDelivery, Token},
-    time::Timestamp,
+    time::{Deadline, Timestamp},
 };
 
 /// A delivery as it was made: its fields in postcard, in this order; a batch is written as its text.
@@ -136,7 +136,7 @@ impl<'a> Head<'a> {
             happened: self.hold.map_or(self.created, |(_, happened)| happened),
             state: match self.hold()? {
                 Some(hold) => DeliveryState::Held { batch: hold.batch },
-                None => DeliveryState::Pending { due: self.created },
+                None => DeliveryState::Pending { due: Deadline::at_once(self.created) },
             },
             attempts: 0,
             log: vec![],

@@ -1,7 +1,7 @@
 //! Small things done to files and folders: made private, synced, measured, copied, removed, given to their owner.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
     io,
     path::Path,
 };
@@ -21,6 +21,65 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
     builder.create(path)?;
     share_owner(path, parent)?;
     sync_folder(parent)
+}
+
+/// Refuses a store in which a link stands for one of its files: whoever may write to the folder could make root write
+/// elsewhere. Backups may lie behind a link, because nothing of them is written over.
+pub(super) fn refuse_links(store: &Path) -> io::Result<()> {
+    let mut names: Vec<_> = ["lock", "sequence", "sled", "sled.new", "sled.old"].map(str::to_owned).into();
+    for entry in fs::read_dir(store.join("sled")).into_iter().flatten() {
+        names.push(format!("sled/{}", entry?.file_name().to_string_lossy()));
+    }
+    let is_link = |name: &String| fs::symlink_metadata(store.join(name)).is_ok_and(|it| it.is_symlink());
+    match names.into_iter().find(is_link) {
+        Some(name) => {
+            let why = format!("`{name}` in it is a link, which is not followed; put the file itself there");
+            Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Opens a file of a store for writing, or makes it. Neither a link nor a second name of a file elsewhere is taken for it.
+pub(super) fn open_own(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let file = match options.clone().create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path)?,
+        made => return made,
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{name}` in it {why}")));
+    // The name is looked at after it was opened, so that it cannot be exchanged in between.
+    let (named, opened) = (fs::symlink_metadata(path)?, file.metadata()?);
+    if !named.is_file() || !is_same(&named, &opened) {
+        refused("is a link or no file; remove it")
+    } else if has_another_name(&opened) {
+        refused("has another name elsewhere; remove it")
+    } else {
+        Ok(file)
+    }
+}
+
+#[cfg(unix)]
+fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &Metadata, _: &Metadata) -> bool {
+    true
+}
+
+#[cfg(unix)]
+fn has_another_name(file: &Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::nlink(file) > 1
+}
+
+#[cfg(not(unix))]
+fn has_another_name(_: &Metadata) -> bool {
+    false
 }
 
 /// Makes the names of new files in a folder survive a power cut.

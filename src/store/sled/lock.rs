@@ -4,7 +4,7 @@
 //! the tree was closed. So this lock is let go only when sled's is free: the next process to get it can open the tree at once.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
     thread,
@@ -34,7 +34,8 @@ impl Lock {
     pub(super) fn take(folder: &Path) -> Result<Self, StoreError> {
         let name = folder.join("lock");
         let io = |error: io::Error| Fault::from(error).at(folder, "opened");
-        let mut file = open_without_following(&name).map_err(io)?;
+        files::refuse_links(folder).map_err(io)?;
+        let mut file = files::open_own(&name).map_err(io)?;
         if !lock(&file, PATIENCE).map_err(io)? {
             let holder = fs::read_to_string(&name).ok().and_then(|pid| pid.trim().parse().ok());
             return Err(StoreError::InUse { path: folder.display().to_string(), holder });
@@ -75,43 +76,6 @@ fn lock(file: &File, patience: Duration) -> io::Result<bool> {
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }
-}
-
-/// Opens a file that may be missing. A link is refused: with it, a user who may write to the folder could make root
-/// overwrite a file elsewhere.
-fn open_without_following(name: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    let file = match options.clone().create_new(true).open(name) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            check_is_file(name)?;
-            options.open(name)?
-        }
-        made => return made,
-    };
-    // It may have been replaced by a link since it was looked at.
-    let found = check_is_file(name)?;
-    if is_same(&found, &file.metadata()?) { Ok(file) } else { Err(not_a_file()) }
-}
-
-fn check_is_file(name: &Path) -> io::Result<fs::Metadata> {
-    let found = fs::symlink_metadata(name)?;
-    if found.is_file() { Ok(found) } else { Err(not_a_file()) }
-}
-
-fn not_a_file() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "its file `lock` is a link or no file; remove it")
-}
-
-#[cfg(unix)]
-fn is_same(a: &fs::Metadata, b: &fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-#[cfg(not(unix))]
-fn is_same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
-    true
 }
 
 #[cfg(test)]
@@ -157,16 +121,24 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_in_the_place_of_the_lock_is_not_followed() {
+    fn a_link_in_the_place_of_a_file_of_the_store_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let elsewhere = folder.path().join("elsewhere");
         fs::write(&elsewhere, b"precious").unwrap();
-        for target in [elsewhere.as_path(), Path::new("missing")] {
-            let store = tempfile::tempdir().unwrap();
-            std::os::unix::fs::symlink(target, store.path().join("lock")).unwrap();
-            let error = Lock::take(store.path()).err().unwrap();
-            assert!(error.to_string().contains("`lock` is a link"), "{error}");
+        for name in ["lock", "sequence", "sled", "sled.new", "sled.old", "sled/db", "sled/conf"] {
+            for target in [elsewhere.as_path(), Path::new("missing")] {
+                let store = tempfile::tempdir().unwrap();
+                let link = store.path().join(name);
+                fs::create_dir_all(link.parent().unwrap()).unwrap();
+                std::os::unix::fs::symlink(target, &link).unwrap();
+                let error = Lock::take(store.path()).err().unwrap();
+                assert!(error.to_string().contains(&format!("`{name}` in it is a link")), "{error}");
+            }
         }
+        let store = tempfile::tempdir().unwrap();
+        fs::hard_link(&elsewhere, store.path().join("lock")).unwrap();
+        let error = Lock::take(store.path()).err().unwrap();
+        assert!(error.to_string().contains("`lock` in it has another name elsewhere"), "{error}");
         assert_eq!(fs::read(&elsewhere).unwrap(), b"precious");
     }
 }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     name::Name,
     store::{DeliveryStateKind, Restart, Tally},
-    time::Timestamp,
+    time::{Deadline, Timestamp},
 };
 
 const NOT_AT_HAND: Fault = Fault::Damaged("the counts of a block are missing");
@@ -261,7 +261,7 @@ impl Outbox {
                     Follows::Delivered => Stage::Delivered,
                     Follows::Dead(_) => Stage::Dead,
                     Follows::Retry(due) => {
-                        changed.due = *due;
+                        changed.due = Deadline::at(at, *due);
                         Stage::Pending
                     }
                 };
@@ -275,7 +275,7 @@ impl Outbox {
                 (from, Some(Stage::Held))
             }
             (Change::Release { at }, Stage::Held) => {
-                (changed.due, changed.batch) = (*at, None);
+                (changed.due, changed.batch) = (Deadline::at_once(*at), None);
                 (Stage::Held, Some(Stage::Pending))
             }
             (Change::Merge { at, .. }, Stage::Held) => {
@@ -284,7 +284,8 @@ impl Outbox {
             }
             (Change::Retry { at, attempts, was }, stage) if stage == *was => {
                 let restart = Some(Box::new(Restart { at: *at, attempts: *attempts }));
-                changed = Changed { attempts: *attempts, due: *at, restart, batch: None };
+                let due = Deadline::at_once(*at);
+                changed = Changed { attempts: *attempts, due, restart, batch: None };
                 (*was, Some(Stage::Pending))
             }
             (Change::Forget { was }, stage) if stage == *was => (stage, None),

@@ -5,7 +5,7 @@
 //! synced only about once a second: after a power cut it may say too little, never too much.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
     time::{Duration, Instant},
@@ -13,7 +13,10 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::probe::{self, Step};
+use super::{
+    files,
+    probe::{self, Step},
+};
 
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
@@ -40,10 +43,7 @@ pub(super) fn count_in(folder: &Path) -> io::Result<Option<u64>> {
 impl Witness {
     /// Opens the file in `folder`, or makes it.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        let file = options.open(folder.join("sequence"))?;
-        Ok(Self { file, synced: Instant::now() })
+        Ok(Self { file: files::open_own(&folder.join("sequence"))?, synced: Instant::now() })
     }
 
     /// Notes a count that is durable in the tree.

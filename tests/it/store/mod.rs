@@ -30,7 +30,7 @@ use callwatch::{
         Merge, NewDelivery, NewEvent, Outcome, Pause, Pending, Position, Query, Settlement, Standing, Store,
         StoreError, Tally, Token, Verdict,
     },
-    time::Timestamp,
+    time::{Deadline, Timestamp},
 };
 use serde_json::{Value, json, value::RawValue};
 
@@ -187,7 +187,17 @@ fn merged(millis: i64, into: &str) -> Option<DeliveryState> {
 }
 
 fn due(millis: i64) -> Option<DeliveryState> {
-    Some(DeliveryState::Pending { due: at(millis) })
+    waits_until(millis, millis)
+}
+
+/// The state of a delivery whose attempt failed at `made` and that is tried again at `due`.
+fn waits_until(made: i64, due: i64) -> Option<DeliveryState> {
+    Some(DeliveryState::Pending { due: Deadline::at(at(made), at(due)) })
+}
+
+/// The standing of a delivery that is due at `due` by a wait that began at `made`.
+fn due_by(made: i64, due: i64) -> Standing {
+    Standing::Due(Deadline::at(at(made), at(due)))
 }
 
 /// The events of records, in their order.

@@ -4,6 +4,7 @@ use ::sled::IVec;
 
 use super::Engine;
 use crate::{
+    time::Deadline,
     event::EventId,
     store::{
         Claim, DeliveryStateKind, Duty, Entry as Change, Feed, Hold, Pending, Position, Standing, StoreError,
@@ -84,7 +85,7 @@ impl Engine {
                 happened,
             })
         } else {
-            Standing::Due(changed.map_or(head.created, |changed| changed.due))
+            Standing::Due(changed.map_or(Deadline::at_once(head.created), |changed| changed.due))
         };
         Ok(Pending {
             token: Token(number),

@@ -118,7 +118,7 @@ async fn a_released_delivery_is_due_from_then_on(backend: &dyn Backend) {
     store.commit(calls(&["evt_2"], 10)).await;
     store.commit(held(calls(&["evt_1", "evt_3"], 10), "quiet", 5)).await;
     release(&store, 50, &["evt_1", "evt_3"]).await;
-    assert_eq!(standing(&store, "evt_1").await, Standing::Due(at(50)));
+    assert_eq!(standing(&store, "evt_1").await, due_by(50, 50));
     assert_eq!(store.tally().await, Tally { pending: 3, ..Tally::default() });
     assert_eq!(store.feed().await, ["evt_2", "evt_1", "evt_3"], "in its place");
     // It is not released a second time, and one that was due is not moved.

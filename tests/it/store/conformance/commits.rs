@@ -44,7 +44,7 @@ async fn a_commit_is_remembered(backend: &dyn Backend) {
         sequence: 1,
         created: at(10),
         happened: at(10),
-        state: DeliveryState::Pending { due: at(10) },
+        state: DeliveryState::Pending { due: Deadline::at_once(at(10)) },
         attempts: 0,
         log: vec![],
         restart: None,
@@ -59,7 +59,7 @@ async fn a_commit_is_remembered(backend: &dyn Backend) {
         created: at(10),
         attempts: 0,
         restart: None,
-        standing: Standing::Due(at(10)),
+        standing: due_by(10, 10),
     };
     assert_eq!(store.unfinished("crm").await, [expected]);
     let body = store.bodies(&[record.token]).await.unwrap().remove(0).unwrap();

@@ -47,8 +47,8 @@ async fn the_feed_begins_with_all_that_is_unfinished(backend: &dyn Backend) {
     let again = Some(Restart { at: at(60), attempts: 0 });
     let waits = Standing::Held(Hold { batch: batch("quiet"), happened: at(5) });
     let expected = [
-        expected("evt_2", "a", 2, 10, 1, None, Standing::Due(at(500))),
-        expected("evt_4", "c", 1, 10, 0, again, Standing::Due(at(60))),
+        expected("evt_2", "a", 2, 10, 1, None, due_by(50, 500)),
+        expected("evt_4", "c", 1, 10, 0, again, due_by(60, 60)),
         expected("evt_5", "evt_5", 1, 20, 0, None, waits),
     ];
     assert_eq!(found, expected);
@@ -144,7 +144,7 @@ async fn what_people_do_comes_through_the_feed(backend: &dyn Backend) {
         .map(|slot| (slot.event.as_str(), slot.standing.clone(), slot.attempts, slot.restart))
         .collect();
     let again = |attempts| Some(Restart { at: at(60), attempts });
-    let now = || Standing::Due(at(60));
+    let now = || due_by(60, 60);
     let expected = [
         ("evt_1", now(), 1, again(1)),
         ("evt_2", now(), 1, again(1)),
@@ -195,7 +195,7 @@ async fn a_summary_comes_through_the_feed(backend: &dyn Backend) {
         created: at(30),
         attempts: 0,
         restart: None,
-        standing: Standing::Due(at(30)),
+        standing: due_by(30, 30),
     };
     assert_eq!(*found, expected);
     assert!(reader.slots.last_key_value().unwrap().1 == &expected, "it goes after all that was there");

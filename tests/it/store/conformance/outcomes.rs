@@ -28,8 +28,8 @@ async fn a_retry_is_due_when_it_was_told(backend: &dyn Backend) {
     store.commit(calls(&["evt_1"], 10)).await;
     store.attempt("evt_1", 20, Verdict::Retry(at(70))).await;
     let found = store.unfinished("crm").await.remove(0);
-    assert_eq!((found.standing, found.attempts, found.created), (Standing::Due(at(70)), 1, at(10)));
-    assert_eq!(store.state("evt_1").await, due(70));
+    assert_eq!((found.standing, found.attempts, found.created), (due_by(20, 70), 1, at(10)));
+    assert_eq!(store.state("evt_1").await, waits_until(20, 70));
     assert_eq!(store.record("evt_1").await.log, [attempt(20)]);
 }
 
