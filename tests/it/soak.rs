@@ -133,7 +133,7 @@ repeat = true
 title = "Odd {{{{ call.callerNumber }}}} {{{{ call.odd|tojson }}}}"
 body = "{{% for turn in call.transcript %}}{{{{ turn }}}} {{% endfor %}}"
 to = ["frontdesk", "manager", "partner"]
-group = {{ by = ["call.callerNumber", "call.odd"], wait = "2s", interval = "5s" }}
+group = {{ by = ["call.callerNumber"], wait = "2s", interval = "5s" }}
 
 [rules.said]
 when = 'said(call, "user", "refund") || call.summary.matches("(a|b)*c") || call.callAnalysis.topics.exists(t, t == "x")'

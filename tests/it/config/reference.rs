@@ -37,6 +37,7 @@ fn write_identity(folder: &std::path::Path) {
     std::fs::write(folder.join("callwatch.pem"), &certificate).unwrap();
     let key = format!("-----BEGIN PRIVATE KEY-----\n{KEY}\n-----END PRIVATE KEY-----\n");
     std::fs::write(folder.join("callwatch.key"), key).unwrap();
+    close_to_others(&folder.join("callwatch.key"));
 }
 
 fn close_to_others(path: &std::path::Path) {

@@ -120,6 +120,18 @@ fn what_others_can_get_at_is_told() {
     assert!(report.to_string().contains("can change the store"), "{report}");
     set(&store, 0o700);
     assert_eq!(load_in(folder.path(), &completed("")), [""; 0]);
+
+    // Whoever may change the folder can put other files in the place of those in it.
+    set(folder.path(), 0o777);
+    let messages = load_in(folder.path(), &completed(""));
+    let [own, place] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!(own, "other users of this machine can replace this file, and so where calls are sent");
+    assert!(place.starts_with("other users of this machine can put another folder in the place of"), "{place}");
+    set(folder.path(), 0o1777);
+    assert_eq!(load_in(folder.path(), &completed("")), [""; 0], "only the owner can, in a folder like /tmp");
+    set(&path, 0o666);
+    let report = Config::load(&path, OPTIONS).unwrap().warnings;
+    assert!(report.to_string().contains("can change this file, and so where calls are sent"), "{report}");
 }
 
 #[test]
