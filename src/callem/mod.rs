@@ -256,9 +256,9 @@ impl Client {
         if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|it| *it != "identity" && !it.is_empty())
         {
             let word = encoding.to_str().unwrap_or_default();
-            return Err(FetchError::Encoded(
-                foreign(&word.chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>()),
-            ));
+            return Err(FetchError::Encoded(foreign(
+                &word.chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>(),
+            )));
         }
         let limit = if status.is_success() { most } else { MAX_ERROR_BODY };
         let mut response = response;

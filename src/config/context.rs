@@ -101,7 +101,8 @@ impl<'a> Context<'a> {
         let open = open_to_others(self.path);
         if open.write || open.replace {
             let can = if open.write { "change" } else { "replace" };
-            let message = format!("other users of this machine can {can} this file, and so where calls are sent");
+            let message =
+                format!("other users of this machine can {can} this file, and so where calls are sent");
             let file = self.path.display();
             let hint = match open.write {
                 true => format!("chmod go-w {file}"),

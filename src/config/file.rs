@@ -137,9 +137,8 @@ pub(crate) fn open_to_others(path: &Path) -> OpenTo {
     // In a folder with the sticky bit only the owner of a file can replace it.
     const STICKY: u32 = 0o1000;
     let can_change = |folder: &Path| {
-        fs::metadata(folder).is_ok_and(|found| {
-            found.mode() & others_of(&found) & 0o022 != 0 && found.mode() & STICKY == 0
-        })
+        fs::metadata(folder)
+            .is_ok_and(|found| found.mode() & others_of(&found) & 0o022 != 0 && found.mode() & STICKY == 0)
     };
     OpenTo {
         read: bits & 0o044 != 0,

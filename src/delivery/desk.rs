@@ -75,11 +75,7 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// A desk without deliveries. `ledgers` is what the store keeps of the destination's batches.
-    pub(crate) fn new(
-        rules: Rules,
-        quiet: Option<Hours>,
-        ledgers: BTreeMap<BatchKey, Value>,
-    ) -> Self {
+    pub(crate) fn new(rules: Rules, quiet: Option<Hours>, ledgers: BTreeMap<BatchKey, Value>) -> Self {
         Self {
             queue: Queue::default(),
             pacer: Pacer::new(rules, quiet, ledgers),

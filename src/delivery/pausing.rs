@@ -241,7 +241,11 @@ mod tests {
         assert!(matches!(told, Some(Telling::Paused(_, Some(left))) if left == secs(60)), "{told:?}");
         assert_eq!(pausing.room(), Room::At(after(60).steady));
         assert_eq!(pausing.tick(after(60)), None);
-        assert_eq!(pausing.take_change(), Some(PauseChange::End), "nobody else takes it for one that goes on");
+        assert_eq!(
+            pausing.take_change(),
+            Some(PauseChange::End),
+            "nobody else takes it for one that goes on"
+        );
         assert_eq!(pausing.wrote(PauseChange::End, after(60)), Some(Telling::Resumed));
         assert_eq!(pausing.room(), Room::For(usize::MAX));
     }

@@ -39,10 +39,13 @@ const FILTERS: [&str; 18] = [
 /// The longest template, in bytes.
 const MAX_SOURCE: usize = 64 * 1024;
 
+/// The longest list or text that is written out, or that follows from what is.
+const MAX_LIST: usize = MAX_SOURCE;
+
 /// The most operators in one expression. The compiler recurses for each of them.
 const MAX_OPERATORS: usize = 250;
 
-const WORD_OPERATORS: [&str; 7] = ["not", "and", "or", "if", "else", "is", "in"];
+pub(super) const WORD_OPERATORS: [&str; 7] = ["not", "and", "or", "if", "else", "is", "in"];
 
 /// Why a text is not a template, or could not be rendered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,17 +90,104 @@ pub(super) fn check(template: &minijinja::Template<'_, '_>, r#use: Use<'_>) -> R
             Instruction::CallFunction(name, ..) if !is_global(name) => {
                 Some(format!("there is no function `{name}`"))
             }
+            Instruction::Add if !adds_one_thing(instructions, index) => {
+                let span = span_of(instructions, index);
+                let message = "`+` adds numbers, and these may be lists".to_owned();
+                let hint = "write `x + y|float` to add numbers, `x ~ y` to join texts; lists cannot be added";
+                return Err(TemplateError { message, hint: Some(hint.to_owned()), span });
+            }
+            Instruction::LoadConst(ref value) if value.len().is_some_and(|length| length > MAX_LIST) => {
+                Some(format!("this has more than {MAX_LIST} entries or characters"))
+            }
             Instruction::Lookup("secrets") => secret(instructions, index, r#use, &unknown_variables),
             Instruction::Lookup(name) if unknown_variables.contains(name) => variable(name, r#use),
             _ => None,
         };
         if let Some(message) = mistake {
-            let span = instructions.get_span(index);
-            let span = span.map(|span| span.start_offset as usize..span.end_offset as usize);
+            let span = span_of(instructions, index);
             return Err(TemplateError { message, hint: None, span });
         }
     }
     Ok(())
+}
+
+fn span_of(instructions: &Instructions<'_>, index: u32) -> Option<Range<usize>> {
+    instructions.get_span(index).map(|span| span.start_offset as usize..span.end_offset as usize)
+}
+
+/// Whether the addition at `index` adds something that certainly is one number or text. Lists that are added are not
+/// copied but strung together, which costs no steps: thirty times `x + x` is a list of 10⁹ entries.
+fn adds_one_thing(instructions: &Instructions<'_>, index: u32) -> bool {
+    let Some(last) = index.checked_sub(1) else { return false };
+    if makes_one_thing(instructions, last, index) {
+        return true;
+    }
+    // The right side is a variable or a field of one: then the left side is in front of it.
+    let mut first = last;
+    while let Some(Instruction::GetAttr(_)) = instructions.get(first) {
+        let Some(before) = first.checked_sub(1) else { return false };
+        first = before;
+    }
+    let is_variable = matches!(instructions.get(first), Some(Instruction::Lookup(_)));
+    is_variable && first.checked_sub(1).is_some_and(|left| makes_one_thing(instructions, left, first))
+}
+
+/// Whether what this filter makes certainly is one number or text.
+pub(super) fn is_one_thing_behind(filter: &str) -> bool {
+    const FILTERS: [&str; 19] = [
+        "abs",
+        "count",
+        "duration",
+        "float",
+        "int",
+        "join",
+        "length",
+        "local_time",
+        "lower",
+        "mask_phone",
+        "round",
+        "slack_escape",
+        "string",
+        "sum",
+        "title",
+        "tojson",
+        "trim",
+        "truncate",
+        "upper",
+    ];
+    FILTERS.contains(&filter)
+}
+
+/// Whether what the instruction at `index` leaves, as found at `end`, certainly is one number, text or truth value.
+fn makes_one_thing(instructions: &Instructions<'_>, index: u32, end: u32) -> bool {
+    let is_one = match instructions.get(index) {
+        Some(Instruction::LoadConst(value)) => value.is_number() || value.as_str().is_some(),
+        Some(Instruction::ApplyFilter(name, ..)) => is_one_thing_behind(name),
+        // One of what was added was one thing, else this would have been refused or would have failed.
+        Some(Instruction::Add) => true,
+        Some(
+            Instruction::Sub
+            | Instruction::Div
+            | Instruction::IntDiv
+            | Instruction::Rem
+            | Instruction::Pow
+            | Instruction::Neg
+            | Instruction::StringConcat,
+        ) => true,
+        _ => false,
+    };
+    // Of `x if y else 1` the last instruction says too little.
+    is_one && !(0..).map_while(|at| instructions.get(at)).any(|it| leads_to(it, end))
+}
+
+fn leads_to(instruction: &Instruction<'_>, index: u32) -> bool {
+    match instruction {
+        Instruction::Jump(to)
+        | Instruction::JumpIfFalse(to)
+        | Instruction::JumpIfFalseOrPop(to)
+        | Instruction::JumpIfTrueOrPop(to) => *to == index,
+        _ => false,
+    }
 }
 
 /// Finds a template that is too long, or has an expression so long that parsing it would need too much of the stack.

@@ -11,6 +11,7 @@ use super::{
     check::{TemplateError, Use, check, check_size},
     context::{Context, OF_ALL},
     environment::{Capped, ENVIRONMENT, FUEL_OF_BODY},
+    sharing::shared,
     withheld::in_text,
 };
 
@@ -67,6 +68,17 @@ impl Template {
         environment.add_template_owned(NAME, source.to_owned()).map_err(wrong)?;
         let template = environment.get_template(NAME).map_err(wrong)?;
         check(&template, r#use)?;
+        if let Some((name, span)) = shared(source) {
+            return Err(TemplateError {
+                message: format!(
+                    "`{name}` cannot be put into a list or an object, because the template sets it"
+                ),
+                hint: Some(format!(
+                    "put a value of the event there, or make one text of it: `{name}|string`"
+                )),
+                span: Some(span),
+            });
+        }
         let variables = template.undeclared_variables(false);
         let speaks_of_all = OF_ALL.iter().any(|name| variables.contains(*name));
         let is_body = matches!(r#use, Use::Body { .. });

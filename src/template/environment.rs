@@ -5,8 +5,8 @@ use std::{fmt::Write as _, io, sync::LazyLock, time::Duration};
 use chrono::format::{Item, StrftimeItems};
 
 use minijinja::{
-    Environment, Error, ErrorKind, UndefinedBehavior, escape_formatter, filters,
-    value::{Kwargs, Value, ValueKind},
+    Environment, Error, ErrorKind, State, UndefinedBehavior, escape_formatter, filters,
+    value::{Kwargs, Rest, Value, ValueKind},
 };
 use serde::Serialize as _;
 use serde_json::ser::PrettyFormatter;
@@ -22,8 +22,9 @@ const FUEL: u64 = 50_000;
 /// The same for the body of a webhook, which may be as long as [`MAX_BODY`].
 pub(super) const FUEL_OF_BODY: u64 = 500_000;
 
-/// The widest indentation of JSON.
+/// The widest indentation of JSON, and of other texts.
 const MAX_INDENT: usize = 8;
+const MAX_WIDTH: usize = 80;
 
 /// The default format of `local_time`.
 const TIME: &str = "%-d %b %Y, %H:%M";
@@ -43,9 +44,14 @@ pub(crate) fn environment() -> Environment<'static> {
         if value.is_none() {
             out.write_str("–").map_err(Error::from)
         } else {
+            ensure_fits(value, None)?;
             escape_formatter(out, state, value)
         }
     });
+    guard(&mut env);
+    // Lists that are strung together cost no steps, however long they become.
+    env.remove_filter("chain");
+    env.add_filter("sum", sum);
     env.add_test("none", is_none);
     env.add_filter("mask_phone", mask_phone);
     env.add_filter("duration", duration);
@@ -58,6 +64,29 @@ pub(crate) fn environment() -> Environment<'static> {
     });
     env.add_filter("slack_escape", |text: &Value| of_text(text, slack_escape));
     env
+}
+
+/// The library's `sum`, which can start from a list.
+fn sum(
+    state: &State<'_, '_>,
+    values: Value,
+    attribute: Option<&str>,
+    start: Option<Value>,
+    arguments: Kwargs,
+) -> Result<Value, Error> {
+    let start = match start {
+        None => arguments.get::<Option<Value>>("start")?,
+        given => given,
+    };
+    let attribute = match attribute {
+        None => arguments.get::<Option<&str>>("attribute")?,
+        given => given,
+    };
+    arguments.assert_all_used()?;
+    if start.as_ref().is_some_and(|start| !start.is_number()) {
+        return Err(Error::new(ErrorKind::InvalidOperation, "a sum starts from a number"));
+    }
+    filters::sum(state, values, attribute, start, Kwargs::from_iter(std::iter::empty::<(&str, Value)>()))
 }
 
 /// The library's `tojson`, which writes a value of any size before it looks at what that costs.
@@ -79,9 +108,62 @@ fn tojson(value: &Value, indent: Option<Value>, arguments: Kwargs) -> Result<Val
     filters::tojson(value, width.map(Value::from), Kwargs::from_iter(std::iter::empty::<(&str, Value)>()))
 }
 
+/// Makes the library's filters look no further than [`MAX_BODY`] into lists and objects. A list that holds the same
+/// list twice, thirty times over, takes no memory and no steps, but has a text of gigabytes.
+fn guard(env: &mut Environment<'static>) {
+    let filters: [(&'static str, Value); 18] = [
+        ("capitalize", Value::from_function(filters::capitalize)),
+        ("e", Value::from_function(filters::escape)),
+        ("escape", Value::from_function(filters::escape)),
+        ("format", Value::from_function(filters::format)),
+        ("groupby", Value::from_function(filters::groupby)),
+        ("join", Value::from_function(filters::join)),
+        ("lines", Value::from_function(filters::lines)),
+        ("lower", Value::from_function(filters::lower)),
+        ("max", Value::from_function(filters::max)),
+        ("min", Value::from_function(filters::min)),
+        ("pprint", Value::from_function(filters::pprint)),
+        ("replace", Value::from_function(filters::replace)),
+        ("sort", Value::from_function(filters::sort)),
+        ("split", Value::from_function(filters::split)),
+        ("title", Value::from_function(filters::title)),
+        ("trim", Value::from_function(filters::trim)),
+        ("unique", Value::from_function(filters::unique)),
+        ("upper", Value::from_function(filters::upper)),
+    ];
+    for (name, filter) in filters {
+        env.add_filter(name, move |state: &mut State<'_, '_>, arguments: Rest<Value>| {
+            arguments.iter().try_for_each(|argument| ensure_fits(argument, None))?;
+            filter.call(state, &arguments)
+        });
+    }
+    // These take no lists at all.
+    env.add_filter("urlencode", |text: &Value| match text.kind() {
+        ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => Err(not_a_text()),
+        _ => filters::urlencode(text).map(Value::from),
+    });
+    env.add_filter("indent", |text: &str, width: usize, first: Option<bool>| {
+        if width > MAX_WIDTH {
+            let message = format!("an indentation is {MAX_WIDTH} spaces at most");
+            return Err(Error::new(ErrorKind::InvalidOperation, message));
+        }
+        let spaces = " ".repeat(width);
+        let indented = text.split('\n').enumerate().map(|(place, line)| match (place, first) {
+            (0, None | Some(false)) => line.to_owned(),
+            _ if line.is_empty() => String::new(),
+            _ => format!("{spaces}{line}"),
+        });
+        Ok(indented.collect::<Vec<_>>().join("\n"))
+    });
+}
+
+fn not_a_text() -> Error {
+    Error::new(ErrorKind::InvalidOperation, "not a text")
+}
+
 /// Fails when a value as JSON is longer than anything a template may produce.
 fn ensure_fits(value: &Value, indent: Option<usize>) -> Result<(), Error> {
-    if value.as_str().is_some() {
+    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
         return Ok(());
     }
     let mut room = Room(MAX_BODY);
@@ -117,7 +199,7 @@ fn of_text(value: &Value, filter: impl FnOnce(&str) -> String) -> Result<Value, 
         Some(text) => Ok(Value::from(filter(text))),
         None if value.is_none() => Ok(Value::from(())),
         None if is_none(value) => Ok(Value::from(filter(UNKNOWN_NUMBER))),
-        None => Err(Error::new(ErrorKind::InvalidOperation, "not a text")),
+        None => Err(not_a_text()),
     }
 }
 

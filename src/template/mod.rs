@@ -8,6 +8,7 @@ mod check;
 mod compiled;
 mod context;
 mod environment;
+mod sharing;
 mod trial;
 mod withheld;
 

@@ -50,6 +50,85 @@ fn assert_fails(source: &str, message: &str, at: &str) {
 }
 
 #[test]
+fn numbers_and_texts_are_added_and_lists_are_not() {
+    for (source, text) in [
+        ("{{ call.duration + 5 }} {{ 5 + call.duration }}", "150 150"),
+        ("{{ call.duration + call.duration|int }} {{ call.duration|int + 1 + call.duration }}", "290 291"),
+        ("{{ 'a' + call.callerNumber|lower }}", "a+33612345678"),
+        (
+            "{% set ns = namespace(n=0) %}{% for c in calls %}{% set ns.n = ns.n + c.duration|int %}{% endfor %}{{ ns.n }}",
+            "290",
+        ),
+        ("{{ calls|sum(attribute='duration') }} {{ [1, 2]|sum(start=3) }}", "290 6"),
+    ] {
+        assert_renders(source, text);
+    }
+    for source in [
+        "{{ kinds + kinds }}",
+        "{% set x = [1] %}{% set x = x + x %}{{ x }}",
+        "{{ kinds + (1 if count else kinds) }}",
+        "{{ kinds + (kinds if count else 1) }}",
+        "{{ kinds + (count and kinds) }}",
+        "{{ (1 if count else kinds) + kinds }}",
+        "{{ kinds + kinds|sort }}",
+        "{{ call.a.b + call.c.d }}",
+    ] {
+        assert_eq!(
+            render(source).unwrap_err().message,
+            "`+` adds numbers, and these may be lists",
+            "{source}"
+        );
+    }
+    assert_eq!(
+        render("{{ [[1]]|sum(start=[2]) }}").unwrap_err().message,
+        "`sum(start=[2])` does not work with this call (invalid operation)"
+    );
+    assert!(
+        render("{{ kinds|chain(kinds)|list }}")
+            .unwrap_err()
+            .message
+            .starts_with("there is no filter `chain`")
+    );
+}
+
+#[test]
+fn lists_and_objects_hold_nothing_that_the_template_has_made() {
+    for source in [
+        "{% set x = [1] %}{% set x = [x, x] %}{{ x }}",
+        "{% set x = [1] %}{% set x = {1: x, 2: x.y} %}",
+        "{% set x = [1] %}{% set x = x, x %}",
+        "{% set x = [1] %}{% set x = (x, x) %}",
+        "{% set x = [1] %}{{ x|batch(2, x)|list }}",
+        "{% set x = [1] %}{{ x|zip(x)|list }}",
+        "{% set x = [1] %}{{ dict(a=x, b=x) }}",
+        "{% set ns = namespace(a=1) %}{% set ns.a = [ns.a, ns.a] %}",
+        "{% for x in [[1]] %}{% for y in [[x, x]] %}{{ y }}{% endfor %}{% endfor %}",
+        "{% macro f(a) %}{{ [a, a] }}{% endmacro %}{{ f(1) }}",
+        "{% with a = [1] %}{{ [a, a] }}{% endwith %}",
+        "{% set x = [1] %}{{ 1 if count else [x, x] }}",
+    ] {
+        let error = render(source).unwrap_err().message;
+        assert!(
+            error.ends_with("cannot be put into a list or an object, because the template sets it"),
+            "{source}: {error}"
+        );
+    }
+    for (source, text) in [
+        ("{% for c in calls %}{{ {'n': c.duration}|tojson }}{% endfor %}", "{\"n\":145}{\"n\":145}"),
+        (
+            "{% for k, v in [['a', call.duration], ['b', rule]] %}{{ k }}={{ v }} {% endfor %}",
+            "a=145 b=unhappy ",
+        ),
+        ("{% set t = call.duration %}{{ [t|string, 'x']|join }} {{ calls[0].duration }}", "145x 145"),
+        ("{% set t = 'a' %}{{ t|replace('a', t) }} {{ 'x' if t in ['a', 'b'] else t }}", "a x"),
+        ("{{ [[1, 'a'], {'b': none}] }} {{ ['b', 'a']|sort|join('+') }}", "[[1, \"a\"], {\"b\": none}] a+b"),
+        ("{{ 'a\nb'|indent(2) }}", "a\n  b"),
+    ] {
+        assert_renders(source, text);
+    }
+}
+
+#[test]
 fn a_template_speaks_of_the_event() {
     assert_renders("{{ call.callerNumber }}: {{ call.summary }}", "+33612345678: a <b> & c");
     assert_renders(

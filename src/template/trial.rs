@@ -1,6 +1,10 @@
 //! Renders a template for made-up events, to find what would fail for real ones.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use minijinja::{
     ErrorKind, context,
@@ -14,6 +18,9 @@ use crate::{
     call::DOCUMENTED_FIELDS,
     kind::{Kind, Kinds},
 };
+
+/// How long one trial may take. A title or a body takes some microseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The events that a template is for.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +56,25 @@ impl Template {
             trials.push((None, "an event about a source"));
         }
         for (call, what) in trials {
-            let Err(error) = self.trial(call, occasion.kinds) else { continue };
+            let (template, kinds, (done, trial)) = (self.clone(), occasion.kinds, mpsc::channel());
+            // On a thread of its own, which is left behind when it does not end.
+            let begun = thread::Builder::new().spawn(move || {
+                // Nobody waits any more when that fails.
+                let _ = done.send(template.trial(call, kinds));
+            });
+            let error = match begun.ok().map(|_| trial.recv_timeout(PATIENCE)) {
+                Some(Ok(Err(error))) => error,
+                Some(Err(mpsc::RecvTimeoutError::Timeout)) => {
+                    let message = format!("rendering it takes more than {} s", PATIENCE.as_secs());
+                    doubts.push(TemplateError {
+                        message,
+                        hint: Some(self.consequence().to_owned()),
+                        span: None,
+                    });
+                    break;
+                }
+                _ => continue,
+            };
             let is_known = |span| doubts.iter().any(|doubt| doubt.span == span);
             let Some(doubt) = self.doubt(&error, what).filter(|doubt| !is_known(doubt.span.clone())) else {
                 continue;

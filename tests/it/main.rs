@@ -28,6 +28,7 @@ mod reload;
 mod rig;
 mod rule_tests;
 mod rules_page;
+mod security;
 mod send;
 mod server;
 mod soak;

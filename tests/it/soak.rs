@@ -221,7 +221,8 @@ fn told(arrival: &Arrival) -> Option<(Value, Sighting)> {
     let Message::Webhook { body, verified, .. } = &arrival.message else { panic!("the CRM gets webhooks") };
     assert!(verified);
     // Some of the others cannot be read without limits.
-    let is_healthy = body.len() < 10_000 && body.windows(9).any(|part| part == b"\"healthy0" || part == b"\"healthy1");
+    let is_healthy =
+        body.len() < 10_000 && body.windows(9).any(|part| part == b"\"healthy0" || part == b"\"healthy1");
     let body: Value = serde_json::from_slice(body).ok().filter(|_| is_healthy)?;
     Some((body["data"]["call"].clone(), Sighting::of(arrival)))
 }

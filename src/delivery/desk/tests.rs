@@ -6,14 +6,14 @@ use serde_json::json;
 use super::*;
 use crate::{
     calendar::{Schedule, Zone},
+    delivery::schedule::{Schedule as Retries, Tried},
+    destination::{Answer, Reaction},
     event::{Severity, Subject},
     kind::Kind,
     rule::{
         Rule, RuleText,
         pacing::{Count, Field, Group, Pacing, Placement, Throttle, placement},
     },
-    delivery::schedule::{Schedule as Retries, Tried},
-    destination::{Answer, Reaction},
     store::{Attempt, Hold, Pending},
 };
 

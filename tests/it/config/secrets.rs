@@ -126,7 +126,10 @@ fn what_others_can_get_at_is_told() {
     let messages = load_in(folder.path(), &completed(""));
     let [own, place] = &messages[..] else { panic!("{messages:?}") };
     assert_eq!(own, "other users of this machine can replace this file, and so where calls are sent");
-    assert!(place.starts_with("other users of this machine can put another folder in the place of"), "{place}");
+    assert!(
+        place.starts_with("other users of this machine can put another folder in the place of"),
+        "{place}"
+    );
     set(folder.path(), 0o1777);
     assert_eq!(load_in(folder.path(), &completed("")), [""; 0], "only the owner can, in a folder like /tmp");
     set(&path, 0o666);

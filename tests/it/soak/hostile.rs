@@ -38,14 +38,19 @@ pub fn record(id: &str, now: Timestamp, random: &mut Rng) -> String {
         7 => whole(&format!(r#""odd":"{}""#, "é".repeat(random.usize(..2_600_000)))),
         8 => whole(&format!(r#""summary":"{}""#, "ab".repeat(random.usize(..300_000)))),
         9 => whole(&format!(r#""odd":"{}""#, r"\ud83d".repeat(random.usize(..20_000)))),
-        10 => whole(r#""summary":"\u0000\u001b[2J\u202e\u009b","callAnalysis":{"":{"":""}},"__proto__":1,"odd":"\u0000""#),
-        11 => whole(r#""callAnalysis":{"topics":[1,null,{},"x",[]],"sentiment":{"a":1}},"duration":-1e308,"odd":1e400"#),
+        10 => whole(
+            r#""summary":"\u0000\u001b[2J\u202e\u009b","callAnalysis":{"":{"":""}},"__proto__":1,"odd":"\u0000""#,
+        ),
+        11 => whole(
+            r#""callAnalysis":{"topics":[1,null,{},"x",[]],"sentiment":{"a":1}},"duration":-1e308,"odd":1e400"#,
+        ),
         12 => whole(r#""createdAt":1e18,"transcript":"none","callerNumber":[null],"odd":{"if":"1"}"#),
         13 => whole(r#""odd":NaN"#),
         14 => whole("\"summary\":\"one\ntwo\""),
         15 => whole(r#""odd":"cut sho"#),
         16 => format!(r#"{{"id":{}"#, json!(id)),
-        17 => ["7", "null", "[]", "\"text\"", "{}", "", "true", "[[]]", "{\"id\":{}}"][random.usize(..9)].to_owned(),
+        17 => ["7", "null", "[]", "\"text\"", "{}", "", "true", "[[]]", "{\"id\":{}}"][random.usize(..9)]
+            .to_owned(),
         18 => whole(&format!(r#""id":"{}""#, "x".repeat(random.usize(200..400)))),
         19 => whole(r#""id":"..","odd":1"#),
         20 => whole("\"id\":\"a\\tb\",\"odd\":1"),
@@ -54,7 +59,10 @@ pub fn record(id: &str, now: Timestamp, random: &mut Rng) -> String {
             let junk: String = (0..random.usize(..200)).map(|_| random.char('\u{20}'..'\u{2fff}')).collect();
             whole(&format!(r#""odd":{junk}"#))
         }
-        _ => whole(&format!(r#""callerNumber":{0},"odd":{0}"#, json!("\u{2028}<script>|>*_@here ".repeat(random.usize(..500))))),
+        _ => whole(&format!(
+            r#""callerNumber":{0},"odd":{0}"#,
+            json!("\u{2028}<script>|>*_@here ".repeat(random.usize(..500)))
+        )),
     }
 }
 

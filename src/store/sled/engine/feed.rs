@@ -4,7 +4,6 @@ use ::sled::IVec;
 
 use super::Engine;
 use crate::{
-    time::Deadline,
     event::EventId,
     store::{
         Claim, DeliveryStateKind, Duty, Entry as Change, Feed, Hold, Pending, Position, Standing, StoreError,
@@ -16,6 +15,7 @@ use crate::{
             value,
         },
     },
+    time::Deadline,
 };
 
 impl Engine {
