@@ -236,7 +236,7 @@ pub fn show(item: &mut Event, fields: &Map<String, Value>) {
 
 /// The event as an item of a summary.
 fn item_of(event: &Event) -> Event {
-    let Event { id, subject, rule, kinds, changes, at, record } = event;
+    let Event { id, subject, rule, also, kinds, changes, at, record } = event;
     let mut budget = Budget::share(MAX_ITEMS);
     let changes = match json::is_small(&changes.0, MAX_ITEM) {
         true => changes.clone(),
@@ -246,6 +246,7 @@ fn item_of(event: &Event) -> Event {
         id: id.clone(),
         subject: subject.clone(),
         rule: rule.clone(),
+        also: also.clone(),
         kinds: *kinds,
         changes,
         at: *at,

@@ -278,7 +278,7 @@ async fn beside_a_hostile_caller_nothing_healthy_is_missed_or_late_and_memory_st
     while begun.elapsed() < duration {
         soak.go_on();
         soak.collect();
-        sleep(Duration::from_millis(soak.random.u64(20..120))).await;
+        sleep(Duration::from_millis(soak.random.u64(150..450))).await;
         assert!(process.try_wait().unwrap().is_none(), "it ended\n{}", log());
     }
     let last_news = Instant::now();
