@@ -31,7 +31,7 @@ use tokio::{
 
 use crate::rig::{PATIENCE, record};
 
-const INTERVAL: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The most memory that the process may ever have taken, in MB: a good third of what the systemd unit allows.
 const MOST_MEMORY: u64 = 400;
@@ -92,7 +92,7 @@ api_key = "{API_KEY}"
 base_url = "{base}"
 interval = "{interval}s"
 sweep = "20s"
-page_size = 50
+page_size = 100
 requests_per_minute = 6000
 
 [destinations.crm]
