@@ -12,9 +12,9 @@ use serde_json::Value;
 use crate::{
     calendar::Zone,
     config::{
-        BACKUP, BackupConfig, COUNT_KEYS, DELIVERY, DeliveryConfig, Fingerprint, GROUP_KEYS, Key, Literal,
+        ALERTS, BACKUP, BackupConfig, COUNT_KEYS, DELIVERY, DeliveryConfig, Fingerprint, GROUP_KEYS, HEARTBEAT, HeartbeatConfig, Key, Literal,
         LoadOptions, RELOAD, RULE, References, ReloadConfig, Report, SERVER, SOURCE, STORE, Secrets,
-        ServerConfig, SourceConfig, StoreConfig, THROTTLE_KEYS, Table, ValueType, document, read_file,
+        ServerConfig, SourceConfig, StoreConfig, THROTTLE_KEYS, Table, ValueType, document, read_alerts, read_file,
         read_rules, read_sources, zone,
     },
     destination::{self, DestinationConfig},
@@ -34,6 +34,13 @@ const DELIVERY_TABLE: Key = Key::new("delivery", ValueType::Table(DELIVERY), "at
 const RELOAD_TABLE: Key = Key::new("reload", ValueType::Table(RELOAD), "changes of this file");
 const SERVER_TABLE: Key =
     Key::new("server", ValueType::Table(SERVER), "health, metrics and the admin API over HTTP");
+const ALERTS_TABLE: Key =
+    Key::new("alerts", ValueType::Table(ALERTS), "who is told when callwatch itself is in trouble");
+const HEARTBEAT_TABLE: Key = Key::new(
+    "heartbeat",
+    ValueType::Table(HEARTBEAT),
+    "a sign of life for somebody who watches over callwatch from outside",
+);
 const SOURCES: Key = Key::new("sources", ValueType::NamedTables, "the projects to watch");
 const DESTINATIONS: Key = Key::new("destinations", ValueType::NamedTables, "the receivers of notifications");
 const RULES: Key = Key::new("rules", ValueType::NamedTables, "which changes matter, and to whom");
@@ -66,7 +73,9 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// `[destinations.*]`
     pub destinations: Vec<DestinationConfig>,
-    /// `[rules.*]`, in the order of the file.
+    /// `[heartbeat]`; `None` sends none.
+    pub heartbeat: Option<HeartbeatConfig>,
+    /// `[rules.*]`, in the order of the file, and behind them the rule that `[alerts]` stands for.
     pub rules: Vec<Rule>,
 }
 
@@ -118,6 +127,8 @@ pub fn tables() -> Vec<TableKeys> {
         table("[delivery]", DELIVERY),
         table("[reload]", RELOAD),
         table("[server]", SERVER),
+        table("[alerts]", ALERTS),
+        table("[heartbeat]", HEARTBEAT),
         table("[sources.NAME]", SOURCE),
     ];
     let types = destination::types();
@@ -192,7 +203,11 @@ impl Config {
             root.named(&DESTINATIONS, |name, table| DestinationConfig::read(name, table, timezone));
         let targets: Vec<_> = destinations.iter().map(DestinationConfig::target).collect();
         let references = References { sources: &SOURCES, destinations: &DESTINATIONS, rules: &RULES };
-        let rules = read_rules(root, references, timezone, &targets);
+        let declared = root.declared(&DESTINATIONS);
+        let alerts = root.section(&ALERTS_TABLE, |table| read_alerts(table, &declared, &targets)).flatten();
+        let heartbeat = root.section(&HEARTBEAT_TABLE, HeartbeatConfig::read).flatten();
+        let mut rules = read_rules(root, references, timezone, &targets, alerts.as_ref());
+        rules.extend(alerts);
         Self {
             path: path.to_owned(),
             text,
@@ -205,6 +220,7 @@ impl Config {
             server: server.flatten(),
             sources,
             destinations,
+            heartbeat,
             rules,
         }
     }

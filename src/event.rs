@@ -127,7 +127,7 @@ pub enum Subject {
     },
     /// A source itself: it is failing, silent, or has recovered.
     Source(Name),
-    /// A destination itself.
+    /// A destination itself: it is failing, has recovered, or deliveries to it were given up.
     Destination(Name),
     /// The events that waited in a batch of the destination, told as one.
     Batch(BatchKey),
@@ -141,6 +141,14 @@ impl Subject {
         match self {
             Self::Call { source, .. } | Self::Source(source) => Some(source),
             Self::Destination(_) | Self::Batch(_) | Self::Config => None,
+        }
+    }
+
+    /// The destination, when it is about one. What is about a destination is not told through it.
+    pub fn destination(&self) -> Option<&Name> {
+        match self {
+            Self::Destination(destination) => Some(destination),
+            _ => None,
         }
     }
 

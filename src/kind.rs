@@ -1,4 +1,4 @@
-//! Kinds of change of a call or of a source, and sets of them.
+//! Kinds of change of a call, of a source and of callwatch itself, and sets of them.
 
 use std::{fmt, ops::BitOr};
 
@@ -23,11 +23,21 @@ pub enum Kind {
     SourceRecovered,
     /// No call has started in the source for a while.
     SourceSilent,
+    /// The destination has taken nothing for a while.
+    DestinationFailing,
+    /// The destination takes deliveries again.
+    DestinationRecovered,
+    /// Deliveries to the destination were given up.
+    DeliveryDead,
+    /// The condition of a rule cannot be evaluated.
+    RuleFailing,
+    /// Another config could not be put to work.
+    ConfigRejected,
 }
 
 impl Kind {
     /// Every kind, in order of precedence.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::Ended,
         Self::Started,
         Self::Analyzed,
@@ -36,6 +46,22 @@ impl Kind {
         Self::SourceFailing,
         Self::SourceRecovered,
         Self::SourceSilent,
+        Self::DestinationFailing,
+        Self::DestinationRecovered,
+        Self::DeliveryDead,
+        Self::RuleFailing,
+        Self::ConfigRejected,
+    ];
+
+    /// The kinds that tell how callwatch itself is doing.
+    pub const ALERTS: [Self; 7] = [
+        Self::SourceFailing,
+        Self::SourceRecovered,
+        Self::DestinationFailing,
+        Self::DestinationRecovered,
+        Self::DeliveryDead,
+        Self::RuleFailing,
+        Self::ConfigRejected,
     ];
 
     /// The word used in the config (`on = […]`) and in payloads.
@@ -49,6 +75,11 @@ impl Kind {
             Self::SourceFailing => "source.failing",
             Self::SourceRecovered => "source.recovered",
             Self::SourceSilent => "source.silent",
+            Self::DestinationFailing => "destination.failing",
+            Self::DestinationRecovered => "destination.recovered",
+            Self::DeliveryDead => "delivery.dead",
+            Self::RuleFailing => "rule.failing",
+            Self::ConfigRejected => "config.rejected",
         }
     }
 
@@ -57,9 +88,24 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
-    /// Whether it is a change of a call, not of a source.
+    /// Whether it is a change of a call, not of a source or of callwatch itself.
     pub const fn is_of_call(self) -> bool {
-        !matches!(self, Self::SourceFailing | Self::SourceRecovered | Self::SourceSilent)
+        matches!(self, Self::Ended | Self::Started | Self::Analyzed | Self::Updated | Self::Deleted)
+    }
+
+    /// Whether it is about a source as a whole.
+    pub const fn is_of_source(self) -> bool {
+        matches!(self, Self::SourceFailing | Self::SourceRecovered | Self::SourceSilent)
+    }
+
+    /// Whether it is about a destination. Then it is never told through that destination.
+    pub const fn is_of_destination(self) -> bool {
+        matches!(self, Self::DestinationFailing | Self::DestinationRecovered | Self::DeliveryDead)
+    }
+
+    /// Whether something is well again. Nobody has to hurry then, however much the rule matters.
+    pub const fn is_relief(self) -> bool {
+        matches!(self, Self::SourceRecovered | Self::DestinationRecovered)
     }
 }
 
@@ -71,7 +117,7 @@ impl fmt::Display for Kind {
 
 /// A set of kinds.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Kinds(u8);
+pub struct Kinds(u16);
 
 impl Kinds {
     /// No kind at all.
@@ -79,7 +125,7 @@ impl Kinds {
 
     /// Whether `kind` is in the set.
     pub const fn contains(self, kind: Kind) -> bool {
-        self.0 & (1 << kind as u8) != 0
+        self.0 & (1 << kind as u16) != 0
     }
 
     /// Whether the two sets have a kind in common.
@@ -105,7 +151,7 @@ impl Kinds {
 
 impl From<Kind> for Kinds {
     fn from(kind: Kind) -> Self {
-        Self(1 << kind as u8)
+        Self(1 << kind as u16)
     }
 }
 

@@ -21,6 +21,7 @@
 //! * [`config`] is the language of the config file: keys, values, secrets and the report of every mistake. Each room
 //!   reads its own tables with it, and [`config_file`] puts the file together.
 //! * [`supervisor`] runs a task for each source and destination of a config, and goes from one config to the next.
+//! * [`telling`] makes events and deliveries of the rules that fired, and of what happens to callwatch itself.
 //! * [`telemetry`] turns each signal of the work into a log line, counts, and the board of what is true now.
 //! * [`ops`] is what people ask and do; [`cli`] holds the commands that parse, call it, and print, and [`server`] does the
 //!   same for requests over HTTP.
@@ -68,5 +69,6 @@ pub mod summary;
 pub mod supervisor;
 pub mod sync;
 pub mod telemetry;
+pub mod telling;
 pub mod template;
 pub mod time;

@@ -5,6 +5,7 @@
 //! rules. A destination's own room reads the table of its kind, so nothing here knows HTTP or mail; the whole file is
 //! put together in [`crate::config_file`].
 
+mod alerts;
 mod connection;
 mod context;
 mod file;
@@ -24,6 +25,7 @@ mod value;
 mod values;
 
 pub(crate) use self::{
+    alerts::{ALERTS, HEARTBEAT, read as read_alerts},
     connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, MAX_PEM, PROXY},
     file::read_regular,
     general::{BACKUP, DELIVERY, RELOAD, SERVER, STORE, STORE_FOLDER},
@@ -41,6 +43,7 @@ pub(crate) use self::{
     },
 };
 pub use self::{
+    alerts::HeartbeatConfig,
     connection::{ClientIdentity, Connection},
     context::{LoadOptions, Secrets},
     fingerprint::Fingerprint,

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
+    alerts::insist,
     key::{Key, Literal, SECOND, ValueType, days},
     pacing::{COUNT, DIGEST, GROUP, HOURS, SILENCE, THROTTLE, TIMEZONE, own_zone, pacing, silence},
     report::Mistake,
@@ -93,12 +94,18 @@ pub(crate) struct Target {
     pub sight: Option<Sight>,
 }
 
-/// Reads every rule.
-pub(crate) fn read(root: &mut Table<'_>, keys: References<'_>, zone: Zone, targets: &[Target]) -> Vec<Rule> {
+/// Reads every rule. `alerts` is that of `[alerts]`, which is none of them.
+pub(crate) fn read(
+    root: &mut Table<'_>,
+    keys: References<'_>,
+    zone: Zone,
+    targets: &[Target],
+    alerts: Option<&Rule>,
+) -> Vec<Rule> {
     let cx = root.cx;
     let sources = root.declared(keys.sources);
     let destinations = root.declared(keys.destinations);
-    let mut used: HashSet<Name> = HashSet::new();
+    let mut used: HashSet<Name> = alerts.iter().flat_map(|rule| rule.to.iter().cloned()).collect();
 
     let rules = root.named(keys.rules, |name, table| {
         let on = table.set(&ON, kind).map(Kinds::from_iter);
@@ -118,14 +125,18 @@ pub(crate) fn read(root: &mut Table<'_>, keys: References<'_>, zone: Zone, targe
                     .hint("say what it is for with `on` or `when`, as in on = [\"ended\"]"),
             );
         }
-        let of_source = |kinds: &Kinds| kinds.iter().any(|kind| !kind.is_of_call());
-        if table.has(&WHEN) && on.as_ref().is_some_and(of_source) {
+        let others: Kinds = on.iter().flat_map(|on| on.iter()).filter(|kind| !kind.is_of_call()).collect();
+        if table.has(&WHEN) && !others.is_empty() {
+            let (what, whom) = match others.iter().all(Kind::is_of_source) {
+                true => ("a source", "sources"),
+                false => ("callwatch itself", "callwatch itself"),
+            };
             cx.add_absence(
                 Mistake::error(
                     table.span_of(&WHEN),
-                    "a condition is about a call, and this rule is also about a source",
+                    format!("a condition is about a call, and this rule is also about {what}"),
                 )
-                .hint("make a rule of its own, without `when`, for what happens to sources"),
+                .hint(format!("make a rule of its own, without `when`, for what happens to {whom}")),
             );
         }
         let to = table.set(&TO, |value| {
@@ -151,6 +162,7 @@ pub(crate) fn read(root: &mut Table<'_>, keys: References<'_>, zone: Zone, targe
         doubts(table, &TITLE, text.title.as_ref(), occasion);
         doubts(table, &BODY, text.body.as_ref(), occasion);
         let to = to?;
+        insist(cx, table.span_of(&TO), looks_at, &to, &destinations);
         let sorted = sorted(table, &to, &pacing, text.severity, targets);
         let names: HashSet<_> = to.iter().collect();
         let told = || targets.iter().filter(|target| names.contains(&target.name));

@@ -60,6 +60,11 @@ impl Breaker {
         }
     }
 
+    /// Whether the destination is left alone, or only probed.
+    pub(super) fn is_open(&self, now: Timestamp) -> bool {
+        self.openings > 0 || now < self.paused_until
+    }
+
     /// Notes that an attempt begins, which [`Breaker::room`] allowed; returns whether it is the probe.
     pub(super) fn begin(&mut self) -> bool {
         self.probing = self.openings > 0;

@@ -22,6 +22,7 @@ use super::{
     desk::{Desk, Moment},
     errands::{Done, Errands, FEED_PAGE, Fetched, Owner},
     flight::{CameBack, Flight, Landed},
+    health::{Health, Rest},
     pausing::{Pausing, Telling},
     queue::Taken,
     rate::Window,
@@ -34,7 +35,7 @@ use crate::{
     destination::{Answer, MAX_MEMO, Reaction},
     event::{Event, EventId, Subject},
     rule::Rules,
-    store::{Attempt, DeliveryId, Feed, Outcome, Pause, Position, Settlement, StoreError, Token},
+    store::{Attempt, DeliveryId, Feed, Outcome, Pause, Position, Settlement, StoreError, Token, Verdict},
     summary::Reason,
     telemetry::{Backlog, Signal},
     time::Timestamp,
@@ -68,6 +69,7 @@ pub(super) struct Dispatcher {
     breaker: Breaker,
     rate: Option<Window>,
     pausing: Pausing,
+    health: Health,
     /// Whether the last attempt arrived.
     goes_well: bool,
     renew_at: Option<Instant>,
@@ -119,6 +121,13 @@ impl Dispatcher {
         let schedule = Schedule { waits: config.retry.clone(), max_age: config.max_attempts_age };
         let ask = || task.store.ledgers(&config.name);
         let ledgers = retry_io(&task.telemetry, "reading what is held", ask).await?;
+        let ask = || task.store.checkpoint(&owner.claim.duty);
+        let checkpoint = retry_io(&task.telemetry, "reading what has been told", ask).await?;
+        let lanes = [Health::lane(&config.name)];
+        let ask = || task.store.memos(&config.name, &lanes);
+        let memo = retry_io(&task.telemetry, "reading what was given up", ask).await?.pop().flatten();
+        let now = Moment { wall: task.clock.wall(), steady: task.clock.steady() };
+        let health = Health::load(config.name.clone(), config.failing_after, checkpoint, memo, now)?;
         let mut swapped = task.rules.clone();
         let rules = Arc::clone(&swapped.borrow_and_update());
         let desk = Desk::new(Arc::clone(&rules), config.quiet.clone(), ledgers);
@@ -144,6 +153,7 @@ impl Dispatcher {
             breaker: Breaker::default(),
             rate: config.rate.map(Window::new),
             pausing: Pausing::new(config.fingerprint.as_str().to_owned()),
+            health,
             goes_well: false,
             renew_at,
             backlog: None,
@@ -225,6 +235,7 @@ impl Dispatcher {
         }
         self.settle(now);
         self.read(now);
+        self.tell(now);
         if self.renew_at.is_some_and(|at| at <= Instant::now()) && !self.errands.is_renewing() {
             self.renew_at = self.errands.lease().map(|lease| Instant::now() + lease / 3);
             self.errands.renew();
@@ -242,6 +253,7 @@ impl Dispatcher {
             Done::Settled(settlement, beside) => self.settled(settlement, beside),
             Done::Wrote(written) => self.next.written = Some(written),
             Done::Renewed => {}
+            Done::Told(signals) => signals.into_iter().for_each(|signal| self.task.telemetry.emit(signal)),
         }
     }
 
@@ -269,6 +281,9 @@ impl Dispatcher {
             wake = wake.min(clock.instant(at));
         }
         if let Some(at) = self.desk.synced_at() {
+            wake = wake.min(clock.instant(at));
+        }
+        if let Some(at) = self.health.tells_at().filter(|_| !self.errands.is_telling()) {
             wake = wake.min(clock.instant(at));
         }
         self.renew_at.filter(|_| !self.errands.is_renewing()).map_or(wake, |at| wake.min(at))
@@ -368,6 +383,7 @@ impl Dispatcher {
         if let Some(shift) = shift {
             self.report_shift(shift, &answer.result);
         }
+        self.health.attempted(&answer.reaction, &answer.result, now);
         self.goes_well = matches!(answer.reaction, Reaction::Delivered);
         if let Some((until, reason)) = asked_for(&answer, now.wall) {
             let config = Some(self.task.config.fingerprint.as_str().to_owned());
@@ -416,12 +432,42 @@ impl Dispatcher {
             settlement.merge = merge;
         }
         self.desk.decide(&mut settlement);
+        settlement.memos.extend(self.count_dead(&outcomes, &notes, now));
         settlement.pause = self.pausing.take_change();
         settlement.lazy = settlement.is_empty() && self.desk.may_be_lazy(&outcomes);
         settlement.outcomes = outcomes;
         if !settlement.is_empty() {
             self.feed.overlaps = true;
             self.errands.settle(settlement, Settling { notes, summary });
+        }
+    }
+
+    /// The memo that counts the deliveries that are given up by these outcomes, if there are any. Those that tell of another
+    /// destination do not count: two destinations that give up what is told of the other would never come to an end.
+    fn count_dead(&mut self, outcomes: &[Outcome], notes: &[Note], now: Moment) -> Option<(Subject, Option<Value>)> {
+        let told = outcomes.iter().zip(notes).filter_map(|(outcome, note)| match &outcome.verdict {
+            Verdict::Dead(reason) if note.event.subject.destination().is_none() => Some(reason),
+            _ => None,
+        });
+        let reasons: Vec<_> = told.collect();
+        let memo = self.health.died(reasons.len() as u64, reasons.last()?, now);
+        Some((Health::lane(&self.task.config.name), Some(memo)))
+    }
+
+    /// Begins to tell others what there is to tell of the destination itself.
+    fn tell(&mut self, now: Moment) {
+        let pause = self.pausing.holds();
+        let rest = match (pause, self.pausing.room(), self.breaker.is_open(now.steady)) {
+            (Some(Pause { config: None, .. }), ..) => Rest::ByHand,
+            (Some(Pause { until: None, .. }), ..) => Rest::ForGood,
+            (_, Room::For(_), false) => Rest::None,
+            _ => Rest::ForNow,
+        };
+        self.health.look(rest, pause, now);
+        if !self.errands.is_telling()
+            && let Some((told, checkpoint)) = self.health.tick(&self.rules.borrow(), self.desk.len(), now)
+        {
+            self.errands.tell(told, checkpoint);
         }
     }
 

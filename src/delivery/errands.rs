@@ -13,8 +13,9 @@ use super::{
 use crate::{
     event::{Event, Subject},
     name::Name,
-    store::{Claim, Feed, Position, Settlement, Store, StoreError},
-    telemetry::Telemetry,
+    store::{Claim, Commit, Feed, Position, Settlement, Store, StoreError},
+    telemetry::{Signal, Telemetry},
+    telling::Told,
     time::Timestamp,
 };
 
@@ -40,6 +41,7 @@ pub(super) struct Errands<C> {
     settling: Call<(Settlement, C)>,
     writing: Call<Written>,
     renewing: Call<()>,
+    telling: Call<Vec<Signal>>,
 }
 
 /// The result of a call.
@@ -51,6 +53,8 @@ pub(super) enum Done<C> {
     Settled(Settlement, C),
     Wrote(Written),
     Renewed,
+    /// What is told of the destination is committed; these signals tell of it.
+    Told(Vec<Signal>),
 }
 
 /// A delivery that was taken, with everything its attempt needs.
@@ -88,7 +92,8 @@ impl<T> Call<T> {
 impl<C: Send + 'static> Errands<C> {
     pub(super) fn new(owner: Arc<Owner>) -> Self {
         let (reading, fetching, settling) = (Call(None), Call(None), Call(None));
-        Self { owner, reading, fetching, settling, writing: Call(None), renewing: Call(None) }
+        let (writing, renewing, telling) = (Call(None), Call(None), Call(None));
+        Self { owner, reading, fetching, settling, writing, renewing, telling }
     }
 
     /// The next call that is done; waits for ever when there is none.
@@ -102,6 +107,7 @@ impl<C: Send + 'static> Errands<C> {
             feed = self.reading.done() => feed.map(Done::Read),
             written = self.writing.done() => written.map(Done::Wrote),
             renewed = self.renewing.done() => renewed.map(|()| Done::Renewed),
+            told = self.telling.done() => told.map(Done::Told),
         }
     }
 
@@ -160,6 +166,19 @@ impl<C: Send + 'static> Errands<C> {
         });
     }
 
+    /// Commits what is told of the destination elsewhere, with the checkpoint that says so.
+    pub(super) fn tell(&mut self, told: Told, checkpoint: Value) {
+        let owner = Arc::clone(&self.owner);
+        self.telling.begin(async move {
+            let Told { mut events, signals } = told;
+            events.retain(|new| !new.deliveries.is_empty());
+            let commit = Commit { events, checkpoint: Some(checkpoint), ..Commit::default() };
+            let ask = || owner.store.commit(&owner.claim, commit.clone());
+            retry_io(&owner.telemetry, "telling of a destination", ask).await?;
+            Ok(signals)
+        });
+    }
+
     /// Renews the claim.
     pub(super) fn renew(&mut self) {
         let owner = Arc::clone(&self.owner);
@@ -194,6 +213,10 @@ impl<C: Send + 'static> Errands<C> {
         self.writing.is_busy()
     }
 
+    pub(super) fn is_telling(&self) -> bool {
+        self.telling.is_busy()
+    }
+
     pub(super) fn is_renewing(&self) -> bool {
         self.renewing.is_busy()
     }
@@ -201,6 +224,7 @@ impl<C: Send + 'static> Errands<C> {
     /// Cancels everything but a settlement and the claim.
     pub(super) fn only_settle(&mut self) {
         (self.reading, self.fetching, self.writing) = (Call(None), Call(None), Call(None));
+        self.telling = Call(None);
     }
 }
 

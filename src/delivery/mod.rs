@@ -4,7 +4,7 @@
 //! ([`flight`]). Everything that decides is pure and is told the time: which deliveries are due, in which order
 //! ([`queue`]), which of them wait to be told together ([`pacer`]; the two are one [`desk`]), when a failed attempt is
 //! repeated ([`schedule`]), when a destination is left alone ([`breaker`] for as long as the process lives, [`pausing`] for longer)
-//! and how often it may be bothered ([`rate`]).
+//! how often it may be bothered ([`rate`]), and what has to be told of it elsewhere ([`health`]).
 //!
 //! Only the holder of the destination's claim delivers to it. Order within a lane is the queue's doing; the store keeps a
 //! process that has lost its claim from writing anything.
@@ -14,6 +14,7 @@ mod desk;
 mod dispatcher;
 mod errands;
 mod flight;
+mod health;
 mod pacer;
 mod pausing;
 mod queue;

@@ -116,6 +116,13 @@ impl Pausing {
         }
     }
 
+    /// The pause that the store keeps and that keeps attempts from beginning, as far as is known. One that was made under
+    /// another config is about to end.
+    pub(super) fn holds(&self) -> Option<&Pause> {
+        let is_mine = |pause: &&Pause| pause.config.as_ref().is_none_or(|made| *made == self.config);
+        self.kept.as_ref().filter(|pause| self.stands != Stands::Open && is_mine(pause))
+    }
+
     /// Whether attempts may begin.
     pub(super) fn room(&self) -> Room {
         match self.stands {

@@ -182,6 +182,9 @@ impl Narrator {
             | Signal::Stranded { .. }
             | Signal::Stopping { .. }
             | Signal::Stopped(_)
+            | Signal::HeartbeatSent
+            | Signal::HeartbeatFailed { .. }
+            | Signal::HeartbeatWithheld { .. }
             | Signal::Hindrance { .. } => return None,
         })
     }
@@ -305,7 +308,7 @@ mod tests {
         let fired = Signal::Fired {
             event: EventId::from("evt_1"),
             rule: "booked".into(),
-            source: "clinic".into(),
+            source: Some("clinic".into()),
             call: Some("c1".into()),
             kinds: Kind::Analyzed.into(),
             destinations: vec!["crm".into(), "frontdesk".into()],

@@ -59,6 +59,14 @@ const QUIET: Key = Key::new(
     ValueType::Hours,
     "the hours in which only `critical` rules are told; [the rest follows after them](rules.md#quiet-hours)",
 );
+const FAILING_AFTER_DEFAULT: Duration = MINUTE.saturating_mul(5);
+const FAILING_AFTER: Key = Key::new(
+    "failing_after",
+    ValueType::Duration(Duration::ZERO, days(1)),
+    "after taking nothing for so long, `destination.failing` is [told elsewhere](rules.md#when-callwatch-itself-is-in-trouble); \
+     `destination.recovered` when it takes deliveries again",
+)
+.default(Literal::Duration(FAILING_AFTER_DEFAULT));
 const INCLUDE: Key = Key::new(
     "include",
     ValueType::List(&ValueType::FieldPath),
@@ -70,7 +78,7 @@ const EXCLUDE: Key =
 
 impl DestinationType {
     /// The keys common to all types, with this type's defaults.
-    pub fn common(&self) -> [Key; 11] {
+    pub fn common(&self) -> [Key; 12] {
         let rate = match self.rate {
             Some(rate) => RATE.default(Literal::Text(rate)),
             None => RATE,
@@ -82,6 +90,7 @@ impl DestinationType {
             rate,
             self.concurrency(),
             self.timeout(),
+            FAILING_AFTER,
             self.merge(),
             QUIET,
             TIMEZONE,
@@ -128,6 +137,8 @@ pub struct DestinationConfig {
     pub concurrency: usize,
     /// The deadline of one attempt. Default 15 s (email 30 s).
     pub timeout: Duration,
+    /// Failing for this long is told elsewhere. Default 5 min.
+    pub failing_after: Duration,
     /// Whether several rules that fire on one observation are told in one message. Default only for people (Slack, email).
     pub merge: bool,
     /// The time zone of what people read there, and of its quiet hours. Default that of the whole config.
@@ -172,6 +183,7 @@ impl DestinationConfig {
         let rate = table.read(&RATE, rate).or(r#type.rate.and_then(Rate::parse));
         let concurrency = table.integer(&r#type.concurrency());
         let timeout = table.duration(&r#type.timeout());
+        let failing_after = table.duration(&FAILING_AFTER);
         let merge = table.boolean(&r#type.merge());
         let zone = table.read(&TIMEZONE, self::zone).unwrap_or(zone);
         let quiet = table.read(&QUIET, |value| quiet_hours(value, zone));
@@ -187,6 +199,7 @@ impl DestinationConfig {
             rate,
             concurrency: concurrency as usize,
             timeout,
+            failing_after,
             merge,
             timezone: zone,
             quiet,

@@ -17,7 +17,9 @@
 mod build;
 mod door;
 mod error;
+mod heartbeat;
 mod plan;
+mod rejections;
 mod reload;
 mod upkeep;
 
@@ -300,7 +302,8 @@ impl Supervisor {
                 Box::pin(delivery::run(task, stop))
             }
             Part::Upkeep => {
-                Box::pin(Upkeep { config: self.upkeep.subscribe(), store, telemetry, clock }.run(stop))
+                let (config, rules) = (self.upkeep.subscribe(), self.rules.subscribe());
+                Box::pin(Upkeep { config, rules, store, telemetry, clock }.run(stop))
             }
         }
     }

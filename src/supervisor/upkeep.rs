@@ -1,6 +1,6 @@
 //! Upkeep of the store while everything else runs: room, backups, and a watch for a store that hangs.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -9,8 +9,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    config::HeartbeatConfig,
     config_file::Config,
     name::Name,
+    rule::Rules,
     store::{BackedUp, Backup, Claim, Duty, Store, StoreError},
     telemetry::{Signal, StoreSignal, Telemetry},
     time::Clock,
@@ -42,8 +44,10 @@ pub(super) struct UpkeepConfig {
     retain: Duration,
     /// How often the store is backed up.
     backup_every: Duration,
-    /// The sources whose snapshots are shrunk.
-    sources: Vec<Name>,
+    /// The sources whose snapshots are shrunk, each with the time within which it is to have answered.
+    pub(super) sources: BTreeMap<Name, Duration>,
+    /// The sign of life; `None` sends none.
+    pub(super) heartbeat: Option<HeartbeatConfig>,
     /// The destinations of the config. Deliveries for any other would wait without end.
     destinations: Vec<Name>,
 }
@@ -53,7 +57,8 @@ impl UpkeepConfig {
         Self {
             retain: config.store.retain,
             backup_every: config.backup.every,
-            sources: config.sources.iter().map(|source| source.name.clone()).collect(),
+            sources: config.sources.iter().map(|it| (it.name.clone(), it.failing_after.max(it.interval * 3))).collect(),
+            heartbeat: config.heartbeat.clone(),
             destinations: config.destinations.iter().map(|destination| destination.name.clone()).collect(),
         }
     }
@@ -67,6 +72,8 @@ const CLAIM_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Upkeep {
     /// The config, which can be swapped while the task runs.
     pub(super) config: watch::Receiver<UpkeepConfig>,
+    /// The rules, for what is told of the config.
+    pub(super) rules: watch::Receiver<Rules>,
     pub(super) store: Arc<dyn Store>,
     pub(super) telemetry: Telemetry,
     pub(super) clock: Clock,
@@ -89,6 +96,8 @@ impl Upkeep {
                     self.clone().make_room(&claim, &stop),
                     self.clone().back_up(&claim, &stop),
                     self.renew(&claim, &stop),
+                    self.clone().tell_rejections(&claim, &stop),
+                    self.clone().beat(&stop),
                 )
             };
             match kept.await {
@@ -115,7 +124,7 @@ impl Upkeep {
     }
 
     /// Waits for this long, or until the config changes or `stop` is cancelled.
-    async fn wait(&mut self, wait: Duration, stop: &CancellationToken) {
+    pub(super) async fn wait(&mut self, wait: Duration, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             Ok(()) = self.config.changed() => {}
@@ -141,7 +150,7 @@ impl Upkeep {
                 continue;
             }
             if Instant::now() >= shrink_at {
-                for source in &config.sources {
+                for source in config.sources.keys() {
                     // Shrinking takes a while, and can be stopped anywhere without harm.
                     let shrunk = stop.run_until_cancelled(self.store.shrink(claim, source, before)).await;
                     shrunk.unwrap_or(Ok(())).map_err(|error| self.failed("shrinking snapshots", error))?;
@@ -191,7 +200,7 @@ impl Upkeep {
     }
 
     /// Tells of a failure of the store on its way up.
-    fn failed(&self, doing: &'static str, error: StoreError) -> StoreError {
+    pub(super) fn failed(&self, doing: &'static str, error: StoreError) -> StoreError {
         self.telemetry.emit(Signal::StoreFailed { doing, error: error.to_string() });
         error
     }

@@ -295,6 +295,9 @@ impl Board {
             | Signal::Stranded { .. }
             | Signal::Stopping { .. }
             | Signal::Stopped(_)
+            | Signal::HeartbeatSent
+            | Signal::HeartbeatFailed { .. }
+            | Signal::HeartbeatWithheld { .. }
             | Signal::Hindrance { .. } => {}
         }
     }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, field::display, info, warn};
 
 use super::{Signal, StoreSignal, signal::Totals};
 use crate::{
@@ -59,12 +59,14 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
         Signal::Fired { event, rule, source, call, kinds, destinations } => {
             let call = call.as_ref().map(CallId::as_str);
             let to = Names(destinations);
-            info!(%source, %kinds, %to, %rule, %event, call, "{} → {to}", InWords(rule));
+            let source = source.as_ref().map(display);
+            info!(source, %kinds, %to, %rule, %event, call, "{} → {to}", InWords(rule));
         }
         Signal::Joined { event, rules, source, call, destinations } => {
             let call = call.as_ref().map(CallId::as_str);
             let (rules, to) = (Names(rules), Names(destinations));
-            info!(%source, %to, %rules, %event, call, "{rules} in one message → {to}");
+            let source = source.as_ref().map(display);
+            info!(source, %to, %rules, %event, call, "{rules} in one message → {to}");
         }
         Signal::TooOld { rule, call } => {
             info!(%rule, %call, "{}: not announced, older than max_age", InWords(rule))
@@ -185,6 +187,12 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
                 "callwatch has stopped in good order: {delivered} delivered, {dead} given up"
             );
         }
+        Signal::HeartbeatSent => debug!("heartbeat sent"),
+        Signal::HeartbeatFailed { error, again: false } => {
+            warn!("the heartbeat was not sent: {error} (further failures are counted)");
+        }
+        Signal::HeartbeatFailed { error, again: true } => debug!("the heartbeat was not sent: {error}"),
+        Signal::HeartbeatWithheld { why } => warn!("no heartbeat is sent as long as {why}"),
         Signal::Hindrance { text } => warn!("{text}"),
     }
 }

@@ -55,10 +55,12 @@ enum Count {
     Backups,
     BackupFailures,
     ConfigRejections,
+    Heartbeats,
+    HeartbeatFailures,
 }
 
 impl Count {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 25] = [
         Self::Requests,
         Self::RequestFailures,
         Self::Recoveries,
@@ -82,6 +84,8 @@ impl Count {
         Self::Backups,
         Self::BackupFailures,
         Self::ConfigRejections,
+        Self::Heartbeats,
+        Self::HeartbeatFailures,
     ];
 
     /// Its short name, its metric's name without prefix and `_total`, its label, and its help.
@@ -135,6 +139,10 @@ impl Count {
             Self::BackupFailures => ("backup_failures", "backup_failures", None, "Backups that failed"),
             Self::ConfigRejections => {
                 ("config_rejections", "config_rejections", None, "Configs that could not be put to work")
+            }
+            Self::Heartbeats => ("heartbeats", "heartbeats", None, "Heartbeats sent"),
+            Self::HeartbeatFailures => {
+                ("heartbeat_failures", "heartbeat_failures", None, "Heartbeats that failed")
             }
         }
     }
@@ -306,7 +314,10 @@ impl Metrics {
             Signal::Store(StoreSignal::BackedUp { .. }) => self.one_of_all(Count::Backups),
             Signal::Store(StoreSignal::BackupFailed { .. }) => self.one_of_all(Count::BackupFailures),
             Signal::ConfigRejected { .. } => self.one_of_all(Count::ConfigRejections),
-            Signal::BaselineProgress { .. }
+            Signal::HeartbeatSent => self.one_of_all(Count::Heartbeats),
+            Signal::HeartbeatFailed { .. } => self.one_of_all(Count::HeartbeatFailures),
+            Signal::HeartbeatWithheld { .. }
+            | Signal::BaselineProgress { .. }
             | Signal::BaselineDone { .. }
             | Signal::Joined { .. }
             | Signal::SourceNotice { .. }

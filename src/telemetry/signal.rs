@@ -114,9 +114,9 @@ pub enum Signal {
         event: EventId,
         /// The rule.
         rule: Name,
-        /// The source.
-        source: Name,
-        /// The call; `None` for an event about the source itself.
+        /// The source; `None` for an event that is about none.
+        source: Option<Name>,
+        /// The call; `None` for an event that is about none.
         call: Option<CallId>,
         /// The kinds of change it fired on.
         kinds: Kinds,
@@ -129,9 +129,9 @@ pub enum Signal {
         event: EventId,
         /// The rules, the one that matters most first.
         rules: Vec<Name>,
-        /// The source.
-        source: Name,
-        /// The call; `None` when it is about the source itself.
+        /// The source; `None` when it is about none.
+        source: Option<Name>,
+        /// The call; `None` when it is about none.
         call: Option<CallId>,
         /// The destinations.
         destinations: Vec<Name>,
@@ -295,6 +295,20 @@ pub enum Signal {
     },
     /// The process has stopped in good order.
     Stopped(Totals),
+    /// The heartbeat's receiver was told that all is well.
+    HeartbeatSent,
+    /// The heartbeat's receiver could not be told.
+    HeartbeatFailed {
+        /// The error, without the address.
+        error: String,
+        /// Whether the one before failed as well.
+        again: bool,
+    },
+    /// No heartbeat is sent, because something is wrong.
+    HeartbeatWithheld {
+        /// What is wrong.
+        why: String,
+    },
     /// Something around the process is not as it should be, and the work goes on without it.
     Hindrance {
         /// The hindrance, and what follows from it.

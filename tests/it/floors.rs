@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["cli", "server", "demo"],
     &["supervisor", "rehearsal", "ops"],
     &["sync", "delivery"],
-    &["config_file"],
+    &["config_file", "telling"],
     &["destination", "callem", "telemetry", "store"],
     &["http"],
     &["config"],

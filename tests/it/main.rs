@@ -1,6 +1,7 @@
 //! Behaviour at the edges: what arrives at real sockets, what is on disk, what is printed.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod alerts;
 mod answers;
 mod at_work;
 mod binary;

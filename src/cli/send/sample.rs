@@ -1,6 +1,6 @@
 //! Makes up an event that looks like a real one of a rule.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json, value::to_raw_value};
 
@@ -8,11 +8,12 @@ use crate::{
     call::Call,
     config_file::Config,
     demo::clinic::Clinic,
-    event::{Event, EventId},
+    event::{Event, EventId, Subject},
     kind::{Kind, Kinds},
     rehearsal::Rehearsal,
     rule::Rule,
     store::StoreError,
+    telling::Incident,
     time::Timestamp,
 };
 
@@ -38,7 +39,8 @@ impl Sample {
     /// When the rehearsal fails.
     pub(super) async fn of(rule: &Rule, config: &Config, now: Timestamp) -> Result<Option<Self>, StoreError> {
         let event = match rule.on.iter().find(|kind| !kind.is_of_call()) {
-            Some(kind) => of_source(rule, kind, config, now).await?,
+            Some(kind) if kind.is_of_source() => of_source(rule, kind, config, now).await?,
+            Some(kind) => of_callwatch(rule, kind, config, now),
             None => of_call(rule, config, now).await?,
         };
         if let Some(event) = event {
@@ -105,6 +107,32 @@ async fn of_source(
     let mut rehearsal = Rehearsal::new(&config, now).await?;
     rehearsal.tell_of_source(source, kind, since, &details).await?;
     Ok(rehearsal.take_log().fired.pop())
+}
+
+/// The event of something that happened to callwatch itself; `None` when the config has nothing it could have happened to.
+fn of_callwatch(rule: &Rule, kind: Kind, config: &Config, now: Timestamp) -> Option<Event> {
+    let since = now.before(BEGAN).to_string();
+    let (subject, details) = match kind {
+        Kind::RuleFailing => {
+            let details = json!({ "rule": rule.name.as_str(), "since": since, "error": "a text is compared with a number" });
+            (Subject::Source(config.sources.first()?.name.clone()), details)
+        }
+        Kind::ConfigRejected => {
+            (Subject::Config, json!({ "since": since, "error": "[store] `path` is another one than at the start" }))
+        }
+        _ => {
+            // What is about a destination does not go there.
+            let mut names = config.destinations.iter().map(|destination| &destination.name);
+            let name = names.find(|name| rule.to.iter().any(|to| to != *name))?;
+            let details = json!({
+                "destination": name.as_str(), "since": since, "error": "connection refused", "waiting": 3, "count": 3,
+                "resumes": true,
+            });
+            (Subject::Destination(name.clone()), details)
+        }
+    };
+    let incident = Incident { kind, subject, number: "test".to_owned(), details: &details };
+    incident.tell([rule], &mut BTreeMap::new(), now).events.into_iter().map(|new| new.event).next()
 }
 
 fn only(rule: &Rule, config: &Config) -> Config {

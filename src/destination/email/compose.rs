@@ -108,18 +108,23 @@ fn subject(message: &Message) -> String {
 /// The text part.
 pub(in crate::destination) fn plain(message: &Message) -> String {
     let rules = message.rules.join(", ");
-    let origin = match message.rules.len() {
-        0 => "Source".to_owned(),
-        1 => format!("Rule {rules} · source"),
-        _ => format!("Rules {rules} · source"),
+    let rules = match message.rules.len() {
+        0 => None,
+        1 => Some(format!("Rule {rules}")),
+        _ => Some(format!("Rules {rules}")),
+    };
+    let origin = match (rules, message.source.as_str()) {
+        (None, "") => String::new(),
+        (None, source) => format!("Source {source} · "),
+        (Some(rules), "") => format!("{rules} · "),
+        (Some(rules), source) => format!("{rules} · source {source} · "),
     };
     let noticed = message.noticed.as_ref().map(|Moment { when, .. }| format!(" · noticed {when}"));
     let call = message.call.as_ref().map(|call| format!("\nCall {call}")).unwrap_or_default();
     format!(
-        "{}\n\n{}\n\n{FOOTER}\n{origin} {} · {}{}{call}\n",
+        "{}\n\n{}\n\n{FOOTER}\n{origin}{}{}{call}\n",
         subject(message),
         without_footer(&message.in_columns()),
-        message.source,
         message.when,
         noticed.unwrap_or_default(),
     )

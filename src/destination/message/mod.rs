@@ -1,6 +1,7 @@
 //! Messages for people, before they take the shape of a Slack message or a mail: who called, how it went, and why it is
 //! told. Pure, except for the signal that a text failed.
 
+mod alerts;
 mod body;
 mod facts;
 mod several;
@@ -17,6 +18,7 @@ use crate::{
     calendar::Zone,
     event::{Event, Severity},
     json::Budget,
+    kind::Kind,
     name::Name,
     privacy::one_line,
     rule::{RuleSet, RuleText},
@@ -58,7 +60,7 @@ pub(super) struct Message {
     pub(super) notes: Vec<String>,
     /// The rules that it tells, the one that matters most first; none when the events of a batch are of several rules.
     pub(super) rules: Vec<String>,
-    /// The source, or the sources.
+    /// The source, or the sources; empty when it is about none.
     pub(super) source: String,
     /// The id of the call, when it is about one.
     pub(super) call: Option<String>,
@@ -178,8 +180,12 @@ impl Words<'_> {
         self.of(rule).map(|text| text.severity).unwrap_or_default()
     }
 
-    /// The highest severity of the rules that the event tells.
+    /// How much the event matters: as much as the most severe of the rules that it tells.
     fn severity(&self, event: &Event) -> Severity {
+        // That something is well again is good news, however much it mattered that it was not.
+        if event.kinds.iter().any(Kind::is_relief) {
+            return Severity::Info;
+        }
         event.rules().map(|rule| self.severity_of(rule)).max().unwrap_or_default()
     }
 

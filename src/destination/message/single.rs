@@ -6,11 +6,13 @@ use serde_json::{Map, Value};
 
 use super::{
     MAX_TITLE, Message, Moment, Turn, Visible, Words, Writer,
+    alerts::Alert,
     facts::{Fact, caller, changed, facts_of_call, field, first, label, other_facts},
     headline, says_something,
     times::{date_and_time, time},
 };
 use crate::{
+    calendar::Zone,
     event::Event,
     kind::Kind,
     name::Name,
@@ -41,10 +43,10 @@ impl Writer {
         let fields = shown.fields();
         let kind = event.kinds.first().unwrap_or(Kind::Updated);
         let own_body = body.is_some();
+        let alert = Alert::of(event, self.zone);
         let facts = match kind {
             _ if own_body => vec![],
-            Kind::SourceSilent => vec![],
-            kind if !kind.is_of_call() => other_facts(fields),
+            kind if !kind.is_of_call() => vec![],
             kind => {
                 let mut facts = if kind == Kind::Updated { changed(shown.changes()) } else { vec![] };
                 facts.extend(facts_of_call(fields));
@@ -56,8 +58,10 @@ impl Writer {
         };
         let (facts, note) = first(facts);
         note.into_iter().for_each(|note| words.note(note));
-        let said = || match kind {
-            Kind::SourceSilent => self.silent_since(fields),
+        let quoted = !own_body && kind.is_of_call();
+        let said = || match (kind, alert) {
+            (Kind::SourceSilent, _) => self.silent_since(fields),
+            (_, Some(alert)) => Some(alert.text),
             _ => field(fields, "summary").map(|summary| truncate(summary, MAX_SUMMARY)),
         };
         let transcript = match fields.get("transcript") {
@@ -71,7 +75,7 @@ impl Writer {
             severity: shown.severity(),
             lead: also.map(|also| format!("Also: {also}")),
             text: body.or_else(said).map(|text| without_controls(text.trim())),
-            quoted: !own_body && kind != Kind::SourceSilent,
+            quoted,
             facts,
             entries: vec![],
             more: 0,
@@ -102,7 +106,7 @@ impl Writer {
         let own = words.title(&shown.context(count, calls), &shown.event.rule);
         let lasting = words.rules.get(&shown.event.rule).and_then(|rule| rule.lasting);
         let own = own.map(|title| headline(&title, MAX_TITLE)).filter(|title| says_something(title));
-        let title = own.unwrap_or_else(|| default_title(shown, lasting));
+        let title = own.unwrap_or_else(|| default_title(shown, lasting, self.zone));
         // A test must not alarm anybody.
         let mark = if shown.event.id.is_test() { "[test] " } else { "" };
         headline(&format!("{mark}{title}"), MAX_TITLE)
@@ -138,7 +142,10 @@ impl Writer {
 }
 
 /// `Call ended · +33612345678 · 2m 25s`; of a rule with `for`, `still-live for 30m · +33612345678`.
-fn default_title(shown: &Visible<'_>, lasting: Option<Duration>) -> String {
+fn default_title(shown: &Visible<'_>, lasting: Option<Duration>, zone: Zone) -> String {
+    if let Some(alert) = Alert::of(shown.event, zone) {
+        return alert.title;
+    }
     let (source, call) = (shown.source(), shown.fields());
     let kind = shown.event.kinds.first().unwrap_or(Kind::Updated);
     let what = match kind {
@@ -147,12 +154,11 @@ fn default_title(shown: &Visible<'_>, lasting: Option<Duration>) -> String {
         Kind::Analyzed => "Call analyzed",
         Kind::Updated => "Call updated",
         Kind::Deleted => "Call deleted",
-        Kind::SourceFailing => return format!("Source {source} is failing"),
-        Kind::SourceRecovered => return format!("Source {source} answers again"),
         Kind::SourceSilent => {
             let lasting = field(call, "silence").map(|silence| format!(" for {silence}"));
             return format!("No calls in {source}{}", lasting.unwrap_or_default());
         }
+        kind => return kind.to_string(),
     };
     let mut parts = match lasting {
         Some(lasting) => vec![format!("{} for {}", shown.event.rule, humantime::format_duration(lasting))],

@@ -142,6 +142,9 @@ impl SlackDestination {
 }
 
 /// Classifies Slack's response: <https://docs.slack.dev/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks>.
+///
+/// What Slack says of the webhook or of its channel it would say of every message, so the destination is paused; only
+/// what it says of the message makes the delivery dead.
 fn judge(status: StatusCode, body: &str) -> Answer {
     let word = body.trim();
     let result = status_line(status);
@@ -154,8 +157,12 @@ fn judge(status: StatusCode, body: &str) -> Answer {
             "{result}, but not Slack's `ok`; check that `webhook_url` is an incoming webhook"
         ));
     }
+    let named = format!("{result}: {word}");
     let advice = match word {
-        "invalid_blocks" | "invalid_payload" => "Slack cannot read this message; please report it",
+        "invalid_blocks" | "invalid_payload" => {
+            let reason = format!("{named}: Slack cannot read this message; please report it, then retry the delivery");
+            return Answer::dead(named, reason);
+        }
         "channel_not_found" => {
             "the webhook's channel is gone; make a new webhook and set `webhook_url` to it"
         }
@@ -172,9 +179,8 @@ fn judge(status: StatusCode, body: &str) -> Answer {
         }
         _ => return Answer::retry(result),
     };
-    let result = format!("{result}: {word}");
-    let reason = format!("{result}: {advice}, then retry the delivery");
-    Answer::dead(result, reason)
+    let reason = format!("{named}: {advice}, then resume the destination");
+    Answer::pause(named, reason)
 }
 
 /// The message in Block Kit, and its title for notifications and screen readers.
@@ -216,8 +222,9 @@ fn render(message: &Message) -> Value {
     let noticed = noticed.unwrap_or_default();
     let (source, when) =
         (escape(&message.source), date(message.at, &message.when, message.noticed.is_none()));
+    let source = if source.is_empty() { source } else { format!("source *{source}* · ") };
     let mut context = vec![mrkdwn(&capped(
-        &format!("{severity}{rule}source *{source}* · {when}{noticed}{call}"),
+        &format!("{severity}{rule}{source}{when}{noticed}{call}"),
         MAX_FIELD,
     ))];
     context.extend(

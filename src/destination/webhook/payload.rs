@@ -94,6 +94,11 @@ pub(super) fn callem_word(kinds: Kinds) -> &'static str {
         Some(Kind::SourceFailing) => "source_failing",
         Some(Kind::SourceRecovered) => "source_recovered",
         Some(Kind::SourceSilent) => "source_silent",
+        Some(Kind::DestinationFailing) => "destination_failing",
+        Some(Kind::DestinationRecovered) => "destination_recovered",
+        Some(Kind::DeliveryDead) => "delivery_dead",
+        Some(Kind::RuleFailing) => "rule_failing",
+        Some(Kind::ConfigRejected) => "config_rejected",
         Some(Kind::Updated) | None => "call_updated",
     }
 }

@@ -1,14 +1,10 @@
-//! One look with one set of rules: the new snapshot of a call, and the events and deliveries that follow from it.
+//! One look at a call with one set of rules: its new snapshot, and the events and deliveries that follow from it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{
-    Observation,
-    telling::{Fired, Way, tell},
-};
+use super::Observation;
 use crate::{
     call::{Call, CallId},
     change::{self, Change, Changes},
@@ -19,15 +15,14 @@ use crate::{
     rule::{
         Rule, RuleSet,
         fire::{Candidate, Finding},
-        pacing::{Placement, placement},
     },
     snapshot::Snapshot,
-    store::Hold,
     telemetry::Signal,
+    telling::{Fired, tell, to_raw},
     time::Timestamp,
 };
 
-/// Looks at calls of one source, and at the source itself.
+/// Looks at calls of one source.
 #[derive(Clone, Copy)]
 pub(super) struct Look<'a> {
     pub source: &'a Name,
@@ -115,43 +110,9 @@ impl Look<'_> {
             let change = Change { kinds: Kind::Updated.into(), fields: Changes::default() };
             let fired =
                 fired.into_iter().filter_map(|rule| self.fire(rule, &seen, &change, &snapshot)).collect();
-            tell(*self, fired, &mut snapshot.sequences, &mut made);
+            made.append(tell(fired, &mut snapshot.sequences, self.now));
         }
         made.snapshot = (snapshot != *before).then(|| (id.clone(), snapshot));
-        made
-    }
-
-    /// Something that happened to the source itself, for those of `rules` that ask for it. `incident`, the time at
-    /// which it began, tells one incident from the next; `details` is the events' record; `sequences` counts what each
-    /// destination has been told about this source.
-    pub fn source_event<'r>(
-        &self,
-        kind: Kind,
-        incident: Timestamp,
-        details: &Value,
-        rules: impl IntoIterator<Item = &'r Rule>,
-        sequences: &mut BTreeMap<Name, u64>,
-    ) -> Observation {
-        let record = to_raw(details);
-        let content = format!("{kind}@{}", incident.as_millis());
-        let none = Map::new();
-        let fields = details.as_object().unwrap_or(&none);
-        let asking = rules.into_iter().filter(|rule| rule.looks_at(self.source) && rule.on.contains(kind));
-        let fired = asking.filter_map(|rule| {
-            let event = Event {
-                id: EventId::compute(self.source, "", &rule.name, content.as_bytes(), 1),
-                subject: Subject::Source(self.source.clone()),
-                rule: rule.name.clone(),
-                also: vec![],
-                kinds: kind.into(),
-                changes: Changes::default(),
-                at: self.now,
-                record: Arc::clone(&record),
-            };
-            self.ways(rule, event, fields)
-        });
-        let mut made = Observation::default();
-        tell(*self, fired.collect(), sequences, &mut made);
         made
     }
 
@@ -171,6 +132,13 @@ impl Look<'_> {
                 snapshot.rules.insert(rule.name.clone(), memory);
             }
             let name = || rule.name.clone();
+            if rule.when.is_some() && finding != Finding::NotConcerned {
+                let failure = match &finding {
+                    Finding::Failed(failure) => Some(failure.to_string()),
+                    _ => None,
+                };
+                made.conditions.push((name(), failure));
+            }
             match finding {
                 Finding::NotConcerned | Finding::False | Finding::Already | Finding::Waiting(_) => {}
                 Finding::Unknown => made.signals.push(Signal::Unknown { rule: name() }),
@@ -183,7 +151,7 @@ impl Look<'_> {
                 Finding::Fired => fired.extend(self.fire(rule, seen, change, snapshot)),
             }
         }
-        tell(*self, fired, &mut snapshot.sequences, made);
+        made.append(tell(fired, &mut snapshot.sequences, self.now));
     }
 
     /// The event of a rule that fired for a call; `None` when none of its destinations is told.
@@ -209,21 +177,7 @@ impl Look<'_> {
             at: self.now,
             record: Arc::clone(&seen.record),
         };
-        self.ways(rule, event, seen.fields)
-    }
-
-    /// An event of a rule and its ways; those that wait to be told with others are placed here. `fields` are those of the
-    /// event's record. `None` when none of the rule's destinations is told.
-    fn ways<'r>(&self, rule: &'r Rule, event: Event, fields: &Map<String, Value>) -> Option<Fired<'r>> {
-        let told = rule.to.iter().filter(|to| rule.tells(to, event.kinds, &event.changes));
-        let way = |destination: &Name| Way {
-            destination: destination.clone(),
-            hold: placement(rule, destination, self.source, fields).map(|Placement { batch, happened }| {
-                Hold { batch, happened: happened.map_or(self.now, |at| at.min(self.now)) }
-            }),
-        };
-        let to: Vec<_> = told.map(way).collect();
-        (!to.is_empty() || rule.to.is_empty()).then_some(Fired { rule, event, to })
+        Fired::new(rule, event, self.source, seen.fields, self.now)
     }
 
     /// Lets the rules with `for` judge a call as it is remembered, and remembers what they wait for.
@@ -235,10 +189,4 @@ impl Look<'_> {
         };
         snapshot.rules.extend(memories);
     }
-}
-
-/// JSON as text. Only for values and objects, which always have one.
-fn to_raw(json: &impl Serialize) -> Arc<RawValue> {
-    #[expect(clippy::expect_used, reason = "a JSON value has text keys and finite numbers, so it has a text")]
-    serde_json::value::to_raw_value(json).expect("JSON").into()
 }

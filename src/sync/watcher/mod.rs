@@ -9,11 +9,11 @@
 //! [`observe`](Watcher::observe) for what it brought, then [`answered`](Watcher::answered) or
 //! [`failed`](Watcher::failed).
 
+mod conditions;
 mod health;
 mod influx;
 mod look;
 mod observation;
-mod telling;
 mod timers;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -21,17 +21,19 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use self::{health::Health, influx::Influx, look::Look, timers::Timers};
+use self::{conditions::Conditions, health::Health, influx::Influx, look::Look, timers::Timers};
 pub use self::{health::Standing, observation::Observation};
 use crate::{
     call::{Call, CallId},
     callem::FetchError,
     change,
+    event::Subject,
     kind::Kind,
     name::Name,
     rule::{Rule, RuleSet, Rules},
     snapshot::Snapshot,
     telemetry::Signal,
+    telling::{Incident, Told},
     time::{Clock, Timestamp},
 };
 
@@ -78,6 +80,8 @@ pub struct Memory {
     sequences: BTreeMap<Name, u64>,
     /// Since when the source has been failing, once that has been told.
     failing_since: Option<Timestamp>,
+    /// The rules that cannot be evaluated.
+    conditions: Conditions,
     #[serde(rename = "clockwork")]
     timers: Timers,
 }
@@ -130,6 +134,7 @@ impl Watcher {
     /// rules with `for` look at them once, because one of the rules may be new.
     pub fn set_rules(&mut self, rules: Rules, live: impl IntoIterator<Item = CallId>, now: Timestamp) {
         self.rules = rules;
+        self.memory.conditions.follow_rules(&self.rules);
         if self.rules.iter().any(|rule| rule.lasting.is_some()) {
             for call in live {
                 self.memory.timers.set(&call, Some(now));
@@ -148,19 +153,19 @@ impl Watcher {
         let was_there = before.is_none() && self.in_baseline && !self.memory.is_news(call.created_at());
         let look = self.look(now);
         let made = if was_there { look.baseline(call) } else { look.observe(before, call) };
-        self.note(call.id(), before, made)
+        self.note(call.id(), before, made, now)
     }
 
     /// A call that is gone from the list for good, and what is remembered of it.
     pub fn observe_deletion(&mut self, id: &CallId, before: &Snapshot, now: Timestamp) -> Observation {
         let made = self.look(now).deletion(id, before);
-        self.note(id, Some(before), made)
+        self.note(id, Some(before), made, now)
     }
 
     /// One of the calls that [`Watcher::take_due`] returned, and what is remembered of it.
     pub fn observe_again(&mut self, id: &CallId, before: &Snapshot, now: Timestamp) -> Observation {
         let made = self.look(now).again(id, before);
-        self.note(id, Some(before), made)
+        self.note(id, Some(before), made, now)
     }
 
     /// Whether calls in answers have to be reported to [`Watcher::saw`].
@@ -196,7 +201,9 @@ impl Watcher {
         {
             self.is_unsaved = true;
             let details = json!({ "since": since.to_string() });
-            made.append(self.source_event(Kind::SourceRecovered, since, &details, now));
+            let rules = Rules::clone(&self.rules);
+            let number = since.as_millis().to_string();
+            made.append(self.incident(rules.iter(), Kind::SourceRecovered, number, &details, now));
         }
         made
     }
@@ -256,7 +263,9 @@ impl Watcher {
         {
             let details = json!({ "since": since.to_string(), "error": error });
             self.memory.failing_since = Some(since);
-            made.append(self.source_event(Kind::SourceFailing, since, &details, now.wall));
+            let rules = Rules::clone(&self.rules);
+            let number = since.as_millis().to_string();
+            made.append(self.incident(rules.iter(), Kind::SourceFailing, number, &details, now.wall));
         }
         if self.in_baseline {
             return made;
@@ -268,7 +277,8 @@ impl Watcher {
             };
             if let Some(since) = self.memory.timers.take_silence(rule, self.settled, now.wall) {
                 let details = silence.details(since);
-                made.append(self.source_event_for([rule], Kind::SourceSilent, since, &details, now.wall));
+                let number = since.as_millis().to_string();
+                made.append(self.incident([rule], Kind::SourceSilent, number, &details, now.wall));
             }
         }
         made
@@ -298,7 +308,9 @@ impl Watcher {
         now: Timestamp,
     ) -> Observation {
         let rules = Rules::clone(&self.rules);
-        self.source_event_for(rules.iter(), kind, incident, details, now)
+        let mut made = Observation::default();
+        made.append(self.incident(rules.iter(), kind, incident.as_millis().to_string(), details, now));
+        made
     }
 
     /// Whether the memory has changed since it was last saved.
@@ -312,18 +324,22 @@ impl Watcher {
         &self.memory
     }
 
-    fn source_event_for<'r>(
+    /// What `rules` tell of something that happened to the source itself: see [`Incident`].
+    fn incident<'r>(
         &mut self,
         rules: impl IntoIterator<Item = &'r Rule>,
         kind: Kind,
-        incident: Timestamp,
+        number: String,
         details: &Value,
         now: Timestamp,
-    ) -> Observation {
+    ) -> Told {
         self.is_unsaved = true;
-        let look = Look { source: &self.source, rules: &self.rules, now };
-        let made = look.source_event(kind, incident, details, rules, &mut self.memory.sequences);
-        self.count(made)
+        let incident = Incident { kind, subject: Subject::Source(self.source.clone()), number, details };
+        let told = incident.tell(rules, &mut self.memory.sequences, now);
+        if self.in_baseline {
+            self.memory.baseline_events += told.events.iter().filter(|new| new.event.also.is_empty()).count() as u64;
+        }
+        told
     }
 
     fn look(&self, now: Timestamp) -> Look<'_> {
@@ -331,11 +347,31 @@ impl Watcher {
     }
 
     /// Sets the call's timer by what is remembered of it from now on.
-    fn note(&mut self, id: &CallId, before: Option<&Snapshot>, made: Observation) -> Observation {
+    fn note(&mut self, id: &CallId, before: Option<&Snapshot>, made: Observation, now: Timestamp) -> Observation {
         let after = made.snapshot.as_ref().map(|(_, snapshot)| snapshot).or(before);
         let due = after.and_then(|snapshot| next_look(&self.rules, &self.source, snapshot));
         self.is_unsaved |= self.memory.timers.set(id, due);
-        self.count(made)
+        let mut made = self.count(made);
+        self.judge_conditions(&mut made, now);
+        made
+    }
+
+    /// Tells of rules whose conditions fail at every evaluation.
+    fn judge_conditions(&mut self, made: &mut Observation, now: Timestamp) {
+        for (name, failure) in std::mem::take(&mut made.conditions) {
+            let rules = Rules::clone(&self.rules);
+            let Some(condition) = rules.get(&name).and_then(|rule| rule.when.as_ref()) else { continue };
+            let Some(error) = failure else {
+                self.is_unsaved |= self.memory.conditions.succeeded(&name);
+                continue;
+            };
+            if let Some(since) = self.memory.conditions.failed(&name, condition, now) {
+                let details = json!({ "rule": name.as_str(), "since": since.to_string(), "error": error });
+                let number = format!("{}/{name}", since.as_millis());
+                let told = self.incident(rules.iter(), Kind::RuleFailing, number, &details, now);
+                made.append(told);
+            }
+        }
     }
 
     fn count(&mut self, made: Observation) -> Observation {

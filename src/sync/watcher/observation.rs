@@ -4,8 +4,10 @@ use crate::{
     call::CallId,
     event::Event,
     snapshot::Snapshot,
+    name::Name,
     store::{Commit, NewEvent},
     telemetry::Signal,
+    telling::Told,
 };
 
 /// The result of one look at a call, or at a source itself. Nothing of it may be told before it is committed, because
@@ -22,6 +24,8 @@ pub struct Observation {
     pub signals: Vec<Signal>,
     /// Whether anything a person could tell apart has changed. A call seen for the first time has.
     pub changed: bool,
+    /// The rules whose conditions were evaluated for it, each with why that failed, if it did.
+    pub conditions: Vec<(Name, Option<String>)>,
     /// The paths of the fields in which the call differs from what was remembered.
     pub differing: Vec<String>,
     /// Whether the record was older than what is remembered, and was ignored.
@@ -46,9 +50,9 @@ impl Observation {
         self.signals
     }
 
-    /// Adds the events of another look to this one.
-    pub(super) fn append(&mut self, mut other: Self) {
-        self.events.append(&mut other.events);
-        self.signals.append(&mut other.signals);
+    /// Adds what rules that fired tell.
+    pub(super) fn append(&mut self, Told { mut events, mut signals }: Told) {
+        self.events.append(&mut events);
+        self.signals.append(&mut signals);
     }
 }

@@ -400,6 +400,7 @@ pub fn config(name: &str) -> DestinationConfig {
         rate: None,
         concurrency: 8,
         timeout: secs(15),
+        failing_after: Duration::from_secs(300),
         merge: false,
         timezone: callwatch::calendar::Zone::UTC,
         quiet: None,

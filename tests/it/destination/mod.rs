@@ -109,6 +109,7 @@ pub fn config(kind: DestinationKind) -> DestinationConfig {
         rate: None,
         concurrency: 2,
         timeout: Duration::from_secs(30),
+        failing_after: Duration::from_secs(300),
         merge: false,
         timezone: Zone::UTC,
         quiet: None,

@@ -132,7 +132,10 @@ async fn the_title_says_what_happened() {
     }
     let message = posted(|_| {}, &source_event(), None).await;
     assert_eq!(message["text"], "Source clinic is failing");
-    assert_eq!(message["blocks"][1]["fields"][0]["text"], "*Error*\n401 Invalid API key");
+    assert_eq!(
+        message["blocks"][1]["text"]["text"],
+        "Calls of clinic are not being seen: 401 Invalid API key. They will be told when the API answers as it should again."
+    );
     let silent = r#"{"since": "2025-12-15T12:20:00.000Z", "silence": "2h"}"#;
     let silent = Event { kinds: Kind::SourceSilent.into(), record: raw(silent), ..source_event() };
     let message = posted(|_| {}, &silent, None).await;
@@ -231,30 +234,33 @@ async fn what_the_receiver_may_not_see_is_nowhere() {
 
 #[tokio::test]
 async fn slacks_words_mean_what_slack_says() {
-    for (status, body, dead) in [
-        (400, "invalid_blocks", true),
-        (400, "invalid_payload", true),
-        (400, "user_not_found", true),
-        (403, "action_prohibited", true),
-        (403, "invalid_token", true),
-        (403, "posting_to_general_channel_denied", true),
-        (404, "channel_not_found", true),
-        (404, "no_service", true),
-        (410, "channel_is_archived", true),
-        (400, "something new", false),
-        (500, "rollup_error", false),
+    const DEAD: Option<&str> = Some("then retry the delivery");
+    const PAUSED: Option<&str> = Some("then resume the destination");
+    for (status, body, advice) in [
+        (400, "invalid_blocks", DEAD),
+        (400, "invalid_payload", DEAD),
+        (400, "user_not_found", PAUSED),
+        (403, "action_prohibited", PAUSED),
+        (403, "invalid_token", PAUSED),
+        (403, "posting_to_general_channel_denied", PAUSED),
+        (404, "channel_not_found", PAUSED),
+        (404, "no_service", PAUSED),
+        (410, "channel_is_archived", PAUSED),
+        (400, "something new", None),
+        (500, "rollup_error", None),
     ] {
         let server = slack(status, body).await;
         let answer = deliver(&to(&server.uri()), &event(Kind::Ended)).await;
-        match &answer.reaction {
-            Reaction::Dead(reason) => {
-                assert!(
-                    dead && reason.contains(body) && reason.ends_with("then retry the delivery"),
-                    "{reason}"
-                );
+        let (is, reason) = match &answer.reaction {
+            Reaction::Dead(reason) => (DEAD, reason.as_str()),
+            Reaction::Pause(reason) => (PAUSED, reason.as_str()),
+            reaction => {
+                assert_eq!(reaction, &Reaction::Retry { after: None }, "{body}");
+                (None, "")
             }
-            reaction => assert_eq!((dead, reaction), (false, &Reaction::Retry { after: None }), "{body}"),
-        }
+        };
+        assert_eq!(is, advice, "{body}");
+        assert!(advice.is_none_or(|advice| reason.contains(body) && reason.ends_with(advice)), "{reason}");
         assert_eq!(answer.response, body);
     }
 }
