@@ -71,7 +71,11 @@ impl HeartbeatConfig {
                     Err(value.error(why).hint("write it whole, as in \"https://hc.example.com/ping/…\""))
                 }
                 Some(Ok(url)) if url.scheme() == "http" && !is_loopback(url.host()) => {
-                    value.cx.add(value.warning("with http, this address goes over the network in clear").hint("use https"));
+                    value.cx.add(
+                        value
+                            .warning("with http, this address goes over the network in clear")
+                            .hint("use https"),
+                    );
                     Ok(found.secret)
                 }
                 _ => Ok(found.secret),
@@ -102,7 +106,7 @@ pub(super) fn insist(cx: &Context<'_>, place: Range<usize>, on: Kinds, to: &[Nam
     }
     let is_in_vain = on.iter().all(Kind::is_of_destination) && declared.places().len() == 1;
     cx.add(if is_in_vain {
-        Mistake::error(place, format!("this rule can never tell anything: it is about destinations, and `{only}` is the only one"))
+        Mistake::error(place, format!("this rule can tell nobody anything: `{only}` is the only destination"))
             .hint("what is about a destination is not told through it: add another destination")
     } else {
         Mistake::warning(place, format!("nobody is told when `{only}` itself is in trouble"))

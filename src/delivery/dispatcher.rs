@@ -444,7 +444,12 @@ impl Dispatcher {
 
     /// The memo that counts the deliveries that are given up by these outcomes, if there are any. Those that tell of another
     /// destination do not count: two destinations that give up what is told of the other would never come to an end.
-    fn count_dead(&mut self, outcomes: &[Outcome], notes: &[Note], now: Moment) -> Option<(Subject, Option<Value>)> {
+    fn count_dead(
+        &mut self,
+        outcomes: &[Outcome],
+        notes: &[Note],
+        now: Moment,
+    ) -> Option<(Subject, Option<Value>)> {
         let told = outcomes.iter().zip(notes).filter_map(|(outcome, note)| match &outcome.verdict {
             Verdict::Dead(reason) if note.event.subject.destination().is_none() => Some(reason),
             _ => None,

@@ -115,9 +115,12 @@ impl Health {
         let damaged = |error: serde_json::Error| StoreError::Damaged {
             path: format!("(state of destination {destination})"),
             why: error.to_string(),
-            advice: "stop callwatch and run `callwatch restore`, which puts the last good backup in its place".to_owned(),
+            advice:
+                "stop callwatch and run `callwatch restore`, which puts the last good backup in its place"
+                    .to_owned(),
         };
-        let memory: Memory = checkpoint.map_or_else(|| Ok(Memory::default()), serde_json::from_value).map_err(damaged)?;
+        let memory: Memory =
+            checkpoint.map_or_else(|| Ok(Memory::default()), serde_json::from_value).map_err(damaged)?;
         let dead: Option<Dead> = memo.map(serde_json::from_value).transpose().map_err(damaged)?;
         // A memo that was not written for long is forgotten; everything it counted was told long ago.
         let mut dead = dead.unwrap_or_default();
@@ -155,10 +158,11 @@ impl Health {
             Reaction::Retry { .. } => (result, true),
             Reaction::Pause(reason) => (reason.as_str(), false),
         };
-        self.arrived = false;
+        (self.arrived, self.recovers) = (false, false);
         let error = truncate(error, MAX_REASON);
         let failing_after = self.failing_after;
-        let outage = self.outage.get_or_insert_with(|| Outage::new(now.wall, now.steady.after(failing_after)));
+        let outage =
+            self.outage.get_or_insert_with(|| Outage::new(now.wall, now.steady.after(failing_after)));
         outage.error = error;
         outage.by_attempts |= by_attempts;
         outage.is_proven |= now.steady >= outage.failing_at;
@@ -217,7 +221,14 @@ impl Health {
             });
             let since = outage.since;
             self.memory.failing_since = Some(since);
-            self.tell(&mut told, Kind::DestinationFailing, since.as_millis().to_string(), &details, rules, now);
+            self.tell(
+                &mut told,
+                Kind::DestinationFailing,
+                since.as_millis().to_string(),
+                &details,
+                rules,
+                now,
+            );
         }
         if let Some(since) = self.recovers() {
             self.memory.failing_since = None;
@@ -226,7 +237,14 @@ impl Health {
                 "since": since.to_string(),
                 "waiting": waiting,
             });
-            self.tell(&mut told, Kind::DestinationRecovered, since.as_millis().to_string(), &details, rules, now);
+            self.tell(
+                &mut told,
+                Kind::DestinationRecovered,
+                since.as_millis().to_string(),
+                &details,
+                rules,
+                now,
+            );
         }
         self.recovers = false;
         if is_due(self.dead_at()) {

@@ -81,6 +81,8 @@ impl World {
         }
         config.store.path = folder.join("store");
         config.server = None;
+        // Whoever watches over the real one must not take this for it.
+        config.heartbeat = None;
         Ok((world, config))
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     http,
     name::Name,
     store::StoreError,
-    telemetry::{Board, Signal},
+    telemetry::{Board, DestinationState, DestinationStatus, Signal},
     time::Timestamp,
 };
 
@@ -102,7 +102,8 @@ impl Upkeep {
 }
 
 /// Why no sign of life may be sent; `None` when every source has answered within its time and no delivery has been
-/// due for long.
+/// due for long. Those to a paused destination do not count: whoever paused it knows, and a pause that a receiver wanted is an
+/// alert.
 fn trouble(board: &Board, sources: &BTreeMap<Name, Duration>, now: Timestamp) -> Option<String> {
     for (name, patience) in sources {
         let lag = board.sources.get(name).and_then(|source| source.lag(now));
@@ -110,8 +111,11 @@ fn trouble(board: &Board, sources: &BTreeMap<Name, Duration>, now: Timestamp) ->
             return Some(format!("source {name} does not answer"));
         }
     }
-    let is_old = |at: Timestamp| now.since(at) > OLDEST_DUE;
-    let mut late = board.destinations.iter().filter(|(_, it)| it.backlog.oldest_due.is_some_and(is_old));
+    let is_late = |it: &DestinationStatus| {
+        let is_paused = matches!(it.state, DestinationState::Paused { .. });
+        !is_paused && it.backlog.oldest_due.is_some_and(|at| now.since(at) > OLDEST_DUE)
+    };
+    let mut late = board.destinations.iter().filter(|(_, it)| is_late(it));
     late.next().map(|(name, _)| format!("deliveries to {name} have been due for long"))
 }
 
@@ -133,7 +137,8 @@ async fn send(heartbeat: &HeartbeatConfig, client: &mut Option<reqwest::Client>)
     let asked = async {
         let url = heartbeat.url.load().await.map_err(|error| error.to_string())?;
         // The library's error would quote the address.
-        let url = reqwest::Url::parse(url.expose_secret().trim()).map_err(|_| "`url` is not a URL".to_owned())?;
+        let url =
+            reqwest::Url::parse(url.expose_secret().trim()).map_err(|_| "`url` is not a URL".to_owned())?;
         let response = client.get(url).send().await.map_err(|error| http::in_words(&error, deadline))?;
         match response.status() {
             status if status.is_success() => Ok(()),
@@ -146,7 +151,7 @@ async fn send(heartbeat: &HeartbeatConfig, client: &mut Option<reqwest::Client>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{Backlog, DestinationStatus, SourceStatus};
+    use crate::telemetry::{Backlog, SourceStatus};
 
     #[test]
     fn a_sign_of_life_needs_answers_of_every_source_and_no_old_delivery() {
@@ -159,11 +164,14 @@ mod tests {
         assert_eq!(trouble(&board, &sources, at(300)), None);
         assert_eq!(trouble(&board, &sources, at(301)).as_deref(), Some("source clinic does not answer"));
         let backlog = Backlog { oldest_due: Some(at(-600)), ..Backlog::default() };
-        board.destinations.insert("crm".into(), DestinationStatus { backlog, ..DestinationStatus::default() });
+        board
+            .destinations
+            .insert("crm".into(), DestinationStatus { backlog, ..DestinationStatus::default() });
         assert_eq!(trouble(&board, &sources, at(299)), None);
-        let why = trouble(&board, &sources, at(300).after(Duration::from_millis(1)));
-        assert!(why.is_some());
         let why = trouble(&board, &BTreeMap::new(), at(301));
         assert_eq!(why.as_deref(), Some("deliveries to crm have been due for long"));
+        let crm = board.destinations.values_mut().next().unwrap();
+        crm.state = DestinationState::Paused { until: None, why: "paused by hand".to_owned() };
+        assert_eq!(trouble(&board, &BTreeMap::new(), at(301)), None);
     }
 }

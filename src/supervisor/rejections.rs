@@ -46,7 +46,8 @@ impl Memory {
         self.rejected = Some(error.clone());
         let details = json!({ "since": at.to_string(), "error": error });
         let number = at.as_millis().to_string();
-        let incident = Incident { kind: Kind::ConfigRejected, subject: Subject::Config, number, details: &details };
+        let incident =
+            Incident { kind: Kind::ConfigRejected, subject: Subject::Config, number, details: &details };
         Some(incident.tell(rules.iter(), &mut self.sequences, now))
     }
 }
@@ -68,7 +69,8 @@ impl Upkeep {
         while stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
             let rejected = self.telemetry.board().config.rejected;
             let rules = Rules::clone(&self.rules.borrow());
-            let Some(Told { mut events, signals }) = memory.look(rejected.as_ref(), &rules, self.clock.wall())
+            let Some(Told { mut events, signals }) =
+                memory.look(rejected.as_ref(), &rules, self.clock.wall())
             else {
                 continue;
             };

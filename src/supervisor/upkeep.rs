@@ -57,7 +57,11 @@ impl UpkeepConfig {
         Self {
             retain: config.store.retain,
             backup_every: config.backup.every,
-            sources: config.sources.iter().map(|it| (it.name.clone(), it.failing_after.max(it.interval * 3))).collect(),
+            sources: config
+                .sources
+                .iter()
+                .map(|it| (it.name.clone(), it.failing_after.max(it.interval * 3) + it.timeout))
+                .collect(),
             heartbeat: config.heartbeat.clone(),
             destinations: config.destinations.iter().map(|destination| destination.name.clone()).collect(),
         }

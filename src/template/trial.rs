@@ -54,7 +54,10 @@ impl Template {
         }
         if occasion.kinds.iter().any(|kind| !kind.is_of_call()) {
             let is_of_source = occasion.kinds.iter().all(|kind| kind.is_of_call() || kind.is_of_source());
-            trials.push((None, if is_of_source { "an event about a source" } else { "an event about callwatch itself" }));
+            trials.push((
+                None,
+                if is_of_source { "an event about a source" } else { "an event about callwatch itself" },
+            ));
         }
         for (call, what) in trials {
             let (template, kinds, (done, trial)) = (self.clone(), occasion.kinds, mpsc::channel());

@@ -117,9 +117,10 @@ fn of_callwatch(rule: &Rule, kind: Kind, config: &Config, now: Timestamp) -> Opt
             let details = json!({ "rule": rule.name.as_str(), "since": since, "error": "a text is compared with a number" });
             (Subject::Source(config.sources.first()?.name.clone()), details)
         }
-        Kind::ConfigRejected => {
-            (Subject::Config, json!({ "since": since, "error": "[store] `path` is another one than at the start" }))
-        }
+        Kind::ConfigRejected => (
+            Subject::Config,
+            json!({ "since": since, "error": "[store] `path` is another one than at the start" }),
+        ),
         _ => {
             // What is about a destination does not go there.
             let mut names = config.destinations.iter().map(|destination| &destination.name);

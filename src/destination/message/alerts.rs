@@ -36,10 +36,16 @@ impl Alert {
             ),
             Kind::SourceRecovered => (
                 format!("Source {source} answers again"),
-                format!("Calls of {source} are seen again. They were not{}; what happened meanwhile is told now.", told.since()),
+                format!(
+                    "Calls of {source} are seen again. They were not{}; what happened meanwhile is told now.",
+                    told.since()
+                ),
             ),
             Kind::DestinationFailing => {
-                let what_follows = match (told.count("waiting"), details.get("resumes") == Some(&Value::Bool(false))) {
+                let what_follows = match (
+                    told.count("waiting"),
+                    details.get("resumes") == Some(&Value::Bool(false)),
+                ) {
                     (waiting, true) => format!(
                         "{} Put right what it complains of, then run `callwatch deliveries resume {destination}`.",
                         waits(waiting, "nothing is sent before it is resumed")
@@ -59,7 +65,10 @@ impl Alert {
             Kind::DestinationRecovered => (
                 format!("Destination {destination} takes notifications again"),
                 match told.count("waiting") {
-                    0 => format!("{destination} had not taken anything{}. Nothing waits any more.", told.since()),
+                    0 => format!(
+                        "{destination} had not taken anything{}. Nothing waits any more.",
+                        told.since()
+                    ),
                     waiting => format!(
                         "{destination} had not taken anything{}. {} and {} sent now.",
                         told.since(),
@@ -102,7 +111,12 @@ impl Alert {
                     told.error()
                 ),
             ),
-            Kind::Ended | Kind::Started | Kind::Analyzed | Kind::Updated | Kind::Deleted | Kind::SourceSilent => {
+            Kind::Ended
+            | Kind::Started
+            | Kind::Analyzed
+            | Kind::Updated
+            | Kind::Deleted
+            | Kind::SourceSilent => {
                 return None;
             }
         };
@@ -121,7 +135,9 @@ impl Told<'_> {
     /// ` since 18:27 CET`
     fn since(&self) -> String {
         let since = field(self.details, "since").and_then(Timestamp::parse);
-        since.map_or_else(String::new, |since| format!(" since {}", time_and_zone(since, self.event.at, self.zone)))
+        since.map_or_else(String::new, |since| {
+            format!(" since {}", time_and_zone(since, self.event.at, self.zone))
+        })
     }
 
     /// `: connection refused`
@@ -156,7 +172,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{change::Changes, event::{EventId, Subject}, telling::to_raw};
+    use crate::{
+        change::Changes,
+        event::{EventId, Subject},
+        telling::to_raw,
+    };
 
     fn said(subject: Subject, kind: Kind, details: &Value) -> (String, String) {
         let event = Event {
@@ -188,7 +208,9 @@ mod tests {
              answers again. `callwatch deliveries list --destination crm` shows what waits."
         );
         assert!(failing(1, true).1.contains("1 notification waits; it is sent when it answers again."));
-        assert!(failing(0, true).1.contains("Nothing waits for it; what comes in is sent when it answers again."));
+        assert!(
+            failing(0, true).1.contains("Nothing waits for it; what comes in is sent when it answers again.")
+        );
         let shut = failing(2, false).1;
         assert!(shut.contains("2 notifications wait; nothing is sent before it is resumed."), "{shut}");
         assert!(shut.contains("`callwatch deliveries resume crm`"), "{shut}");
@@ -206,7 +228,8 @@ mod tests {
             "crm had not taken anything since 18:27 CET. 3 notifications wait and are sent now."
         );
         let clinic = Subject::Source("clinic".into());
-        let (_, text) = said(clinic, Kind::SourceFailing, &json!({"since": since, "error": "401 Invalid API key"}));
+        let (_, text) =
+            said(clinic, Kind::SourceFailing, &json!({"since": since, "error": "401 Invalid API key"}));
         assert_eq!(
             text,
             "Calls of clinic are not being seen since 18:27 CET: 401 Invalid API key. They will be told when the API answers \

@@ -160,7 +160,8 @@ fn judge(status: StatusCode, body: &str) -> Answer {
     let named = format!("{result}: {word}");
     let advice = match word {
         "invalid_blocks" | "invalid_payload" => {
-            let reason = format!("{named}: Slack cannot read this message; please report it, then retry the delivery");
+            let reason =
+                format!("{named}: Slack cannot read this message; please report it, then retry the delivery");
             return Answer::dead(named, reason);
         }
         "channel_not_found" => {
@@ -223,10 +224,8 @@ fn render(message: &Message) -> Value {
     let (source, when) =
         (escape(&message.source), date(message.at, &message.when, message.noticed.is_none()));
     let source = if source.is_empty() { source } else { format!("source *{source}* · ") };
-    let mut context = vec![mrkdwn(&capped(
-        &format!("{severity}{rule}{source}{when}{noticed}{call}"),
-        MAX_FIELD,
-    ))];
+    let mut context =
+        vec![mrkdwn(&capped(&format!("{severity}{rule}{source}{when}{noticed}{call}"), MAX_FIELD))];
     context.extend(
         message.notes.iter().take(MAX_ELEMENTS - 1).map(|note| mrkdwn(&capped(&escape(note), MAX_FIELD))),
     );

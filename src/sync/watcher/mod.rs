@@ -337,7 +337,8 @@ impl Watcher {
         let incident = Incident { kind, subject: Subject::Source(self.source.clone()), number, details };
         let told = incident.tell(rules, &mut self.memory.sequences, now);
         if self.in_baseline {
-            self.memory.baseline_events += told.events.iter().filter(|new| new.event.also.is_empty()).count() as u64;
+            self.memory.baseline_events +=
+                told.events.iter().filter(|new| new.event.also.is_empty()).count() as u64;
         }
         told
     }
@@ -347,7 +348,13 @@ impl Watcher {
     }
 
     /// Sets the call's timer by what is remembered of it from now on.
-    fn note(&mut self, id: &CallId, before: Option<&Snapshot>, made: Observation, now: Timestamp) -> Observation {
+    fn note(
+        &mut self,
+        id: &CallId,
+        before: Option<&Snapshot>,
+        made: Observation,
+        now: Timestamp,
+    ) -> Observation {
         let after = made.snapshot.as_ref().map(|(_, snapshot)| snapshot).or(before);
         let due = after.and_then(|snapshot| next_look(&self.rules, &self.source, snapshot));
         self.is_unsaved |= self.memory.timers.set(id, due);

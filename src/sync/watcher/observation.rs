@@ -3,8 +3,8 @@
 use crate::{
     call::CallId,
     event::Event,
-    snapshot::Snapshot,
     name::Name,
+    snapshot::Snapshot,
     store::{Commit, NewEvent},
     telemetry::Signal,
     telling::Told,

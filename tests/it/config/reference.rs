@@ -56,7 +56,7 @@ fn the_example_is_fine() {
     );
     assert_eq!(
         config.rules.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
-        ["call-completed", "unhappy-caller", "booked"]
+        ["call-completed", "unhappy-caller", "booked", "[alerts]"]
     );
     let DestinationKind::Email(email) = &config.destinations[2].kind else { panic!("not email") };
     assert_eq!(email.smtp.user.as_deref(), Some("alerts@example.com"));

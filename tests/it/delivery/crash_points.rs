@@ -105,7 +105,8 @@ fn clinic() -> Name {
 fn rules() -> Vec<Rule> {
     let rule = |name: &str, when: Option<&str>, to: &[&str]| {
         let to = to.iter().map(|to| Name::from(*to)).collect();
-        let feed = Rule::new(name.into(), Kind::ALL.into_iter().collect(), to);
+        let feed =
+            Rule::new(name.into(), Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect(), to);
         Rule { when: when.map(|when| Condition::compile(when).unwrap()), ..feed }
     };
     let unhappy = "call.callAnalysis.sentiment == \"negative\"";

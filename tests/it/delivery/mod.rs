@@ -1,5 +1,6 @@
 //! D3, D4, D5 and what keeps a destination from being flooded: what arrives, when, and what the store says.
 
+mod alerts;
 mod claims;
 mod crash_points;
 mod mortal;

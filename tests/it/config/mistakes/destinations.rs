@@ -209,8 +209,8 @@ error: unknown key `webhook_url`
   = help: choose from `type`, `url`, `format`, `content_type`, `secrets`,
           `body`, `secret`, `headers`, `permanent`, `ca_file`, `client_cert`,
           `client_key`, `proxy`, `allow_private`, `retry`, `max_attempts_age`,
-          `rate`, `concurrency`, `timeout`, `merge`, `timezone`, `quiet`,
-          `include`, `exclude`
+          `rate`, `concurrency`, `timeout`, `failing_after`, `merge`,
+          `timezone`, `quiet`, `include`, `exclude`
 
 error: callwatch sets this header itself
  --> config.toml:9:1
@@ -382,8 +382,8 @@ error: unknown key `token`
    |
    = help: choose from `type`, `webhook_url`, `ca_file`, `client_cert`,
            `client_key`, `proxy`, `retry`, `max_attempts_age`, `rate`,
-           `concurrency`, `timeout`, `merge`, `timezone`, `quiet`, `include`,
-           `exclude`
+           `concurrency`, `timeout`, `failing_after`, `merge`, `timezone`,
+           `quiet`, `include`, `exclude`
 
 error: unknown key `channel`
   --> config.toml:12:1
@@ -393,8 +393,8 @@ error: unknown key `channel`
    |
    = help: choose from `type`, `webhook_url`, `ca_file`, `client_cert`,
            `client_key`, `proxy`, `retry`, `max_attempts_age`, `rate`,
-           `concurrency`, `timeout`, `merge`, `timezone`, `quiet`, `include`,
-           `exclude`
+           `concurrency`, `timeout`, `failing_after`, `merge`, `timezone`,
+           `quiet`, `include`, `exclude`
 
 "#,
     );

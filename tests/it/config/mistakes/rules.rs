@@ -63,7 +63,9 @@ error: there is no kind of change `completed`
   |       ^^^^^^^^^^^
   |
   = help: choose from `ended`, `started`, `analyzed`, `updated`, `deleted`,
-          `source.failing`, `source.recovered`, `source.silent`
+          `source.failing`, `source.recovered`, `source.silent`,
+          `destination.failing`, `destination.recovered`, `delivery.dead`,
+          `rule.failing`, `config.rejected`
 
 error: there is no kind of change `end`
  --> config.toml:2:20
@@ -433,6 +435,79 @@ warning: `local_time` lacks an argument
   |                           ^^^^^^^^^^
   |
   = help: where it fails, the default text is sent
+
+"#,
+    );
+}
+
+#[test]
+fn what_is_about_a_destination_needs_another_one() {
+    check(
+        r#"
+[alerts]
+to = ["crm"]
+[rules.r]
+on = ["ended", "delivery.dead"]
+to = ["crm"]
+[rules.s]
+on = ["destination.failing"]
+to = ["crm"]
+[rules.t]
+on = ["source.failing"]
+to = ["crm"]
+[rules.u]
+on = ["rule.failing", "ended"]
+when = 'call.isEngaged'
+to = ["crm"]
+[rules."[alerts]"]
+on = ["ended"]
+to = ["crm"]
+"#,
+        r#"
+warning: nobody is told when `crm` itself is in trouble
+ --> config.toml:2:6
+  |
+2 | to = ["crm"]
+  |      ^^^^^^^
+  |
+  = help: what is about a destination is not told through it: add another one
+          to `to`
+
+warning: nobody is told when `crm` itself is in trouble
+ --> config.toml:5:6
+  |
+5 | to = ["crm"]
+  |      ^^^^^^^
+  |
+  = help: what is about a destination is not told through it: add another one
+          to `to`
+
+error: this rule can tell nobody anything: `crm` is the only destination
+ --> config.toml:8:6
+  |
+8 | to = ["crm"]
+  |      ^^^^^^^
+  |
+  = help: what is about a destination is not told through it: add another
+          destination
+
+error: a condition is about a call, and this rule is also about callwatch itself
+  --> config.toml:14:8
+   |
+14 | when = 'call.isEngaged'
+   |        ^^^^^^^^^^^^^^^^
+   |
+   = help: make a rule of its own, without `when`, for what happens to
+           callwatch itself
+
+error: `[alerts]` cannot be a name
+  --> config.toml:16:8
+   |
+16 | [rules."[alerts]"]
+   |        ^^^^^^^^^^
+   |
+   = help: a name is up to 64 of the letters A-Z and a-z, digits, `-`, `_` and
+           `.`
 
 "#,
     );

@@ -88,7 +88,7 @@ error: unknown key `logging`
   |  ^^^^^^^
   |
   = help: choose from `timezone`, `store`, `backup`, `delivery`, `reload`,
-          `server`, `sources`, `destinations`, `rules`
+          `server`, `sources`, `destinations`, `alerts`, `heartbeat`, `rules`
 
 "#,
     );
