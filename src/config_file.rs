@@ -12,10 +12,10 @@ use serde_json::Value;
 use crate::{
     calendar::Zone,
     config::{
-        ALERTS, BACKUP, BackupConfig, COUNT_KEYS, DELIVERY, DeliveryConfig, Fingerprint, GROUP_KEYS, HEARTBEAT, HeartbeatConfig, Key, Literal,
-        LoadOptions, RELOAD, RULE, References, ReloadConfig, Report, SERVER, SOURCE, STORE, Secrets,
-        ServerConfig, SourceConfig, StoreConfig, THROTTLE_KEYS, Table, ValueType, document, read_alerts, read_file,
-        read_rules, read_sources, zone,
+        ALERTS, BACKUP, BackupConfig, COUNT_KEYS, DELIVERY, DeliveryConfig, Fingerprint, GROUP_KEYS,
+        HEARTBEAT, HeartbeatConfig, Key, Literal, LoadOptions, RELOAD, RULE, References, ReloadConfig,
+        Report, SERVER, SOURCE, STORE, Secrets, ServerConfig, SourceConfig, StoreConfig, THROTTLE_KEYS,
+        Table, ValueType, document, read_alerts, read_file, read_rules, read_sources, zone,
     },
     destination::{self, DestinationConfig},
     rule::Rule,

@@ -24,6 +24,17 @@ mod table;
 mod value;
 mod values;
 
+pub use self::{
+    alerts::HeartbeatConfig,
+    connection::{ClientIdentity, Connection},
+    context::{LoadOptions, Secrets},
+    fingerprint::Fingerprint,
+    general::{BackupConfig, DeliveryConfig, ReloadConfig, ServerConfig, StoreConfig},
+    key::{Absent, Key, Literal, ValueType, written},
+    report::{Level, Mistake, Report},
+    secret::{Secret, SecretError},
+    sources::SourceConfig,
+};
 pub(crate) use self::{
     alerts::{ALERTS, HEARTBEAT, read as read_alerts},
     connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, MAX_PEM, PROXY},
@@ -41,15 +52,4 @@ pub(crate) use self::{
         duration, duration_of, field_path, hide_path_of_url, hide_user_of_url, hours, integer_of,
         is_loopback, kind, mistake_in, parse_url, parse_web_address, reference, web_address, zone,
     },
-};
-pub use self::{
-    alerts::HeartbeatConfig,
-    connection::{ClientIdentity, Connection},
-    context::{LoadOptions, Secrets},
-    fingerprint::Fingerprint,
-    general::{BackupConfig, DeliveryConfig, ReloadConfig, ServerConfig, StoreConfig},
-    key::{Absent, Key, Literal, ValueType, written},
-    report::{Level, Mistake, Report},
-    secret::{Secret, SecretError},
-    sources::SourceConfig,
 };
