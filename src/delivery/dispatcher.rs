@@ -480,6 +480,7 @@ impl Dispatcher {
     fn settled(&mut self, settlement: Settlement, beside: Settling) {
         let now = self.now();
         self.desk.settled(&settlement, now);
+        self.health.wrote(now);
         let Settlement { outcomes, pause, .. } = settlement;
         self.out -= outcomes.len();
         if let Some(change) = pause {

@@ -42,6 +42,8 @@ pub(super) struct Health {
     recovers: bool,
     rest: Rest,
     dead: Dead,
+    /// How many of them are in the store. Only these are told.
+    dead_written: u64,
     /// When deliveries that were given up and not told yet were given up, first and last, by the steady clock.
     gathering: Option<(Timestamp, Timestamp)>,
     /// No message about deliveries that were given up is due before this (steady) time.
@@ -136,6 +138,7 @@ impl Health {
             arrived: false,
             recovers: false,
             rest: Rest::None,
+            dead_written: dead.count,
             dead,
         })
     }
@@ -195,9 +198,16 @@ impl Health {
         }
         self.dead.count += count;
         self.dead.reason = truncate(reason, MAX_REASON);
-        let first = self.gathering.map_or(now.steady, |(first, _)| first);
-        self.gathering = Some((first, now.steady));
         to_json(&self.dead)
+    }
+
+    /// What was counted by [`Health::died`] so far is in the store.
+    pub(super) fn wrote(&mut self, now: Moment) {
+        if self.dead.count > self.dead_written {
+            self.dead_written = self.dead.count;
+            let first = self.gathering.map_or(now.steady, |(first, _)| first);
+            self.gathering = Some((first, now.steady));
+        }
     }
 
     /// When [`Health::tick`] has something to tell, by the steady clock, unless something happens first.
@@ -251,11 +261,11 @@ impl Health {
             let details = json!({
                 "destination": self.destination.as_str(),
                 "since": self.dead.since.to_string(),
-                "count": self.dead.count - self.memory.dead_told,
+                "count": self.dead_written - self.memory.dead_told,
                 "error": self.dead.reason,
             });
             let number = self.memory.dead_told.to_string();
-            self.memory.dead_told = self.dead.count;
+            self.memory.dead_told = self.dead_written;
             self.memory.dead_next = Some(Deadline::new(now.wall, DEAD_EVERY));
             self.dead_not_before = now.steady.after(DEAD_EVERY);
             self.gathering = None;

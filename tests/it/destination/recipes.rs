@@ -191,6 +191,14 @@ async fn pagerduty_gets_alerts_that_are_recognised_and_resolved() {
     let of_health =
         |kind: Kind| Event { kinds: kind.into(), rule: "cannot-see-calls".into(), ..source_event() };
     events.extend([of_health(Kind::SourceFailing), of_health(Kind::SourceRecovered)]);
+    let of_crm = |kind: Kind| Event {
+        subject: Subject::Destination("crm".into()),
+        record: raw(r#"{"destination": "crm"}"#),
+        ..of_health(kind)
+    };
+    events.extend([of_crm(Kind::DestinationFailing), of_crm(Kind::DestinationRecovered)]);
+    let rejected = raw(r#"{"error": "1 error"}"#);
+    events.push(Event { subject: Subject::Config, record: rejected, ..of_health(Kind::ConfigRejected) });
     let sent = sent("pagerduty", &events).await;
     for ((request, body), event) in sent.iter().zip(&events) {
         assert!(request.body.len() <= 512 * 1024);
@@ -207,7 +215,11 @@ async fn pagerduty_gets_alerts_that_are_recognised_and_resolved() {
     assert_eq!(of(3), (&json!("trigger"), &json!(events[3].id.as_str())));
     assert_eq!(of(5), (&json!("trigger"), &json!("callwatch/clinic")));
     assert_eq!(of(6), (&json!("resolve"), &json!("callwatch/clinic")));
-    assert_eq!(sent[5].1["payload"]["severity"], "critical");
+    assert_eq!(of(7), (&json!("trigger"), &json!("callwatch/crm")));
+    assert_eq!(of(8), (&json!("resolve"), &json!("callwatch/crm")));
+    assert_eq!(sent[9].1["payload"]["source"], "callwatch");
+    let severities = [5, 6].map(|event| sent[event].1["payload"]["severity"].clone());
+    assert_eq!(severities, ["critical", "info"], "that it is well again wakes nobody");
 }
 
 #[tokio::test]
