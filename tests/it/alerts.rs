@@ -124,7 +124,7 @@ async fn the_sign_of_life_stops_when_the_api_is_gone_and_comes_again() {
     let rig = Rig::new().await;
     let heartbeat = format!("[heartbeat]\nurl = \"{}/ping/s3cret\"\nevery = \"1s\"", server.uri());
     let text = config_text(&rig, &heartbeat)
-        .replace("interval = \"100ms\"", "interval = \"100ms\"\nfailing_after = \"300ms\"");
+        .replace("interval = \"100ms\"", "interval = \"100ms\"\nfailing_after = \"300ms\"\ntimeout = \"2s\"");
     let mut running = rig.start_with(rig.parse(&text)).await;
     running.baseline().await;
     until("two signs", async || beats(&server).await >= 2).await;
