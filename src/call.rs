@@ -96,7 +96,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The API's word for the status.
+    /// The word for the status; of `live` and `completed` in lower case, however the API writes them.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Live => "live",
@@ -108,10 +108,13 @@ impl Status {
 
 impl From<&str> for Status {
     fn from(text: &str) -> Self {
-        match text {
-            "live" => Self::Live,
-            "completed" => Self::Completed,
-            other => Self::Other(other.to_owned()),
+        let word = text.trim();
+        if word.eq_ignore_ascii_case("live") {
+            Self::Live
+        } else if word.eq_ignore_ascii_case("completed") {
+            Self::Completed
+        } else {
+            Self::Other(text.to_owned())
         }
     }
 }
@@ -322,7 +325,8 @@ pub(crate) fn time_field(fields: &Map<String, Value>, name: &str) -> Option<Time
     time_of(fields.get(name)?)
 }
 
-fn time_of(value: &Value) -> Option<Timestamp> {
+/// The time that a value is, in any of the forms in which APIs write one.
+pub(crate) fn time_of(value: &Value) -> Option<Timestamp> {
     match value {
         Value::String(text) => Timestamp::parse_any(text),
         Value::Number(number) => Timestamp::from_epoch(number.as_f64()?),

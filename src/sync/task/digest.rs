@@ -8,13 +8,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde_json::value::RawValue;
 use tokio::task::yield_now;
 
-use super::Poller;
+use super::{OLDER_EVERY, Poller};
 use crate::{
     call::{Brief, Call, CallId, RecordHash, is_unreadable_time},
     callem::Flaw,
+    change::Stale,
     snapshot::Snapshot,
     store::{Commit, KnownCall, StoreError},
-    sync::planner::{Row, Slot},
+    sync::{
+        older::Verdict,
+        planner::{Row, Slot},
+        watcher::Observation,
+    },
     telemetry::Signal,
     time::Timestamp,
 };
@@ -152,7 +157,6 @@ impl Poller {
     /// but a commit that fails ends the task and the index with it.
     pub(super) async fn digest(&mut self, records: Vec<Record<'_>>) -> Result<Digest, StoreError> {
         let records = self.one_per_call(records);
-        self.note_seen(&records);
         let mut digest = Digest { rows: Vec::with_capacity(records.len()), ..Digest::default() };
         let mut rest = &records[..];
         while !rest.is_empty() {
@@ -186,6 +190,11 @@ impl Poller {
                     if !row.ongoing {
                         self.flapping.looked(*slot, &[]);
                     }
+                    self.older.current(*slot);
+                    if self.watcher.is_waiting() {
+                        let id = self.index.id(*slot);
+                        self.watcher.saw(&id, self.task.clock.wall());
+                    }
                     digest.rows.push(row);
                     continue;
                 }
@@ -199,12 +208,22 @@ impl Poller {
                 digest.refused += 1;
                 continue;
             }
-            let made = self.watcher.observe(before, &call, self.task.clock.wall());
-            if let (true, Some(slot)) = (made.stale, known) {
-                digest.stale += 1;
-                digest.rows.push(self.index.row(slot, false, false));
-                continue;
+            let mut made = self.watcher.observe(before, &call, self.task.clock.wall());
+            if let (Some(stale), Some(slot), Some(before)) = (made.stale, known, before) {
+                match self.judge_older(slot, before, &call, stale) {
+                    Some(believed) => made = believed,
+                    None => {
+                        digest.stale += 1;
+                        digest.rows.push(self.index.row(slot, false, false));
+                        continue;
+                    }
+                }
             }
+            // An older state says nothing about now, so only others confirm that a condition lasts.
+            if self.watcher.is_waiting() {
+                self.watcher.saw(call.id(), self.task.clock.wall());
+            }
+            known.into_iter().for_each(|slot| self.older.current(slot));
             let Some((_, after)) = &made.snapshot else { continue };
             let after = KnownCall::of(call.id().clone(), after);
             let slot = match (known, before) {
@@ -234,6 +253,37 @@ impl Poller {
     fn parse(&self, text: &str, hash: RecordHash) -> Option<Call> {
         let raw: &RawValue = serde_json::from_str(text).ok()?;
         Some(Call::parse_hashed(raw, hash).ok()?.through(&self.task.config.lens))
+    }
+
+    /// What follows from a state that looks older than what is remembered, once it is all that the API says; `None` while it
+    /// is ignored.
+    fn judge_older(
+        &mut self,
+        slot: Slot,
+        before: &Snapshot,
+        call: &Call,
+        stale: Stale,
+    ) -> Option<Observation> {
+        let now = self.task.clock.steady();
+        let (what, believed) = match self.older.shown(slot, call.content().tag(), stale, now) {
+            Verdict::Ignored => return None,
+            Verdict::Stands => {
+                ("it is ignored, because what was over or analyzed stays so until `updatedAt` is later", None)
+            }
+            Verdict::Believed => {
+                let made = self.watcher.believe(Some(before), call, self.task.clock.wall());
+                ("it counts by now", Some(made))
+            }
+        };
+        if self.older_told.is_none_or(|told| now.since(told) >= OLDER_EVERY) {
+            self.older_told = Some(now);
+            let text = format!(
+                "call {} has been given in an older state than is known, and in no other, for a minute: {what}",
+                call.id()
+            );
+            self.emit(Signal::SourceNotice { source: self.task.config.name.clone(), text });
+        }
+        believed
     }
 
     /// Whether the call may stand in another place of the list than before. Fields that flap say nothing about that.
@@ -297,17 +347,6 @@ impl Poller {
         let mut place = 0..;
         records.retain(|_| place.next().is_none_or(|place| !repeated.contains(&place)));
         records
-    }
-
-    /// Tells the watcher which of the calls it waits for are there.
-    fn note_seen(&mut self, records: &[Record<'_>]) {
-        if self.watcher.is_waiting() {
-            let now = self.task.clock.wall();
-            for record in records {
-                let id = self.id_of(record);
-                self.watcher.saw(&id, now);
-            }
-        }
     }
 
     async fn remembered_of(&self, records: &[Record<'_>]) -> Result<HashMap<CallId, Snapshot>, StoreError> {

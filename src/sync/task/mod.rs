@@ -19,6 +19,7 @@ use self::{checkpoint::Checkpoint, digest::Digest};
 use super::{
     flapping::Flapping,
     index::Index,
+    older::Older,
     planner::{Fetch, Notice, Planner, Settings, Slot, Step, Trouble},
     watcher::{Now, Observation, Standing, Watcher},
 };
@@ -42,6 +43,9 @@ const LOAD_PAGE: usize = 2000;
 /// A notice about the order of the list is given at most this often: an order that is in doubt may be found and lost
 /// with every walk.
 const ORDER_EVERY: Duration = Duration::from_secs(3600);
+
+/// A notice about older states that stand is given at most this often: a clock that was set back is one for many calls.
+const OLDER_EVERY: Duration = Duration::from_secs(60);
 
 /// How long an API is left alone that says 429 without saying for how long: its limit is per minute.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(10);
@@ -80,6 +84,9 @@ struct Poller {
     /// When the claim is to be renewed; `None` when it cannot end.
     renew_at: Option<Instant>,
     flapping: Flapping,
+    older: Older,
+    /// When it was last said that an older state stands, by the steady clock.
+    older_told: Option<Timestamp>,
     /// Records that are not calls and have been reported.
     bad_known: HashSet<RecordHash>,
     /// Oddities of the API that have been told loudly.
@@ -189,6 +196,8 @@ impl Poller {
             claim,
             renew_at,
             flapping: Flapping::default(),
+            older: Older::default(),
+            older_told: None,
             bad_known: HashSet::new(),
             told: HashSet::new(),
             order_told: None,

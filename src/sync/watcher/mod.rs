@@ -144,9 +144,14 @@ impl Watcher {
 
     /// A call in an answer of the API, and what is remembered of it. A state older than that is ignored.
     pub fn observe(&mut self, before: Option<&Snapshot>, call: &Call, now: Timestamp) -> Observation {
-        if before.is_some_and(|before| change::is_stale(before, call, now)) {
-            return Observation { stale: true, ..Observation::default() };
+        if let Some(stale) = before.and_then(|before| change::stale(before, call, now)) {
+            return Observation { stale: Some(stale), ..Observation::default() };
         }
+        self.believe(before, call, now)
+    }
+
+    /// As [`Watcher::observe`], for a state that counts although it looks older than what is remembered.
+    pub fn believe(&mut self, before: Option<&Snapshot>, call: &Call, now: Timestamp) -> Observation {
         if before.is_none() {
             self.heard(call.created_at().map_or(now, |created| created.min(now)));
         }
