@@ -608,3 +608,50 @@ async fn check_online_names_fields_that_differ_in_every_answer() {
         assert!(said.contains(&named), "{said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_was_empty_at_the_first_run_announces_no_old_calls() {
+    let (rig, api) = (Rig::new().await, Api::new().await);
+    let mut running = start(&rig, &api, "page_size = 10").await;
+    running.baseline().await;
+    let mut list = calls(25);
+    for call in &mut list {
+        call["updatedAt"] = call["createdAt"].clone();
+    }
+    api.has(list.clone());
+    running
+        .wait_for("old calls", |signal| {
+            matches!(signal, Signal::SourceNotice { text, .. } if text.contains("from before callwatch was first started"))
+        })
+        .await;
+    running.quiet_polls(10).await;
+    let mut fresh = record("fresh", "completed");
+    let now = callwatch::time::Clock::system().wall().after(Duration::from_secs(2)).to_string();
+    (fresh["createdAt"], fresh["updatedAt"]) = (now.clone().into(), now.into());
+    list.insert(0, fresh);
+    api.has(list);
+    arrived(&rig, 1).await;
+    running.quiet_polls(10).await;
+    running.stop().await;
+    assert_eq!(told(&rig), ["fresh:ended"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_call_that_is_not_shown_for_a_while_is_neither_deleted_nor_updated() {
+    let (rig, api) = (Rig::new().await, Api::new().await);
+    api.has(calls(1));
+    let mut running = start(&rig, &api, "").await;
+    running.baseline().await;
+    api.has(vec![]);
+    trouble(
+        &mut running,
+        "1 of 1 calls are missing from the list; they count as deleted when that lasts for 10m",
+    )
+    .await;
+    answers(&mut running, 60).await;
+    api.has(calls(1));
+    arrived(&rig, 2).await;
+    running.quiet_polls(10).await;
+    running.stop().await;
+    assert_eq!(told(&rig), ["source.failing", "source.recovered"]);
+}

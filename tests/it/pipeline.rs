@@ -431,7 +431,7 @@ async fn a_call_that_stands_twice_in_one_answer_is_told_once() {
     let page = |body: &str| wiremock::ResponseTemplate::new(200).set_body_raw(body, "application/json");
     let api = wiremock::MockServer::start().await;
     let mut later = record("a", "completed");
-    later["updatedAt"] = "2025-12-15T14:40:00.000Z".into();
+    later["updatedAt"] = "2125-12-15T14:40:00.000Z".into();
     let twice = json!({"data": [record("a", "live"), later], "pagination": {"total": 1}}).to_string();
     let first = wiremock::Mock::given(wiremock::matchers::any()).respond_with(page(r#"{"data":[]}"#));
     first.up_to_n_times(2).mount(&api).await;

@@ -16,7 +16,7 @@ use callwatch::{
     },
     snapshot::Snapshot,
     store::NewEvent,
-    sync::watcher::{Memory, Now, Observation, Watcher},
+    sync::watcher::{Memory, Now, Observation, Standing, Watcher},
     telemetry::Signal,
     time::Timestamp,
 };
@@ -447,4 +447,63 @@ fn status_words_are_the_same_in_any_case() {
     watcher.baseline_done(at(0));
     let before = snapshot(&watcher.observe(None, &call(&with(json!({ "status": "Live" }))), at(0)));
     assert_eq!(names(&watcher.observe_again(&"a".into(), &before, at(60))), ["still-live"]);
+}
+
+#[test]
+fn silence_is_not_told_while_the_list_is_doubted_and_an_outage_is_a_failing_of_its_own() {
+    let rules = [nobody_calls(), feed("down", Kind::SourceFailing), feed("up", Kind::SourceRecovered)];
+    let mut watcher = watcher(&rules);
+    watcher.baseline_done(at(0));
+    let _ = watcher.troubled(Standing::Missing, "8 of 8 calls are missing".to_owned(), 5 * MINUTE, both(1));
+    let _ = watcher.answered(at(10));
+    assert_eq!(names(&watcher.tick(both(10))), ["down"]);
+    let _ = watcher.answered(at(61));
+    assert!(watcher.tick(both(61)).is_empty(), "calls may be there that the list does not show");
+
+    let _ = watcher.failed(&FetchError::Network("gone".to_owned()), 5 * MINUTE, both(70));
+    let down = watcher.tick(both(75));
+    assert_eq!(names(&down), ["down"]);
+    assert!(details(&down.events[0].event)["error"].as_str().unwrap().contains("gone"));
+    let mut watcher = restarted(watcher, at(75));
+    let _ = watcher.troubled(Standing::Missing, "8 of 8 calls are missing".to_owned(), 5 * MINUTE, both(75));
+    let up = watcher.answered(at(80));
+    assert_eq!(details(&up.events[0].event)["since"], at(70).to_string());
+    assert!(watcher.tick(both(80)).is_empty(), "the doubt goes on and was told");
+    let _ = watcher.relieved(Standing::Missing);
+    let up = watcher.answered(at(81));
+    assert_eq!(details(&up.events[0].event)["since"], at(1).to_string());
+    assert_eq!(names(&watcher.tick(both(81))), ["nobody-calls"]);
+}
+
+#[test]
+fn calls_that_a_baseline_missed_are_no_news_and_late_ones_are() {
+    let kinds = [Kind::Started, Kind::Ended].into_iter().collect();
+    let rules = [Rule::new("all".into(), kinds, vec!["desk".into()])];
+    let over = |minute: u64, updated: u64| {
+        let record = json!({ "id": format!("c{minute}-{updated}"), "status": "completed",
+            "createdAt": at(minute).to_string(), "updatedAt": at(updated).to_string() });
+        call(&record)
+    };
+    // How many of these calls are told after a baseline at 600 that found so many.
+    let told = |found: u64, calls: &[Call]| {
+        let mut watcher = watcher(&rules);
+        watcher.begin(at(600), Duration::ZERO);
+        for minute in 0..found {
+            assert!(watcher.observe(None, &over(minute, minute), at(600)).events.is_empty());
+        }
+        watcher.baseline_done(at(601));
+        let mut watcher = restarted(watcher, at(601));
+        let silent = watcher.meet(calls);
+        let told: usize = calls.iter().map(|call| watcher.observe(None, call, at(602)).events.len()).sum();
+        assert_eq!(silent + told, calls.len());
+        told
+    };
+    let old: Vec<_> = (100..110).map(|minute| over(minute, minute + 1)).collect();
+    assert_eq!(told(0, &old), 0);
+    assert_eq!(told(0, &old[..1]), 0, "the baseline found nothing, so it was there before");
+    assert_eq!(told(5, &old), 0);
+    assert_eq!(told(5, &old[..3]), 3, "a few are late");
+    let late: Vec<_> =
+        (590..599).map(|minute| over(minute, 601)).chain([over(600, 600), over(602, 602)]).collect();
+    assert_eq!((told(0, &late), told(5, &late)), (late.len(), late.len()), "they ended after watching began");
 }

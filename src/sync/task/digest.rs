@@ -3,12 +3,12 @@
 //! Whoever phones in, and whoever runs the API, chooses what an answer holds. So records are read one by one, and only one
 //! commit's worth of them is built at a time.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use serde_json::value::RawValue;
 use tokio::task::yield_now;
 
-use super::{OLDER_EVERY, Poller};
+use super::{ODDITY_EVERY, OLDER_EVERY, Poller};
 use crate::{
     call::{Brief, Call, CallId, RecordHash, is_unreadable_time},
     callem::Flaw,
@@ -16,6 +16,7 @@ use crate::{
     snapshot::Snapshot,
     store::{Commit, KnownCall, StoreError},
     sync::{
+        bad_records::BadRecord,
         older::Verdict,
         planner::{Row, Slot},
         watcher::Observation,
@@ -36,9 +37,6 @@ const TURN_RECORDS: usize = 200;
 /// A page on which more than so many times as many records are bad as are healthy has lost its shape.
 const FEW: usize = 3;
 
-/// So many bad records are remembered, so that they are not taken for a page that has lost its shape.
-const BAD_KNOWN: usize = 10_000;
-
 /// The meaning of an answer.
 #[derive(Default)]
 pub(super) struct Digest {
@@ -50,6 +48,8 @@ pub(super) struct Digest {
     pub changed: usize,
     /// Records that were older than what is known of their call.
     pub stale: usize,
+    /// Calls from before watching began that the baseline has missed, and that are no news.
+    pub belated: usize,
     /// Calls that were left out because as many are remembered as may be.
     pub refused: usize,
 }
@@ -62,58 +62,47 @@ pub(super) enum Record<'a> {
     Changed { text: &'a str, hash: RecordHash, brief: Brief },
 }
 
-/// The records of a page that are not calls, by reason: how many, the place of the first, and what is wrong with it.
-#[derive(Default)]
-struct Complaints(BTreeMap<&'static str, (u64, usize, String)>);
-
-impl Complaints {
-    fn add(&mut self, reason: &'static str, place: usize, why: String) {
-        self.0.entry(reason).or_insert((0, place, why)).0 += 1;
-    }
-}
-
 impl Poller {
-    /// Reads the records of a page: which are known, and which call the others are about. What is not a call is
+    /// Reads the records of a page that begins at `offset`: which are known, and which call the others are about. What is not a call is
     /// reported.
     ///
     /// # Errors
     /// When so few of the records are calls that nothing can be concluded from the page. Says why.
     pub(super) async fn read<'a>(
         &mut self,
+        offset: u64,
         records: impl Iterator<Item = Result<&'a str, &'a Flaw>>,
     ) -> Result<Vec<Record<'a>>, String> {
-        let (mut read, mut bad, mut complaints) = (vec![], vec![], Complaints::default());
+        let (mut read, mut bad) = (vec![], vec![]);
         let mut bytes = 0;
-        for (place, record) in records.enumerate() {
+        for (place, record) in (offset..).zip(records) {
             match record.map_err(|flaw| (flaw.reason(), flaw.to_string())).and_then(|text| {
                 bytes += text.len();
                 self.read_one(text).map_err(|bad| (bad.reason(), bad.to_string()))
             }) {
                 Ok(record) => read.push(record),
                 Err((reason, why)) => {
-                    bad.push(match record {
+                    let hash = match record {
                         Ok(text) => RecordHash::of(text.as_bytes()),
                         Err(flaw) => RecordHash::of(flaw.to_string().as_bytes()),
-                    });
-                    complaints.add(reason, place, why);
+                    };
+                    bad.push(BadRecord { hash, place, reason, why });
                 }
             }
-            if bytes >= TURN_BYTES || place % TURN_RECORDS == TURN_RECORDS - 1 {
+            if bytes >= TURN_BYTES || (read.len() + bad.len()).is_multiple_of(TURN_RECORDS) {
                 bytes = 0;
                 yield_now().await;
             }
         }
-        let unknown = bad.iter().filter(|hash| !self.bad_known.contains(*hash)).count();
         let all = read.len() + bad.len();
-        if unknown > FEW * read.len() {
-            let why = complaints.0.into_values().next().map(|(_, _, why)| why).unwrap_or_default();
+        if self.bad.unknown(&bad) > FEW * read.len() {
+            let why = bad.into_iter().next().map(|first| first.why).unwrap_or_default();
             return Err(format!("only {} of {all} records of a page can be read ({why})", read.len()));
         }
-        if self.bad_known.len() + bad.len() > BAD_KNOWN {
-            self.bad_known.clear();
+        if let Some((why, is_news)) = self.bad.on_page(offset, all, &bad, self.task.clock.steady()) {
+            let source = self.task.config.name.clone();
+            self.emit(Signal::BadRecord { source, why, count: bad.len() as u64, again: !is_news });
         }
-        self.bad_known.extend(bad);
-        self.complain(complaints, all);
         Ok(read)
     }
 
@@ -128,20 +117,13 @@ impl Poller {
         }
     }
 
-    fn complain(&mut self, complaints: Complaints, all: usize) {
-        for (reason, (count, place, why)) in complaints.0 {
-            let place = place + 1;
-            let why = match count {
-                1 => format!("left out record {place} of the {all} of a page: {why}"),
-                _ => format!("left out {count} of the {all} records of a page; of record {place}: {why}"),
-            };
-            self.bad_record(reason, why, count);
-        }
-    }
-
-    /// Reports malformed records; loudly only when the same has not been told before.
+    /// Reports an oddity of records; loudly only when the same has not been told lately.
     pub(super) fn bad_record(&mut self, reason: &'static str, why: String, count: u64) {
-        let again = !self.told.insert(reason);
+        let now = self.task.clock.steady();
+        let again = self.oddities.get(reason).is_some_and(|told| now.since(*told) < ODDITY_EVERY);
+        if !again {
+            self.oddities.insert(reason, now);
+        }
         self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why, count, again });
     }
 
@@ -172,6 +154,13 @@ impl Poller {
             );
             self.emit(Signal::SourceTroubled { source: self.task.config.name.clone(), why: text });
         }
+        if digest.belated > 0 {
+            let text = format!(
+                "{} calls from before callwatch was first started have appeared; they are remembered, not announced",
+                digest.belated
+            );
+            self.emit(Signal::SourceNotice { source: self.task.config.name.clone(), text });
+        }
         if digest.stale > 0 {
             let source = self.task.config.name.clone();
             self.emit(Signal::Stale { source, count: digest.stale as u64 });
@@ -183,6 +172,16 @@ impl Poller {
     async fn digest_batch(&mut self, records: &[Record<'_>], digest: &mut Digest) -> Result<(), StoreError> {
         let remembered = self.remembered_of(records).await?;
         let (mut commit, mut signals) = (Commit::default(), vec![]);
+        let mut calls: HashMap<CallId, Call> = HashMap::new();
+        for record in records {
+            if let Record::Changed { text, hash, .. } = record
+                && let Some(call) = self.parse(text, *hash)
+            {
+                calls.insert(call.id().clone(), call);
+            }
+        }
+        digest.belated +=
+            self.watcher.meet(calls.values().filter(|call| !remembered.contains_key(call.id())));
         for record in records {
             let call = match record {
                 Record::Unchanged(slot) => {
@@ -198,7 +197,7 @@ impl Poller {
                     digest.rows.push(row);
                     continue;
                 }
-                Record::Changed { text, hash, .. } => self.parse(text, *hash),
+                Record::Changed { brief, .. } => calls.remove(&brief.id),
             };
             let Some(call) = call else { continue };
             self.note_unreadable_times(&call);
