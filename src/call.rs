@@ -205,7 +205,7 @@ impl Brief {
         let id = CallId::checked(&text(id).unwrap_or_default())?;
         let Some(status) = text(status) else { return Err(BadRecord::NoStatus(id)) };
         let updated = updated.filter(|raw| raw.len() <= Self::LONGEST_TIME);
-        let updated_at = updated.and_then(|raw| time_of(&serde_json::from_str(raw).ok()?));
+        let updated_at = updated.and_then(|raw| Timestamp::of_json(&serde_json::from_str(raw).ok()?));
         Ok(Self { id, status: Status::from(status.as_str()), updated_at })
     }
 }
@@ -322,16 +322,7 @@ pub(crate) fn happened(fields: &Map<String, Value>) -> Option<Timestamp> {
 /// A field that holds a time: a text (see [`Timestamp::parse_any`]), or a number of seconds or milliseconds since the Unix
 /// epoch.
 pub(crate) fn time_field(fields: &Map<String, Value>, name: &str) -> Option<Timestamp> {
-    time_of(fields.get(name)?)
-}
-
-/// The time that a value is, in any of the forms in which APIs write one.
-pub(crate) fn time_of(value: &Value) -> Option<Timestamp> {
-    match value {
-        Value::String(text) => Timestamp::parse_any(text),
-        Value::Number(number) => Timestamp::from_epoch(number.as_f64()?),
-        _ => None,
-    }
+    Timestamp::of_json(fields.get(name)?)
 }
 
 /// Whether a field is there and is not the time it should be.

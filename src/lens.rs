@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use crate::call::{Status, time_of};
+use crate::time::Timestamp;
 
 /// The field that holds the analysis.
 pub(crate) const ANALYSIS: &str = "callAnalysis";
@@ -112,8 +112,8 @@ impl Lens {
 /// field, and for a value that is as it should be or not to be read.
 fn said_by(name: &str, value: &Value) -> Option<Value> {
     let said = match (name, value) {
-        ("status", Value::String(word)) => Status::from(word.as_str()).as_str().to_owned(),
-        ("createdAt" | "updatedAt", value) => time_of(value)?.to_string(),
+        ("status", Value::String(word)) => word.trim().to_lowercase(),
+        ("createdAt" | "updatedAt", value) => Timestamp::of_json(value)?.to_string(),
         _ => return None,
     };
     (value.as_str() != Some(&said)).then(|| said.into())

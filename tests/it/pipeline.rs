@@ -197,7 +197,7 @@ const SEED: &str = r#"{
     { "role": "assistant", "content": "Hello, thank you for calling Acme Clinic. …" },
     { "role": "user", "content": "Hi, I'd like to book an appointment for next Tuesday." }
   ],
-  "createdAt": "2025-12-15T14:30:00.000Z", "updatedAt": "2025-12-15T14:32:25.000Z",
+  "createdAt": "2025-12-15T14:30:00.000Z", "updatedAt": "2125-12-15T14:32:25.000Z",
   "queue": { "name": "front ☎", "wait": 1.50, "path": null }
 }"#;
 
