@@ -96,7 +96,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The API's word for the status.
+    /// The word for the status; of `live` and `completed` in lower case, however the API writes them.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Live => "live",
@@ -108,10 +108,13 @@ impl Status {
 
 impl From<&str> for Status {
     fn from(text: &str) -> Self {
-        match text {
-            "live" => Self::Live,
-            "completed" => Self::Completed,
-            other => Self::Other(other.to_owned()),
+        let word = text.trim();
+        if word.eq_ignore_ascii_case("live") {
+            Self::Live
+        } else if word.eq_ignore_ascii_case("completed") {
+            Self::Completed
+        } else {
+            Self::Other(text.to_owned())
         }
     }
 }
@@ -202,7 +205,7 @@ impl Brief {
         let id = CallId::checked(&text(id).unwrap_or_default())?;
         let Some(status) = text(status) else { return Err(BadRecord::NoStatus(id)) };
         let updated = updated.filter(|raw| raw.len() <= Self::LONGEST_TIME);
-        let updated_at = updated.and_then(|raw| time_of(&serde_json::from_str(raw).ok()?));
+        let updated_at = updated.and_then(|raw| Timestamp::of_json(&serde_json::from_str(raw).ok()?));
         Ok(Self { id, status: Status::from(status.as_str()), updated_at })
     }
 }
@@ -319,15 +322,7 @@ pub(crate) fn happened(fields: &Map<String, Value>) -> Option<Timestamp> {
 /// A field that holds a time: a text (see [`Timestamp::parse_any`]), or a number of seconds or milliseconds since the Unix
 /// epoch.
 pub(crate) fn time_field(fields: &Map<String, Value>, name: &str) -> Option<Timestamp> {
-    time_of(fields.get(name)?)
-}
-
-fn time_of(value: &Value) -> Option<Timestamp> {
-    match value {
-        Value::String(text) => Timestamp::parse_any(text),
-        Value::Number(number) => Timestamp::from_epoch(number.as_f64()?),
-        _ => None,
-    }
+    Timestamp::of_json(fields.get(name)?)
 }
 
 /// Whether a field is there and is not the time it should be.

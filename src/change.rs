@@ -134,18 +134,42 @@ pub fn deletion(before: &Snapshot) -> Option<Change> {
     (!before.deleted).then(|| Change { kinds: Kind::Deleted.into(), fields: Changes::default() })
 }
 
-/// How far ahead of the clock a remembered `updatedAt` may be. One beyond that was a mistake, and later states count.
-const AHEAD: Duration = Duration::from_secs(24 * 3600);
+/// How far ahead of ours the API's clock may be. A remembered `updatedAt` beyond that was a mistake, so that an earlier one
+/// says nothing.
+const AHEAD: Duration = Duration::from_secs(60);
 
-/// Whether `call` is an older state than the one that is remembered: a cache or a replica that lags has answered. That is
-/// so when its `updatedAt` is earlier, or when it is the same and the call that was over is said not to be. A call that
-/// was found to be deleted is there again in whatever state it is.
-pub fn is_stale(before: &Snapshot, call: &Call, now: Timestamp) -> bool {
-    let (Some(known), Some(updated)) = (before.updated_at(), call.updated_at()) else { return false };
-    if before.deleted || known > now.after(AHEAD) {
-        return false;
+/// Why a state of a call is taken for an older one than the one that is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stale {
+    /// A cache or a replica that lags may have answered, or a clock was set back. It counts once it is all that the API says.
+    Older,
+    /// A call that was over would go on, or an analysis that was there would be gone, without a later `updatedAt`. A call
+    /// that is reopened has one, so this never counts: it would end, or be analyzed, again and again.
+    Undone,
+}
+
+/// Why `call` is an older state than the one that is remembered; `None` when it is not. It is older when its `updatedAt` is
+/// earlier, and when the call has been in exactly this state before and left it. A call that was found to be deleted is
+/// there again in whatever state it is.
+pub fn stale(before: &Snapshot, call: &Call, now: Timestamp) -> Option<Stale> {
+    if before.deleted {
+        return None;
     }
-    updated < known || updated == known && call.lens().is_over(before.status().as_str()) && !call.is_over()
+    let (known, updated) = (before.updated_at(), call.updated_at());
+    let both = known.zip(updated);
+    let is_return = before.was_in(call);
+    // A state whose `updatedAt` counts and that was there before is not made later by it.
+    let counts = call.lens().counted("updatedAt", call.fields().get("updatedAt")).is_some();
+    if both.is_some_and(|(known, updated)| updated > known) && !(is_return && counts) {
+        return None;
+    }
+    let lens = call.lens();
+    let goes_on = lens.is_over(before.status().as_str()) && !call.is_over();
+    if goes_on || before.has_any_analysis(lens) && analysis(call).is_none() {
+        return Some(Stale::Undone);
+    }
+    let is_earlier = both.is_some_and(|(known, updated)| updated < known && known <= now.after(AHEAD));
+    (is_return || is_earlier).then_some(Stale::Older)
 }
 
 /// The analysis, as far as it counts; `None` when there is none.

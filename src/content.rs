@@ -6,8 +6,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::{Number, Value};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::time::Timestamp;
+
 /// 128 bits of xxh3 over a value's content. Two values have the same hash when they say the same to a person: the order of
-/// keys and white space do not count, a key with null is as good as none, and numbers are compared as numbers.
+/// keys and white space do not count, a key with null is as good as none, numbers are compared as numbers, and times with a
+/// zone as instants, to the millisecond.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentHash(u128);
 
@@ -44,7 +47,10 @@ fn feed(hasher: &mut Xxh3, value: &Value) {
         Value::Null => hasher.update(b"n"),
         Value::Bool(b) => hasher.update(if *b { b"t" } else { b"f" }),
         Value::Number(n) => feed_text(hasher, b"#", &plain(n)),
-        Value::String(s) => feed_text(hasher, b"s", s),
+        Value::String(s) => match instant(s) {
+            Some(instant) => feed_text(hasher, b"s", &instant.to_string()),
+            None => feed_text(hasher, b"s", s),
+        },
         Value::Array(items) => {
             hasher.update(b"[");
             hasher.update(&(items.len() as u64).to_le_bytes());
@@ -54,6 +60,14 @@ fn feed(hasher: &mut Xxh3, value: &Value) {
             feed_object(hasher, fields.iter().map(|(k, v)| (k.as_str(), Cow::Borrowed(v))).collect());
         }
     }
+}
+
+/// The time that a text is, in whatever zone and precision it is written. A glance tells that most texts are none.
+fn instant(text: &str) -> Option<Timestamp> {
+    let bytes = text.as_bytes();
+    let may_be =
+        (20..=40).contains(&bytes.len()) && bytes[4] == b'-' && bytes[7] == b'-' && bytes[13] == b':';
+    may_be.then(|| Timestamp::parse(text)).flatten()
 }
 
 /// The number in one way of writing it: `145` for `145.0` and `1.45e2`.
@@ -134,6 +148,8 @@ mod tests {
             ("0.1", "0.10"),
             ("18446744073709551615", "18446744073709551615"),
             (r#"{"a":{"b":null}}"#, r#"{"a":{}}"#),
+            (r#""2025-12-15T14:32:25Z""#, r#""2025-12-15T14:32:25.000+00:00""#),
+            (r#"["2025-12-15T14:32:25.120Z"]"#, r#"["2025-12-15T15:32:25.120000+01:00"]"#),
         ] {
             assert_eq!(hash(one), hash(other), "{one} {other}");
         }
@@ -144,6 +160,9 @@ mod tests {
             (r#"{"a":{}}"#, "{}"),
             (r#"{"a":false}"#, "{}"),
             ("0.1", "0.2"),
+            (r#""2025-12-15T14:32:25Z""#, r#""2025-12-15T14:32:25.001Z""#),
+            (r#""2025-12-15T14:32:25Z""#, r#""2025-12-15T14:32:25+01:00""#),
+            (r#""2025-12-15T14:32:25 or so""#, r#""2025-12-15T14:32:25 or not""#),
             ("9007199254740993", "9007199254740992"),
         ] {
             assert_ne!(hash(one), hash(other), "{one} {other}");

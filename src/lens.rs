@@ -8,6 +8,8 @@ use std::{
 
 use serde_json::{Map, Value};
 
+use crate::time::Timestamp;
+
 /// The field that holds the analysis.
 pub(crate) const ANALYSIS: &str = "callAnalysis";
 
@@ -75,7 +77,7 @@ impl Lens {
             "completed" => true,
             word => {
                 let word = folded(word);
-                word == "completed" || self.over.contains(&word)
+                word == "completed" || word != "live" && self.over.contains(&word)
             }
         }
     }
@@ -91,6 +93,9 @@ impl Lens {
                 below => remove(counted.to_mut(), below),
             }
         }
+        if let Some(said) = said_by(name, &counted) {
+            return Some(Cow::Owned(said));
+        }
         (name != ANALYSIS || !is_blank(&counted)).then_some(counted)
     }
 
@@ -101,6 +106,17 @@ impl Lens {
     ) -> impl Iterator<Item = (&'v str, Cow<'v, Value>)> {
         fields.iter().filter_map(|(name, value)| Some((name.as_str(), self.counted(name, Some(value))?)))
     }
+}
+
+/// The one way in which a status or one of the times that callwatch reads is written for comparing; `None` for any other
+/// field, and for a value that is as it should be or not to be read.
+fn said_by(name: &str, value: &Value) -> Option<Value> {
+    let said = match (name, value) {
+        ("status", Value::String(word)) => word.trim().to_lowercase(),
+        ("createdAt" | "updatedAt", value) => Timestamp::of_json(value)?.to_string(),
+        _ => return None,
+    };
+    (value.as_str() != Some(&said)).then(|| said.into())
 }
 
 /// The form in which status words are compared.

@@ -158,6 +158,22 @@ impl Snapshot {
         self.past.last().is_some_and(|(tag, _)| *tag == call.content().tag())
     }
 
+    /// Whether the call was in the state of `call` before the one that was last seen, as far as that is remembered.
+    pub fn was_in(&self, call: &Call) -> bool {
+        let tag = call.content().tag();
+        self.past.split_last().is_some_and(|((last, _), earlier)| {
+            *last != tag && earlier.iter().any(|(state, _)| *state == tag)
+        })
+    }
+
+    /// Whether there is anything in the analysis last seen that counts for `lens`.
+    pub fn has_any_analysis(&self, lens: &Lens) -> bool {
+        match self.shrunk {
+            Some(shrunk) => shrunk.analysis.is_some(),
+            None => lens.counted(ANALYSIS, self.fields.get(ANALYSIS)).is_some(),
+        }
+    }
+
     /// Whether `analysis`, which is all of it that counts for `lens`, says the same as the one last seen.
     pub fn has_analysis(&self, analysis: &Value, lens: &Lens) -> bool {
         let now = ContentHash::of(analysis);

@@ -6,6 +6,7 @@ use std::{fmt, time::Duration};
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 /// Milliseconds since the Unix epoch, UTC. Written as RFC 3339 with milliseconds (`2025-12-15T14:32:25.000Z`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -67,6 +68,16 @@ impl Timestamp {
             _ => return None,
         };
         Some(Self(millis.round() as i64))
+    }
+
+    /// Reads a JSON value in any of the forms in which APIs write times: a text (see [`Timestamp::parse_any`]) or a number
+    /// (see [`Timestamp::from_epoch`]).
+    pub fn of_json(value: &Value) -> Option<Self> {
+        match value {
+            Value::String(text) => Self::parse_any(text),
+            Value::Number(number) => Self::from_epoch(number.as_f64()?),
+            _ => None,
+        }
     }
 
     /// The time `by` later; saturates.

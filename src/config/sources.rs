@@ -89,7 +89,7 @@ const IGNORE: Key = Key::new(
 const DELETIONS_BELIEVED_AFTER: Key = Key::new(
     "deletions_believed_after",
     ValueType::Duration(Duration::ZERO, days(30)),
-    "when more than three calls and more than a tenth of all vanish together, the source is failing, and they count as deleted only after this time; `\"0s\"` believes it at once",
+    "when more than three calls and more than a tenth of all vanish together, the source is failing, and they count as deleted only after this time; so it is when the list is empty all at once, of up to three calls after 10m at most; `\"0s\"` believes it at once",
 )
 .default(Literal::Duration(DAY));
 const MAX_RECORD: Key =

@@ -325,6 +325,79 @@ async fn answers_of_a_replica_that_lags_are_ignored_and_counted() {
     assert!(told.len() <= 2, "{told:?}");
 }
 
+/// The API gives these two records of one call in turn.
+fn alternating(api: &Api, records: [Value; 2]) {
+    let turn = std::sync::atomic::AtomicUsize::new(0);
+    api.answer(move |request| {
+        let turn = turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        answer_of(std::slice::from_ref(&records[turn % 2]), request)
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_without_times_that_alternate_tell_the_end_once() {
+    let (rig, api) = (Rig::new().await, Api::new().await);
+    let mut running = start(&rig, &api, "").await;
+    running.baseline().await;
+    let [mut live, mut over] = ["live", "completed"].map(|status| record("a", status));
+    (live["updatedAt"], over["updatedAt"]) = (Value::Null, Value::Null);
+    alternating(&api, [live, over]);
+    arrived(&rig, 1).await;
+    answers(&mut running, 40).await;
+    running.settled().await;
+    running.stop().await;
+    let told = told(&rig);
+    assert_eq!(told.iter().filter(|told| told.contains("ended")).count(), 1, "{told:?}");
+    assert!(told.len() <= 2, "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_record_does_not_confirm_that_a_call_is_still_live() {
+    let (rig, api) = (Rig::new().await, Api::new().await);
+    let text = rig.config_text().replace(rig.callem.base_url().as_str(), &api.server.uri());
+    let (head, _) = text.split_once("[rules.").unwrap();
+    let rules = "[rules.long]\nwhen = 'call.status == \"live\"'\nfor = \"2s\"\nto = [\"crm\"]\n\
+                 [rules.started]\non = [\"started\"]\nto = [\"crm\"]\n";
+    let mut running = rig.start_with(rig.parse(&format!("{head}{rules}"))).await;
+    running.baseline().await;
+    let now = callwatch::time::Clock::system().wall();
+    let mut live = record("a", "live");
+    live["createdAt"] = now.to_string().into();
+    live["updatedAt"] = now.to_string().into();
+    let mut over = live.clone();
+    complete(&mut over);
+    over["updatedAt"] = now.before(Duration::from_secs(2)).to_string().into();
+    api.has(vec![live]);
+    arrived(&rig, 1).await;
+    api.has(vec![over]);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(4) {
+        answers(&mut running, 1).await;
+    }
+    assert!(running.count("stale") > 5);
+    running.stop().await;
+    assert_eq!(told(&rig), ["a:started"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_on_two_pages_without_a_later_update_is_told_once() {
+    let (rig, api) = (Rig::new().await, Api::new().await);
+    let mut running = start(&rig, &api, "page_size = 2").await;
+    running.baseline().await;
+    let mut list = calls(6);
+    let mut twice = record("twice", "completed");
+    list.push(twice.clone());
+    twice["summary"] = "another one".into();
+    list.insert(0, twice);
+    api.has(list);
+    arrived(&rig, 7).await;
+    answers(&mut running, 60).await;
+    running.settled().await;
+    running.stop().await;
+    let told: Vec<_> = told(&rig).into_iter().filter(|told| told.starts_with("twice")).collect();
+    assert!(told == ["twice:ended"] || told == ["twice:ended", "twice:updated"], "{told:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_stands_in_the_list_twice_on_different_pages_is_the_newer_one() {
     let (rig, api) = (Rig::new().await, Api::new().await);
@@ -534,4 +607,51 @@ async fn check_online_names_fields_that_differ_in_every_answer() {
         let named = format!("`{field}` changes in every answer: add it to `ignore` of [sources.clinic]");
         assert!(said.contains(&named), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_was_empty_at_the_first_run_announces_no_old_calls() {
+    let (rig, api) = (Rig::new().await, Api::new().await);
+    let mut running = start(&rig, &api, "page_size = 10").await;
+    running.baseline().await;
+    let mut list = calls(25);
+    for call in &mut list {
+        call["updatedAt"] = call["createdAt"].clone();
+    }
+    api.has(list.clone());
+    running
+        .wait_for("old calls", |signal| {
+            matches!(signal, Signal::SourceNotice { text, .. } if text.contains("from before callwatch was first started"))
+        })
+        .await;
+    running.quiet_polls(10).await;
+    let mut fresh = record("fresh", "completed");
+    let now = callwatch::time::Clock::system().wall().after(Duration::from_secs(2)).to_string();
+    (fresh["createdAt"], fresh["updatedAt"]) = (now.clone().into(), now.into());
+    list.insert(0, fresh);
+    api.has(list);
+    arrived(&rig, 1).await;
+    running.quiet_polls(10).await;
+    running.stop().await;
+    assert_eq!(told(&rig), ["fresh:ended"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_call_that_is_not_shown_for_a_while_is_neither_deleted_nor_updated() {
+    let (rig, api) = (Rig::new().await, Api::new().await);
+    api.has(calls(1));
+    let mut running = start(&rig, &api, "").await;
+    running.baseline().await;
+    api.has(vec![]);
+    trouble(
+        &mut running,
+        "1 of 1 calls are missing from the list; they count as deleted when that lasts for 10m",
+    )
+    .await;
+    answers(&mut running, 60).await;
+    api.has(calls(1));
+    arrived(&rig, 2).await;
+    running.quiet_polls(10).await;
+    running.stop().await;
+    assert_eq!(told(&rig), ["source.failing", "source.recovered"]);
 }

@@ -281,13 +281,14 @@ impl Running {
     }
 }
 
-/// A call as the API documents it.
+/// A call as the API documents it. It was created long ago, so that a baseline does not announce it, and is updated later
+/// than any of the tests begins, so that after one it is no call that the baseline should have shown.
 pub fn record(id: &str, status: &str) -> Value {
     json!({
         "id": id, "status": status, "duration": 0, "summary": null, "evaluation": null, "endedReason": null,
         "callerNumber": "+33612345678", "calledNumber": "+33198765432", "isEngaged": true, "callAnalysis": null,
         "transcript": [{"role": "assistant", "content": "Hello."}],
-        "createdAt": "2025-12-15T14:30:00.000Z", "updatedAt": "2025-12-15T14:30:00.000Z",
+        "createdAt": "2025-12-15T14:30:00.000Z", "updatedAt": "2125-12-15T14:30:00.000Z",
     })
 }
 
@@ -296,11 +297,11 @@ pub fn complete(call: &mut Value) {
     call["status"] = "completed".into();
     call["duration"] = 145.into();
     call["summary"] = "The caller asked for <an appointment> & was told to wait.".into();
-    call["updatedAt"] = "2025-12-15T14:32:25.000Z".into();
+    call["updatedAt"] = "2125-12-15T14:32:25.000Z".into();
 }
 
 /// The call is analyzed.
 pub fn analyze(call: &mut Value, sentiment: &str, booked: bool) {
     call["callAnalysis"] = json!({"sentiment": sentiment, "leadQuality": "hot", "appointmentBooked": booked});
-    call["updatedAt"] = "2025-12-15T14:33:00.000Z".into();
+    call["updatedAt"] = "2125-12-15T14:33:00.000Z".into();
 }

@@ -6,6 +6,7 @@ use callwatch::{
     batch::BatchKey,
     call::Call,
     callem::FetchError,
+    change::Stale,
     event::{Event, Severity},
     kind::Kind,
     rule::{
@@ -15,7 +16,7 @@ use callwatch::{
     },
     snapshot::Snapshot,
     store::NewEvent,
-    sync::watcher::{Memory, Now, Observation, Watcher},
+    sync::watcher::{Memory, Now, Observation, Standing, Watcher},
     telemetry::Signal,
     time::Timestamp,
 };
@@ -156,8 +157,12 @@ fn a_condition_that_went_on_is_not_told_again_because_its_rule_may_repeat_now() 
     assert!(names(&seen).is_empty() && !watcher.is_waiting(), "it is the same stretch");
     // Only after it has ended does another one count.
     record["status"] = "completed".into();
+    record["updatedAt"] = at(500).to_string().into();
     let over = watcher.observe(Some(&snapshot(&seen)), &call(&record), at(501));
     record["status"] = "live".into();
+    let undone = watcher.observe(Some(&snapshot(&over)), &call(&record), at(501));
+    assert_eq!(undone.stale, Some(Stale::Undone), "nothing says that it is later");
+    record["updatedAt"] = at(502).to_string().into();
     let again = watcher.observe(Some(&snapshot(&over)), &call(&record), at(502));
     assert_eq!((names(&again).len(), watcher.due()), (0, Some(at(562))));
     assert_eq!(names(&watcher.observe_again(&"a".into(), &snapshot(&again), at(562))), ["still-live"]);
@@ -345,4 +350,160 @@ fn what_happens_to_a_source_is_one_message_of_several_rules_too() {
     let mut watcher = watcher(&[of_source("down"), of_source("away")]);
     let made = watcher.source_event(Kind::SourceFailing, at(0), &json!({ "error": "500" }), at(5));
     assert_eq!(told(&made), [("down+away".to_owned(), vec![("desk", 1)])]);
+}
+
+/// What a watcher makes of these records of one call, one a minute.
+fn told_of(records: &[Value]) -> Vec<String> {
+    let mut watcher = watcher(&[Rule::new(
+        "all".into(),
+        [Kind::Started, Kind::Ended, Kind::Analyzed, Kind::Updated].into_iter().collect(),
+        vec!["desk".into()],
+    )]);
+    watcher.baseline_done(at(0));
+    let (mut before, mut told) = (None, vec![]);
+    for (minute, record) in (1..).zip(records) {
+        let made = watcher.observe(before.as_ref(), &call(record), at(minute));
+        told.extend(made.events.iter().map(|new| new.event.kinds.to_string()));
+        before = made.snapshot.map(|(_, snapshot)| snapshot).or(before);
+    }
+    told
+}
+
+fn with(changes: Value) -> Value {
+    let mut record = json!({ "id": "a", "status": "live", "createdAt": at(0).to_string() });
+    record.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    record
+}
+
+#[test]
+fn answers_that_alternate_are_told_once() {
+    let over = |changes: Value| {
+        let mut record = with(changes);
+        record["status"] = "completed".into();
+        record
+    };
+    let ahead = at(3 * 24 * 60).to_string();
+    for (one, other, expected) in [
+        (with(json!({})), over(json!({})), &["started", "ended"][..]),
+        (with(json!({ "updatedAt": at(1).to_string() })), over(json!({})), &["started", "ended"]),
+        (
+            with(json!({ "updatedAt": at(1).to_string() })),
+            over(json!({ "updatedAt": at(1).to_string() })),
+            &["started", "ended"],
+        ),
+        (
+            over(json!({ "updatedAt": at(1).to_string() })),
+            over(json!({ "updatedAt": at(1).to_string(), "callAnalysis": { "a": 1 } })),
+            &["ended", "analyzed"],
+        ),
+        (
+            with(json!({ "updatedAt": ahead })),
+            over(json!({ "updatedAt": at(1).to_string() })),
+            &["started", "ended"],
+        ),
+        (
+            with(json!({ "updatedAt": at(1).to_string() })),
+            over(json!({ "updatedAt": ahead })),
+            &["started", "ended"],
+        ),
+        (over(json!({ "summary": "a" })), over(json!({ "summary": "b" })), &["ended", "updated"]),
+        (
+            over(json!({ "updatedAt": "2025-12-15T09:01:00Z" })),
+            over(json!({ "updatedAt": "2025-12-15T10:01:00.000000+01:00" })),
+            &["ended"],
+        ),
+        (
+            over(json!({ "updatedAt": 1_765_789_260 })),
+            over(json!({ "updatedAt": "2025-12-15 09:01" })),
+            &["ended"],
+        ),
+    ] {
+        let records: Vec<_> = std::iter::repeat_n([one.clone(), other.clone()], 5).flatten().collect();
+        assert_eq!(told_of(&records), expected, "{one} {other}");
+    }
+}
+
+#[test]
+fn a_call_that_is_reopened_ends_again() {
+    let record =
+        |status: &str, minute| with(json!({ "status": status, "updatedAt": at(minute).to_string() }));
+    let records = [record("live", 1), record("completed", 2), record("live", 3), record("completed", 4)];
+    let told = told_of(&records);
+    assert_eq!(told, ["started", "ended", "updated", "ended"]);
+}
+
+#[test]
+fn a_time_from_the_future_does_not_hold_up_what_follows() {
+    let ahead = with(json!({ "updatedAt": at(6 * 60).to_string() }));
+    let over = with(json!({ "status": "completed", "updatedAt": at(2).to_string() }));
+    assert_eq!(told_of(&[ahead, over]), ["started", "ended"]);
+}
+
+#[test]
+fn status_words_are_the_same_in_any_case() {
+    let records = ["LIVE", "Live", "COMPLETED"].map(|status| with(json!({ "status": status })));
+    assert_eq!(told_of(&records), ["started", "ended"]);
+    let mut watcher = watcher(&[still_live(HOUR)]);
+    watcher.baseline_done(at(0));
+    let before = snapshot(&watcher.observe(None, &call(&with(json!({ "status": "Live" }))), at(0)));
+    assert_eq!(names(&watcher.observe_again(&"a".into(), &before, at(60))), ["still-live"]);
+}
+
+#[test]
+fn silence_is_not_told_while_the_list_is_doubted_and_an_outage_is_a_failing_of_its_own() {
+    let rules = [nobody_calls(), feed("down", Kind::SourceFailing), feed("up", Kind::SourceRecovered)];
+    let mut watcher = watcher(&rules);
+    watcher.baseline_done(at(0));
+    let _ = watcher.troubled(Standing::Missing, "8 of 8 calls are missing".to_owned(), 5 * MINUTE, both(1));
+    let _ = watcher.answered(at(10));
+    assert_eq!(names(&watcher.tick(both(10))), ["down"]);
+    let _ = watcher.answered(at(61));
+    assert!(watcher.tick(both(61)).is_empty(), "calls may be there that the list does not show");
+
+    let _ = watcher.failed(&FetchError::Network("gone".to_owned()), 5 * MINUTE, both(70));
+    let down = watcher.tick(both(75));
+    assert_eq!(names(&down), ["down"]);
+    assert!(details(&down.events[0].event)["error"].as_str().unwrap().contains("gone"));
+    let mut watcher = restarted(watcher, at(75));
+    let _ = watcher.troubled(Standing::Missing, "8 of 8 calls are missing".to_owned(), 5 * MINUTE, both(75));
+    let up = watcher.answered(at(80));
+    assert_eq!(details(&up.events[0].event)["since"], at(70).to_string());
+    assert!(watcher.tick(both(80)).is_empty(), "the doubt goes on and was told");
+    let _ = watcher.relieved(Standing::Missing);
+    let up = watcher.answered(at(81));
+    assert_eq!(details(&up.events[0].event)["since"], at(1).to_string());
+    assert_eq!(names(&watcher.tick(both(81))), ["nobody-calls"]);
+}
+
+#[test]
+fn calls_that_a_baseline_missed_are_no_news_and_late_ones_are() {
+    let kinds = [Kind::Started, Kind::Ended].into_iter().collect();
+    let rules = [Rule::new("all".into(), kinds, vec!["desk".into()])];
+    let over = |minute: u64, updated: u64| {
+        let record = json!({ "id": format!("c{minute}-{updated}"), "status": "completed",
+            "createdAt": at(minute).to_string(), "updatedAt": at(updated).to_string() });
+        call(&record)
+    };
+    // How many of these calls are told after a baseline at 600 that found so many.
+    let told = |found: u64, calls: &[Call]| {
+        let mut watcher = watcher(&rules);
+        watcher.begin(at(600), Duration::ZERO);
+        for minute in 0..found {
+            assert!(watcher.observe(None, &over(minute, minute), at(600)).events.is_empty());
+        }
+        watcher.baseline_done(at(601));
+        let mut watcher = restarted(watcher, at(601));
+        let silent = watcher.meet(calls);
+        let told: usize = calls.iter().map(|call| watcher.observe(None, call, at(602)).events.len()).sum();
+        assert_eq!(silent + told, calls.len());
+        told
+    };
+    let old: Vec<_> = (100..110).map(|minute| over(minute, minute + 1)).collect();
+    assert_eq!(told(0, &old), 0);
+    assert_eq!(told(0, &old[..1]), 0, "the baseline found nothing, so it was there before");
+    assert_eq!(told(5, &old), 0);
+    assert_eq!(told(5, &old[..3]), 3, "a few are late");
+    let late: Vec<_> =
+        (590..599).map(|minute| over(minute, 601)).chain([over(600, 600), over(602, 602)]).collect();
+    assert_eq!((told(0, &late), told(5, &late)), (late.len(), late.len()), "they ended after watching began");
 }

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::says_something;
 use crate::{
-    call::DOCUMENTED_FIELDS,
+    call::{DOCUMENTED_FIELDS, Status},
     privacy::one_line,
     template::{UNKNOWN_NUMBER, duration_in_words, truncate},
 };
@@ -83,7 +83,7 @@ pub(super) fn facts_of_call(call: &Map<String, Value>) -> Vec<Fact> {
     };
     tell("Caller", caller(call));
     tell("Called", field(call, "calledNumber").map(str::to_owned));
-    let live = field(call, "status") == Some("live");
+    let live = field(call, "status").is_some_and(|word| Status::from(word) == Status::Live);
     let status = field(call, "status").map(|status| if live { "Live now".to_owned() } else { label(status) });
     let duration = call.get("duration").and_then(Value::as_f64).filter(|seconds| !live && *seconds > 0.0);
     let duration = duration.map(duration_in_words);

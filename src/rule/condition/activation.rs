@@ -13,7 +13,7 @@ use chrono::DateTime;
 use serde_json::{Map, Value as Json};
 
 use super::functions::{Pattern, pattern_of};
-use crate::{kind::Kinds, name::Name, time::Timestamp};
+use crate::{call::Status, kind::Kinds, name::Name, time::Timestamp};
 
 /// The values of the variables `call`, `before`, `change`, `now` and `source` for one change: CEL calls this an
 /// activation.
@@ -71,8 +71,13 @@ impl VariableResolver for Scope<'_> {
 /// value recurses.
 const MAX_DEPTH: usize = 64;
 
+/// A call's record. A status is `live` or `completed` for conditions, however the API writes it.
 fn record(fields: &Map<String, Json>) -> Box<dyn Val> {
-    object(fields, 0)
+    let field = |(name, value): (&String, &Json)| match value {
+        Json::String(word) if name == "status" => (key(name), text(Status::from(word.as_str()).as_str())),
+        value => (key(name), convert(value, 1)),
+    };
+    Box::new(CelMap::from(fields.iter().map(field).collect::<HashMap<_, _>>()))
 }
 
 fn object(fields: &Map<String, Json>, depth: usize) -> Box<dyn Val> {

@@ -11,11 +11,18 @@ use crate::time::Timestamp;
 const FEW: u64 = 3;
 /// More than one in this many known calls that are missing together are not believed to be deleted.
 const ONE_IN: u64 = 10;
+/// The last few calls of a list that is empty count as deleted after this time: a project that has deleted its only calls
+/// should not wait for a day, and an outage seldom lasts so long.
+const EMPTY_BELIEVED_AFTER: Duration = Duration::from_secs(600);
 
 impl Missing {
-    /// Whether so many are missing that the list is not believed.
+    /// Whether so many are missing that the list is not believed: many calls, or all there were.
     fn are_many(self) -> bool {
-        self.calls > FEW && self.calls.saturating_mul(ONE_IN) > self.known
+        self.are_all() || self.calls > FEW && self.calls.saturating_mul(ONE_IN) > self.known
+    }
+
+    fn are_all(self) -> bool {
+        self.calls > 0 && self.calls == self.known
     }
 }
 
@@ -30,6 +37,8 @@ pub(super) struct Doubt {
     standing: Option<(Missing, u64)>,
     /// How many records were not calls when the list was last believed: the missing calls may hide behind more of them.
     bad: Option<u64>,
+    /// Whether the missing calls may hide behind records that are not calls.
+    hides: bool,
     /// The last walk of this run that confirmed the doubt.
     #[serde(skip)]
     walked: Option<Timestamp>,
@@ -54,20 +63,38 @@ impl Doubt {
 
     /// Whether missing calls do not count as deleted now.
     pub fn withholds(&self, believed_after: Duration) -> bool {
-        self.standing.is_some_and(|(_, stood)| Duration::from_millis(stood) < believed_after)
+        let wait = self.wait(believed_after);
+        self.standing.is_some_and(|(_, stood)| Duration::from_millis(stood) < wait)
     }
 
-    /// A walk over the whole list found `missing` calls missing, and `bad` records that are not calls.
+    /// How long the calls in doubt have to be missing until they count as deleted, where that is `believed_after` for many.
+    pub fn wait(&self, believed_after: Duration) -> Duration {
+        match self.standing {
+            Some((missing, _)) if missing.are_all() && missing.calls <= FEW && !self.hides => {
+                believed_after.min(EMPTY_BELIEVED_AFTER)
+            }
+            _ => believed_after,
+        }
+    }
+
+    /// A walk over the whole list found `missing` calls missing, `vanished` of which the walk before had still shown, and
+    /// `bad` records that are not calls. A doubt begins with calls that vanish together, so that those which a steady purge
+    /// removes between one walk and the next never add up to one.
     pub fn on_walk(
         &mut self,
         missing: Missing,
+        vanished: u64,
         bad: u64,
         believed_after: Duration,
         now: Timestamp,
     ) -> Verdict {
         let more_bad = bad.saturating_sub(self.bad.unwrap_or(bad));
         let may_hide = missing.calls > 0 && missing.calls <= more_bad;
-        if !missing.are_many() && !may_hide {
+        let together = Missing { calls: vanished, ..missing };
+        let are_many =
+            if self.standing.is_some() { missing } else { together }.are_many() || missing.are_all();
+        self.hides = may_hide;
+        if !are_many && !may_hide {
             self.bad = Some(bad);
             self.walked = None;
             return Verdict::Believed { relieved: self.standing.take().is_some() };
@@ -112,14 +139,16 @@ mod tests {
     #[test]
     fn few_calls_or_few_among_many_are_deletions() {
         for (calls, known, is_many) in [
-            (3, 3, false),
+            (3, 3, true),
+            (1, 1, true),
+            (2, 3, false),
             (4, 8, true),
             (4, 40, false),
             (5, 40, true),
             (100, 1000, false),
             (101, 1000, true),
         ] {
-            let verdict = Doubt::default().on_walk(missing(calls, known), 0, DAY, at(0));
+            let verdict = Doubt::default().on_walk(missing(calls, known), calls, 0, DAY, at(0));
             assert_eq!(verdict != FINE, is_many, "{calls} of {known}");
         }
     }
@@ -128,24 +157,55 @@ mod tests {
     fn many_count_as_deleted_once_they_were_missing_for_long_while_somebody_looked() {
         let mut doubt = Doubt::default();
         let gone = missing(8, 8);
-        assert_eq!(doubt.on_walk(gone, 0, DAY, at(0)), Verdict::Doubted(gone));
-        assert_eq!(doubt.on_walk(gone, 0, DAY, at(20)), Verdict::Doubted(gone));
+        assert_eq!(doubt.on_walk(gone, 8, 0, DAY, at(0)), Verdict::Doubted(gone));
+        assert_eq!(doubt.on_walk(gone, 8, 0, DAY, at(20)), Verdict::Doubted(gone));
         // The process is away for a year, or the clock leaps.
         let kept = serde_json::to_value(doubt).unwrap();
         let mut doubt: Doubt = serde_json::from_value(kept).unwrap();
         assert_eq!(doubt.missing(), Some(gone));
         assert!(!doubt.on_answer(missing(0, 8)), "no walk of this run has seen whether they are there");
-        assert_eq!(doubt.on_walk(gone, 0, DAY, at(9000)), Verdict::Doubted(gone));
-        assert_eq!(doubt.on_walk(gone, 0, DAY, at(9003)), Verdict::Doubted(gone));
-        assert_eq!(doubt.on_walk(gone, 0, DAY, at(9004)), Verdict::Accepted);
-        assert_eq!(doubt.on_walk(missing(0, 0), 0, DAY, at(9005)), Verdict::Believed { relieved: true });
-        assert_eq!(Doubt::default().on_walk(gone, 0, Duration::ZERO, at(0)), Verdict::Accepted);
+        assert_eq!(doubt.on_walk(gone, 8, 0, DAY, at(9000)), Verdict::Doubted(gone));
+        assert_eq!(doubt.on_walk(gone, 8, 0, DAY, at(9003)), Verdict::Doubted(gone));
+        assert_eq!(doubt.on_walk(gone, 8, 0, DAY, at(9004)), Verdict::Accepted);
+        assert_eq!(doubt.on_walk(missing(0, 0), 0, 0, DAY, at(9005)), Verdict::Believed { relieved: true });
+        assert_eq!(Doubt::default().on_walk(gone, 8, 0, Duration::ZERO, at(0)), Verdict::Accepted);
+    }
+
+    #[test]
+    fn what_a_purge_removes_between_walks_does_not_add_up() {
+        let mut doubt = Doubt::default();
+        for hours in 0..100 {
+            assert_eq!(doubt.on_walk(missing(60, 300), 20, 0, DAY, at(hours)), FINE);
+        }
+        assert_eq!(doubt.on_walk(missing(60, 300), 31, 0, DAY, at(100)), Verdict::Doubted(missing(60, 300)));
+        assert_eq!(doubt.on_walk(missing(60, 300), 0, 0, DAY, at(101)), Verdict::Doubted(missing(60, 300)));
+    }
+
+    #[test]
+    fn the_last_few_calls_of_an_empty_list_are_believed_sooner_but_never_at_once() {
+        let later = |minutes: u32| at(0).after(minutes * Duration::from_secs(60));
+        let mut doubt = Doubt::default();
+        for (minutes, vanished) in [(0, 1), (1, 0), (9, 0)] {
+            assert_eq!(
+                doubt.on_walk(missing(1, 1), vanished, 0, DAY, later(minutes)),
+                Verdict::Doubted(missing(1, 1))
+            );
+        }
+        assert_eq!(doubt.on_walk(missing(1, 1), 0, 0, DAY, later(10)), Verdict::Accepted);
+        let mut doubt = Doubt::default();
+        let _ = doubt.on_walk(missing(0, 1), 0, 0, DAY, later(0));
+        let _ = doubt.on_walk(missing(1, 1), 1, 1, DAY, later(1));
+        assert_eq!(
+            doubt.on_walk(missing(1, 1), 0, 1, DAY, later(60)),
+            Verdict::Doubted(missing(1, 1)),
+            "it may be the record that cannot be read"
+        );
     }
 
     #[test]
     fn calls_that_come_back_end_the_doubt() {
         let mut doubt = Doubt::default();
-        let _ = doubt.on_walk(missing(8, 8), 0, DAY, at(0));
+        let _ = doubt.on_walk(missing(8, 8), 8, 0, DAY, at(0));
         assert!(!doubt.on_answer(missing(4, 8)));
         assert!(doubt.on_answer(missing(3, 8)));
         assert_eq!(doubt.missing(), None);
@@ -154,9 +214,9 @@ mod tests {
     #[test]
     fn a_call_may_hide_behind_a_record_that_cannot_be_read() {
         let mut doubt = Doubt::default();
-        assert_eq!(doubt.on_walk(missing(0, 5), 1, DAY, at(0)), FINE);
-        assert_eq!(doubt.on_walk(missing(1, 5), 1, DAY, at(1)), FINE, "the bad one was there before");
-        assert_eq!(doubt.on_walk(missing(2, 5), 3, DAY, at(2)), Verdict::Doubted(missing(2, 5)));
-        assert_eq!(doubt.on_walk(missing(3, 5), 3, DAY, at(3)), Verdict::Believed { relieved: true });
+        assert_eq!(doubt.on_walk(missing(0, 5), 0, 1, DAY, at(0)), FINE);
+        assert_eq!(doubt.on_walk(missing(1, 5), 1, 1, DAY, at(1)), FINE, "the bad one was there before");
+        assert_eq!(doubt.on_walk(missing(2, 5), 2, 3, DAY, at(2)), Verdict::Doubted(missing(2, 5)));
+        assert_eq!(doubt.on_walk(missing(3, 5), 3, 3, DAY, at(3)), Verdict::Believed { relieved: true });
     }
 }

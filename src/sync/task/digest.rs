@@ -3,18 +3,24 @@
 //! Whoever phones in, and whoever runs the API, chooses what an answer holds. So records are read one by one, and only one
 //! commit's worth of them is built at a time.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use serde_json::value::RawValue;
 use tokio::task::yield_now;
 
-use super::Poller;
+use super::{ODDITY_EVERY, OLDER_EVERY, Poller};
 use crate::{
     call::{Brief, Call, CallId, RecordHash, is_unreadable_time},
     callem::Flaw,
+    change::Stale,
     snapshot::Snapshot,
     store::{Commit, KnownCall, StoreError},
-    sync::planner::{Row, Slot},
+    sync::{
+        bad_records::BadRecord,
+        older::Verdict,
+        planner::{Row, Slot},
+        watcher::Observation,
+    },
     telemetry::Signal,
     time::Timestamp,
 };
@@ -31,9 +37,6 @@ const TURN_RECORDS: usize = 200;
 /// A page on which more than so many times as many records are bad as are healthy has lost its shape.
 const FEW: usize = 3;
 
-/// So many bad records are remembered, so that they are not taken for a page that has lost its shape.
-const BAD_KNOWN: usize = 10_000;
-
 /// The meaning of an answer.
 #[derive(Default)]
 pub(super) struct Digest {
@@ -45,6 +48,8 @@ pub(super) struct Digest {
     pub changed: usize,
     /// Records that were older than what is known of their call.
     pub stale: usize,
+    /// Calls from before watching began that the baseline has missed, and that are no news.
+    pub belated: usize,
     /// Calls that were left out because as many are remembered as may be.
     pub refused: usize,
 }
@@ -57,58 +62,47 @@ pub(super) enum Record<'a> {
     Changed { text: &'a str, hash: RecordHash, brief: Brief },
 }
 
-/// The records of a page that are not calls, by reason: how many, the place of the first, and what is wrong with it.
-#[derive(Default)]
-struct Complaints(BTreeMap<&'static str, (u64, usize, String)>);
-
-impl Complaints {
-    fn add(&mut self, reason: &'static str, place: usize, why: String) {
-        self.0.entry(reason).or_insert((0, place, why)).0 += 1;
-    }
-}
-
 impl Poller {
-    /// Reads the records of a page: which are known, and which call the others are about. What is not a call is
+    /// Reads the records of a page that begins at `offset`: which are known, and which call the others are about. What is not a call is
     /// reported.
     ///
     /// # Errors
     /// When so few of the records are calls that nothing can be concluded from the page. Says why.
     pub(super) async fn read<'a>(
         &mut self,
+        offset: u64,
         records: impl Iterator<Item = Result<&'a str, &'a Flaw>>,
     ) -> Result<Vec<Record<'a>>, String> {
-        let (mut read, mut bad, mut complaints) = (vec![], vec![], Complaints::default());
+        let (mut read, mut bad) = (vec![], vec![]);
         let mut bytes = 0;
-        for (place, record) in records.enumerate() {
+        for (place, record) in (offset..).zip(records) {
             match record.map_err(|flaw| (flaw.reason(), flaw.to_string())).and_then(|text| {
                 bytes += text.len();
                 self.read_one(text).map_err(|bad| (bad.reason(), bad.to_string()))
             }) {
                 Ok(record) => read.push(record),
                 Err((reason, why)) => {
-                    bad.push(match record {
+                    let hash = match record {
                         Ok(text) => RecordHash::of(text.as_bytes()),
                         Err(flaw) => RecordHash::of(flaw.to_string().as_bytes()),
-                    });
-                    complaints.add(reason, place, why);
+                    };
+                    bad.push(BadRecord { hash, place, reason, why });
                 }
             }
-            if bytes >= TURN_BYTES || place % TURN_RECORDS == TURN_RECORDS - 1 {
+            if bytes >= TURN_BYTES || (read.len() + bad.len()).is_multiple_of(TURN_RECORDS) {
                 bytes = 0;
                 yield_now().await;
             }
         }
-        let unknown = bad.iter().filter(|hash| !self.bad_known.contains(*hash)).count();
         let all = read.len() + bad.len();
-        if unknown > FEW * read.len() {
-            let why = complaints.0.into_values().next().map(|(_, _, why)| why).unwrap_or_default();
+        if self.bad.unknown(&bad) > FEW * read.len() {
+            let why = bad.into_iter().next().map(|first| first.why).unwrap_or_default();
             return Err(format!("only {} of {all} records of a page can be read ({why})", read.len()));
         }
-        if self.bad_known.len() + bad.len() > BAD_KNOWN {
-            self.bad_known.clear();
+        if let Some((why, is_news)) = self.bad.on_page(offset, all, &bad, self.task.clock.steady()) {
+            let source = self.task.config.name.clone();
+            self.emit(Signal::BadRecord { source, why, count: bad.len() as u64, again: !is_news });
         }
-        self.bad_known.extend(bad);
-        self.complain(complaints, all);
         Ok(read)
     }
 
@@ -123,20 +117,13 @@ impl Poller {
         }
     }
 
-    fn complain(&mut self, complaints: Complaints, all: usize) {
-        for (reason, (count, place, why)) in complaints.0 {
-            let place = place + 1;
-            let why = match count {
-                1 => format!("left out record {place} of the {all} of a page: {why}"),
-                _ => format!("left out {count} of the {all} records of a page; of record {place}: {why}"),
-            };
-            self.bad_record(reason, why, count);
-        }
-    }
-
-    /// Reports malformed records; loudly only when the same has not been told before.
+    /// Reports an oddity of records; loudly only when the same has not been told lately.
     pub(super) fn bad_record(&mut self, reason: &'static str, why: String, count: u64) {
-        let again = !self.told.insert(reason);
+        let now = self.task.clock.steady();
+        let again = self.oddities.get(reason).is_some_and(|told| now.since(*told) < ODDITY_EVERY);
+        if !again {
+            self.oddities.insert(reason, now);
+        }
         self.emit(Signal::BadRecord { source: self.task.config.name.clone(), why, count, again });
     }
 
@@ -152,7 +139,6 @@ impl Poller {
     /// but a commit that fails ends the task and the index with it.
     pub(super) async fn digest(&mut self, records: Vec<Record<'_>>) -> Result<Digest, StoreError> {
         let records = self.one_per_call(records);
-        self.note_seen(&records);
         let mut digest = Digest { rows: Vec::with_capacity(records.len()), ..Digest::default() };
         let mut rest = &records[..];
         while !rest.is_empty() {
@@ -168,6 +154,13 @@ impl Poller {
             );
             self.emit(Signal::SourceTroubled { source: self.task.config.name.clone(), why: text });
         }
+        if digest.belated > 0 {
+            let text = format!(
+                "{} calls from before callwatch was first started have appeared; they are remembered, not announced",
+                digest.belated
+            );
+            self.emit(Signal::SourceNotice { source: self.task.config.name.clone(), text });
+        }
         if digest.stale > 0 {
             let source = self.task.config.name.clone();
             self.emit(Signal::Stale { source, count: digest.stale as u64 });
@@ -179,6 +172,16 @@ impl Poller {
     async fn digest_batch(&mut self, records: &[Record<'_>], digest: &mut Digest) -> Result<(), StoreError> {
         let remembered = self.remembered_of(records).await?;
         let (mut commit, mut signals) = (Commit::default(), vec![]);
+        let mut calls: HashMap<CallId, Call> = HashMap::new();
+        for record in records {
+            if let Record::Changed { text, hash, .. } = record
+                && let Some(call) = self.parse(text, *hash)
+            {
+                calls.insert(call.id().clone(), call);
+            }
+        }
+        digest.belated +=
+            self.watcher.meet(calls.values().filter(|call| !remembered.contains_key(call.id())));
         for record in records {
             let call = match record {
                 Record::Unchanged(slot) => {
@@ -186,10 +189,15 @@ impl Poller {
                     if !row.ongoing {
                         self.flapping.looked(*slot, &[]);
                     }
+                    self.older.current(*slot);
+                    if self.watcher.is_waiting() {
+                        let id = self.index.id(*slot);
+                        self.watcher.saw(&id, self.task.clock.wall());
+                    }
                     digest.rows.push(row);
                     continue;
                 }
-                Record::Changed { text, hash, .. } => self.parse(text, *hash),
+                Record::Changed { brief, .. } => calls.remove(&brief.id),
             };
             let Some(call) = call else { continue };
             self.note_unreadable_times(&call);
@@ -199,12 +207,22 @@ impl Poller {
                 digest.refused += 1;
                 continue;
             }
-            let made = self.watcher.observe(before, &call, self.task.clock.wall());
-            if let (true, Some(slot)) = (made.stale, known) {
-                digest.stale += 1;
-                digest.rows.push(self.index.row(slot, false, false));
-                continue;
+            let mut made = self.watcher.observe(before, &call, self.task.clock.wall());
+            if let (Some(stale), Some(slot), Some(before)) = (made.stale, known, before) {
+                match self.judge_older(slot, before, &call, stale) {
+                    Some(believed) => made = believed,
+                    None => {
+                        digest.stale += 1;
+                        digest.rows.push(self.index.row(slot, false, false));
+                        continue;
+                    }
+                }
             }
+            // An older state says nothing about now, so only others confirm that a condition lasts.
+            if self.watcher.is_waiting() {
+                self.watcher.saw(call.id(), self.task.clock.wall());
+            }
+            known.into_iter().for_each(|slot| self.older.current(slot));
             let Some((_, after)) = &made.snapshot else { continue };
             let after = KnownCall::of(call.id().clone(), after);
             let slot = match (known, before) {
@@ -234,6 +252,37 @@ impl Poller {
     fn parse(&self, text: &str, hash: RecordHash) -> Option<Call> {
         let raw: &RawValue = serde_json::from_str(text).ok()?;
         Some(Call::parse_hashed(raw, hash).ok()?.through(&self.task.config.lens))
+    }
+
+    /// What follows from a state that looks older than what is remembered, once it is all that the API says; `None` while it
+    /// is ignored.
+    fn judge_older(
+        &mut self,
+        slot: Slot,
+        before: &Snapshot,
+        call: &Call,
+        stale: Stale,
+    ) -> Option<Observation> {
+        let now = self.task.clock.steady();
+        let (what, believed) = match self.older.shown(slot, call.content().tag(), stale, now) {
+            Verdict::Ignored => return None,
+            Verdict::Stands => {
+                ("it is ignored, because what was over or analyzed stays so until `updatedAt` is later", None)
+            }
+            Verdict::Believed => {
+                let made = self.watcher.believe(Some(before), call, self.task.clock.wall());
+                ("it counts by now", Some(made))
+            }
+        };
+        if self.older_told.is_none_or(|told| now.since(told) >= OLDER_EVERY) {
+            self.older_told = Some(now);
+            let text = format!(
+                "call {} has been given in an older state than is known, and in no other, for a minute: {what}",
+                call.id()
+            );
+            self.emit(Signal::SourceNotice { source: self.task.config.name.clone(), text });
+        }
+        believed
     }
 
     /// Whether the call may stand in another place of the list than before. Fields that flap say nothing about that.
@@ -297,17 +346,6 @@ impl Poller {
         let mut place = 0..;
         records.retain(|_| place.next().is_none_or(|place| !repeated.contains(&place)));
         records
-    }
-
-    /// Tells the watcher which of the calls it waits for are there.
-    fn note_seen(&mut self, records: &[Record<'_>]) {
-        if self.watcher.is_waiting() {
-            let now = self.task.clock.wall();
-            for record in records {
-                let id = self.id_of(record);
-                self.watcher.saw(&id, now);
-            }
-        }
     }
 
     async fn remembered_of(&self, records: &[Record<'_>]) -> Result<HashMap<CallId, Snapshot>, StoreError> {

@@ -4,7 +4,7 @@ mod checkpoint;
 mod digest;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,13 +17,15 @@ use tokio_util::sync::CancellationToken;
 
 use self::{checkpoint::Checkpoint, digest::Digest};
 use super::{
+    bad_records::BadRecords,
     flapping::Flapping,
     index::Index,
+    older::Older,
     planner::{Fetch, Notice, Planner, Settings, Slot, Step, Trouble},
     watcher::{Now, Observation, Standing, Watcher},
 };
 use crate::{
-    call::{CallId, RecordHash},
+    call::CallId,
     callem::{
         Client, FetchError,
         budget::{Budget, Grant, SweepLoad},
@@ -42,6 +44,12 @@ const LOAD_PAGE: usize = 2000;
 /// A notice about the order of the list is given at most this often: an order that is in doubt may be found and lost
 /// with every walk.
 const ORDER_EVERY: Duration = Duration::from_secs(3600);
+
+/// An oddity of records, of one kind, is told loudly at most this often.
+const ODDITY_EVERY: Duration = Duration::from_secs(3600);
+
+/// A notice about older states that stand is given at most this often: a clock that was set back is one for many calls.
+const OLDER_EVERY: Duration = Duration::from_secs(60);
 
 /// How long an API is left alone that says 429 without saying for how long: its limit is per minute.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(10);
@@ -80,9 +88,13 @@ struct Poller {
     /// When the claim is to be renewed; `None` when it cannot end.
     renew_at: Option<Instant>,
     flapping: Flapping,
-    /// Records that are not calls and have been reported.
-    bad_known: HashSet<RecordHash>,
-    /// Oddities of the API that have been told loudly.
+    older: Older,
+    /// When it was last said that an older state stands, by the steady clock.
+    older_told: Option<Timestamp>,
+    bad: BadRecords,
+    /// When oddities of records were last told loudly, by the steady clock.
+    oddities: HashMap<&'static str, Timestamp>,
+    /// Fields with times that cannot be read, of which it was told.
     told: HashSet<&'static str>,
     /// When the last notice about the order of the list was given, by the steady clock.
     order_told: Option<Timestamp>,
@@ -189,7 +201,10 @@ impl Poller {
             claim,
             renew_at,
             flapping: Flapping::default(),
-            bad_known: HashSet::new(),
+            older: Older::default(),
+            older_told: None,
+            bad: BadRecords::default(),
+            oddities: HashMap::new(),
             told: HashSet::new(),
             order_told: None,
         };
@@ -290,7 +305,7 @@ impl Poller {
             }
         };
         let page = answer.body;
-        let records = match self.read(page.records()).await {
+        let records = match self.read(offset, page.records()).await {
             Ok(records) => records,
             Err(why) => {
                 self.failed(&FetchError::WrongShape(why));
@@ -432,10 +447,13 @@ impl Poller {
                 self.emit(Signal::SourceNotice { source, text: load.to_string() });
             }
             Notice::Missing(missing) => {
-                let after = humantime::format_duration(self.task.config.deletions_believed_after);
-                let why = format!(
-                    "{missing}; they count as deleted when that lasts for {after} (`deletions_believed_after`)"
-                );
+                let wait = self.planner.deleted_after();
+                let key = match wait == self.task.config.deletions_believed_after {
+                    true => " (`deletions_believed_after`)",
+                    false => "",
+                };
+                let after = humantime::format_duration(wait);
+                let why = format!("{missing}; they count as deleted when that lasts for {after}{key}");
                 self.troubled(Standing::Missing, why);
                 self.save().await?;
             }

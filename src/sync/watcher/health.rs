@@ -92,23 +92,36 @@ impl Health {
         self.standing.remove(&standing).is_some()
     }
 
-    /// Whether requests are answered, and the answers make sense.
-    pub(super) fn is_well(&self) -> bool {
-        self.outage.is_none() && self.standing.is_empty()
+    /// Whether nothing is wrong with the answers.
+    pub(super) fn makes_sense(&self) -> bool {
+        self.standing.is_empty()
     }
 
-    fn outages(&self) -> impl Iterator<Item = &Outage> {
-        self.outage.iter().chain(self.standing.values())
+    /// When it has to be told that the source does not answer, by the steady clock, if it does not.
+    pub(super) fn outage_at(&self) -> Option<Timestamp> {
+        self.outage.as_ref().map(|outage| outage.failing_at)
     }
 
-    /// When it has to be told that the source is failing, by the steady clock, if anything is wrong with it.
-    pub(super) fn failing_at(&self) -> Option<Timestamp> {
-        self.outages().map(|outage| outage.failing_at).min()
+    /// When it has to be told that the answers are wrong, by the steady clock, if they are.
+    pub(super) fn wrong_at(&self) -> Option<Timestamp> {
+        self.standing.values().map(|outage| outage.failing_at).min()
     }
 
-    /// Since when the source has been failing, by the wall clock, and what is wrong, if that has to be told by now.
+    /// Since when the source has not answered, by the wall clock, and why, if that has to be told by now.
     pub(super) fn outage(&self, steady: Timestamp) -> Option<(Timestamp, &str)> {
-        let outage = self.outages().find(|outage| outage.failing_at <= steady)?;
-        Some((outage.since, &outage.error))
+        told_by(self.outage.iter(), steady)
     }
+
+    /// Since when the answers have been wrong, by the wall clock, and in which way, if that has to be told by now.
+    pub(super) fn wrong(&self, steady: Timestamp) -> Option<(Timestamp, &str)> {
+        told_by(self.standing.values(), steady)
+    }
+}
+
+fn told_by<'o>(
+    mut outages: impl Iterator<Item = &'o Outage>,
+    steady: Timestamp,
+) -> Option<(Timestamp, &'o str)> {
+    let outage = outages.find(|outage| outage.failing_at <= steady)?;
+    Some((outage.since, &outage.error))
 }

@@ -37,6 +37,12 @@ use crate::{
     time::{Clock, Timestamp},
 };
 
+/// A call created so long before watching began was there before; a replica may lag by less.
+const WELL_BEFORE: Duration = Duration::from_secs(60);
+
+/// At most so many calls from before watching began are news when they appear after the baseline.
+const FEW_BELATED: u64 = 3;
+
 /// One moment by both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
@@ -76,10 +82,17 @@ pub struct Memory {
     news_since: Option<Timestamp>,
     /// How many events the baseline made.
     baseline_events: u64,
+    /// How many calls the baseline found; `None` when that was not counted.
+    baseline_calls: Option<u64>,
+    /// How many calls from before watching began have appeared since the baseline.
+    belated: u64,
     /// How many deliveries about the source itself each destination has been given: the last `sequence`.
     sequences: BTreeMap<Name, u64>,
-    /// Since when the source has been failing, once that has been told.
+    /// Since when the source's answers have been wrong, once that has been told.
     failing_since: Option<Timestamp>,
+    /// Since when the source has not answered, once that has been told. An outage is a failing of its own, also while the
+    /// answers before it were doubted.
+    outage_since: Option<Timestamp>,
     /// The rules that cannot be evaluated.
     conditions: Conditions,
     #[serde(rename = "clockwork")]
@@ -122,6 +135,22 @@ impl Watcher {
     pub fn begin(&mut self, server_time: Timestamp, notify_since: Duration) {
         let since = server_time.after(Duration::from_secs(1)).before(notify_since);
         self.memory.news_since.get_or_insert(since);
+        if self.in_baseline {
+            self.memory.baseline_calls.get_or_insert(0);
+        }
+    }
+
+    /// These calls are about to be observed for the first time. Those from before watching began are counted: when the
+    /// baseline found none, or when more than a few appear after it, the list was not whole then, and what it lacked is
+    /// remembered without being announced, as the rest was. Returns how many of these calls that concerns.
+    pub fn meet<'c>(&mut self, calls: impl IntoIterator<Item = &'c Call>) -> usize {
+        if self.in_baseline {
+            return 0;
+        }
+        let belated = calls.into_iter().filter(|call| self.memory.is_belated(call)).count();
+        self.is_unsaved |= belated > 0;
+        self.memory.belated = self.memory.belated.saturating_add(belated as u64);
+        if self.memory.lacked() { belated } else { 0 }
     }
 
     /// The rules at work.
@@ -144,13 +173,25 @@ impl Watcher {
 
     /// A call in an answer of the API, and what is remembered of it. A state older than that is ignored.
     pub fn observe(&mut self, before: Option<&Snapshot>, call: &Call, now: Timestamp) -> Observation {
-        if before.is_some_and(|before| change::is_stale(before, call, now)) {
-            return Observation { stale: true, ..Observation::default() };
+        if let Some(stale) = before.and_then(|before| change::stale(before, call, now)) {
+            return Observation { stale: Some(stale), ..Observation::default() };
         }
+        self.believe(before, call, now)
+    }
+
+    /// As [`Watcher::observe`], for a state that counts although it looks older than what is remembered.
+    pub fn believe(&mut self, before: Option<&Snapshot>, call: &Call, now: Timestamp) -> Observation {
         if before.is_none() {
             self.heard(call.created_at().map_or(now, |created| created.min(now)));
         }
-        let was_there = before.is_none() && self.in_baseline && !self.memory.is_news(call.created_at());
+        let was_there = before.is_none()
+            && match self.in_baseline {
+                true => !self.memory.is_news(call.created_at()),
+                false => self.memory.lacked() && self.memory.is_belated(call),
+            };
+        if before.is_none() && self.in_baseline {
+            self.memory.baseline_calls = self.memory.baseline_calls.map(|calls| calls.saturating_add(1));
+        }
         let look = self.look(now);
         let made = if was_there { look.baseline(call) } else { look.observe(before, call) };
         self.note(call.id(), before, made, now)
@@ -196,9 +237,9 @@ impl Watcher {
         if failures > 0 {
             made.signals.push(Signal::SourceRecovered { source: self.source.clone(), failures });
         }
-        if self.health.is_well()
-            && let Some(since) = self.memory.failing_since.take()
-        {
+        let outage = self.memory.outage_since.take();
+        let wrong = self.memory.failing_since.take_if(|_| self.health.makes_sense());
+        for since in [outage, wrong].into_iter().flatten() {
             self.is_unsaved = true;
             let details = json!({ "since": since.to_string() });
             let rules = Rules::clone(&self.rules);
@@ -252,22 +293,31 @@ impl Watcher {
     /// When [`Watcher::tick`] will have to tell that the source is failing, by the steady clock, unless a request is
     /// answered first or it has been told.
     pub fn failing_at(&self) -> Option<Timestamp> {
-        self.health.failing_at().filter(|_| self.memory.failing_since.is_none())
+        let outage = self.health.outage_at().filter(|_| self.memory.outage_since.is_none());
+        let wrong = self.health.wrong_at().filter(|_| self.memory.failing_since.is_none());
+        outage.into_iter().chain(wrong).min()
     }
 
     /// The events that follow from the passing of time: the source has been failing, or silent, for long enough.
     pub fn tick(&mut self, now: Now) -> Observation {
         let mut made = Observation::default();
-        if self.memory.failing_since.is_none()
-            && let Some((since, error)) = self.health.outage(now.steady)
-        {
-            let details = json!({ "since": since.to_string(), "error": error });
-            self.memory.failing_since = Some(since);
+        let Memory { failing_since, outage_since, .. } = &mut self.memory;
+        let untold =
+            [(self.health.outage(now.steady), outage_since), (self.health.wrong(now.steady), failing_since)];
+        let mut failing = vec![];
+        for (trouble, told) in untold {
+            if let (Some((since, error)), None) = (trouble, &told) {
+                *told = Some(since);
+                failing.push((since, json!({ "since": since.to_string(), "error": error })));
+            }
+        }
+        for (since, details) in failing {
             let rules = Rules::clone(&self.rules);
             let number = since.as_millis().to_string();
             made.append(self.incident(rules.iter(), Kind::SourceFailing, number, &details, now.wall));
         }
-        if self.in_baseline {
+        // Calls may be there that a list which is doubted does not show.
+        if self.in_baseline || !self.health.makes_sense() {
             return made;
         }
         let rules = Rules::clone(&self.rules);
@@ -393,6 +443,17 @@ impl Memory {
     /// Whether a call created at this time is news while the baseline is taken.
     fn is_news(&self, created_at: Option<Timestamp>) -> bool {
         matches!((created_at, self.news_since), (Some(created), Some(since)) if created > since)
+    }
+
+    /// Whether the call was created well before watching began and has not been updated since.
+    fn is_belated(&self, call: &Call) -> bool {
+        let (Some(created), Some(since)) = (call.created_at(), self.news_since) else { return false };
+        created.after(WELL_BEFORE) < since && call.updated_at().is_none_or(|updated| updated < since)
+    }
+
+    /// Whether the baseline has missed calls, so far as those that appeared since tell.
+    fn lacked(&self) -> bool {
+        self.baseline_calls == Some(0) || self.belated > FEW_BELATED
     }
 }
 

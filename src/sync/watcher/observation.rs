@@ -2,6 +2,7 @@
 
 use crate::{
     call::CallId,
+    change::Stale,
     event::Event,
     name::Name,
     snapshot::Snapshot,
@@ -28,8 +29,8 @@ pub struct Observation {
     pub conditions: Vec<(Name, Option<String>)>,
     /// The paths of the fields in which the call differs from what was remembered.
     pub differing: Vec<String>,
-    /// Whether the record was older than what is remembered, and was ignored.
-    pub stale: bool,
+    /// Why the record was taken for an older state than what is remembered, and ignored.
+    pub stale: Option<Stale>,
 }
 
 impl Observation {

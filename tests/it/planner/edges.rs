@@ -533,3 +533,39 @@ fn even_times_that_flap_are_found_out_and_then_cost_nothing() {
         assert!(flapping <= calm + calm / 10 + 3, "{order:?} {history}: {flapping} requests, and not {calm}");
     }
 }
+
+#[test]
+fn a_purge_that_is_faster_than_the_sweeps_is_no_doubt() {
+    // Every minute 20 of 400 calls go, fewer than a tenth: they are looked for again in the next walks.
+    let happenings: Vec<_> =
+        (3..9).flat_map(|minute| (0..20).map(move |n| (minute * MINUTE + n, Happening::Delete(0)))).collect();
+    for has_get in [true, false] {
+        let manners = Manners { has_get, ..friendly(Order::Newest) };
+        let mut driver =
+            Driver::new(Api::new(manners, 400, 0, 1), settings(100, 200, 1), happenings.clone(), vec![]);
+        driver.run(14 * MINUTE);
+        assert_eq!(missing(&driver), [], "{has_get}");
+        assert_eq!(deleted(&driver).len(), 120, "{has_get}");
+    }
+}
+
+#[test]
+fn an_empty_list_of_a_few_calls_is_doubted_for_a_while_and_then_believed() {
+    for history in 1..=3 {
+        let shows = |shown_again: bool| {
+            let mut settings = settings(100, 100, 1);
+            settings.deletions_believed_after = Duration::from_secs(24 * 3600);
+            let mut driver =
+                Driver::new(Api::new(friendly(Order::Newest), history, 0, 1), settings, vec![], vec![]);
+            driver.run(2 * MINUTE);
+            driver.api.manners.shows_one_in = Some(0);
+            driver.run(10 * MINUTE);
+            assert_eq!(deleted(&driver), [0; 0]);
+            assert!(!missing(&driver).is_empty());
+            driver.api.manners.shows_one_in = shown_again.then_some(1).or(Some(0));
+            driver.run(16 * MINUTE);
+            deleted(&driver).len()
+        };
+        assert_eq!((shows(true), shows(false)), (0, history as usize));
+    }
+}

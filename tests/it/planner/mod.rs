@@ -253,7 +253,11 @@ fn nothing_is_late(driver: &Driver, scenario: &Scenario) -> Result<(), TestCaseE
         if state.deleted {
             let deletions = driver.api.states.iter().filter(|state| state.deleted).count();
             // Many that vanish together are doubted for a while.
-            let doubted = if deletions > 3 { BELIEVED_AFTER.as_millis() as i64 + 2 * SWEEP } else { 0 };
+            // So are the last ones, of which nothing is left.
+            let is_there = |other: &State| other.from <= state.to && state.to < other.to;
+            let empty = !driver.api.states.iter().any(is_there);
+            let doubted =
+                if deletions > 3 || empty { BELIEVED_AFTER.as_millis() as i64 + 2 * SWEEP } else { 0 };
             let bound = 3 * SWEEP + 4 * INTERVAL + doubted;
             let told = driver.reports.iter().find(|r| r.id == state.call.id && r.what == What::Deleted);
             let known = driver.reports.iter().any(|report| report.id == state.call.id);

@@ -164,7 +164,8 @@ impl Planner {
             return;
         }
         let mut confirm = false;
-        if swept.complete && self.is_doubtful(swept.bad, now) {
+        let vanished = swept.absent.iter().filter(|(_, absences)| *absences == 1).count() as u64;
+        if swept.complete && self.is_doubtful(vanished, swept.bad, now) {
             confirm = swept.absent.iter().any(|(_, absences)| *absences < 3);
             swept.absent.clear();
         }
@@ -187,10 +188,11 @@ impl Planner {
         }
     }
 
-    /// Whether so many calls are missing after a complete walk that nothing is concluded from it.
-    fn is_doubtful(&mut self, bad: u64, now: Timestamp) -> bool {
+    /// Whether so many calls are missing after a complete walk, or have vanished since the one before, that nothing is
+    /// concluded from it.
+    fn is_doubtful(&mut self, vanished: u64, bad: u64, now: Timestamp) -> bool {
         let believed_after = self.settings.deletions_believed_after;
-        match self.doubt.on_walk(self.roster.missing(), bad, believed_after, now) {
+        match self.doubt.on_walk(self.roster.missing(), vanished, bad, believed_after, now) {
             Verdict::Doubted(missing) => {
                 self.suspects.clear();
                 self.notice(Notice::Missing(missing));

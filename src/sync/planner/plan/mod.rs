@@ -2,7 +2,7 @@
 
 mod answer;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -262,6 +262,11 @@ impl Planner {
         self.doubt.missing()
     }
 
+    /// How long the calls that are missing have to be so until they count as deleted.
+    pub fn deleted_after(&self) -> Duration {
+        self.doubt.wait(self.settings.deletions_believed_after)
+    }
+
     /// How far the first walk over the list has come.
     pub fn progress(&self) -> Progress {
         Progress { found: self.roster.present(), total: self.total }
@@ -289,8 +294,6 @@ impl Planner {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::{super::known, *};
