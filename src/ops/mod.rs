@@ -103,7 +103,7 @@ impl Ops {
         let next = if scan.next().await?.is_some() { end } else { None };
         let mut items = vec![];
         for chunk in records.chunks(BODIES) {
-            let tokens: Vec<_> = chunk.iter().map(|record| record.token.clone()).collect();
+            let tokens: Vec<_> = chunk.iter().map(|record| record.token).collect();
             let events = self.store.bodies(&tokens).await?;
             items.extend(chunk.iter().zip(events).map(|(record, event)| {
                 let caller = event.map(|event| event.masked_caller()).filter(|caller| !caller.is_empty());
