@@ -1,17 +1,22 @@
-//! HTTP for the whole of callwatch: making a client, reading a body up to a limit, and putting errors into words.
+//! HTTP for the whole of callwatch: making a client, reading a body up to a limit, and putting errors into words; and TLS
+//! for what is not HTTP.
 
-use std::{error::Error, io, path::Path, time::Duration};
+use std::{error::Error, io, path::Path, sync::Arc, time::Duration};
 
 use chrono::DateTime;
 use reqwest::{
     Certificate, Client, ClientBuilder, Identity, Proxy, Response,
     header::{HeaderMap, HeaderValue, RETRY_AFTER},
 };
-use rustls::CertificateError;
+use rustls::{
+    CertificateError, ClientConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use rustls_platform_verifier::Verifier;
 use secrecy::ExposeSecret;
 
 use crate::{
-    config::{Connection, MAX_PEM, SecretError, read_regular},
+    config::{ClientIdentity, Connection, MAX_PEM, SecretError, read_regular},
     time::Timestamp,
 };
 
@@ -19,7 +24,7 @@ use crate::{
 /// the library's words.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "HTTPS cannot be set up ({0}); check this machine's CA certificates, and `client_cert` and `client_key` where \
+    "TLS cannot be set up ({0}); check this machine's CA certificates, and `client_cert` and `client_key` where \
      they are set"
 )]
 pub struct ClientError(String);
@@ -97,6 +102,47 @@ pub(crate) fn builder_for(connection: &Connection) -> Result<ClientBuilder, Conn
         builder = builder.proxy(Proxy::all(address.expose_secret()).map_err(|_| ConnectionError::Proxy)?);
     }
     Ok(builder)
+}
+
+/// TLS for a connection that is not HTTP: trusts and shows the certificates that `connection` names. Reads them from
+/// disk, so it blocks.
+///
+/// # Errors
+/// [`ConnectionError`] when one of the files, or TLS as a whole, cannot be used.
+pub(crate) fn tls_for(connection: &Connection) -> Result<ClientConfig, ConnectionError> {
+    install_tls();
+    let failed = |error: rustls::Error| ClientError(root_cause(&error).to_string());
+    let wrong = |path: &Path, why: String| ConnectionError::File { path: path.display().to_string(), why };
+    let certificates = |path: &Path| -> Result<Vec<_>, ConnectionError> {
+        let pem = read(path)?;
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        match found {
+            Ok(found) if !found.is_empty() => Ok(found),
+            Ok(_) => Err(wrong(path, "there is no certificate in it".to_owned())),
+            Err(error) => Err(wrong(path, error.to_string())),
+        }
+    };
+    let trusted = match &connection.ca_file {
+        Some(path) => certificates(path)?,
+        None => vec![],
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier =
+        Verifier::new_with_extra_roots(trusted, Arc::clone(&provider)).map_err(|error| match &connection
+            .ca_file
+        {
+            Some(path) => wrong(path, error.to_string()),
+            None => failed(error).into(),
+        })?;
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    // The verifier is the one that stands behind every other connection; only the roots are more.
+    let builder = builder.map_err(failed)?.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    let Some(ClientIdentity { certificate, key }) = &connection.identity else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let private =
+        PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| wrong(key, error.to_string()))?;
+    Ok(builder.with_client_auth_cert(certificates(certificate)?, private).map_err(failed)?)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConnectionError> {

@@ -24,7 +24,7 @@ use tracing_subscriber::{
 
 use crate::{
     privacy::escaped_json,
-    style::{Colour, Style},
+    style::{Colour, Style, wrap},
     template::truncate,
 };
 
@@ -34,7 +34,7 @@ const QUEUE: usize = 4096;
 /// How long the last lines are waited for at the end of the process.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// The widest line at `info`, in columns.
+/// The widest line for people, in columns.
 const COLUMNS: usize = 120;
 
 /// The fields of a line that people are not shown, because its message says them in words.
@@ -154,8 +154,9 @@ impl<W: Write, T: Fn(usize)> Write for Sink<W, T> {
     }
 }
 
-/// Lines for people: local time to the second, the level, what happened, and the ids last. Lines at `info` fit into
-/// [`COLUMNS`]; ids that find no room are left out.
+/// Lines for people: local time to the second, the level, what happened, and the ids last. They fit into [`COLUMNS`]. At
+/// `info` what finds no room is left out. A warning or an error says what to do, and may say it nowhere else, so it goes on
+/// in indented lines; only a word that is longer than a line is cut.
 struct ForPeople(Style);
 
 impl<S, N> FormatEvent<S, N> for ForPeople
@@ -185,21 +186,42 @@ fn line(style: Style, time: &str, level: Level, said: Said) -> String {
     };
     let word = format!("{:>5}", level.as_str());
     let before = time.chars().count() + word.len() + 2;
+    if matches!(level, Level::WARN | Level::ERROR) {
+        let text = whole(COLUMNS.saturating_sub(before), said).replace('\n', &format!("\n{:before$}", ""));
+        return format!("{} {} {text}", style.paint(Colour::Dim, time), style.paint(colour, &word));
+    }
     let room = if level == Level::INFO { COLUMNS.saturating_sub(before) } else { usize::MAX };
     let message = truncate(&said.message, room);
     let mut left = room - message.chars().count();
-    let ids = said.fields.into_iter().filter(|(name, value)| {
-        !FOR_PROGRAMS.contains(name) && !value.is_empty() && !said.message.contains(value.as_str())
-    });
     let mut shown = String::new();
-    for (name, value) in ids {
-        let id = format!("  {name}={value}");
+    for id in said.ids() {
+        let id = format!("  {id}");
         let Some(rest) = left.checked_sub(id.chars().count()) else { break };
         left = rest;
         shown.push_str(&id);
     }
     let ids = if shown.is_empty() { shown } else { style.paint(Colour::Dim, &shown) };
     format!("{} {} {message}{ids}", style.paint(Colour::Dim, time), style.paint(colour, &word))
+}
+
+/// The message and all its ids, in lines of `room` columns.
+fn whole(room: usize, said: Said) -> String {
+    let words = said.message.split(' ').map(|word| truncate(word, room)).collect::<Vec<_>>().join(" ");
+    let mut text = wrap(&words, room);
+    let mut column = text.lines().last().map_or(0, |line| line.chars().count());
+    for id in said.ids() {
+        let id = truncate(&id, room);
+        let length = id.chars().count();
+        if column + 2 + length > room {
+            text.push('\n');
+            column = length;
+        } else {
+            text.push_str("  ");
+            column += 2 + length;
+        }
+        text.push_str(&id);
+    }
+    text
 }
 
 /// The parts of a log event, with controls escaped.
@@ -210,6 +232,14 @@ struct Said {
 }
 
 impl Said {
+    /// `name=value` of the fields for people that the message does not say already.
+    fn ids(&self) -> impl Iterator<Item = String> {
+        let ids = self.fields.iter().filter(|(name, value)| {
+            !FOR_PROGRAMS.contains(name) && !value.is_empty() && !self.message.contains(value.as_str())
+        });
+        ids.map(|(name, value)| format!("{name}={value}"))
+    }
+
     fn note(&mut self, field: &Field, value: &str) {
         let value: String = value.chars().flat_map(escape_control).collect();
         match field.name() {
@@ -259,15 +289,25 @@ mod tests {
     }
 
     #[test]
-    fn a_line_at_info_fits_into_its_columns_and_a_warning_is_whole() {
+    fn a_line_fits_into_its_columns_and_a_warning_is_whole() {
         let long = "n".repeat(64);
         let message = format!("delivered: {long} → {long}");
         let line = shown(Level::INFO, said(&message, &[("event", "evt_1")]));
         assert_eq!(line.chars().count(), COLUMNS, "{line}");
         let line = shown(Level::INFO, said("short", &[("a", &long), ("b", &long)]));
         assert!(line.ends_with(&format!("short  a={long}")), "{line}");
-        let line = shown(Level::WARN, said(&message, &[("event", "evt_1")]));
-        assert!(line.ends_with("  event=evt_1") && line.contains(&message), "{line}");
+        let advice = "put it back, or forget them with `callwatch deliveries drop`, ".repeat(5);
+        let message = format!("{advice}{}", "x".repeat(300));
+        for level in [Level::WARN, Level::ERROR] {
+            let lines = shown(level, said(&message, &[("event", "evt_1"), ("call", &long), ("rule", &long)]));
+            assert!(lines.lines().all(|line| line.chars().count() <= COLUMNS), "{lines}");
+            let joined = lines.split_whitespace().collect::<Vec<_>>().join(" ");
+            let ids = format!(" event=evt_1 call={long} rule={long}");
+            assert!(joined.contains(advice.trim()) && joined.ends_with(&ids), "{lines}");
+            assert!(lines.contains('…'), "a word longer than a line is cut: {lines}");
+        }
+        let line = shown(Level::WARN, said("short", &[("event", "evt_1")]));
+        assert!(line.ends_with(" WARN short  event=evt_1"), "{line}");
     }
 
     /// A reader of the log who reads nothing before the gate opens.

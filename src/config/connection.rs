@@ -1,4 +1,5 @@
-//! How an HTTP server is reached: `ca_file`, `client_cert`, `client_key` and `proxy`, for sources and destinations alike.
+//! How a server is reached: `ca_file`, `client_cert` and `client_key`, and `proxy` where HTTP is spoken, for sources and
+//! destinations alike.
 
 use std::path::PathBuf;
 
@@ -34,7 +35,7 @@ pub(crate) const PROXY: Key = Key::new(
     "the proxy that makes the connections, `\"http://proxy.example.com:3128\"`; may hold a user and a password",
 );
 
-/// How an HTTP server is reached: the API, or a receiver.
+/// How a server is reached: the API, or a receiver.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
     /// Certificates (PEM) to trust beside the machine's own.
@@ -50,6 +51,12 @@ pub struct Connection {
 impl Connection {
     /// Reads the keys. `allow_private` is not among them, so private addresses are connected to as well.
     pub(crate) fn read(table: &mut Table<'_>) -> Self {
+        let connection = Self::read_direct(table);
+        Self { proxy: table.read(&PROXY, proxy), ..connection }
+    }
+
+    /// Reads the keys but `proxy`, for a server that does not speak HTTP.
+    pub(crate) fn read_direct(table: &mut Table<'_>) -> Self {
         let ca_file = table.read(&CA_FILE, |value| file(value, "certificate", has_certificate));
         let certificate = table.read(&CLIENT_CERT, |value| file(value, "certificate", has_certificate));
         let key = table.read(&CLIENT_KEY, |value| {
@@ -68,7 +75,7 @@ impl Connection {
             }
         }
         let identity = certificate.zip(key).map(|(certificate, key)| ClientIdentity { certificate, key });
-        Self { ca_file, identity, proxy: table.read(&PROXY, proxy), public_only: false }
+        Self { ca_file, identity, proxy: None, public_only: false }
     }
 
     /// Tells the content of the files and of the proxy's secret, which are read when the client is made, from any other.

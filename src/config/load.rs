@@ -114,19 +114,27 @@ pub(crate) fn read_file(path: &Path, what: &str, hint: &str) -> Result<String, R
         io::ErrorKind::NotFound => Mistake::of_file(format!("the {what} does not exist")).hint(hint),
         _ => Mistake::of_file(format!("the {what} cannot be read: {error}")),
     });
-    let text = content.and_then(|content| String::from_utf8(content).map_err(|error| not_utf8(what, &error)));
+    let text = content.and_then(|content| match is_utf16(&content) {
+        true => Err(Mistake::of_file(format!("the {what} is UTF-16 text")).hint(AS_UTF8)),
+        false => String::from_utf8(content).map_err(|error| not_utf8(what, &error)),
+    });
     text.map_err(|mistake| Report::unreadable(path, mistake))
+}
+
+const AS_UTF8: &str = "save it as UTF-8";
+
+/// Whether a file is UTF-16, with or without the mark that editors of Windows put before it. Without it every second byte
+/// of what is ASCII is zero, which UTF-8 allows and nobody writes.
+fn is_utf16(bytes: &[u8]) -> bool {
+    let first = &bytes[..bytes.len().min(256)];
+    let zeros = first.iter().filter(|byte| **byte == 0).count();
+    bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || zeros * 3 > first.len()
 }
 
 fn not_utf8(what: &str, error: &FromUtf8Error) -> Mistake {
     let bytes = error.as_bytes();
-    // The marks that editors of Windows put before UTF-16.
-    let message = if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        format!("the {what} is UTF-16 text")
-    } else {
-        let before = &bytes[..error.utf8_error().valid_up_to()];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        format!("the {what} is not UTF-8 text: the first other byte is on line {line}")
-    };
-    Mistake::of_file(message).hint("save it as UTF-8")
+    let before = &bytes[..error.utf8_error().valid_up_to()];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    Mistake::of_file(format!("the {what} is not UTF-8 text: the first other byte is on line {line}"))
+        .hint(AS_UTF8)
 }

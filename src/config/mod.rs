@@ -49,7 +49,8 @@ pub(crate) use self::{
     table::{Declared, Table},
     value::Value,
     values::{
-        duration, duration_of, field_path, hide_path_of_url, hide_user_of_url, hours, integer_of,
-        is_loopback, kind, mistake_in, parse_url, parse_web_address, reference, web_address, zone,
+        duration, duration_of, field_path, has_decimal_comma, hide_path_of_url, hide_user_of_url, hours,
+        integer_of, is_loopback, kind, mistake_in, no_comma, parse_url, parse_web_address, reference,
+        web_address, zone,
     },
 };

@@ -151,8 +151,7 @@ pub(crate) fn secret(value: &Value<'_>) -> Result<Found, Mistake> {
         if text.is_empty() {
             return Err(value.error("the secret is empty"));
         }
-        if let Some(name) = variable_in(text) {
-            let whole = text.len() == name.len() + "${}".len();
+        if let Some((name, whole)) = variable_in(text) {
             let message = "variables are not filled in, so this is taken as it is written";
             let hint = match whole {
                 true => format!("write {{ env = \"{name}\" }} in place of the quotes"),
@@ -187,6 +186,19 @@ pub(crate) fn secret(value: &Value<'_>) -> Result<Found, Mistake> {
             SecretError::NoFile { path, why } => mistake(format!("the file {path} cannot be read: {why}")),
         }
     })?;
+    if let Some(inside) = within_quotes(content.expose_secret()) {
+        let holder = match &secret {
+            Secret::Plain(_) => "this secret".to_owned(),
+            Secret::Env(name) => format!("the value of {name}"),
+            Secret::File(path) => format!("the secret in the file {}", path.display()),
+        };
+        let message = format!("{holder} has quotes around it, which are taken as a part of it");
+        let hint = "leave them out where it is set";
+        if looks_like_key(inside) {
+            return Err(Mistake::error(place, message).hint(hint));
+        }
+        value.cx.add(Mistake::warning(place.clone(), message).hint(hint));
+    }
     if let Secret::File(path) = &secret {
         value.cx.note_secret_file(place, path);
     }
@@ -255,16 +267,50 @@ fn looks_like_key(text: &str) -> bool {
     BEGINNINGS.iter().any(|beginning| text.starts_with(beginning)) || is_random
 }
 
-/// The name in `${NAME}`, as shells write a variable.
-fn variable_in(text: &str) -> Option<&str> {
+/// The name in `${NAME}`, `$NAME` or `%NAME%`, as shells write a variable, and whether it is the whole text.
+fn variable_in(text: &str) -> Option<(&str, bool)> {
+    let is_name = |name: &str| {
+        let is_part = |c: char| c == '_' || c.is_ascii_alphanumeric();
+        name.starts_with(|c: char| !c.is_ascii_digit()) && name.chars().all(is_part)
+    };
+    // A password may begin with these signs; the names of variables are in capitals, as a rule.
+    let is_constant =
+        |name: &&str| is_name(name) && name.len() > 2 && !name.contains(|c: char| c.is_ascii_lowercase());
+    let percent = || text.strip_prefix('%')?.strip_suffix('%');
+    if let Some(name) = text.strip_prefix('$').or_else(percent).filter(is_constant) {
+        return Some((name, true));
+    }
     let (name, _) = text.split_once("${")?.1.split_once('}')?;
-    let is_name = |c: char| c == '_' || c.is_ascii_alphanumeric();
-    (!name.is_empty() && name.len() < text.len() && name.chars().all(is_name)).then_some(name)
+    is_name(name).then_some((name, text.len() == name.len() + "${}".len()))
+}
+
+/// What stands between the quotes when a secret is in quotes as a whole: a `.env` file and the shell of Windows keep them.
+fn within_quotes(secret: &str) -> Option<&str> {
+    let within = |quote: char| secret.strip_prefix(quote)?.strip_suffix(quote);
+    within('"').or_else(|| within('\'')).filter(|inside| !inside.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_are_told_from_passwords() {
+        for (text, found) in [
+            ("${KEY}", Some(("KEY", true))),
+            ("whsec_${key}", Some(("key", false))),
+            ("$CALLEM_API_KEY", Some(("CALLEM_API_KEY", true))),
+            ("%CALLEM_API_KEY%", Some(("CALLEM_API_KEY", true))),
+            ("$ecret", None),
+            ("$2a$10$abc", None),
+            ("$A", None),
+            ("100%", None),
+            ("%", None),
+            ("$", None),
+        ] {
+            assert_eq!(variable_in(text), found, "{text}");
+        }
+    }
 
     #[test]
     fn names_and_paths_are_not_taken_for_secrets() {

@@ -8,6 +8,11 @@ const UNCLOSED_TEXT: &str = "the end of this text is missing";
 const TABLE_TWICE: &str = "this table is there twice";
 const KEY_TWICE: &str = "this key is there twice";
 
+const NOT_IN_NAME: &str = "cannot be in the name of a table";
+
+/// Which names there can be.
+pub(super) const NAME_HINT: &str = "a name is up to 64 of the letters A-Z and a-z, digits, `-`, `_` and `.`";
+
 const SPACE_IN_NAME: &str = "the name of a table cannot have a space in it";
 
 /// Quotes that word processors and chat programs put in place of `"` and `'`.
@@ -57,9 +62,12 @@ impl Slip<'_> {
             return mistake;
         }
         match error.message() {
-            "string values must be quoted, expected literal string" => {
-                Mistake::error(span, "a text must be in quotes")
-            }
+            "string values must be quoted, expected literal string" => self.word(span),
+            // A word that begins as `true`, `false`, `nan` or `inf` do.
+            "invalid boolean, expected `true`"
+            | "invalid boolean, expected `false`"
+            | "invalid float, expected `nan`"
+            | "invalid float, expected `inf`" => self.word(span),
             "key with no value, expected `=`" => {
                 Mistake::error(span, "expected `=` and a value after the key")
             }
@@ -83,6 +91,21 @@ impl Slip<'_> {
                 }
             }
         }
+    }
+
+    /// A word without quotes: what other languages call true, false and nothing, or a text.
+    fn word(&self, span: Range<usize>) -> Mistake {
+        let before = self.text.get(..span.start).unwrap_or_default();
+        let start = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric()).len();
+        let word = self.text.get(start..).unwrap_or_default();
+        let word = word.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+        let hint = match word.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" => "true and false are written small: write true",
+            "false" | "no" | "off" => "true and false are written small: write false",
+            "null" | "none" | "nil" => "for nothing, leave the key out",
+            _ => return Mistake::error(span, "a text must be in quotes"),
+        };
+        Mistake::error(span, "a text must be in quotes").hint(hint)
     }
 
     fn line(&self, start: usize) -> &str {
@@ -156,8 +179,18 @@ impl Slip<'_> {
     /// A table whose name has a space in it.
     fn header(&self, span: &Range<usize>, message: &str) -> Option<Mistake> {
         let line = self.line(self.lines.start_of(span.start));
-        let name = line.strip_prefix('[').filter(|_| message.starts_with("unclosed table"))?;
+        let name = line.strip_prefix('[')?;
         let (name, _) = name.split_once(']')?;
+        let odd = |c: char| !of_key(c) && !c.is_whitespace() && !matches!(c, '"' | '\'' | '[');
+        if let Some(at) = name.find(odd).filter(|_| !name.contains(['"', '\''])) {
+            let start = self.lines.start_of(span.start) + 1 + at;
+            let c = name[at..].chars().next()?;
+            let message = format!("`{}` {NOT_IN_NAME}", c.escape_debug());
+            return Some(Mistake::error(start..start + c.len_utf8(), message).hint(NAME_HINT));
+        }
+        if !message.starts_with("unclosed table") {
+            return None;
+        }
         let words: Vec<_> = name.split_whitespace().collect();
         let are_names = words.iter().all(|word| word.chars().all(of_key));
         (words.len() > 1 && are_names)
@@ -243,7 +276,7 @@ pub(super) fn other_language(text: &str, mistakes: &[Mistake]) -> Option<Mistake
 
 /// Whether the parser took the header of a table for nothing, so that its keys went to the table before.
 pub(super) fn lost_header(mistake: &Mistake) -> bool {
-    mistake.message == SPACE_IN_NAME
+    mistake.message == SPACE_IN_NAME || mistake.message.ends_with(NOT_IN_NAME)
 }
 
 /// Drops what only follows from a table that is there twice: its keys are taken for those of the first one.

@@ -15,6 +15,7 @@ use super::{
     context::Context,
     key::{Absent, Key, Literal},
     report::{Mistake, closest_of},
+    slip::NAME_HINT,
     value::{Value, entries_of},
     values::{duration_of, integer_of, one_of},
 };
@@ -222,7 +223,7 @@ impl<'a> Table<'a> {
             if !Name::is_valid(text) {
                 self.cx.add(
                     Mistake::error(name.span(), format!("`{}` cannot be a name", text.escape_debug()))
-                        .hint("a name is up to 64 of the letters A-Z and a-z, digits, `-`, `_` and `.`"),
+                        .hint(NAME_HINT),
                 );
             }
             if let Some(mut table) = self.note(Self::of(&value)) {

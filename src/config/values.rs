@@ -43,6 +43,9 @@ pub(crate) fn integer_of(key: &Key) -> impl Fn(&Value<'_>) -> Read<u32> {
 /// A reader of durations within `limits`.
 pub(crate) fn duration(limits: RangeInclusive<Duration>) -> impl Fn(&Value<'_>) -> Read<Duration> {
     move |value| {
+        if value.text().is_ok_and(has_decimal_comma) {
+            return Err(no_comma(value, "write whole numbers with units, as in \"1h 30m\" or \"500ms\""));
+        }
         if let Some(digits) = value.digits() {
             return Err(value.wrong_type("a duration in quotes").hint(format!("write \"{digits}s\"")));
         }
@@ -69,10 +72,24 @@ pub(crate) fn duration(limits: RangeInclusive<Duration>) -> impl Fn(&Value<'_>) 
     }
 }
 
+/// Whether a comma stands where a number would have its decimals.
+pub(crate) fn has_decimal_comma(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.windows(3).any(|three| three[0].is_ascii_digit() && three[1] == b',' && three[2].is_ascii_digit())
+}
+
+/// The mistake that there is a decimal comma in a value.
+pub(crate) fn no_comma(value: &Value<'_>, hint: &str) -> Mistake {
+    value.error("a number has no comma").hint(hint)
+}
+
 /// A number of bytes, at least as many as `key` declares: `"64MB"`, `"16MiB"`.
 pub(super) fn size(key: &Key, value: &Value<'_>) -> Read<u64> {
     let ValueType::Size(least) = key.takes else { return Err(value.wrong_type("a size")) };
     let text = value.text()?;
+    if has_decimal_comma(text) {
+        return Err(no_comma(value, "write a whole number of a smaller unit, as in \"1500MB\""));
+    }
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let unit = match text[digits..].trim() {
         "KB" | "kB" => Some(1_000),

@@ -22,25 +22,82 @@ pub(super) fn text_of(message: &Message) -> Option<String> {
             let mut texts = vec![];
             texts_of(&message["blocks"], &mut texts);
             if texts.is_empty() {
-                texts.extend(message["text"].as_str());
+                texts.extend(message["text"].as_str().map(as_shown));
             }
-            // As Slack shows it.
-            texts.join("\n").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+            texts.join("\n")
         }
         Message::Mail(mail) => format!("{}\n{}", mail.subject()?, plain_part(mail)?),
     })
 }
 
-/// Every text in the blocks of a Slack message, in their order.
-fn texts_of<'m>(part: &'m Value, texts: &mut Vec<&'m str>) {
+/// Every text in the blocks of a Slack message, in their order, as Slack shows it.
+fn texts_of(part: &Value, texts: &mut Vec<String>) {
     match part {
         Value::Array(parts) => parts.iter().for_each(|part| texts_of(part, texts)),
         Value::Object(fields) => {
-            texts.extend(fields.get("text").and_then(Value::as_str));
+            let text = fields.get("text").and_then(Value::as_str);
+            // Nothing in a plain text is markup.
+            let is_plain = fields.get("type").is_some_and(|of| of == "plain_text");
+            texts.extend(text.map(|text| if is_plain { unescaped(text) } else { as_shown(text) }));
             fields.values().filter(|field| !field.is_string()).for_each(|field| texts_of(field, texts));
         }
         _ => {}
     }
+}
+
+/// A text in Slack's markup as its reader sees it: a date in words, a link by its text, bold and italic words without
+/// their signs, a quotation behind a bar (<https://docs.slack.dev/messaging/formatting-message-text>).
+fn as_shown(markup: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = markup;
+    while let Some((before, after)) = rest.split_once('<') {
+        shown.push_str(before);
+        let Some((inside, behind)) = after.split_once('>') else {
+            shown.push('<');
+            rest = after;
+            continue;
+        };
+        let (target, label) = inside.split_once('|').unwrap_or((inside, ""));
+        shown.push_str(if label.is_empty() { target.trim_start_matches('!') } else { label });
+        rest = behind;
+    }
+    shown.push_str(rest);
+    let lines: Vec<_> = shown.split('\n').map(without_signs).collect();
+    unescaped(&lines.join("\n"))
+}
+
+/// A line without the signs around bold (`*`), italic (`_`) and struck (`~`) words, and with a bar for a quotation.
+fn without_signs(line: &str) -> String {
+    let (bar, line) = match line.strip_prefix("> ") {
+        Some(quoted) => ("▎ ", quoted),
+        None => ("", line),
+    };
+    let mut shown: Vec<char> = vec![];
+    let letters: Vec<char> = line.chars().collect();
+    let is_edge = |at: Option<&char>| at.is_none_or(|c| !c.is_alphanumeric());
+    // For each sign, the place in `shown` where it was opened.
+    let mut open: Vec<(char, usize)> = vec![];
+    for (at, c) in letters.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|before| letters.get(before));
+        let after = letters.get(at + 1);
+        if matches!(c, '*' | '_' | '~') {
+            let closes = before.is_some_and(|c| !c.is_whitespace()) && is_edge(after);
+            let opened = open.iter().rposition(|(sign, _)| sign == c).filter(|_| closes);
+            if let Some((_, place)) = opened.map(|opened| open.drain(opened..).next().unwrap_or((*c, 0))) {
+                shown.remove(place);
+                continue;
+            }
+            if is_edge(before) && after.is_some_and(|c| !c.is_whitespace()) {
+                open.push((*c, shown.len()));
+            }
+        }
+        shown.push(*c);
+    }
+    format!("{bar}{}", shown.into_iter().collect::<String>())
+}
+
+fn unescaped(text: &str) -> String {
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 }
 
 /// The plain text of a mail, decoded from quoted-printable (RFC 2045, section 6.7).
@@ -85,8 +142,29 @@ mod tests {
         ] });
         assert_eq!(
             lines_of(&Message::Slack(message)).unwrap(),
-            ["Unhappy caller +3361•••5678", "*Topic*", "a <b>"]
+            ["Unhappy caller +3361•••5678", "Topic", "a <b>"]
         );
+    }
+
+    #[test]
+    fn markup_of_slack_is_shown_as_its_reader_sees_it() {
+        for (markup, shown) in [
+            (
+                "*When*\n<!date^1765800000^{date_short} at {time}, {time}|15 Dec, 13:00>",
+                "When\n15 Dec, 13:00",
+            ),
+            ("see <https://acme.example/a_b_c|the call> now", "see the call now"),
+            ("<https://acme.example/>", "https://acme.example/"),
+            ("<!here> _soon_, ~never~, *_both_*", "here soon, never, both"),
+            ("> he said *no*\n> twice", "▎ he said no\n▎ twice"),
+            ("2 * 3 * 4, snake_case_name, *open", "2 * 3 * 4, snake_case_name, *open"),
+            ("a &lt;b&gt; &amp;lt;", "a <b> &lt;"),
+            ("1 < 2", "1 < 2"),
+        ] {
+            assert_eq!(as_shown(markup), shown, "{markup}");
+        }
+        let plain = json!({ "blocks": [{ "text": { "type": "plain_text", "text": "*as* it &lt;is&gt;" } }] });
+        assert_eq!(lines_of(&Message::Slack(plain)).unwrap(), ["*as* it <is>"]);
     }
 
     #[test]

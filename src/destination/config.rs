@@ -7,7 +7,7 @@ use crate::{
     calendar::{Hours, Zone},
     config::{
         Fingerprint, Key, Literal, MINUTE, Mistake, SECOND, Table, Target, Value, ValueType, days,
-        duration_of, field_path, hours, zone,
+        duration_of, field_path, has_decimal_comma, hours, no_comma, zone,
     },
     name::Name,
     rule::Sight,
@@ -248,7 +248,11 @@ impl Rate {
 }
 
 fn rate(value: &Value<'_>) -> Result<Rate, Mistake> {
-    Rate::parse(value.text()?).ok_or_else(|| {
+    let text = value.text()?;
+    if has_decimal_comma(text) {
+        return Err(no_comma(value, "write a whole number per s, m or h, as in \"90/m\""));
+    }
+    Rate::parse(text).ok_or_else(|| {
         value.error("this is not a rate").hint("write a number per s, m or h, as in \"1/s\" or \"30/m\"")
     })
 }

@@ -84,12 +84,12 @@ pub fn build(
 ) -> Result<Arc<dyn Destination>, BuildError> {
     let (fields, timeout) = (config.fields.clone(), config.timeout);
     let writer = Writer::new(fields.clone(), config.timezone, Some(telemetry.clone()));
+    let wrong = |source| BuildError::Connection { destination: config.name.clone(), source };
     let client = |connection: &Connection| {
         if connection.is_plain() {
             return Ok(client.clone());
         }
-        let destination = config.name.clone();
-        connection::client_for(connection).map_err(|source| BuildError::Connection { destination, source })
+        connection::client_for(connection).map_err(wrong)
     };
     Ok(match &config.kind {
         DestinationKind::Webhook(webhook) => {
@@ -99,7 +99,7 @@ pub fn build(
             Arc::new(SlackDestination::new(slack, writer, timeout, client(&slack.connection)?))
         }
         DestinationKind::Email(email) => {
-            Arc::new(EmailDestination::new(email, writer, timeout, config.concurrency)?)
+            Arc::new(EmailDestination::new(email, writer, timeout, config.concurrency).map_err(wrong)?)
         }
     })
 }
@@ -107,14 +107,6 @@ pub fn build(
 /// Why a destination cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The system offers no usable TLS for the SMTP server.
-    #[error("TLS cannot be used for {host} ({why}); install this machine's CA certificates")]
-    Tls {
-        /// The server.
-        host: String,
-        /// The TLS library's message.
-        why: String,
-    },
     /// No client can be made for the connection that its config describes.
     #[error("destination {destination}: {source}")]
     Connection {

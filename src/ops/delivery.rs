@@ -48,6 +48,9 @@ pub struct Delivery {
     pub source: Option<Name>,
     /// The call that it is about.
     pub call: Option<CallId>,
+    /// The caller's number, masked; only in lists, and when the number is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
     /// The batch whose deliveries it tells as one.
     pub stands_for: Option<BatchKey>,
     /// The thing it is about, when none of the three fields above says it.
@@ -181,6 +184,7 @@ impl Destinations {
             reason: dead,
             source: record.subject.source().cloned(),
             call: record.subject.call().cloned(),
+            caller: None,
             stands_for: record.subject.batch().cloned(),
             about: Some(record.subject)
                 .filter(|subject| matches!(subject, Subject::Destination(_) | Subject::Config)),

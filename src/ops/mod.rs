@@ -24,7 +24,9 @@ pub use self::{
     bulk::{BulkMode, Changed},
     delivery::{Delivery, KeptBack, LoggedAttempt},
     error::{OpsError, OpsErrorKind},
-    explain::{BatchWait, CallStory, DeliveryStory, KnownOfCall, RuleStanding, RuleStory},
+    explain::{
+        BatchWait, CallStory, DeliveryStory, KnownOfCall, OfNumber, OtherCall, RuleStanding, RuleStory,
+    },
     filter::{Filter, StateFilter},
     readiness::{Check, Readiness},
     status::{
@@ -70,6 +72,9 @@ pub struct Resumed {
     pub waiting: u64,
 }
 
+/// How many events are read together for a list: they hold transcripts.
+const BODIES: usize = 20;
+
 impl Ops {
     /// The operations on this store, with the sources, rules and destinations of the config.
     pub fn new(store: Arc<dyn Store>, config: Arc<Config>, clock: Clock) -> Self {
@@ -96,7 +101,15 @@ impl Ops {
         let records = scan.take(limit).await?;
         let end = records.last().map(|record| record.cursor());
         let next = if scan.next().await?.is_some() { end } else { None };
-        let items = records.into_iter().map(|record| destinations.tell(record, false)).collect();
+        let mut items = vec![];
+        for chunk in records.chunks(BODIES) {
+            let tokens: Vec<_> = chunk.iter().map(|record| record.token).collect();
+            let events = self.store.bodies(&tokens).await?;
+            items.extend(chunk.iter().zip(events).map(|(record, event)| {
+                let caller = event.map(|event| event.masked_caller()).filter(|caller| !caller.is_empty());
+                Delivery { caller, ..destinations.tell(record.clone(), false) }
+            }));
+        }
         Ok(Listing { items, next })
     }
 

@@ -94,7 +94,7 @@ impl Job {
                     DestinationKind::Webhook(webhook) => webhook.connection.content(),
                     DestinationKind::Slack(slack) => slack.connection.content(),
                     // It reads its secrets for every mail.
-                    DestinationKind::Email(_) => Fingerprint::default(),
+                    DestinationKind::Email(email) => email.connection.content(),
                 }
             }
             Self::Upkeep => {}

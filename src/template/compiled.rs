@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use minijinja::{
-    Environment, Error, ErrorKind, context,
+    Environment, Error, ErrorKind, UndefinedBehavior, context,
     value::{Serde, Value},
 };
 
@@ -59,6 +59,8 @@ impl Template {
         let mut environment = ENVIRONMENT.clone();
         if let Use::Body { .. } = r#use {
             environment.set_fuel(Some(FUEL_OF_BODY));
+            // Nothing can stand in place of a body, so what is missing reads like null; no delivery dies of it.
+            environment.set_undefined_behavior(UndefinedBehavior::Chainable);
         }
         let wrong = |error: Error| TemplateError {
             message: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
@@ -112,7 +114,7 @@ impl Template {
     /// # Errors
     /// As [`Template::render`], and when it is longer.
     pub fn render_body(&self, context: &Context<'_>) -> Result<String, TemplateError> {
-        match self.render_within(MAX_BODY, Value::from(Serde(context)))? {
+        match self.render_within(MAX_BODY, in_text_context(context))? {
             (text, false) => Ok(text),
             (_, true) => Err(TemplateError {
                 message: "it becomes longer than 1 MiB".to_owned(),
@@ -163,7 +165,7 @@ impl Template {
     }
 }
 
-/// The context for a rule's text, in which a number that was withheld is told as such.
+/// The context of a template, in which a number that was withheld is told as such.
 fn in_text_context(context: &Context<'_>) -> Value {
     let mut all = Value::from(Serde(context));
     if let Some(call) = context.call.and_then(in_text) {

@@ -12,7 +12,7 @@ use serde::Serialize as _;
 use serde_json::ser::PrettyFormatter;
 
 use super::compiled::MAX_BODY;
-use super::withheld::{UNKNOWN_NUMBER, is_none};
+use super::withheld::{UNKNOWN_NUMBER, as_json, is_none};
 use crate::{calendar::Zone, privacy, time::Timestamp};
 
 /// The most steps a template may take; a text of a few lines takes some dozens. Data counts as well: 64 bytes of text,
@@ -41,7 +41,7 @@ pub(crate) fn environment() -> Environment<'static> {
     env.remove_global("debug");
     env.set_fuel(Some(FUEL));
     env.set_formatter(|out, state, value| {
-        if value.is_none() {
+        if value.is_none() || value.is_undefined() {
             out.write_str("–").map_err(Error::from)
         } else {
             ensure_fits(value, None)?;
@@ -104,6 +104,7 @@ fn tojson(value: &Value, indent: Option<Value>, arguments: Kwargs) -> Result<Val
         let message = format!("an indentation is {MAX_INDENT} spaces at most");
         return Err(Error::new(ErrorKind::InvalidOperation, message));
     }
+    let value = &as_json(value);
     ensure_fits(value, width)?;
     filters::tojson(value, width.map(Value::from), Kwargs::from_iter(std::iter::empty::<(&str, Value)>()))
 }
@@ -197,7 +198,7 @@ impl io::Write for Room {
 fn of_text(value: &Value, filter: impl FnOnce(&str) -> String) -> Result<Value, Error> {
     match value.as_str() {
         Some(text) => Ok(Value::from(filter(text))),
-        None if value.is_none() => Ok(Value::from(())),
+        None if value.is_none() || value.is_undefined() => Ok(Value::from(())),
         None if is_none(value) => Ok(Value::from(filter(UNKNOWN_NUMBER))),
         None => Err(not_a_text()),
     }
@@ -210,7 +211,7 @@ fn mask_phone(number: &Value) -> Result<Value, Error> {
 
 fn duration(seconds: &Value) -> Result<Value, Error> {
     match seconds.kind() {
-        ValueKind::None => Ok(Value::from(())),
+        ValueKind::None | ValueKind::Undefined => Ok(Value::from(())),
         ValueKind::Number => Ok(Value::from(duration_in_words(f64::try_from(seconds.clone())?))),
         _ => Err(Error::new(ErrorKind::InvalidOperation, "not a number of seconds")),
     }

@@ -149,7 +149,7 @@ fn null_is_a_dash_and_missing_can_be_asked_for() {
 }
 
 #[test]
-fn a_number_that_was_withheld_is_told_as_such_in_texts_only() {
+fn a_number_that_was_withheld_is_told_as_such_and_is_null_for_programs() {
     let render = |source: &str, number: serde_json::Value| {
         let call = json!({ "callerNumber": number, "calledNumber": null });
         with_context(|context| {
@@ -158,22 +158,27 @@ fn a_number_that_was_withheld_is_told_as_such_in_texts_only() {
             (text, Template::compile_body(source, &[]).unwrap().render_body(&context).unwrap())
         })
     };
-    for (source, text, body) in [
-        ("{{ call.callerNumber }} {{ call.calledNumber }}", "unknown number –", "– –"),
-        ("{{ call.callerNumber|mask_phone }}", "unknown number", "–"),
-        (
-            "{{ call.callerNumber|truncate(8) }} {{ 'a' ~ call.callerNumber }}",
-            "unknown… aunknown number",
-            "– aNone",
-        ),
-        ("{{ call.callerNumber or 'x' }} {{ call.callerNumber is none }}", "x True", "x True"),
-        ("{{ call.callerNumber|default('x', true) }}", "x", "x"),
-        ("{% for call in calls %}{{ call.callerNumber }}{% endfor %}", "unknown number", "–"),
+    for (source, told) in [
+        ("{{ call.callerNumber }} {{ call.calledNumber }}", "unknown number –"),
+        ("{{ call.callerNumber|mask_phone }}", "unknown number"),
+        ("{{ call.callerNumber|truncate(8) }} {{ 'a' ~ call.callerNumber }}", "unknown… aunknown number"),
+        ("{{ call.callerNumber or 'x' }} {{ call.callerNumber is none }}", "x True"),
+        ("{{ call.callerNumber|default('x', true) }}", "x"),
+        ("{% for call in calls %}{{ call.callerNumber }}{% endfor %}", "unknown number"),
+        ("{{ call.callerNumber|tojson }}", "null"),
     ] {
-        assert_eq!(render(source, json!(null)), (text.to_owned(), body.to_owned()), "{source}");
+        assert_eq!(render(source, json!(null)), (told.to_owned(), told.to_owned()), "{source}");
     }
+    for source in ["{{ call|tojson }}", "{{ calls|first|tojson }}"] {
+        let (text, body) = render(source, json!(null));
+        let parsed = serde_json::from_str::<serde_json::Value>(&body).unwrap();
+        assert_eq!(parsed, json!({ "calledNumber": null, "callerNumber": null }), "{source}");
+        assert_eq!(text, body);
+    }
+    let (_, all) = render("{{ calls|tojson }}", json!(null));
+    let parsed = serde_json::from_str::<serde_json::Value>(&all).unwrap();
+    assert_eq!(parsed, json!([{ "calledNumber": null, "callerNumber": null }]));
     assert_eq!(render("{{ call.callerNumber }}", json!(" ")).0, "unknown number");
-    assert_eq!(render("{{ call|tojson }}", json!(null)).1, r#"{"calledNumber": null, "callerNumber": null}"#);
     assert_eq!(render("{{ call.callerNumber }}", json!("+331")).0, "+331");
 }
 

@@ -255,6 +255,15 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_is_only_named_in_the_condition_is_not_known() {
+        let when = Some("call.sentiment == 'negative' && has(call.leadQuality)");
+        for field in ["sentiment", "leadQuality"] {
+            let doubt = format!("the API documents no field `{field}` of a call @call.{field}");
+            assert_eq!(doubts(&format!("{{{{ call.{field} }}}}"), Kind::Analyzed, when), [doubt]);
+        }
+    }
+
+    #[test]
     fn a_filter_without_its_argument_is_doubtful() {
         for source in [
             "{{ call.createdAt|local_time }}",

@@ -1,8 +1,11 @@
-//! A number that the caller withheld, in the texts of rules.
+//! A number that the caller withheld, in the texts of rules and the bodies of webhooks.
 
 use std::{fmt, sync::Arc};
 
-use minijinja::value::{Object, ObjectRepr, Serde, Value};
+use minijinja::{
+    context,
+    value::{Object, ObjectRepr, Serde, Value, ValueKind},
+};
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
@@ -35,7 +38,7 @@ pub(super) fn is_none(value: &Value) -> bool {
     value.is_none() || value.downcast_object_ref::<Withheld>().is_some()
 }
 
-/// A call as a rule's text shows it.
+/// A call as a template shows it.
 struct InText<'a>(&'a Json);
 
 impl Serialize for InText<'_> {
@@ -68,7 +71,23 @@ fn is_blank(value: &Json) -> bool {
     value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty())
 }
 
-/// The call for a rule's text, if its number was withheld.
+/// The call for a template, if its number was withheld.
 pub(super) fn in_text(call: &Json) -> Option<Value> {
     call.get(CALLER).is_some_and(is_blank).then(|| Value::from(Serde(InText(call))))
+}
+
+/// The value for programs, for whom a number that was withheld is null: of that number, a call, or a list of calls.
+pub(super) fn as_json(value: &Value) -> Value {
+    let is_withheld =
+        |call: &Value| call.get_attr(CALLER).is_ok_and(|number| !number.is_none() && is_none(&number));
+    let with_null = |call: &Value| context! { callerNumber => Value::from(()), ..call.clone() };
+    match value.kind() {
+        _ if is_none(value) || value.is_undefined() => Value::from(()),
+        ValueKind::Map if is_withheld(value) => with_null(value),
+        ValueKind::Seq if value.try_iter().is_ok_and(|mut calls| calls.any(|call| is_withheld(&call))) => {
+            let calls = value.try_iter().into_iter().flatten();
+            calls.map(|call| if is_withheld(&call) { with_null(&call) } else { call }).collect()
+        }
+        _ => value.clone(),
+    }
 }

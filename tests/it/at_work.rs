@@ -121,6 +121,7 @@ async fn every_answer_is_the_same_as_when_it_is_stopped() {
         &["explain", "a/b ü"],
         &["explain", "a/b ü", "--json"],
         &["explain", "talking"],
+        &["explain", "+33 6 12 34 56 78"],
         &["explain", "talking", "--source", "clinic", "--json"],
         &["explain", "nobody"],
         &["explain", "a/b ü", "--source", "other"],

@@ -196,13 +196,31 @@ async fn the_list_is_a_table_newest_first_with_what_is_held_back() {
     let out = stopped.run(&["list"]).await.fine();
     let expected = "\
 EVENT  TO       STATE      TRIES  AGE  LAST
+  RULE  CALLER
 evt_o  old-crm  pending    0      2h   not in the config
+  call-completed  +3361•••5678
 evt_p  crm      pending    1      2h   timed out after 15s
+  call-completed  +3361•••5678
 evt_d  crm      dead       2      2h   500 Internal Server Error
+  call-completed  +3361•••5678
 evt_a  crm      delivered  1      3h   200 OK
+  call-completed  +3361•••5678
 old-crm is not in the config: 1 delivery waits until it is back, or until `callwatch deliveries drop --all --destination old-crm`
 ";
     assert_eq!(out, expected);
+}
+
+#[tokio::test]
+async fn a_delivery_that_a_clock_ahead_made_is_not_new() {
+    let stopped = Stopped::new();
+    let store = stopped.store().await;
+    let mut event = new_event("evt_f", "crm", 0);
+    // Between two full hours, so that it does not matter how long the test takes.
+    event.deliveries[0].created = now().after(Duration::from_secs(2 * 3600 + 1800));
+    commit(&store, event).await;
+    store.close().await.unwrap();
+    let out = stopped.run(&["list"]).await.fine();
+    assert!(out.contains("\nevt_f  crm  pending  0      in 2h  not tried yet\n"), "{out}");
 }
 
 #[tokio::test]
@@ -219,7 +237,7 @@ async fn the_table_fits_a_terminal_whatever_is_in_it() {
     settle(&store, destination, Settlement { outcomes: vec![outcome], ..Settlement::new(now()) }).await;
     store.close().await.unwrap();
     let out = stopped.run(&["list"]).await.fine();
-    assert_eq!(out.lines().count(), 2, "{out}");
+    assert_eq!(out.lines().count(), 4, "{out}");
     assert!(out.contains(event.as_str()), "an id is never cut: {out}");
     for line in out.lines() {
         assert!(line.chars().count() <= 80, "{line}");
@@ -346,10 +364,15 @@ async fn what_is_held_and_what_was_told_with_others_is_listed_and_shown() {
     let out = stopped.run(&["list"]).await.fine();
     let expected = "\
 EVENT  TO   STATE    TRIES  AGE  LAST
+  RULE  CALLER
 evt_s  crm  pending  0      2h   not tried yet
+  call-completed
 evt_3  crm  merged   0      2h   part of evt_s
+  call-completed  +3361•••5678
 evt_2  crm  merged   0      2h   part of evt_s
+  call-completed  +3361•••5678
 evt_1  crm  held     0      3h   in batch group/booked/000000000000007f
+  call-completed  +3361•••5678
 ";
     assert_eq!(out, expected);
     for (state, expected) in [("held", &["evt_1"][..]), ("merged", &["evt_3", "evt_2"])] {

@@ -121,6 +121,15 @@ async fn a_call_is_explained_rule_by_rule_with_what_became_of_each_delivery() {
     );
     running.stop().await;
 
+    for typed in [&["+33", "6", "12", "34", "56", "78"][..], &["+33 6 12 34 56 78"], &["06.12.34.56.78"]] {
+        let out = fine(explain(&rig, typed).await);
+        let newest = "call talking of clinic\n  the newest of 2 calls of +3361•••5678; the other:\n    unhappy of clinic, ";
+        assert!(out.starts_with(newest), "{typed:?}: {out}");
+    }
+    let (code, out, err) = explain(&rig, &["+33 6 99 99 99 99"]).await;
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("is known of") && !err.contains("9999"), "{err}");
+
     let out = fine(explain(&rig, &["unhappy"]).await);
     assert!(out.starts_with("call unhappy of clinic\n  first seen    20"), "{out}");
     for part in [

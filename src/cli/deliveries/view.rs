@@ -35,20 +35,42 @@ impl Reader {
 /// The widest column of destinations; `show` has the whole name.
 const NAME_WIDTH: usize = 16;
 
-/// One line for each delivery, of `total`, and what keeps deliveries back.
+/// The widest masked number.
+const CALLER_WIDTH: usize = 24;
+
+/// How far the second line of a delivery is moved in.
+const INDENT: usize = 2;
+
+/// Two lines for each delivery, of `total`, and what keeps deliveries back.
 pub(super) fn table(deliveries: &[Delivery], total: u64, status: &Status, zone: Zone) -> String {
     let mut rows = vec![["EVENT", "TO", "STATE", "TRIES", "AGE", "LAST"].map(str::to_owned)];
+    // The head of the lines between.
+    let mut between = vec!["RULE  CALLER".to_owned()];
+    between.extend(deliveries.iter().map(|delivery| {
+        let caller = delivery.caller.as_deref().unwrap_or_default();
+        let room = WIDTH - INDENT - 2 - caller.chars().count().min(CALLER_WIDTH);
+        format!(
+            "{}  {}",
+            truncate(&listed(&delivery.rule, &delivery.also), room),
+            truncate(caller, CALLER_WIDTH)
+        )
+    }));
     rows.extend(deliveries.iter().map(|delivery| {
         [
             delivery.event.to_string(),
             truncate(delivery.destination.as_str(), NAME_WIDTH),
             delivery.state.as_str().to_owned(),
             delivery.attempts.to_string(),
-            age(status.at.since(delivery.created)),
+            age_at(delivery.created, status.at),
             last(delivery),
         ]
     }));
-    let mut out = if deliveries.is_empty() { String::new() } else { lay_out(&rows) };
+    let mut out = String::new();
+    if !deliveries.is_empty() {
+        for (row, between) in lay_out(&rows).lines().zip(&between) {
+            let _ = writeln!(out, "{row}\n{:INDENT$}{}", "", between.trim_end());
+        }
+    }
     if (deliveries.len() as u64) < total {
         let _ = writeln!(out, "the newest {} of {total}; --limit shows more", deliveries.len());
     } else if total == 0 {
@@ -191,6 +213,11 @@ pub(in crate::cli) fn lay_out<const N: usize>(rows: &[[String; N]]) -> String {
 pub(in crate::cli) fn attempt_line(attempt: &LoggedAttempt, reader: Reader) -> String {
     let LoggedAttempt { at, took_ms, result, .. } = attempt;
     format!("{}  {took_ms} ms  {result}", reader.zone.show(*at))
+}
+
+/// How long ago it was, or `in 2h` for what a clock that was ahead made.
+fn age_at(at: Timestamp, now: Timestamp) -> String {
+    if at > now { format!("in {}", age(at.since(now))) } else { age(now.since(at)) }
 }
 
 /// A time span in its largest unit: `45s`, `3h`, `12d`.

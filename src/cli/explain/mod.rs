@@ -26,13 +26,13 @@ use crate::{
 pub struct ExplainArgs {
     #[command(flatten)]
     config: ConfigArg,
-    /// The call, by the API's id
-    #[arg(value_name = "CALL_ID")]
-    call: String,
+    /// The call, by the API's id or by its caller's number (the newest call of it)
+    #[arg(value_name = "CALL_ID", required = true, num_args = 1..)]
+    call: Vec<String>,
     /// Of this source; needed only when several know a call of this id
     #[arg(long, value_name = "NAME")]
     source: Option<Name>,
-    /// Print an object {at, call, source, known, rules, other_deliveries}
+    /// Print an object {at, call, source, of_number, known, rules, other_deliveries}
     #[arg(long)]
     json: bool,
 }
@@ -70,7 +70,7 @@ pub async fn explain(args: ExplainArgs) -> ExitCode {
     let done: Result<(), ExplainError> = async {
         let zone = target.zone();
         let reached = reach(target).await?;
-        let story = reached.explain(&CallId::from(args.call.as_str()), args.source.as_ref()).await;
+        let story = reached.explain(&CallId::from(args.call.join(" ").as_str()), args.source.as_ref()).await;
         let closed = reached.close().await;
         let story = story?;
         closed?;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     cli::deliveries::{Reader, attempt_line, listed, state_line},
     kind::Kind,
-    ops::{BatchWait, CallStory, Delivery, DeliveryStory, KnownOfCall, RuleStory},
+    ops::{BatchWait, CallStory, Delivery, DeliveryStory, KnownOfCall, OfNumber, OtherCall, RuleStory},
     style::{Colour, Style, WIDTH, wrap},
     template::truncate,
     time::Timestamp,
@@ -16,6 +16,9 @@ use crate::{
 /// The rules that have to do with the call come first, each with its condition and its deliveries.
 pub(super) fn text(story: &CallStory, reader: Reader, style: Style) -> String {
     let mut out = style.paint(Colour::Bold, &format!("call {} of {}", story.call, story.source)) + "\n";
+    if let Some(of_number) = &story.of_number {
+        others(&mut out, of_number, reader);
+    }
     known(&mut out, &story.known, reader);
     let (concerned, others): (Vec<_>, Vec<_>) =
         story.rules.iter().partition(|rule| rule.standing.is_concerned());
@@ -45,6 +48,22 @@ pub(super) fn text(story: &CallStory, reader: Reader, style: Style) -> String {
         out += &(wrap(&format!("{rule} {words}"), WIDTH).replace('\n', "\n  ") + "\n");
     }
     out
+}
+
+/// The other calls of the number that was asked for.
+fn others(out: &mut String, OfNumber { number, others, newest }: &OfNumber, reader: Reader) {
+    let line = match others {
+        0 => format!("the only call of {number}"),
+        1 => format!("the newest of 2 calls of {number}; the other:"),
+        others => format!("the newest of {} calls of {number}; the others:", others + 1),
+    };
+    indented(out, 2, &line);
+    for OtherCall { call, source, at } in newest {
+        indented(out, 4, &format!("{call} of {source}, {}", reader.moment(*at)));
+    }
+    if *others > newest.len() {
+        indented(out, 4, &format!("and {} older ones", others - newest.len()));
+    }
 }
 
 /// The call as it is remembered.

@@ -9,8 +9,8 @@ use url::Host;
 
 use crate::{
     config::{
-        Key, Literal, Mistake, Secret, Table, Value, ValueType, hide_user_of_url, is_loopback, parse_url,
-        password, secret,
+        CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, Key, Literal, Mistake, Secret, Table, Value, ValueType,
+        hide_user_of_url, is_loopback, parse_url, password, secret,
     },
     destination::{DestinationKind, DestinationType},
 };
@@ -36,7 +36,7 @@ const TO: Key = Key::new("to", ValueType::List(&ValueType::Mailbox), "the receiv
 
 pub(in crate::destination) const TYPE: DestinationType = DestinationType {
     word: "email",
-    keys: &[SMTP, PASSWORD, TOKEN, PLAINTEXT, FROM, TO],
+    keys: &[SMTP, PASSWORD, TOKEN, PLAINTEXT, FROM, TO, CA_FILE, CLIENT_CERT, CLIENT_KEY],
     timeout: Duration::from_secs(30),
     concurrency: 2,
     rate: None,
@@ -57,6 +57,8 @@ pub struct EmailConfig {
     pub from: Mailbox,
     /// The receivers, at least one.
     pub to: Vec<Mailbox>,
+    /// How the server is reached over TLS.
+    pub connection: Connection,
 }
 
 /// An SMTP server, as `smtp = "smtps://user@host:port"` says it.
@@ -98,6 +100,7 @@ fn email(table: &mut Table<'_>) -> Option<EmailConfig> {
     let plaintext = table.boolean(&PLAINTEXT);
     let from = table.read(&FROM, mailbox);
     let to = table.set(&TO, mailbox);
+    let connection = Connection::read_direct(table);
     let smtp = smtp?;
     let (has_password, has_token) = (table.has(&PASSWORD), table.has(&TOKEN));
     let trouble = match (&smtp.user, &smtp.password) {
@@ -126,7 +129,14 @@ fn email(table: &mut Table<'_>) -> Option<EmailConfig> {
                 .hint("the user belongs into smtp = \"smtps://user@host\", the password into `password`"),
         );
     }
-    Some(EmailConfig { smtp, password, oauth_token, from: from?, to: to? })
+    let of_tls = [&CA_FILE, &CLIENT_CERT].into_iter().find(|key| table.has(key));
+    if let Some(key) = of_tls.filter(|_| smtp.security == SmtpSecurity::Insecure) {
+        table.cx.add(
+            Mistake::warning(table.span_of(key), format!("`{}` changes nothing without TLS", key.name))
+                .hint("write smtps:// or smtp:// in `smtp`"),
+        );
+    }
+    Some(EmailConfig { smtp, password, oauth_token, from: from?, to: to?, connection })
 }
 
 /// `smtps://user:password@host:port`, user and password percent-encoded.

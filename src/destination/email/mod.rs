@@ -20,7 +20,7 @@ use self::{
     smtp::{Blame, Credential, Receipt, Server, SmtpError},
 };
 use super::{
-    Answer, BuildError, Destination, MAX_MEMO, Notification,
+    Answer, Destination, MAX_MEMO, Notification,
     message::Writer,
     rendering::{NotRendered, Renderer},
     secrets::FreshSecret,
@@ -28,7 +28,7 @@ use super::{
 use crate::{
     config::{Secret, SecretError},
     event::EventId,
-    http,
+    http::{self, ConnectionError},
     privacy::Mask,
     template,
 };
@@ -89,10 +89,8 @@ impl EmailDestination {
         writer: Writer,
         timeout: Duration,
         concurrency: usize,
-    ) -> Result<Self, BuildError> {
-        let host = config.smtp.host.clone();
-        let server =
-            Server::new(config.smtp.clone(), concurrency).map_err(|why| BuildError::Tls { host, why })?;
+    ) -> Result<Self, ConnectionError> {
+        let server = Server::new(config.smtp.clone(), &config.connection, concurrency)?;
         let in_address = config.smtp.password.clone().map(Secret::Plain);
         Ok(Self {
             server,

@@ -1,6 +1,7 @@
 //! The story of a call: what is known of it, how each rule stands to it and why, and the outcome of each delivery.
 
 mod condition;
+mod number;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 
-pub use self::standing::RuleStanding;
+use self::number::Number;
+pub use self::{
+    number::{OfNumber, OtherCall},
+    standing::RuleStanding,
+};
 use super::{
     Delivery, Filter, Ops, OpsError, StateFilter,
     delivery::Destinations,
@@ -21,6 +26,7 @@ use crate::{
     delivery,
     kind::Kinds,
     name::Name,
+    privacy::mask_phone,
     rule::{RuleSet, fire::Candidate},
     snapshot::Snapshot,
     store::{DeliveryRecord, DeliveryState, Hold, StoreError, Token},
@@ -37,6 +43,9 @@ pub struct CallStory {
     pub call: CallId,
     /// The source of the call.
     pub source: Name,
+    /// The other calls of its number; only when the call was asked for by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_number: Option<OfNumber>,
     /// The call as it is remembered.
     pub known: KnownOfCall,
     /// How each rule of the config stands to it, in the order of the config.
@@ -139,7 +148,8 @@ impl<'de> Deserialize<'de> for BatchWait {
 }
 
 impl Ops {
-    /// The story of a call. Changes nothing.
+    /// The story of a call: of that with this id or, when there is none, of the newest one of this phone number. Changes
+    /// nothing.
     ///
     /// # Errors
     /// [`OpsError::NoSource`], [`OpsError::NoCall`], and [`OpsError::AmbiguousCall`] when several sources know a call of
@@ -147,7 +157,8 @@ impl Ops {
     pub async fn explain(&self, call: &CallId, source: Option<&Name>) -> Result<CallStory, OpsError> {
         let destinations = self.destinations().await?;
         let now = destinations.now;
-        let (source, snapshot) = self.find_call(call, source).await?;
+        let (call, of_number, source, snapshot) = self.find_call_or_number(call, source).await?;
+        let call = &call;
         let filter = Filter { source: Some(source.clone()), call: Some(call.clone()), ..Filter::default() };
         let mut records = Scan::new(&*self.store, &filter, None, PAGE, now).take(usize::MAX).await?;
         records.reverse();
@@ -175,7 +186,28 @@ impl Ops {
         records.retain(|record| !self.config.rules.iter().any(|rule| record.tells(&rule.name)));
         let other_deliveries = self.stories(&destinations, &waits, records).await?;
         let known = KnownOfCall::of(&snapshot);
-        Ok(CallStory { now, call: call.clone(), source, known, rules, other_deliveries })
+        Ok(CallStory { now, call: call.clone(), source, of_number, known, rules, other_deliveries })
+    }
+
+    /// The call with this id, else the newest of this phone number.
+    async fn find_call_or_number(
+        &self,
+        asked: &CallId,
+        source: Option<&Name>,
+    ) -> Result<(CallId, Option<OfNumber>, Name, Snapshot), OpsError> {
+        let number = Number::typed(asked.as_str());
+        let sources = match (self.find_call(asked, source).await, &number) {
+            (Err(OpsError::NoCall { sources, .. }), Some(_)) => sources,
+            (found, _) => return found.map(|(source, snapshot)| (asked.clone(), None, source, snapshot)),
+        };
+        // An error is read by people who may not see numbers.
+        let none = |sources| OpsError::NoCall { call: mask_phone(asked.as_str()).as_str().into(), sources };
+        let Some(number) = number else { return Err(none(sources)) };
+        let Some((call, source, of_number)) = self.calls_of(&number, &sources).await? else {
+            return Err(none(sources));
+        };
+        let (source, snapshot) = self.find_call(&call, Some(&source)).await?;
+        Ok((call, Some(of_number), source, snapshot))
     }
 
     /// The call as it is remembered, and the source that knows it.

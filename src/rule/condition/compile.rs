@@ -54,6 +54,14 @@ fn syntax_error(source: &str, parse: Option<&ParseError>) -> ConditionError {
         return ConditionError::new(message, at..at + wrong.len(), Some(format!("write `{right}`")));
     }
     let at = parse.map_or(0, |parse| byte_offset(source, parse.pos)).min(source.len());
+    let is_digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+    if let Some(decimals) = source[at..].strip_prefix(',')
+        && is_digit(source[..at].chars().next_back())
+        && is_digit(decimals.chars().next())
+    {
+        let hint = "decimals follow a point, as in 1.5".to_owned();
+        return ConditionError::new("a number has no comma", at..at + 1, Some(hint));
+    }
     let rest = source[at..].chars().next();
     let (message, end) = match rest {
         None => ("something is missing at the end of the condition".to_owned(), at),

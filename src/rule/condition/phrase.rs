@@ -53,6 +53,9 @@ fn fold(text: &str) -> Cow<'_, str> {
             '’' | 'ʼ' | '＇' => folded.push('\''),
             // Marks that show nothing are put between words by some transcribers.
             '\u{ad}' | '\u{200b}' | '\u{2060}' | '\u{feff}' => {}
+            // Turkish has an i with a dot and one without, each in both cases: `İPTAL` is `iptal`, `IŞIK` is `ışık`.
+            '\u{307}' if folded.ends_with('i') => {}
+            'ı' => folded.push('i'),
             c if c.is_whitespace() => {
                 if !folded.ends_with(' ') {
                     folded.push(' ');
@@ -98,19 +101,23 @@ fn is_mark(c: char) -> bool {
 }
 
 /// Whether `c` is of a script that is written without spaces between words: Chinese, Japanese, Thai, Lao, Khmer, Burmese.
+/// So is Korean here: it has spaces, but endings and particles stand directly behind a word.
 fn is_unspaced(c: char) -> bool {
     matches!(
         c,
         '\u{0e00}'..='\u{0eff}'     // Thai, Lao
             | '\u{1000}'..='\u{109f}' // Burmese
+            | '\u{1100}'..='\u{11ff}' // Hangul, in parts
             | '\u{1780}'..='\u{17ff}' // Khmer
             | '\u{2e80}'..='\u{2fdf}' // CJK radicals
             | '\u{3005}'..='\u{3007}'
             | '\u{3040}'..='\u{30ff}' // Hiragana, Katakana
+            | '\u{3130}'..='\u{318f}' // Hangul
             | '\u{31f0}'..='\u{31ff}'
             | '\u{3400}'..='\u{4dbf}'
             | '\u{4e00}'..='\u{9fff}' // Han
             | '\u{a9e0}'..='\u{a9ff}' | '\u{aa60}'..='\u{aa7f}' // Burmese
+            | '\u{a960}'..='\u{a97f}' | '\u{ac00}'..='\u{d7ff}' // Hangul
             | '\u{f900}'..='\u{faff}'
             | '\u{20000}'..='\u{3ffff}'
     )
@@ -148,6 +155,11 @@ mod tests {
             ("ບໍ່", "ຂ້ອຍບໍ່ໄດ້"),
             ("បោះបង់", "ខ្ញុំចង់បោះបង់ការណាត់"),
             ("환불", "환불 해주세요"),
+            ("예약", "예약하고 싶어요"),
+            ("예약", "예약하고 싶어요".nfd().collect::<String>().as_str()),
+            ("iptal", "İPTAL edin"),
+            ("İptal", "iptal edin"),
+            ("ışık", "IŞIK"),
             ("vip", "我是VIP客户"),
             ("a a", "ba a a"),
         ] {

@@ -1,13 +1,15 @@
 //! How a receiver is reached: a certificate of one's own, a proxy, public addresses only.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use callwatch::{
     callem::{Client, FetchError},
     config::{ClientIdentity, Connection, LoadOptions, SourceConfig},
     config_file::Config,
-    destination::{DestinationKind, Reaction, WebhookConfig, WebhookFormat},
+    destination::{
+        DestinationKind, EmailConfig, Reaction, SmtpSecurity, SmtpServer, WebhookConfig, WebhookFormat,
+    },
     http,
     kind::Kind,
     telemetry::Telemetry,
@@ -18,13 +20,14 @@ use rustls::{
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
 };
 use tokio_rustls::TlsAcceptor;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use super::{
+    smtp::SmtpReceiver,
     tls::{CERTIFICATE, KEY},
     *,
 };
@@ -117,6 +120,103 @@ async fn a_receiver_that_wants_to_know_who_calls_is_shown_a_certificate() {
     let somebody = Connection { identity: Some(files.identity()), ..nobody };
     let answer = deliver(&to(&url, somebody), &event(Kind::Ended)).await;
     assert_eq!((answer.reaction, answer.result.as_str()), (Reaction::Delivered, "200 OK"));
+}
+
+/// A mail server in front of `inner` that speaks TLS from the start, or after STARTTLS, with whom `clients` wants.
+async fn mail_server(
+    inner: &SmtpReceiver,
+    security: SmtpSecurity,
+    clients: Arc<dyn ClientCertVerifier>,
+) -> SocketAddr {
+    let key = PrivatePkcs8KeyDer::from(STANDARD.decode(KEY).unwrap());
+    let config = ServerConfig::builder()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(vec![certificate()], key.into())
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, inner) = (listener.local_addr().unwrap(), inner.address);
+    tokio::spawn(async move {
+        while let Ok((mut outside, _)) = listener.accept().await {
+            let mut inside = TcpStream::connect(inner).await?;
+            if security == SmtpSecurity::StartTls {
+                let mut line = vec![0; 1024];
+                outside.write_all(b"220 localhost\r\n").await?;
+                for answer in ["250-localhost\r\n250 STARTTLS\r\n", "220 go on\r\n"] {
+                    let _ = outside.read(&mut line).await?;
+                    outside.write_all(answer.as_bytes()).await?;
+                }
+                // A server does not greet again within TLS.
+                let _ = inside.read(&mut line).await?;
+            }
+            let Ok(mut outside) = acceptor.accept(outside).await else { continue };
+            tokio::spawn(async move { copy_bidirectional(&mut outside, &mut inside).await });
+        }
+        std::io::Result::Ok(())
+    });
+    address
+}
+
+fn mail_to(address: SocketAddr, security: SmtpSecurity, connection: Connection) -> DestinationConfig {
+    config(DestinationKind::Email(EmailConfig {
+        smtp: SmtpServer {
+            security,
+            host: "localhost".to_owned(),
+            port: address.port(),
+            user: None,
+            password: None,
+        },
+        password: None,
+        oauth_token: None,
+        from: "alerts@acme.example".parse().unwrap(),
+        to: vec!["manager@acme.example".parse().unwrap()],
+        connection,
+    }))
+}
+
+#[tokio::test]
+async fn a_mail_server_is_trusted_by_its_file_and_shown_a_certificate() {
+    http::install_tls();
+    let files = Files::new();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate()).unwrap();
+    let anybody = WebPkiClientVerifier::no_client_auth();
+    let somebody = WebPkiClientVerifier::builder(roots.into()).build().unwrap();
+    let trusting = Connection { ca_file: Some(files.path("cert.pem")), ..Connection::default() };
+    let known = Connection { identity: Some(files.identity()), ..trusting.clone() };
+    for security in [SmtpSecurity::Tls, SmtpSecurity::StartTls] {
+        for (clients, connection, arrives) in [
+            (&anybody, Connection::default(), false),
+            (&anybody, trusting.clone(), true),
+            (&somebody, trusting.clone(), false),
+            (&somebody, known.clone(), true),
+        ] {
+            let inner = SmtpReceiver::start().await;
+            let address = mail_server(&inner, security, Arc::clone(clients)).await;
+            let answer = deliver(&mail_to(address, security, connection), &event(Kind::Ended)).await;
+            let reaction = if arrives { Reaction::Delivered } else { Reaction::Retry { after: None } };
+            assert_eq!(answer.reaction, reaction, "{security:?}: {}", answer.result);
+            assert_eq!(inner.mails().len(), usize::from(arrives), "{security:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mail_servers_files_that_cannot_be_used_are_named() {
+    let files = Files::new();
+    let swapped = ClientIdentity { certificate: files.path("key.pem"), key: files.path("key.pem") };
+    for connection in [
+        Connection { ca_file: Some(files.path("none.pem")), ..Connection::default() },
+        Connection { ca_file: Some(files.path("key.pem")), ..Connection::default() },
+        Connection { identity: Some(swapped), ..Connection::default() },
+    ] {
+        let config = mail_to(([127, 0, 0, 1], 1).into(), SmtpSecurity::Tls, connection);
+        let Err(error) = build(&config, &http::client().unwrap(), &Telemetry::default()) else {
+            panic!("it was built")
+        };
+        let error = error.to_string();
+        assert!(error.starts_with("destination receiver: the file ") && error.contains(".pem"), "{error}");
+    }
 }
 
 /// A source at `url` that is reached as `connection` says.

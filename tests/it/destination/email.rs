@@ -31,6 +31,7 @@ pub(super) fn email(receiver: &SmtpReceiver, to: &[&str]) -> EmailConfig {
         oauth_token: None,
         from: "Callwatch <alerts@acme.example>".parse().unwrap(),
         to: to.iter().map(|to| to.parse().unwrap()).collect(),
+        connection: Default::default(),
     }
 }
 

@@ -77,9 +77,9 @@ async fn what_cannot_be_said_is_dead_and_quotes_no_call() {
     let server = receiver(ResponseTemplate::new(200)).await;
     for (template, content_type, reason) in [
         (
-            "{{ call.mood }}",
+            "{{ call.callerNumber|duration }}",
             "text/plain",
-            "`body` could not be rendered: `call.mood` is not there; it is missing in this call or left out by the destination; correct it, then retry the delivery",
+            "`body` could not be rendered: `duration` does not work with this call (invalid operation); correct it, then retry the delivery",
         ),
         (
             "{\"a\": {{ call.callerNumber }}}",
@@ -96,6 +96,34 @@ async fn what_cannot_be_said_is_dead_and_quotes_no_call() {
         assert_dead(&answer, reason);
     }
     assert!(server.received_requests().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_call_lacks_reads_like_null_and_a_withheld_number_in_words() {
+    let server = receiver(ResponseTemplate::new(200)).await;
+    let template = "{{ call.callerNumber }}|{{ 'from ' ~ call.callerNumber }}|{{ call.callerNumber|tojson }}|\
+                    {{ call.mood }}|{{ call.mood.deep }}|{{ call.mood|tojson }}|{{ call.mood|default('x') }}|\
+                    {{ call.mood|duration }}|{{ call.mood|truncate(3) }}|{{ call.endedReason }}|\
+                    {% for turn in call.turns %}{{ turn }}{% endfor %}{{ 'none' if call.callerNumber is none }}";
+    let record = r#"{"id": "c1", "status": "completed", "callerNumber": null, "endedReason": null}"#;
+    let event =
+        Event { record: RawValue::from_string(record.to_owned()).unwrap().into(), ..event(Kind::Ended) };
+    let answer = deliver(&to(&server.uri(), template, "text/plain"), &event).await;
+    assert_eq!(answer.reaction, Reaction::Delivered, "{}", answer.result);
+    let body = String::from_utf8(only_request(&server).await.body).unwrap();
+    assert_eq!(body, "unknown number|from unknown number|null|–|–|null|x|–|–|–|none");
+}
+
+#[tokio::test]
+async fn programs_get_a_withheld_number_as_null() {
+    let server = receiver(ResponseTemplate::new(200)).await;
+    let record = r#"{"id": "c1", "status": "completed", "callerNumber": null}"#;
+    let event =
+        Event { record: RawValue::from_string(record.to_owned()).unwrap().into(), ..event(Kind::Ended) };
+    let answer = deliver(&to(&server.uri(), "{{ call|tojson }}", "application/json"), &event).await;
+    assert_eq!(answer.reaction, Reaction::Delivered, "{}", answer.result);
+    let body: serde_json::Value = serde_json::from_slice(&only_request(&server).await.body).unwrap();
+    assert_eq!(body, serde_json::json!({"id": "c1", "status": "completed", "callerNumber": null}));
 }
 
 #[tokio::test]

@@ -41,6 +41,7 @@ fn mail(security: SmtpSecurity, address: SocketAddr, to: &str) -> DestinationCon
         oauth_token: None,
         from: "alerts@acme.example".parse().unwrap(),
         to: vec![to.parse().unwrap()],
+        connection: Default::default(),
     }))
 }
 

@@ -19,8 +19,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use lettre::Address;
-use rustls::{ClientConfig, pki_types::ServerName};
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls::pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     net::TcpStream,
@@ -35,7 +34,11 @@ use self::{
     wire::{Broken, Wire},
 };
 use super::config::{SmtpSecurity, SmtpServer};
-use crate::{http, privacy::one_line};
+use crate::{
+    config,
+    http::{self, ConnectionError},
+    privacy::one_line,
+};
 
 /// How long an idle connection is kept; servers close theirs after some minutes.
 const MAX_IDLE: Duration = Duration::from_secs(30);
@@ -98,18 +101,20 @@ struct Connection {
 }
 
 impl Server {
-    /// A server that is given at most `connections` mails at a time.
+    /// A server that is given at most `connections` mails at a time, over TLS as `connection` says. Reads certificates
+    /// and keys from disk, so it blocks.
     ///
     /// # Errors
-    /// Why TLS cannot be used, in words.
-    pub(super) fn new(config: SmtpServer, connections: usize) -> Result<Self, String> {
-        http::install_tls();
+    /// [`ConnectionError`] when one of the files, or TLS as a whole, cannot be used.
+    pub(super) fn new(
+        config: SmtpServer,
+        connection: &config::Connection,
+        connections: usize,
+    ) -> Result<Self, ConnectionError> {
         let tls = match config.security {
             SmtpSecurity::Insecure => None,
             SmtpSecurity::Tls | SmtpSecurity::StartTls => {
-                let trusting = ClientConfig::builder().with_platform_verifier();
-                let config = trusting.map_err(|error| http::cause_in_words(&error))?.with_no_client_auth();
-                Some(TlsConnector::from(Arc::new(config)))
+                Some(TlsConnector::from(Arc::new(http::tls_for(connection)?)))
             }
         };
         Ok(Self { config, tls, idle: Mutex::default(), slots: Semaphore::new(connections.max(1)) })

@@ -116,7 +116,10 @@ impl Reply {
     }
 
     fn blame_by_words(&self) -> Option<Blame> {
-        const SERVERS: [&str; 22] = [
+        // A block says whom it is about in passing: "Blocked: user unknown list".
+        const BLOCKS: [&str; 6] =
+            ["blocked", "blacklist", "blocklist", "block list", "spamhaus", "reputation"];
+        const SERVERS: [&str; 16] = [
             "authenticat",
             "not allowed",
             "not permitted",
@@ -125,12 +128,6 @@ impl Reply {
             "not owned",
             "denied",
             "relay",
-            "blocked",
-            "blacklist",
-            "blocklist",
-            "block list",
-            "spamhaus",
-            "reputation",
             "rate",
             "limit",
             "quota",
@@ -152,9 +149,14 @@ impl Reply {
             "does not exist",
         ];
         const MAILS: [&str; 5] = ["too large", "message size", "too big", "virus", "malware"];
-        let text = self.lines.join(" ").to_lowercase();
+        // An address may be made of such words, and says nothing.
+        let words = self.lines.iter().flat_map(|line| line.split_whitespace());
+        let words: Vec<_> = words.filter(|word| !word.contains('@')).collect();
+        let text = words.join(" ").to_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        if says(&RECIPIENTS) {
+        if says(&BLOCKS) {
+            Some(Blame::Server)
+        } else if says(&RECIPIENTS) {
             Some(Blame::Recipient)
         } else if says(&MAILS) {
             Some(Blame::Mail)
@@ -202,6 +204,10 @@ mod tests {
             ("553 <a> mailbox unavailable", at, Recipient),
             ("501 5.1.3 bad recipient address syntax", at, Recipient),
             ("550 go away", at, Recipient),
+            ("550 Blocked user unknown list", at, Server),
+            ("550 blocked by blocklist.example: mailbox unavailable", at, Server),
+            ("554 your IP is on our blacklist, message size does not matter", Text, Server),
+            ("550 <blocked.relay@acme.example> user unknown", at, Recipient),
             ("553 5.7.1 sender address not owned by user", at, Server),
             ("550 5.7.60 client does not have permissions to send as this sender", Text, Server),
             ("554 5.7.1 client host blocked using zen.spamhaus.org", at, Server),

@@ -140,6 +140,9 @@ impl<'a> Checker<'a> {
             self.refuse(node, format!("a call has no field `{field}`"), format!("did you mean `{near}`?"));
             return Any;
         }
+        if of == Type::Call && !DOCUMENTED_FIELDS.contains(&field) {
+            self.doubt_field(node, field);
+        }
         if of == Type::Change && field != "kinds" {
             let hint = "write `\"ended\" in change.kinds`".to_owned();
             self.refuse(node, format!("a change has no `{field}`"), hint);
@@ -162,6 +165,27 @@ impl<'a> Checker<'a> {
                 Any
             }
         }
+    }
+
+    /// Warns of a field that the API does not document: a project may have more, but what is asked of a field that is
+    /// never there is never true, and nobody would hear of it. Each such field is told once.
+    fn doubt_field(&mut self, node: &IdedExpr, field: &str) {
+        let of = match &node.expr {
+            Expr::Select(select) => Some(&*select.operand),
+            Expr::Call(call) => call.args.first(),
+            _ => None,
+        };
+        let of = match of.map(|of| &of.expr) {
+            Some(Expr::Ident(name)) => name.as_str(),
+            _ => "call",
+        };
+        let message = format!("the API documents no field `{field}` of a call");
+        if self.mistakes.iter().any(|mistake| mistake.message == message) {
+            return;
+        }
+        let hint = format!("did you mean `{of}.callAnalysis.{field}`?");
+        let doubt = ConditionError::new(message, self.source.span(node), Some(hint));
+        self.mistakes.push(ConditionError { is_warning: true, ..doubt });
     }
 
     fn comprehension(&mut self, node: &'a IdedExpr, inner: &'a ComprehensionExpr, depth: usize) -> Type {

@@ -36,6 +36,7 @@ fn mistakes_are_found_before_anything_runs() {
             Some("compare it with something, as in `call.duration + 1 > 60`"),
         ),
         ("change.kind == \"ended\"", "a change has no `kind`", "", Some("write `\"ended\" in change.kinds`")),
+        ("call.duration > 1,5", "a number has no comma", ",", Some("decimals follow a point, as in 1.5")),
         ("call.duration >", "something is missing at the end of the condition", "", None),
     ] {
         let error = broken(condition);
@@ -243,7 +244,6 @@ fn what_may_be_right_is_let_through() {
         r#"call.callAnalysis.score == "high" || call.callAnalysis.score > 3.5"#,
         "call.callAnalysis.appointmentBooked",
         r#"call.callAnalysis["lead quality"] == "hot""#,
-        r#"call.language in ["de", "fr"] && call.cost < 0.5"#,
         r#"call.endedReason == "user_hangup""#,
         "call.duration > 59.5 && call.duration / 60 >= 2",
         "double(call.duration) * 1.5 > 60.0",
@@ -346,5 +346,38 @@ fn what_can_never_hold_for_the_kinds_a_rule_looks_at_is_a_mistake() {
         (Started, r#"call.status == "completed" || call.duration > 3"#),
     ] {
         assert_eq!(Condition::compile(condition).expect(condition).check(on.into()), [], "{condition}");
+    }
+}
+
+#[test]
+fn a_field_that_the_api_does_not_document_is_a_warning_with_its_likely_place() {
+    for (condition, marked, hint) in [
+        (r#"call.sentiment == "negative""#, "call.sentiment", "did you mean `call.callAnalysis.sentiment`?"),
+        (r#"call.leadQuality == "hot""#, "call.leadQuality", "did you mean `call.callAnalysis.leadQuality`?"),
+        ("before.sentiment == 'x'", "before.sentiment", "did you mean `before.callAnalysis.sentiment`?"),
+        ("has(call.sentiment)", "sentiment", "did you mean `call.callAnalysis.sentiment`?"),
+        (r#"call["sentiment"] == "x""#, r#"["sentiment"]"#, "did you mean `call.callAnalysis.sentiment`?"),
+        (
+            "has(call.sentiment) && call.sentiment.contains('x')",
+            "sentiment",
+            "did you mean `call.callAnalysis.sentiment`?",
+        ),
+    ] {
+        let compiled =
+            Condition::compile(condition).unwrap_or_else(|errors| panic!("{condition}: {errors:?}"));
+        let doubts = compiled.check(Kind::Analyzed.into());
+        let [doubt] = &doubts[..] else { panic!("{condition}: {doubts:?}") };
+        assert!(doubt.is_warning, "a project may have the field: {condition}");
+        assert_eq!(doubt.hint.as_deref(), Some(hint), "{condition}");
+        let text = &condition[doubt.span.clone()];
+        assert!(text.contains(marked) || marked.contains(text), "{condition}: {text}");
+    }
+    for condition in
+        ["call.callAnalysis.sentiment == 'x'", "call.callAnalysis.anything == 1", "has(call.summary)"]
+    {
+        assert!(
+            Condition::compile(condition).unwrap().check(Kind::Analyzed.into()).is_empty(),
+            "{condition}"
+        );
     }
 }

@@ -1,5 +1,9 @@
 //! What people bring from other languages, from word processors and from shells.
 
+use std::path::Path;
+
+use callwatch::{config::LoadOptions, config_file::Config};
+
 use super::check;
 
 #[test]
@@ -382,4 +386,87 @@ error: unknown key `timezone`
 
 "#,
     );
+}
+
+/// The messages and hints of a file's mistakes.
+fn said(text: &str) -> Vec<(String, String)> {
+    let report = super::parse(text).unwrap_err();
+    let said = report.mistakes().iter();
+    said.map(|mistake| (mistake.message.clone(), mistake.hint.clone().unwrap_or_default())).collect()
+}
+
+#[test]
+fn variables_of_other_shells() {
+    for written in ["$CALLEM_API_KEY", "%CALLEM_API_KEY%", "${CALLEM_API_KEY}"] {
+        let said = said(&format!("[sources.clinic]\napi_key = \"{written}\"\n"));
+        let hint = "write { env = \"CALLEM_API_KEY\" } in place of the quotes";
+        let message = "variables are not filled in, so this is taken as it is written";
+        assert!(said.contains(&(message.to_owned(), hint.to_owned())), "{written}: {said:?}");
+    }
+}
+
+#[test]
+fn a_key_in_quotes_within_its_variable() {
+    for quote in ['"', '\''] {
+        let key = format!("{quote}ck_live_{}{quote}", "0".repeat(60));
+        let env = |name: &str| (name == "CALLEM_API_KEY").then(|| key.clone());
+        let text = "[sources.clinic]\napi_key = { env = \"CALLEM_API_KEY\" }\n";
+        let options = LoadOptions { env: &env, ..LoadOptions::default() };
+        let report = Config::parse(text, Path::new("config.toml"), options).unwrap_err();
+        let message = "the value of CALLEM_API_KEY has quotes around it, which are taken as a part of it";
+        let found = report.mistakes().iter().find(|mistake| mistake.message == message);
+        let hint = found.and_then(|mistake| mistake.hint.as_deref());
+        assert_eq!(hint, Some("leave them out where it is set"), "{report}");
+        assert!(!report.to_string().contains("ck_live_0"), "{report}");
+    }
+}
+
+#[test]
+fn words_of_other_languages_and_decimal_commas_in_values() {
+    let rule = "[rules.ended]\nwhen = 'call.isEngaged'\nto = [\"crm\"]\n";
+    for (line, message, hint) in [
+        ("repeat = True", "a text must be in quotes", "true and false are written small: write true"),
+        ("repeat = False", "a text must be in quotes", "true and false are written small: write false"),
+        ("repeat = yes", "a text must be in quotes", "true and false are written small: write true"),
+        ("max_age = None", "a text must be in quotes", "for nothing, leave the key out"),
+        ("severity = info", "a text must be in quotes", ""),
+        (
+            "max_age = \"1,5h\"",
+            "a number has no comma",
+            "write whole numbers with units, as in \"1h 30m\" or \"500ms\"",
+        ),
+    ] {
+        let said = said(&format!("{rule}{line}\n"));
+        assert!(said.contains(&(message.to_owned(), hint.to_owned())), "{line}: {said:?}");
+    }
+    let rate = "[destinations.crm]\ntype = \"slack\"\nwebhook_url = \"https://hooks.slack.com/services/x\"\nrate = \"1,5/s\"\n";
+    assert!(said(rate).iter().any(|(message, _)| message == "a number has no comma"), "{:?}", said(rate));
+}
+
+#[test]
+fn a_name_with_letters_that_a_name_cannot_have() {
+    let hint = "a name is up to 64 of the letters A-Z and a-z, digits, `-`, `_` and `.`";
+    for (header, message) in [
+        ("[rules.müde]", "`ü` cannot be in the name of a table"),
+        ("[rules.\"müde\"]", "`müde` cannot be a name"),
+        ("[rules.a/b]", "`/` cannot be in the name of a table"),
+    ] {
+        let said = said(&format!("{header}\non = [\"ended\"]\nto = [\"crm\"]\n"));
+        let found: Vec<_> = said.iter().filter(|(said, _)| said.contains("name")).collect();
+        assert_eq!(found, [&(message.to_owned(), hint.to_owned())], "{header}: {said:?}");
+    }
+}
+
+#[test]
+fn utf_16_without_its_mark_is_one_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    for of in [u16::to_le_bytes, u16::to_be_bytes] {
+        let text = "# Müller\n[sources.clinic]\napi_key = \"hush\"\n";
+        std::fs::write(&path, text.encode_utf16().flat_map(of).collect::<Vec<_>>()).unwrap();
+        let report = Config::load(&path, LoadOptions::default()).unwrap_err();
+        let [mistake] = report.mistakes() else { panic!("{report}") };
+        assert!(mistake.message.ends_with("is UTF-16 text"), "{report}");
+        assert_eq!(mistake.hint.as_deref(), Some("save it as UTF-8"));
+    }
 }
