@@ -9,9 +9,12 @@ mod bulk;
 mod delivery;
 mod error;
 mod explain;
+mod feed;
 mod filter;
 mod readiness;
+mod reasons;
 mod scan;
+mod search;
 mod status;
 mod text;
 
@@ -25,8 +28,11 @@ pub use self::{
     delivery::{Delivery, KeptBack, LoggedAttempt},
     error::{OpsError, OpsErrorKind},
     explain::{BatchWait, CallStory, DeliveryStory, KnownOfCall, RuleStanding, RuleStory},
+    feed::Happening,
     filter::{Filter, StateFilter},
     readiness::{Check, Readiness},
+    reasons::{Reason, Reasons},
+    search::{FoundCall, FoundCalls},
     status::{
         ConfigOverview, DestinationOverview, DestinationWork, Mishap, PauseStatus, ServiceStatus,
         SourceOverview, Status, WorkState,

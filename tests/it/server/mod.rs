@@ -3,6 +3,7 @@
 mod hostile;
 pub mod http;
 mod page;
+mod pages;
 
 use std::{net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf};
 
