@@ -247,7 +247,8 @@ impl ServerConfig {
             }
             Ok(found.secret)
         });
-        let shown = table.list(&SHOW, |value| one_of(&SHOW.takes, value, &[Field::Number, Field::Transcript]));
+        let shown =
+            table.list(&SHOW, |value| one_of(&SHOW.takes, value, &[Field::Number, Field::Transcript]));
         let shown = shown.unwrap_or_default();
         let show = ShownFields {
             numbers: shown.contains(&Field::Number),

@@ -46,7 +46,9 @@ impl Ops {
     pub async fn reasons(&self, filter: &Filter) -> Result<Reasons, OpsError> {
         let state = match filter.state {
             None => StateFilter::Undelivered,
-            Some(StateFilter::Delivered | StateFilter::Merged) => return Ok(Reasons::of([].into_iter(), filter)),
+            Some(StateFilter::Delivered | StateFilter::Merged) => {
+                return Ok(Reasons::of([].into_iter(), filter));
+            }
             Some(state) => state,
         };
         let filter = Filter { state: Some(state), ..filter.clone() };
@@ -75,7 +77,12 @@ impl Reasons {
             let error = last.or(delivery.reason);
             // Which batch it is does not matter here.
             let kept_back = delivery.kept_back.filter(|_| state == StateFilter::Pending);
-            let key = (delivery.destination, delivery.state.as_str(), error, kept_back.as_ref().map(ToString::to_string));
+            let key = (
+                delivery.destination,
+                delivery.state.as_str(),
+                error,
+                kept_back.as_ref().map(ToString::to_string),
+            );
             match groups.entry(key) {
                 Entry::Occupied(mut group) => {
                     let group = group.get_mut();

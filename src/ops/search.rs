@@ -6,13 +6,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::{KnownOfCall, Ops, OpsError};
-use crate::{
-    call::CallId,
-    json,
-    name::Name,
-    store::KnownCall,
-    time::Timestamp,
-};
+use crate::{call::CallId, json, name::Name, store::KnownCall, time::Timestamp};
 
 /// Known calls that are read at a time.
 const PAGE: usize = 500;
@@ -53,7 +47,10 @@ pub struct FoundCall {
 /// It holds phone numbers and summaries, which must not reach a log.
 impl fmt::Debug for FoundCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FoundCall").field("source", &self.source).field("call", &self.call).finish_non_exhaustive()
+        f.debug_struct("FoundCall")
+            .field("source", &self.source)
+            .field("call", &self.call)
+            .finish_non_exhaustive()
     }
 }
 
@@ -124,9 +121,7 @@ impl Ops {
             call.id.as_str().to_lowercase().contains(&wanted.text.to_lowercase()) || wanted.is_in(fields)
         };
         let pairs = known.into_iter().zip(snapshots);
-        Ok(pairs
-            .filter_map(|(call, snapshot)| matches(&call, &snapshot?.fields).then_some(call))
-            .collect())
+        Ok(pairs.filter_map(|(call, snapshot)| matches(&call, &snapshot?.fields).then_some(call)).collect())
     }
 
     /// What was said in a call, as its latest event has it: who, and what. `None` when no event of it is kept.
@@ -152,7 +147,8 @@ impl Ops {
         };
         let raw = json::pick(event.record.get(), ["transcript"]).and_then(|[transcript]| transcript);
         let turns = raw.and_then(|raw| serde_json::from_str::<Vec<Value>>(raw).ok());
-        let text = |turn: &Value, name: &str| turn.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text =
+            |turn: &Value, name: &str| turn.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         Ok(turns.map(|turns| turns.iter().map(|turn| (text(turn, "role"), text(turn, "content"))).collect()))
     }
 }
@@ -181,7 +177,8 @@ impl Wanted {
             self.digits.as_ref().is_some_and(|digits| number.contains(digits))
         };
         NUMBERS.into_iter().filter_map(field).any(has_digits)
-            || field("summary").is_some_and(|summary| summary.to_lowercase().contains(&self.text.to_lowercase()))
+            || field("summary")
+                .is_some_and(|summary| summary.to_lowercase().contains(&self.text.to_lowercase()))
     }
 }
 
@@ -215,7 +212,8 @@ mod tests {
 
     #[test]
     fn a_phone_number_is_found_as_people_type_it() {
-        let fields = json!({"callerNumber": "+33612345678", "calledNumber": null, "summary": "An Invoice of 2025"});
+        let fields =
+            json!({"callerNumber": "+33612345678", "calledNumber": null, "summary": "An Invoice of 2025"});
         let fields = fields.as_object().unwrap();
         for (text, is) in [
             ("+33 6 12 34 56 78", true),

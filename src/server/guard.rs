@@ -10,7 +10,8 @@ use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{Request, State},
     http::{
-        Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts, uri::Authority,
+        Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts,
+        uri::Authority,
     },
     middleware::Next,
     response::{IntoResponse, Response},
@@ -99,9 +100,11 @@ impl Entrance {
         if let Some(presented) = bearer(&request.headers) {
             return match self.check(&token, presented, from(&request.extensions)).await? {
                 true => Ok(true),
-                false => {
-                    Err(Problem::new(StatusCode::UNAUTHORIZED, "wrong_token", "this is not the token of [server]"))
-                }
+                false => Err(Problem::new(
+                    StatusCode::UNAUTHORIZED,
+                    "wrong_token",
+                    "this is not the token of [server]",
+                )),
             };
         }
         let Some(key) = session::key_in(&request.headers) else { return Ok(false) };

@@ -41,7 +41,9 @@ impl Asked {
 
     /// The response as a page, when it tells a problem. Whoever has not signed in is led to where they can.
     pub(in crate::server) fn dress(self, response: Response) -> Response {
-        let Some(Told { kind, detail }) = response.extensions().get::<Told>().cloned() else { return response };
+        let Some(Told { kind, detail }) = response.extensions().get::<Told>().cloned() else {
+            return response;
+        };
         if kind == "no_token" && self.path != SIGN_IN {
             return Redirect::to(&sign_in_to(self.again.as_deref())).into_response();
         }

@@ -67,11 +67,13 @@ async fn asset(Path(name): Path<String>) -> Result<Response, Problem> {
     let mut all = [style, script, well, trouble].into_iter();
     let found = all.find(|asset| asset.path.strip_prefix(FOLDER) == Some(&*name));
     let found = found.ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, "no_route", "this belongs to another version; load the page again")
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "no_route",
+            "this belongs to another version; load the page again",
+        )
     })?;
-    let headers = [
-        (header::CONTENT_TYPE, found.kind),
-        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
-    ];
+    let headers =
+        [(header::CONTENT_TYPE, found.kind), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
     Ok((headers, found.content).into_response())
 }

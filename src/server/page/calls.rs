@@ -13,7 +13,9 @@ use crate::{
     call::CallId,
     config::ShownFields,
     name::Name,
-    ops::{CallStory, Delivery, Filter, FoundCall, FoundCalls, Happening, KnownOfCall, RuleStanding, RuleStory},
+    ops::{
+        CallStory, Delivery, Filter, FoundCall, FoundCalls, Happening, KnownOfCall, RuleStanding, RuleStory,
+    },
     privacy::{escaped, mask_phones_in},
     server::{
         Service,
@@ -87,7 +89,12 @@ impl Sight {
     }
 
     fn field(self, known: &KnownOfCall, name: &str) -> String {
-        known.fields.get(name).filter(|value| !value.is_null()).map(|value| self.value(value)).unwrap_or_default()
+        known
+            .fields
+            .get(name)
+            .filter(|value| !value.is_null())
+            .map(|value| self.value(value))
+            .unwrap_or_default()
     }
 }
 
@@ -243,7 +250,9 @@ fn add_facts(facts: &mut Vec<(String, String)>, name: &str, value: &Value, sight
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             let within = fields.iter().take(50);
-            facts.extend(within.map(|(inner, value)| (format!("{name}.{}", escaped(inner)), sight.value(value))));
+            facts.extend(
+                within.map(|(inner, value)| (format!("{name}.{}", escaped(inner)), sight.value(value))),
+            );
         }
         value => facts.push((name.to_owned(), sight.value(value))),
     }

@@ -1,7 +1,13 @@
 //! The config at work, and how the file on disk stands to it.
 
 use askama::Template;
-use axum::{Router, extract::State, http::Uri, response::{Redirect, Response}, routing::{get, post}};
+use axum::{
+    Router,
+    extract::State,
+    http::Uri,
+    response::{Redirect, Response},
+    routing::{get, post},
+};
 
 use super::{
     html,

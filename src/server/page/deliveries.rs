@@ -163,13 +163,17 @@ impl Form {
             at.map(|at| parts.remove(at).1).unwrap_or_default()
         };
         let words = |all: &[(&str, &str)], chosen: &str| {
+            let age = |text: &str| humantime::parse_duration(text).ok();
+            // An age is written in more than one way.
+            let is_chosen =
+                |value: &str| value == chosen || age(value).is_some_and(|it| age(chosen) == Some(it));
             let known = all.iter().map(|(value, text)| Choice {
                 value: (*value).to_owned(),
                 text: (*text).to_owned(),
-                is_chosen: *value == chosen,
+                is_chosen: is_chosen(value),
             });
-            // An age that was written by hand.
-            let other = (!all.iter().any(|(value, _)| *value == chosen)).then(|| Choice {
+            // One that was written by hand.
+            let other = (!all.iter().any(|(value, _)| is_chosen(value))).then(|| Choice {
                 value: chosen.to_owned(),
                 text: format!("last {chosen}"),
                 is_chosen: true,
@@ -345,9 +349,7 @@ async fn act(action: Action, visit: &Visit, headers: &HeaderMap, body: &Bytes) -
     let (count, done) = (count.to_string(), action.word());
     let more = [("done", done), ("count", &*count)];
     let to = match (&filter.event, &filter.destination, action) {
-        (Some(_), Some(_), Action::Retry) => {
-            address(&back(&filter), &Filter::default(), &more)
-        }
+        (Some(_), Some(_), Action::Retry) => address(&back(&filter), &Filter::default(), &more),
         (Some(_), ..) => address("/deliveries", &Filter::default(), &more),
         _ => address("/deliveries", &filter, &more),
     };
@@ -395,7 +397,8 @@ async fn show(
     let done = done(&mut parts)?;
     let (event, destination) = (EventId::from(&*event), Name::from(destination));
     let all = visit.ops.show(&event, None, has_answers).await?;
-    let (mut found, siblings): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| it.destination == destination);
+    let (mut found, siblings): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|it| it.destination == destination);
     let it = found.pop().ok_or_else(|| OpsError::NoDelivery(format!("{event} to {destination}")))?;
     let words = visit.words;
     let rules: Vec<_> = std::iter::once(&it.rule).chain(&it.also).map(Name::as_str).collect();

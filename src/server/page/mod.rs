@@ -26,8 +26,8 @@ use axum::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::{asked::Asked, assets::is_for_all};
 use self::events::Streams;
+pub(super) use self::{asked::Asked, assets::is_for_all};
 use super::{Service, guard::Entrance, problem::Problem};
 
 /// Everything that a page may load comes from this server, and no markup can bring a script or a style along.

@@ -95,7 +95,9 @@ impl SourceRow {
 impl DestinationRow {
     fn of(it: DestinationOverview, words: Words) -> Self {
         let state = match (&it.pause, &it.work) {
-            (Some(pause), _) => Tag::new(Tone::Wait, format!("paused for {}", span(words.now.since(pause.since)))),
+            (Some(pause), _) => {
+                Tag::new(Tone::Wait, format!("paused for {}", span(words.now.since(pause.since))))
+            }
             (None, Some(work)) if work.state == WorkState::Ok => match it.deliveries.dead {
                 0 => Tag::new(Tone::Good, "✓ takes messages"),
                 dead => Tag::new(Tone::Bad, format!("✗ {} given up", number(&dead))),
@@ -115,7 +117,9 @@ impl DestinationRow {
             waiting: it.deliveries.unfinished(),
             oldest_due: work.and_then(|work| work.oldest_due),
             last_success: work.and_then(|work| work.last_success),
-            error: work.and_then(|work| work.last_error.as_ref()).map(|error| (error.at, error.error.clone())),
+            error: work
+                .and_then(|work| work.last_error.as_ref())
+                .map(|error| (error.at, error.error.clone())),
             undelivered: list_of(&to(&it.name, StateFilter::Undelivered)),
             path: format!("/destinations/{}", segment(it.name.as_str())),
             it,

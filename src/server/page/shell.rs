@@ -108,9 +108,10 @@ impl FromRequestParts<Service> for Visit {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Problem> {
-        let Extension(entrance) = Extension::<Arc<Entrance>>::from_request_parts(parts, service)
-            .await
-            .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no_entrance", error.to_string()))?;
+        let Extension(entrance) =
+            Extension::<Arc<Entrance>>::from_request_parts(parts, service).await.map_err(|error| {
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no_entrance", error.to_string())
+            })?;
         let config = service.config()?;
         let ops = service.ops()?;
         let status = ops.status().await?;

@@ -61,9 +61,7 @@ async fn sign_in(
             let cookie = AppendHeaders([(header::SET_COOKIE, session::cookie(&key))]);
             Ok((cookie, Redirect::to(&next)).into_response())
         }
-        None => {
-            html_with(StatusCode::UNAUTHORIZED, &SignIn { frame: Frame::bare(), next, is_wrong: true })
-        }
+        None => html_with(StatusCode::UNAUTHORIZED, &SignIn { frame: Frame::bare(), next, is_wrong: true }),
     }
 }
 

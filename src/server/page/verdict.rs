@@ -66,9 +66,8 @@ impl Verdict {
 /// What is known when nothing is wrong.
 fn summary(status: &Status) -> String {
     let sources = status.service.iter().flat_map(|service| &service.sources);
-    let (known, live) = sources.fold((0, 0), |(known, live), source| {
-        (known + source.known_calls, live + source.live_calls)
-    });
+    let (known, live) =
+        sources.fold((0, 0), |(known, live), source| (known + source.known_calls, live + source.live_calls));
     let waiting: u64 = status.destinations.iter().map(|it| it.deliveries.unfinished()).sum();
     let waiting = match waiting {
         0 => "Nothing waits to be told.".to_owned(),
@@ -112,9 +111,10 @@ fn is_failing_in(destination: &DestinationOverview, line: &str) -> bool {
 }
 
 fn of_source(line: &str, service: &ServiceStatus) -> Point {
-    let source = service.sources.iter().find(|source| {
-        line.strip_prefix(source.name.as_str()).is_some_and(|rest| rest.starts_with(':'))
-    });
+    let source = service
+        .sources
+        .iter()
+        .find(|source| line.strip_prefix(source.name.as_str()).is_some_and(|rest| rest.starts_with(':')));
     let (tone, advice) = match source {
         Some(source) if source.refused => {
             (Tone::Bad, "The API refuses the key. Give it another one, and reload the config.")
@@ -256,7 +256,8 @@ mod tests {
         let mut failing = destination("frontdesk");
         failing.deliveries.pending = 6;
         let work = failing.work.as_mut().unwrap();
-        (work.state, work.why) = (WorkState::Failing, Some("5 attempts in a row failed; last: 503".to_owned()));
+        (work.state, work.why) =
+            (WorkState::Failing, Some("5 attempts in a row failed; last: 503".to_owned()));
         let one = verdict(vec![destination("crm"), failing.clone()]);
         assert_eq!(one.headline, "frontdesk has not taken anything for 24 min");
         assert_eq!(
@@ -271,8 +272,7 @@ mod tests {
 
         let mut paused = destination("crm");
         paused.deliveries.dead = 1;
-        paused.pause =
-            Some(PauseStatus { since: ago(60), reason: "paused by hand".to_owned(), until: None });
+        paused.pause = Some(PauseStatus { since: ago(60), reason: "paused by hand".to_owned(), until: None });
         let many = verdict(vec![paused, failing]);
         assert_eq!(many.headline, "3 things need you");
         let told: Vec<_> = many.points.iter().map(|point| (point.tone, &*point.what)).collect();

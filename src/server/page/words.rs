@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use askama::filters::HtmlSafe;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::form_urlencoded;
 
 use crate::{
@@ -195,9 +195,12 @@ pub(super) fn call_path(source: &Name, call: &str) -> String {
     format!("/calls/{}/{}", segment(source.as_str()), segment(call))
 }
 
-/// A part of a path.
+/// Letters and digits are not escaped, and neither are these.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+
+/// A part of a path, or of a query.
 pub(super) fn segment(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 #[cfg(test)]

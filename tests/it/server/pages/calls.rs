@@ -40,7 +40,8 @@ async fn calls_are_found_by_id_by_number_and_by_words() {
 async fn a_call_tells_its_story_masked_unless_the_config_says_otherwise() {
     let rig = Rig::new().await;
     let (process, address) = with_dead(&rig, "").await;
-    until(address, "GET /api/v1/deliveries/count?state=delivered", |answer| answer.json()["count"] == 6).await;
+    until(address, "GET /api/v1/deliveries/count?state=delivered", |answer| answer.json()["count"] == 6)
+        .await;
     let html = shown(address, "/calls/clinic/a").await;
     let read = text(&html);
     for words in [
@@ -78,7 +79,9 @@ async fn rules_and_config_are_shown_without_secrets_and_a_bad_file_with_its_mist
     let (process, address) = with_dead(&rig, "").await;
     let rules = until_shown(address, "/rules", "fired 3 times").await;
     let read = text(&rules);
-    for words in ["call-completed", "on ended, analyzed", "unhappy-caller", "call.callAnalysis.appointmentBooked"] {
+    for words in
+        ["call-completed", "on ended, analyzed", "unhappy-caller", "call.callAnalysis.appointmentBooked"]
+    {
         assert!(read.contains(words), "{words}: {read}");
     }
     let config = shown(address, "/config").await;

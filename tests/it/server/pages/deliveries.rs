@@ -29,7 +29,7 @@ fn fields(html: &str) -> String {
 async fn what_has_not_arrived_is_grouped_and_retried_or_dropped_after_a_question() {
     let rig = Rig::new().await;
     let (process, address) = with_dead(&rig, "").await;
-    let all = until_shown(address, "/deliveries", "3 × 400").await;
+    let all = until_shown(address, "/deliveries?state=dead", "3 × 400").await;
     assert!(text(&all).contains("Why things wait 3 messages not arrived"), "{all}");
     let retry = links(&all, "/deliveries/confirm?action=retry").remove(0);
     assert!(retry.contains("destination=crm&") && retry.contains("state=dead&error=400"), "{retry}");
@@ -72,8 +72,11 @@ async fn one_delivery_shows_its_attempts_and_is_retried_and_dropped() {
     assert!(!shown(address, &one).await.contains("Retry now"));
 
     let event = other.split('/').nth(2).unwrap();
-    let question = shown(address, &format!("/deliveries/confirm?action=drop&event={event}&destination=crm")).await;
-    assert!(text(&question).contains("Drop 1 message?") && text(&question).contains("cannot be brought back"));
+    let question =
+        shown(address, &format!("/deliveries/confirm?action=drop&event={event}&destination=crm")).await;
+    assert!(
+        text(&question).contains("Drop 1 message?") && text(&question).contains("cannot be brought back")
+    );
     assert_eq!(send(address, "/deliveries/drop", &fields(&question)).await, "/deliveries?done=drop&count=1");
     let gone = page(address, &other).await;
     assert_eq!(gone.status, 404);
@@ -85,7 +88,8 @@ async fn one_delivery_shows_its_attempts_and_is_retried_and_dropped() {
 async fn a_filter_stands_in_the_address_and_in_the_form_and_is_never_widened() {
     let rig = Rig::new().await;
     let (process, address) = with_dead(&rig, "").await;
-    until(address, "GET /api/v1/deliveries/count?state=delivered", |answer| answer.json()["count"] == 6).await;
+    until(address, "GET /api/v1/deliveries/count?state=delivered", |answer| answer.json()["count"] == 6)
+        .await;
     // As a browser sends a form of which only some fields are filled in.
     let query = "?state=delivered&destination=frontdesk&rule=&newer_than=7d&error=";
     let list = shown(address, &format!("/deliveries{query}")).await;
@@ -109,7 +113,11 @@ async fn a_filter_stands_in_the_address_and_in_the_form_and_is_never_widened() {
         ("/deliveries/evt_none/crm", 404),
     ] {
         let answer = page(address, path).await;
-        assert_eq!((answer.status, &*answer.headers["content-type"]), (status, "text/html; charset=utf-8"), "{path}");
+        assert_eq!(
+            (answer.status, &*answer.headers["content-type"]),
+            (status, "text/html; charset=utf-8"),
+            "{path}"
+        );
     }
     // What a form does not say is not taken for everything.
     for (path, body) in [

@@ -9,7 +9,8 @@ use callwatch::{
     event::{Event, Subject},
     kind::Kind,
     store::{
-        Attempt, Claim, Commit, Duty, NewDelivery, NewEvent, Outcome, Query, Settlement, SledStore, Store, Verdict,
+        Attempt, Claim, Commit, Duty, NewDelivery, NewEvent, Outcome, Query, Settlement, SledStore, Store,
+        Verdict,
     },
     time::{Clock, Timestamp},
 };
@@ -32,7 +33,10 @@ async fn fill(store: &SledStore, now: Timestamp) {
         let new = |number: u64| NewEvent {
             event: Event {
                 id: format!("evt_{number:08}").as_str().into(),
-                subject: Subject::Call { source: "clinic".into(), call: format!("call{number}").as_str().into() },
+                subject: Subject::Call {
+                    source: "clinic".into(),
+                    call: format!("call{number}").as_str().into(),
+                },
                 rule: "call-completed".into(),
                 also: vec![],
                 kinds: Kind::Ended.into(),
@@ -40,7 +44,12 @@ async fn fill(store: &SledStore, now: Timestamp) {
                 at: now,
                 record: Arc::clone(&record),
             },
-            deliveries: vec![NewDelivery { destination: "crm".into(), sequence: 1, created: now, hold: None }],
+            deliveries: vec![NewDelivery {
+                destination: "crm".into(),
+                sequence: 1,
+                created: now,
+                hold: None,
+            }],
         };
         let events = (first..first + 2000).map(new).collect();
         store.commit(&source, Commit { events, ..Commit::default() }).await.unwrap();
@@ -52,7 +61,12 @@ async fn fill(store: &SledStore, now: Timestamp) {
         let outcomes = page.items.iter().map(|record| Outcome {
             token: record.token,
             number: 1,
-            attempt: Attempt { at: now, took_ms: 9, result: "404 no_service".to_owned(), response: String::new() },
+            attempt: Attempt {
+                at: now,
+                took_ms: 9,
+                result: "404 no_service".to_owned(),
+                response: String::new(),
+            },
             verdict: Verdict::Dead("404 no_service".to_owned()),
         });
         let settlement = Settlement { outcomes: outcomes.collect(), ..Settlement::new(now) };
@@ -74,7 +88,8 @@ async fn a_hundred_thousand_deliveries_make_no_page_long_or_slow() {
     fill(&store, Clock::system().wall()).await;
     drop(store);
     let (process, address) = start(&rig, &listening(&rig.config_text(), "")).await;
-    for path in ["/", "/deliveries", "/deliveries?state=dead&destination=crm", "/calls", "/rules", "/config"] {
+    for path in ["/", "/deliveries", "/deliveries?state=dead&destination=crm", "/calls", "/rules", "/config"]
+    {
         let mut fastest = Duration::MAX;
         for _ in 0..3 {
             let asked = Instant::now();
@@ -89,6 +104,7 @@ async fn a_hundred_thousand_deliveries_make_no_page_long_or_slow() {
     let page = text(&shown(address, "/deliveries?state=dead&destination=crm").await);
     assert!(page.contains("5,000 × 404 no_service") && page.contains("Deliveries 100,000"), "{page}");
     let confirm = "/deliveries/confirm?action=retry&state=dead&destination=crm&error=404+no_service";
-    assert!(text(&shown(address, confirm).await).contains("Retry 100,000 messages?"));
+    let confirm = text(&shown(address, confirm).await);
+    assert!(confirm.contains("Retry 100,000 messages?"), "{confirm}");
     process.stop().await;
 }
