@@ -179,8 +179,8 @@ struct Story {
 struct Moment {
     at: Timestamp,
     kinds: String,
-    /// The fields that differ: name, before, after.
-    changes: Vec<(String, String, String)>,
+    /// The fields that differ, each as it was and as it is.
+    changes: Vec<(String, String)>,
     events: Vec<Told>,
 }
 
@@ -217,7 +217,10 @@ async fn story(
     let created = known.fields.get("createdAt").and_then(Value::as_str).and_then(Timestamp::parse_any);
     let mut facts = vec![];
     for (name, value) in known.fields.iter().filter(|(name, _)| !IN_HEAD.contains(&name.as_str())) {
-        add_facts(&mut facts, &escaped(name), value, sight);
+        match value.as_str().and_then(Timestamp::parse) {
+            Some(at) => facts.push((escaped(name).into_owned(), words.zone.show(at))),
+            None => add_facts(&mut facts, &escaped(name), value, sight),
+        }
     }
     let transcript = transcript.map(|turns| {
         let clean = |text: String| match show.numbers {
@@ -272,16 +275,40 @@ fn moments(happenings: Vec<Happening>, sight: Sight, words: Words) -> Vec<Moment
             moment.events.push(told);
             continue;
         }
-        let side = |sides: &Value, side: &str| sight.value(sides.get(side).unwrap_or(&Value::Null));
-        let changes = changes.0.iter().map(|(name, sides)| match sides.get("to") {
-            Some(_) => (escaped(name).into_owned(), side(sides, "from"), side(sides, "to")),
-            // A transcript is not remembered.
-            None => (escaped(name).into_owned(), "…".to_owned(), "…".to_owned()),
-        });
+        let mut told_changes = vec![];
+        for (name, sides) in changes.0.iter().filter(|(name, _)| *name != "updatedAt") {
+            let side = |side: &str| sides.get(side).unwrap_or(&Value::Null);
+            match sides.get("to") {
+                Some(_) => add_changes(&mut told_changes, &escaped(name), side("from"), side("to"), sight),
+                // A transcript is not remembered.
+                None => told_changes.push((escaped(name).into_owned(), "changed".to_owned())),
+            }
+        }
         let kinds = kinds.to_string().replace('+', ", ");
-        moments.push(Moment { at, kinds, changes: changes.collect(), events: vec![told] });
+        moments.push(Moment { at, kinds, changes: told_changes, events: vec![told] });
     }
     moments
+}
+
+/// A field that differs, or those within it that do.
+fn add_changes(changes: &mut Vec<(String, String)>, name: &str, from: &Value, to: &Value, sight: Sight) {
+    match to {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (inner, to) in fields.iter().take(50) {
+                let from = from.get(inner).unwrap_or(&Value::Null);
+                if from != to {
+                    changes.push((escaped(inner).into_owned(), difference(from, to, sight)));
+                }
+            }
+        }
+        to => changes.push((name.to_owned(), difference(from, to, sight))),
+    }
+}
+
+/// `live → completed`, or only that it differs when that is long.
+fn difference(from: &Value, to: &Value, sight: Sight) -> String {
+    let (from, to) = (sight.value(from), sight.value(to));
+    if from.len() + to.len() > 80 { "changed".to_owned() } else { format!("{from} → {to}") }
 }
 
 impl RuleRow {

@@ -112,14 +112,18 @@ impl DestinationRow {
             (None, None) => Tag::new(Tone::Plain, "not at work"),
         };
         let work = it.work.as_ref();
+        // One that was overcome is history.
+        let error = work.and_then(|work| {
+            work.last_error
+                .as_ref()
+                .filter(|error| work.last_success.is_none_or(|success| success < error.at))
+        });
         Self {
             state,
             waiting: it.deliveries.unfinished(),
             oldest_due: work.and_then(|work| work.oldest_due),
             last_success: work.and_then(|work| work.last_success),
-            error: work
-                .and_then(|work| work.last_error.as_ref())
-                .map(|error| (error.at, error.error.clone())),
+            error: error.map(|error| (error.at, error.error.clone())),
             undelivered: list_of(&to(&it.name, StateFilter::Undelivered)),
             path: format!("/destinations/{}", segment(it.name.as_str())),
             it,

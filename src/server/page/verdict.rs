@@ -167,7 +167,7 @@ fn of_destination(destination: &DestinationOverview, words: Words, points: &mut 
     } else if let Some(pause) = pause {
         let by_itself = match pause.until {
             Some(until) => format!("It is tried again in {}.", span(until.since(words.now))),
-            None => "Mend that, then resume it below.".to_owned(),
+            None => "It stays so until somebody resumes it, below.".to_owned(),
         };
         points.push(Point {
             tone: Tone::Wait,

@@ -156,10 +156,12 @@ impl Tag {
             (DeliveryStateKind::Pending, Some(KeptBack::NotInConfig)) => {
                 Self::new(Tone::Bad, "waits: not in the config")
             }
-            (DeliveryStateKind::Pending, _) => match delivery.due.filter(|due| *due > words.now) {
-                Some(due) => Self::new(Tone::Wait, format!("next try in {}", span(due.since(words.now)))),
-                None => Self::new(Tone::Wait, "due now"),
-            },
+            (DeliveryStateKind::Pending, _) => {
+                match delivery.due.filter(|due| due.since(words.now) >= Duration::from_secs(1)) {
+                    Some(due) => Self::new(Tone::Wait, format!("next try in {}", span(due.since(words.now)))),
+                    None => Self::new(Tone::Wait, "due now"),
+                }
+            }
         }
     }
 }
