@@ -23,8 +23,8 @@
   const show = (text) => {
     const fresh = new DOMParser().parseFromString(text, "text/html");
     document.title = fresh.title;
-    const icon = fresh.getElementById("icon");
-    if (icon) document.getElementById("icon").href = icon.href;
+    const icons = [document, fresh].map((it) => it.getElementById("icon"));
+    if (icons[1] && icons[0].getAttribute("href") !== icons[1].getAttribute("href")) icons[0].href = icons[1].href;
     for (const old of document.querySelectorAll("[data-live]")) {
       const part = fresh.getElementById(old.id);
       if (!part || isInUse(old)) continue;
