@@ -32,8 +32,11 @@ const STORE_TABLE: Key =
 const BACKUP_TABLE: Key = Key::new("backup", ValueType::Table(BACKUP), "copies of the store");
 const DELIVERY_TABLE: Key = Key::new("delivery", ValueType::Table(DELIVERY), "attempts of all destinations");
 const RELOAD_TABLE: Key = Key::new("reload", ValueType::Table(RELOAD), "changes of this file");
-const SERVER_TABLE: Key =
-    Key::new("server", ValueType::Table(SERVER), "health, metrics and the admin API over HTTP");
+const SERVER_TABLE: Key = Key::new(
+    "server",
+    ValueType::Table(SERVER),
+    "a page for people, health, metrics and the admin API over HTTP",
+);
 const ALERTS_TABLE: Key =
     Key::new("alerts", ValueType::Table(ALERTS), "who is told when callwatch itself is in trouble");
 const HEARTBEAT_TABLE: Key = Key::new(

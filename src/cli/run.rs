@@ -68,7 +68,7 @@ pub async fn run(args: RunArgs) -> ExitCode {
     let supervisor = Supervisor::new(Arc::clone(&store), telemetry.clone(), clock);
     let handle = supervisor.handle();
     let reloader = Reloader::new(&config, handle.clone(), telemetry.clone());
-    let service = Service::new(store, telemetry.clone(), clock, handle, reloader.clone());
+    let service = Service::new(store, telemetry.clone(), clock, handle, Some(reloader.clone()));
     let server = Server::new(service, &stop);
     tokio::spawn(stop_on_signal(telemetry.clone(), stop.clone()));
     tokio::spawn(reload_on_signal(hangup, reloader.clone(), telemetry.clone(), stop.clone()));

@@ -10,7 +10,7 @@ use super::{
     report::Mistake,
     secret::{Secret, password},
     table::Table,
-    values::{size, socket_address},
+    values::{one_of, size, socket_address},
 };
 
 /// The store beside the config file, when nothing else is said.
@@ -69,10 +69,18 @@ const TOKEN: Key = Key::new(
     "clients have to send it, as `Authorization: Bearer …`; required unless `listen` is a loopback address",
 );
 
+const SHOW: Key = Key::new(
+    "show",
+    ValueType::List(&ValueType::Word { what: "field that can be shown", words: &["callerNumber", "transcript"] }),
+    "what the page shows of calls beyond masked numbers: `callerNumber` shows phone numbers whole, `transcript` shows \
+     transcripts",
+)
+.default(Literal::Empty);
+
 /// The shortest token that needs no warning, in bytes.
 const SHORTEST_TOKEN: usize = 16;
 
-pub(crate) const SERVER: &[Key] = &[LISTEN, TOKEN];
+pub(crate) const SERVER: &[Key] = &[LISTEN, TOKEN, SHOW];
 
 /// `[store]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +122,17 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// The token that clients have to send; required unless `listen` is a loopback address.
     pub token: Option<Secret>,
+    /// What the page shows of calls.
+    pub show: ShownFields,
+}
+
+/// What the page shows of calls beyond masked numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShownFields {
+    /// Phone numbers are shown whole.
+    pub numbers: bool,
+    /// Transcripts are shown.
+    pub transcripts: bool,
 }
 
 impl StoreConfig {
@@ -208,6 +227,13 @@ impl Default for ReloadConfig {
     }
 }
 
+/// A word of `show`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Field {
+    Number,
+    Transcript,
+}
+
 impl ServerConfig {
     /// Reads `[server]`.
     pub(crate) fn read(table: &mut Table<'_>) -> Option<Self> {
@@ -221,6 +247,13 @@ impl ServerConfig {
             }
             Ok(found.secret)
         });
+        let shown =
+            table.list(&SHOW, |value| one_of(&SHOW.takes, value, &[Field::Number, Field::Transcript]));
+        let shown = shown.unwrap_or_default();
+        let show = ShownFields {
+            numbers: shown.contains(&Field::Number),
+            transcripts: shown.contains(&Field::Transcript),
+        };
         let listen = listen?;
         if !listen.ip().is_loopback() && !has_token {
             table.cx.add_absence(
@@ -231,6 +264,6 @@ impl ServerConfig {
                 .hint("add token = { env = \"CALLWATCH_TOKEN\" }, or listen on 127.0.0.1"),
             );
         }
-        Some(Self { listen, token })
+        Some(Self { listen, token, show })
     }
 }

@@ -29,7 +29,7 @@ pub use self::{
     connection::{ClientIdentity, Connection},
     context::{LoadOptions, Secrets},
     fingerprint::Fingerprint,
-    general::{BackupConfig, DeliveryConfig, ReloadConfig, ServerConfig, StoreConfig},
+    general::{BackupConfig, DeliveryConfig, ReloadConfig, ServerConfig, ShownFields, StoreConfig},
     key::{Absent, Key, Literal, ValueType, written},
     report::{Level, Mistake, Report},
     secret::{Secret, SecretError},

@@ -96,6 +96,7 @@ impl Narrator {
     /// The line for something that callwatch did or ran into; `None` when that is only of interest in a log.
     pub fn signal(&self, signal: &Signal, now: Timestamp) -> Option<String> {
         Some(match signal {
+            Signal::Listening { address } => self.note(&format!("all of it in a browser: http://{address}/")),
             Signal::BaselineDone { source, calls, events: 0 } => {
                 let text = format!("{calls} calls were here before: remembered, not announced");
                 self.line(now, Mark::Call, source.as_str(), &text)
@@ -178,7 +179,6 @@ impl Narrator {
             | Signal::ConfigRejected { .. }
             | Signal::ConfigDoubtful { .. }
             | Signal::ConfigOnDisk { .. }
-            | Signal::Listening { .. }
             | Signal::Stranded { .. }
             | Signal::Stopping { .. }
             | Signal::Stopped(_)

@@ -1,6 +1,6 @@
 //! Simulated surroundings for a config: a Callem for every source and a receiver for every destination.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, net::Ipv4Addr, path::Path, time::Duration};
 
 use url::Url;
 
@@ -9,7 +9,7 @@ use super::{
     receivers::{DEMO_SECRET, Inbox, SlackReceiver, SmtpReceiver, WebhookReceiver},
 };
 use crate::{
-    config::Secret,
+    config::{Secret, ServerConfig, ShownFields},
     config_file::Config,
     destination::{DestinationKind, SmtpSecurity, SmtpServer, WebhookFormat},
     name::Name,
@@ -80,7 +80,12 @@ impl World {
             world.destinations.push((destination.name.clone(), receiver));
         }
         config.store.path = folder.join("store");
-        config.server = None;
+        // The page of the demo, for whoever is on this machine.
+        config.server = Some(ServerConfig {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            token: None,
+            show: ShownFields::default(),
+        });
         // Whoever watches over the real one must not take this for it.
         config.heartbeat = None;
         Ok((world, config))

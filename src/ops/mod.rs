@@ -9,9 +9,12 @@ mod bulk;
 mod delivery;
 mod error;
 mod explain;
+mod feed;
 mod filter;
 mod readiness;
+mod reasons;
 mod scan;
+mod search;
 mod status;
 mod text;
 
@@ -27,8 +30,11 @@ pub use self::{
     explain::{
         BatchWait, CallStory, DeliveryStory, KnownOfCall, OfNumber, OtherCall, RuleStanding, RuleStory,
     },
+    feed::Happening,
     filter::{Filter, StateFilter},
     readiness::{Check, Readiness},
+    reasons::{Reason, Reasons},
+    search::{FoundCall, FoundCalls},
     status::{
         ConfigOverview, DestinationOverview, DestinationWork, Mishap, PauseStatus, ServiceStatus,
         SourceOverview, Status, WorkState,

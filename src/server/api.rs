@@ -23,6 +23,7 @@ use crate::{
         BulkMode, CallStory, Changed, Delivery, Filter, Listing, Ops, OpsError, OpsErrorKind, Resumed, Status,
     },
     store::Cursor,
+    supervisor::ReloadError,
 };
 
 /// How many deliveries a page has unless `limit` says otherwise, and at most.
@@ -219,13 +220,20 @@ async fn explain(
 }
 
 async fn reload(State(service): State<Service>) -> Answer<Value> {
-    // On a task of its own, so that it is carried through even if the client goes away meanwhile.
-    let reloading = tokio::spawn(async move { service.reloader.reload().await });
-    let reloaded = reloading.await.map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", format!("reloading failed: {error}"))
-    })?;
-    reloaded?;
+    reload_config(service).await??;
     Ok(Json(json!({ "reloaded": true })))
+}
+
+/// Puts the config file to work, on a task of its own, so that it is carried through even if the client goes away meanwhile.
+pub(super) async fn reload_config(service: Service) -> Result<Result<(), ReloadError>, Problem> {
+    let Some(reloader) = service.reloader else {
+        let detail = "the config at work is not that of a file, so there is nothing to reload";
+        return Err(Problem::new(StatusCode::CONFLICT, "no_file", detail));
+    };
+    let reloading = tokio::spawn(async move { reloader.reload().await });
+    reloading.await.map_err(|error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", format!("reloading failed: {error}"))
+    })
 }
 
 /// The config at work as it was written, without its comments and with `***` in place of secrets, and how the file on disk

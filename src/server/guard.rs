@@ -9,7 +9,10 @@ use std::{
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts, uri::Authority},
+    http::{
+        Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts,
+        uri::Authority,
+    },
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -17,10 +20,15 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     lobby::Guest,
+    page::{self, Asked},
     problem::Problem,
+    session::{self, Sessions},
     token::{Guesses, Token},
 };
-use crate::telemetry::{Signal, Telemetry};
+use crate::{
+    config::SecretError,
+    telemetry::{Signal, Telemetry},
+};
 
 /// The longest body of a request, in bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -44,6 +52,7 @@ pub(super) enum Entrance {
         /// The token that has to be sent. Without one the address is of this machine alone.
         token: Mutex<Option<Arc<Token>>>,
         guesses: Mutex<Guesses>,
+        sessions: Mutex<Sessions>,
         telemetry: Telemetry,
     },
 }
@@ -58,7 +67,12 @@ pub(super) struct IsTrusted(pub(super) bool);
 
 impl Entrance {
     pub(super) fn address(token: Option<Token>, telemetry: Telemetry) -> Self {
-        Self::Address { token: Mutex::new(token.map(Arc::new)), guesses: Mutex::default(), telemetry }
+        Self::Address {
+            token: Mutex::new(token.map(Arc::new)),
+            guesses: Mutex::default(),
+            sessions: Mutex::default(),
+            telemetry,
+        }
     }
 
     /// Takes another token from now on.
@@ -70,9 +84,8 @@ impl Entrance {
 
     /// Whether whoever asks may know everything; without that, only what probes ask is answered.
     async fn is_trusted(&self, request: &Parts) -> Result<bool, Problem> {
-        let Self::Address { token, guesses, telemetry } = self else { return Ok(true) };
-        let token = token.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(token) = token else {
+        let Self::Address { sessions, .. } = self else { return Ok(true) };
+        let Some(token) = self.token() else {
             return match is_for_this_machine(request) {
                 true => Ok(true),
                 // A page elsewhere can lead a browser here by a name of its own, and would read the answers.
@@ -84,9 +97,52 @@ impl Entrance {
                 )),
             };
         };
-        let Some(presented) = bearer(&request.headers) else { return Ok(false) };
-        let from = request.extensions.get().and_then(|Peer(from)| *from);
-        let from = from.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        if let Some(presented) = bearer(&request.headers) {
+            return match self.check(&token, presented, from(&request.extensions)).await? {
+                true => Ok(true),
+                false => Err(Problem::new(
+                    StatusCode::UNAUTHORIZED,
+                    "wrong_token",
+                    "this is not the token of [server]",
+                )),
+            };
+        }
+        let Some(key) = session::key_in(&request.headers) else { return Ok(false) };
+        let token = token.digest().await.map_err(|error| unreadable(&error))?;
+        Ok(sessions.lock().unwrap_or_else(PoisonError::into_inner).is_open(key, &token, Instant::now()))
+    }
+
+    /// Opens a session for whoever presents the token; returns its key. `None` when it is not the token, or none is asked
+    /// for here.
+    pub(super) async fn sign_in(&self, presented: &str, from: IpAddr) -> Result<Option<String>, Problem> {
+        let (Self::Address { sessions, .. }, Some(token)) = (self, self.token()) else { return Ok(None) };
+        if !self.check(&token, presented, from).await? {
+            return Ok(None);
+        }
+        let token = token.digest().await.map_err(|error| unreadable(&error))?;
+        let key = sessions.lock().unwrap_or_else(PoisonError::into_inner).open(token, Instant::now());
+        key.map(Some).ok_or_else(|| {
+            let detail = "nobody can sign in: the system has no random bytes";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no_session", detail)
+        })
+    }
+
+    /// Ends the session of whoever asks.
+    pub(super) fn sign_out(&self, headers: &HeaderMap) {
+        if let (Self::Address { sessions, .. }, Some(key)) = (self, session::key_in(headers)) {
+            sessions.lock().unwrap_or_else(PoisonError::into_inner).close(key);
+        }
+    }
+
+    /// The token that has to be shown.
+    pub(super) fn token(&self) -> Option<Arc<Token>> {
+        let Self::Address { token, .. } = self else { return None };
+        token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether this is the token, unless too many wrong ones came from there lately.
+    async fn check(&self, token: &Token, presented: &str, from: IpAddr) -> Result<bool, Problem> {
+        let Self::Address { guesses, telemetry, .. } = self else { return Ok(true) };
         let wait = guesses.lock().unwrap_or_else(PoisonError::into_inner).wait(from, Instant::now());
         if let Some(wait) = wait {
             let wait = wait.as_secs() + 1;
@@ -95,30 +151,36 @@ impl Entrance {
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_guesses", detail).retry_after(wait)
             );
         }
-        let is_right = token.is(presented).await.map_err(|error| {
-            Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unreadable_token",
-                format!("nobody can come in: {error}"),
-            )
-        })?;
-        if is_right {
+        if token.is(presented).await.map_err(|error| unreadable(&error))? {
             return Ok(true);
         }
         if guesses.lock().unwrap_or_else(PoisonError::into_inner).note(from, Instant::now()) {
             let text = format!("many wrong tokens came from {from}; it may send no other one for a minute");
             telemetry.emit(Signal::Hindrance { text });
         }
-        Err(Problem::new(StatusCode::UNAUTHORIZED, "wrong_token", "this is not the token of [server]"))
+        Ok(false)
     }
+}
+
+fn unreadable(error: &SecretError) -> Problem {
+    let detail = format!("nobody can come in: {error}");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unreadable_token", detail)
+}
+
+/// The address that a request comes from.
+pub(super) fn from(extensions: &Extensions) -> IpAddr {
+    let from = extensions.get().and_then(|Peer(from)| *from);
+    from.unwrap_or(Ipv4Addr::UNSPECIFIED.into())
 }
 
 /// Lets a request in when all is well with it, with its whole body; bounds how long that and the answer take.
 pub(super) async fn admit(State(entrance): State<Arc<Entrance>>, request: Request, next: Next) -> Response {
+    let asked = Asked::by(&request);
     let answered = async {
         let (parts, body) = request.into_parts();
         let is_trusted = entrance.is_trusted(&parts).await?;
-        if !is_trusted && !FOR_PROBES.contains(&parts.uri.path()) {
+        let path = parts.uri.path();
+        if !is_trusted && !FOR_PROBES.contains(&path) && !page::is_for_all(path) {
             let detail = "send the token of [server] as `Authorization: Bearer …`";
             return Err(Problem::new(StatusCode::UNAUTHORIZED, "no_token", detail));
         }
@@ -137,6 +199,9 @@ pub(super) async fn admit(State(entrance): State<Arc<Entrance>>, request: Reques
         })
     };
     let mut response = answered.await.unwrap_or_else(Problem::into_response);
+    if let Some(asked) = asked {
+        response = asked.dress(response);
+    }
     for (name, value) in [
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -1,4 +1,4 @@
-//! The server: health, metrics and the admin API, for people and programs that ask a callwatch at work.
+//! The server: health, metrics, the admin API and the page, for people and programs that ask a callwatch at work.
 //!
 //! It parses a request, calls [`ops`](crate::ops), and renders the result. It decides nothing itself, keeps nothing, and
 //! knows the work only through the store, telemetry, and the supervisor's [`Handle`].
@@ -11,9 +11,11 @@ mod client;
 mod guard;
 mod health;
 mod lobby;
+mod page;
 mod problem;
 mod query;
 mod serve;
+mod session;
 mod socket;
 mod token;
 
@@ -60,7 +62,8 @@ pub struct Service {
     telemetry: Telemetry,
     clock: Clock,
     handle: Handle,
-    reloader: Reloader,
+    /// Puts the config file to work, where there is one.
+    reloader: Option<Reloader>,
     /// The last result of the checks: whoever asks again and again does not keep the store and the board busy.
     readiness: Arc<tokio::sync::Mutex<Option<(Instant, Readiness)>>>,
 }
@@ -128,7 +131,7 @@ impl Server {
         L::Addr: Into<guard::Peer>,
     {
         let Shared { service, tasks, .. } = &*self.shared;
-        let routes = routes(service.clone(), entrance);
+        let routes = routes(service.clone(), entrance, &close);
         tasks.spawn(serve::serve(listener, routes, lobby, tasks.clone(), close));
     }
 
@@ -166,7 +169,7 @@ impl Server {
     /// Listens as the config says, from now on.
     fn switch(&self, listener: Option<TcpListener>, config: Option<ServerConfig>) {
         let mut open = self.open();
-        let Some(ServerConfig { listen, token }) = config else {
+        let Some(ServerConfig { listen, token, show: _ }) = config else {
             if let Some(address) = open.address.take() {
                 address.close.cancel();
             }
@@ -211,13 +214,13 @@ impl Door for Server {
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 impl Service {
-    /// A process with this store, board and config.
+    /// A process with this store, board and config. Without a reloader its config is not one of a file.
     pub fn new(
         store: Arc<dyn Store>,
         telemetry: Telemetry,
         clock: Clock,
         handle: Handle,
-        reloader: Reloader,
+        reloader: Option<Reloader>,
     ) -> Self {
         Self { store, telemetry, clock, handle, reloader, readiness: Arc::default() }
     }
@@ -235,25 +238,35 @@ impl Service {
         Ok(readiness)
     }
 
+    /// The config at work.
+    fn config(&self) -> Result<Arc<Config>, Problem> {
+        self.handle.config().ok_or_else(|| {
+            let detail = "callwatch is starting; ask again in a moment";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", detail)
+        })
+    }
+
+    /// Whether the config is that of a file, which can be reloaded.
+    fn has_file(&self) -> bool {
+        self.reloader.is_some()
+    }
+
     /// The operations on the store under the config at work.
     fn ops(&self) -> Result<Ops, Problem> {
-        let Some(config) = self.handle.config() else {
-            let detail = "callwatch is starting; ask again in a moment";
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", detail));
-        };
-        let ops = Ops::new(Arc::clone(&self.store), config, self.clock);
+        let ops = Ops::new(Arc::clone(&self.store), self.config()?, self.clock);
         Ok(ops.beside(self.telemetry.board()))
     }
 }
 
 /// All routes behind an entrance.
-fn routes(service: Service, entrance: Arc<Entrance>) -> Router {
+fn routes(service: Service, entrance: Arc<Entrance>, close: &CancellationToken) -> Router {
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "no_route", "there is nothing at this address");
     let wrong_method = || {
         let detail = "this address does not take this method";
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", detail)
     };
     health::routes()
+        .merge(page::routes(Arc::clone(&entrance), close))
         .nest("/api/v1", api::routes())
         .fallback(async move || unknown())
         .method_not_allowed_fallback(async move || wrong_method())

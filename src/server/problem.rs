@@ -27,6 +27,13 @@ pub(super) struct Problem {
     retry_after: Option<u64>,
 }
 
+/// What stands beside a response that tells a problem, so that a page can tell it in its own way.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) kind: &'static str,
+    pub(super) detail: String,
+}
+
 /// A problem as it is sent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Sent {
@@ -97,6 +104,7 @@ impl From<ReloadError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Self { status, kind, detail, more, retry_after } = self;
+        let told = Told { kind, detail: detail.clone() };
         let sent = Sent {
             kind: format!("{TYPE}{kind}"),
             title: status.canonical_reason().unwrap_or_default().to_owned(),
@@ -108,6 +116,7 @@ impl IntoResponse for Problem {
         let json = serde_json::to_string(&sent).unwrap_or_default();
         let mut response =
             (status, [(header::CONTENT_TYPE, "application/problem+json")], json).into_response();
+        response.extensions_mut().insert(told);
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"callwatch\""));

@@ -31,6 +31,21 @@ impl Parts {
         Self(pairs.into_owned().collect())
     }
 
+    /// Of a form of the page, as a browser sends it in a body.
+    pub(super) fn of_form(headers: &HeaderMap, body: &Bytes) -> Result<Self, Problem> {
+        if !is_of_type(headers, "application/x-www-form-urlencoded") {
+            let detail = "this address takes forms of the page; programs use /api/v1";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_a_form", detail));
+        }
+        Ok(Self(form_urlencoded::parse(body).into_owned().collect()))
+    }
+
+    /// Without the parts that are empty: a form has a part for every field, filled in or not.
+    pub(super) fn filled_in(mut self) -> Self {
+        self.0.retain(|(_, value)| !value.trim().is_empty());
+        self
+    }
+
     /// Takes the part of this name out, read by `read`.
     pub(super) fn take<T>(
         &mut self,
@@ -61,13 +76,16 @@ pub(super) fn json<T: DeserializeOwned + Default>(headers: &HeaderMap, body: &By
     if body.is_empty() {
         return Ok(T::default());
     }
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
     // Pages of other sites can send other types without asking first.
-    if !kind.eq_ignore_ascii_case("application/json") {
+    if !is_of_type(headers, "application/json") {
         let detail = "send JSON, with `Content-Type: application/json`";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
     }
     serde_json::from_slice(body)
         .map_err(|error| Problem::malformed(format!("the body cannot be read: {error}")))
+}
+
+fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted)
 }

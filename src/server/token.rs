@@ -33,11 +33,15 @@ impl Token {
     /// # Errors
     /// When the token cannot be read.
     pub(super) async fn is(&self, presented: &str) -> Result<bool, SecretError> {
-        let expected = self.read().await?;
-        let hash = |text: &str| digest::digest(&digest::SHA256, text.as_bytes());
-        let (presented, expected) = (hash(presented), hash(expected.expose_secret()));
-        let pairs = presented.as_ref().iter().zip(expected.as_ref());
-        Ok(pairs.fold(0, |differs, (a, b)| differs | (a ^ b)) == 0)
+        Ok(self.digest().await?.is(&Digest::of(presented)))
+    }
+
+    /// The digest of the token as it is now.
+    ///
+    /// # Errors
+    /// When the token cannot be read.
+    pub(super) async fn digest(&self) -> Result<Digest, SecretError> {
+        Ok(Digest::of(self.read().await?.expose_secret()))
     }
 
     async fn read(&self) -> Result<SecretString, SecretError> {
@@ -49,6 +53,30 @@ impl Token {
         let token = self.secret.load().await?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), token.clone()));
         Ok(token)
+    }
+}
+
+/// Stands for a secret where only equality matters.
+#[derive(Clone, Copy)]
+pub(super) struct Digest([u8; 32]);
+
+impl Digest {
+    pub(super) fn of(secret: &str) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref());
+        Self(bytes)
+    }
+
+    /// Whether they are of the same secret. The time it takes is always the same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    }
+}
+
+/// A digest of a weak secret can be guessed, so it is not shown.
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Digest")
     }
 }
 

@@ -15,7 +15,10 @@ mod signal;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use prometheus_client::registry::Registry;
@@ -48,6 +51,8 @@ struct Shared {
     clock: Clock,
     registry: Registry,
     state: Mutex<State>,
+    /// Counts what may have changed counts or board.
+    news: AtomicU64,
     listener: Option<Listener>,
 }
 
@@ -84,7 +89,7 @@ impl Telemetry {
     fn build(clock: Clock, listener: Option<Listener>) -> Self {
         let (metrics, registry) = Metrics::new();
         let state = Mutex::new(State { metrics, board: Board::default() });
-        Self { shared: Arc::new(Shared { clock, registry, state, listener }) }
+        Self { shared: Arc::new(Shared { clock, registry, state, news: AtomicU64::new(0), listener }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -113,6 +118,7 @@ impl Telemetry {
             state.board.note(&signal, now);
             state.metrics.count(&signal, now)
         };
+        self.note_news();
         log::line(&signal, so_far, now);
         if let Some(listener) = &self.shared.listener {
             listener(&signal);
@@ -122,11 +128,22 @@ impl Telemetry {
     /// Notes the backlog of a destination on the board. Its dispatcher calls this whenever the backlog changes.
     pub fn set_backlog(&self, destination: &Name, backlog: Backlog) {
         self.state().board.destination(destination).backlog = backlog;
+        self.note_news();
     }
 
     /// Notes on the board how many calls of a source are known. Its task calls this whenever that changes.
     pub fn set_calls(&self, source: &Name, calls: Calls) {
         self.state().board.source(source).calls = calls;
+        self.note_news();
+    }
+
+    fn note_news(&self) {
+        self.shared.news.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A number that grows whenever counts or board may have changed, for whoever shows them and looks now and then.
+    pub fn news(&self) -> u64 {
+        self.shared.news.load(Ordering::Relaxed)
     }
 
     /// A copy of the board: how things stand now.

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     config_file::Config,
+    server::{Server, Service},
     store::{SledStore, Store, StoreError},
     style::Style,
     supervisor::{RunError, Supervisor},
@@ -185,6 +186,8 @@ struct Show {
     signals: UnboundedReceiver<Signal>,
     /// The pipeline, as the only task.
     service: JoinSet<Result<(), RunError>>,
+    /// The page.
+    server: Server,
     stop: CancellationToken,
     ticks: Interval,
     interrupts: Interrupts,
@@ -240,7 +243,11 @@ impl Show {
         let stop = CancellationToken::new();
         let mut service = JoinSet::new();
         let pipeline = Supervisor::new(Arc::clone(&store), telemetry.clone(), clock);
-        service.spawn(pipeline.run(config, stop.clone()));
+        let handle = pipeline.handle();
+        // There is no file to reload: the user's own would send to the user's own receivers.
+        let server =
+            Server::new(Service::new(Arc::clone(&store), telemetry.clone(), clock, handle, None), &stop);
+        service.spawn(pipeline.with_door(server.clone()).run(config, stop.clone()));
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
@@ -262,6 +269,7 @@ impl Show {
             telemetry,
             signals,
             service,
+            server,
             stop,
             ticks,
             interrupts,
@@ -415,6 +423,8 @@ impl Show {
         self.stop.cancel();
         let quick = matches!(outcome, Ok((_, Ending::Quit)));
         let stopped = timeout(if quick { QUICK_STOP } else { STOP }, self.service.join_next()).await;
+        // A browser that keeps its connection is not waited for.
+        let _ = timeout(QUICK_STOP, self.server.close()).await;
         if let Ok((lines, _)) = outcome {
             self.terminal.finish(lines.clone()).await;
         }

@@ -311,7 +311,7 @@ impl Ops {
 }
 
 impl KnownOfCall {
-    fn of(snapshot: &Snapshot) -> Self {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
         Self {
             first_seen: snapshot.first_seen,
             completed_seen: snapshot.completed_seen,

@@ -252,7 +252,7 @@ fn every_declared_default_is_the_default() {
             }
         }
     }
-    assert_eq!(checked, 46);
+    assert_eq!(checked, 47);
 }
 
 #[test]

@@ -118,7 +118,7 @@ async fn what_is_malformed_is_refused_in_words() {
     let retry = Ask::new("POST /api/v1/deliveries/retry");
     let plain = &[("Content-Type", "text/plain")];
     for (asked, status, problem) in [
-        (Ask::new("GET /"), 404, "no_route"),
+        (Ask::new("GET /nothing"), 404, "no_route"),
         (Ask::new("GET /api/v1/nothing"), 404, "no_route"),
         (Ask::new("DELETE /api/v1/status"), 405, "wrong_method"),
         (Ask::new("GET /api/v1/reload"), 405, "wrong_method"),

@@ -3,6 +3,7 @@
 mod hostile;
 pub mod http;
 mod page;
+mod pages;
 
 use std::{net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf};
 
@@ -43,16 +44,19 @@ fn socket(rig: &Rig) -> PathBuf {
 
 /// Asks until the answer is as it should be.
 async fn until(address: SocketAddr, line: &str, is_so: impl Fn(&Answer) -> bool) -> Answer {
+    let mut last = None;
     let asking = async {
         loop {
             let answer = ask(address, Ask::new(line)).await;
             if is_so(&answer) {
                 return answer;
             }
+            last = Some(answer);
             sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{line} is never as it should be"))
+    let answer = timeout(PATIENCE, asking).await;
+    answer.unwrap_or_else(|_| panic!("{line} is never as it should be, but {last:?}"))
 }
 
 async fn get(address: SocketAddr, path: &str) -> serde_json::Value {

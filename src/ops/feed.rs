@@ -1,0 +1,116 @@
+//! What happened last, event by event.
+
+use std::fmt;
+
+use super::{Delivery, Filter, Ops, OpsError, scan::Scan};
+use crate::{
+    call::CallId,
+    change::Changes,
+    event::{Event, EventId},
+    json,
+    kind::Kinds,
+    name::Name,
+    privacy::mask_phones_in,
+    template::truncate,
+    time::Timestamp,
+};
+
+/// How many deliveries an event has at most for all of them to be found.
+const DELIVERIES_PER_EVENT: usize = 5;
+
+/// The most of a summary that is told, in characters.
+const SUMMARY: usize = 160;
+
+/// An event, and how its deliveries stand.
+#[derive(Clone)]
+pub struct Happening {
+    /// The event.
+    pub event: EventId,
+    /// When it was observed.
+    pub at: Timestamp,
+    /// What happened: `call.ended`, `source.failing`, `summary`.
+    pub what: String,
+    /// The kinds of change.
+    pub kinds: Kinds,
+    /// The fields of the call that differ from before, each with both values.
+    pub changes: Changes,
+    /// The rules that it tells, the one that matters most first.
+    pub rules: Vec<Name>,
+    /// The source that it is about, directly or through a call.
+    pub source: Option<Name>,
+    /// The call that it is about.
+    pub call: Option<CallId>,
+    /// The caller's number, masked; empty when there is none.
+    pub caller: String,
+    /// The beginning of the call's summary, with phone numbers masked.
+    pub summary: Option<String>,
+    /// Its deliveries, in the order in which they were made.
+    pub deliveries: Vec<Delivery>,
+}
+
+impl Ops {
+    /// The latest events of deliveries that match, newest first.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn latest(&self, filter: &Filter, limit: usize) -> Result<Vec<Happening>, OpsError> {
+        let destinations = self.destinations_for(filter).await?;
+        let most = limit * DELIVERIES_PER_EVENT;
+        let records = Scan::new(&*self.store, filter, None, most, destinations.now).take(most).await?;
+        let mut events: Vec<(EventId, Vec<_>)> = vec![];
+        for record in records {
+            match events.iter().position(|(event, _)| *event == record.id.event) {
+                Some(at) => events[at].1.push(record),
+                None if events.len() < limit => events.push((record.id.event.clone(), vec![record])),
+                None => {}
+            }
+        }
+        let tokens: Vec<_> = events.iter().filter_map(|(_, records)| Some(records.first()?.token)).collect();
+        let bodies = self.store.bodies(&tokens).await?;
+        // A delivery that was dropped meanwhile has no event any more.
+        let found = events.into_iter().zip(bodies).filter_map(|((_, records), body)| Some((records, body?)));
+        let latest = found.map(|(mut records, event)| {
+            records.reverse();
+            let deliveries = records.into_iter().map(|record| destinations.tell(record, false)).collect();
+            Happening::of(&event, deliveries)
+        });
+        Ok(latest.collect())
+    }
+}
+
+impl Happening {
+    fn of(event: &Event, deliveries: Vec<Delivery>) -> Self {
+        let is_of_call = event.subject.call().is_some();
+        let summary = json::pick(event.record.get(), ["summary"]).and_then(|[summary]| summary);
+        let summary = summary.and_then(|raw| serde_json::from_str::<Option<String>>(raw).ok().flatten());
+        let summary = summary.filter(|summary| is_of_call && !summary.trim().is_empty());
+        Self {
+            event: event.id.clone(),
+            at: event.at,
+            what: event.type_name(),
+            kinds: event.kinds,
+            changes: event.changes.clone(),
+            rules: event.rules().cloned().collect(),
+            source: event.subject.source().cloned(),
+            call: event.subject.call().cloned(),
+            caller: event.masked_caller(),
+            // Masked first: what is cut in the middle of a number would not be known for one.
+            summary: summary.map(|summary| truncate(&mask_phones_in(&summary), SUMMARY)),
+            deliveries,
+        }
+    }
+}
+
+/// The summary is left out: a log must not have it.
+impl fmt::Debug for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { event, at, what, rules, deliveries, .. } = self;
+        f.debug_struct("Happening")
+            .field("event", event)
+            .field("at", at)
+            .field("what", what)
+            .field("rules", rules)
+            .field("deliveries", deliveries)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+//! Pages over a store with very many deliveries.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use callwatch::{
+    event::{Event, Subject},
+    kind::Kind,
+    store::{
+        Attempt, Claim, Commit, Duty, NewDelivery, NewEvent, Outcome, Query, Settlement, SledStore, Store,
+        Verdict,
+    },
+    time::{Clock, Timestamp},
+};
+use serde_json::value::RawValue;
+
+use super::{shown, text};
+use crate::{
+    rig::Rig,
+    server::{listening, start},
+};
+
+const MANY: u64 = 100_000;
+
+/// Deliveries to crm, every one of them given up.
+async fn fill(store: &SledStore, now: Timestamp) {
+    let claim = async |duty: Duty| -> Claim { store.claim(&duty).await.unwrap().unwrap() };
+    let source = claim(Duty::Source("clinic".into())).await;
+    let record: Arc<RawValue> = RawValue::from_string("{\"id\":\"a\"}".to_owned()).unwrap().into();
+    for first in (0..MANY).step_by(2000) {
+        let new = |number: u64| NewEvent {
+            event: Event {
+                id: format!("evt_{number:08}").as_str().into(),
+                subject: Subject::Call {
+                    source: "clinic".into(),
+                    call: format!("call{number}").as_str().into(),
+                },
+                rule: "call-completed".into(),
+                also: vec![],
+                kinds: Kind::Ended.into(),
+                changes: Default::default(),
+                at: now,
+                record: Arc::clone(&record),
+            },
+            deliveries: vec![NewDelivery {
+                destination: "crm".into(),
+                sequence: 1,
+                created: now,
+                hold: None,
+            }],
+        };
+        let events = (first..first + 2000).map(new).collect();
+        store.commit(&source, Commit { events, ..Commit::default() }).await.unwrap();
+    }
+    let destination = claim(Duty::Destination("crm".into())).await;
+    let mut query = Query { limit: 2000, ..Query::default() };
+    loop {
+        let page = store.query(&query).await.unwrap();
+        let outcomes = page.items.iter().map(|record| Outcome {
+            token: record.token,
+            number: 1,
+            attempt: Attempt {
+                at: now,
+                took_ms: 9,
+                result: "404 no_service".to_owned(),
+                response: String::new(),
+            },
+            verdict: Verdict::Dead("404 no_service".to_owned()),
+        });
+        let settlement = Settlement { outcomes: outcomes.collect(), ..Settlement::new(now) };
+        store.settle(&destination, settlement).await.unwrap();
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => break,
+        }
+    }
+    store.give_up(source).await.unwrap();
+    store.give_up(destination).await.unwrap();
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_deliveries_make_no_page_long_or_slow() {
+    let rig = Rig::new().await;
+    let store = SledStore::open(&rig.config().store).await.unwrap();
+    fill(&store, Clock::system().wall()).await;
+    drop(store);
+    let (process, address) = start(&rig, &listening(&rig.config_text(), "")).await;
+    for path in ["/", "/deliveries", "/deliveries?state=dead&destination=crm", "/calls", "/rules", "/config"]
+    {
+        let mut fastest = Duration::MAX;
+        for _ in 0..3 {
+            let asked = Instant::now();
+            let page = shown(address, path).await;
+            fastest = fastest.min(asked.elapsed());
+            assert!(page.len() < 300_000, "{path}: {}", page.len());
+        }
+        println!("{path}: {fastest:?}");
+        // Much less without the other tests beside it, and optimized.
+        assert!(fastest < Duration::from_secs(3), "{path}: {fastest:?}");
+    }
+    let page = text(&shown(address, "/deliveries?state=dead&destination=crm").await);
+    assert!(page.contains("5,000 × 404 no_service") && page.contains("Deliveries 100,000"), "{page}");
+    let confirm = "/deliveries/confirm?action=retry&state=dead&destination=crm&error=404+no_service";
+    let confirm = text(&shown(address, confirm).await);
+    assert!(confirm.contains("Retry 100,000 messages?"), "{confirm}");
+    process.stop().await;
+}
