@@ -84,7 +84,9 @@ impl BadRecords {
         let is_news = is_news && !self.told.contains_key(&offset);
         if is_news {
             self.told.insert(offset, now);
-            there.iter().filter_map(|hash| Some(self.known.get_mut(hash)?.is_told = true)).for_each(drop);
+            for (_, known) in self.known.iter_mut().filter(|(hash, _)| there.contains(*hash)) {
+                known.is_told = true;
+            }
         }
         (!bad.is_empty()).then(|| (sentence(offset, all, bad), is_news))
     }
