@@ -131,13 +131,13 @@ mod tests {
             records.on_page(0, 10, bad, at(secs)).is_some_and(|(_, is_news)| is_news)
         };
         let a = bad(1, 3, "no id");
-        assert!(is_news(0, &[a.clone()]));
-        assert!(!is_news(100, &[a.clone()]));
+        assert!(is_news(0, std::slice::from_ref(&a)));
+        assert!(!is_news(100, std::slice::from_ref(&a)));
         assert!(!is_news(200, &[bad(1, 4, "no id")]), "new calls push it down");
         assert!(!is_news(300, &[bad(2, 4, "no id")]), "it changes and stays bad");
         assert!(is_news(400, &[bad(2, 4, "no id"), bad(3, 5, "no id")]), "another one");
         assert!(!is_news(500, &[]));
-        assert!(is_news(600, &[a.clone()]), "it was well in between");
+        assert!(is_news(600, std::slice::from_ref(&a)), "it was well in between");
         assert!(!is_news(630, &[a.clone(), bad(9, 1, "no status")]), "at most one line a minute");
         assert!(is_news(660, &[a.clone(), bad(9, 1, "no status")]));
         assert!(!is_news(700, &[a, bad(9, 1, "no status")]));
