@@ -120,7 +120,7 @@ fn lists_and_objects_hold_nothing_that_the_template_has_made() {
         ),
         ("{% set t = call.duration %}{{ [t|string, 'x']|join }} {{ calls[0].duration }}", "145x 145"),
         ("{% set t = 'a' %}{{ t|replace('a', t) }} {{ 'x' if t in ['a', 'b'] else t }}", "a x"),
-        ("{{ [[1, 'a'], {'b': none}] }} {{ ['b', 'a']|sort|join('+') }}", "[[1, \"a\"], {\"b\": none}] a+b"),
+        ("{{ [[1, 'a'], {'b': none}] }} {{ ['b', 'a']|sort|join('+') }}", "[[1, 'a'], {'b': None}] a+b"),
         ("{{ 'a\nb'|indent(2) }}", "a\n  b"),
     ] {
         assert_renders(source, text);
