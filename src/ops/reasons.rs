@@ -6,7 +6,7 @@ use super::{Delivery, Filter, KeptBack, Ops, OpsError, StateFilter, scan::Scan};
 use crate::{name::Name, privacy::HIDDEN, store::DeliveryStateKind, time::Timestamp};
 
 /// The most deliveries that are looked at, the newest.
-const LOOKED_AT: usize = 5000;
+const LOOKED_AT: usize = 2000;
 
 /// The reasons why deliveries that match a filter have not arrived.
 #[derive(Clone, Debug, PartialEq)]

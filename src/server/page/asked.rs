@@ -52,7 +52,8 @@ impl Asked {
             frame: Frame::bare(),
             title: title(status).to_owned(),
             detail: sentence(&detail),
-            again: self.again.filter(|_| status.is_server_error()),
+            // An address that begins with two slashes would lead elsewhere.
+            again: self.again.filter(|again| status.is_server_error() && !again.starts_with("//")),
         };
         let Ok(mut dressed) = html_with(status, &page) else { return response };
         for name in [header::RETRY_AFTER, header::ALLOW] {

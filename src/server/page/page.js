@@ -4,7 +4,7 @@
 (() => {
   const state = document.getElementById("state");
   const pause = document.getElementById("pause");
-  if (!state || !document.querySelector("[data-live]")) return;
+  if (!state || !document.querySelector("main [data-live]")) return;
 
   const AT_LEAST_EVERY = 15000; // A page that nothing happens on still tells how long ago that is.
   const AGAIN_AFTER = 5000;

@@ -108,7 +108,9 @@ impl Browser {
     async fn open(&mut self, address: &str) {
         self.call("Page.navigate", json!({"url": address})).await;
         self.until(&format!("location.href == {address:?} && document.readyState == 'complete'")).await;
-        self.until("document.getElementById('state').textContent == 'live ·'").await;
+        // A page without a part that is kept up to date has no stream.
+        let reached = "document.getElementById('state').textContent == 'live ·' || !document.querySelector('main [data-live]')";
+        self.until(reached).await;
     }
 
     async fn resize(&mut self, width: u32) {
