@@ -12,7 +12,7 @@ mod excerpt;
 use std::{borrow::Cow, collections::HashMap, fmt};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{self, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::{Map, Value, value::RawValue};
@@ -23,6 +23,12 @@ pub use self::excerpt::{Budget, excerpt, excerpt_of_fields};
 /// The deepest nesting of objects and lists that is read, the outermost one included. What is stored wraps a value in a
 /// few more levels, and still stays below the 128 that serde_json reads.
 pub const MAX_DEPTH: usize = 64;
+
+/// Data of our own as JSON, to be kept. Only for structures whose keys are texts and whose numbers are whole.
+pub(crate) fn of_plain(data: &impl Serialize) -> Value {
+    #[expect(clippy::expect_used, reason = "text keys, texts and whole numbers are always JSON")]
+    serde_json::to_value(data).expect("plain data")
+}
 
 /// The fields of a record, in their order; `None` when the record is not a JSON object. A field that cannot be read even
 /// after surrogates are mended, or is nested too deeply, has its JSON text as value; so have the largest ones of a record

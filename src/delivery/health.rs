@@ -14,6 +14,7 @@ use super::Moment;
 use crate::{
     destination::Reaction,
     event::Subject,
+    json,
     kind::Kind,
     name::Name,
     rule::RuleSet,
@@ -198,7 +199,7 @@ impl Health {
         }
         self.dead.count += count;
         self.dead.reason = truncate(reason, MAX_REASON);
-        to_json(&self.dead)
+        json::of_plain(&self.dead)
     }
 
     /// What was counted by [`Health::died`] so far is in the store.
@@ -271,7 +272,7 @@ impl Health {
             self.gathering = None;
             self.tell(&mut told, Kind::DeliveryDead, number, &details, rules, now);
         }
-        told.map(|told| (told, to_json(&self.memory)))
+        told.map(|told| (told, json::of_plain(&self.memory)))
     }
 
     fn tell(
@@ -309,10 +310,4 @@ impl Outage {
     fn new(since: Timestamp, failing_at: Timestamp) -> Self {
         Self { since, failing_at, error: String::new(), by_attempts: false, is_proven: false }
     }
-}
-
-/// Plain data as JSON.
-fn to_json(data: &impl Serialize) -> Value {
-    #[expect(clippy::expect_used, reason = "text keys, texts and whole numbers are always JSON")]
-    serde_json::to_value(data).expect("plain data")
 }

@@ -11,6 +11,7 @@ mod error;
 mod explain;
 mod feed;
 mod filter;
+mod number;
 mod readiness;
 mod reasons;
 mod scan;

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::{KnownOfCall, Ops, OpsError};
+use super::{KnownOfCall, Ops, OpsError, number::Number};
 use crate::{call::CallId, json, name::Name, store::KnownCall, time::Timestamp};
 
 /// Known calls that are read at a time.
@@ -156,27 +156,20 @@ impl Ops {
 /// What is looked for.
 struct Wanted {
     text: String,
-    /// The digits of a phone number, without what stands before it in one country or in all.
-    digits: Option<String>,
+    /// The text as a phone number or a part of one, when it may be one.
+    number: Option<Number>,
 }
 
 impl Wanted {
     fn of(text: &str) -> Option<Self> {
         let text = text.trim();
-        let is_number = text.chars().all(|c| c.is_ascii_digit() || " +-./()".contains(c));
-        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-        let digits = digits.trim_start_matches('0').to_owned();
-        let digits = Some(digits).filter(|digits| is_number && digits.len() >= FEWEST_DIGITS);
-        (!text.is_empty()).then(|| Self { text: text.to_owned(), digits })
+        (!text.is_empty()).then(|| Self { text: text.to_owned(), number: Number::typed(text, FEWEST_DIGITS) })
     }
 
     fn is_in(&self, fields: &Map<String, Value>) -> bool {
         let field = |name: &str| fields.get(name).and_then(Value::as_str);
-        let has_digits = |number: &str| {
-            let number: String = number.chars().filter(char::is_ascii_digit).collect();
-            self.digits.as_ref().is_some_and(|digits| number.contains(digits))
-        };
-        NUMBERS.into_iter().filter_map(field).any(has_digits)
+        let has_number = |other: &str| self.number.as_ref().is_some_and(|number| number.is_part_of(other));
+        NUMBERS.into_iter().filter_map(field).any(has_number)
             || field("summary")
                 .is_some_and(|summary| summary.to_lowercase().contains(&self.text.to_lowercase()))
     }

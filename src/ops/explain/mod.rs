@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 
-use self::number::Number;
+use self::number::FEWEST_DIGITS;
 pub use self::{
     number::{OfNumber, OtherCall},
     standing::RuleStanding,
@@ -17,6 +17,7 @@ pub use self::{
 use super::{
     Delivery, Filter, Ops, OpsError, StateFilter,
     delivery::Destinations,
+    number::Number,
     scan::{PAGE, Scan},
     text,
 };
@@ -195,7 +196,7 @@ impl Ops {
         asked: &CallId,
         source: Option<&Name>,
     ) -> Result<(CallId, Option<OfNumber>, Name, Snapshot), OpsError> {
-        let number = Number::typed(asked.as_str());
+        let number = Number::typed(asked.as_str(), FEWEST_DIGITS);
         let sources = match (self.find_call(asked, source).await, &number) {
             (Err(OpsError::NoCall { sources, .. }), Some(_)) => sources,
             (found, _) => return found.map(|(source, snapshot)| (asked.clone(), None, source, snapshot)),

@@ -1,8 +1,8 @@
-//! The calls of a phone number, as a person types it.
+//! The calls of a phone number.
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Ops, OpsError, text};
+use super::super::{Ops, OpsError, number::Number, text};
 use crate::{call::CallId, name::Name, privacy::mask_phone, time::Timestamp};
 
 /// How many calls are looked at together.
@@ -12,10 +12,7 @@ const CHUNK: usize = 500;
 const MOST: usize = 10;
 
 /// The fewest digits that are taken for a number; fewer would be anybody's.
-const FEWEST_DIGITS: usize = 6;
-
-/// The most digits of a number (E.164), and two zeros in place of the `+`.
-const MOST_DIGITS: usize = 15 + 2;
+pub(super) const FEWEST_DIGITS: usize = 6;
 
 /// A call was asked for by its caller's number, and it is the newest one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,38 +35,6 @@ pub struct OtherCall {
     /// When it was, or when it was first seen.
     #[serde(with = "text::time")]
     pub at: Timestamp,
-}
-
-/// A number as a person types it.
-pub(super) struct Number {
-    digits: String,
-    /// Whether it has its country's code; without it, numbers that end so are meant.
-    is_whole: bool,
-}
-
-impl Number {
-    /// `None` when the text is no phone number.
-    pub(super) fn typed(typed: &str) -> Option<Self> {
-        // The zero in `+33 (0)6 12…` is only dialled within the country.
-        let text = typed.trim().replace("(0)", "");
-        let belongs = |c: char| c.is_ascii_digit() || c.is_whitespace() || "+-–./()".contains(c);
-        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-        if !text.chars().all(belongs) || !(FEWEST_DIGITS..=MOST_DIGITS).contains(&digits.len()) {
-            return None;
-        }
-        Some(match digits.strip_prefix("00") {
-            Some(digits) => Self { digits: digits.to_owned(), is_whole: true },
-            None if text.starts_with('+') => Self { digits, is_whole: true },
-            None => Self { digits: digits.trim_start_matches('0').to_owned(), is_whole: false },
-        })
-    }
-
-    /// Whether `number` is this one, however it is written.
-    fn is(&self, number: &str) -> bool {
-        let digits: String = number.chars().filter(char::is_ascii_digit).collect();
-        let digits = digits.trim_start_matches('0');
-        if self.is_whole { digits == self.digits } else { digits.ends_with(&self.digits) }
-    }
 }
 
 impl Ops {
@@ -105,30 +70,5 @@ impl Ops {
         let others = calls.len();
         let newest = calls.take(MOST).map(|(call, _)| call).collect();
         Ok(Some((call, source, OfNumber { number: masked, others, newest })))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_is_found_however_it_is_typed() {
-        for typed in [
-            "+33612345678",
-            "+33 6 12 34 56 78",
-            "0033 6.12.34.56.78",
-            "+33 (0)6 12-34-56-78",
-            "06 12 34 56 78",
-            "345678",
-        ] {
-            assert!(Number::typed(typed).is_some_and(|number| number.is("+33612345678")), "{typed}");
-        }
-        for typed in ["+33 6 12 34 56 79", "+6 12 34 56 78", "612345"] {
-            assert!(Number::typed(typed).is_some_and(|number| !number.is("+33612345678")), "{typed}");
-        }
-        for id in ["6789abcdef0123456789abcd", "678901234567890123456789", "12345", "call-123456", ""] {
-            assert!(Number::typed(id).is_none(), "{id}");
-        }
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    json,
     name::Name,
     store::StoreError,
     sync::{planner::Planner, watcher::Memory},
@@ -38,7 +39,6 @@ impl<'m> Checkpoint<&'m Memory> {
     /// The JSON to keep.
     pub fn save(planner: &Planner, watcher: &'m Memory) -> Value {
         let checkpoint = Self { planner: Some(planner.checkpoint()), watcher };
-        #[expect(clippy::expect_used, reason = "text keys, texts and whole numbers are always JSON")]
-        serde_json::to_value(checkpoint).expect("plain data")
+        json::of_plain(&checkpoint)
     }
 }

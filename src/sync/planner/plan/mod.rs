@@ -17,7 +17,7 @@ use super::{
     sweep::{Sweeps, Want},
     watch::{Means, Watches},
 };
-use crate::time::Timestamp;
+use crate::{json, time::Timestamp};
 
 /// After this many other requests, a page of the sweep that is due goes first.
 const SWEEP_SHARE: u32 = 8;
@@ -287,8 +287,7 @@ impl Planner {
             bias: self.sweeps.bias(),
             doubt: self.doubt,
         };
-        #[expect(clippy::expect_used, reason = "numbers and an enum without data are always JSON")]
-        serde_json::to_value(checkpoint).expect("plain data")
+        json::of_plain(&checkpoint)
     }
 }
 
