@@ -40,7 +40,7 @@ pub enum ConnectionError {
     File {
         /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The fault in words.
         why: String,
     },
     /// The secret that holds the proxy's address cannot be read.

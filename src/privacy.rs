@@ -1,4 +1,4 @@
-//! What strangers wrote, made fit for logs, screens and messages: numbers and secrets masked, deceptive characters shown
+//! Foreign words made fit for logs, screens and messages: numbers and secrets masked, deceptive characters shown
 //! for what they are.
 
 mod mask;
@@ -42,7 +42,7 @@ pub fn mask_phones_in(text: &str) -> String {
                     masked.push_str(&mask_phone(&digits.collect::<String>()));
                     run
                 }
-                // What follows the first group may be a number by itself.
+                // The digits after the first group may be a number by themselves.
                 false => {
                     let group = rest.find(|c: char| !c.is_numeric()).unwrap_or(rest.len());
                     let group = group.max(rest.chars().next().map_or(0, char::len_utf8));

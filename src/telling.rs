@@ -28,7 +28,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// What is to be committed, and to be emitted once it is.
+/// Events to be committed, and signals to be emitted once they are.
 #[must_use]
 #[derive(Debug, Default)]
 pub struct Told {
@@ -61,7 +61,7 @@ pub struct Incident<'a> {
 }
 
 impl Incident<'_> {
-    /// What those of `rules` tell of it that ask for it. `sequences` counts what each destination has been told of the
+    /// The events of those `rules` that ask for this incident. `sequences` counts what each destination has been told of the
     /// same subject.
     pub fn tell<'r>(
         &self,

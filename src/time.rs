@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(Deadline::new(NOON, Duration::MAX).left(NOON), Duration::from_millis(u64::MAX));
     }
 
-    /// What happens to the machine while something waits.
+    /// Events on the machine while something waits.
     #[derive(Clone, Debug)]
     enum Step {
         /// Time passes, in seconds.

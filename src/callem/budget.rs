@@ -301,7 +301,7 @@ mod tests {
             .collect();
         let granted = run(&mut Budget::new(100), &wants, at(600_000));
         let counts: Vec<usize> = ["a", "b", "c"].map(|name| count(&granted, name)).into_iter().collect();
-        // Who comes first may have the whole first burst.
+        // The first source to ask may take the whole first burst.
         assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 10, "{counts:?}");
     }
 

@@ -242,7 +242,7 @@ pub(super) fn error_message(body: &[u8], mask: &Mask) -> String {
     let message = serde_json::from_slice::<Error>(body).map(|error| error.message).unwrap_or_default();
     let begins: String = message.chars().take(MESSAGE_READ).collect();
     let clean = mask.foreign(&begins);
-    // What begins like this is a key, if not the present one.
+    // Text with this prefix is an API key, though perhaps not the one in use.
     if clean.contains("ck_") { String::new() } else { truncate(&clean, MESSAGE_SHOWN) }
 }
 

@@ -43,7 +43,7 @@ pub(super) enum ReachError {
 
 /// Whom a command's config leads to.
 pub(super) enum Target {
-    /// Whoever answers for this config.
+    /// The service or the store that belongs to this config.
     Config(Box<Config>),
     /// A callwatch at work whose file has mistakes by now. They must not keep people from seeing how it does.
     AtWork(Client),
@@ -76,7 +76,7 @@ impl Target {
     }
 }
 
-/// Whoever answers. The answers are the same.
+/// The service at work, or the store of a stopped one. The answers are the same.
 pub(super) enum Reached {
     /// A callwatch at work.
     AtWork(Client),

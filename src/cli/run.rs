@@ -148,7 +148,7 @@ async fn reload_on_signal(
             // Without the time systemd would refuse the word.
             Err(error) => telemetry.emit(Signal::Hindrance { text: format!("no monotonic clock: {error}") }),
         }
-        // What came of it has been logged.
+        // The result has been logged.
         let _ = reloader.reload().await;
         if !stop.is_cancelled() {
             tell_service_manager(&telemetry, &[NotifyState::Ready]);

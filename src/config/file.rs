@@ -52,7 +52,7 @@ impl fmt::Display for InBytes {
     }
 }
 
-/// Who may read what this process may not: "only root may read it (mode 600), and callwatch runs as nobody".
+/// Why this process may not read a file, in words: "only root may read it (mode 600), and callwatch runs as nobody".
 fn not_permitted(path: &Path) -> String {
     let me = user(geteuid().as_raw());
     if let Ok(found) = fs::metadata(path) {
@@ -97,7 +97,7 @@ fn named(table: &str, id: u32) -> String {
     found.next().map_or_else(|| format!("user {id}"), |parts| parts[0].to_owned())
 }
 
-/// What other users of this machine may do with a file or folder.
+/// The rights of other users of this machine to a file or folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OpenTo {
     /// They may read it.
@@ -109,7 +109,7 @@ pub(crate) struct OpenTo {
 }
 
 impl OpenTo {
-    /// What they can do, in words; `None` when that is nothing.
+    /// The rights in words; `None` when there are none.
     pub fn in_words(self) -> Option<&'static str> {
         match (self.read, self.write, self.replace) {
             (true, true, _) => Some("read and change"),
@@ -122,8 +122,8 @@ impl OpenTo {
     }
 }
 
-/// What other users may do with the file or folder at `path`: nothing when one of the folders on the way is closed to
-/// them, or when there is none. A group counts as others unless it is the group of this process.
+/// The rights of other users to the file or folder at `path`: none when one of the folders on the way is closed to
+/// them, or when nothing is there. A group counts as others unless it is the group of this process.
 pub(crate) fn open_to_others(path: &Path) -> OpenTo {
     let Ok(path) = path.canonicalize() else { return OpenTo::default() };
     let can_enter = |folder: &Path| {

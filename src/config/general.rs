@@ -122,11 +122,11 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// The token that clients have to send; required unless `listen` is a loopback address.
     pub token: Option<Secret>,
-    /// What the page shows of calls.
+    /// The fields of calls that the page shows.
     pub show: ShownFields,
 }
 
-/// What the page shows of calls beyond masked numbers.
+/// Fields of calls that the page shows beyond masked numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShownFields {
     /// Phone numbers are shown whole.

@@ -20,7 +20,7 @@ const MAX_FILE: u64 = 16 << 20;
 
 /// A file that was read.
 pub(crate) struct Document<T> {
-    /// What the reader made of it.
+    /// Its content, as the reader understood it.
     pub read: T,
     /// The warnings.
     pub report: Report,

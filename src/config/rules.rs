@@ -90,7 +90,7 @@ pub(crate) struct Target {
     pub merges: bool,
     /// Its format when that cannot tell several events as one.
     pub only_single: Option<&'static str>,
-    /// What it is shown of changes; `None` when that is all.
+    /// The fields whose changes it is shown; `None` when it is shown all.
     pub sight: Option<Sight>,
 }
 

@@ -284,7 +284,7 @@ fn variable_in(text: &str) -> Option<(&str, bool)> {
     is_name(name).then_some((name, text.len() == name.len() + "${}".len()))
 }
 
-/// What stands between the quotes when a secret is in quotes as a whole: a `.env` file and the shell of Windows keep them.
+/// A secret without the quotes around it, if it has some: a `.env` file and the shell of Windows keep them.
 fn within_quotes(secret: &str) -> Option<&str> {
     let within = |quote: char| secret.strip_prefix(quote)?.strip_suffix(quote);
     within('"').or_else(|| within('\'')).filter(|inside| !inside.is_empty())

@@ -53,7 +53,7 @@ pub(super) enum Done<C> {
     Settled(Settlement, C),
     Wrote(Written),
     Renewed,
-    /// What is told of the destination is committed; these signals tell of it.
+    /// Events about the destination itself were committed, so these signals may be emitted.
     Told(Vec<Signal>),
 }
 

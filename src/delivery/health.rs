@@ -1,9 +1,10 @@
-//! What has to be told of a destination elsewhere: that it takes nothing any more, that it does again, and how many
+//! Incidents of a destination, to be told elsewhere: that it takes nothing any more, that it does again, and how many
 //! deliveries to it were given up. Pure.
 //!
-//! What has been told stands in the checkpoint of the destination's duty, which is committed together with the events. How
-//! many deliveries were given up stands in a memo, under the destination's own name as the lane, which is written by the
-//! settlement that gives them up. Both only count up, so after a kill at any moment the difference is what is left to be told.
+//! The incidents already told stand in the checkpoint of the destination's duty, which is committed together with the
+//! events. How many deliveries were given up stands in a memo, under the destination's own name as the lane, which is
+//! written by the settlement that gives them up. Both only count up, so after a kill at any moment the difference is what
+//! is left to be told.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -51,7 +52,7 @@ pub(super) struct Health {
     dead_not_before: Timestamp,
 }
 
-/// What has been told.
+/// The incidents that have been told. Kept as the checkpoint of the destination's duty.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Memory {
@@ -202,7 +203,7 @@ impl Health {
         json::of_plain(&self.dead)
     }
 
-    /// What was counted by [`Health::died`] so far is in the store.
+    /// Notes that the store has the count of [`Health::died`].
     pub(super) fn wrote(&mut self, now: Moment) {
         if self.dead.count > self.dead_written {
             self.dead_written = self.dead.count;
@@ -216,7 +217,7 @@ impl Health {
         [self.failing_at(), self.dead_at()].into_iter().flatten().min()
     }
 
-    /// What there is to tell now, and the checkpoint to be committed with it. `waiting` deliveries are not finished.
+    /// The events due now, and the checkpoint to be committed with them. `waiting` is how many deliveries are not finished.
     pub(super) fn tick(&mut self, rules: &RuleSet, waiting: usize, now: Moment) -> Option<(Told, Value)> {
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now.steady);
         let mut told = None;

@@ -22,7 +22,7 @@ pub struct Balance<'a> {
     pub lasted: Duration,
     /// How long the demo then waited for what was under way.
     pub waited: Duration,
-    /// What happened, and what arrived.
+    /// The changes of calls, and the arrivals.
     pub books: &'a Books,
     /// Calls that were there before the demo began, in all sources.
     pub old_calls: u64,
@@ -38,7 +38,7 @@ pub struct Balance<'a> {
     pub own_config: bool,
 }
 
-/// What is known of a destination at the end.
+/// The sums of a destination at the end.
 #[derive(Clone, Debug)]
 pub struct DestinationBalance {
     /// Its name.
@@ -54,7 +54,7 @@ pub struct DestinationBalance {
 }
 
 impl Balance<'_> {
-    /// What went wrong, in one sentence each; empty when exactly what had to arrive did.
+    /// The faults, in one sentence each; empty when every message arrived that had to, and no other.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = vec![];
         if self.stale > 0 {

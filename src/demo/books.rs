@@ -35,7 +35,7 @@ struct Followed {
     changes: Vec<(Kind, Timestamp)>,
 }
 
-/// What has arrived at one destination.
+/// The arrivals at one destination.
 #[derive(Clone, Debug, Default)]
 pub struct Receipts {
     /// The content of each message that arrived, by its id.
@@ -51,7 +51,7 @@ pub struct Receipts {
     latencies: Vec<Duration>,
 }
 
-/// What the books make of one arrival.
+/// The entry for one arrival.
 pub struct Receipt {
     /// Whether a message with this id had arrived before. A repeat settles nothing.
     pub is_repeat: bool,
@@ -168,7 +168,7 @@ impl Books {
         self.calls.len()
     }
 
-    /// What has to arrive and has not yet, in the order in which it came up.
+    /// The messages that have not arrived yet, in the order in which they came up.
     pub fn owed(&self) -> &[Debt] {
         &self.owed
     }
@@ -178,7 +178,7 @@ impl Books {
         &self.expected
     }
 
-    /// What has arrived at a destination.
+    /// The arrivals at a destination.
     pub fn receipts(&self, destination: &Name) -> Option<&Receipts> {
         self.destinations.get(destination)
     }
@@ -207,7 +207,7 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// What happens to the first call with this outcome: it starts, ends and is analyzed.
+    /// The steps of the first call with this outcome: it starts, ends and is analyzed.
     fn story(outcome: Outcome) -> [Step; 3] {
         let mut steps = Script::new(1, NOON).filter(|step| step.call.outcome() == outcome);
         let started = steps.next().unwrap();

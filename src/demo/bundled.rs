@@ -8,7 +8,7 @@ use crate::{event::Severity, kind::Kind};
 /// The config's text.
 pub const CONFIG: &str = include_str!("demo.toml");
 
-/// What its rules have to bring.
+/// The messages that its rules have to bring.
 pub const PROMISES: &[Promise] = &[
     Promise { rule: "call-completed", on: &[Kind::Ended, Kind::Analyzed], to: &["crm"], ..Promise::FEED },
     Promise {

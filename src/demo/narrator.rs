@@ -235,7 +235,7 @@ impl Narrator {
     }
 }
 
-/// What a line is about, at a glance.
+/// The subject of a line, shown as a sign at its beginning.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mark {
     Call,

@@ -15,7 +15,7 @@ use crate::{event::Severity, kind::Kind};
 /// The kinds of change that a rule looks at when its `on` says nothing else.
 pub const EVERY_KIND: &[Kind] = &[Kind::Ended, Kind::Started, Kind::Analyzed, Kind::Updated, Kind::Deleted];
 
-/// What one rule of a config has to bring.
+/// The messages that one rule of a config has to bring.
 #[derive(Clone, Copy, Debug)]
 pub struct Promise {
     /// The rule's name.
@@ -53,7 +53,7 @@ impl Promise {
 /// Something that one destination has to be told about one call.
 #[derive(Clone)]
 pub struct Debt {
-    /// Who has to be told.
+    /// The destination that has to be told.
     pub destination: &'static str,
     /// Why. When the message tells of several rules, the one that matters most; of several, the first.
     pub promise: &'static Promise,
@@ -75,7 +75,7 @@ impl Debt {
         self.promise.title.map(|title| title(&self.call))
     }
 
-    /// What the message says of the other rules: their titles, or else their names.
+    /// The other rules as the message names them: by their titles, or else their names.
     pub fn also(&self) -> Vec<String> {
         let said =
             |promise: &&Promise| promise.title.map_or(promise.rule.to_owned(), |title| title(&self.call));
@@ -209,7 +209,7 @@ mod tests {
         Some(Arc::new(json!({ "id": "c1", "status": status, "duration": duration, "transcript": [] })))
     }
 
-    /// Who is told of the next state, by which rule, and and with which sequence.
+    /// The destinations that are told of the next state, by which rule, and with which sequence.
     fn told(course: &mut Course, state: Option<Arc<Value>>) -> Vec<(&'static str, &'static str, u64)> {
         let debts = course.advance(PROMISES, state);
         debts.iter().map(|debt| (debt.promise.rule, debt.destination, debt.sequence)).collect()

@@ -1,4 +1,4 @@
-//! What a receiver can tell from what arrived, without knowing who sent it. Pure.
+//! An arrival as its receiver understands it, without knowing who sent it. Pure.
 
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{kind::Kind, privacy::mask_phone, time::Timestamp};
 
-/// What can be told from one arrival.
+/// The facts that one arrival shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sighting {
     /// The message's id, which every repeat shares.
@@ -25,7 +25,7 @@ pub struct Sighting {
     pub call: Option<String>,
     /// The rule's name, where the message says it.
     pub rule: Option<String>,
-    /// What the message says of other rules that it tells of as well: their names, or for people the line of their titles.
+    /// The other rules that the message tells of: their names, or for people the line of their titles.
     pub also: Vec<String>,
     /// The kinds of change; empty where the message does not say them.
     pub kinds: Vec<Kind>,

@@ -86,7 +86,7 @@ impl World {
             token: None,
             show: ShownFields::default(),
         });
-        // Whoever watches over the real one must not take this for it.
+        // The monitor of the real service must not take the demo for it.
         config.heartbeat = None;
         Ok((world, config))
     }

@@ -26,7 +26,7 @@ pub(super) struct Renderer {
 pub(super) enum NotRendered {
     #[error("the message was not rendered in time; nothing was sent")]
     Late,
-    /// What it panicked with may quote the call.
+    /// The panic is not shown, because its text may quote the call.
     #[error("internal error: rendering the message failed; nothing was sent")]
     Failed,
 }

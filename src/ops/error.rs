@@ -46,7 +46,7 @@ pub enum OpsError {
     /// A callwatch at work was asked, and this is its answer.
     #[error("{detail}")]
     Answered {
-        /// What kind of error it is there.
+        /// The kind of error that it answered with.
         kind: OpsErrorKind,
         /// The error in words.
         detail: String,

@@ -1,4 +1,4 @@
-//! What happened last, event by event.
+//! The latest events, newest first.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ pub struct Happening {
     pub event: EventId,
     /// When it was observed.
     pub at: Timestamp,
-    /// What happened: `call.ended`, `source.failing`, `summary`.
+    /// Its type: `call.ended`, `source.failing`, `summary`.
     pub what: String,
     /// The kinds of change.
     pub kinds: Kinds,

@@ -74,7 +74,7 @@ fn check(board: &Board, config: &Config, store: Result<(), String>, now: Timesta
     });
     let late = board.destinations.iter().filter_map(|(name, status)| {
         let age = now.since(status.backlog.oldest_due?);
-        // Whoever paused it knows, and a pause of a receiver's is told when it begins.
+        // The person who paused it knows, and a pause that a receiver asked for is told when it begins.
         let is_paused = matches!(status.state, DestinationState::Paused { .. });
         (age > DUE_FOR && !is_paused).then(|| {
             let why = status.last_error.as_ref().map(|error| format!("; last failure: {}", error.error));

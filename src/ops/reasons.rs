@@ -28,7 +28,7 @@ pub struct Reason {
     pub state: StateFilter,
     /// The result of the last attempt, or the reason of death; `None` when they were not tried.
     pub error: Option<String>,
-    /// What keeps them back beside that.
+    /// Another cause that keeps them back, beside the error.
     pub kept_back: Option<KeptBack>,
     /// How many they are.
     pub count: u64,
@@ -91,7 +91,7 @@ impl Reasons {
                 }
                 Entry::Vacant(group) => {
                     let (destination, _, error, _) = group.key().clone();
-                    // What is masked is not in the store like that, so the text is looked for as far as it goes.
+                    // The store has the text unmasked, so the filter looks for the part in front of the mask.
                     let text = error.as_deref().map(|error| error.split(HIDDEN).next().unwrap_or_default());
                     let filter = Filter {
                         destination: Some(destination.clone()),

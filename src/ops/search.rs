@@ -40,7 +40,7 @@ pub struct FoundCall {
     pub call: CallId,
     /// When it began, as the API says.
     pub created: Option<Timestamp>,
-    /// What is remembered of it.
+    /// The part of its snapshot that a list shows.
     pub known: KnownOfCall,
 }
 
@@ -75,7 +75,7 @@ impl Ops {
         let ends = Instant::now() + PATIENCE;
         let (mut newest, mut looked_at, mut is_all) = (Newest::of(limit), 0, true);
         for name in sources.into_iter().filter(|name| source.is_none_or(|source| source == name)) {
-            // Whoever has the whole id need not wait for the others.
+            // A whole id is looked up at once, without reading the other calls.
             if let Some(id) = wanted.as_ref().and_then(|wanted| CallId::checked(&wanted.text).ok())
                 && let Some(Some(snapshot)) =
                     self.store.snapshots(&name, std::slice::from_ref(&id)).await?.into_iter().next()
@@ -124,7 +124,7 @@ impl Ops {
         Ok(pairs.filter_map(|(call, snapshot)| matches(&call, &snapshot?.fields).then_some(call)).collect())
     }
 
-    /// What was said in a call, as its latest event has it: who, and what. `None` when no event of it is kept.
+    /// The transcript of a call, from its latest event: role and text of each turn. `None` when no event of it is kept.
     ///
     /// # Errors
     /// When the store fails.
@@ -153,7 +153,7 @@ impl Ops {
     }
 }
 
-/// What is looked for.
+/// The text of a search.
 struct Wanted {
     text: String,
     /// The text as a phone number or a part of one, when it may be one.

@@ -149,7 +149,7 @@ impl Bulk {
     }
 }
 
-/// What is done to many deliveries.
+/// An action on many deliveries.
 #[derive(Clone, Copy)]
 enum Action {
     Retry,

@@ -1,4 +1,4 @@
-//! Who may come in: the checks that every request passes before a route sees it.
+//! The checks that every request passes before a route sees it: who asks, for which host, from which site.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -39,7 +39,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a request may take to be answered. Retrying a million deliveries takes less.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// What probes ask, which have no token.
+/// Paths that need no token, because probes have none.
 const FOR_PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// A way to come in, and who may.

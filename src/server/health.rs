@@ -1,4 +1,4 @@
-//! What monitoring asks: does the process live, does it do its work, and how much of it.
+//! Answers for monitoring: does the process live, does it do its work, and how much of it.
 
 use axum::{
     Extension, Json, Router,

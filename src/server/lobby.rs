@@ -98,7 +98,7 @@ mod tests {
         let fourth = lobby.enter().unwrap();
         let asked: Vec<_> = places.iter().map(|place| place.guest.leave.is_cancelled()).collect();
         assert_eq!(asked, [false, true, false]);
-        // Whoever was asked has no place any more, whenever it goes.
+        // A connection that was asked to leave has no place any more, whenever it goes.
         drop(places);
         let all_served: Vec<_> = (0..2).map(|_| lobby.enter().unwrap()).collect();
         let _served: Vec<_> = all_served.iter().chain([&fourth]).map(|place| place.guest().serve()).collect();

@@ -82,7 +82,7 @@ struct Shared {
     stop: CancellationToken,
 }
 
-/// What is open now.
+/// The entrances that are open now.
 #[derive(Default)]
 struct Open {
     address: Option<Address>,

@@ -12,7 +12,7 @@ use crate::{
     supervisor::ReloadError,
 };
 
-/// What stands before the kind of a problem in its `type`.
+/// The prefix of every problem's `type`; the kind of the problem follows.
 const TYPE: &str = "urn:callwatch:";
 
 /// Why a request was not carried out.
@@ -27,7 +27,7 @@ pub(super) struct Problem {
     retry_after: Option<u64>,
 }
 
-/// What stands beside a response that tells a problem, so that a page can tell it in its own way.
+/// A problem in the extensions of a response, so that a page can word it in its own way.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
     pub(super) kind: &'static str,
@@ -44,7 +44,7 @@ pub(super) struct Sent {
     title: String,
     /// The status of HTTP.
     status: u16,
-    /// What is wrong here, and what can be done about it.
+    /// The reason in words, and how to go on.
     pub(super) detail: String,
     #[serde(flatten)]
     more: Map<String, Value>,

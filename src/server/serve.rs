@@ -80,7 +80,7 @@ async fn converse(
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
     tokio::select! {
-        // Whatever is wrong with a connection is its client's business.
+        // Errors of a connection are its client's business, so they are not told here.
         _ = connection.as_mut() => {}
         () = place.is_needed() => {}
         () = close.cancelled() => {

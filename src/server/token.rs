@@ -107,7 +107,7 @@ impl Guesses {
         let from = network(from);
         if self.0.len() >= ADDRESSES && !self.0.contains_key(&from) {
             self.0.retain(|_, (begun, _)| !is_over(begun));
-            // Whoever has that many addresses is not held up by forgetting one more of them.
+            // An attacker with that many addresses is not held up by remembering one more of them.
             if let Some(any) = self.0.keys().next().copied().filter(|_| self.0.len() >= ADDRESSES) {
                 self.0.remove(&any);
             }

@@ -24,7 +24,7 @@ const OLDEST_DUE: Duration = Duration::from_secs(15 * 60);
 /// How often it is looked whether all is well again, when the signs come more rarely.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// What is known of the signs so far.
+/// The result of the signs so far.
 #[derive(Default)]
 struct State {
     client: Option<reqwest::Client>,

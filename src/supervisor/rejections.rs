@@ -23,7 +23,7 @@ use crate::{
 /// How often the board is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// What has been told. Kept as the checkpoint of the upkeep.
+/// The rejection that was told last. Kept as the checkpoint of the upkeep.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Memory {
@@ -33,7 +33,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// What is to be told when this stands on the board; `None` when that has been told. The same mistake that is found
+    /// The events about the rejection on the board; `None` when it has been told. The same mistake that is found
     /// again and again is told once.
     fn look(&mut self, rejected: Option<&OnBoard>, rules: &Rules, now: Timestamp) -> Option<Told> {
         let Some(OnBoard { at, error }) = rejected else {
@@ -64,7 +64,7 @@ impl Upkeep {
     ) -> Result<(), StoreError> {
         let failed = |error| self.failed("telling of a rejected config", error);
         let kept = self.store.checkpoint(&claim.duty).await.map_err(failed)?;
-        // What cannot be read is told again at worst.
+        // A checkpoint that cannot be read costs one repeated message at worst.
         let mut memory: Memory = kept.and_then(|kept| serde_json::from_value(kept).ok()).unwrap_or_default();
         while stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
             let rejected = self.telemetry.board().config.rejected;

@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Puts the config file to work again: when it is asked to, and when the file has changed. Cheap to clone.
 ///
-/// Whatever becomes of it is told to telemetry, so that whoever asks needs no more than the result.
+/// Every outcome is told to telemetry, so callers need nothing but the result.
 #[derive(Clone, Debug)]
 pub struct Reloader {
     path: Arc<PathBuf>,

@@ -20,9 +20,9 @@ pub struct BadRecord {
     pub hash: RecordHash,
     /// Its place in the list, from 0.
     pub place: u64,
-    /// What is wrong with it, in a word.
+    /// Its fault in a word.
     pub reason: &'static str,
-    /// What is wrong with it, for people. Never quotes it.
+    /// Its fault in words. Never quotes the record.
     pub why: String,
 }
 

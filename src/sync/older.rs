@@ -33,7 +33,7 @@ struct Shown {
     is_told: bool,
 }
 
-/// What follows from an older state.
+/// The judgement on an older state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is ignored.

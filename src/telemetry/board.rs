@@ -159,7 +159,7 @@ pub enum DestinationState {
     Paused {
         /// When the pause ends by itself; `None` until a person resumes it.
         until: Option<Timestamp>,
-        /// Who asked for it, and why.
+        /// By whose wish, and for which reason.
         why: String,
     },
 }

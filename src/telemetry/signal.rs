@@ -69,7 +69,7 @@ pub enum Signal {
     SourceTroubled {
         /// The source.
         source: Name,
-        /// What is odd, and what is done about it.
+        /// The oddity, and how callwatch deals with it.
         why: String,
     },
     /// Records of an answer are malformed.
@@ -306,7 +306,7 @@ pub enum Signal {
     },
     /// No heartbeat is sent, because something is wrong.
     HeartbeatWithheld {
-        /// What is wrong.
+        /// The fault in words.
         why: String,
     },
     /// Something around the process is not as it should be, and the work goes on without it.

@@ -53,7 +53,7 @@ pub(super) const WORD_OPERATORS: [&str; 7] = ["not", "and", "or", "if", "else", 
 pub struct TemplateError {
     /// In words that quote nothing of the call.
     pub message: String,
-    /// What to write instead, when that can be guessed, or what will happen.
+    /// A better text, when it can be guessed, or the consequence.
     pub hint: Option<String>,
     /// The byte range of the template that is wrong, when it is known.
     pub span: Option<Range<usize>>,

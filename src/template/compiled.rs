@@ -135,7 +135,7 @@ impl Template {
         }
     }
 
-    /// What becomes of an event that it fails for.
+    /// The consequence for an event that it fails for, in words.
     pub(super) fn consequence(&self) -> &'static str {
         if self.is_body {
             "a delivery for which it fails is dead"

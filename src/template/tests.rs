@@ -322,7 +322,7 @@ fn an_expression_that_would_overflow_the_stack_is_refused() {
     }
     refused("{% if 1 %}".repeat(1000), "recursion");
     refused("x".repeat(250_000), "at most 65536");
-    // What may stand there is done without overflow.
+    // The deepest template that is allowed renders without overflow.
     let deepest = format!("{{{{ {}true }}}}", "not ".repeat(250));
     assert_eq!(std::thread::spawn(move || render(&deepest).unwrap()).join().unwrap(), "True");
 }

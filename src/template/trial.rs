@@ -31,7 +31,7 @@ pub struct Occasion<'a> {
     pub when: Option<&'a str>,
 }
 
-/// Whatever is looked up in it is there: the fields of an analysis differ from project to project.
+/// An object that has every field: those of an analysis differ from project to project.
 #[derive(Debug)]
 struct Anything;
 
@@ -42,7 +42,7 @@ impl Object for Anything {
 }
 
 impl Template {
-    /// What is doubtful about it: fields that calls do not have, and what fails for a call that has every field, or for
+    /// Its doubtful parts: fields that calls do not have, and expressions that fail for a call that has every field, or for
     /// one that has none but those that every call has.
     pub fn doubts(&self, occasion: Occasion<'_>) -> Vec<TemplateError> {
         let mut doubts = self.undocumented_fields();
@@ -141,7 +141,7 @@ impl Template {
         self.compiled()?.render(context).map(drop)
     }
 
-    /// What a failure says about the template; none when only the values that were made up may be to blame.
+    /// The doubt that a failure raises; none when only the values that were made up may be to blame.
     fn doubt(&self, error: &minijinja::Error, what: &str) -> Option<TemplateError> {
         let made_up = ["callAnalysis", "changes", "details"].iter().any(|name| self.source().contains(name));
         let failed = self.explain(error);

@@ -122,7 +122,7 @@ fn of_callwatch(rule: &Rule, kind: Kind, config: &Config, now: Timestamp) -> Opt
             json!({ "since": since, "error": "[store] `path` is another one than at the start" }),
         ),
         _ => {
-            // What is about a destination does not go there.
+            // An alert about a destination never goes to that destination.
             let mut names = config.destinations.iter().map(|destination| &destination.name);
             let name = names.find(|name| rule.to.iter().any(|to| to != *name))?;
             let details = json!({

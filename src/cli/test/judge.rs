@@ -54,7 +54,7 @@ pub(super) enum Mark {
     Unexpected,
 }
 
-/// What a message that was sent says of a rule. One that tells several rules of one change is here once for each of them.
+/// One rule of a message that was sent. A message that tells several rules of one change is here once for each of them.
 struct Message {
     at: Timestamp,
     destination: Name,
@@ -179,7 +179,7 @@ fn pair(wanted: &[(&Expectation, &Name)], messages: &[Message]) -> Vec<Option<us
 }
 
 impl Message {
-    /// What a message says of each rule that it tells: of the first what it would say alone, and of the others their titles.
+    /// A message, split by the rules that it tells: the first as it would be alone, the others with their titles.
     fn all_of(told: &Told, rehearsal: &Rehearsal, config: &Config) -> Vec<Self> {
         let alone = |rule: &Name| {
             let event = Event { rule: rule.clone(), also: vec![], ..Event::clone(&told.event) };

@@ -448,7 +448,7 @@ fn happening() -> impl Strategy<Value = Happening> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
-    /// Whatever happens: everything goes out once, or a count came too late for it; no limit is exceeded; nothing
+    /// Under any history everything goes out once, or a count came too late for it; no limit is exceeded; nothing
     /// but what is critical goes out in quiet hours; nothing waits for longer than it has to.
     #[test]
     fn limits_are_kept_and_nothing_is_lost(

@@ -145,7 +145,7 @@ impl Queue {
             return Moved::default();
         }
         let state = State::Waiting;
-        // What is known of its age is better than what the clock for people makes of it by now.
+        // An age computed once is kept: the wall clock may have been set since.
         let created = known.map_or(created, |place| self.slot(place).created);
         let slot = Slot { token, lane: hash_of(&subject), at, created, sequence, attempts, link: 0, state };
         let place = match known {

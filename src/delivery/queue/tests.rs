@@ -126,7 +126,7 @@ fn lane_of_number(number: u64) -> u64 {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Whatever happens to deliveries, the queue answers as one that looks at all of them.
+    /// Under any history the queue answers like a plain one that looks at every delivery.
     #[test]
     fn it_answers_as_one_that_looks_at_everything(steps in prop::collection::vec(step(), 1..150)) {
         let (mut queue, mut model) = (Queue::default(), Model::default());

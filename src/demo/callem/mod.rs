@@ -59,13 +59,13 @@ pub enum Failure {
 pub struct Request {
     /// When it came.
     pub at: Instant,
-    /// What it asked for.
+    /// The page or call that it asked for.
     pub asked: Asked,
     /// The status of the answer; `None` when the connection was cut.
     pub status: Option<u16>,
 }
 
-/// What a request asked for.
+/// The page or call that a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// `GET /v1/calls`, with its query as it came.

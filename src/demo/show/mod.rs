@@ -62,7 +62,7 @@ const PROVOKED_AT: u64 = 4;
 /// The arrivals between two refusals, see [`PROVOKED_AT`].
 const PROVOKED_PERIOD: u64 = 10;
 
-/// What to show.
+/// The choices of whoever starts the demo.
 #[derive(Debug)]
 pub struct Options {
     /// The config. Its names and rules are used, and everything outside of this machine is replaced.
@@ -199,7 +199,7 @@ struct Scripted {
     next: Option<Step>,
 }
 
-/// What the show has to react to.
+/// Anything that the show has to react to.
 enum Happened {
     /// The time that was asked for has come.
     Woken,

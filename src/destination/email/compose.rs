@@ -130,7 +130,7 @@ pub(in crate::destination) fn plain(message: &Message) -> String {
     )
 }
 
-/// What follows this line is no part of the text (RFC 3676, section 4.3).
+/// The line that ends the text; mail programs take the rest for a signature (RFC 3676, section 4.3).
 const FOOTER: &str = "-- ";
 
 /// The text without lines that look as if the footer began there: a caller may have said it.

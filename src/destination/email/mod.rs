@@ -140,7 +140,7 @@ impl EmailDestination {
         let is_missing = |to: &Address| !have_it.iter().any(|has| has == AsRef::<str>::as_ref(to));
         let to: Vec<_> = self.composer.to.iter().map(|to| to.email.clone()).filter(is_missing).collect();
         let sent = self.server.send(credential, &self.composer.from.email, &to, &mail, self.timeout).await;
-        // What the server says is masked before anything is cut off it.
+        // The server's words are masked before they are cut, because half a secret is not recognised.
         let mask = self.mask(secrets);
         Ok(match sent {
             Ok(receipt) => {

@@ -1,4 +1,4 @@
-//! What a message says about callwatch itself and about sources: what is wrong, since when, what becomes of the
+//! Messages about callwatch itself and about sources: what is wrong, since when, what becomes of the
 //! notifications meanwhile, and what to do. Pure.
 
 use serde_json::{Map, Value};
@@ -17,7 +17,7 @@ pub(super) struct Alert {
 }
 
 impl Alert {
-    /// What is said of an event about a source, a destination, a rule or the config; `None` of one that is about a call, or
+    /// The words for an event about a source, a destination, a rule or the config; `None` for one that is about a call, or
     /// about silence. What the details do not say is left out. The details are callwatch's own, so `include` and `exclude`
     /// of the destination, which are about calls, do not count.
     pub(super) fn of(event: &Event, zone: Zone) -> Option<Self> {

@@ -14,7 +14,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// What is noticed this long after it happened is noticed late.
+/// A change noticed this long after it happened is noticed late.
 const LATE: Duration = Duration::from_secs(120);
 
 /// An event without the fields that its receiver is not shown.

@@ -1,6 +1,6 @@
 //! A budget for the evaluation of a condition. The interpreter has none of its own.
 //!
-//! Whatever can make or scan much is charged before it happens: the operands of `+`, the elements of lists, the
+//! Work that can make or scan much is charged before it happens: the operands of `+`, the elements of lists, the
 //! arguments of functions, the entries that a macro walks over. So the memory of an evaluation is bounded by the budget
 //! and the record, and its time by the budget and the condition's length, whoever wrote it and whatever the call holds.
 
@@ -14,7 +14,7 @@ use cel::{
     },
 };
 
-/// What an evaluation may cost, in bytes: eight times the longest record.
+/// The most that an evaluation may cost, in bytes: eight times the longest record.
 const BUDGET: usize = 32 << 20;
 
 /// The cost of a value besides its text, in bytes.
@@ -24,7 +24,7 @@ const VALUE: usize = 64;
 pub(super) const CHARGED: &str = "@charged";
 
 thread_local! {
-    /// What is left for the evaluation that this thread is busy with. The interpreter passes nothing to functions but
+    /// The budget left to the evaluation that this thread is busy with. The interpreter passes nothing to functions but
     /// their arguments.
     static LEFT: Cell<usize> = const { Cell::new(0) };
 }

@@ -44,12 +44,12 @@ pub(super) struct Doubt {
     walked: Option<Timestamp>,
 }
 
-/// What follows from a walk.
+/// The judgement on a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The list is believed. `relieved`: it was not before.
     Believed { relieved: bool },
-    /// So many calls are missing that nothing is concluded yet.
+    /// Too many calls are missing, so nothing is concluded yet.
     Doubted(Missing),
     /// As many are missing, but for so long by now that they count as deleted.
     Accepted,

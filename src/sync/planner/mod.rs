@@ -103,7 +103,7 @@ pub enum Notice {
     },
     /// The order that the list was found to be in, and the cost of polling it.
     Order(String),
-    /// So many calls are missing from the list together that this is taken for trouble of the API. Given after every walk
+    /// Too many calls are missing from the list together, so this is taken for trouble of the API. Given after every walk
     /// that finds it so; the planner's checkpoint has changed.
     Missing(Missing),
     /// The list is whole again, or the missing calls have been deleted.

@@ -413,7 +413,7 @@ mod tests {
             assert_eq!(walk.on_page(&page(3, &rows)), Walked::On);
             assert!(!walk.joined());
             assert_eq!((walk.request().0, walk.resume_at()), (1, 4));
-            // What the steps back show is no anchor, but what was seen before is.
+            // A row first seen on a step back is no anchor; one seen before is.
             assert_eq!(walk.on_page(&page(1, &[2, 4, 5, 6].map(known))), Walked::On);
             assert!(walk.joined());
         }

@@ -1,6 +1,6 @@
 //! From the records of an answer to committed observations and rows for the planner.
 //!
-//! Whoever phones in, and whoever runs the API, chooses what an answer holds. So records are read one by one, and only one
+//! Callers and the API's operators choose the content of an answer. So records are read one by one, and only one
 //! commit's worth of them is built at a time.
 
 use std::collections::{HashMap, HashSet};
@@ -254,7 +254,7 @@ impl Poller {
         Some(Call::parse_hashed(raw, hash).ok()?.through(&self.task.config.lens))
     }
 
-    /// What follows from a state that looks older than what is remembered, once it is all that the API says; `None` while it
+    /// The observation of a state that looks older than the remembered one, once the API gives no other; `None` while it
     /// is ignored.
     fn judge_older(
         &mut self,

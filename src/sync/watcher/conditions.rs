@@ -14,7 +14,7 @@ use crate::{
 /// be odd.
 const FAILURES: u32 = 3;
 
-/// What is known of conditions that fail. The counts are lost with the process; what has been told is not.
+/// Conditions that fail. The counts are lost with the process; that a failure has been told is not.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Conditions {

@@ -17,7 +17,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// What to say when it is over.
+    /// The words for its end.
     pub(super) const fn relief(self) -> &'static str {
         match self {
             Self::Missing => "the list of calls is whole again",
@@ -27,7 +27,7 @@ impl Standing {
     }
 }
 
-/// What is wrong with a source. Lost with the process: after a restart it has to fail anew for `failing_after`.
+/// The outages of a source. Lost with the process: after a restart it has to fail anew for `failing_after`.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     /// Failed requests in a row.
@@ -42,7 +42,7 @@ struct Outage {
     since: Timestamp,
     /// When it has lasted for `failing_after`, by the steady clock.
     failing_at: Timestamp,
-    /// What is wrong, as of late.
+    /// The latest error.
     error: String,
 }
 

@@ -15,7 +15,7 @@ pub(super) struct Influx {
 }
 
 impl Influx {
-    /// What to say of a flood.
+    /// The words for a flood.
     pub(super) const WHY: &str = "more than 10,000 calls appeared within an hour: does the API give the same calls \
                                   another `id` in every answer?";
 

@@ -275,7 +275,7 @@ impl Watcher {
         is_new.then_some(Signal::SourceTroubled { source, why })
     }
 
-    /// What was wrong is over. Returns a signal if it was. The recovery is told with the next answer.
+    /// Ends an outage; returns a signal if there was one. The recovery is told with the next answer.
     pub fn relieved(&mut self, standing: Standing) -> Option<Signal> {
         let text = standing.relief().to_owned();
         let source = self.source.clone();
@@ -374,7 +374,7 @@ impl Watcher {
         &self.memory
     }
 
-    /// What `rules` tell of something that happened to the source itself: see [`Incident`].
+    /// The events of `rules` about something that happened to the source itself: see [`Incident`].
     fn incident<'r>(
         &mut self,
         rules: impl IntoIterator<Item = &'r Rule>,

@@ -62,7 +62,7 @@ pub(super) enum SmtpError {
     Refused {
         /// The whole reply, code first, on one line.
         words: String,
-        /// Who has to change something.
+        /// The party that has to change something.
         blame: Blame,
         /// Whether the server asks for (other) credentials.
         credentials: bool,
@@ -71,7 +71,7 @@ pub(super) enum SmtpError {
     Broken(String),
 }
 
-/// What the server said to a mail for several recipients.
+/// The server's answers to a mail for several recipients.
 #[derive(Debug, Default)]
 pub(super) struct Receipt {
     /// Those who have it, with the server's last words.
@@ -84,7 +84,7 @@ pub(super) struct Receipt {
     pub(super) refused: Vec<(Address, String)>,
 }
 
-/// What an account is proved with.
+/// The proof that the account is ours.
 #[derive(Clone, Copy)]
 pub(super) enum Credential<'a> {
     /// Its password.
@@ -96,7 +96,7 @@ pub(super) enum Credential<'a> {
 /// A connection, signed in.
 struct Connection {
     wire: Wire,
-    /// What the server said it can do: keyword and parameters, in capitals.
+    /// The extensions that the server announced: keyword and parameters, in capitals.
     features: Vec<String>,
 }
 
@@ -231,7 +231,7 @@ impl Server {
         Ok(connection)
     }
 
-    /// What to say when a server does not begin as its scheme says, and its port is usual for the other one.
+    /// A hint for when a server does not begin as its scheme says, and its port is usual for the other one.
     fn other_scheme(&self) -> &'static str {
         match (self.config.security, self.config.port) {
             (SmtpSecurity::Tls, 25 | 587) => "; for a server that begins in clear write smtp:// (STARTTLS)",

@@ -13,7 +13,7 @@ pub(super) struct Reply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoReply;
 
-/// Who has to change something before the same words could succeed.
+/// The party that has to change something before the same mail can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blame {
     /// The recipient's address or mailbox: this recipient will never get it.
