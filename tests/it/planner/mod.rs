@@ -252,13 +252,16 @@ fn nothing_is_late(driver: &Driver, scenario: &Scenario) -> Result<(), TestCaseE
         }
         if state.deleted {
             let deletions = driver.api.states.iter().filter(|state| state.deleted).count();
-            // Many that vanish together are doubted for a while.
-            // So are the last ones, of which nothing is left.
-            let is_there = |other: &State| other.from <= state.to && state.to < other.to;
-            let empty = !driver.api.states.iter().any(is_there);
+            // Many that vanish together are doubted for a while. So is an empty list, and a list that is emptied before this
+            // deletion is noticed.
+            let notice = 3 * SWEEP + 4 * INTERVAL;
+            let is_empty_at =
+                |at: i64| !driver.api.states.iter().any(|state| state.from <= at && at < state.to);
+            let mut ends = driver.api.states.iter().filter(|end| end.deleted).map(|end| end.to);
+            let empty = ends.any(|at| (state.to..=state.to + notice).contains(&at) && is_empty_at(at));
             let doubted =
                 if deletions > 3 || empty { BELIEVED_AFTER.as_millis() as i64 + 2 * SWEEP } else { 0 };
-            let bound = 3 * SWEEP + 4 * INTERVAL + doubted;
+            let bound = notice + doubted;
             let told = driver.reports.iter().find(|r| r.id == state.call.id && r.what == What::Deleted);
             let known = driver.reports.iter().any(|report| report.id == state.call.id);
             prop_assert!(
