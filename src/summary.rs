@@ -40,7 +40,7 @@ pub const MAX_ITEM: usize = 64 << 10;
 const MAX_SENTIMENT: usize = 40;
 
 /// Why events were told together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The rule's `group`.
@@ -53,6 +53,18 @@ pub enum Reason {
     Digest,
     /// The destination's quiet hours.
     Quiet,
+}
+
+impl From<&BatchKey> for Reason {
+    fn from(batch: &BatchKey) -> Self {
+        match batch {
+            BatchKey::Group { .. } => Self::Group,
+            BatchKey::Count { .. } => Self::Count,
+            BatchKey::Throttle { .. } => Self::Throttle,
+            BatchKey::Digest(_) => Self::Digest,
+            BatchKey::Quiet | BatchKey::Alone => Self::Quiet,
+        }
+    }
 }
 
 /// The record of an event that tells several others.

@@ -167,6 +167,7 @@ pub(crate) fn tell(mut fired: Vec<Fired<'_>>, sequences: &mut BTreeMap<Name, u64
             call: event.subject.call().cloned(),
             kinds: event.kinds,
             destinations: to.iter().map(|way| way.destination.clone()).collect(),
+            waits: to.iter().filter_map(|way| Some((&way.hold.as_ref()?.batch).into())).collect(),
         });
     }
     let joined = join(&mut fired);

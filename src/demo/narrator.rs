@@ -303,6 +303,8 @@ mod tests {
             call: "c1".into(),
             kinds: Kinds::from(Kind::Ended) | Kind::Analyzed.into(),
             caller: "+3363•••1234".to_owned(),
+            first_seen: true,
+            analysis: None,
         };
         assert_eq!(shown(&changed).unwrap(), "   1.5s  ● call       +3363•••1234 ended and analyzed");
         let fired = Signal::Fired {
@@ -312,6 +314,7 @@ mod tests {
             call: Some("c1".into()),
             kinds: Kind::Analyzed.into(),
             destinations: vec!["crm".into(), "frontdesk".into()],
+            waits: vec![],
         };
         assert_eq!(shown(&fired).unwrap(), "   1.5s  → rule       booked → crm, frontdesk");
     }

@@ -85,6 +85,11 @@ impl<'a> Candidate<'a> {
         Some(rule.when.as_ref()?.explain(&self.activation))
     }
 
+    /// The first field that the rule's condition needs and that is missing, or null on the way, as the condition writes it.
+    pub fn missing<'r>(&self, rule: &'r Rule) -> Option<&'r str> {
+        rule.when.as_ref()?.missing(&self.activation)
+    }
+
     /// Judges it by `rule`. Returns the finding, and the memory that the rule has of the call from now on.
     ///
     /// A rule with a condition fires when the condition *becomes* true: true now, and not true at the last change the rule

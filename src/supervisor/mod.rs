@@ -18,8 +18,8 @@ mod build;
 mod door;
 mod error;
 mod heartbeat;
+mod notes;
 mod plan;
-mod rejections;
 mod reload;
 mod upkeep;
 
@@ -328,6 +328,7 @@ fn prepare(telemetry: &Telemetry, config: &Config) {
     let destinations: Vec<_> = config.destinations.iter().map(|it| &it.name).collect();
     let rules: Vec<_> = config.rules.iter().map(|it| &it.name).collect();
     telemetry.prepare(&config.sources, &destinations, &rules);
+    telemetry.set_zone(config.timezone);
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ impl Upkeep {
                     self.clone().make_room(&claim, &stop),
                     self.clone().back_up(&claim, &stop),
                     self.renew(&claim, &stop),
-                    self.clone().tell_rejections(&claim, &stop),
+                    self.clone().keep_notes(&claim, &stop),
                     self.clone().beat(&stop),
                 )
             };

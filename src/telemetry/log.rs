@@ -53,10 +53,10 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
             debug!(%source, count, "{source}: ignored records that are older than what is known of their calls");
         }
         Signal::SourceNotice { source, text } => info!(%source, "{source}: {text}"),
-        Signal::Changed { source, call, kinds, caller } => {
+        Signal::Changed { source, call, kinds, caller, .. } => {
             info!(%source, %kinds, %caller, %call, "{}: call {}", or_unknown(caller), Joined(*kinds));
         }
-        Signal::Fired { event, rule, source, call, kinds, destinations } => {
+        Signal::Fired { event, rule, source, call, kinds, destinations, waits: _ } => {
             let call = call.as_ref().map(CallId::as_str);
             let to = Names(destinations);
             let source = source.as_ref().map(display);
@@ -71,7 +71,10 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
         Signal::TooOld { rule, call } => {
             info!(%rule, %call, "{}: not announced, older than max_age", InWords(rule))
         }
-        Signal::Unknown { rule } => debug!(%rule, "condition unknown: a field is missing or null"),
+        Signal::Unknown { rule, missing } => {
+            let missing = missing.as_deref().unwrap_or("a field");
+            debug!(%rule, "{rule}: the condition is unknown: {missing} is missing or null");
+        }
         Signal::RuleFailed { rule, error } if so_far == 1 => {
             warn!(%rule, "{rule}: the condition failed: {error} (further failures are counted)");
         }

@@ -289,7 +289,7 @@ impl Metrics {
             Signal::Changed { source, .. } => self.one(Count::Changes, source),
             Signal::Fired { rule, .. } => self.one(Count::Events, rule),
             Signal::TooOld { rule, .. } => self.one(Count::TooOld, rule),
-            Signal::Unknown { rule } => self.one(Count::Unknown, rule),
+            Signal::Unknown { rule, .. } => self.one(Count::Unknown, rule),
             Signal::RuleFailed { rule, .. } => self.one(Count::RuleFailures, rule),
             Signal::TextFailed { rule, .. } => self.one(Count::TextFailures, rule),
             Signal::Held { delivery, .. } => self.one(Count::Held, &delivery.destination),

@@ -1,7 +1,7 @@
 //! How callwatch tells about its own work.
 //!
-//! One [`Signal`] makes the log line, the counts of [`metrics`] and the entry on the [`Board`]. All three are made
-//! inside [`Telemetry::emit`], before it returns, so they cannot disagree and none can fall behind. A signal costs a
+//! One [`Signal`] makes the log line, the counts of [`metrics`], the entry on the [`Board`] and the [`Sums`] of charts. All
+//! are made inside [`Telemetry::emit`], before it returns, so they cannot disagree and none can fall behind. A signal costs a
 //! short lock and, as long as its line is filtered out of the log, no memory.
 //!
 //! No signal holds a secret, a transcript or a whole phone number.
@@ -11,6 +11,7 @@ mod gauges;
 mod log;
 mod metrics;
 mod signal;
+mod sums;
 
 use std::{
     collections::BTreeMap,
@@ -29,9 +30,10 @@ pub use self::{
         Backlog, BaselineProgress, Board, Calls, ConfigStatus, DestinationState, DestinationStatus, Incident,
         RequestsPerMinute, SourceStatus, StoreStatus,
     },
-    signal::{Signal, StoreSignal, Totals},
+    signal::{Analysis, Sentiment, Signal, StoreSignal, Totals},
+    sums::{DAYS, Day, Delays, HOURS, Hour, Outcomes, RuleDay, Sums},
 };
-use crate::{callem::budget, config::SourceConfig, name::Name, time::Clock};
+use crate::{calendar::Zone, callem::budget, config::SourceConfig, name::Name, time::Clock};
 
 /// Called with every signal, after it was counted and logged. It must return quickly: it runs where the signal
 /// was emitted.
@@ -56,10 +58,15 @@ struct Shared {
     listener: Option<Listener>,
 }
 
-/// Counts and board change together under one lock.
+/// Counts, board and sums change together under one lock.
 struct State {
     metrics: Metrics,
     board: Board,
+    sums: Sums,
+    /// The zone whose days are counted.
+    zone: Zone,
+    /// Whether the sums of the process before have been added.
+    has_recalled: bool,
 }
 
 impl Default for Telemetry {
@@ -88,7 +95,8 @@ impl Telemetry {
 
     fn build(clock: Clock, listener: Option<Listener>) -> Self {
         let (metrics, registry) = Metrics::new();
-        let state = Mutex::new(State { metrics, board: Board::default() });
+        let (board, sums) = (Board::default(), Sums::default());
+        let state = Mutex::new(State { metrics, board, sums, zone: Zone::UTC, has_recalled: false });
         Self { shared: Arc::new(Shared { clock, registry, state, news: AtomicU64::new(0), listener }) }
     }
 
@@ -116,6 +124,8 @@ impl Telemetry {
         let so_far = {
             let mut state = self.state();
             state.board.note(&signal, now);
+            let zone = state.zone;
+            state.sums.note(&signal, now, zone);
             state.metrics.count(&signal, now)
         };
         self.note_news();
@@ -149,6 +159,33 @@ impl Telemetry {
     /// A copy of the board: how things stand now.
     pub fn board(&self) -> Board {
         self.state().board.clone()
+    }
+
+    /// Counts by the days of this zone from now on.
+    pub fn set_zone(&self, zone: Zone) {
+        self.state().zone = zone;
+    }
+
+    /// A copy of the sums by the hour and by the day.
+    pub fn sums(&self) -> Sums {
+        self.state().sums.clone()
+    }
+
+    /// The sums when they are not those of this version any more, for whoever keeps them.
+    pub fn sums_since(&self, version: u64) -> Option<Sums> {
+        let state = self.state();
+        (state.sums.version() != version).then(|| state.sums.clone())
+    }
+
+    /// Adds the sums that the process before has kept. The second time nothing is added: what was kept since is of this
+    /// process.
+    pub fn recall_sums(&self, kept: Sums) {
+        let now = self.shared.clock.wall();
+        let mut state = self.state();
+        let zone = state.zone;
+        if !std::mem::replace(&mut state.has_recalled, true) {
+            state.sums.recall(kept, now, zone);
+        }
     }
 
     /// How often each thing has happened so far.

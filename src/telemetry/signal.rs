@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     batch::BatchKey,
     call::CallId,
@@ -107,6 +109,10 @@ pub enum Signal {
         kinds: Kinds,
         /// The caller's number, masked.
         caller: String,
+        /// Whether the call was not known before.
+        first_seen: bool,
+        /// The analysis, when it is the first one of the call.
+        analysis: Option<Analysis>,
     },
     /// A rule fired.
     Fired {
@@ -122,6 +128,8 @@ pub enum Signal {
         kinds: Kinds,
         /// The destinations that are told of it, by this event or by one that tells several rules.
         destinations: Vec<Name>,
+        /// Why it waits, for each of the destinations that is not told at once.
+        waits: Vec<Reason>,
     },
     /// Several rules fired on one observation, and these destinations are told of them in one message.
     Joined {
@@ -147,6 +155,8 @@ pub enum Signal {
     Unknown {
         /// The rule.
         rule: Name,
+        /// The path of the first field that is missing or null, as the condition writes it.
+        missing: Option<String>,
     },
     /// A rule's condition could not be evaluated.
     RuleFailed {
@@ -358,4 +368,39 @@ pub struct Totals {
     pub delivered: u64,
     /// Deliveries given up.
     pub dead: u64,
+}
+
+/// The part of a call's analysis that is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Analysis {
+    /// How the caller felt.
+    pub sentiment: Sentiment,
+    /// Whether an appointment was booked.
+    pub booked: bool,
+}
+
+/// How a caller felt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sentiment {
+    /// `positive`
+    Positive,
+    /// `neutral`
+    Neutral,
+    /// `negative`
+    Negative,
+    /// Another word, or none.
+    Other,
+}
+
+impl Sentiment {
+    /// Reads the API's word.
+    pub fn of(word: Option<&str>) -> Self {
+        match word.map(|word| word.trim().to_ascii_lowercase()).as_deref() {
+            Some("positive") => Self::Positive,
+            Some("neutral") => Self::Neutral,
+            Some("negative") => Self::Negative,
+            _ => Self::Other,
+        }
+    }
 }

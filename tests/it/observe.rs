@@ -11,7 +11,7 @@ use callwatch::{
     snapshot::Snapshot,
     store::NewDelivery,
     sync::watcher::{Memory, Observation, Watcher},
-    telemetry::Signal,
+    telemetry::{Analysis, Sentiment, Signal},
     time::Timestamp,
 };
 use proptest::prelude::*;
@@ -30,6 +30,7 @@ struct Watch {
     snapshot: Option<Snapshot>,
     now: i64,
     deliveries: Vec<NewDelivery>,
+    signals: Vec<Signal>,
     /// Whether records may be older states than those before; if not, each is all that the API says.
     may_lag: bool,
 }
@@ -56,7 +57,14 @@ impl Watch {
     fn in_baseline(rules: Vec<Rule>) -> Self {
         let watcher = Watcher::new("clinic".into(), RuleSet::of(&rules), Memory::default());
         // 2025-12-15T14:32:26Z, just after the records below were written.
-        Self { watcher, snapshot: None, now: 1_765_809_146_000, deliveries: vec![], may_lag: false }
+        Self {
+            watcher,
+            snapshot: None,
+            now: 1_765_809_146_000,
+            deliveries: vec![],
+            signals: vec![],
+            may_lag: false,
+        }
     }
 
     fn baselined(rules: Vec<Rule>, record: Value) -> Self {
@@ -99,6 +107,7 @@ impl Watch {
             _ => None,
         });
         assert_eq!(kinds.is_some(), made.changed);
+        self.signals.extend(made.signals);
         (kinds, made.events.into_iter().map(|new| new.event).collect())
     }
 
@@ -333,7 +342,33 @@ fn a_call_of_nulls_and_unknown_fields_goes_through_byte_for_byte() {
     let made = watch.watcher.observe(None, &call, watch.now());
     assert_eq!(made.events.len(), 1);
     assert_eq!(made.events[0].event.record.get(), raw.get());
-    assert!(made.signals.iter().any(|s| matches!(s, Signal::Unknown { rule } if rule.as_str() == "long")));
+    let missing = made.signals.iter().find_map(|signal| match signal {
+        Signal::Unknown { rule, missing } if rule.as_str() == "long" => missing.as_deref(),
+        _ => None,
+    });
+    assert_eq!(missing, Some("call.duration"));
+}
+
+#[test]
+fn a_call_is_counted_once_as_new_and_once_as_analysed() {
+    let mut watch = Watch::new(vec![]);
+    let analysis =
+        |sentiment: &str, booked: bool| json!({"sentiment": sentiment, "appointmentBooked": booked});
+    let happy = with(completed(), json!({"callAnalysis": analysis("Positive", true)}));
+    let edited = with(completed(), json!({"callAnalysis": analysis("negative", false)}));
+    for record in [live(), completed(), happy, edited] {
+        watch.events(&record);
+    }
+    let counted: Vec<_> = watch
+        .signals
+        .iter()
+        .filter_map(|signal| match signal {
+            Signal::Changed { first_seen, analysis, .. } => Some((*first_seen, *analysis)),
+            _ => None,
+        })
+        .collect();
+    let happy = Analysis { sentiment: Sentiment::Positive, booked: true };
+    assert_eq!(counted, [(true, None), (false, None), (false, Some(happy)), (false, None)]);
 }
 
 proptest! {

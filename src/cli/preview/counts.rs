@@ -111,7 +111,7 @@ impl Counts {
         }
         for (_, signal) in log.signals {
             match signal {
-                Signal::Unknown { rule } => self.rule(&rule).unknown += 1,
+                Signal::Unknown { rule, .. } => self.rule(&rule).unknown += 1,
                 Signal::TooOld { rule, .. } => self.rule(&rule).too_old += 1,
                 Signal::RuleFailed { rule, error } => {
                     let failed = self.rule(&rule).failed.get_or_insert_default();

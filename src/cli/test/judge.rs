@@ -301,7 +301,7 @@ fn explain(rule: &Name, log: &Log, test: &Test) -> Vec<String> {
     let (mut unknown, mut too_old, mut failed) = (vec![], vec![], vec![]);
     for (at, signal) in &log.signals {
         match signal {
-            Signal::Unknown { rule: of } if of == rule => unknown.push(*at),
+            Signal::Unknown { rule: of, .. } if of == rule => unknown.push(*at),
             Signal::TooOld { rule: of, .. } if of == rule => too_old.push(*at),
             Signal::RuleFailed { rule: of, error } if of == rule => failed.push((*at, error)),
             _ => {}

@@ -237,7 +237,7 @@ impl Pacer {
         if due.contains(&BatchKey::Quiet) || held_back > 1 {
             return alone.chain([Outgoing { batches: due, reason: Some(Reason::Quiet) }]).collect();
         }
-        let each = |key: BatchKey| Outgoing { reason: Some(reason(&key)), batches: vec![key] };
+        let each = |key: BatchKey| Outgoing { reason: Some(Reason::from(&key)), batches: vec![key] };
         alone.chain(due.into_iter().map(each)).collect()
     }
 
@@ -362,16 +362,5 @@ impl Pacer {
             BatchKey::Throttle { .. } | BatchKey::Quiet | BatchKey::Alone => since,
         };
         Some(due.max(batch.ledger.slot(throttle)))
-    }
-}
-
-/// Why the deliveries of a batch are told together.
-fn reason(key: &BatchKey) -> Reason {
-    match key {
-        BatchKey::Group { .. } => Reason::Group,
-        BatchKey::Count { .. } => Reason::Count,
-        BatchKey::Throttle { .. } => Reason::Throttle,
-        BatchKey::Digest(_) => Reason::Digest,
-        BatchKey::Quiet | BatchKey::Alone => Reason::Quiet,
     }
 }

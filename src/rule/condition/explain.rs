@@ -69,6 +69,48 @@ pub(super) fn explain(source: &str, activation: &Activation) -> Explanation {
     }
 }
 
+/// A path that a condition reads, or the way to one.
+pub(super) struct Asked {
+    /// As the condition writes it.
+    pub(super) text: String,
+    expression: IdedExpr,
+}
+
+impl Asked {
+    /// Whether it is missing or null.
+    pub(super) fn is_absent(&self, activation: &Activation) -> bool {
+        let scope = Scope { activation, patterns: &[] };
+        let mut context = empty_context();
+        context.set_variable_resolver(&scope);
+        work::begin();
+        Value::resolve_val(&self.expression, &context).map_or(true, |value| is_null(&*value))
+    }
+}
+
+/// The paths that a condition reads, in its order, each after the way to it.
+pub(super) fn paths(condition: &str) -> Vec<Asked> {
+    // A text that cannot be parsed was refused before.
+    let Ok(program) = parse(condition) else { return vec![] };
+    let source = Source::new(condition, program.source_info());
+    let mut asked = Vec::new();
+    asked_of(program.expression(), &mut asked);
+    let mut paths: Vec<Asked> = vec![];
+    for mut path in asked {
+        let mut way = vec![path];
+        while let Expr::Select(select) = &path.expr {
+            path = &select.operand;
+            way.push(path);
+        }
+        for part in way.into_iter().rev() {
+            let text = source.of(part);
+            if !paths.iter().any(|known| known.text == text) {
+                paths.push(Asked { text: text.to_owned(), expression: part.clone() });
+            }
+        }
+    }
+    paths
+}
+
 struct Explainer<'a> {
     source: &'a Source<'a>,
     activation: &'a Activation,

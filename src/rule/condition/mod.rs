@@ -34,6 +34,7 @@ pub use self::{
 use self::{
     activation::Scope,
     compile::Compiled,
+    explain::Asked,
     failure::{in_words, is_unknown, type_in_words},
     functions::{empty_context, is_null},
 };
@@ -48,6 +49,7 @@ pub struct Condition {
     source: Arc<str>,
     compiled: Arc<Compiled>,
     doubts: Arc<[ConditionError]>,
+    paths: Arc<[Asked]>,
 }
 
 /// The value of a condition for one change.
@@ -94,7 +96,8 @@ impl Condition {
     /// Every mistake in it, in the order of the text. At least one is not a warning.
     pub fn compile(source: &str) -> Result<Self, Vec<ConditionError>> {
         let (compiled, doubts) = compile::compile(source)?;
-        Ok(Self { source: source.into(), compiled: Arc::new(compiled), doubts: doubts.into() })
+        let paths = explain::paths(source).into();
+        Ok(Self { source: source.into(), compiled: Arc::new(compiled), doubts: doubts.into(), paths })
     }
 
     /// Finds what is doubtful about it as the condition of a rule that looks at changes of the kinds in `on`: that it
@@ -126,6 +129,12 @@ impl Condition {
     /// a division by zero, a result that is neither true nor false.
     pub fn evaluate(&self, activation: &Activation) -> Result<Truth, ConditionFailure> {
         self.compiled.truth(activation)
+    }
+
+    /// The first path that it reads and that is missing or null. The way to a field counts: of `call.callAnalysis.sentiment`
+    /// in a call that has not been analysed it is `call.callAnalysis`.
+    pub fn missing(&self, activation: &Activation) -> Option<&str> {
+        self.paths.iter().find(|path| path.is_absent(activation)).map(|path| &*path.text)
     }
 
     /// Evaluates it and each of its parts for one change.

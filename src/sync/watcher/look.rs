@@ -9,7 +9,8 @@ use crate::{
     call::{Call, CallId},
     change::{self, Change, Changes},
     event::{Event, EventId, Subject},
-    kind::Kind,
+    kind::{Kind, Kinds},
+    lens::ANALYSIS,
     name::Name,
     privacy::mask_phone,
     rule::{
@@ -17,7 +18,7 @@ use crate::{
         fire::{Candidate, Finding},
     },
     snapshot::Snapshot,
-    telemetry::Signal,
+    telemetry::{Analysis, Sentiment, Signal},
     telling::{Fired, tell, to_raw},
     time::Timestamp,
 };
@@ -38,6 +39,19 @@ struct Seen<'a> {
     /// Identifies the call's state in the ids of events.
     content: &'a [u8],
     before: Option<&'a Snapshot>,
+}
+
+impl Seen<'_> {
+    /// The analysis of the call as it is counted, when a change of these kinds brought the first one: each call is counted
+    /// once, however often its analysis is edited.
+    fn first_analysis(&self, kinds: Kinds) -> Option<Analysis> {
+        let had_one = self.before.is_some_and(|before| before.kinds_seen.contains(Kind::Analyzed));
+        let analysis = self.fields.get(ANALYSIS)?;
+        (kinds.contains(Kind::Analyzed) && !had_one).then(|| Analysis {
+            sentiment: Sentiment::of(analysis.get("sentiment").and_then(Value::as_str)),
+            booked: analysis.get("appointmentBooked") == Some(&Value::Bool(true)),
+        })
+    }
 }
 
 impl Look<'_> {
@@ -123,6 +137,8 @@ impl Look<'_> {
             call: seen.id.clone(),
             kinds: change.kinds,
             caller: caller.unwrap_or_default(),
+            first_seen: seen.before.is_none(),
+            analysis: seen.first_analysis(change.kinds),
         });
         let candidate = Candidate::new(self.source, change, seen.fields, seen.before, self.now);
         let mut fired = vec![];
@@ -141,7 +157,10 @@ impl Look<'_> {
             }
             match finding {
                 Finding::NotConcerned | Finding::False | Finding::Already | Finding::Waiting(_) => {}
-                Finding::Unknown => made.signals.push(Signal::Unknown { rule: name() }),
+                Finding::Unknown => {
+                    let missing = candidate.missing(rule).map(str::to_owned);
+                    made.signals.push(Signal::Unknown { rule: name(), missing });
+                }
                 Finding::Failed(failure) => {
                     made.signals.push(Signal::RuleFailed { rule: name(), error: failure.to_string() });
                 }

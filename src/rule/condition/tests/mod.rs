@@ -71,6 +71,21 @@ fn what_holds_is_true_and_what_does_not_is_false() {
 }
 
 #[test]
+fn the_first_field_that_is_missing_is_named() {
+    for (condition, missing) in [
+        ("call.summary == \"x\"", Some("call.summary")),
+        ("call.callAnalysis.topic == \"x\"", Some("call.callAnalysis.topic")),
+        ("call.nothing.deeper == 1 || call.duration > 3", Some("call.nothing")),
+        ("call.duration > 3 && before.status == \"live\"", Some("before")),
+        ("call.duration > 3 && has(call.nothing)", None),
+        ("call.transcript.exists(t, t.role == \"user\")", None),
+    ] {
+        let condition = Condition::compile(condition).expect(condition);
+        assert_eq!(condition.missing(&activation(a_call(), Json::Null)), missing, "{condition:?}");
+    }
+}
+
+#[test]
 fn a_missing_or_null_field_is_unknown_whatever_is_asked_of_it() {
     for path in [
         "call.nothing",
