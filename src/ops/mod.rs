@@ -16,6 +16,7 @@ mod readiness;
 mod reasons;
 mod scan;
 mod search;
+mod sent;
 mod status;
 mod text;
 
@@ -36,6 +37,7 @@ pub use self::{
     readiness::{Check, Readiness},
     reasons::{Reason, Reasons},
     search::{FoundCall, FoundCalls},
+    sent::Sent,
     status::{
         ConfigOverview, DestinationOverview, DestinationWork, Mishap, PauseStatus, ServiceStatus,
         SourceOverview, Status, WorkState,

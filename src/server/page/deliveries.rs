@@ -19,7 +19,10 @@ use super::{
 use crate::{
     event::EventId,
     name::Name,
-    ops::{BulkMode, Changed, Delivery, Filter, KeptBack, OpsError, Reason, Reasons, StateFilter},
+    ops::{
+        BulkMode, Changed, Delivery, Filter, KeptBack, LoggedAttempt, OpsError, Reason, Reasons, Sent,
+        StateFilter,
+    },
     server::{
         Service,
         client::parts_of,
@@ -27,6 +30,7 @@ use crate::{
         query::{Parts, Segments},
     },
     store::{Cursor, DeliveryStateKind},
+    time::Timestamp,
 };
 
 /// How many deliveries a page has.
@@ -382,9 +386,25 @@ struct Show {
     siblings: Vec<Row>,
     /// Whether the answers of the receiver are shown.
     has_answers: bool,
+    /// What is sent, when that was asked for.
+    sent: Option<SentText>,
+    /// Whether it is sent as it is, and not as a part of another.
+    is_sent: bool,
+    /// Where the answers are shown, and what was sent.
+    with_answers: String,
+    with_sent: String,
+    /// Time from each attempt to the one before.
+    gaps: Vec<Option<String>>,
     /// Attempts that are no longer kept.
     forgotten: u64,
     can_retry: bool,
+}
+
+/// The message of a delivery, or why there is none.
+struct SentText {
+    message: Option<Sent>,
+    /// Whether numbers and transcripts are left out.
+    is_masked: bool,
 }
 
 async fn show(
@@ -394,6 +414,7 @@ async fn show(
 ) -> Result<Response, Problem> {
     let mut parts = Parts::of(&uri);
     let has_answers = parts.take("answers", |text| text.parse().ok())?.unwrap_or(false);
+    let shows_sent = parts.take("sent", |text| text.parse().ok())?.unwrap_or(false);
     let done = done(&mut parts)?;
     let (event, destination) = (EventId::from(&*event), Name::from(destination));
     let all = visit.ops.show(&event, None, has_answers).await?;
@@ -402,6 +423,24 @@ async fn show(
     let it = found.pop().ok_or_else(|| OpsError::NoDelivery(format!("{event} to {destination}")))?;
     let words = visit.words;
     let rules: Vec<_> = std::iter::once(&it.rule).chain(&it.also).map(Name::as_str).collect();
+    let show = visit.show();
+    let sent = match shows_sent {
+        true => {
+            let message = visit.ops.sent(&it.event, &it.destination, show).await?;
+            Some(SentText { message, is_masked: !show.numbers || !show.transcripts })
+        }
+        false => None,
+    };
+    let before = std::iter::once(None).chain(it.log.iter().map(|attempt| Some(attempt.at)));
+    let gap = |(attempt, before): (&LoggedAttempt, Option<Timestamp>)| {
+        before.map(|before| span(attempt.at.since(before)))
+    };
+    let query = |answers: bool, sent: bool| {
+        let parts = [("answers", answers), ("sent", sent)];
+        let parts: Vec<_> =
+            parts.iter().filter(|(_, is)| *is).map(|(name, _)| format!("{name}=true")).collect();
+        format!("?{}", parts.join("&"))
+    };
     html(&Show {
         frame: visit.frame(Place::Deliveries),
         words,
@@ -413,7 +452,12 @@ async fn show(
             format!("/deliveries/{}/{}", segment(into.as_str()), segment(it.destination.as_str()))
         }),
         siblings: siblings.into_iter().map(|it| Row::of(it, words)).collect(),
+        with_answers: query(true, shows_sent),
+        with_sent: query(has_answers, true),
         has_answers,
+        sent,
+        is_sent: it.state != DeliveryStateKind::Merged,
+        gaps: it.log.iter().zip(before).map(gap).collect(),
         forgotten: u64::from(it.attempts).saturating_sub(it.log.len() as u64),
         can_retry: !matches!(it.state, DeliveryStateKind::Delivered | DeliveryStateKind::Merged),
         it,

@@ -6,6 +6,7 @@
 mod asked;
 mod assets;
 mod calls;
+mod chart;
 mod config;
 mod deliveries;
 mod events;

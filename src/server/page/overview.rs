@@ -3,25 +3,34 @@
 use askama::Template;
 use axum::{
     Router,
+    extract::State,
     response::{Redirect, Response},
     routing::{get, post},
 };
 
 use super::{
+    chart::{Chart, Series},
     html,
     shell::{Frame, Place, Visit},
     verdict::Verdict,
-    words::{Tag, Tone, Words, call_path, delivery_path, list_of, number, segment, span, to},
+    words::{Tag, Tone, Words, call_path, delay, delivery_path, list_of, number, segment, span, to},
 };
 use crate::{
     name::Name,
     ops::{DestinationOverview, Filter, Happening, SourceOverview, StateFilter, WorkState},
     server::{Service, problem::Problem, query::Segments},
+    telemetry::{Delays, Hour, Outcomes, Sentiment, Sums},
     time::Timestamp,
 };
 
 /// How many of the latest events are shown.
 const LATEST: usize = 12;
+
+/// How many destinations have a chart of their own.
+const CHARTS: usize = 8;
+
+/// The hours over which it is told how fast notifications arrive.
+const HOURS_OF_DELAYS: usize = 24;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -32,6 +41,10 @@ struct Overview {
     sources: Vec<SourceRow>,
     destinations: Vec<DestinationRow>,
     latest: Vec<Happening>,
+    /// By the hour.
+    hours: Vec<Chart>,
+    /// By the day.
+    days: Vec<Chart>,
 }
 
 struct SourceRow {
@@ -49,6 +62,8 @@ struct DestinationRow {
     oldest_due: Option<Timestamp>,
     last_success: Option<Timestamp>,
     error: Option<(Timestamp, String)>,
+    /// Half of the messages of the last day arrived within the first time, 99 of 100 within the second.
+    delays: Option<(String, String)>,
     /// The list of what waits for it.
     undelivered: String,
     /// Where it is paused or resumed.
@@ -62,18 +77,26 @@ pub(super) fn routes() -> Router<Service> {
         .route("/destinations/{name}/resume", post(resume))
 }
 
-async fn overview(visit: Visit) -> Result<Response, Problem> {
+async fn overview(visit: Visit, State(service): State<Service>) -> Result<Response, Problem> {
     let latest = visit.ops.latest(&Filter::default(), LATEST).await?;
     let frame = visit.frame(Place::Overview);
     let Visit { status, words, verdict, .. } = visit;
+    let sums = service.telemetry.sums();
+    let lately: Vec<_> = sums.hours(words.now).collect();
+    let destination = |it: DestinationOverview| {
+        let delays = delays_of(&it.name, &lately);
+        DestinationRow::of(it, delays, words)
+    };
     let sources = status.service.into_iter().flat_map(|service| service.sources);
     html(&Overview {
         frame,
         words,
         verdict,
         sources: sources.map(SourceRow::of).collect(),
-        destinations: status.destinations.into_iter().map(|it| DestinationRow::of(it, words)).collect(),
+        destinations: status.destinations.into_iter().map(destination).collect(),
         latest,
+        hours: by_hour(&lately, words),
+        days: by_day(&sums, words),
     })
 }
 
@@ -93,7 +116,7 @@ impl SourceRow {
 }
 
 impl DestinationRow {
-    fn of(it: DestinationOverview, words: Words) -> Self {
+    fn of(it: DestinationOverview, delays: Delays, words: Words) -> Self {
         let state = match (&it.pause, &it.work) {
             (Some(pause), _) => {
                 Tag::new(Tone::Wait, format!("paused for {}", span(words.now.since(pause.since))))
@@ -124,11 +147,92 @@ impl DestinationRow {
             oldest_due: work.and_then(|work| work.oldest_due),
             last_success: work.and_then(|work| work.last_success),
             error: error.map(|error| (error.at, error.error.clone())),
+            delays: delays
+                .quantile(0.5)
+                .zip(delays.quantile(0.99))
+                .map(|(half, most)| (delay(half), delay(most))),
             undelivered: list_of(&to(&it.name, StateFilter::Undelivered)),
             path: format!("/destinations/{}", segment(it.name.as_str())),
             it,
         }
     }
+}
+
+/// How long the messages to a destination took in the last day.
+fn delays_of(destination: &Name, lately: &[(Timestamp, Hour)]) -> Delays {
+    let mut delays = Delays::default();
+    let hours = lately.iter().rev().take(HOURS_OF_DELAYS);
+    for outcomes in hours.filter_map(|(_, hour)| hour.destinations.get(destination)) {
+        delays.merge(&outcomes.delays);
+    }
+    delays
+}
+
+/// Calls and notifications of the last two days.
+fn by_hour(lately: &[(Timestamp, Hour)], words: Words) -> Vec<Chart> {
+    let labels: Vec<_> = lately.iter().map(|(began, _)| words.hour(*began)).collect();
+    let each = |value: &dyn Fn(&Hour) -> u64| lately.iter().map(|(_, hour)| value(hour)).collect();
+    let calls = Chart::new(
+        "calls-by-hour",
+        "Calls",
+        "hour",
+        labels.clone(),
+        vec![
+            Series::up("started", "solid", each(&|hour| hour.started)),
+            Series::down("ended", "outline", each(&|hour| hour.ended)),
+        ],
+    );
+    let mut totals: Vec<(&Name, u64)> = vec![];
+    for (name, it) in lately.iter().flat_map(|(_, hour)| &hour.destinations) {
+        let many = it.arrived + it.failed + it.dead;
+        match totals.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, total)) => *total += many,
+            None => totals.push((name, many)),
+        }
+    }
+    totals.sort_by_key(|(name, total)| (std::cmp::Reverse(*total), *name));
+    let (own, others) = totals.split_at(totals.len().min(CHARTS));
+    let mut own: Vec<_> = own.iter().map(|(name, _)| (name.to_string(), vec![*name])).collect();
+    own.sort();
+    if !others.is_empty() {
+        own.push((format!("{} others", others.len()), others.iter().map(|(name, _)| *name).collect()));
+    }
+    let destination = |(at, (title, names)): (usize, (String, Vec<&Name>))| {
+        let each = |value: fn(&Outcomes) -> u64| {
+            let sum =
+                |hour: &Hour| names.iter().filter_map(|name| hour.destinations.get(*name)).map(value).sum();
+            lately.iter().map(|(_, hour)| sum(hour)).collect()
+        };
+        let series = vec![
+            Series::up("arrived", "solid good", each(|it| it.arrived)),
+            Series::down("failed tries", "outline bad", each(|it| it.failed)),
+            Series::down("given up", "solid bad", each(|it| it.dead)),
+        ];
+        Chart::new(format!("to-{at}"), format!("To {title}"), "hour", labels.clone(), series)
+    };
+    let destinations = own.into_iter().enumerate().map(destination);
+    std::iter::once(calls).chain(destinations).collect()
+}
+
+/// What analyses say, of the last days.
+fn by_day(sums: &Sums, words: Words) -> Vec<Chart> {
+    let days: Vec<_> = sums.days(words.now, words.zone).collect();
+    let labels: Vec<_> = days.iter().map(|(date, _)| date.format("%-d %b").to_string()).collect();
+    let felt = |sentiment| {
+        let of_day = days.iter().map(|(_, day)| day.sentiments.get(&sentiment).copied().unwrap_or_default());
+        of_day.collect()
+    };
+    let series = vec![
+        Series::up("positive", "solid good", felt(Sentiment::Positive)),
+        Series::up("neutral", "outline", felt(Sentiment::Neutral)),
+        Series::up("other", "dashed", felt(Sentiment::Other)),
+        Series::down("negative", "solid bad", felt(Sentiment::Negative)),
+    ];
+    let booked = vec![Series::up("booked", "solid", days.iter().map(|(_, day)| day.booked).collect())];
+    vec![
+        Chart::new("sentiment-by-day", "How callers felt", "day", labels.clone(), series),
+        Chart::new("bookings-by-day", "Appointments", "day", labels, booked),
+    ]
 }
 
 async fn pause(visit: Visit, Segments(name): Segments<String>) -> Result<Redirect, Problem> {

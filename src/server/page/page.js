@@ -6,11 +6,14 @@
   const pause = document.getElementById("pause");
   if (!state || !document.querySelector("main [data-live]")) return;
 
-  const AT_LEAST_EVERY = 15000; // A page that nothing happens on still tells how long ago that is.
-  const AGAIN_AFTER = 5000;
-  let stream = null, timer = 0, busy = false, missed = false, paused = false;
+  const AT_LEAST_EVERY = 15000; // A page that nothing happens on still tells how long ago that is; so does one without a stream.
+  const SOONEST = 1000; // A stream that ends or is refused is opened again after this time,
+  const LATEST = 30000; // and after twice as long each time it fails, up to this.
+  let stream = null, looks = 0, opens = 0, wait = SOONEST, busy = false, missed = false, paused = false;
 
-  // What somebody is writing in, or has opened, stays as it is.
+  const say = (text) => { if (!paused) state.textContent = text; };
+
+  // What somebody is writing in, or has selected, stays as it is.
   const isInUse = (part) =>
     (part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) ||
     (window.getSelection().toString() && part.contains(window.getSelection().anchorNode));
@@ -40,53 +43,64 @@
   };
 
   const refresh = async () => {
+    if (paused || document.hidden) return;
     if (busy) { missed = true; return; }
     busy = true;
-    clearTimeout(timer);
+    clearTimeout(looks);
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(10000) });
       if (new URL(answer.url).pathname === "/sign-in") { location.reload(); return; }
-      if (answer.ok && !paused) show(await answer.text());
-      state.textContent = answer.ok ? "live ·" : "not answered, as of";
+      const text = await answer.text();
+      if (answer.ok && !paused) show(text);
+      say(answer.ok ? "live ·" : "not answered, as of");
     } catch {
-      state.textContent = "not reached, as of";
+      say("not reached, as of");
     } finally {
       busy = false;
-      if (!paused) timer = setTimeout(refresh, AT_LEAST_EVERY);
-      if (missed) { missed = false; setTimeout(refresh, 1000); }
+      clearTimeout(looks);
+      looks = setTimeout(refresh, missed ? SOONEST : AT_LEAST_EVERY);
+      missed = false;
     }
   };
 
   const open = () => {
+    clearTimeout(opens);
     if (stream || paused || document.hidden) return;
     stream = new EventSource("/events");
-    stream.onopen = () => { state.textContent = "live ·"; };
+    stream.onopen = () => { wait = SOONEST; say("live ·"); };
     stream.onmessage = refresh;
     stream.onerror = () => {
-      state.textContent = "not reached, as of";
-      // The browser tries again by itself, unless it was refused.
-      if (stream && stream.readyState === EventSource.CLOSED) { close(); setTimeout(open, AGAIN_AFTER); }
+      close();
+      // Whether it is the stream alone or the whole server is found out at once.
+      clearTimeout(looks);
+      looks = setTimeout(refresh, SOONEST);
+      // Not all pages at once: they lost their streams at the same moment.
+      opens = setTimeout(open, wait * (0.5 + Math.random()));
+      wait = Math.min(wait * 2, LATEST);
     };
-    timer = setTimeout(refresh, AT_LEAST_EVERY);
   };
 
   const close = () => {
+    clearTimeout(opens);
     if (stream) stream.close();
     stream = null;
-    clearTimeout(timer);
   };
+
+  const begin = () => { open(); clearTimeout(looks); looks = setTimeout(refresh, AT_LEAST_EVERY); };
+  const end = () => { close(); clearTimeout(looks); };
 
   pause.hidden = false;
   pause.addEventListener("click", () => {
+    if (!paused) say("paused, as of");
     paused = !paused;
     pause.textContent = paused ? "go on" : "pause";
-    if (paused) { close(); state.textContent = "paused, as of"; } else { open(); refresh(); }
+    if (paused) end(); else { begin(); refresh(); }
   });
   // A page that nobody looks at keeps no connection open.
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) close(); else if (!paused) { open(); refresh(); }
+    if (document.hidden) end(); else if (!paused) { begin(); refresh(); }
   });
-  window.addEventListener("pagehide", close);
-  window.addEventListener("pageshow", open);
-  open();
+  window.addEventListener("pagehide", end);
+  window.addEventListener("pageshow", (event) => { if (event.persisted && !paused) { begin(); refresh(); } });
+  begin();
 })();

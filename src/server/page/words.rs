@@ -59,6 +59,11 @@ impl Words {
         Moment { at: *at, full: self.zone.show(*at), text }
     }
 
+    /// `Mon 14:00`, of an hour of the last days.
+    pub(super) fn hour(&self, at: Timestamp) -> String {
+        self.zone.local(at).map_or_else(|| at.to_string(), |local| local.format("%a %H:%M").to_string())
+    }
+
     fn moment(&self, at: Timestamp, clock: &str) -> Moment {
         let (Some(local), Some(now)) = (self.zone.local(at), self.zone.local(self.now)) else {
             return Moment { at, full: at.to_string(), text: at.to_string() };
@@ -92,6 +97,14 @@ pub(super) fn took(millis: &u64) -> String {
     match *millis {
         0..100 => format!("{millis} ms"),
         _ => format!("{:.1} s", *millis as f64 / 1000.0),
+    }
+}
+
+/// How long a message took, which is known to a tenth: `0.2 s`, `24 s`, `3 h`.
+pub(super) fn delay(millis: u64) -> String {
+    match millis {
+        0..10_000 => took(&millis),
+        _ => span(Duration::from_millis(millis)),
     }
 }
 

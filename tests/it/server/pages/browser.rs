@@ -1,131 +1,36 @@
 //! The pages in a real browser, where there is one.
 
-use std::{env, path::Path, process::Stdio};
+use std::{fs, path::Path};
 
-use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    process::{Child, ChildStdin, ChildStdout, Command},
-    time::{Duration, sleep, timeout},
+use serde_json::Value;
+
+use super::{
+    chromium::{Browser, skip},
+    open_stream, reads, send, with_dead,
 };
-
-use super::with_dead;
 use crate::{
-    rig::{PATIENCE, Rig},
-    server::http::{Ask, ask},
+    process::Process,
+    rig::{Rig, complete, record},
+    server::{
+        http::{Ask, ask},
+        listening, start, until,
+    },
 };
 
-/// A browser with one open page, steered by the DevTools protocol.
-///
-/// <https://chromedevtools.github.io/devtools-protocol/>
-struct Browser {
-    _child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    session: Option<String>,
-    last: u64,
-    /// What it told without being asked.
-    events: Vec<Value>,
-}
+const PATHS: [&str; 8] =
+    ["/", "/deliveries", "/calls", "/calls/clinic/a", "/rules", "/rules/booked", "/config", "/nowhere"];
 
-impl Browser {
-    /// `None` without a browser; the test says so, and fails where `CALLWATCH_BROWSER` asks for one.
-    async fn start(folder: &Path) -> Option<Self> {
-        let version = Command::new("chromium")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .await;
-        if !version.is_ok_and(|status| status.success()) {
-            assert!(env::var_os("CALLWATCH_BROWSER").is_none(), "there is no `chromium` on the PATH");
-            println!("skipped: there is no `chromium` on the PATH");
-            return None;
-        }
-        // It takes commands at descriptor 3 and answers at 4.
-        let script = "exec chromium --headless --no-sandbox --disable-gpu --no-first-run --remote-debugging-pipe \
-                      --user-data-dir=\"$0\" about:blank 3<&0 4>&1 >/dev/null 2>&1";
-        let mut shell = Command::new("sh");
-        shell
-            .args(["-c", script])
-            .arg(folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = shell.spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut browser = Self { _child: child, input, output, session: None, last: 0, events: vec![] };
-        let target = browser.call("Target.createTarget", json!({"url": "about:blank"})).await;
-        let target = json!({"targetId": target["targetId"], "flatten": true});
-        let session = browser.call("Target.attachToTarget", target).await;
-        browser.session = Some(session["sessionId"].as_str().unwrap().to_owned());
-        for domain in ["Page", "Runtime", "Log", "Network"] {
-            browser.call(&format!("{domain}.enable"), json!({})).await;
-        }
-        Some(browser)
-    }
-
-    async fn call(&mut self, method: &str, params: Value) -> Value {
-        self.last += 1;
-        let mut message = json!({"id": self.last, "method": method, "params": params});
-        if let Some(session) = &self.session {
-            message["sessionId"] = session.as_str().into();
-        }
-        self.input.write_all(format!("{message}\0").as_bytes()).await.unwrap();
-        let answering = async {
-            loop {
-                let mut text = vec![];
-                self.output.read_until(0, &mut text).await.unwrap();
-                let told: Value = serde_json::from_slice(text.strip_suffix(&[0]).expect("it lives")).unwrap();
-                if told["id"] == self.last {
-                    return told;
-                }
-                self.events.push(told);
-            }
-        };
-        let answer =
-            timeout(PATIENCE, answering).await.unwrap_or_else(|_| panic!("{method} is never answered"));
-        assert!(answer["error"].is_null(), "{method}: {answer}");
-        answer["result"].clone()
-    }
-
-    /// The value of a JavaScript expression on the page.
-    async fn value(&mut self, expression: &str) -> Value {
-        let params = json!({"expression": expression, "returnByValue": true});
-        self.call("Runtime.evaluate", params).await["result"]["value"].clone()
-    }
-
-    async fn until(&mut self, expression: &str) {
-        let waiting = async {
-            while self.value(expression).await != true {
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never {expression}"));
-    }
-
-    /// Opens a page, and waits until its script has reached the stream.
-    async fn open(&mut self, address: &str) {
-        self.call("Page.navigate", json!({"url": address})).await;
-        self.until(&format!("location.href == {address:?} && document.readyState == 'complete'")).await;
-        // A page without a part that is kept up to date has no stream.
-        let reached = "document.getElementById('state').textContent == 'live ·' || !document.querySelector('main [data-live]')";
-        self.until(reached).await;
-    }
-
-    async fn resize(&mut self, width: u32) {
-        let params = json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false});
-        self.call("Emulation.setDeviceMetricsOverride", params).await;
-    }
+async fn browser(rig: &Rig) -> Option<Browser> {
+    Browser::start(&rig.dir.path().join("browser")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_a_browser_pages_are_live_fit_a_phone_and_load_nothing_from_elsewhere() {
+async fn pages_are_live_fit_a_phone_and_load_nothing_from_elsewhere() {
     let rig = Rig::new().await;
-    let Some(mut browser) = Browser::start(&rig.dir.path().join("browser")).await else { return };
+    let Some(mut browser) = browser(&rig).await else { return };
     let (process, address) = with_dead(&rig, "").await;
     let own = format!("http://{address}");
-    for path in ["/", "/deliveries", "/calls", "/calls/clinic/a", "/rules", "/config"] {
+    for path in PATHS.iter().filter(|path| **path != "/nowhere") {
         browser.resize(360).await;
         browser.open(&format!("{own}{path}")).await;
         for width in [360, 700, 1280] {
@@ -133,35 +38,189 @@ async fn in_a_browser_pages_are_live_fit_a_phone_and_load_nothing_from_elsewhere
             let fits = "document.documentElement.scrollWidth <= window.innerWidth";
             assert_eq!(browser.value(fits).await, true, "{path} at {width}");
         }
+        // What a caller said is text.
         assert_eq!(browser.value("document.querySelectorAll('main script').length").await, 0);
     }
+    browser.open(&format!("{own}/calls/clinic/a")).await;
+    browser.until("document.querySelector('main').innerText.includes('<script>alert(1)</script>')").await;
 
-    // What changes is shown without the page being loaded anew.
-    browser.open(&format!("{own}/deliveries?state=dead")).await;
-    let call = "window.mark = 1; document.querySelectorAll('#list tbody tr').length";
-    assert_eq!(browser.value(call).await, 3);
+    // The feed shows what happens without the page being loaded anew.
+    browser.open(&own_page(&own, "/")).await;
+    browser.value("window.mark = 1").await;
+    let mut call = record("another", "completed");
+    complete(&mut call);
+    call["summary"] = "The lift is stuck".into();
+    rig.callem.add(call);
+    browser.until("document.getElementById('latest').innerText.includes('The lift is stuck')").await;
+    browser.until("document.getElementById('calls-by-hour-title') !== null").await;
+    assert_eq!(browser.value("window.mark").await, 1);
+    assert_eq!(browser.value("document.title.startsWith('✗ ')").await, true);
+
+    // A delivery is retried, and its row changes.
+    browser.open(&own_page(&own, "/deliveries?state=undelivered")).await;
+    assert_eq!(browser.value("document.querySelectorAll('#list tbody tr').length").await, 4);
+    browser.open(&own_page(&own, "/deliveries?call=another&destination=crm")).await;
+    let row = "document.querySelector('#list tbody tr').innerText";
+    browser.until(&format!("{row}.includes('✗ given up')")).await;
     rig.crm.behave();
+    let path = browser.value("document.querySelector('#list tbody a').getAttribute('href')").await;
+    let path = path.as_str().unwrap().to_owned();
+    browser.open(&own_page(&own, &path)).await;
+    browser.value("document.querySelector('form[action=\"/deliveries/retry\"] button').click()").await;
+    browser.is_at(&own_page(&own, &format!("{path}?done=retry&count=1"))).await;
+    browser.until("document.getElementById('delivery').innerText.includes('✓ arrived')").await;
+    browser.open(&own_page(&own, "/deliveries?call=another&destination=crm")).await;
+    browser.until(&format!("{row}.includes('✓ arrived')")).await;
+
+    // What others do is shown, too.
+    browser.open(&own_page(&own, "/deliveries?state=dead")).await;
+    let rows = "window.mark = 2; document.querySelectorAll('#list tbody tr').length";
+    assert_eq!(browser.value(rows).await, 3);
     let retry = Ask::new("POST /api/v1/deliveries/retry").json(r#"{"filter": {"state": "dead"}}"#);
     assert_eq!(ask(address, retry).await.status, 200);
-    browser.until("document.getElementById('list').textContent.includes('No delivery matches')").await;
+    browser.until("document.getElementById('list').innerText.includes('No delivery matches')").await;
     browser.until("document.getElementById('icon').href.includes('/assets/well-')").await;
-    assert_eq!(browser.value("window.mark").await, 1);
+    browser.until("!document.title.startsWith('✗')").await;
+    assert_eq!(browser.value("window.mark").await, 2);
+    browser.has_no_complaint(&own);
+    process.stop().await;
+}
 
-    // Paused, it is not touched; the keyboard is enough for that.
+fn own_page(own: &str, path: &str) -> String {
+    format!("{own}{path}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keyboard_is_enough_and_what_it_is_on_is_seen() {
+    const TOKEN: &str = "correct horse battery";
+    let rig = Rig::new().await;
+    let Some(mut browser) = browser(&rig).await else { return };
+    let config = listening(&rig.config_text(), &format!("token = \"{TOKEN}\""));
+    let (process, address) = start(&rig, &config).await;
+    let own = format!("http://{address}");
+
+    // Whoever has not signed in sees nothing, and need not touch a mouse to sign in.
+    browser.open(&format!("{own}/sign-in?next=%2Frules")).await;
+    let text = browser.value("document.body.innerText").await;
+    for name in ["clinic", "frontdesk", "booked", "Overview"] {
+        assert!(!text.as_str().unwrap().contains(name), "{name}: {text}");
+    }
+    browser.until("document.activeElement.id == 'token'").await;
+    browser.write("guess").await;
+    browser.press("Enter").await;
+    browser.until("document.querySelector('[role=alert]')?.innerText == 'This is not the token.'").await;
+    browser.until("document.activeElement.id == 'token' && document.readyState == 'complete'").await;
+    browser.write(TOKEN).await;
+    browser.press("Enter").await;
+    browser.is_at(&format!("{own}/rules")).await;
+
+    browser.open(&format!("{own}/")).await;
+    browser.until("document.getElementById('destinations').innerText.includes('✓ takes messages')").await;
+    browser.press("Tab").await;
+    let skip = "document.activeElement.className == 'skip' && \
+                document.activeElement.getBoundingClientRect().left >= 0";
+    assert_eq!(browser.value(skip).await, true);
+    let mut stops: Vec<String> = vec![];
+    let stop = "(it => [it.innerText || it.getAttribute('aria-label') || it.name, \
+                getComputedStyle(it).outlineStyle + ' ' + getComputedStyle(it).outlineWidth, \
+                it.getBoundingClientRect().width > 0, it === document.body])(document.activeElement)";
+    for _ in 0..200 {
+        let found = browser.value(stop).await;
+        if found[3] == true {
+            break;
+        }
+        assert_eq!((&found[1], &found[2]), (&Value::from("solid 2px"), &Value::from(true)), "{found}");
+        stops.push(found[0].as_str().unwrap_or_default().trim().to_owned());
+        browser.press("Tab").await;
+    }
+    let order =
+        ["callwatch", "Overview", "Calls", "Deliveries", "Rules", "Config", "pause", "Sign out", "clinic"];
+    assert_eq!(stops[1..10], order.map(str::to_owned), "{stops:?}");
+    for stop in ["crm", "frontdesk", "manager", "Pause", "all deliveries"] {
+        assert!(stops.iter().any(|found| found == stop), "{stop}: {stops:?}");
+    }
+
+    // The link that skips leads to the content; what is paused is not touched.
+    browser.open(&format!("{own}/config")).await;
+    browser.press("Tab").await;
+    browser.press("Enter").await;
+    browser.until("document.activeElement.id == 'main' && location.hash == '#main'").await;
     browser.value("document.getElementById('pause').focus()").await;
-    for kind in ["keyDown", "keyUp"] {
-        let key =
-            json!({"type": kind, "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"});
-        browser.call("Input.dispatchKeyEvent", key).await;
-    }
+    browser.press("Enter").await;
     browser.until("document.getElementById('state').textContent == 'paused, as of'").await;
+    browser.press("Enter").await;
+    browser.until("document.getElementById('state').textContent == 'live ·'").await;
+    // Signed out, an open page leads to where one signs in.
+    browser.open(&format!("{own}/deliveries")).await;
+    let out = "fetch('/sign-out', {method: 'POST'}).then(answer => answer.ok)";
+    assert_eq!(browser.value(out).await, true);
+    browser.until("location.pathname == '/sign-in'").await;
+    process.stop().await;
+}
 
-    for told in &browser.events {
-        let (method, params) = (told["method"].as_str().unwrap_or_default(), &told["params"]);
-        assert!(!["Runtime.consoleAPICalled", "Runtime.exceptionThrown"].contains(&method), "{told}");
-        assert!(method != "Log.entryAdded" || params["entry"]["level"] != "error", "{told}");
-        let url = params["request"]["url"].as_str().filter(|_| method == "Network.requestWillBeSent");
-        assert!(url.is_none_or(|url| url.starts_with(&own)), "{told}");
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_outlives_its_stream_and_its_server() {
+    let rig = Rig::new().await;
+    let Some(mut browser) = browser(&rig).await else { return };
+    let config = listening(&rig.config_text(), "");
+    let (process, address) = start(&rig, &config).await;
+    let own = format!("http://{address}");
+    let config = config.replace("127.0.0.1:0", &address.to_string());
+    // All streams are taken, so the page asks now and then.
+    let mut others = vec![];
+    for _ in 0..32 {
+        let mut stream = open_stream(address).await;
+        reads(&mut stream, "text/event-stream").await;
+        others.push(stream);
     }
+    browser.open(&format!("{own}/")).await;
+    browser.value("window.mark = 1").await;
+    send(address, "/destinations/crm/pause", "").await;
+    browser.until("document.querySelector('h1').innerText.startsWith('crm has been paused')").await;
+    send(address, "/destinations/crm/resume", "").await;
+    drop(others);
+    process.stop().await;
+    browser.until("document.getElementById('state').textContent == 'not reached, as of'").await;
+    let process = Process::start(&rig, &config).await;
+    browser.until("document.getElementById('state').textContent == 'live ·'").await;
+    send(address, "/destinations/crm/pause", "").await;
+    browser.until("document.querySelector('h1').innerText.startsWith('crm has been paused')").await;
+    assert_eq!(browser.value("window.mark").await, 1, "it was not loaded anew");
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn axe_finds_nothing_serious_in_light_and_dark() {
+    let rig = Rig::new().await;
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("axe.min.js");
+    let Ok(axe) = fs::read_to_string(&file) else {
+        return skip(&format!("there is no axe-core at {}", file.display()));
+    };
+    let Some(mut browser) = browser(&rig).await else { return };
+    let (process, address) = with_dead(&rig, "").await;
+    let own = format!("http://{address}");
+    until(address, "GET /api/v1/deliveries/count?state=delivered", |answer| answer.json()["count"] == 6)
+        .await;
+    let dead = "/deliveries?state=dead&destination=crm";
+    browser.open(&format!("{own}{dead}")).await;
+    let delivery = browser.value("document.querySelector('#list tbody a').getAttribute('href')").await;
+    let delivery = format!("{}?answers=true&sent=true", delivery.as_str().unwrap());
+    let confirm = "/deliveries/confirm?action=drop&state=dead&destination=crm";
+    let mut all = vec![];
+    for path in PATHS.into_iter().chain([dead, &delivery, confirm]) {
+        for colours in ["light", "dark"] {
+            browser.colours(colours).await;
+            browser.open(&format!("{own}{path}")).await;
+            browser.value("document.querySelectorAll('details').forEach(it => it.open = true)").await;
+            browser.value(&format!("{axe}; 0")).await;
+            let found = "axe.run({resultTypes: ['violations']}).then(found => found.violations
+                         .map(it => [it.impact, it.id, it.nodes.map(node => node.html + ' ' + node.failureSummary)]))";
+            let found = browser.value(found).await;
+            let serious = |it: &&Value| ["serious", "critical"].contains(&it[0].as_str().unwrap_or_default());
+            let found = found.as_array().expect("it ran").iter().filter(serious);
+            all.extend(found.map(|found| format!("{path} in {colours}: {found:#}")));
+        }
+    }
+    assert!(all.is_empty(), "{}", all.join("\n"));
     process.stop().await;
 }

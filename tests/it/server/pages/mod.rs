@@ -2,6 +2,8 @@
 
 mod browser;
 mod calls;
+mod charts;
+mod chromium;
 mod deliveries;
 mod many;
 mod sign_in;
@@ -28,7 +30,7 @@ use crate::{
 const PAGES: (&str, &str) = ("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
 
 /// Pages, and what their forms do.
-pub const ROUTES: [&str; 15] = [
+pub const ROUTES: [&str; 16] = [
     "GET /",
     "GET /deliveries",
     "GET /deliveries/confirm",
@@ -36,6 +38,7 @@ pub const ROUTES: [&str; 15] = [
     "GET /calls",
     "GET /calls/clinic/a",
     "GET /rules",
+    "GET /rules/booked",
     "GET /config",
     "GET /events",
     "POST /deliveries/retry",
