@@ -1,5 +1,7 @@
 //! The config file as a whole: every table read by the room it is about.
 
+mod schema;
+
 use std::{
     fmt,
     ops::Deref,
@@ -20,6 +22,8 @@ use crate::{
     destination::{self, DestinationConfig},
     rule::Rule,
 };
+
+pub use self::schema::schema;
 
 const TIMEZONE: Key = Key::new(
     "timezone",

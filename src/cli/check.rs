@@ -159,7 +159,8 @@ fn read(path: &Path, secrets: Secrets) -> Result<Loaded, ExitCode> {
     })
 }
 
-fn counts(config: &Config) -> String {
+/// As in `1 source, 2 destinations, 3 rules`.
+pub(super) fn counts(config: &Config) -> String {
     let sources = number(config.sources.len(), "source");
     let destinations = number(config.destinations.len(), "destination");
     format!("{sources}, {destinations}, {}", number(config.rules.len(), "rule"))

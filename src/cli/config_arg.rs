@@ -31,7 +31,7 @@ impl ConfigArg {
         .map_err(|places| {
             let places: Vec<_> = places.iter().map(|place| format!("`{}`", place.display())).collect();
             complain(&format!(
-                "callwatch: there is no config file at {}; name one with --config FILE",
+                "callwatch: there is no config file at {}; name one with --config FILE, or write one with `callwatch init`",
                 places.join(", ")
             ));
             EXIT_USAGE.into()

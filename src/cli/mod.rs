@@ -6,6 +6,8 @@ mod config_arg;
 mod deliveries;
 mod demo;
 mod explain;
+mod generate;
+mod init;
 mod logging;
 mod preview;
 mod reach;
@@ -22,7 +24,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::{ops::quoted, privacy::escaped_output};
@@ -33,9 +35,12 @@ const EXIT_CONFIG: u8 = 78;
 /// Wrong usage, as the parser of arguments has it.
 const EXIT_USAGE: u8 = 2;
 
+/// The version, and the commit that a release was built from.
+const VERSION: &str = env!("CALLWATCH_VERSION");
+
 /// Watches the calls of AI voice agents and tells people and systems about them.
 #[derive(Debug, Parser)]
-#[command(name = "callwatch", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "callwatch", version = VERSION, arg_required_else_help = true, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -47,6 +52,8 @@ struct Cli {
 enum Command {
     /// Show the whole pipeline at work on this machine: no key, no network
     Demo(demo::DemoArgs),
+    /// Write a config, by a few questions
+    Init(Box<init::InitArgs>),
     /// Watch calls and deliver what the rules match, until told to stop
     Run(run::RunArgs),
     /// Report every mistake in a config file
@@ -67,6 +74,12 @@ enum Command {
     Deliveries(deliveries::DeliveriesArgs),
     /// Show on one screen whether it works, what is stuck, and what to do
     Status(status::StatusArgs),
+    /// Print the JSON Schema of the config file, for editors
+    Schema,
+    /// Print completions for a shell
+    Completions(generate::CompletionsArgs),
+    /// Print the manual page, or write the pages of all commands to a folder
+    Man(generate::ManArgs),
 }
 
 impl Command {
@@ -99,6 +112,13 @@ fn execute(command: Command, logging: &logging::LoggingArgs) -> ExitCode {
     }
     match command {
         Command::Check(args) => check::check(&args),
+        Command::Init(args) => {
+            logging.start(logging::Default::Off);
+            on_runtime(init::init(*args))
+        }
+        Command::Schema => generate::schema(),
+        Command::Completions(args) => generate::completions(&args, Cli::command()),
+        Command::Man(args) => generate::man(&args, Cli::command()),
         Command::Explain(args) => {
             logging.start(logging::Default::Off);
             on_runtime(explain::explain(args))

@@ -17,6 +17,7 @@ mod explain;
 mod floors;
 mod hangup;
 mod histories;
+mod init;
 mod merging;
 mod observe;
 mod oracle;

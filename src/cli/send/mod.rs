@@ -45,7 +45,7 @@ pub struct SendArgs {
 
 /// Why nothing was sent.
 #[derive(Debug, thiserror::Error)]
-enum SendError {
+pub(super) enum SendError {
     #[error("there is no {what} `{name}`; there is {known}")]
     Unknown { what: &'static str, name: Name, known: String },
     #[error(transparent)]
@@ -68,7 +68,7 @@ pub async fn send(args: SendArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    match run(&args, &config).await {
+    match run(&config, &args.destination, args.rule.as_ref(), args.json).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -78,13 +78,23 @@ pub async fn send(args: SendArgs) -> ExitCode {
     }
 }
 
-/// Sends, and prints what came back; returns whether it arrived.
-async fn run(args: &SendArgs, config: &Config) -> Result<bool, SendError> {
-    let Some(to) = config.destinations.iter().find(|it| it.name == args.destination) else {
+/// Sends a test message for people, and prints the answer; returns whether it arrived.
+pub(super) async fn try_out(config: &Config, destination: &Name) -> Result<bool, SendError> {
+    run(config, destination, None, false).await
+}
+
+/// Sends, and prints the answer; returns whether it arrived.
+async fn run(
+    config: &Config,
+    destination: &Name,
+    rule: Option<&Name>,
+    as_json: bool,
+) -> Result<bool, SendError> {
+    let Some(to) = config.destinations.iter().find(|it| it.name == *destination) else {
         let known = quoted(config.destinations.iter().map(|it| &it.name));
-        return Err(SendError::Unknown { what: "destination", name: args.destination.clone(), known });
+        return Err(SendError::Unknown { what: "destination", name: destination.clone(), known });
     };
-    let rule = match &args.rule {
+    let rule = match rule {
         Some(name) => config.rules.iter().find(|rule| rule.name == *name).cloned().ok_or_else(|| {
             let known = quoted(config.rules.iter().map(|rule| &rule.name));
             SendError::Unknown { what: "rule", name: name.clone(), known }
@@ -112,7 +122,7 @@ async fn run(args: &SendArgs, config: &Config) -> Result<bool, SendError> {
         shown.title.unwrap_or_else(|| format!("{}, {} bytes", sample.event.type_name(), shown.text.len()));
     let notes = shown.notes;
     let sent = Sent { destination: &to.name, rule: &rule.name, sample, title, notes, answer, took_ms };
-    print(&if args.json { sent.json() } else { sent.text(Style::of(&io::stdout())) })?;
+    print(&if as_json { sent.json() } else { sent.text(Style::of(&io::stdout())) })?;
     Ok(sent.has_arrived())
 }
 

@@ -4,6 +4,7 @@ mod check;
 mod mistakes;
 mod reference;
 mod robust;
+mod schema;
 mod secrets;
 
 use std::path::Path;
@@ -30,8 +31,14 @@ fn env(name: &str) -> Option<String> {
 
 const OPTIONS: LoadOptions<'static> = LoadOptions { secrets: Secrets::Required, env: &env };
 
+const EXAMPLE: &str = include_str!("../../../config.example.toml");
+
 fn parse(text: &str) -> Result<Loaded, Report> {
-    Config::parse(text, Path::new("config.toml"), OPTIONS)
+    let loaded = Config::parse(text, Path::new("config.toml"), OPTIONS);
+    if loaded.as_ref().is_ok_and(|loaded| loaded.warnings.mistakes().is_empty()) {
+        schema::must_accept(text);
+    }
+    loaded
 }
 
 /// `text`, and after it what it needs to be a config.

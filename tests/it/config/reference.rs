@@ -8,10 +8,9 @@ use callwatch::{
     destination::{DestinationKind, DestinationType, SmtpSecurity, types},
 };
 
-use super::{OPTIONS, completed, parse};
+use super::{EXAMPLE, OPTIONS, completed, parse};
 use crate::destination::tls::{CERTIFICATE, KEY};
 
-const EXAMPLE: &str = include_str!("../../../config.example.toml");
 const REFERENCE: &str = include_str!("../../../docs/configuration.md");
 
 fn messages(report: &Report) -> Vec<&str> {
@@ -65,7 +64,7 @@ fn the_example_is_fine() {
 }
 
 /// The example with every key in its comments in force.
-fn uncommented() -> String {
+pub(super) fn uncommented() -> String {
     EXAMPLE
         .lines()
         .map(|line| {
@@ -166,7 +165,7 @@ fn keys_of(heading: &str) -> Vec<Key> {
 }
 
 /// A table of a config by its heading in the reference: the keys it needs, and a place for another one.
-fn table(heading: &str) -> &'static str {
+pub(super) fn table(heading: &str) -> &'static str {
     match heading {
         "The top of the file" => "",
         "[store]" => "[store]\n",
@@ -200,7 +199,7 @@ fn table(heading: &str) -> &'static str {
 }
 
 /// Each table by its heading, with the keys it can hold: those of a type of destination with the common ones.
-fn whole_tables() -> Vec<(String, Vec<Key>)> {
+pub(super) fn whole_tables() -> Vec<(String, Vec<Key>)> {
     let mut tables = tables();
     tables.retain(|table| table.heading != "[destinations.NAME]");
     for table in &mut tables {

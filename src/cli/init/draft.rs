@@ -1,0 +1,178 @@
+//! The files that `init` writes, made from the answers to its questions. Pure.
+
+use std::fmt::Write as _;
+
+use super::glance::Glance;
+
+/// The answers.
+#[derive(Clone)]
+pub(super) struct Draft {
+    /// The name of the project in the config.
+    pub(super) project: String,
+    pub(super) api_key: String,
+    /// Where the API is, if not at the usual place.
+    pub(super) base_url: Option<String>,
+    pub(super) timezone: String,
+    pub(super) receiver: Receiver,
+    pub(super) rules: Vec<Preset>,
+}
+
+/// Somebody to be told.
+#[derive(Clone)]
+pub(super) enum Receiver {
+    Slack { webhook_url: String },
+    Webhook { url: String },
+    Email { smtp: String, password: Option<String>, from: String, to: String },
+}
+
+/// A rule to choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Preset {
+    /// Its name in the config.
+    pub(super) name: String,
+    /// The question that chooses it.
+    pub(super) question: String,
+    /// The lines of its table, without `to`.
+    lines: String,
+}
+
+/// The names of the environment variables that hold the secrets.
+const API_KEY: &str = "CALLEM_API_KEY";
+const SLACK: &str = "SLACK_WEBHOOK_URL";
+const PASSWORD: &str = "SMTP_PASSWORD";
+
+impl Preset {
+    /// The rules that make sense for a project: what its analyses have, or, as long as nothing is known of them, what most
+    /// projects have.
+    pub(super) fn all(glance: Option<&Glance>) -> Vec<Self> {
+        let preset = |name: &str, question: &str, lines: String| Self {
+            name: name.to_owned(),
+            question: question.to_owned(),
+            lines,
+        };
+        let mut presets =
+            vec![preset("call-ended", "Every call that has ended", "on = [\"ended\"]\n".to_owned())];
+        if glance.is_none_or(|glance| glance.texts.contains("sentiment")) {
+            let lines = "when = 'call.callAnalysis.sentiment == \"negative\"'\n\
+                         title = \"Unhappy caller {{ call.callerNumber }}\"\n\
+                         severity = \"warning\"\n";
+            presets.push(preset("unhappy-caller", "A caller was unhappy", lines.to_owned()));
+        }
+        let booked = ["appointmentBooked".to_owned()];
+        let booleans = glance
+            .map_or(Box::from(booked.iter()) as Box<dyn Iterator<Item = &String>>, |glance| {
+                Box::new(glance.booleans.iter().filter(|name| is_plain(name)))
+            });
+        for field in booleans.take(5) {
+            let words = words(field);
+            let mut lines = format!("when = 'call.callAnalysis.{field}'\n");
+            let _ = writeln!(lines, "title = \"{}: {{{{ call.callerNumber }}}}\"", capital(&words));
+            presets.push(preset(&words.replace(' ', "-"), &format!("`callAnalysis.{field}` is true"), lines));
+        }
+        presets
+    }
+}
+
+/// Whether a field can be written as it is in a condition, and its words as the name of a rule.
+fn is_plain(field: &str) -> bool {
+    field.len() <= 40
+        && field.starts_with(|c: char| c.is_ascii_lowercase())
+        && field.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// `appointmentBooked` as `appointment booked`.
+fn words(field: &str) -> String {
+    field.chars().fold(String::new(), |mut words, c| {
+        if c.is_ascii_uppercase() {
+            words.push(' ');
+        }
+        words.push(c.to_ascii_lowercase());
+        words
+    })
+}
+
+fn capital(words: &str) -> String {
+    let mut chars = words.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+impl Draft {
+    /// The variables of the environment that the config asks for, and their values.
+    pub(super) fn secrets(&self) -> Vec<(&'static str, &str)> {
+        let mut secrets = vec![(API_KEY, self.api_key.as_str())];
+        match &self.receiver {
+            Receiver::Slack { webhook_url } => secrets.push((SLACK, webhook_url)),
+            Receiver::Email { password: Some(password), .. } => secrets.push((PASSWORD, password)),
+            Receiver::Webhook { .. } | Receiver::Email { password: None, .. } => {}
+        }
+        secrets
+    }
+
+    /// The file with the secrets, one `NAME='value'` a line, as shells and systemd read it.
+    ///
+    /// # Errors
+    /// The name of a secret that cannot be written so.
+    pub(super) fn env_file(&self) -> Result<String, &'static str> {
+        let mut text =
+            String::from("# The secrets of callwatch. Whoever can read this file can read your calls.\n");
+        for (name, value) in self.secrets() {
+            if value.contains('\'') || value.contains(char::is_control) {
+                return Err(name);
+            }
+            let _ = writeln!(text, "{name}='{value}'");
+        }
+        Ok(text)
+    }
+
+    /// The name of the destination.
+    pub(super) fn destination(&self) -> &'static str {
+        match self.receiver {
+            Receiver::Slack { .. } => "frontdesk",
+            Receiver::Webhook { .. } => "crm",
+            Receiver::Email { .. } => "manager",
+        }
+    }
+
+    /// The config. `secret` writes the secret of a variable: that it is in the environment, or the value itself.
+    pub(super) fn config(&self, secret: &dyn Fn(&str) -> String) -> String {
+        let text = |text: &str| toml::Value::from(text).to_string();
+        let mut config = format!(
+            "# Written by `callwatch init`. `callwatch check` finds mistakes in it; docs/configuration.md and\n\
+             # `callwatch schema` have every key. An edit goes to work within seconds.\n\n\
+             timezone = {}   # of the times in messages\n\n\
+             [server]\n\
+             listen = \"127.0.0.1:9464\"   # a page, health, metrics and the admin API, for this machine alone\n\n\
+             [sources.{}]\n\
+             api_key = {}\n",
+            text(&self.timezone),
+            self.project,
+            secret(API_KEY),
+        );
+        if let Some(base_url) = &self.base_url {
+            let _ = writeln!(config, "base_url = {}", text(base_url));
+        }
+        let _ = writeln!(config, "\n[destinations.{}]", self.destination());
+        config += &match &self.receiver {
+            Receiver::Slack { .. } => format!("type = \"slack\"\nwebhook_url = {}\n", secret(SLACK)),
+            Receiver::Webhook { url } => format!(
+                "type = \"webhook\"   # signed when it has a `secret`: docs/receiving-webhooks.md\nurl = {}\n",
+                text(url)
+            ),
+            Receiver::Email { smtp, password, from, to } => {
+                let password = password.as_ref().map(|_| format!("password = {}\n", secret(PASSWORD)));
+                format!(
+                    "type = \"email\"\nsmtp = {}\n{}from = {}\nto = [{}]\n",
+                    text(smtp),
+                    password.unwrap_or_default(),
+                    text(from),
+                    text(to)
+                )
+            }
+        };
+        for rule in &self.rules {
+            let _ =
+                write!(config, "\n[rules.{}]\n{}to = [\"{}\"]\n", rule.name, rule.lines, self.destination());
+        }
+        config
+    }
+}

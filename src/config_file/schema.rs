@@ -1,0 +1,147 @@
+//! The JSON Schema of the config file, for editors that complete keys and show what they are for.
+//!
+//! It is made from the declarations that the reader reads through, so it knows every key. It accepts every file in
+//! which [`Config::load`](super::Config::load) finds nothing, and some more: a schema cannot know whether a condition
+//! compiles. Draft 7, because editors of TOML files know no later one.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    ALERTS_TABLE, BACKUP_TABLE, DELIVERY_TABLE, DESTINATIONS, HEARTBEAT_TABLE, RELOAD_TABLE, RULES,
+    SERVER_TABLE, SOURCES, STORE_TABLE, TIMEZONE,
+};
+use crate::{
+    config::{Absent, Key, Literal, RULE, SOURCE, ValueType, written},
+    destination::{self, DestinationType},
+};
+
+/// The schema of the config file.
+pub fn schema() -> Value {
+    let mut properties = Map::new();
+    for key in [
+        TIMEZONE,
+        STORE_TABLE,
+        BACKUP_TABLE,
+        DELIVERY_TABLE,
+        RELOAD_TABLE,
+        SERVER_TABLE,
+        ALERTS_TABLE,
+        HEARTBEAT_TABLE,
+    ] {
+        properties.insert(key.name.to_owned(), of_key(&key));
+    }
+    let destination = json!({ "oneOf": destination::types().iter().map(of_destination).collect::<Vec<_>>() });
+    for (key, content) in [(SOURCES, of_table(SOURCE)), (DESTINATIONS, destination), (RULES, of_table(RULE))]
+    {
+        let named = json!({ "type": "object", "description": key.doc, "additionalProperties": content });
+        properties.insert(key.name.to_owned(), named);
+    }
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "The config of callwatch",
+        "type": "object",
+        "properties": properties,
+        "required": [SOURCES.name],
+        "additionalProperties": false,
+    })
+}
+
+/// A destination of one type: its own keys and the common ones, and in `type` its word and no other.
+fn of_destination(of_type: &DestinationType) -> Value {
+    let keys: Vec<_> = of_type.common().iter().chain(of_type.keys).copied().collect();
+    let mut table = of_table(&keys);
+    table["properties"]["type"]["const"] = of_type.word.into();
+    table
+}
+
+fn of_table(keys: &[Key]) -> Value {
+    let properties: Map<_, _> = keys.iter().map(|key| (key.name.to_owned(), of_key(key))).collect();
+    let required = keys.iter().filter(|key| matches!(key.absent, Absent::Required(_)));
+    let required: Vec<_> = required.map(|key| key.name).collect();
+    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+}
+
+fn of_key(key: &Key) -> Value {
+    let mut schema = of_value(&key.takes);
+    let limits = limits(&key.takes).map(|limits| format!(" ({limits})")).unwrap_or_default();
+    schema["description"] = format!("{}{limits}", key.doc).into();
+    match key.absent {
+        Absent::Default(default) => schema["default"] = of_literal(&default),
+        Absent::Means(words) => {
+            schema["description"] = format!("{}{limits}. Default: {words}", key.doc).into()
+        }
+        Absent::Required(_) | Absent::Nothing => {}
+    }
+    schema
+}
+
+/// The limits that a schema cannot express, in words.
+fn limits(takes: &ValueType) -> Option<String> {
+    match takes.element() {
+        ValueType::Duration(least, most) => Some(format!("{} to {}", written(least), written(most))),
+        ValueType::Size(least) => {
+            Some(format!("at least {}", Literal::Size(least).to_string().trim_matches('"')))
+        }
+        _ => None,
+    }
+}
+
+fn of_value(takes: &ValueType) -> Value {
+    match takes {
+        ValueType::Boolean => json!({ "type": "boolean" }),
+        ValueType::Integer(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        ValueType::Word { words, .. } => json!({ "type": "string", "enum": words }),
+        ValueType::Hours => of_value(&ValueType::OneOrList(&ValueType::Text)),
+        ValueType::Secret => json!({ "anyOf": [
+            { "type": "string" },
+            of_reference("env", "the name of an environment variable"),
+            of_reference("file", "the path of a file"),
+        ] }),
+        ValueType::List(element) => json!({ "type": "array", "items": of_value(element) }),
+        ValueType::OneOrList(element) => {
+            json!({ "anyOf": [of_value(element), of_value(&ValueType::List(element))] })
+        }
+        ValueType::TableOf(element) => json!({ "type": "object", "additionalProperties": of_value(element) }),
+        ValueType::Table(keys) => of_table(keys),
+        ValueType::NamedTables => json!({ "type": "object" }),
+        // Tools for TOML show the schema dates and times as texts.
+        ValueType::Text
+        | ValueType::Duration(..)
+        | ValueType::Size(_)
+        | ValueType::Name(_)
+        | ValueType::DateTime
+        | ValueType::Time
+        | ValueType::Rate
+        | ValueType::Schedule
+        | ValueType::Zone
+        | ValueType::Path
+        | ValueType::Url
+        | ValueType::Mailbox
+        | ValueType::Template
+        | ValueType::Condition
+        | ValueType::FieldPath
+        | ValueType::GroupField => json!({ "type": "string" }),
+    }
+}
+
+/// A secret that stands elsewhere: `{ env = … }`, `{ file = … }`.
+fn of_reference(word: &str, doc: &str) -> Value {
+    json!({
+        "type": "object",
+        "properties": { word: { "type": "string", "description": doc } },
+        "required": [word],
+        "additionalProperties": false,
+    })
+}
+
+fn of_literal(literal: &Literal) -> Value {
+    match literal {
+        Literal::Boolean(boolean) => (*boolean).into(),
+        Literal::Integer(integer) => (*integer).into(),
+        Literal::Text(text) => (*text).into(),
+        Literal::Texts(texts) => texts.to_vec().into(),
+        Literal::Durations(durations) => durations.iter().map(|one| written(*one)).collect(),
+        Literal::Empty => json!([]),
+        Literal::Duration(_) | Literal::Size(_) => literal.to_string().trim_matches('"').into(),
+    }
+}
