@@ -127,7 +127,7 @@ async fn an_answer_that_is_missing_or_wrong_is_named() {
         assert!(said(&output).contains(wanted), "{args:?}: {}", said(&output));
     }
     let args = ["--offline", "--api-key", &key, "--slack", &slack, "--timezone", "Europe/Pariss"];
-    assert!(said(&init(&rig, &args).await).contains("`Europe/Paris`"));
+    assert!(said(&init(&rig, &args).await).contains("there is no time zone `Europe/Pariss`"));
     assert_eq!(files(rig.dir.path()), [""; 0]);
     // Odd, but perhaps right: it is said, and written.
     let output = init(&rig, &["--offline", "--api-key", "sk_odd", "--slack", &slack]).await;

@@ -112,7 +112,10 @@ pub async fn init(args: InitArgs) -> ExitCode {
     match run(&args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("callwatch: {error}"));
+            match &error {
+                InitError::Config(report) => complain(&rendered(report)),
+                error => complain(&format!("callwatch: {error}")),
+            }
             match error {
                 InitError::Missing(_) | InitError::NoRule { .. } => EXIT_USAGE.into(),
                 _ => ExitCode::FAILURE,
@@ -145,7 +148,7 @@ async fn run(args: &InitArgs) -> Result<(), InitError> {
     let (config, env) = (draft.config(&in_environment), draft.env_file().map_err(InitError::Secret)?);
     let warnings = parse(&config, &args.config, &draft)?.warnings;
     if !warnings.mistakes().is_empty() {
-        complain(warnings.render(Style::of(&io::stderr()).is_coloured()).trim_end());
+        complain(&rendered(&warnings));
     }
     let trial = trial(&draft, &args.config)?;
     let wants_test = args.send_test
@@ -184,8 +187,8 @@ async fn key_and_glance(args: &InitArgs, asks: bool, draft: &mut Draft) -> Resul
         };
         let config = match trial(draft, &args.config) {
             Ok(config) => config,
-            Err(error) if asks => {
-                complain(&error.to_string());
+            Err(InitError::Config(report)) if asks && args.api_key.is_none() => {
+                complain(&rendered(&report));
                 continue;
             }
             Err(error) => return Err(error),
@@ -273,6 +276,11 @@ fn rules(args: &InitArgs, asks: bool, mut presets: Vec<Preset>) -> Result<Vec<Pr
         presets = chosen.into_iter().filter_map(|place| presets.get(place).cloned()).collect();
     }
     Ok(presets)
+}
+
+/// A report of a config, for standard error.
+fn rendered(report: &Report) -> String {
+    report.render(Style::of(&io::stderr()).is_coloured()).trim_end().to_owned()
 }
 
 /// The config of a draft that has its secrets in it, to try it out. It is never written.
