@@ -32,6 +32,8 @@ pub(super) struct Chart {
     most: u64,
     /// Under the drawing, from left to right.
     marks: Vec<String>,
+    /// Whether the figures stand behind it. Where there are many charts, each leads to a page with its figures.
+    has_figures: bool,
 }
 
 /// The values of one kind.
@@ -41,6 +43,8 @@ pub(super) struct Series {
     class: &'static str,
     is_up: bool,
     values: Vec<u64>,
+    /// Its bars, as the path of an SVG.
+    path: String,
 }
 
 /// One stretch of time.
@@ -49,15 +53,8 @@ struct Slot {
     label: String,
     /// What happened in it, in words; empty when nothing did.
     words: String,
-    bars: Vec<Bar>,
     /// The figures of each series.
     figures: Vec<u64>,
-}
-
-struct Bar {
-    class: &'static str,
-    y: f64,
-    height: f64,
 }
 
 /// Its template escapes what is not its own.
@@ -66,18 +63,65 @@ impl HtmlSafe for Chart {}
 impl Series {
     /// Bars that grow upwards. Those of the first series stand on the ground, and others on them.
     pub(super) fn up(name: &'static str, class: &'static str, values: Vec<u64>) -> Self {
-        Self { name, class, is_up: true, values }
+        Self { name, class, is_up: true, values, path: String::new() }
     }
 
     /// Bars that grow downwards.
     pub(super) fn down(name: &'static str, class: &'static str, values: Vec<u64>) -> Self {
-        Self { name, class, is_up: false, values }
+        Self { name, class, is_up: false, values, path: String::new() }
     }
 
     /// The sum over all stretches of time.
     pub(super) fn total(&self) -> u64 {
         self.values.iter().sum()
     }
+
+    fn at(&self, slot: usize) -> u64 {
+        self.values.get(slot).copied().unwrap_or_default()
+    }
+}
+
+/// A bar of a series in a slot, from its upper edge.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Bar {
+    series: usize,
+    slot: usize,
+    y: f64,
+    height: f64,
+}
+
+/// Where up and down part, and all bars. Whatever is there at all is seen, and nothing leaves the drawing.
+fn draw(series: &[Series], slots: usize) -> (f64, Vec<Bar>) {
+    let up = most(series, slots, true);
+    let down = most(series, slots, false);
+    let ground = match (up, down) {
+        (_, 0) => HEIGHT,
+        (0, _) => 0.0,
+        (up, down) => (HEIGHT * up as f64 / (up + down) as f64).clamp(LEAST, HEIGHT - LEAST),
+    };
+    let mut bars = vec![];
+    for slot in 0..slots {
+        for (is_up, most, room) in [(true, up, ground), (false, down, HEIGHT - ground)] {
+            let there = series.iter().enumerate().filter(|(_, it)| it.is_up == is_up && it.at(slot) > 0);
+            let tall = there.map(|(place, it)| (place, (it.at(slot) as f64 / most as f64 * room).max(LEAST)));
+            let tall: Vec<_> = tall.collect();
+            let all: f64 = tall.iter().map(|(_, height)| height).sum();
+            let (fit, mut reach) = (f64::min(1.0, room / all), 0.0);
+            for (series, height) in tall {
+                let height = height * fit;
+                let y = if is_up { ground - reach - height } else { ground + reach };
+                reach += height;
+                bars.push(Bar { series, slot, y, height });
+            }
+        }
+    }
+    (ground, bars)
+}
+
+/// The most that grows in one direction in any slot.
+fn most(series: &[Series], slots: usize, is_up: bool) -> u64 {
+    let meant = || series.iter().filter(|it| it.is_up == is_up);
+    (0..slots).map(|slot| meant().map(|it| it.at(slot)).sum()).max().unwrap_or_default()
 }
 
 impl Chart {
@@ -87,61 +131,47 @@ impl Chart {
         title: impl Into<String>,
         unit: &'static str,
         labels: Vec<String>,
-        series: Vec<Series>,
+        mut series: Vec<Series>,
     ) -> Self {
-        let most = |is_up: bool| {
-            let height = |at: usize| {
-                let meant = series.iter().filter(|series| series.is_up == is_up);
-                meant.filter_map(|series| series.values.get(at)).sum::<u64>()
-            };
-            (0..labels.len()).map(height).max().unwrap_or_default()
-        };
-        let (up, down) = (most(true), most(false));
-        let per_one = HEIGHT / (up + down).max(1) as f64;
-        // Whatever is there at all is seen.
-        let room = if down > 0 { LEAST.max(down as f64 * per_one) } else { 0.0 };
-        let ground = (HEIGHT - room).max(if up > 0 { LEAST } else { 0.0 });
-        let scale = |value: u64, is_up: bool| {
-            let (room, most) = if is_up { (ground, up) } else { (HEIGHT - ground, down) };
-            (value as f64 / most.max(1) as f64 * room).max(LEAST)
-        };
-        let slot = |(at, label): (usize, &String)| {
-            let (mut above, mut below) = (ground, ground);
-            let mut bars = vec![];
-            for series in &series {
-                let value = series.values.get(at).copied().unwrap_or_default();
-                if value == 0 {
-                    continue;
-                }
-                let height = scale(value, series.is_up);
-                if series.is_up {
-                    above = (above - height).max(0.0);
-                }
-                bars.push(Bar { class: series.class, y: if series.is_up { above } else { below }, height });
-                if !series.is_up {
-                    below += height;
-                }
-            }
-            let figures: Vec<_> =
-                series.iter().map(|series| series.values.get(at).copied().unwrap_or_default()).collect();
-            let told = series.iter().zip(&figures).filter(|(_, figure)| **figure > 0);
-            let told: Vec<_> = told.map(|(it, figure)| format!("{} {}", number(figure), it.name)).collect();
-            Slot { x: at * WIDTH, label: label.clone(), words: told.join(", "), bars, figures }
-        };
+        let (ground, bars) = draw(&series, labels.len());
+        for Bar { series: place, slot, y, height } in bars {
+            let x = slot * WIDTH + 1;
+            let across = WIDTH - 2;
+            series[place].path += &format!("M{x} {y:.1}h{across}v{height:.1}h-{across}z");
+        }
         let marks = [0, labels.len() / 2, labels.len().saturating_sub(1)];
         let marks = marks.into_iter().filter_map(|at| labels.get(at).cloned()).collect();
-        let slots: Vec<_> = labels.iter().enumerate().map(slot).collect();
+        let most = [true, false].map(|is_up| most(&series, labels.len(), is_up));
+        let slot = |(at, label): (usize, String)| {
+            let figures: Vec<_> = series.iter().map(|it| it.at(at)).collect();
+            let told = series.iter().zip(&figures).filter(|(_, figure)| **figure > 0);
+            let told: Vec<_> = told.map(|(it, figure)| format!("{} {}", number(figure), it.name)).collect();
+            Slot { x: at * WIDTH, label, words: told.join(", "), figures }
+        };
+        let slots: Vec<_> = labels.into_iter().enumerate().map(slot).collect();
         Self {
             id: id.into(),
             title: title.into(),
             unit,
             width: slots.len() * WIDTH,
+            most: most[0].max(most[1]),
             slots,
             ground,
-            most: up.max(down),
             marks,
             series,
+            has_figures: true,
         }
+    }
+
+    /// The drawing alone, for a list of many.
+    pub(super) fn without_figures(self) -> Self {
+        Self { has_figures: false, ..self }
+    }
+
+    /// Its title.
+    #[cfg(test)]
+    pub(super) fn title(&self) -> &str {
+        &self.title
     }
 
     /// Whether there is anything to be seen.
@@ -167,37 +197,46 @@ impl Chart {
 mod tests {
     use super::*;
 
-    fn chart(up: &[u64], down: &[u64]) -> Chart {
-        let labels = (0..up.len()).map(|at| format!("{at}:00")).collect();
-        let series = vec![
-            Series::up("started", "solid", up.to_vec()),
-            Series::down("ended", "outline", down.to_vec()),
-        ];
-        Chart::new("calls", "Calls", "hour", labels, series)
+    fn series(up: &[&[u64]], down: &[&[u64]]) -> Vec<Series> {
+        let up = up.iter().map(|values| Series::up("started", "solid", values.to_vec()));
+        up.chain(down.iter().map(|values| Series::down("ended", "outline", values.to_vec()))).collect()
     }
 
     #[test]
     fn bars_grow_from_the_ground_and_stay_within_the_drawing() {
-        let chart = chart(&[0, 3, 1000, 1], &[0, 1, 0, 500]);
-        assert!((chart.ground - 66.67).abs() < 0.01, "{}", chart.ground);
-        assert!(chart.slots[0].bars.is_empty() && chart.slots[0].words.is_empty());
-        assert_eq!(chart.slots[1].words, "3 started, 1 ended");
-        for bar in chart.slots.iter().flat_map(|slot| &slot.bars) {
-            assert!(bar.y >= 0.0 && bar.height >= LEAST && bar.y + bar.height <= HEIGHT + 0.01);
+        let (ground, bars) = draw(&series(&[&[0, 3, 1000, 1]], &[&[0, 1, 0, 500]]), 4);
+        assert!((ground - 66.67).abs() < 0.01, "{ground}");
+        assert_eq!(bars.iter().map(|bar| bar.slot).collect::<Vec<_>>(), [1, 1, 2, 3, 3]);
+        assert_eq!((bars[2].y, bars[2].height), (0.0, ground));
+        assert_eq!((bars[4].y, bars[4].y + bars[4].height), (ground, HEIGHT));
+        // One among very many is seen, even where there is hardly room.
+        let many: &[u64] = &[1_000_000, 1];
+        for (up, down) in
+            [([many, &[1, 1]], [&[0u64, 1] as &[u64], &[1, 1]]), ([&[0, 0], &[0, 0]], [many, many])]
+        {
+            let series = series(&up, &down);
+            let (_, bars) = draw(&series, 2);
+            for Bar { series: place, y, height, .. } in &bars {
+                let stacked = series.iter().filter(|it| it.is_up == series[*place].is_up).count();
+                assert!(*height >= LEAST / stacked as f64 - 0.01, "{bars:?}");
+                assert!(*y >= -0.01 && y + height <= HEIGHT + 0.01, "{bars:?}");
+            }
         }
-        let up = &chart.slots[2].bars[0];
-        assert_eq!((up.y, up.height), (0.0, chart.ground));
-        let down = &chart.slots[3].bars[1];
-        assert_eq!((down.y, down.y + down.height), (chart.ground, HEIGHT));
-        assert_eq!(chart.told().map(|slot| &*slot.label).collect::<Vec<_>>(), ["3:00", "2:00", "1:00"]);
-        assert_eq!(chart.sentence(), "Calls since 0:00: 1,004 started, 501 ended.");
+        assert_eq!(draw(&series(&[&[0]], &[&[0]]), 1).1, []);
     }
 
     #[test]
-    fn one_among_very_many_is_seen() {
-        let chart = chart(&[1_000_000, 0], &[0, 1]);
-        let one = &chart.slots[1].bars[0];
-        assert!(one.y + one.height <= HEIGHT && one.height >= LEAST, "{} {}", one.y, one.height);
-        assert!(super::tests::chart(&[0], &[0]).is_empty());
+    fn a_chart_is_told_in_words_as_well() {
+        let labels = ["8:00", "9:00", "10:00"].map(str::to_owned).to_vec();
+        let chart = Chart::new("calls", "<Calls>", "hour", labels, series(&[&[0, 3, 1000]], &[&[0, 1, 0]]));
+        assert_eq!(chart.sentence(), "<Calls> since 8:00: 1,003 started, 1 ended.");
+        let told: Vec<_> = chart.told().map(|slot| (&*slot.label, &*slot.words)).collect();
+        assert_eq!(told, [("10:00", "1,000 started"), ("9:00", "3 started, 1 ended")]);
+        let html = chart.to_string();
+        assert!(
+            html.contains("<title>9:00: 3 started, 1 ended</title>") && !html.contains("<Calls>"),
+            "{html}"
+        );
+        assert!(html.contains("at most 1,000 an hour"), "{html}");
     }
 }

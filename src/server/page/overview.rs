@@ -244,3 +244,29 @@ async fn resume(visit: Visit, Segments(name): Segments<String>) -> Result<Redire
     visit.ops.resume(&Name::from(name)).await?;
     Ok(Redirect::to("/#destinations"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calendar::Zone;
+
+    #[test]
+    fn charts_of_many_busy_destinations_stay_small() {
+        let now = Timestamp::from_millis(1_765_800_000_000);
+        let names: Vec<Name> =
+            (0..64).map(|number| format!("destination-{number}").as_str().into()).collect();
+        let busy = |many: u64| Outcomes { arrived: 1000 + many, failed: 10, dead: 1, ..Outcomes::default() };
+        let hour = |_| {
+            let destinations = names.iter().zip(0..).map(|(name, many)| (name.clone(), busy(many))).collect();
+            (now, Hour { started: 1000, ended: 1000, destinations })
+        };
+        let lately: Vec<_> = (0..48).map(hour).collect();
+        let charts = by_hour(&lately, Words { now, zone: Zone::UTC });
+        let titles: Vec<_> = charts.iter().map(|chart| chart.title()).collect();
+        assert_eq!(titles.len(), 2 + CHARTS);
+        // Those with the most are shown alone, and the others as one.
+        assert_eq!((titles[0], titles[1], titles[9]), ("Calls", "To destination-56", "To 56 others"));
+        let html: String = charts.iter().map(Chart::to_string).collect();
+        assert!(html.len() < 200_000, "{}", html.len());
+    }
+}

@@ -92,7 +92,11 @@ impl Known {
 async fn rules(visit: Visit, State(service): State<Service>, uri: Uri) -> Result<Response, Problem> {
     Parts::of(&uri).rest::<super::Nothing>()?;
     let known = Known::of(&service.telemetry, visit.words);
-    let rows = visit.config.rules.iter().enumerate().map(|(at, rule)| Row::of(at, rule, &visit, &known));
+    let row = |(at, rule)| {
+        let row = Row::of(at, rule, &visit, &known);
+        Row { chart: row.chart.without_figures(), ..row }
+    };
+    let rows = visit.config.rules.iter().enumerate().map(row);
     html(&Rules { frame: visit.frame(Place::Rules), rows: rows.collect() })
 }
 
