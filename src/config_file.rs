@@ -19,7 +19,7 @@ use crate::{
         Report, SERVER, SOURCE, STORE, Secrets, ServerConfig, SourceConfig, StoreConfig, THROTTLE_KEYS,
         Table, ValueType, document, read_alerts, read_file, read_rules, read_sources, zone,
     },
-    destination::{self, DestinationConfig},
+    destination::{self, DestinationConfig, Links},
     rule::Rule,
 };
 
@@ -206,8 +206,9 @@ impl Config {
         let reload = root.section(&RELOAD_TABLE, ReloadConfig::read);
         let server = root.section(&SERVER_TABLE, ServerConfig::read);
         let sources = read_sources(root, &SOURCES);
-        let destinations =
-            root.named(&DESTINATIONS, |name, table| DestinationConfig::read(name, table, timezone));
+        let links = Links::of(&sources, None);
+        let read = |name, table: &mut Table<'_>| DestinationConfig::read(name, table, timezone, &links);
+        let destinations = root.named(&DESTINATIONS, read);
         let targets: Vec<_> = destinations.iter().map(DestinationConfig::target).collect();
         let references = References { sources: &SOURCES, destinations: &DESTINATIONS, rules: &RULES };
         let declared = root.declared(&DESTINATIONS);

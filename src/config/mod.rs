@@ -33,7 +33,7 @@ pub use self::{
     key::{Absent, Key, Literal, ValueType, written},
     report::{Level, Mistake, Report},
     secret::{Secret, SecretError},
-    sources::SourceConfig,
+    sources::{CallUrl, SourceConfig},
 };
 pub(crate) use self::{
     alerts::{ALERTS, HEARTBEAT, read as read_alerts},

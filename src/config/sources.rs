@@ -12,11 +12,12 @@ use super::{
     secret::{Found, Secret, secret},
     table::Table,
     value::Value,
-    values::{field_path, size, web_address},
+    values::{field_path, mistake_in, parse_web_address, size, web_address},
 };
 use crate::{
     lens::{Lens, OVER_DEFAULT},
     name::Name,
+    template::{Context, Template},
 };
 
 const BASE_URL_DEFAULT: &str = "https://api.callem.ai/v1";
@@ -101,6 +102,11 @@ const MAX_CALLS: Key = Key::new(
     "the most calls to remember; once there are as many, new ones are left out, and the source is failing",
 )
 .default(Literal::Integer(10_000_000));
+const CALL_URL: Key = Key::new(
+    "call_url",
+    ValueType::Template,
+    "the page of a call at the vendor's, for links in messages: `\"https://app.example.com/calls/{{ call.id }}\"`",
+);
 
 /// The keys of `[sources.NAME]`.
 pub(crate) const SOURCE: &[Key] = &[
@@ -119,6 +125,7 @@ pub(crate) const SOURCE: &[Key] = &[
     DELETIONS_BELIEVED_AFTER,
     MAX_RECORD,
     MAX_CALLS,
+    CALL_URL,
     CA_FILE,
     CLIENT_CERT,
     CLIENT_KEY,
@@ -158,11 +165,52 @@ pub struct SourceConfig {
     pub max_record: usize,
     /// The most calls to remember. Default 10,000,000.
     pub max_calls: usize,
+    /// The page of a call at the vendor's.
+    pub call_url: Option<CallUrl>,
     /// How the API is reached.
     pub connection: Connection,
     /// Tells the table from an edited one.
     pub fingerprint: Fingerprint,
 }
+
+/// The page of a call: a web address whose host is written out, and whose path is a template.
+#[derive(Clone, Debug)]
+pub struct CallUrl {
+    template: Template,
+    /// The address up to the first thing that a call decides about.
+    beginning: Url,
+}
+
+impl CallUrl {
+    fn read(value: &Value<'_>) -> Result<Self, Mistake> {
+        const HINT: &str = "write it as in \"https://app.example.com/calls/{{ call.id }}\"";
+        let text = value.text()?;
+        let template = Template::compile(text).map_err(|error| mistake_in(value, error))?;
+        let beginning = &text[..text.find(['{', '#', '?']).unwrap_or(text.len())];
+        let beginning = parse_web_address(beginning).map_err(|why| value.error(why).hint(HINT))?;
+        let has_path = text.trim_start_matches("https://").trim_start_matches("http://").contains('/');
+        if !has_path || !beginning.username().is_empty() || beginning.password().is_some() {
+            let message = "the host has to be written out, with a slash behind it";
+            return Err(value.error(message).hint(HINT));
+        }
+        Ok(Self { template, beginning })
+    }
+
+    /// The page of a call; `None` when the template cannot be rendered, or leads elsewhere: callers decide what a call holds.
+    pub fn of(&self, context: &Context<'_>) -> Option<Url> {
+        let url = Url::parse(self.template.render(context).ok()?.trim()).ok()?;
+        (url.origin() == self.beginning.origin() && url.username().is_empty() && url.password().is_none())
+            .then_some(url)
+    }
+}
+
+impl PartialEq for CallUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.template.source() == other.template.source()
+    }
+}
+
+impl Eq for CallUrl {}
 
 /// A source, and the places of the values that are compared with those of other sources.
 struct Read {
@@ -235,6 +283,7 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
     let deletions_believed_after = table.duration(&DELETIONS_BELIEVED_AFTER);
     let max_record = table.read(&MAX_RECORD, |value| size(&MAX_RECORD, value));
     let max_calls = table.integer(&MAX_CALLS);
+    let call_url = table.read(&CALL_URL, CallUrl::read);
     let connection = Connection::read(table);
 
     if sweep < interval {
@@ -271,6 +320,7 @@ fn source(name: Name, table: &mut Table<'_>) -> Option<Read> {
         deletions_believed_after,
         max_record: usize::try_from(max_record.unwrap_or(4 << 20)).unwrap_or(usize::MAX),
         max_calls: max_calls as usize,
+        call_url,
         connection,
         fingerprint: table.fingerprint(),
     };

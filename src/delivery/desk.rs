@@ -262,6 +262,16 @@ impl Desk {
         self.queue.put_back(token);
     }
 
+    /// Takes a delivery back that was not tried, until `at`, by the steady clock.
+    pub(super) fn postpone(&mut self, token: Token, at: Timestamp) {
+        self.queue.postpone(token, at);
+    }
+
+    /// Whether another delivery of its lane waits behind this one.
+    pub(super) fn is_followed(&self, token: Token) -> bool {
+        self.queue.has_successor(token)
+    }
+
     /// A delivery as it was taken, with what has become known of it since; `None` when it is gone.
     pub(super) fn get(&self, token: Token) -> Option<Taken> {
         self.queue.get(token)

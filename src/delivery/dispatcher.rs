@@ -21,7 +21,7 @@ use super::{
     breaker::{Breaker, Shift},
     desk::{Desk, Moment},
     errands::{Done, Errands, FEED_PAGE, Fetched, Owner},
-    flight::{CameBack, Flight, Landed},
+    flight::{CameBack, Flight, InLane, Landed},
     health::{Health, Rest},
     pausing::{Pausing, Telling},
     queue::Taken,
@@ -349,15 +349,31 @@ impl Dispatcher {
                 let delivery = self.id(event.id.clone());
                 self.task.telemetry.emit(Signal::Held { delivery, batch: BatchKey::Alone });
             } else if let Room::For(_) = self.limits() {
+                let standing =
+                    InLane { memo, sequence: delivery.sequence, followed: self.is_followed(token) };
+                let wait = {
+                    let rules = self.rules.borrow();
+                    self.task.destination.wait(&standing.notification(&event, &rules, now.wall))
+                };
+                if let Some(wait) = wait {
+                    self.desk.postpone(token, now.steady.after(wait));
+                    self.out -= 1;
+                    continue;
+                }
                 let probe = self.breaker.begin();
                 if let Some(rate) = &mut self.rate {
                     rate.begin(now.steady);
                 }
-                self.flight.begin(&delivery, event, memo, probe);
+                self.flight.begin(token, event, standing, probe);
             } else {
                 self.put_back(token);
             }
         }
+    }
+
+    /// Whether the next delivery of the lane goes out as soon as this one has. In quiet hours it may have to wait for long.
+    fn is_followed(&self, token: Token) -> bool {
+        self.task.config.quiet.is_none() && self.desk.is_followed(token)
     }
 
     fn put_back(&mut self, token: Token) {

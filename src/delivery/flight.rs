@@ -10,7 +10,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::queue::Taken;
 use crate::{
     destination::{Answer, Destination, Notification, Reaction},
     event::Event,
@@ -49,6 +48,29 @@ pub(super) struct Landed {
     pub(super) probe: bool,
     /// `None` when it never began, or was cut off.
     pub(super) came_back: Option<CameBack>,
+}
+
+/// The place of a delivery in its lane.
+pub(super) struct InLane {
+    /// The memo that the last delivery of the lane left.
+    pub(super) memo: Option<Value>,
+    pub(super) sequence: u64,
+    /// Whether the next delivery of the lane waits already.
+    pub(super) followed: bool,
+}
+
+impl InLane {
+    /// What is to be sent of an event in this place.
+    pub(super) fn notification<'a>(
+        &'a self,
+        event: &'a Arc<Event>,
+        rules: &'a Rules,
+        now: Timestamp,
+    ) -> Notification<'a> {
+        let Self { memo, sequence, followed } = self;
+        let (sequence, followed) = (*sequence, *followed);
+        Notification { event, rules, sequence, memo: memo.as_ref(), followed, now }
+    }
 }
 
 /// The end of an attempt that was made.
@@ -94,19 +116,18 @@ impl Flight {
     }
 
     /// Begins an attempt as soon as there is a slot.
-    pub(super) fn begin(&mut self, delivery: &Taken, event: Arc<Event>, memo: Option<Value>, probe: bool) {
+    pub(super) fn begin(&mut self, token: Token, event: Arc<Event>, standing: InLane, probe: bool) {
         let attempt = attempt(
             self.gate.clone(),
             Arc::clone(&self.destination),
             Arc::clone(&self.rules),
             Arc::clone(&event),
-            memo,
-            delivery.sequence,
+            standing,
             self.clock,
         );
         let id = self.attempts.spawn(attempt).id();
         let weight = event.weight();
-        self.aboard.insert(id, Aboard { token: delivery.token, event, weight, probe });
+        self.aboard.insert(id, Aboard { token, event, weight, probe });
     }
 
     /// The next attempt that ends; waits for ever when there is none.
@@ -162,8 +183,7 @@ async fn attempt(
     destination: Arc<dyn Destination>,
     rules: Rules,
     event: Arc<Event>,
-    memo: Option<Value>,
-    sequence: u64,
+    standing: InLane,
     clock: Clock,
 ) -> Option<CameBack> {
     let _slot = tokio::select! {
@@ -173,7 +193,7 @@ async fn attempt(
         slot = gate.slots.acquire() => slot.ok()?,
     };
     let (at, begun) = (clock.wall(), Instant::now());
-    let notification = Notification { event: &event, rules: &rules, sequence, memo: memo.as_ref(), now: at };
+    let notification = standing.notification(&event, &rules, at);
     let deadline = destination.longest_attempt().saturating_add(CLEAN_UP);
     let answer = timeout(deadline, destination.deliver(&notification))
         .await

@@ -19,7 +19,7 @@ pub struct Sighting {
     pub at: Timestamp,
     /// A hash of what every repeat has to say again: all of a message but the date and the boundary of a mail.
     pub content: u128,
-    /// One line about the message: a webhook's `type`, a Slack message's text, a mail's subject.
+    /// One line about the message: a webhook's `type`, the first of a Slack message's text, a mail's subject.
     pub headline: String,
     /// The call's id, where the message says it.
     pub call: Option<String>,
@@ -46,7 +46,11 @@ impl Sighting {
                 let text = message.to_string();
                 Self {
                     content: xxh3_128(text.as_bytes()),
-                    headline: message["text"].as_str().unwrap_or_default().to_owned(),
+                    headline: message["text"]
+                        .as_str()
+                        .and_then(|text| text.lines().next())
+                        .unwrap_or_default()
+                        .to_owned(),
                     numbers: phone_numbers(&text),
                     also: also_line(&arrival.message),
                     ..Self::default()

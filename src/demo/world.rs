@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{Secret, ServerConfig, ShownFields},
     config_file::Config,
-    destination::{DestinationKind, SmtpSecurity, SmtpServer, WebhookFormat},
+    destination::{DestinationKind, SlackWay, SmtpSecurity, SmtpServer, WebhookFormat},
     name::Name,
     rule::pacing::Pacing,
 };
@@ -112,7 +112,13 @@ impl Receiver {
             }
             DestinationKind::Slack(slack) => {
                 let receiver = SlackReceiver::start().await?;
-                slack.webhook_url = Secret::from(receiver.url().as_str());
+                match &mut slack.way {
+                    SlackWay::Webhook(url) => *url = Secret::from(receiver.url().as_str()),
+                    SlackWay::Bot(bot) => {
+                        bot.token = Secret::from(receiver.token().as_str());
+                        bot.api_url = receiver.api_url();
+                    }
+                }
                 Self::Slack(receiver)
             }
             DestinationKind::Email(email) => {
@@ -157,6 +163,11 @@ impl Receiver {
             Self::Slack(_) => "a Slack channel",
             Self::Email(_) => "a mail server",
         }
+    }
+
+    /// Whether one message that it has taken may tell several deliveries, because it edits messages.
+    pub fn edits(&self) -> bool {
+        matches!(self, Self::Slack(receiver) if !receiver.channel().is_empty())
     }
 
     /// Whether its messages have the id of their event. Slack messages have none.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{DestinationKind, DestinationType, TYPES};
+use super::{DestinationKind, DestinationType, Links, TYPES};
 use crate::{
     calendar::{Hours, Zone},
     config::{
@@ -147,6 +147,8 @@ pub struct DestinationConfig {
     pub quiet: Option<Hours>,
     /// Which fields of a call the receiver is shown.
     pub fields: FieldFilter,
+    /// Where the pages of calls are, for its messages.
+    pub links: Links,
     /// Tells the table from an edited one.
     pub fingerprint: Fingerprint,
 }
@@ -170,8 +172,8 @@ pub struct FieldFilter {
 }
 
 impl DestinationConfig {
-    /// Reads a table `[destinations.NAME]`. `zone` is the time zone of the file.
-    pub(crate) fn read(name: Name, table: &mut Table<'_>, zone: Zone) -> Option<Self> {
+    /// Reads a table `[destinations.NAME]`. `zone` is the time zone of the file, `links` are those of its sources.
+    pub(crate) fn read(name: Name, table: &mut Table<'_>, zone: Zone, links: &Links) -> Option<Self> {
         let Some(r#type) = table.choice(&TYPE, &TYPES) else {
             // Without its type it cannot be told which keys it may have.
             table.accept_all();
@@ -204,6 +206,7 @@ impl DestinationConfig {
             timezone: zone,
             quiet,
             fields,
+            links: links.clone(),
             fingerprint: table.fingerprint(),
         })
     }

@@ -10,6 +10,7 @@ mod config;
 mod connection;
 mod email;
 mod fields;
+mod links;
 mod message;
 mod rendering;
 mod secrets;
@@ -25,7 +26,8 @@ use self::message::Writer;
 pub use self::{
     config::{DestinationConfig, FieldFilter, Rate},
     email::{EmailConfig, EmailDestination, SmtpSecurity, SmtpServer},
-    slack::{SlackConfig, SlackDestination},
+    links::Links,
+    slack::{SlackBotConfig, SlackConfig, SlackThread, SlackWay},
     webhook::{WebhookBody, WebhookConfig, WebhookDestination, WebhookFormat},
 };
 use crate::{
@@ -83,7 +85,7 @@ pub fn build(
     telemetry: &Telemetry,
 ) -> Result<Arc<dyn Destination>, BuildError> {
     let (fields, timeout) = (config.fields.clone(), config.timeout);
-    let writer = Writer::new(fields.clone(), config.timezone, Some(telemetry.clone()));
+    let writer = Writer::new(config, Some(telemetry.clone()));
     let wrong = |source| BuildError::Connection { destination: config.name.clone(), source };
     let client = |connection: &Connection| {
         if connection.is_plain() {
@@ -96,7 +98,7 @@ pub fn build(
             Arc::new(WebhookDestination::new(webhook, fields, writer, timeout, client(&webhook.connection)?))
         }
         DestinationKind::Slack(slack) => {
-            Arc::new(SlackDestination::new(slack, writer, timeout, client(&slack.connection)?))
+            slack::build(&config.name, slack, writer, timeout, client(&slack.connection)?)
         }
         DestinationKind::Email(email) => {
             Arc::new(EmailDestination::new(email, writer, timeout, config.concurrency).map_err(wrong)?)
@@ -136,7 +138,7 @@ pub(crate) fn show(
     config: &DestinationConfig,
     notification: &Notification<'_>,
 ) -> Result<Shown, serde_json::Error> {
-    let writer = Writer::new(config.fields.clone(), config.timezone, None);
+    let writer = Writer::new(config, None);
     Ok(match &config.kind {
         DestinationKind::Webhook(webhook) => {
             let (text, notes) = webhook::show(webhook, &config.fields, &writer, notification)?;
@@ -161,6 +163,12 @@ pub trait Destination: Send + Sync + 'static {
         false
     }
 
+    /// How long to wait before this may be sent, because the receiver limits what is sent to it from several sides; `None`
+    /// means that it may be sent now, and then it is: the room that it takes is used up. Never blocks.
+    fn wait(&self, _notification: &Notification<'_>) -> Option<Duration> {
+        None
+    }
+
     /// How long [`Destination::deliver`] may take at most; whoever waits longer may cut it off.
     fn longest_attempt(&self) -> Duration;
 }
@@ -176,6 +184,8 @@ pub struct Notification<'a> {
     pub sequence: u64,
     /// The last [`Answer::memo`] of the lane, if there is one.
     pub memo: Option<&'a Value>,
+    /// Whether the next delivery of the lane waits already, and goes out as soon as this one has.
+    pub followed: bool,
     /// The time now, for timestamps and signatures.
     pub now: Timestamp,
 }

@@ -42,7 +42,7 @@ pub(super) struct Owned {
 impl Owned {
     pub(super) fn borrowed(&self) -> Notification<'_> {
         let Self { event, rules, sequence, now } = self;
-        Notification { event, rules, sequence: *sequence, memo: None, now: *now }
+        Notification { event, rules, sequence: *sequence, memo: None, followed: false, now: *now }
     }
 }
 

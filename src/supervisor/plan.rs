@@ -8,7 +8,7 @@ use crate::{
     calendar::Zone,
     config::{Fingerprint, SourceConfig},
     config_file::Config,
-    destination::{DestinationConfig, DestinationKind},
+    destination::{DestinationConfig, DestinationKind, Links},
     name::Name,
 };
 
@@ -47,6 +47,8 @@ pub(super) enum Version {
         content: Fingerprint,
         /// The time zone; it may come from the top of the file.
         timezone: Zone,
+        /// Where the pages of calls are; that comes from the sources.
+        links: Links,
         /// The grace period; it comes from `[delivery]`.
         grace: Duration,
     },
@@ -118,6 +120,7 @@ impl Job {
                 table: config.fingerprint.clone(),
                 content: content.clone(),
                 timezone: config.timezone,
+                links: config.links.clone(),
                 grace: *grace,
             },
             Self::Upkeep => Version::Upkeep,

@@ -155,7 +155,9 @@ impl Rig {
 
     pub fn slack_texts(&self) -> Vec<String> {
         let text = |arrival: &Arc<Arrival>| match &arrival.message {
-            Message::Slack(message) => message["text"].as_str().unwrap_or_default().to_owned(),
+            Message::Slack(message) => {
+                message["text"].as_str().unwrap_or_default().lines().next().unwrap_or_default().to_owned()
+            }
             other => panic!("{}", matches!(other, Message::Mail(_))),
         };
         self.frontdesk.inbox().arrivals().iter().map(text).collect()

@@ -257,6 +257,7 @@ impl Preview<'_> {
             rules: &self.rule_set,
             sequence: told.sequence,
             memo: None,
+            followed: false,
             now: told.at,
         };
         destination::show(config, &notification).ok()

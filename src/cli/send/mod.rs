@@ -111,7 +111,8 @@ async fn run(
         Sample::of(&rule, config, now).await?.ok_or_else(|| SendError::NoSample(rule.name.clone()))?;
     let rules = RuleSet::of(&config.rules);
     let event = Arc::new(sample.event.clone());
-    let notification = Notification { event: &event, rules: &rules, sequence: 1, memo: None, now };
+    let notification =
+        Notification { event: &event, rules: &rules, sequence: 1, memo: None, followed: false, now };
     let shown = destination::show(to, &notification)?;
     let receiver = destination::build(to, &http::client()?, &Telemetry::default())?;
     let begun = Instant::now();

@@ -200,8 +200,14 @@ impl Message {
         let Told { at, destination, event, sequence } = told;
         let summary = Summary::of(event).ok().flatten();
         let is_it = |it: &&DestinationConfig| it.name == *destination;
-        let notification =
-            Notification { event, rules: rehearsal.rules(), sequence: *sequence, memo: None, now: *at };
+        let notification = Notification {
+            event,
+            rules: rehearsal.rules(),
+            sequence: *sequence,
+            memo: None,
+            followed: false,
+            now: *at,
+        };
         let shown = config.destinations.iter().find(is_it).map(|it| destination::show(it, &notification));
         let rules = summary.as_ref().map(|summary| summary.rules.keys().cloned().collect());
         Self {

@@ -241,6 +241,13 @@ impl Queue {
         }
     }
 
+    /// Takes a delivery back that was handed out and not tried, and makes it due at `at`.
+    pub(super) fn postpone(&mut self, token: Token, at: Timestamp) {
+        if let Some(place) = self.find_in(token, State::Taken) {
+            self.retry(token, self.slot(place).attempts, at);
+        }
+    }
+
     /// Makes a delivery that was handed out due again at `at`, with this many attempts made.
     pub(super) fn retry(&mut self, token: Token, attempts: u32, at: Timestamp) {
         if let Some(place) = self.find_in(token, State::Taken) {

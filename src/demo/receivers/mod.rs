@@ -20,7 +20,7 @@ use axum::{
 
 pub use self::{
     inbox::{Arrival, Inbox, InboxCounts, Message},
-    slack::SlackReceiver,
+    slack::{InChannel, SlackReceiver},
     smtp::{Mail, Refusal, SmtpReceiver, Stage},
     webhook::{DEMO_SECRET, WebhookReceiver},
 };

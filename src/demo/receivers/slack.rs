@@ -1,22 +1,26 @@
-//! An incoming webhook like Slack's. It checks the shape and the limits of messages and answers in Slack's words.
+//! Slack as an app sees it: an incoming webhook, and the two methods of the API that post and edit. It checks the shape and
+//! the limits of messages and answers in Slack's words.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{
-    Router,
+    Json, Router,
     body::Bytes,
     extract::{ConnectInfo, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode, header::AUTHORIZATION},
     response::{IntoResponse, Response},
     routing::post,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::{Inbox, Message, Misbehaviour, PendingMisbehaviour};
 use crate::demo::local::{LocalServer, Wire};
 
-/// A Slack incoming webhook on this machine. Clones share it, and it stops with the last one.
+/// A Slack workspace with one channel on this machine. Clones share it, and it stops with the last one.
 #[derive(Clone, Debug)]
 pub struct SlackReceiver {
     endpoint: Endpoint,
@@ -27,6 +31,22 @@ pub struct SlackReceiver {
 struct Endpoint {
     inbox: Inbox,
     misbehaviour: PendingMisbehaviour,
+    channel: Arc<Mutex<Vec<InChannel>>>,
+}
+
+/// A message as it stands in the channel now.
+#[derive(Clone, Debug)]
+pub struct InChannel {
+    /// Its time, which is its id.
+    pub ts: String,
+    /// The time of the message that it is a reply to.
+    pub thread: Option<String>,
+    /// The message as it was posted, or last edited.
+    pub message: Value,
+    /// How often it was edited.
+    pub edits: u32,
+    /// The id by which a repeated post is known.
+    client_msg_id: Option<String>,
 }
 
 impl SlackReceiver {
@@ -35,8 +55,16 @@ impl SlackReceiver {
     /// # Errors
     /// When the system grants no loopback port.
     pub async fn start() -> io::Result<Self> {
-        let endpoint = Endpoint { inbox: Inbox::new(), misbehaviour: PendingMisbehaviour::default() };
-        let router = Router::new().route(PATH, post(receive)).with_state(endpoint.clone());
+        let endpoint = Endpoint {
+            inbox: Inbox::new(),
+            misbehaviour: PendingMisbehaviour::default(),
+            channel: Arc::default(),
+        };
+        let router = Router::new()
+            .route(PATH, post(receive))
+            .route("/api/chat.postMessage", post(post_message))
+            .route("/api/chat.update", post(update))
+            .with_state(endpoint.clone());
         Ok(Self { endpoint, server: Arc::new(LocalServer::start(router).await?) })
     }
 
@@ -45,7 +73,22 @@ impl SlackReceiver {
         self.server.url(PATH)
     }
 
-    /// The messages that were accepted.
+    /// The `api_url` of a destination with a token.
+    pub fn api_url(&self) -> Url {
+        self.server.url("/api/")
+    }
+
+    /// A token that it takes. Each receiver has another, because what may be done with a token is limited.
+    pub fn token(&self) -> String {
+        format!("xoxb-{}", self.server.url("/").port().unwrap_or_default())
+    }
+
+    /// The messages that were posted with a token, as they stand now.
+    pub fn channel(&self) -> Vec<InChannel> {
+        self.endpoint.channel.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The messages that were accepted; an edit counts as one.
     pub fn inbox(&self) -> &Inbox {
         &self.endpoint.inbox
     }
@@ -69,6 +112,9 @@ impl SlackReceiver {
 /// A path as long as that of a real webhook.
 const PATH: &str = "/services/T00000000/B00000000/demo";
 
+/// The id of the only channel, whatever name it is asked for by.
+const CHANNEL: &str = "C0DEMO";
+
 async fn receive(
     State(endpoint): State<Endpoint>,
     ConnectInfo(wire): ConnectInfo<Wire>,
@@ -76,8 +122,7 @@ async fn receive(
 ) -> Response {
     let accept = || match serde_json::from_slice(&body).map_err(|_| "invalid_payload").and_then(checked) {
         Ok(message) => {
-            let id = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&body));
-            endpoint.inbox.accept(id, Message::Slack(message));
+            endpoint.accept(&body, message);
             "ok".into_response()
         }
         Err(word) => {
@@ -86,6 +131,93 @@ async fn receive(
         }
     };
     endpoint.misbehaviour.answer(&wire, accept).await
+}
+
+async fn post_message(
+    State(endpoint): State<Endpoint>,
+    ConnectInfo(wire): ConnectInfo<Wire>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let accept =
+        || endpoint.answer(authorized(&headers, &body).and_then(|message| endpoint.post(&body, message)));
+    endpoint.misbehaviour.answer(&wire, accept).await
+}
+
+async fn update(
+    State(endpoint): State<Endpoint>,
+    ConnectInfo(wire): ConnectInfo<Wire>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let accept =
+        || endpoint.answer(authorized(&headers, &body).and_then(|message| endpoint.edit(&body, message)));
+    endpoint.misbehaviour.answer(&wire, accept).await
+}
+
+/// The message of a request with a bot token, or Slack's error code.
+fn authorized(headers: &HeaderMap, body: &Bytes) -> Result<Value, &'static str> {
+    let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or("not_authed")?;
+    token.strip_prefix("Bearer xoxb-").ok_or("invalid_auth")?;
+    serde_json::from_slice(body).map_err(|_| "invalid_arguments").and_then(checked)
+}
+
+impl Endpoint {
+    fn accept(&self, body: &Bytes, message: Value) {
+        let id = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(body));
+        self.inbox.accept(id, Message::Slack(message));
+    }
+
+    /// Slack's answer: the time of the message, or an error code.
+    fn answer(&self, done: Result<String, &'static str>) -> Response {
+        Json(match done {
+            Ok(ts) => json!({ "ok": true, "channel": CHANNEL, "ts": ts }),
+            Err(word) => {
+                self.inbox.refuse(word.to_owned());
+                json!({ "ok": false, "error": word })
+            }
+        })
+        .into_response()
+    }
+
+    fn post(&self, body: &Bytes, message: Value) -> Result<String, &'static str> {
+        let text = |name: &str| message[name].as_str().map(str::to_owned);
+        text("channel").ok_or("channel_not_found")?;
+        let mut channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        let client_msg_id = text("client_msg_id");
+        // Slack shows a message that it knows only once.
+        let known = channel.iter().find(|it| client_msg_id.is_some() && it.client_msg_id == client_msg_id);
+        if let Some(known) = known {
+            return Ok(known.ts.clone());
+        }
+        let thread = text("thread_ts");
+        if thread.as_ref().is_some_and(|thread| !channel.iter().any(|it| it.ts == *thread)) {
+            return Err("thread_not_found");
+        }
+        let ts = format!("1765800000.{:06}", channel.len() + 1);
+        channel.push(InChannel { ts: ts.clone(), thread, message: message.clone(), edits: 0, client_msg_id });
+        drop(channel);
+        self.accept(body, message);
+        Ok(ts)
+    }
+
+    fn edit(&self, body: &Bytes, message: Value) -> Result<String, &'static str> {
+        // An edit takes no name, and less text than a post.
+        if message["channel"] != CHANNEL {
+            return Err("channel_not_found");
+        }
+        if message["text"].as_str().is_some_and(|text| text.len() > 4000) {
+            return Err("msg_too_long");
+        }
+        let mut channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        let edited = channel.iter_mut().find(|it| message["ts"] == *it.ts).ok_or("message_not_found")?;
+        edited.message = message.clone();
+        edited.edits += 1;
+        let ts = edited.ts.clone();
+        drop(channel);
+        self.accept(body, message);
+        Ok(ts)
+    }
 }
 
 /// The message if Slack would accept it, or else Slack's error code.
@@ -101,6 +233,10 @@ fn checked(message: Value) -> Result<Value, &'static str> {
     }
     if text.chars().count() > 40_000 {
         return Err("msg_too_long");
+    }
+    // Documented nowhere: slackapi/bolt-js issue 2509.
+    if message["blocks"].to_string().chars().count() > 13_297 {
+        return Err("msg_blocks_too_long");
     }
     let attached = attachments.iter().map(|attachment| list(&attachment["blocks"]));
     for blocks in attached.chain([blocks]) {

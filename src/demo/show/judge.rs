@@ -49,6 +49,7 @@ impl Show {
             refused: *refused,
             provoked: if matches!(receiver, Receiver::Webhook(_)) { self.provoked } else { 0 },
             has_ids: receiver.has_ids(),
+            edits: receiver.edits(),
             name: name.clone(),
         };
         let events = self.telemetry.counts().into_iter().filter(|((what, _), _)| *what == "events");

@@ -121,8 +121,9 @@ pub(in crate::destination) fn plain(message: &Message) -> String {
     };
     let noticed = message.noticed.as_ref().map(|Moment { when, .. }| format!(" · noticed {when}"));
     let call = message.call.as_ref().map(|call| format!("\nCall {call}")).unwrap_or_default();
+    let links: String = message.links.iter().map(|link| format!("\n{}: {}", link.label, link.url)).collect();
     format!(
-        "{}\n\n{}\n\n{FOOTER}\n{origin}{}{}{call}\n",
+        "{}\n\n{}\n\n{FOOTER}\n{origin}{}{}{call}{links}\n",
         subject(message),
         without_footer(&message.in_columns()),
         message.when,

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::says_something;
+use super::{Link, says_something};
 use crate::{
     call::{DOCUMENTED_FIELDS, Status},
     privacy::one_line,
@@ -17,9 +17,8 @@ const MAX_FACT: usize = 300;
 /// The most facts of one message; more would hide what matters.
 const MAX_FACTS: usize = 40;
 
-/// The longest name, in characters, and the longest address of a link, in bytes.
+/// The longest name, in characters.
 const MAX_NAME: usize = 60;
-const MAX_LINK: usize = 1_000;
 
 /// A labelled value, such as `Caller: +33612345678`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -137,16 +136,14 @@ pub(super) fn name_or_number(call: &Map<String, Value>) -> Option<String> {
     name.or_else(|| caller(call).map(|number| truncate(&one_line(&number), MAX_NAME)))
 }
 
-/// The first field that holds a web address and does not stand in the API's documentation: its label and the address.
-pub(super) fn link(call: &Map<String, Value>) -> Option<(String, String)> {
+/// The first field that holds a web address and does not stand in the API's documentation.
+pub(super) fn link(call: &Map<String, Value>) -> Option<Link> {
     let others = call.iter().filter(|(name, _)| !DOCUMENTED_FIELDS.contains(&name.as_str()));
     others.filter_map(|(name, value)| Some((name, value.as_str()?))).find_map(|(name, text)| {
         let url = Url::parse(text).ok().filter(|url| url.scheme() == "https")?;
-        // Slack ends an address at these.
-        let url = url.to_string().replace('|', "%7C").replace('<', "%3C").replace('>', "%3E");
         let label = label(name);
         let label = label.strip_suffix(" url").or(label.strip_suffix(" link")).unwrap_or(&label);
-        (url.len() <= MAX_LINK).then(|| (truncate(&one_line(label), MAX_NAME), url))
+        Link::new(truncate(&one_line(label), MAX_NAME), &url)
     })
 }
 

@@ -11,9 +11,10 @@ mod visible;
 
 use serde::Serialize;
 use serde_json::Value;
+use url::Url;
 
 use self::{facts::Fact, visible::Visible};
-use super::{FieldFilter, Notification};
+use super::{DestinationConfig, FieldFilter, Links, Notification};
 use crate::{
     calendar::Zone,
     event::{Event, Severity},
@@ -62,6 +63,8 @@ pub(super) struct Message {
     pub(super) rules: Vec<String>,
     /// The source, or the sources; empty when it is about none.
     pub(super) source: String,
+    /// Pages about the call.
+    pub(super) links: Vec<Link>,
     /// The id of the call, when it is about one.
     pub(super) call: Option<String>,
     /// The caller's number, when it can be dialled.
@@ -85,8 +88,20 @@ pub(super) struct Moment {
 #[derive(Debug, Serialize)]
 pub(super) struct Link {
     pub(super) label: String,
-    /// An https:// address without `<`, `>` and `|`.
+    /// An address without `<`, `>` and `|`.
     pub(super) url: String,
+}
+
+/// The longest address of a link, in bytes.
+const MAX_LINK: usize = 1_000;
+
+impl Link {
+    /// A link to an https:// address, or to an http:// one that the config names; `None` when it is too long.
+    pub(super) fn new(label: impl Into<String>, url: &Url) -> Option<Self> {
+        // Slack ends an address at these.
+        let url = url.to_string().replace('|', "%7C").replace('<', "%3C").replace('>', "%3E");
+        (url.len() <= MAX_LINK).then(|| Self { label: label.into(), url })
+    }
 }
 
 /// One event of a batch.
@@ -124,6 +139,7 @@ pub(super) struct Turn {
 pub(super) struct Writer {
     fields: FieldFilter,
     zone: Zone,
+    links: Links,
     /// Receives a signal when a text cannot be rendered; `None` when nothing is sent, because the message's own note is
     /// enough then.
     telemetry: Option<Telemetry>,
@@ -138,8 +154,10 @@ struct Words<'a> {
 }
 
 impl Writer {
-    pub(super) fn new(fields: FieldFilter, zone: Zone, telemetry: Option<Telemetry>) -> Self {
-        Self { fields, zone, telemetry }
+    /// A writer for this destination.
+    pub(super) fn new(config: &DestinationConfig, telemetry: Option<Telemetry>) -> Self {
+        let DestinationConfig { fields, timezone, links, .. } = config;
+        Self { fields: fields.clone(), zone: *timezone, links: links.clone(), telemetry }
     }
 
     /// Writes the message with the rule's own texts, or the default ones where the rule has none or they fail.

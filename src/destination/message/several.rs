@@ -72,6 +72,7 @@ impl Writer {
             notes: words.notes,
             rules: only_rule.map(Name::to_string).into_iter().collect(),
             source: sources.into_iter().collect::<Vec<_>>().join(", "),
+            links: vec![],
             call: None,
             call_back: None,
             at: event.at.as_secs(),
@@ -181,7 +182,7 @@ impl Writer {
     fn link(&self, item: &Visible<'_>) -> Option<Link> {
         self.fields.include.as_ref()?;
         item.call()?;
-        link(item.fields()).map(|(label, url)| Link { label, url })
+        link(item.fields())
     }
 }
 

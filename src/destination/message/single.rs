@@ -68,6 +68,10 @@ impl Writer {
             Some(Value::Array(turns)) if self.fields.asks_for("transcript") => turns_of(turns),
             _ => vec![],
         };
+        let links = match (event.subject.source(), event.subject.call()) {
+            (Some(source), Some(call)) => self.links.to_call(source, call, &context),
+            _ => vec![],
+        };
         let title = self.title(&shown, &calls, 1, &mut words);
         let also = self.also(&shown, &calls, &title, &mut words);
         Ok(Message {
@@ -83,6 +87,7 @@ impl Writer {
             notes: words.notes,
             rules: event.rules().map(Name::to_string).collect(),
             source: shown.source().to_owned(),
+            links,
             call: event.subject.call().map(|call| one_line(call.as_str())),
             call_back: field(fields, "callerNumber")
                 .filter(|number| can_be_dialled(number))

@@ -11,6 +11,7 @@ mod races;
 mod stage;
 mod store;
 mod trouble;
+mod turns;
 
 use std::sync::{
     Arc,

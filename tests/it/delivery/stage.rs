@@ -14,6 +14,7 @@ use callwatch::{
     delivery::{self, DestinationTask},
     destination::{
         Answer, Destination, DestinationConfig, DestinationKind, Notification, Rate, Reaction, SlackConfig,
+        SlackWay,
     },
     event::{Event, EventId, Severity, Subject},
     kind::Kind,
@@ -64,6 +65,8 @@ pub struct Try {
     /// The how-many-eth try of this event, from 1.
     pub number: usize,
     pub memo: Option<Value>,
+    /// Whether the next of its lane waited already.
+    pub followed: bool,
 }
 
 /// What a scripted receiver does with a try.
@@ -91,6 +94,8 @@ pub struct Receiver {
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
     keeps_memos: AtomicBool,
+    /// How long the deliveries of a call have to wait for their turn, each time they ask.
+    turns: Mutex<Vec<(String, Duration)>>,
     /// Whether one event was ever in flight twice.
     overlapped: AtomicBool,
     flying: Mutex<Vec<EventId>>,
@@ -108,6 +113,11 @@ impl Receiver {
     /// From now on it asks for memos.
     pub fn keep_memos(&self) {
         self.keeps_memos.store(true, Ordering::SeqCst);
+    }
+
+    /// The next delivery of this call that asks for its turn has to wait so long.
+    pub fn make_wait(&self, call: &str, wait: Duration) {
+        self.turns.lock().unwrap().push((call.to_owned(), wait));
     }
 
     pub fn in_flight(&self) -> usize {
@@ -147,6 +157,7 @@ impl Destination for Receiver {
                 severity: notification.text().map(|text| text.severity),
                 number: tries.iter().filter(|earlier| earlier.event == *event).count() + 1,
                 memo: notification.memo.cloned(),
+                followed: notification.followed,
             };
             tries.push(arrived.clone());
             arrived
@@ -196,6 +207,13 @@ impl Destination for Receiver {
 
     fn keeps_memos(&self) -> bool {
         self.keeps_memos.load(Ordering::SeqCst)
+    }
+
+    fn wait(&self, notification: &Notification<'_>) -> Option<Duration> {
+        let mut turns = self.turns.lock().unwrap();
+        let call = notification.event.subject.call()?.to_string();
+        let place = turns.iter().position(|(it, _)| *it == call)?;
+        Some(turns.remove(place).1)
     }
 
     fn longest_attempt(&self) -> Duration {
@@ -272,6 +290,7 @@ impl Stage {
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
             keeps_memos: AtomicBool::new(false),
+            turns: Mutex::default(),
             overlapped: AtomicBool::new(false),
             flying: Mutex::default(),
         })
@@ -392,7 +411,7 @@ pub fn config(name: &str) -> DestinationConfig {
     DestinationConfig {
         name: name.into(),
         kind: DestinationKind::Slack(SlackConfig {
-            webhook_url: "https://hooks.example.com/".into(),
+            way: SlackWay::Webhook("https://hooks.example.com/".into()),
             connection: Default::default(),
         }),
         retry: vec![secs(5), secs(60), secs(600)],
@@ -405,6 +424,7 @@ pub fn config(name: &str) -> DestinationConfig {
         timezone: callwatch::calendar::Zone::UTC,
         quiet: None,
         fields: Default::default(),
+        links: Default::default(),
         fingerprint: "first".into(),
     }
 }

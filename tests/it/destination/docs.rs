@@ -42,6 +42,7 @@ async fn delivered(event: &Event, now: Timestamp) -> Request {
             rules: &callwatch::rule::Rules::default(),
             sequence: 7,
             memo: None,
+            followed: false,
             now,
         })
         .await;

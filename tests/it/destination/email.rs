@@ -154,6 +154,7 @@ async fn mails_about_one_call_hang_together_and_a_repeat_is_recognised() {
                 rules: &callwatch::rule::Rules::default(),
                 sequence: 1,
                 memo: None,
+                followed: false,
                 now: now(),
             })
             .await;
@@ -233,7 +234,7 @@ async fn who_has_a_mail_does_not_get_it_again_because_another_has_to_wait() {
     // A new destination for every attempt, as after a restart.
     let attempt = async |memo: Option<&Value>| {
         let notification =
-            Notification { event: &event, rules: &Rules::default(), sequence: 1, memo, now: now() };
+            Notification { event: &event, rules: &Rules::default(), sequence: 1, memo, followed: false, now: now() };
         destination(&config).deliver(&notification).await
     };
 
@@ -256,7 +257,7 @@ async fn a_memo_about_another_mail_or_of_another_shape_keeps_nobody_from_this_on
     for memo in [json!({ "event": "evt_other", "have_it": BOTH }), json!({ "have_it": 3 }), json!("?")] {
         let memo = Some(&memo);
         let notification =
-            Notification { event: &event, rules: &Rules::default(), sequence: 1, memo, now: now() };
+            Notification { event: &event, rules: &Rules::default(), sequence: 1, memo, followed: false, now: now() };
         let answer = destination(&config).deliver(&notification).await;
         assert_eq!((answer.reaction, answer.memo), (Reaction::Delivered, None));
     }
@@ -390,6 +391,7 @@ async fn one_deadline_covers_a_server_that_stops_in_the_middle() {
         rules: &callwatch::rule::Rules::default(),
         sequence: 1,
         memo: None,
+        followed: false,
         now: now(),
     };
     assert_retry(&destination.deliver(&notification).await, None, "timed out after 200ms");

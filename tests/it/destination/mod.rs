@@ -8,6 +8,7 @@ mod own_body;
 mod recipes;
 mod several;
 mod slack;
+mod slack_bot;
 mod smtp;
 mod smtp_hostile;
 pub mod tls;
@@ -114,6 +115,7 @@ pub fn config(kind: DestinationKind) -> DestinationConfig {
         timezone: Zone::UTC,
         quiet: None,
         fields: FieldFilter::default(),
+        links: Default::default(),
         fingerprint: Default::default(),
     }
 }
@@ -135,7 +137,7 @@ pub async fn deliver_with(config: &DestinationConfig, event: &Event, text: Optio
 /// Delivers once with these rules.
 pub async fn deliver_ruled(config: &DestinationConfig, event: &Event, rules: &Rules) -> Answer {
     let event = &Arc::new(event.clone());
-    destination(config).deliver(&Notification { event, rules, sequence: 7, memo: None, now: now() }).await
+    destination(config).deliver(&Notification { event, rules, sequence: 7, memo: None, followed: false, now: now() }).await
 }
 
 /// A rule that wants its events said so.

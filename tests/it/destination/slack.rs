@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use callwatch::{
     config::Secret,
-    destination::{DestinationConfig, DestinationKind, Reaction, SlackConfig},
+    destination::{DestinationConfig, DestinationKind, Reaction, SlackConfig, SlackWay},
     event::Event,
     event::Severity,
     kind::Kind,
@@ -17,7 +17,10 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 use super::*;
 
 fn to(url: &str) -> DestinationConfig {
-    config(DestinationKind::Slack(SlackConfig { webhook_url: url.into(), connection: Default::default() }))
+    config(DestinationKind::Slack(SlackConfig {
+        way: SlackWay::Webhook(url.into()),
+        connection: Default::default(),
+    }))
 }
 
 async fn slack(status: u16, body: &str) -> MockServer {
@@ -53,29 +56,46 @@ pub(super) async fn posted_ruled(
     message
 }
 
+/// What a channel shows in large letters.
+pub(super) fn title(message: &Value) -> &str {
+    message["blocks"][0]["text"]["text"].as_str().unwrap()
+}
+
 /// <https://docs.slack.dev/reference/block-kit/blocks>
-fn assert_within_limits(message: &Value) {
+pub(super) fn assert_within_limits(message: &Value) {
     let chars = |text: &Value| text["text"].as_str().unwrap().chars().count();
+    let verbatim = |text: &Value, most: usize| {
+        assert!((1..=most).contains(&chars(text)), "{text}");
+        assert_eq!((&text["type"], &text["verbatim"]), (&json!("mrkdwn"), &json!(true)), "{text}");
+    };
     let blocks = message["blocks"].as_array().unwrap();
     assert!((1..=50).contains(&blocks.len()));
     for block in blocks {
         match block["type"].as_str().unwrap() {
-            "header" => assert!((1..=150).contains(&chars(&block["text"]))),
-            "section" => {
-                if let Some(text) = block.get("text") {
-                    assert!((1..=3000).contains(&chars(text)));
-                    assert_eq!(text["verbatim"], true);
-                }
-                for field in block.get("fields").and_then(Value::as_array).into_iter().flatten() {
-                    assert!((1..=2000).contains(&chars(field)));
-                    assert_eq!(field["verbatim"], true);
-                }
-                assert!(block.get("fields").is_none_or(|fields| fields.as_array().unwrap().len() <= 10));
+            "header" => {
+                assert_eq!(block["text"]["type"], "plain_text");
+                assert!((1..=150).contains(&chars(&block["text"])));
             }
-            "context" => assert!(block["elements"].as_array().unwrap().len() <= 10),
+            "section" => {
+                let fields = block.get("fields").and_then(Value::as_array);
+                assert!(block.get("text").is_some() || fields.is_some(), "{block}");
+                block.get("text").into_iter().for_each(|text| verbatim(text, 3000));
+                assert!(fields.is_none_or(|fields| (1..=10).contains(&fields.len())), "{block}");
+                fields.into_iter().flatten().for_each(|field| verbatim(field, 2000));
+            }
+            "context" => {
+                let elements = block["elements"].as_array().unwrap();
+                assert!((1..=10).contains(&elements.len()), "{block}");
+                elements.iter().for_each(|element| verbatim(element, 2000));
+            }
             other => panic!("unexpected block {other}"),
         }
     }
+    let whole = message["blocks"].to_string().chars().count();
+    assert!(whole <= 13_000, "{whole} characters in all");
+    let text = message["text"].as_str().unwrap();
+    assert!((1..=4000).contains(&text.len()), "{} bytes of text", text.len());
+    assert_eq!((&message["unfurl_links"], &message["unfurl_media"]), (&json!(false), &json!(false)));
 }
 
 pub(super) fn text(title: Option<&str>, body: Option<&str>, severity: Severity) -> RuleText {
@@ -86,7 +106,7 @@ pub(super) fn text(title: Option<&str>, body: Option<&str>, severity: Severity) 
 #[tokio::test]
 async fn a_reader_sees_who_called_how_it_went_and_why_they_are_told() {
     let message = posted(|_| {}, &event(Kind::Ended), None).await;
-    assert_eq!(message["text"], "Call ended · +33612345678 · 2m 25s");
+    assert_eq!(title(&message), "Call ended · +33612345678 · 2m 25s");
     assert_eq!(
         message["blocks"],
         json!([
@@ -94,8 +114,8 @@ async fn a_reader_sees_who_called_how_it_went_and_why_they_are_told() {
                 "type": "plain_text", "text": "Call ended · +33612345678 · 2m 25s", "emoji": false
             } },
             { "type": "section", "fields": [
-                { "type": "mrkdwn", "verbatim": true, "text": "*Caller*\n+33612345678" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*Called*\n+33198765432" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Caller*\n<tel:+33612345678|+33612345678>" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Called*\n<tel:+33198765432|+33198765432>" },
                 { "type": "mrkdwn", "verbatim": true, "text": "*Status*\nCompleted, 2m 25s" },
                 { "type": "mrkdwn", "verbatim": true, "text": "*Outcome*\nSuccess, user hangup" },
                 { "type": "mrkdwn", "verbatim": true, "text": "*Engaged*\nyes" },
@@ -128,10 +148,11 @@ async fn the_title_says_what_happened() {
         (Kind::Updated, r#"{"callerNumber": "+331"}"#, "Call updated · +331 · status"),
         (Kind::Deleted, r#"{"callerNumber": "+331"}"#, "Call deleted · +331"),
     ] {
-        assert_eq!(posted(|_| {}, &event_of(kind, record), None).await["text"], title);
+        let message = posted(|_| {}, &event_of(kind, record), None).await;
+        assert_eq!(self::title(&message), title);
     }
     let message = posted(|_| {}, &source_event(), None).await;
-    assert_eq!(message["text"], "Source clinic is failing");
+    assert_eq!(title(&message), "Source clinic is failing");
     assert_eq!(
         message["blocks"][1]["text"]["text"],
         "Calls of clinic are not being seen: 401 Invalid API key. They will be told when the API answers as it should again."
@@ -139,7 +160,7 @@ async fn the_title_says_what_happened() {
     let silent = r#"{"since": "2025-12-15T12:20:00.000Z", "silence": "2h"}"#;
     let silent = Event { kinds: Kind::SourceSilent.into(), record: raw(silent), ..source_event() };
     let message = posted(|_| {}, &silent, None).await;
-    assert_eq!(message["text"], "No calls in clinic for 2h");
+    assert_eq!(title(&message), "No calls in clinic for 2h");
     assert_eq!(message["blocks"][1]["text"]["text"], "No call has come in since Mon 15 Dec 2025, 12:20 UTC.");
 }
 
@@ -151,7 +172,7 @@ async fn a_rule_has_its_own_words_and_its_severity_shows() {
         Severity::Critical,
     );
     let message = posted(|_| {}, &event(Kind::Analyzed), Some(&text)).await;
-    assert_eq!(message["text"], "🚨 Unhappy caller +33612345678");
+    assert_eq!(title(&message), "🚨 Unhappy caller +33612345678");
     assert_eq!(message["blocks"][1]["text"]["text"], "Call +3361•••5678 back &amp; be *kind*");
     let context = message["blocks"][2]["elements"][0]["text"].as_str().unwrap();
     assert!(context.starts_with("*critical* · rule *call-completed*"), "{context}");
@@ -161,8 +182,8 @@ async fn a_rule_has_its_own_words_and_its_severity_shows() {
 async fn a_template_that_fails_loses_nothing() {
     let text = text(Some("{{ call.mood }}"), Some("  "), Severity::Info);
     let message = posted(|_| {}, &event(Kind::Ended), Some(&text)).await;
-    assert_eq!(message["text"], "Call ended · +33612345678 · 2m 25s");
-    assert_eq!(message["blocks"][1]["fields"][0]["text"], "*Caller*\n+33612345678");
+    assert_eq!(title(&message), "Call ended · +33612345678 · 2m 25s");
+    assert_eq!(message["blocks"][1]["fields"][0]["text"], "*Caller*\n<tel:+33612345678|+33612345678>");
     assert_eq!(
         message["blocks"][3]["elements"][1]["text"],
         "(this is the default title: the rule's own could not be rendered: `call.mood` is not there; it is missing in this call or left out by the destination)"
@@ -213,7 +234,7 @@ async fn the_transcript_is_shown_only_when_asked_for() {
     assert!(!message.to_string().contains("thank you for calling"));
     let adjust = |config: &mut DestinationConfig| config.fields = filter(Some(&["transcript"]), &[]);
     let message = posted(adjust, &event(Kind::Ended), None).await;
-    assert_eq!(message["text"], "Call ended");
+    assert_eq!(title(&message), "Call ended");
     assert_eq!(
         message["blocks"][1]["text"]["text"],
         "*Agent:* Hello, thank you for calling Acme Clinic. …\n*Caller:* Hi, I'd like to book an appointment for next Tuesday.\n"
@@ -227,7 +248,7 @@ async fn what_the_receiver_may_not_see_is_nowhere() {
     };
     let text = text(Some("{{ call.callerNumber }}"), None, Severity::Info);
     let message = posted(adjust, &event(Kind::Ended), Some(&text)).await;
-    assert_eq!(message["text"], "Call ended · 2m 25s");
+    assert_eq!(title(&message), "Call ended · 2m 25s");
     let shown = message.to_string();
     assert!(!shown.contains("+33612345678") && !shown.contains("hot"), "{shown}");
 }
@@ -303,7 +324,7 @@ async fn the_address_is_a_secret() {
     let answer = deliver(&to("no address/XXXX"), &event(Kind::Ended)).await;
     assert_retry(&answer, None, "`webhook_url` is not an https:// address; nothing was sent");
     let missing = SlackConfig {
-        webhook_url: Secret::Env("CALLWATCH_NOT_SET".to_owned()),
+        way: SlackWay::Webhook(Secret::Env("CALLWATCH_NOT_SET".to_owned())),
         connection: Default::default(),
     };
     let answer = deliver(&super::config(DestinationKind::Slack(missing)), &event(Kind::Ended)).await;

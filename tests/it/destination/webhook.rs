@@ -134,6 +134,7 @@ async fn a_rotated_secret_file_is_read_again() {
         rules: &callwatch::rule::Rules::default(),
         sequence: 7,
         memo: None,
+        followed: false,
         now: now(),
     };
 

@@ -342,12 +342,27 @@ webhook_url = "http://hooks.slack.com/services/T0/B0/XX"
 
 [destinations.c]
 type = "slack"
-token = "xoxb-1"
 channel = "C0123"
+
+[destinations.d]
+type = "slack"
+token = "xapp-1-2"
+webhook_url = "https://hooks.slack.com/services/T0/B0/XX"
+
+[destinations.e]
+type = "slack"
+token = "xoxb-1"
+channel = "https://acme.slack.com/archives/C0123456"
+
+[destinations.f]
+type = "slack"
+token = "xoxb-1"
+channel = "#calls"
+api_url = "https://slack.com/api?x=1"
 
 [rules.r]
 on = ["ended"]
-to = ["a", "b", "c"]
+to = ["a", "b", "c", "d", "e", "f"]
 "#,
         r#"
 error: this is not a whole URL
@@ -374,27 +389,56 @@ error: `webhook_url` is missing
   |
   = help: add webhook_url = { env = "SLACK_WEBHOOK_URL" }
 
-error: unknown key `token`
-  --> config.toml:11:1
+error: `channel` goes with a `token`, and there is none
+  --> config.toml:11:11
    |
-11 | token = "******"
-   | ^^^^^
+11 | channel = "C0123"
+   |           ^^^^^^^
    |
-   = help: choose from `type`, `webhook_url`, `ca_file`, `client_cert`,
-           `client_key`, `proxy`, `retry`, `max_attempts_age`, `rate`,
-           `concurrency`, `timeout`, `failing_after`, `merge`, `timezone`,
-           `quiet`, `include`, `exclude`
+   = help: an incoming webhook belongs to one channel, and cannot edit its
+           messages
 
-error: unknown key `channel`
-  --> config.toml:12:1
+error: `channel` is missing
+  --> config.toml:13:1
    |
-12 | channel = "*****"
-   | ^^^^^^^
+13 | [destinations.d]
+   | ^^^^^^^^^^^^^^^^
    |
-   = help: choose from `type`, `webhook_url`, `ca_file`, `client_cert`,
-           `client_key`, `proxy`, `retry`, `max_attempts_age`, `rate`,
-           `concurrency`, `timeout`, `failing_after`, `merge`, `timezone`,
-           `quiet`, `include`, `exclude`
+   = help: add channel = "C0123ABCD"
+
+error: this token is for the app's own connections, not for messages
+  --> config.toml:15:9
+   |
+15 | token = "********"
+   |         ^^^^^^^^^^
+   |
+   = help: the Bot User OAuth Token of the app, under OAuth & Permissions, begins
+           with xoxb-
+
+error: a `token` is there already, and posts to `channel`
+  --> config.toml:16:15
+   |
+16 | webhook_url = "*****************************************"
+   |               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: leave one of them out; a webhook cannot edit its messages
+
+error: this is not a channel
+  --> config.toml:21:11
+   |
+21 | channel = "https://acme.slack.com/archives/C0123456"
+   |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: write its id, which its settings show at the bottom, as in
+           "C0123ABCD", or its name, as in "#calls"
+
+error: expected only a host and a path
+  --> config.toml:27:11
+   |
+27 | api_url = "https://slack.com/api?x=1"
+   |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: as in "https://slack.com/api/"
 
 "#,
     );

@@ -1,0 +1,54 @@
+//! Where the pages of calls are. Pure.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::message::Link;
+use crate::{
+    call::CallId,
+    config::{CallUrl, SourceConfig},
+    name::Name,
+    template::Context,
+};
+
+/// Where the pages of calls are, for links in messages: the vendor's, by source, and callwatch's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links(Arc<Pages>);
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Pages {
+    at_vendor: BTreeMap<Name, CallUrl>,
+    /// The address of callwatch's page, with a slash at the end.
+    own: Option<Url>,
+}
+
+impl Links {
+    /// The pages of the calls of these sources. `own` is the address at which people reach callwatch's page.
+    pub fn of(sources: &[SourceConfig], own: Option<&Url>) -> Self {
+        let at_vendor = |source: &SourceConfig| Some((source.name.clone(), source.call_url.clone()?));
+        let own = own.map(|own| {
+            let mut own = own.clone();
+            let path = format!("{}/", own.path().trim_end_matches('/'));
+            own.set_path(&path);
+            own
+        });
+        Self(Arc::new(Pages { at_vendor: sources.iter().filter_map(at_vendor).collect(), own }))
+    }
+
+    /// The links to a call. `context` holds the call as its reader is shown it, whose id they may always have.
+    pub(super) fn to_call(&self, source: &Name, call: &CallId, context: &Context<'_>) -> Vec<Link> {
+        let at_vendor = self.0.at_vendor.get(source).and_then(|page| {
+            let mut fields: Map<String, Value> = context.call?.as_object()?.clone();
+            fields.insert("id".to_owned(), call.as_str().into());
+            page.of(&Context { call: Some(&Value::Object(fields)), ..*context })
+        });
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let path = format!("calls/{}/{}", encoded(source.as_str()), encoded(call.as_str()));
+        let own = self.0.own.as_ref().and_then(|own| own.join(&path).ok());
+        let links = [("Open the call", at_vendor), ("Details in callwatch", own)];
+        links.into_iter().filter_map(|(label, url)| Link::new(label, &url?)).collect()
+    }
+}
