@@ -19,7 +19,7 @@ pub struct Sighting {
     pub at: Timestamp,
     /// A hash of what every repeat has to say again: all of a message but the date and the boundary of a mail.
     pub content: u128,
-    /// One line about the message: a webhook's `type`, the first of a Slack message's text, a mail's subject.
+    /// One line about the message: a webhook's `type`, the first of a Slack message's or a mail's text.
     pub headline: String,
     /// The call's id, where the message says it.
     pub call: Option<String>,
@@ -57,7 +57,7 @@ impl Sighting {
                 }
             }
             Message::Mail(mail) => {
-                let headline = mail.subject().unwrap_or_default();
+                let headline = title_line(&arrival.message);
                 // Quoted-printable text breaks its lines anywhere.
                 let text = String::from_utf8_lossy(&mail.data).replace("=\r\n", "");
                 Self {
@@ -107,6 +107,12 @@ impl Sighting {
             }),
         }
     }
+}
+
+/// The title of a mail: the first line of its text, because its subject is that of all mails about a call.
+fn title_line(message: &Message) -> String {
+    let text = text_of(message).unwrap_or_default();
+    text.lines().nth(1).or(text.lines().next()).unwrap_or_default().trim_end().to_owned()
 }
 
 /// The line of a message for people that names other rules, without its first word.

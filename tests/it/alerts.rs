@@ -86,8 +86,8 @@ async fn a_config_that_cannot_be_put_to_work_is_told_once() {
     assert_eq!(rig.slack_texts(), ["🚨 The new config is not used"]);
     let text = slack_bodies(&rig)[0]["blocks"][1]["text"]["text"].to_string();
     assert!(text.contains("[store] `path` is another one than at the start"), "{text}");
-    until("the mail", async || !rig.mail_subjects().is_empty()).await;
-    assert_eq!(rig.mail_subjects(), ["Critical: The new config is not used"]);
+    until("the mail", async || !rig.mail_titles().is_empty()).await;
+    assert_eq!(rig.mail_titles(), ["Critical: The new config is not used"]);
     running.handle.apply(rig.parse(&other)).await.unwrap_err();
     running.wait_for("the refusal", |signal| matches!(signal, Signal::ConfigRejected { .. })).await;
     // The next look at the board, which tells nothing new, has passed when the upkeep has looked twice.

@@ -80,7 +80,7 @@ async fn the_rules_of_the_example_fire_once_each_on_the_way_of_a_call() {
     assert_eq!(arrived, [1, 2, 3], "in order");
     let texts = rig.slack_texts();
     assert_eq!(texts, ["Unhappy caller +33612345678"]);
-    assert_eq!(rig.mail_subjects(), ["Unhappy caller +33612345678"]);
+    assert_eq!(rig.mail_titles(), ["Unhappy caller +33612345678"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +114,7 @@ async fn a_restart_repeats_nothing_and_loses_nothing() {
     said.sort_unstable();
     let expected = [("a", "call-completed", "ended"), ("c", "call-completed", "ended+analyzed")];
     assert_eq!(said, expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned())));
-    assert_eq!(rig.mail_subjects().len(), 1);
+    assert_eq!(rig.mail_titles().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -425,8 +425,8 @@ async fn a_source_that_fails_for_a_while_is_told_once_and_so_is_its_recovery() {
     );
     assert!(said[0]["data"]["details"]["error"].as_str().unwrap().contains("500"), "{}", said[0]);
     assert_eq!(said[0]["data"]["details"]["since"], said[1]["data"]["details"]["since"]);
-    assert_eq!((rig.slack_texts().len(), rig.mail_subjects().len()), (2, 2));
-    println!("{:?} {:?}", rig.slack_texts(), rig.mail_subjects());
+    assert_eq!((rig.slack_texts().len(), rig.mail_titles().len()), (2, 2));
+    println!("{:?} {:?}", rig.slack_texts(), rig.mail_titles());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -140,7 +140,7 @@ async fn rules_are_counted_by_day_and_nothing_is_sent_or_stored() {
     for line in out.lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
-    assert!(rig.webhooks().is_empty() && rig.slack_texts().is_empty() && rig.mail_subjects().is_empty());
+    assert!(rig.webhooks().is_empty() && rig.slack_texts().is_empty() && rig.mail_titles().is_empty());
     assert!(!rig.store_path().exists());
 }
 

@@ -8,6 +8,7 @@ use callwatch::{
     demo::{
         callem::SimulatedCallem,
         receivers::{Arrival, DEMO_SECRET, Message, SlackReceiver, SmtpReceiver, WebhookReceiver},
+        sighting::Sighting,
     },
     store::{SledStore, Store, Tally},
     supervisor::{Handle, RunError, Supervisor},
@@ -163,12 +164,9 @@ impl Rig {
         self.frontdesk.inbox().arrivals().iter().map(text).collect()
     }
 
-    pub fn mail_subjects(&self) -> Vec<String> {
-        let subject = |arrival: &Arc<Arrival>| match &arrival.message {
-            Message::Mail(mail) => mail.subject().unwrap_or_default(),
-            _ => panic!("only mails arrive here"),
-        };
-        self.manager.inbox().arrivals().iter().map(subject).collect()
+    /// The first line of each mail, which is its title. The subject is that of all mails about a call.
+    pub fn mail_titles(&self) -> Vec<String> {
+        self.manager.inbox().arrivals().iter().map(|arrival| Sighting::of(arrival).headline).collect()
     }
 }
 

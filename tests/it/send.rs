@@ -32,7 +32,7 @@ async fn a_test_arrives_everywhere_as_a_rule_says_it_and_is_marked() {
 
     let (code, out, _) = send(&rig, &config, &["manager", "--rule", "booked"]).await;
     assert_eq!(code, Some(0), "{out}");
-    assert!(rig.mail_subjects()[0].starts_with("[test] "), "{:?}", rig.mail_subjects());
+    assert!(rig.mail_titles()[0].starts_with("[test] "), "{:?}", rig.mail_titles());
 
     let (code, out, _) = send(&rig, &config, &["crm", "--json"]).await;
     assert_eq!(code, Some(0), "{out}");

@@ -19,9 +19,15 @@ use crate::{
         message::{Message, Moment, Writer},
     },
     event::{EventId, Severity},
-    template,
+    template::{self, truncate},
     time::Timestamp,
 };
+
+/// The longest subject, in characters. Lists of mails show fewer.
+const MAX_SUBJECT: usize = 120;
+
+/// The longest list of rules in a `List-Id`, which is 255 characters at most.
+const MAX_LIST: usize = 150;
 
 /// The template of the HTML part.
 static PAGE: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -36,6 +42,8 @@ static PAGE: LazyLock<Environment<'static>> = LazyLock::new(|| {
 pub(super) struct Composer {
     pub(super) from: Mailbox,
     pub(super) to: Vec<Mailbox>,
+    /// Whether the mails about one call are one conversation.
+    pub(super) threads: bool,
     pub(super) writer: Writer,
 }
 
@@ -61,18 +69,22 @@ impl Composer {
     fn mail(&self, id: &EventId, message: &Message, now: Timestamp) -> Result<Mail, NotComposed> {
         let domain = self.from.email.domain();
         let date = SystemTime::UNIX_EPOCH + now.since(Timestamp::from_millis(0));
+        // Gmail and Outlook put mails into one conversation only if they have the same subject as well.
+        let conversation = message.conversation.as_ref().filter(|_| self.threads);
+        let subject = conversation.cloned().unwrap_or_else(|| headline(message));
         let mut builder = Mail::builder()
             .from(self.from.clone())
-            .subject(subject(message))
+            .subject(truncate(&subject, MAX_SUBJECT))
             .date(date)
             .message_id(Some(format!("<{id}@{domain}>")))
             // RFC 3834: asks for no automatic replies, such as holiday notices.
             .raw_header(extra("Auto-Submitted", "auto-generated"))
-            .raw_header(extra("X-Auto-Response-Suppress", "All"));
+            .raw_header(extra("X-Auto-Response-Suppress", "All"))
+            .raw_header(extra("List-Id", &list_id(&message.rules, domain)));
         for to in &self.to {
             builder = builder.to(to.clone());
         }
-        if let Some(thread) = thread(message) {
+        if let Some(thread) = conversation.and_then(|_| thread(message)) {
             let thread = format!("<{thread}@{domain}>");
             builder = builder.in_reply_to(thread.clone()).references(thread);
         }
@@ -96,8 +108,33 @@ fn thread(message: &Message) -> Option<String> {
     Some(format!("call_{}", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])))
 }
 
+/// What programs sort mails by (RFC 2919): one list for each set of rules. It lasts as long as their names do.
+fn list_id(rules: &[String], domain: &str) -> String {
+    let mut rules: Vec<_> = rules.iter().map(|rule| label(rule)).filter(|label| !label.is_empty()).collect();
+    rules.sort_unstable();
+    let whole = rules.join(".");
+    let digest = digest::digest(&digest::SHA256, whole.as_bytes());
+    let rules = match whole.len() {
+        0 => String::new(),
+        1..=MAX_LIST => format!("{whole}."),
+        // Too many to be listed.
+        _ => format!("{}.", label(&URL_SAFE_NO_PAD.encode(&digest.as_ref()[..12]))),
+    };
+    format!("<{rules}callwatch.{domain}>")
+}
+
+/// The letters, digits and dashes of a name.
+fn label(name: &str) -> String {
+    let is_kept = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    name.chars()
+        .map(|c| if is_kept(c) { c.to_ascii_lowercase() } else { '-' })
+        .collect::<String>()
+        .trim_matches('-')
+        .to_owned()
+}
+
 /// The title, behind the severity in words: not every mail program shows importance.
-fn subject(message: &Message) -> String {
+fn headline(message: &Message) -> String {
     match message.severity {
         Severity::Info => message.title.clone(),
         Severity::Warning => format!("Warning: {}", message.title),
@@ -124,7 +161,7 @@ pub(in crate::destination) fn plain(message: &Message) -> String {
     let links: String = message.links.iter().map(|link| format!("\n{}: {}", link.label, link.url)).collect();
     format!(
         "{}\n\n{}\n\n{FOOTER}\n{origin}{}{}{call}{links}\n",
-        subject(message),
+        headline(message),
         without_footer(&message.in_columns()),
         message.when,
         noticed.unwrap_or_default(),

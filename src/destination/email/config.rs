@@ -33,10 +33,16 @@ const FROM: Key =
     Key::new("from", ValueType::Mailbox, "the sender").required("\"Callwatch <alerts@example.com>\"");
 const TO: Key = Key::new("to", ValueType::List(&ValueType::Mailbox), "the receivers")
     .required("[\"manager@example.com\"]");
+const THREAD: Key = Key::new(
+    "thread",
+    ValueType::Word { what: "choice for threads", words: &["call", "off"] },
+    "`\"call\"`: the mails about one call are one conversation, with one subject; `\"off\"`: each has its title as the subject",
+)
+.default(Literal::Text("call"));
 
 pub(in crate::destination) const TYPE: DestinationType = DestinationType {
     word: "email",
-    keys: &[SMTP, PASSWORD, TOKEN, PLAINTEXT, FROM, TO, CA_FILE, CLIENT_CERT, CLIENT_KEY],
+    keys: &[SMTP, PASSWORD, TOKEN, PLAINTEXT, FROM, TO, THREAD, CA_FILE, CLIENT_CERT, CLIENT_KEY],
     timeout: Duration::from_secs(30),
     concurrency: 2,
     rate: None,
@@ -57,6 +63,8 @@ pub struct EmailConfig {
     pub from: Mailbox,
     /// The receivers, at least one.
     pub to: Vec<Mailbox>,
+    /// Whether the mails about one call are one conversation. Default yes.
+    pub threads: bool,
     /// How the server is reached over TLS.
     pub connection: Connection,
 }
@@ -100,6 +108,7 @@ fn email(table: &mut Table<'_>) -> Option<EmailConfig> {
     let plaintext = table.boolean(&PLAINTEXT);
     let from = table.read(&FROM, mailbox);
     let to = table.set(&TO, mailbox);
+    let threads = table.choice(&THREAD, &[true, false]).unwrap_or(true);
     let connection = Connection::read_direct(table);
     let smtp = smtp?;
     let (has_password, has_token) = (table.has(&PASSWORD), table.has(&TOKEN));
@@ -136,7 +145,7 @@ fn email(table: &mut Table<'_>) -> Option<EmailConfig> {
                 .hint("write smtps:// or smtp:// in `smtp`"),
         );
     }
-    Some(EmailConfig { smtp, password, oauth_token, from: from?, to: to?, connection })
+    Some(EmailConfig { smtp, password, oauth_token, from: from?, to: to?, threads, connection })
 }
 
 /// `smtps://user:password@host:port`, user and password percent-encoded.

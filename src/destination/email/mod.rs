@@ -96,7 +96,12 @@ impl EmailDestination {
             server,
             password: config.password.clone().or(in_address).map(FreshSecret::new),
             oauth_token: config.oauth_token.clone().map(FreshSecret::new),
-            composer: Arc::new(Composer { from: config.from.clone(), to: config.to.clone(), writer }),
+            composer: Arc::new(Composer {
+                from: config.from.clone(),
+                to: config.to.clone(),
+                threads: config.threads,
+                writer,
+            }),
             renderer: Renderer::new(),
             timeout,
         })

@@ -63,6 +63,8 @@ pub(super) struct Message {
     pub(super) rules: Vec<String>,
     /// The source, or the sources; empty when it is about none.
     pub(super) source: String,
+    /// A line that is the same for all messages about the call, when it is about one: who called, and when.
+    pub(super) conversation: Option<String>,
     /// Pages about the call.
     pub(super) links: Vec<Link>,
     /// The id of the call, when it is about one.

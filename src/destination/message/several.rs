@@ -72,6 +72,7 @@ impl Writer {
             notes: words.notes,
             rules: only_rule.map(Name::to_string).into_iter().collect(),
             source: sources.into_iter().collect::<Vec<_>>().join(", "),
+            conversation: None,
             links: vec![],
             call: None,
             call_back: None,

@@ -9,7 +9,7 @@ use super::{
     alerts::Alert,
     facts::{Fact, caller, changed, facts_of_call, field, first, label, other_facts},
     headline, says_something,
-    times::{date_and_time, time},
+    times::{date_and_time, day_and_time, time},
 };
 use crate::{
     calendar::Zone,
@@ -23,6 +23,9 @@ use crate::{
 
 /// The longest summary, in characters.
 const MAX_SUMMARY: usize = 4000;
+
+/// The longest number in a subject, in characters.
+const MAX_CALLER: usize = 40;
 
 /// The most other rules that are named.
 const MAX_ALSO: usize = 10;
@@ -87,6 +90,7 @@ impl Writer {
             notes: words.notes,
             rules: event.rules().map(Name::to_string).collect(),
             source: shown.source().to_owned(),
+            conversation: self.conversation(&shown),
             links,
             call: event.subject.call().map(|call| one_line(call.as_str())),
             call_back: field(fields, "callerNumber")
@@ -138,6 +142,19 @@ impl Writer {
         let more = also.len().saturating_sub(MAX_ALSO);
         said.extend((more > 0).then(|| format!("and {more} more")));
         (!said.is_empty()).then(|| said.join("; "))
+    }
+
+    /// `Call from +33612345678, 15 Dec 09:32`: of what lasts, as long as a call does.
+    fn conversation(&self, shown: &Visible<'_>) -> Option<String> {
+        shown.call().filter(|_| !shown.event.id.is_test())?;
+        let from = caller(shown.fields()).map(|caller| format!(" from {}", headline(&caller, MAX_CALLER)));
+        let when = shown.began().map(|at| format!(", {}", day_and_time(at, self.zone)));
+        // Without both, all calls would be one conversation.
+        let id = match (&from, &when) {
+            (_, Some(_)) => String::new(),
+            (_, None) => format!(" {}", headline(shown.event.subject.call()?.as_str(), MAX_CALLER)),
+        };
+        Some(format!("Call{id}{}{}", from.unwrap_or_default(), when.unwrap_or_default()))
     }
 
     fn silent_since(&self, details: &Map<String, Value>) -> Option<String> {

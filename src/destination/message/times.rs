@@ -11,6 +11,11 @@ pub(super) fn date_and_time(at: Timestamp, zone: Zone) -> String {
     formatted(at, zone, "%a %-d %b %Y, %H:%M %Z")
 }
 
+/// `15 Dec 14:32`
+pub(super) fn day_and_time(at: Timestamp, zone: Zone) -> String {
+    formatted(at, zone, "%-d %b %H:%M")
+}
+
 /// `14:32`; on one of the six days before `today` `Sun 14:32`, on another day `Sun 30 Nov, 14:32`, in another year
 /// `Sun 30 Nov 2024, 14:32`.
 pub(super) fn time(at: Timestamp, today: Timestamp, zone: Zone) -> String {

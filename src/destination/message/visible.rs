@@ -90,6 +90,11 @@ impl<'e> Visible<'e> {
         self.began.unwrap_or(self.event.at)
     }
 
+    /// When the call began, if that is known and shown.
+    pub(super) fn began(&self) -> Option<Timestamp> {
+        self.began
+    }
+
     /// When callwatch noticed what happened, if that was minutes later.
     pub(super) fn noticed(&self) -> Option<Timestamp> {
         let late = self.began.is_some() && self.event.at.since(self.happened?) >= LATE;

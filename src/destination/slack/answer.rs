@@ -198,7 +198,7 @@ impl Place {
     /// What is kept of the answer: without the message, which Slack says again.
     pub(super) fn response(&self) -> String {
         match &self.0 {
-            Some((channel, ts)) => json!({ "ok": true, "channel": channel, "ts": ts }).to_string(),
+            Some((channel, _)) => json!({ "ok": true, "channel": channel }).to_string(),
             None => json!({ "ok": true }).to_string(),
         }
     }

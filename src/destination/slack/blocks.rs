@@ -53,10 +53,11 @@ pub(super) fn render(message: &Message) -> Value {
         let text = escape(text);
         middle.push(section(&cut(&if message.quoted { quoted(&text) } else { text }, MAX_TEXT)));
     }
-    middle.extend(entries(message));
-    middle.extend(transcript(message));
     let mut blocks = vec![head];
     let mut room = MAX_WHOLE.saturating_sub(length(&blocks[0]) + length(&foot) + length(&rest_is_missing()));
+    let taken: usize = middle.iter().map(length).sum();
+    middle.extend(entries(message, room.saturating_sub(taken)));
+    middle.extend(transcript(message));
     for block in middle {
         let mut is_whole = blocks.len() < MAX_BLOCKS - 2;
         let block = if is_whole { fitted(block, room, &mut is_whole) } else { None };
@@ -154,8 +155,8 @@ fn words(title: &str, message: &Message) -> String {
     if end == text.len() { text } else { cut(&text, text[..end].chars().count()) }
 }
 
-/// The events of a batch, one in a line.
-fn entries(message: &Message) -> Vec<Value> {
+/// The events of a batch, one in a line, as many as there is room for; the others are counted.
+fn entries(message: &Message, room: usize) -> Vec<Value> {
     let lines = message.entries.iter().take(MAX_ENTRIES).map(|entry| {
         let mood = entry.mood.as_ref().map(|mood| format!(" · _{}_", escape(mood))).unwrap_or_default();
         let said = entry.said.as_ref().map(|said| format!(" · {}", escape(said))).unwrap_or_default();
@@ -163,9 +164,16 @@ fn entries(message: &Message) -> Vec<Value> {
         let (mark, title, link) = (mark(entry.severity), escape(&entry.title), link.unwrap_or_default());
         format!("{}  {mark}{title}{mood}{said}{link}\n", date(entry.at, &entry.when, entry.today))
     });
-    let more = message.more + message.entries.len().saturating_sub(MAX_ENTRIES) as u64;
-    let more = (more > 0).then(|| format!("and {more} more"));
-    sections(lines.chain(more)).iter().map(|text| section(text)).collect()
+    let mut lines: Vec<_> = lines.collect();
+    loop {
+        let more = message.more + message.entries.len().saturating_sub(lines.len()) as u64;
+        let more = (more > 0).then(|| format!("and {more} more"));
+        let blocks: Vec<_> =
+            sections(lines.iter().cloned().chain(more)).iter().map(|text| section(text)).collect();
+        if blocks.iter().map(length).sum::<usize>() <= room || lines.pop().is_none() {
+            return blocks;
+        }
+    }
 }
 
 /// The transcript in as few sections as possible.

@@ -145,7 +145,8 @@ fn the_examples_of_the_reference_are_fine() {
     // Together they are one config.
     let whole = examples.concat();
     let Loaded { warnings, .. } = parse(&whole).unwrap_or_else(|report| panic!("{report}"));
-    let unused = ["archive", "chat"].map(|name| format!("no rule tells destination `{name}` anything"));
+    let unused =
+        ["archive", "chat", "calls"].map(|name| format!("no rule tells destination `{name}` anything"));
     assert_eq!(messages(&warnings), unused);
 }
 
@@ -180,7 +181,7 @@ pub(super) fn table(heading: &str) -> &'static str {
             "[destinations.crm]\ntype = \"webhook\"\nurl = \"https://crm.example.com/\"\n"
         }
         "type = \"slack\"" => {
-            "[destinations.crm]\ntype = \"slack\"\nwebhook_url = { env = \"SLACK_WEBHOOK_URL\" }\n"
+            "[destinations.crm]\ntype = \"slack\"\ntoken = { env = \"SLACK_BOT_TOKEN\" }\nchannel = \"C0123ABCD\"\n"
         }
         "type = \"email\"" => {
             "[destinations.crm]\ntype = \"email\"\nsmtp = \"smtps://smtp.example.com\"\n\
@@ -251,7 +252,7 @@ fn every_declared_default_is_the_default() {
             }
         }
     }
-    assert_eq!(checked, 47);
+    assert_eq!(checked, 50);
 }
 
 #[test]

@@ -46,7 +46,8 @@ async fn with_quiet_hours_nobody_relies_on_the_next_of_the_lane() {
     stage.add("crm", &[("a", 1)]).await;
     stage.add("crm", &[("a", 2)]).await;
     let mut config = config("crm");
-    config.quiet = Some(callwatch::calendar::Hours::parse(["01:00-02:00"], callwatch::calendar::Zone::UTC).unwrap());
+    config.quiet =
+        Some(callwatch::calendar::Hours::parse(["01:00-02:00"], callwatch::calendar::Zone::UTC).unwrap());
     let running = stage.serve(config, &receiver);
     stage.finished(2).await;
     assert!(receiver.tries().iter().all(|it| !it.followed));

@@ -170,6 +170,7 @@ fn mail_to(address: SocketAddr, security: SmtpSecurity, connection: Connection) 
         oauth_token: None,
         from: "alerts@acme.example".parse().unwrap(),
         to: vec!["manager@acme.example".parse().unwrap()],
+        threads: true,
         connection,
     }))
 }

@@ -31,6 +31,7 @@ pub(super) fn email(receiver: &SmtpReceiver, to: &[&str]) -> EmailConfig {
         oauth_token: None,
         from: "Callwatch <alerts@acme.example>".parse().unwrap(),
         to: to.iter().map(|to| to.parse().unwrap()).collect(),
+        threads: true,
         connection: Default::default(),
     }
 }
@@ -162,6 +163,15 @@ async fn mails_about_one_call_hang_together_and_a_repeat_is_recognised() {
     let mails = receiver.mails();
     let [ended, analyzed, elsewhere, again] = &mails[..] else { panic!("{} mails", mails.len()) };
     let of = |name| move |mail: &smtp::Received| header(&mail.text, name);
+    for name in ["References", "In-Reply-To", "List-Id"] {
+        assert_eq!(of(name)(ended), of(name)(analyzed));
+    }
+    assert_eq!(of("Subject")(ended), "Call from +33612345678, 15 Dec 14:30");
+    assert_eq!(
+        of("Subject")(analyzed),
+        of("Subject")(ended),
+        "Gmail and Outlook want the same subject as well"
+    );
     for name in ["References", "In-Reply-To"] {
         assert_eq!(of(name)(ended), of(name)(analyzed));
         assert_ne!(of(name)(ended), of(name)(elsewhere));
@@ -169,6 +179,100 @@ async fn mails_about_one_call_hang_together_and_a_repeat_is_recognised() {
     assert_eq!(of("Message-ID")(ended), of("Message-ID")(again));
     assert_ne!(of("Message-ID")(ended), of("Message-ID")(analyzed));
     assert_eq!(receiver.connections(), 1, "one connection is enough");
+}
+
+/// To a manager who wants no conversations.
+fn alone(receiver: &SmtpReceiver) -> DestinationConfig {
+    config(DestinationKind::Email(EmailConfig { threads: false, ..email(receiver, MANAGER) }))
+}
+
+#[tokio::test]
+async fn without_conversations_the_subject_is_the_title_and_words_say_how_much_it_matters() {
+    for (severity, subject) in [
+        (Severity::Info, "Unhappy caller +33612345678"),
+        (Severity::Warning, "Warning: Unhappy caller +33612345678"),
+        (Severity::Critical, "Critical: Unhappy caller +33612345678"),
+    ] {
+        let receiver = SmtpReceiver::start().await;
+        let title = Some(Template::compile("Unhappy caller {{ call.callerNumber }}").unwrap());
+        let text = RuleText { title, severity, ..RuleText::default() };
+        deliver_with(&alone(&receiver), &event(Kind::Ended), Some(&text)).await;
+        let mail = receiver.only_mail().text;
+        assert_eq!(header(&mail, "Subject"), subject);
+        assert!(!mail.contains("References: ") && !mail.contains("In-Reply-To: "), "{mail}");
+        assert_eq!(mail.contains("\r\nImportance: high\r\n"), severity == Severity::Critical);
+    }
+    let receiver = SmtpReceiver::start().await;
+    let title = Some(Template::compile(&"word ".repeat(60)).unwrap());
+    let text = RuleText { title, ..RuleText::default() };
+    deliver_with(&alone(&receiver), &event(Kind::Ended), Some(&text)).await;
+    let subject = header(&receiver.only_mail().text, "Subject");
+    assert!(!subject.contains(&"word ".repeat(24)), "{subject}");
+}
+
+#[tokio::test]
+async fn a_conversation_is_named_by_what_the_reader_may_know_of_the_call() {
+    let paris = Zone::parse("Europe/Paris").unwrap();
+    let id = "6789abcdef0123456789abcd";
+    for (exclude, record, subject) in [
+        (&[][..], RECORD.to_owned(), "Call from +33612345678, 15 Dec 15:30".to_owned()),
+        (&["callerNumber"], RECORD.to_owned(), "Call, 15 Dec 15:30".to_owned()),
+        (&["createdAt"], RECORD.to_owned(), format!("Call {id} from +33612345678")),
+        (&["callerNumber", "createdAt"], RECORD.to_owned(), format!("Call {id}")),
+        (
+            &[],
+            RECORD.replace("\"+33612345678\"", "null"),
+            "Call from unknown number, 15 Dec 15:30".to_owned(),
+        ),
+    ] {
+        let receiver = SmtpReceiver::start().await;
+        let mut config = to(&receiver, MANAGER);
+        config.timezone = paris;
+        config.fields = filter(None, exclude);
+        deliver(&config, &event_of(Kind::Ended, &record)).await;
+        assert_eq!(header(&receiver.only_mail().text, "Subject"), subject);
+    }
+    // What is about no call, and what only tries the way, has its own.
+    let receiver = SmtpReceiver::start().await;
+    deliver(&to(&receiver, MANAGER), &source_event()).await;
+    assert_eq!(header(&receiver.only_mail().text, "Subject"), "Source clinic is failing");
+    let receiver = SmtpReceiver::start().await;
+    deliver(&to(&receiver, MANAGER), &Event { id: EventId::test(1), ..event(Kind::Ended) }).await;
+    assert!(!header(&receiver.only_mail().text, "Subject").starts_with("Call from"));
+}
+
+#[tokio::test]
+async fn mails_can_be_sorted_by_their_rules() {
+    for (rule, also, list) in [
+        ("call-completed", &[][..], "<call-completed.callwatch.acme.example>"),
+        ("unhappy_caller", &["booked"], "<booked.unhappy-caller.callwatch.acme.example>"),
+        ("booked", &["unhappy_caller"], "<booked.unhappy-caller.callwatch.acme.example>"),
+        ("[alerts]", &[], "<alerts.callwatch.acme.example>"),
+    ] {
+        let receiver = SmtpReceiver::start().await;
+        let also = also.iter().map(|rule| Name::from(*rule)).collect();
+        let event = Event { rule: rule.into(), also, ..event(Kind::Ended) };
+        deliver(&to(&receiver, MANAGER), &event).await;
+        assert_eq!(header(&receiver.only_mail().text, "List-Id"), list);
+    }
+    let receiver = SmtpReceiver::start().await;
+    let also = (0..60).map(|n| Name::from(format!("rule-{n}").as_str())).collect();
+    deliver(&to(&receiver, MANAGER), &Event { also, ..event(Kind::Ended) }).await;
+    let list = header(&receiver.only_mail().text, "List-Id");
+    assert!(list.len() < 80, "{list}");
+}
+
+#[tokio::test]
+async fn lists_of_mails_show_the_title_beside_the_subject() {
+    let text = RuleText {
+        title: Some(Template::compile("Unhappy caller").unwrap()),
+        severity: Severity::Critical,
+        ..RuleText::default()
+    };
+    let [plain, html] = mailed(|_| {}, &event(Kind::Ended), &rules(&"call-completed".into(), &text)).await;
+    assert!(plain.starts_with("Critical: Unhappy caller\n\n"), "{plain}");
+    let first = html.split("<body").nth(1).unwrap().split('>').nth(2).unwrap();
+    assert!(first.starts_with("Critical: Unhappy caller – The caller asked about"), "{first}");
 }
 
 #[tokio::test]
@@ -189,7 +293,7 @@ async fn nothing_of_a_call_becomes_a_header_or_markup() {
     let head = mail.text.split("\r\n\r\n").next().unwrap();
     assert!(head.lines().all(|line| !line.starts_with("Bcc")), "{head}");
     assert_eq!(header(&mail.text, "Importance"), "high");
-    assert!(header(&mail.text, "Subject").starts_with("Critical: x Bcc: thief"), "{head}");
+    assert!(header(&mail.text, "Subject").starts_with("Call x Bcc: thief"), "{head}");
     let [_, html] = parts(&mail.text);
     assert!(!html.contains("<script") && html.contains("&lt;script"), "{html}");
     assert!(html.contains("#c62828"));
@@ -200,7 +304,7 @@ async fn a_title_beyond_ascii_arrives_whole() {
     let receiver = SmtpReceiver::start().await;
     let text =
         RuleText { title: Some(Template::compile("Appel terminé ☎").unwrap()), ..RuleText::default() };
-    deliver_with(&to(&receiver, MANAGER), &event(Kind::Ended), Some(&text)).await;
+    deliver_with(&alone(&receiver), &event(Kind::Ended), Some(&text)).await;
     let mail = receiver.only_mail();
     assert!(mail.text.is_ascii());
     assert!(header(&mail.text, "Subject").contains("=?utf-8?"));
@@ -233,8 +337,14 @@ async fn who_has_a_mail_does_not_get_it_again_because_another_has_to_wait() {
     let (config, event) = (to(&receiver, BOTH), Arc::new(event(Kind::Ended)));
     // A new destination for every attempt, as after a restart.
     let attempt = async |memo: Option<&Value>| {
-        let notification =
-            Notification { event: &event, rules: &Rules::default(), sequence: 1, memo, followed: false, now: now() };
+        let notification = Notification {
+            event: &event,
+            rules: &Rules::default(),
+            sequence: 1,
+            memo,
+            followed: false,
+            now: now(),
+        };
         destination(&config).deliver(&notification).await
     };
 
@@ -256,8 +366,14 @@ async fn a_memo_about_another_mail_or_of_another_shape_keeps_nobody_from_this_on
     let (config, event) = (to(&receiver, BOTH), Arc::new(event(Kind::Ended)));
     for memo in [json!({ "event": "evt_other", "have_it": BOTH }), json!({ "have_it": 3 }), json!("?")] {
         let memo = Some(&memo);
-        let notification =
-            Notification { event: &event, rules: &Rules::default(), sequence: 1, memo, followed: false, now: now() };
+        let notification = Notification {
+            event: &event,
+            rules: &Rules::default(),
+            sequence: 1,
+            memo,
+            followed: false,
+            now: now(),
+        };
         let answer = destination(&config).deliver(&notification).await;
         assert_eq!((answer.reaction, answer.memo), (Reaction::Delivered, None));
     }

@@ -137,7 +137,9 @@ pub async fn deliver_with(config: &DestinationConfig, event: &Event, text: Optio
 /// Delivers once with these rules.
 pub async fn deliver_ruled(config: &DestinationConfig, event: &Event, rules: &Rules) -> Answer {
     let event = &Arc::new(event.clone());
-    destination(config).deliver(&Notification { event, rules, sequence: 7, memo: None, followed: false, now: now() }).await
+    destination(config)
+        .deliver(&Notification { event, rules, sequence: 7, memo: None, followed: false, now: now() })
+        .await
 }
 
 /// A rule that wants its events said so.

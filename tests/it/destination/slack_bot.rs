@@ -54,8 +54,7 @@ impl Lane {
     async fn deliver(&mut self, event: &Event, sequence: u64, followed: bool) -> Answer {
         let event = &Arc::new(event.clone());
         let memo = self.memo.as_ref();
-        let notification =
-            Notification { event, rules: &self.rules, sequence, memo, followed, now: now() };
+        let notification = Notification { event, rules: &self.rules, sequence, memo, followed, now: now() };
         let answer = self.destination.deliver(&notification).await;
         if let Some(memo) = &answer.memo {
             self.memo = Some(memo.clone());
@@ -77,10 +76,10 @@ impl Lane {
     }
 }
 
-
 /// The n-th event of a call by this rule.
 fn of(rule: &str, kind: Kind, number: u64) -> Event {
-    let id = EventId::compute(&"clinic".into(), "6789abcdef0123456789abcd", &rule.into(), &[1], number as u32);
+    let id =
+        EventId::compute(&"clinic".into(), "6789abcdef0123456789abcd", &rule.into(), &[1], number as u32);
     Event { id, rule: rule.into(), ..event(kind) }
 }
 
@@ -137,7 +136,9 @@ async fn words_and_metadata_say_all_and_no_more() {
     let message = &lane.channel()[0].message;
     let words = message["text"].as_str().unwrap();
     assert!(words.starts_with("⚠️ Booked by +33612345678\n"), "{words}");
-    for part in ["Sentiment: positive", "appointment availability next Tuesday", "booked · clinic · Mon 15 Dec 2025"] {
+    for part in
+        ["Sentiment: positive", "appointment availability next Tuesday", "booked · clinic · Mon 15 Dec 2025"]
+    {
         assert!(words.contains(part), "{words}");
     }
     let payload = json!({ "event_type": "callwatch", "event_payload": { "event_id": event.id.as_str() } });
@@ -145,7 +146,7 @@ async fn words_and_metadata_say_all_and_no_more() {
     assert_eq!(message["channel"], "#calls");
     // The answer is kept for 30 days, so nothing of the call may be in it, and the memo is kept as long.
     let answer = lane.deliver(&of("feed", Kind::Updated, 2), 2, false).await;
-    assert_eq!(answer.response, r#"{"ok":true,"channel":"C0DEMO","ts":"1765800000.000001"}"#);
+    assert_eq!(answer.response, r#"{"ok":true,"channel":"C0DEMO"}"#);
     let posted = json!({ "to": "#calls", "channel": "C0DEMO", "ts": "1765800000.000001", "sequence": 2, "rules": ["booked", "feed"] });
     assert_eq!(answer.memo, Some(posted));
 }
@@ -243,7 +244,8 @@ async fn saying(method: &str, status: u16, body: Value) -> MockServer {
     let server = MockServer::start().await;
     let answer = ResponseTemplate::new(status).set_body_json(body);
     Mock::given(path(format!("/{method}"))).respond_with(answer).mount(&server).await;
-    let fine = json!({ "ok": true, "channel": "C9", "ts": "9.9", "message": { "text": "a secret of the call" } });
+    let fine =
+        json!({ "ok": true, "channel": "C9", "ts": "9.9", "message": { "text": "a secret of the call" } });
     let answer = ResponseTemplate::new(200).set_body_json(fine);
     Mock::given(wiremock::matchers::any()).respond_with(answer).mount(&server).await;
     server
@@ -274,10 +276,9 @@ const EDIT: &str = "chat.update";
 async fn slacks_words_mean_what_slack_says() {
     let wait = |answer: &Answer| answer.reaction == Reaction::Retry { after: Some(Duration::from_secs(30)) };
     let retry = |answer: &Answer| answer.reaction == Reaction::Retry { after: None };
-    let dead = |answer: &Answer| matches!(&answer.reaction, Reaction::Dead(why) if why.contains("please report it"));
-    let pause = |answer: &Answer| {
-        matches!(&answer.reaction, Reaction::Pause(why) if why.ends_with("then resume the destination"))
-    };
+    let dead =
+        |answer: &Answer| matches!(&answer.reaction, Reaction::Dead(why) if why.contains("please report it"));
+    let pause = |answer: &Answer| matches!(&answer.reaction, Reaction::Pause(why) if why.ends_with("then resume the destination"));
     type Is<'a> = &'a dyn Fn(&Answer) -> bool;
     let table: [(Is<'_>, &[&str]); 4] = [
         (&wait, &["ratelimited", "rate_limited", "message_limit_exceeded"]),
@@ -348,9 +349,12 @@ async fn slacks_words_mean_what_slack_says() {
         assert!(pause(&answer), "{answer:?}");
         assert!(matches!(&answer.reaction, Reaction::Pause(why) if why.contains("/invite @")), "{answer:?}");
     }
-    let server = saying(POST, 200, json!({ "ok": false, "error": "missing_scope", "needed": "chat:write" })).await;
+    let server =
+        saying(POST, 200, json!({ "ok": false, "error": "missing_scope", "needed": "chat:write" })).await;
     let answer = sent(&server, None, of("feed", Kind::Ended, 1)).await;
-    assert!(matches!(&answer.reaction, Reaction::Pause(why) if why.starts_with("missing_scope (chat:write)")));
+    assert!(
+        matches!(&answer.reaction, Reaction::Pause(why) if why.starts_with("missing_scope (chat:write)"))
+    );
 }
 
 #[tokio::test]
@@ -371,7 +375,10 @@ async fn a_message_that_cannot_be_edited_is_posted_anew() {
         let requests = requests(&received);
         // A new message rings by itself, so there is no reply.
         assert_eq!(requests.iter().map(|it| it.0).collect::<Vec<_>>(), [EDIT, POST], "{word}");
-        assert_eq!((&requests[1].1["channel"], &requests[1].1["thread_ts"]), (&json!("#calls"), &Value::Null));
+        assert_eq!(
+            (&requests[1].1["channel"], &requests[1].1["thread_ts"]),
+            (&json!("#calls"), &Value::Null)
+        );
         let memo = json!({ "to": "#calls", "channel": "C9", "ts": "9.9", "sequence": 2, "rules": ["unhappy", "feed"] });
         assert_eq!(answer.memo, Some(memo), "{word}");
     }
@@ -389,7 +396,8 @@ async fn a_reply_that_the_thread_does_not_take_is_a_message_of_its_own() {
         let refused = ResponseTemplate::new(200).set_body_json(json!({ "ok": false, "error": word }));
         let is_reply = |request: &Request| String::from_utf8_lossy(&request.body).contains("thread_ts");
         Mock::given(path(format!("/{POST}"))).and(is_reply).respond_with(refused).mount(&server).await;
-        let fine = ResponseTemplate::new(200).set_body_json(json!({ "ok": true, "channel": "C9", "ts": "1.1" }));
+        let fine =
+            ResponseTemplate::new(200).set_body_json(json!({ "ok": true, "channel": "C9", "ts": "1.1" }));
         Mock::given(wiremock::matchers::any()).respond_with(fine).mount(&server).await;
         let answer = sent(&server, Some(&posted_before()), of("unhappy", Kind::Ended, 1)).await;
         assert_eq!(answer.reaction, Reaction::Delivered, "{word}");
@@ -408,7 +416,10 @@ async fn a_message_that_slack_has_had_and_lost_is_posted_as_another() {
     let is_known = |request: &Request| String::from_utf8_lossy(&request.body).contains("client_msg_id");
     Mock::given(is_known).respond_with(ResponseTemplate::new(200).set_body_json(lost)).mount(&server).await;
     let fine = json!({ "ok": true, "channel": "C9", "ts": "9.9" });
-    Mock::given(wiremock::matchers::any()).respond_with(ResponseTemplate::new(200).set_body_json(fine)).mount(&server).await;
+    Mock::given(wiremock::matchers::any())
+        .respond_with(ResponseTemplate::new(200).set_body_json(fine))
+        .mount(&server)
+        .await;
     let answer = sent(&server, None, of("feed", Kind::Ended, 1)).await;
     assert_eq!((answer.reaction, answer.memo.unwrap()["ts"].as_str()), (Reaction::Delivered, Some("9.9")));
 }
@@ -426,7 +437,8 @@ async fn slack_is_left_alone_as_long_as_it_asks() {
     let config = bot(&format!("{}/", server.uri()), TOKEN, SlackThread::Critical);
     let event = Arc::new(of("feed", Kind::Ended, 2));
     let rules = Rules::default();
-    let notification = Notification { event: &event, rules: &rules, sequence: 1, memo: None, followed: false, now: now() };
+    let notification =
+        Notification { event: &event, rules: &rules, sequence: 1, memo: None, followed: false, now: now() };
     let other = destination(&config);
     let wait = |other: &Arc<dyn Destination>| other.wait(&notification);
     // Its own destination is gone, and with it what was known of the token; a second one beside it is not.
@@ -459,7 +471,8 @@ async fn answers_that_are_not_slacks_and_servers_that_are_not_there() {
 async fn the_token_is_a_secret_and_what_slack_repeats_of_the_call_is_not_kept() {
     let echo = |request: &Request| {
         let token = request.headers["authorization"].to_str().unwrap();
-        ResponseTemplate::new(200).set_body_json(json!({ "ok": false, "error": "invalid_auth", "token": token }))
+        ResponseTemplate::new(200)
+            .set_body_json(json!({ "ok": false, "error": "invalid_auth", "token": token }))
     };
     let server = MockServer::start().await;
     Mock::given(wiremock::matchers::any()).respond_with(echo).mount(&server).await;
@@ -485,8 +498,9 @@ async fn the_token_is_a_secret_and_what_slack_repeats_of_the_call_is_not_kept() 
 
 #[tokio::test]
 async fn long_messages_are_cut_to_what_slack_takes_and_say_so() {
-    let turns: Vec<_> =
-        (0..400).map(|n| json!({ "role": "user", "content": format!("{n} {}", "words & more ".repeat(40)) })).collect();
+    let turns: Vec<_> = (0..400)
+        .map(|n| json!({ "role": "user", "content": format!("{n} {}", "words & more ".repeat(40)) }))
+        .collect();
     let analysis: serde_json::Map<_, _> =
         (0..40).map(|i| (format!("field{i}"), json!("é<".repeat(2000)))).collect();
     let record = json!({
@@ -513,7 +527,8 @@ async fn long_messages_are_cut_to_what_slack_takes_and_say_so() {
 async fn a_call_has_links_to_its_page() {
     let text = "[sources.clinic]\napi_key = 'ck_live_000000000000000000000000000000000000000000000000000000000000'\n\
                 call_url = 'https://app.example.com/{{ source }}/{{ call.id }}?from={{ call.callerNumber }}'\n";
-    let parsed = callwatch::config_file::Config::parse(text, std::path::Path::new("config.toml"), Default::default());
+    let parsed =
+        callwatch::config_file::Config::parse(text, std::path::Path::new("config.toml"), Default::default());
     let sources = parsed.unwrap().config.sources;
     let own = "https://callwatch.example.com/page".parse().unwrap();
     let links = callwatch::destination::Links::of(&sources, Some(&own));
@@ -526,7 +541,10 @@ async fn a_call_has_links_to_its_page() {
     let foot = message["blocks"].as_array().unwrap().last().unwrap();
     let vendors = "https://app.example.com/clinic/6789abcdef0123456789abcd?from=%7C%3Cevil%3E";
     let own = "https://callwatch.example.com/page/calls/clinic/6789abcdef0123456789abcd";
-    assert_eq!(foot["elements"][1]["text"], format!("<{vendors}|Open the call> · <{own}|Details in callwatch>"));
+    assert_eq!(
+        foot["elements"][1]["text"],
+        format!("<{vendors}|Open the call> · <{own}|Details in callwatch>")
+    );
     let words = message["text"].as_str().unwrap();
     assert!(words.contains(&format!("Open the call: {vendors}\nDetails in callwatch: {own}")), "{words}");
     // What the destination does not show is in no link either.

@@ -41,6 +41,7 @@ fn mail(security: SmtpSecurity, address: SocketAddr, to: &str) -> DestinationCon
         oauth_token: None,
         from: "alerts@acme.example".parse().unwrap(),
         to: vec![to.parse().unwrap()],
+        threads: true,
         connection: Default::default(),
     }))
 }
@@ -133,7 +134,14 @@ async fn the_answer_to_the_final_dot_is_waited_for_beyond_the_timeout() {
     assert!(destination.longest_attempt() >= Duration::from_secs(600));
     let attempt = tokio::spawn(async move {
         let rules = callwatch::rule::Rules::default();
-        let notification = Notification { event: &event, rules: &rules, sequence: 7, memo: None, followed: false, now: now() };
+        let notification = Notification {
+            event: &event,
+            rules: &rules,
+            sequence: 7,
+            memo: None,
+            followed: false,
+            now: now(),
+        };
         destination.deliver(&notification).await
     });
     while asked.recv().await.expect("the mail is sent") != "." {}

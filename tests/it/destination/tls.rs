@@ -99,6 +99,7 @@ async fn a_password_is_not_sent_to_somebody_nobody_vouches_for() {
             oauth_token: None,
             from: "alerts@acme.example".parse().unwrap(),
             to: vec!["manager@acme.example".parse().unwrap()],
+            threads: true,
             connection: Default::default(),
         }));
         assert_retry(&deliver(&config, &event(Kind::Ended)).await, None, NOT_TRUSTED);

@@ -331,7 +331,7 @@ error: `message` is only there in the `body` of a webhook
 #[test]
 fn slack() {
     check(
-        r#"
+        r##"
 [destinations.a]
 type = "slack"
 webhook_url = "hooks.slack.com/services/T0/B0/XX"
@@ -363,8 +363,8 @@ api_url = "https://slack.com/api?x=1"
 [rules.r]
 on = ["ended"]
 to = ["a", "b", "c", "d", "e", "f"]
-"#,
-        r#"
+"##,
+        r##"
 error: this is not a whole URL
  --> config.toml:3:15
   |
@@ -440,7 +440,7 @@ error: expected only a host and a path
    |
    = help: as in "https://slack.com/api/"
 
-"#,
+"##,
     );
 }
 

@@ -78,8 +78,8 @@ error: unknown key `colour`
   = help: choose from `api_key`, `base_url`, `interval`, `sweep`,
           `analysis_window`, `page_size`, `requests_per_minute`,
           `notify_since`, `timeout`, `failing_after`, `over`, `ignore`,
-          `deletions_believed_after`, `max_record`, `max_calls`, `ca_file`,
-          `client_cert`, `client_key`, `proxy`
+          `deletions_believed_after`, `max_record`, `max_calls`, `call_url`,
+          `ca_file`, `client_cert`, `client_key`, `proxy`
 
 error: unknown key `logging`
  --> config.toml:9:2
