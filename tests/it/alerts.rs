@@ -55,7 +55,7 @@ async fn a_dead_crm_is_told_in_slack_and_by_mail_and_its_recovery_without_a_sire
     rig.callem.update("c1", |record| *record = call.clone());
     until("the alert", async || !rig.slack_texts().is_empty()).await;
     let alert = slack_bodies(&rig).remove(0);
-    assert_eq!(alert["text"], "🚨 Destination crm is failing");
+    assert_eq!(alert["blocks"][0]["text"]["text"], "🚨 Destination crm is failing");
     let text = alert["blocks"][1]["text"]["text"].as_str().unwrap();
     assert!(text.starts_with("crm has not taken anything since "), "{text}");
     assert!(text.contains(" 1 notification waits; it is sent when it answers again."), "{text}");

@@ -412,8 +412,8 @@ error: this token is for the app's own connections, not for messages
 15 | token = "********"
    |         ^^^^^^^^^^
    |
-   = help: the Bot User OAuth Token of the app, under OAuth & Permissions, begins
-           with xoxb-
+   = help: the Bot User OAuth Token of the app, under OAuth & Permissions,
+           begins with xoxb-
 
 error: a `token` is there already, and posts to `channel`
   --> config.toml:16:15
