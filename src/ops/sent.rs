@@ -70,7 +70,7 @@ impl Ops {
         let event = hidden(&event, show).map_err(damaged)?.into();
         let rules = RuleSet::of(&self.config.rules);
         let (event, sequence) = (&event, record.sequence);
-        let notification = Notification { event, rules: &rules, sequence, memo: None, now };
+        let notification = Notification { event, rules: &rules, sequence, memo: None, followed: false, now };
         let shown = destination::show(to, &notification).map_err(damaged)?;
         // A body is read more easily with line breaks.
         let pretty = serde_json::from_str::<Value>(&shown.text).ok().filter(Value::is_object);
