@@ -57,7 +57,7 @@ impl Sighting {
                 }
             }
             Message::Mail(mail) => {
-                let headline = title_line(&arrival.message);
+                let headline = title_line(&arrival.message).or(mail.subject()).unwrap_or_default();
                 // Quoted-printable text breaks its lines anywhere.
                 let text = String::from_utf8_lossy(&mail.data).replace("=\r\n", "");
                 Self {
@@ -110,9 +110,9 @@ impl Sighting {
 }
 
 /// The title of a mail: the first line of its text, because its subject is that of all mails about a call.
-fn title_line(message: &Message) -> String {
-    let text = text_of(message).unwrap_or_default();
-    text.lines().nth(1).or(text.lines().next()).unwrap_or_default().trim_end().to_owned()
+fn title_line(message: &Message) -> Option<String> {
+    // The subject goes before it.
+    text_of(message)?.lines().nth(1).map(|line| line.trim_end().to_owned())
 }
 
 /// The line of a message for people that names other rules, without its first word.
