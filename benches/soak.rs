@@ -30,7 +30,7 @@ const CALLS: usize = 100_000;
 const INTERVAL: Duration = Duration::from_secs(15);
 const SWEEP: Duration = Duration::from_secs(180);
 
-/// What the config's only rule has to bring.
+/// The messages that the config's only rule has to bring.
 const PROMISES: &[Promise] = &[Promise { rule: "all", to: &["crm"], ..Promise::FEED }];
 
 #[tokio::main]

@@ -1,4 +1,4 @@
-//! What an API may answer: lists that lose calls, records that lose their shape, fields that flap, replicas that lag. A real
+//! Odd answers of an API: lists that lose calls, records that lose their shape, fields that flap, replicas that lag. A real
 //! HTTP answer goes in; what is told, committed and reported comes out.
 
 use std::{

@@ -144,7 +144,7 @@ fn now() -> Timestamp {
     Timestamp::from_millis(chrono::Utc::now().timestamp_millis())
 }
 
-/// So many minutes after three hours ago.
+/// A moment this many minutes after three hours ago.
 fn minute(minute: u64) -> Timestamp {
     now().before(Duration::from_secs(3 * 3600)).after(Duration::from_secs(60 * minute))
 }

@@ -89,7 +89,7 @@ async fn a_changed_file_goes_to_work_by_itself_and_a_bad_one_is_told_once() {
     let so_far = rig.callem.request_counts().total();
     timeout(PATIENCE, rig.callem.wait_for_requests(|counts| counts.total() > so_far + 60)).await.unwrap();
     assert_eq!(process.count(REFUSED), 1);
-    // What was at work before stands there again: nothing needs to be done.
+    // The file says again what is at work: nothing needs to be done.
     process.edit(&text.replace("[\"ended\", \"analyzed\"]", "[\"started\"]"));
     process.says("the config file says again what is at work").await;
     process.edit(&unwatched(&text));

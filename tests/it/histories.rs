@@ -18,7 +18,7 @@ struct History {
     /// How many completed calls there are at first; `live` more are live.
     old: usize,
     live: usize,
-    /// What happens, step by step; a few requests go by between two steps.
+    /// The history, step by step; a few requests go by between two steps.
     steps: Vec<Step>,
 }
 

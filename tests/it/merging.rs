@@ -166,7 +166,7 @@ async fn after_a_kill_before_its_delivery_the_message_is_the_same_and_stands_und
         complete(call);
         analyze(call, "negative", true);
     });
-    // What the CRM has been told was committed together with the message to people.
+    // The message to the CRM was committed together with the one to people.
     timeout(PATIENCE, rig.crm.inbox().wait_for(3)).await.expect("the CRM is told");
     first.kill().await.unwrap();
 

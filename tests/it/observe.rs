@@ -35,7 +35,7 @@ struct Watch {
     may_lag: bool,
 }
 
-/// What one look brought.
+/// The result of one look.
 #[derive(Debug, PartialEq)]
 struct Look {
     kinds: Option<Kinds>,

@@ -5,7 +5,7 @@ use std::process::Command;
 const PAGE: &str = include_str!("../../docs/rules.md");
 const TESTS: &str = include_str!("rules_page.test.toml");
 
-/// What the page's examples stand on.
+/// The rest of a config around the page's examples.
 const BASE: &str = r#"
 [sources.clinic]
 api_key = { env = "CALLEM_API_KEY" }

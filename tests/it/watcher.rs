@@ -1,4 +1,4 @@
-//! What is news about a source because time passes, rules change, or the source does not answer.
+//! News about a source that comes because time passes, rules change, or the source does not answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -259,7 +259,7 @@ fn joined(name: &str, to: &[&str], severity: Severity) -> Rule {
     Rule { merging: to.clone(), text, ..Rule::new(name.into(), Kind::Started.into(), to) }
 }
 
-/// What goes where: the rules of an event, and the destination and sequence of each delivery.
+/// An event in short: its rules, and the destination and sequence of each delivery.
 fn told(made: &Observation) -> Vec<(String, Vec<(&str, u64)>)> {
     let told = made.events.iter().filter(|new| !new.deliveries.is_empty()).map(|new| {
         let rules: Vec<_> = new.event.rules().map(|rule| rule.as_str()).collect();
@@ -352,7 +352,7 @@ fn what_happens_to_a_source_is_one_message_of_several_rules_too() {
     assert_eq!(told(&made), [("down+away".to_owned(), vec![("desk", 1)])]);
 }
 
-/// What a watcher makes of these records of one call, one a minute.
+/// The observations of a watcher that sees these records of one call, one a minute.
 fn told_of(records: &[Value]) -> Vec<String> {
     let mut watcher = watcher(&[Rule::new(
         "all".into(),

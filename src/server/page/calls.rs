@@ -175,7 +175,7 @@ struct Story {
     transcript: Option<Vec<(String, String)>>,
 }
 
-/// What was noticed at once.
+/// The changes that were noticed at once.
 struct Moment {
     at: Timestamp,
     kinds: String,

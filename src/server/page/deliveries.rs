@@ -69,7 +69,7 @@ struct List {
     frame: Frame,
     words: Words,
     form: Form,
-    /// What was done just before.
+    /// The change that was made just before.
     done: Option<String>,
     reasons: Vec<ReasonRow>,
     /// How many reasons are not shown.
@@ -261,7 +261,7 @@ impl Row {
     }
 }
 
-/// What was done just before, in words; it stands in the address that a change leads to.
+/// The change that was made just before, in words; it stands in the address that a change leads to.
 fn done(parts: &mut Parts) -> Result<Option<String>, Problem> {
     let count = parts.take("count", |text| text.parse::<u64>().ok())?.unwrap_or_default();
     let what = parts.take("done", |text| match text {
@@ -272,7 +272,7 @@ fn done(parts: &mut Parts) -> Result<Option<String>, Problem> {
     Ok(what)
 }
 
-/// What is done to deliveries.
+/// A change of deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Retry,

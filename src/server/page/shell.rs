@@ -1,4 +1,4 @@
-//! What stands around every page, and what every page is made from.
+//! The frame around every page, and the things that every page is made from.
 
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ impl Frame {
         if self.is_trouble { &ASSETS.trouble.path } else { &ASSETS.well.path }
     }
 
-    /// What stands before the title of a page in the list of a browser's tabs.
+    /// The sign before the title of a page in the list of a browser's tabs.
     pub(super) fn mark(&self) -> &'static str {
         if self.is_trouble { "✗ " } else { "" }
     }
@@ -131,7 +131,7 @@ impl Visit {
         }
     }
 
-    /// What may be shown of calls.
+    /// The fields of calls that may be shown.
     pub(super) fn show(&self) -> ShownFields {
         self.config.server.as_ref().map(|server| server.show).unwrap_or_default()
     }

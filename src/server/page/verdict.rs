@@ -1,4 +1,4 @@
-//! What the page says first: that all is well, or what is wrong and what to do. Pure.
+//! The first words of the page: that all is well, or what is wrong and what to do. Pure.
 
 use super::words::{Tone, Words, list_of, messages, number, span, to};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 pub(super) struct Verdict {
     /// The one sentence.
     pub(super) headline: String,
-    /// What follows from it, when nothing or one thing is wrong.
+    /// The sentence after it, when nothing or one thing is wrong.
     pub(super) more: String,
     /// Everything that is wrong, the most pressing first.
     pub(super) points: Vec<Point>,
@@ -19,9 +19,9 @@ pub(super) struct Verdict {
 /// One thing that is wrong.
 pub(super) struct Point {
     pub(super) tone: Tone,
-    /// What it is.
+    /// The trouble in a few words.
     pub(super) what: String,
-    /// What it means, and what can be done.
+    /// Its consequence, and how to go on.
     pub(super) advice: String,
     /// Where to look, and the words for it.
     pub(super) link: Option<(String, String)>,
@@ -63,7 +63,7 @@ impl Verdict {
     }
 }
 
-/// What is known when nothing is wrong.
+/// The figures to show when nothing is wrong.
 fn summary(status: &Status) -> String {
     let sources = status.service.iter().flat_map(|service| &service.sources);
     let (known, live) =

@@ -121,7 +121,7 @@ fn what_others_can_get_at_is_told() {
     set(&store, 0o700);
     assert_eq!(load_in(folder.path(), &completed("")), [""; 0]);
 
-    // Whoever may change the folder can put other files in the place of those in it.
+    // A user who may change the folder can put other files in the place of those in it.
     set(folder.path(), 0o777);
     let messages = load_in(folder.path(), &completed(""));
     let [own, place] = &messages[..] else { panic!("{messages:?}") };

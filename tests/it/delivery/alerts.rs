@@ -1,4 +1,4 @@
-//! What is told of a destination elsewhere: that it takes nothing any more, that it does again, and what was given up.
+//! Alerts about a destination, told elsewhere: that it takes nothing any more, that it does again, and what was given up.
 
 use std::{
     collections::BTreeMap,
@@ -50,7 +50,7 @@ fn serve(stage: &Stage, crm: &Arc<Receiver>, ops: &Arc<Receiver>) -> [Running; 2
     [stage.serve(patient, crm), stage.serve(config("ops"), ops)]
 }
 
-/// What arrived at `ops`.
+/// The messages that arrived at `ops`.
 fn told(ops: &Receiver) -> Vec<Value> {
     ops.tries().iter().map(|it| serde_json::from_str(&it.record).unwrap()).collect()
 }

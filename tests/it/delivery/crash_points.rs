@@ -30,7 +30,7 @@ use crate::rig::{analyze, complete, record};
 
 const DESTINATIONS: [&str; 2] = ["crm", "audit"];
 
-/// What lies outside the process, and outlives it.
+/// The world outside the process, which outlives it.
 struct World {
     stage: Stage,
     /// The states of calls that the API shows, one after the other.
@@ -41,7 +41,7 @@ struct World {
     receivers: [Arc<Receiver>; 2],
 }
 
-/// What the receivers do: each way a delivery's life can take is taken by one of them.
+/// The behaviour of the receivers: each way a delivery's life can take is taken by one of them.
 fn crm(it: &Try) -> Reply {
     match (it.call.as_str(), it.sequence, it.number) {
         ("a", 1, 1) => Reply::Fail,
@@ -87,7 +87,7 @@ impl World {
         self.stage.clock
     }
 
-    /// What a receiver took in, in order: call, sequence, event, record.
+    /// The messages that a receiver took in, in order: call, sequence, event, record.
     fn taken(&self, destination: usize) -> Vec<(String, u64, String, String)> {
         let script = [crm, audit][destination];
         let taken = |it: &Try| matches!(script(it), Reply::Ok);
@@ -249,7 +249,7 @@ async fn at_whichever_write_it_ends_nothing_is_lost_made_up_or_told_out_of_order
     println!("{} writes, ended before and after each; repeats by the write: {repeats:?}", writes.len());
 }
 
-/// What arrived for the first time, in order, by call.
+/// The first arrivals, in order, by call.
 fn by_lane(taken: &[(String, u64, String, String)]) -> BTreeMap<&str, Vec<(u64, &str, &str)>> {
     let mut seen = BTreeSet::new();
     let mut lanes: BTreeMap<&str, Vec<_>> = BTreeMap::new();
@@ -258,7 +258,7 @@ fn by_lane(taken: &[(String, u64, String, String)]) -> BTreeMap<&str, Vec<(u64, 
             lanes.entry(call).or_default().push((*sequence, event.as_str(), record.as_str()));
         }
     }
-    // What was dead does not keep the others, and comes whenever it is retried.
+    // A dead delivery does not hold up the others, and comes whenever it is retried.
     if let Some(lane) = lanes.get_mut("b") {
         lane.sort_by_key(|(sequence, ..)| *sequence == 1);
     }

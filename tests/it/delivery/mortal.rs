@@ -58,7 +58,7 @@ impl Mortal {
         self.is_dead.load(Ordering::SeqCst)
     }
 
-    /// What was written so far, by the method's name.
+    /// The writes so far, by the method's name.
     pub fn writes(&self) -> Vec<&'static str> {
         self.writes.lock().unwrap().clone()
     }
@@ -82,7 +82,7 @@ impl Mortal {
     ) -> Result<T, StoreError> {
         self.die(Death::Before(self.writes().len()));
         let done = self.read(write)?;
-        // What came back is not learned from a store that has died.
+        // A store that has died gives no answer.
         self.die(Death::After(self.writes().len()));
         self.writes.lock().unwrap().push(what);
         self.read(async { Ok(done) })
@@ -201,7 +201,7 @@ impl Store for Mortal {
     }
 }
 
-/// What a settlement is about, by its rarest part.
+/// The subject of a settlement, by its rarest part.
 fn part(settlement: &Settlement) -> &'static str {
     let Settlement { pause, merge, forgets, holds, releases, outcomes, .. } = settlement;
     [

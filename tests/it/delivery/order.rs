@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::stage::{Item, Reply, Stage, Try, config, event_id, millis, rate, secs};
 
-/// What happens to a run from outside.
+/// Events that happen to a run from outside.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Nothing,

@@ -1,4 +1,4 @@
-//! What is held back, what it is told with, and when; whatever the process goes through meanwhile.
+//! Deliveries that are held back: with which others they are told, and when, whatever the process goes through meanwhile.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -184,7 +184,7 @@ async fn quiet_hours_hold_everything_but_what_is_critical_and_end_with_one_messa
     let mut told: Vec<_> = morning.iter().map(|it| it.told.clone()).collect();
     told.iter_mut().for_each(|told| told.sort());
     told.sort();
-    // What was tried before may have arrived, so it must not be told by another name.
+    // A delivery that was tried may have arrived, so it must not be told under another id.
     assert_eq!(told, [of(&["a", "b"]), of(&["late"])]);
     let pending = stage
         .records("team")
@@ -278,7 +278,7 @@ async fn what_somebody_drops_from_a_batch_is_not_told() {
     running.stop().await.unwrap();
 }
 
-/// What comes in: seconds after the beginning, rule, call.
+/// The events that come in: seconds after the beginning, rule, call.
 const COMING: [(u64, &str, &str); 11] = [
     (1, "feed", "a"),
     (2, "unhappy", "b"),

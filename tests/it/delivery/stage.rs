@@ -69,7 +69,7 @@ pub struct Try {
     pub followed: bool,
 }
 
-/// What a scripted receiver does with a try.
+/// The reaction of a scripted receiver to a try.
 pub enum Reply {
     Ok,
     Slow(Duration),
@@ -360,7 +360,7 @@ impl Stage {
         self.telemetry.counts().iter().filter(|((name, _), _)| *name == what).map(|(_, count)| count).sum()
     }
 
-    /// What the store knows of a destination's deliveries, by (call, sequence).
+    /// A destination's deliveries in the store, by (call, sequence).
     pub async fn records(&self, destination: &str) -> Vec<DeliveryRecord> {
         let filter = DeliveryFilter { destination: Some(destination.into()), ..DeliveryFilter::default() };
         let query = Query { filter, after: None, limit: 10_000 };

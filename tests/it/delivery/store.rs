@@ -35,7 +35,7 @@ pub struct Watched {
     read_gate: Semaphore,
 }
 
-/// What was asked of the store, and what is to go wrong.
+/// The calls that were made to the store, and the faults to come.
 #[derive(Default)]
 struct Seen {
     reads: usize,
@@ -77,7 +77,7 @@ impl Watched {
         self.seen().reads
     }
 
-    /// What was settled.
+    /// The settlements.
     pub fn settles(&self) -> Vec<Settlement> {
         self.seen().settles.clone()
     }

@@ -1,4 +1,4 @@
-//! What has arrived at the receivers, lane by lane.
+//! The arrivals at the receivers, lane by lane.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -83,7 +83,7 @@ impl Arrivals {
         receipts.fold((0, 0), |(firsts, repeats), it| (firsts + it.unique(), repeats + it.repeats))
     }
 
-    /// What a destination was told about a call, in order.
+    /// The messages that a destination got about a call, in order.
     pub fn lane(&self, destination: &'static str, call: &str) -> &[First] {
         self.lanes.get(&(destination, call.to_owned())).map_or(&[], Vec::as_slice)
     }

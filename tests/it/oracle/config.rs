@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{crowd::Crowd, history::Histories};
 
-/// What the rules of [`text`] have to bring.
+/// The messages that the rules of [`text`] have to bring.
 pub const PROMISES: &[Promise] = &[
     Promise { rule: "feed", to: &["crm", "serial"], ..Promise::FEED },
     Promise {

@@ -1,4 +1,4 @@
-//! What arrived, held against what had to.
+//! The arrivals, held against what had to arrive.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -141,7 +141,7 @@ fn rules(debt: &Debt) -> String {
     debt.rules().collect::<Vec<_>>().join("+")
 }
 
-/// What messages have said of events: the id and the time of each, and which event has an id.
+/// The events as messages told them: the id and the time of each, and which event has an id.
 #[derive(Default)]
 struct Events(HashMap<String, String>);
 

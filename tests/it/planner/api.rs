@@ -2,7 +2,7 @@
 
 use callwatch::{call::Status, time::Timestamp};
 
-/// What the list is ordered by.
+/// The order of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Newest,
@@ -15,7 +15,7 @@ pub enum Order {
     Unstable,
 }
 
-/// What `pagination.total` says.
+/// The truth of `pagination.total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Total {
     True,
@@ -50,7 +50,7 @@ pub struct Manners {
     pub shows_one_in: Option<u32>,
 }
 
-/// What happens to the calls; the number chooses which.
+/// Changes of the calls; the number chooses which call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happening {
     Start,

@@ -1,4 +1,4 @@
-//! Whoever may not come in, and whoever only holds things up.
+//! Visitors who may not come in, and those who only hold things up.
 
 use std::{net::SocketAddr, time::Duration};
 

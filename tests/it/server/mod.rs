@@ -1,4 +1,4 @@
-//! What a callwatch at work answers, and to whom.
+//! The answers of a callwatch at work, and who gets them.
 
 mod hostile;
 pub mod http;

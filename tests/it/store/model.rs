@@ -64,7 +64,7 @@ enum Step {
     ReadAll(usize),
     /// The duty changes hands: what the last owner writes is refused.
     GiveUp(usize),
-    /// So many slices of so many changes.
+    /// A number of slices, and the changes in each.
     Fold(usize, usize),
     Reopen,
     Kill,
@@ -206,7 +206,7 @@ fn history() -> impl Strategy<Value = (u64, Vec<Step>)> {
     prop::sample::select(&BEGINNINGS[..]).prop_flat_map(|began| (Just(began), vec(step(began), 1..60)))
 }
 
-/// What the owner of a destination knows by what it has read.
+/// The deliveries that the owner of a destination has read.
 #[derive(Default)]
 struct Owner {
     next: Position,
@@ -357,7 +357,7 @@ impl<S: Store> Party<S> {
         }
     }
 
-    /// What is unfinished, as a new reader is told.
+    /// The unfinished deliveries, as a new reader is told.
     async fn unfinished(&self, destination: usize) -> BTreeMap<Token, Pending> {
         let feed = self.store.pending(self.destination(destination), Position::START, 9_999).await.unwrap();
         let unfinished = feed.entries.into_iter().filter_map(|entry| match entry {

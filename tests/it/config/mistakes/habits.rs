@@ -1,4 +1,4 @@
-//! What people bring from other languages, from word processors and from shells.
+//! Habits that people bring from other languages, from word processors and from shells.
 
 use std::path::Path;
 

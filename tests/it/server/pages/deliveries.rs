@@ -45,7 +45,7 @@ async fn what_has_not_arrived_is_grouped_and_retried_or_dropped_after_a_question
     tokio::time::timeout(PATIENCE, rig.crm.inbox().wait_for(3)).await.unwrap();
     let none = until_shown(address, "/deliveries?state=undelivered", "No delivery matches").await;
     assert!(text(&none).contains("Nothing that matches waits."), "{none}");
-    // Whoever was slower is told so.
+    // The slower of two people is told that it was done already.
     assert!(text(&shown(address, &retry).await).contains("Nothing matches any more"));
     process.stop().await;
 }
@@ -119,7 +119,7 @@ async fn a_filter_stands_in_the_address_and_in_the_form_and_is_never_widened() {
             "{path}"
         );
     }
-    // What a form does not say is not taken for everything.
+    // A form that names nothing changes nothing.
     for (path, body) in [
         ("/deliveries/drop", ""),
         ("/deliveries/drop", "state=&destination="),

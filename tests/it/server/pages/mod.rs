@@ -26,7 +26,7 @@ use crate::{
     rig::{PATIENCE, Rig, analyze, complete, record},
 };
 
-/// What a browser sends with every request for a page.
+/// The headers that a browser sends with every request for a page.
 const PAGES: (&str, &str) = ("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
 
 /// Pages, and what their forms do.
@@ -49,7 +49,7 @@ pub const ROUTES: [&str; 16] = [
     "POST /sign-out",
 ];
 
-/// What a browser gets at this address.
+/// The page at this address, as a browser gets it.
 async fn page(address: SocketAddr, path: &str) -> Answer {
     ask(address, Ask::new(&format!("GET {path}")).with(&[PAGES])).await
 }
@@ -165,7 +165,7 @@ async fn the_overview_tells_what_is_wrong_and_what_happened() {
     let overview = until_shown(address, "/", "3 messages to crm were given up").await;
     assert!(text(&overview).contains("Look why, then retry or drop them. Show the 3"), "{overview}");
     assert!(unescaped(&overview).contains("href=\"/deliveries?destination=crm&state=dead\""), "{overview}");
-    // What callers said is text, and their numbers are masked.
+    // The words of callers are text, and their numbers are masked.
     let overview = until_shown(address, "/", "frontdesk <span class=\"tag ok\">✓ arrived").await;
     assert!(!overview.contains("<script>alert") && !overview.contains("612345678"), "{overview}");
     assert!(!overview.contains("99 88 77 66"), "{overview}");

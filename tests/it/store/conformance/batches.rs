@@ -101,7 +101,7 @@ async fn a_due_delivery_can_be_held_even_while_it_is_tried(backend: &dyn Backend
     store.commit(calls(&["evt_1"], 10)).await;
     store.attempt("evt_1", 20, Verdict::Retry(at(30))).await;
     hold(&store, 40, &["evt_1"], "quiet").await;
-    // What comes of the attempt comes too late.
+    // The outcome of the attempt comes too late.
     store.attempt("evt_1", 50, Verdict::Delivered).await;
     assert_eq!(store.state("evt_1").await, waits_in("quiet"));
     release(&store, 60, &["evt_1"]).await;

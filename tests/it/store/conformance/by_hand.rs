@@ -95,7 +95,7 @@ async fn a_dropped_delivery_is_gone_with_its_event(backend: &dyn Backend) {
     let mail = store.find("evt_2", "mail").await.unwrap().token;
     assert!(store.bodies(&[mail]).await.unwrap()[0].is_some());
     assert_eq!(store.destinations().await.unwrap().into_keys().collect::<Vec<_>>(), [name("mail")]);
-    // What comes of an attempt that was in flight changes nothing.
+    // The outcome of an attempt that was in flight changes nothing.
     let before = store.dump().await;
     store.settle(outcomes(vec![outcome(tokens[0], 1, 60, Verdict::Retry(at(90)))])).await;
     assert_eq!(store.dump().await, before);

@@ -104,7 +104,7 @@ async fn a_repeated_commit_adds_only_what_is_missing(backend: &dyn Backend) {
 
 async fn tokens_count_up_in_the_order_of_the_commits(backend: &dyn Backend) {
     let store = Process::of(backend).await;
-    // Whatever their ids, sequences and times.
+    // Their ids, sequences and times make no difference.
     store.commit(events(&[("evt_9", "a", 3), ("evt_1", "a", 2), ("evt_5", "b", 9)], 70)).await;
     store.commit(events(&[("evt_0", "a", 1)], -10)).await;
     let both = vec![delivery("mail", 1, 10), delivery("crm", 1, 10)];

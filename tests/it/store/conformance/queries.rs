@@ -207,7 +207,7 @@ async fn many_at_once(backend: &dyn Backend) {
     let one = async |number: usize| {
         let id = format!("evt_{number:04}");
         store.store.commit(&clinic, calls(&[&id], 10)).await.unwrap();
-        // What was acknowledged is seen.
+        // A write that was acknowledged is seen.
         let token = store.token(&id).await;
         store.store.settle(&crm, outcomes(vec![outcome(token, 1, 20, Verdict::Delivered)])).await.unwrap();
         assert_eq!(store.state(&id).await, Some(DeliveryState::Delivered { at: at(20) }));
