@@ -91,13 +91,13 @@ impl Reply {
     ///
     /// Anything that is not permanent is the server's.
     pub(super) fn blame(&self, stage: Stage) -> Blame {
-        // 53z asks for authentication (RFC 4954, section 6).
-        if !self.is_permanent() || matches!(self.code, 530..=539) {
+        // 53z asks for authentication (RFC 4954, section 6); 521 is about the host (RFC 7504).
+        if !self.is_permanent() || matches!(self.code, 521 | 530..=539) {
             return Blame::Server;
         }
         let by_stage = match stage {
-            // 50z and 555 are about commands and parameters, 521 about the host; 550 to 554 about mail.
-            _ if matches!(self.code, 500..=504 | 521 | 555) => Blame::Server,
+            // 50z and 555 are about commands and parameters; 550 to 554 about mail.
+            _ if matches!(self.code, 500..=504 | 555) => Blame::Server,
             Stage::Opening => Blame::Server,
             Stage::Recipient => Blame::Recipient,
             Stage::Text => Blame::Mail,
@@ -107,6 +107,8 @@ impl Reply {
             Some((0, 0)) | None => self.blame_by_words().unwrap_or(by_stage),
             // Bad or unauthorised sender: x.1.7 and x.1.8 (section 3.2).
             Some((1, 7 | 8)) => Blame::Server,
+            // A mailbox that takes mail at a limited rate is said to be disabled by some.
+            Some((2, 1)) if Said::by(&self.lines).any(&LIMITS) => Blame::Server,
             Some((1, _)) | Some((2, 1)) if stage == Stage::Recipient => Blame::Recipient,
             Some((1, _)) | Some((2, 1)) if stage == Stage::Text => Blame::Mail,
             // The message is too large for the recipient or the system (x.2.3, x.3.4); its content (x.6.z).
@@ -116,53 +118,141 @@ impl Reply {
     }
 
     fn blame_by_words(&self) -> Option<Blame> {
-        // A block says whom it is about in passing: "Blocked: user unknown list".
-        const BLOCKS: [&str; 6] =
-            ["blocked", "blacklist", "blocklist", "block list", "spamhaus", "reputation"];
-        const SERVERS: [&str; 16] = [
-            "authenticat",
-            "not allowed",
-            "not permitted",
-            "not authorized",
-            "not authorised",
-            "not owned",
-            "denied",
-            "relay",
-            "rate",
-            "limit",
-            "quota",
-            "too many",
-            "helo",
-            "try again",
-            "policy",
-            "sender",
-        ];
-        const RECIPIENTS: [&str; 9] = [
-            "user unknown",
-            "unknown user",
-            "no such user",
-            "unknown recipient",
-            "recipient unknown",
-            "mailbox unavailable",
-            "no such mailbox",
-            "mailbox not found",
-            "does not exist",
-        ];
-        const MAILS: [&str; 5] = ["too large", "message size", "too big", "virus", "malware"];
-        // An address may be made of such words, and says nothing.
-        let words = self.lines.iter().flat_map(|line| line.split_whitespace());
-        let words: Vec<_> = words.filter(|word| !word.contains('@')).collect();
-        let text = words.join(" ").to_lowercase();
-        let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        if says(&BLOCKS) {
+        let said = Said::by(&self.lines);
+        if said.any(&BLOCKS) || said.any_list() {
             Some(Blame::Server)
-        } else if says(&RECIPIENTS) {
+        } else if said.any(&RECIPIENTS) {
             Some(Blame::Recipient)
-        } else if says(&MAILS) {
+        } else if said.any(&MAILS) {
             Some(Blame::Mail)
         } else {
-            says(&SERVERS).then_some(Blame::Server)
+            said.any(&SERVERS).then_some(Blame::Server)
         }
+    }
+}
+
+/// The words by which servers say whom a refusal is about, in the order in which they count. A `*` stands for any end of a
+/// word.
+///
+/// A block says whom it is about in passing: "Blocked: user unknown list".
+const BLOCKS: [&str; 14] = [
+    "block",
+    "blocked",
+    "blocking",
+    "blocklist*",
+    "block list*",
+    "blacklist*",
+    "black list*",
+    "denylist*",
+    "banned",
+    "reputation",
+    "sender domain",
+    "sender address",
+    "sender verif*",
+    "sender rejected",
+];
+const RECIPIENTS: [&str; 19] = [
+    "user unknown",
+    "unknown user",
+    "no such user",
+    "user not found",
+    "unknown recipient",
+    "recipient unknown",
+    "no such recipient",
+    "recipient not found",
+    "invalid recipient",
+    "mailbox unavailable",
+    "unknown mailbox",
+    "mailbox unknown",
+    "no such mailbox",
+    "no mailbox",
+    "mailbox not found",
+    "mailbox disabled",
+    "no such address",
+    "unknown address",
+    "does not exist",
+];
+const MAILS: [&str; 8] = [
+    "too large",
+    "too big",
+    "message size",
+    "maximum size",
+    "size limit",
+    "exceeds size",
+    "virus",
+    "malware",
+];
+const LIMITS: [&str; 5] = ["rate", "limit", "limits", "too many", "temporar*"];
+const SERVERS: [&str; 31] = [
+    "authenticat*",
+    "not allowed",
+    "not permitted",
+    "not authorized",
+    "not authorised",
+    "unauthorized",
+    "unauthorised",
+    "permission*",
+    "not owned",
+    "not verified",
+    "denied",
+    "forbidden",
+    "relay",
+    "relaying",
+    "relayed",
+    "rate",
+    "limit",
+    "limits",
+    "throttl*",
+    "quota",
+    "too many",
+    "too much",
+    "helo",
+    "ehlo",
+    "try again",
+    "try later",
+    "temporar*",
+    "greylist*",
+    "policy",
+    "sender",
+    "spam",
+];
+/// Lists of blocked senders, which servers name by an address.
+const LISTS: [&str; 6] = ["spamhaus", "spamcop", "sorbs", "barracudacentral", "dnsbl", "rbl"];
+
+/// The text of a reply in lower case, as words with one space on either side.
+struct Said {
+    /// Without addresses and names of hosts, which may be made of any words and say nothing.
+    words: String,
+    /// Of names of hosts.
+    hosts: String,
+}
+
+impl Said {
+    fn by(lines: &[String]) -> Self {
+        let mut said = Self { words: " ".to_owned(), hosts: " ".to_owned() };
+        for word in lines.iter().flat_map(|line| line.split_whitespace()) {
+            let word = word.to_lowercase();
+            let is_host = word.trim_matches(|c: char| !c.is_alphanumeric()).contains(['.', '/']);
+            let kept = if is_host { &mut said.hosts } else { &mut said.words };
+            let parts = word.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty());
+            for part in parts.filter(|_| !word.contains('@')) {
+                kept.push_str(part);
+                kept.push(' ');
+            }
+        }
+        said
+    }
+
+    /// Whether one of the phrases is said, as whole words.
+    fn any(&self, phrases: &[&str]) -> bool {
+        phrases.iter().any(|phrase| match phrase.strip_suffix('*') {
+            Some(begin) => self.words.contains(&format!(" {begin}")),
+            None => self.words.contains(&format!(" {phrase} ")),
+        })
+    }
+
+    fn any_list(&self) -> bool {
+        LISTS.iter().any(|list| [&self.words, &self.hosts].iter().any(|it| it.contains(&format!(" {list} "))))
     }
 }
 
@@ -204,6 +294,22 @@ mod tests {
             ("553 <a> mailbox unavailable", at, Recipient),
             ("501 5.1.3 bad recipient address syntax", at, Recipient),
             ("550 go away", at, Recipient),
+            ("550 5.2.1 the user is receiving mail at a rate that prevents more", at, Server),
+            ("550 Rejected: listed in our RBL", at, Server),
+            ("554 Message rejected: Email address is not verified.", Text, Server),
+            ("521 5.2.1 : (RLY:B1)", Text, Server),
+            ("550 corporate mailbox closed", at, Recipient),
+            ("550 unlimited plan ended, the separate account is gone", at, Recipient),
+            ("550 relay.policy.example says goodbye", at, Recipient),
+            ("554 antivirus.example: cannot be read", Text, Mail),
+            ("550 Requested action not taken: mailbox unavailable, quota or limit", at, Recipient),
+            ("550 rate limited", at, Server),
+            ("550 Sender domain does not exist", at, Server),
+            ("554 see https://www.spamhaus.org/query/ip/192.0.2.1", at, Server),
+            ("554 rejected, listed at dnsbl.example.org: no such user", at, Server),
+            ("552 message exceeds size limit", Text, Mail),
+            ("554 Rejected as SPAM", Text, Server),
+            ("550-no access\n550 (authentication required)", at, Server),
             ("550 Blocked user unknown list", at, Server),
             ("550 blocked by blocklist.example: mailbox unavailable", at, Server),
             ("554 your IP is on our blacklist, message size does not matter", Text, Server),
@@ -235,5 +341,45 @@ mod tests {
         ] {
             assert_eq!(reply(text).blame(stage), blame, "{text}");
         }
+    }
+
+    #[test]
+    fn every_row_of_the_documented_table_is_true() {
+        let page = include_str!("../../../../docs/delivery.md");
+        let (_, table) = page.split_once("| refusal | about | for example |\n|---|---|---|\n").unwrap();
+        let mut words = 0;
+        for row in table.lines().take_while(|line| line.starts_with('|')) {
+            let [refusal, about, example] =
+                row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>()[..]
+            else {
+                panic!("{row}")
+            };
+            let blame = match about {
+                "the recipient" => Blame::Recipient,
+                "the mail" => Blame::Mail,
+                "the account, the connection or a limit" | "the account or the connection" => Blame::Server,
+                other => panic!("{other}"),
+            };
+            let stages = match refusal.split_once("none of these, ") {
+                Some((_, "at RCPT")) => vec![Stage::Recipient],
+                Some((_, "at DATA or after the text")) => vec![Stage::Text],
+                Some((_, "earlier")) => vec![Stage::Opening],
+                Some(other) => panic!("{other:?}"),
+                None => vec![Stage::Recipient, Stage::Text],
+            };
+            let place = if blame == Blame::Mail { stages[stages.len() - 1] } else { stages[0] };
+            assert_eq!(reply(example.trim_matches('`')).blame(place), blame, "{row}");
+            for stage in stages {
+                for quoted in refusal.split('"').skip(1).step_by(2) {
+                    words += 1;
+                    let text = format!("550 here: {quoted}, we say");
+                    assert_eq!(reply(&text).blame(stage), blame, "{text}");
+                    let inside = format!("550 in{quoted}in");
+                    let by_place = if stage == Stage::Text { Blame::Mail } else { Blame::Recipient };
+                    assert_eq!(reply(&inside).blame(stage), by_place, "{inside}");
+                }
+            }
+        }
+        assert!(words > 30, "{words}");
     }
 }
