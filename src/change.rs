@@ -120,7 +120,7 @@ pub fn diff(before: Option<&Snapshot>, call: &Call) -> Option<Change> {
         }
         _ => {}
     }
-    if analysis(call).is_some_and(|now| !before.has_analysis(&now, call.lens())) {
+    if analysis(call).is_some_and(|now| !before.knows_analysis(&now, call.lens())) {
         kinds = kinds | Kind::Analyzed.into();
     }
     if kinds.is_empty() {

@@ -34,6 +34,9 @@ pub struct Snapshot {
     pub shrunk: Option<Shrunk>,
     /// Hash of the transcript as last seen, as far as it counts; `None` if there was none.
     pub transcript: Option<ContentHash>,
+    /// The tag of the analysis that was there last, while there is none: if the same one comes back, that is no news.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_analysis: Option<StateTag>,
     /// Hash of the record's bytes as last seen.
     #[serde(with = "record_hash")]
     pub record: RecordHash,
@@ -87,6 +90,7 @@ impl Snapshot {
             fields: without_transcript(call),
             shrunk: None,
             transcript: transcript_hash(call),
+            lost_analysis: None,
             record: call.record_hash(),
             kinds_seen,
             first_seen: now,
@@ -119,10 +123,16 @@ impl Snapshot {
             past.drain(..excess);
         }
         let over = call.is_over();
+        let lens = call.lens();
+        let lost_analysis = match lens.counted(ANALYSIS, call.fields().get(ANALYSIS)) {
+            Some(_) => None,
+            None => self.analysis(lens).or(self.lost_analysis),
+        };
         Self {
             fields: without_transcript(call),
             shrunk: None,
             transcript: transcript_hash(call),
+            lost_analysis,
             record: call.record_hash(),
             kinds_seen: self.kinds_seen | kinds,
             first_seen: self.first_seen,
@@ -142,6 +152,7 @@ impl Snapshot {
             self.shrunk = Some(Shrunk { analysis: analysis.map(|analysis| ContentHash::of(analysis).tag()) });
             self.fields.retain(|name, _| KEPT.contains(&name.as_str()));
             self.transcript = None;
+            self.lost_analysis = None;
             // No rule waits for a settled call.
             self.rules.values_mut().for_each(|memory| memory.since = None);
         }
@@ -166,23 +177,22 @@ impl Snapshot {
         })
     }
 
-    /// Whether there is anything in the analysis last seen that counts for `lens`.
-    pub fn has_any_analysis(&self, lens: &Lens) -> bool {
+    /// The tag of what counts for `lens` of the analysis last seen; `None` if nothing does.
+    fn analysis(&self, lens: &Lens) -> Option<StateTag> {
         match self.shrunk {
-            Some(shrunk) => shrunk.analysis.is_some(),
-            None => lens.counted(ANALYSIS, self.fields.get(ANALYSIS)).is_some(),
+            Some(shrunk) => shrunk.analysis,
+            None => Some(ContentHash::of(&*lens.counted(ANALYSIS, self.fields.get(ANALYSIS))?).tag()),
         }
     }
 
-    /// Whether `analysis`, which is all of it that counts for `lens`, says the same as the one last seen.
-    pub fn has_analysis(&self, analysis: &Value, lens: &Lens) -> bool {
-        let now = ContentHash::of(analysis);
-        match self.shrunk {
-            Some(shrunk) => shrunk.analysis == Some(now.tag()),
-            None => lens
-                .counted(ANALYSIS, self.fields.get(ANALYSIS))
-                .is_some_and(|before| ContentHash::of(&before) == now),
-        }
+    /// Whether there is anything in the analysis last seen that counts for `lens`.
+    pub fn has_any_analysis(&self, lens: &Lens) -> bool {
+        self.analysis(lens).is_some()
+    }
+
+    /// Whether `analysis`, which is all of it that counts for `lens`, says the same as the one that was there last.
+    pub fn knows_analysis(&self, analysis: &Value, lens: &Lens) -> bool {
+        self.analysis(lens).or(self.lost_analysis) == Some(ContentHash::of(analysis).tag())
     }
 
     /// The record as last seen, for conditions. The transcript is not remembered, but if that of the call `now` has the same

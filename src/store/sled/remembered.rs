@@ -66,6 +66,7 @@ impl Stored {
             fields: Map::from_iter(fields.into_iter().flatten()),
             shrunk: Some(Shrunk { analysis: rest.analysis }),
             transcript: None,
+            lost_analysis: None,
             record: known.record,
             kinds_seen: rest.kinds_seen,
             first_seen: rest.first_seen,
