@@ -224,18 +224,19 @@ impl Client {
     ///
     /// # Errors
     /// [`FetchError`] says what went wrong.
-    pub async fn call(&self, id: &CallId) -> Result<Option<Box<RawValue>>, FetchError> {
+    pub async fn call(&self, id: &CallId) -> Result<Response<Option<Box<RawValue>>>, FetchError> {
         if matches!(id.as_str(), "." | "..") {
             // In a URL these mean steps along the path, however they are escaped.
             return Err(FetchError::WrongShape("the call's id cannot be part of an address".to_owned()));
         }
         let most = self.max_record.saturating_add(AROUND).min(MAX_BODY);
         let (status, headers, body) = self.get(self.url(&["calls", id.as_str()]), most).await?;
+        let server_time = server_time(&headers);
         if status == StatusCode::NOT_FOUND {
-            return Ok(None);
+            return Ok(Response { server_time, body: None });
         }
         self.check(status, &headers, &body.bytes)?;
-        page::single(body.bytes).map(Some)
+        Ok(Response { server_time, body: Some(page::single(body.bytes)?) })
     }
 
     fn url(&self, path: &[&str]) -> Url {

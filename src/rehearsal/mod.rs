@@ -22,7 +22,7 @@ use crate::{
     rule::{RuleSet, Rules},
     snapshot::Snapshot,
     store::{Claim, Commit, Duty, MemoryStore, Store, StoreError},
-    sync::watcher::{Memory, Now, Observation, Watcher},
+    sync::watcher::{Memory, Observation, Watcher},
     telemetry::Signal,
     time::Timestamp,
 };
@@ -175,7 +175,7 @@ impl Rehearsal {
                     self.decide(&source, |watcher, now| watcher.observe_again(&call, &before, now)).await?;
                 }
             }
-            self.decide(&source, |watcher, now| watcher.tick(Now { wall: now, steady: now })).await?;
+            self.decide(&source, |watcher, now| watcher.tick(now)).await?;
         }
         let next = |(name, rehearsed): (&Name, &Rehearsed)| Some((rehearsed.next()?, name.clone()));
         let due = self.destinations.iter().filter_map(next).filter(|(next, _)| *next <= self.now);

@@ -25,6 +25,8 @@ pub struct Candidate<'a> {
     before_record: Option<Map<String, Value>>,
     happened: Option<Timestamp>,
     now: Timestamp,
+    /// The time by the clock that waits go by.
+    waits: Timestamp,
     activation: Activation,
 }
 
@@ -62,7 +64,12 @@ impl<'a> Candidate<'a> {
         let activation = Activation::new(call, before_record.as_ref(), change.kinds, source, now);
         // A call that does not say when it changed did so after it was first seen, or just now if it is seen only now.
         let happened = happened(call).or(before.map(|before| before.first_seen));
-        Self { source, kinds: change.kinds, before, before_record, happened, now, activation }
+        Self { source, kinds: change.kinds, before, before_record, happened, now, waits: now, activation }
+    }
+
+    /// Measures how long a condition has been true by another clock than the one that `now` is of.
+    pub fn waiting_by(self, waits: Timestamp) -> Self {
+        Self { waits, ..self }
     }
 
     /// The passing of time for a call that has not changed. Conditions see it as it is remembered, without a transcript.
@@ -76,6 +83,7 @@ impl<'a> Candidate<'a> {
             before_record: Some(record),
             happened: None,
             now,
+            waits: now,
             activation,
         }
     }
@@ -141,14 +149,15 @@ impl<'a> Candidate<'a> {
         };
         let then = memory.filter(|memory| memory.condition == fingerprint);
         // A call that is seen for the first time has been in its state since it was updated, as the API says.
-        let first_sight =
-            self.happened.filter(|_| self.before.is_none()).map_or(self.now, |at| at.min(self.now));
-        let since = then.and_then(|memory| memory.since).unwrap_or(first_sight);
+        let age = self.happened.filter(|_| self.before.is_none()).map(|at| self.now.since(at));
+        let first_sight = self.waits.before(age.unwrap_or_default());
+        // A time from the future is of a clock that was ahead: then it counts from now on.
+        let since = then.and_then(|memory| memory.since).unwrap_or(first_sight).min(self.waits);
         match then {
             _ if !truth => (Finding::False, Some(now)),
             _ if fired && !rule.repeat => (Finding::Already, Some(RuleMemory { was_true: true, ..now })),
             Some(then) if then.was_true => (Finding::Already, Some(RuleMemory { was_true: true, ..now })),
-            _ if since.after(lasting) <= self.now => {
+            _ if since.after(lasting) <= self.waits => {
                 (Finding::Fired, Some(RuleMemory { was_true: true, fired: true, ..now }))
             }
             _ => (Finding::Waiting(since.after(lasting)), Some(RuleMemory { since: Some(since), ..now })),

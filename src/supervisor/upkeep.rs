@@ -147,7 +147,9 @@ impl Upkeep {
                 destinations.clone_from(&config.destinations);
                 self.tell_stranded(&destinations).await?;
             }
-            let before = self.clock.wall().before(config.retain);
+            // A wall clock that leaps ahead must not make what has just ended old.
+            let now = self.clock.wall().min(self.clock.steady());
+            let before = now.before(config.retain);
             let purged = self.store.purge(claim, before, PURGE_STEP).await;
             if purged.map_err(|error| self.failed("purging", error))? > 0 {
                 tokio::task::yield_now().await;

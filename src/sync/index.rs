@@ -33,7 +33,8 @@ pub struct Index {
     lens: Arc<Lens>,
     slots: HashMap<RecordHash, Slot, BuildHasherDefault<FirstWord>>,
     entries: Vec<Entry>,
-    /// Until when each call's analysis is waited for. Kept apart because only few calls are in that state at a time.
+    /// Until when each call's analysis is waited for, by the API's clock. Kept apart because only few calls are in that
+    /// state at a time.
     waiting: BTreeMap<Slot, Timestamp>,
     /// All ids, one after the other. An id ends where the next one begins.
     ids: String,
@@ -124,7 +125,7 @@ impl Index {
         self.slots.get(&record).copied()
     }
 
-    /// The call as the planner is told of it.
+    /// The call as the planner is told of it, except that until when its analysis is waited for is by the API's clock.
     ///
     /// # Panics
     /// If the slot is not from this index.
@@ -143,7 +144,7 @@ impl Index {
         }
     }
 
-    /// Every call as the planner is told of it at the start.
+    /// Every call, as [`Index::row`] gives it.
     pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
         (0..self.entries.len()).map(|slot| self.row(Slot::try_from(slot).unwrap_or(Slot::MAX), false, false))
     }

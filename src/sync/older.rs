@@ -13,15 +13,26 @@ const STANDS: Duration = Duration::from_secs(60);
 /// in so many looks.
 const LOOKS: u32 = 3;
 
-/// The most calls that are kept in mind.
+/// The most calls that are kept in mind for each reason.
 const CALLS: usize = 10_000;
-/// When there are as many, those that were not looked at for so long give their place to others.
-const FORGOTTEN: Duration = Duration::from_secs(3600);
+/// When there are as many, a call that was shown so often without its state being believed, or that was not shown for so
+/// long, gives its place to others.
+const CHANCES: u32 = 4 * LOOKS;
+const FORGOTTEN: Duration = Duration::from_secs(3 * 3600);
+/// Room is made at most this often, because every call is looked at for it.
+const ROOM_EVERY: Duration = Duration::from_secs(10);
 
 /// The older states that are shown of calls. Lost with the process: they then have to stand anew.
 #[derive(Debug, Default)]
 pub struct Older {
+    /// States that count once they are all that the API says.
     calls: HashMap<Slot, Shown>,
+    /// States that never count. They stay for as long as the API gives them, so they have a place of their own.
+    undone: HashMap<Slot, Shown>,
+    /// When room was last made.
+    room_made: Option<Timestamp>,
+    /// How many older states there was no room for, or that had to make room.
+    unwatched: u64,
 }
 
 #[derive(Debug)]
@@ -29,7 +40,9 @@ struct Shown {
     state: StateTag,
     since: Timestamp,
     last: Timestamp,
+    /// How often this state was shown, and any older state.
     looks: u32,
+    all: u32,
     is_told: bool,
 }
 
@@ -47,25 +60,37 @@ pub enum Verdict {
 impl Older {
     /// An answer showed this older state of a call.
     pub fn shown(&mut self, call: Slot, state: StateTag, stale: Stale, now: Timestamp) -> Verdict {
-        if self.calls.len() >= CALLS && !self.calls.contains_key(&call) {
-            self.calls.retain(|_, shown| now.since(shown.last) < FORGOTTEN);
-            if self.calls.len() >= CALLS {
+        let (calls, others) = match stale {
+            Stale::Older => (&mut self.calls, &mut self.undone),
+            Stale::Undone => (&mut self.undone, &mut self.calls),
+        };
+        others.remove(&call);
+        if calls.len() >= CALLS && !calls.contains_key(&call) {
+            if self.room_made.is_none_or(|made| now.since(made) >= ROOM_EVERY) {
+                self.room_made = Some(now);
+                let has_its_chance = |shown: &Shown| shown.all < CHANCES && now.since(shown.last) < FORGOTTEN;
+                calls.retain(|_, shown| has_its_chance(shown));
+                self.unwatched += (CALLS - calls.len()) as u64;
+            }
+            if calls.len() >= CALLS {
+                self.unwatched += 1;
                 return Verdict::Ignored;
             }
         }
-        let anew = Shown { state, since: now, last: now, looks: 0, is_told: false };
-        let shown = self.calls.entry(call).or_insert(anew);
+        let anew = Shown { state, since: now, last: now, looks: 0, all: 0, is_told: false };
+        let shown = calls.entry(call).or_insert(anew);
         if shown.state != state {
             *shown = Shown { state, since: now, looks: 0, ..*shown };
         }
         shown.last = now;
         shown.looks = shown.looks.saturating_add(1);
+        shown.all = shown.all.saturating_add(1);
         if shown.looks < LOOKS || now.since(shown.since) < STANDS {
             return Verdict::Ignored;
         }
         match stale {
             Stale::Older => {
-                self.calls.remove(&call);
+                calls.remove(&call);
                 Verdict::Believed
             }
             Stale::Undone if std::mem::replace(&mut shown.is_told, true) => Verdict::Ignored,
@@ -73,10 +98,17 @@ impl Older {
         }
     }
 
+    /// How many older states, since the last call of this, were ignored without being watched for whether they stand.
+    pub fn take_unwatched(&mut self) -> u64 {
+        std::mem::take(&mut self.unwatched)
+    }
+
     /// An answer showed the call as it is remembered, or in a later state.
     pub fn current(&mut self, call: Slot) {
-        if !self.calls.is_empty() {
-            self.calls.remove(&call);
+        for calls in [&mut self.calls, &mut self.undone] {
+            if !calls.is_empty() {
+                calls.remove(&call);
+            }
         }
     }
 }
@@ -128,8 +160,35 @@ mod tests {
         for call in 0..30_000 {
             older.shown(call, state(1), Stale::Older, at(0));
         }
-        assert_eq!(older.calls.len(), CALLS);
-        older.shown(30_000, state(1), Stale::Older, at(4000));
-        assert_eq!(older.calls.len(), 1, "the others have not been shown for an hour");
+        assert_eq!((older.calls.len(), older.take_unwatched(), older.take_unwatched()), (CALLS, 20_000, 0));
+        older.shown(30_000, state(1), Stale::Older, at(4 * 3600));
+        assert_eq!(older.calls.len(), 1, "the others have not been shown for hours");
+    }
+
+    #[test]
+    fn calls_that_never_count_or_always_differ_leave_room_for_others() {
+        let (mut older, many) = (Older::default(), CALLS as Slot);
+        // A walk every minute shows as many calls as there is room for undone, as many in ever other states, and one more.
+        let mut believed = None;
+        for minute in 0..60 {
+            for call in 0..many {
+                older.shown(call, state(1), Stale::Undone, at(60 * minute));
+                older.shown(many + call, state(minute as u32), Stale::Older, at(60 * minute));
+            }
+            if older.shown(2 * many, state(1), Stale::Older, at(60 * minute)) == Verdict::Believed {
+                believed.get_or_insert(minute);
+            }
+        }
+        assert!(believed.is_some_and(|minute| minute < 20), "{believed:?}");
+        assert!(older.calls.len() <= CALLS && older.undone.len() <= CALLS);
+        // Where all stand, all count, however many there are.
+        let (mut older, mut counted) = (Older::default(), 0);
+        for minute in 0..20 {
+            for call in 0..3 * many {
+                let verdict = older.shown(call, state(1), Stale::Older, at(60 * minute));
+                counted += usize::from(verdict == Verdict::Believed);
+            }
+        }
+        assert!(counted >= 3 * CALLS, "{counted}");
     }
 }

@@ -18,6 +18,7 @@ mod floors;
 mod hangup;
 mod histories;
 mod init;
+mod leaps;
 mod merging;
 mod observe;
 mod oracle;

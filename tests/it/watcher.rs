@@ -30,7 +30,7 @@ fn at(minutes: u64) -> Timestamp {
 }
 
 fn both(minutes: u64) -> Now {
-    Now { wall: at(minutes), steady: at(minutes) }
+    at(minutes).into()
 }
 
 fn feed(name: &str, kind: Kind) -> Rule {
@@ -151,7 +151,7 @@ fn a_condition_that_went_on_is_not_told_again_because_its_rule_may_repeat_now() 
     let mut record = json!({ "id": "a", "status": "live", "summary": 1 });
     let seen = watcher.observe(Some(&told), &call(&record), at(61));
     assert!(names(&seen).is_empty());
-    watcher.set_rules(RuleSet::of(&[Rule { repeat: true, ..rule }]), [], at(62));
+    watcher.set_rules(RuleSet::of(&[Rule { repeat: true, ..rule }]), []);
     record["summary"] = 2.into();
     let seen = watcher.observe(Some(&snapshot(&seen)), &call(&record), at(500));
     assert!(names(&seen).is_empty() && !watcher.is_waiting(), "it is the same stretch");
@@ -175,7 +175,7 @@ fn rules_that_are_swapped_take_over_what_others_waited_for() {
     let before = snapshot(&watcher.observe(None, &live("a", at(0)), at(0)));
     assert_eq!(watcher.due(), None);
     // A rule that is new waits from now on for calls that are there.
-    watcher.set_rules(RuleSet::of(&[still_live(HOUR)]), ["a".into()], at(10));
+    watcher.set_rules(RuleSet::of(&[still_live(HOUR)]), ["a".into()]);
     watcher.saw(&"a".into(), at(10));
     assert_eq!(watcher.take_due(), ["a".into()]);
     let made = watcher.observe_again(&"a".into(), &before, at(10));
@@ -184,14 +184,14 @@ fn rules_that_are_swapped_take_over_what_others_waited_for() {
     let before = snapshot(&made);
     // One that has to last longer is not forgotten when the shorter time is over, and one that is shorter fires sooner.
     for (lasting, due) in [(3 * HOUR, at(190)), (2 * HOUR, at(130))] {
-        watcher.set_rules(RuleSet::of(&[still_live(lasting)]), ["a".into()], at(70));
+        watcher.set_rules(RuleSet::of(&[still_live(lasting)]), ["a".into()]);
         watcher.saw(&"a".into(), at(70));
         assert_eq!(watcher.take_due(), ["a".into()]);
         assert!(watcher.observe_again(&"a".into(), &before, at(70)).is_empty());
         assert_eq!(watcher.due(), Some(due));
     }
     // Without the rule nobody waits.
-    watcher.set_rules(RuleSet::of(&[]), [], at(70));
+    watcher.set_rules(RuleSet::of(&[]), []);
     watcher.saw_all(at(130));
     assert_eq!(watcher.take_due(), ["a".into()]);
     assert!(watcher.observe_again(&"a".into(), &before, at(130)).is_empty());
@@ -209,7 +209,7 @@ fn a_source_that_fails_for_long_enough_is_told_once_and_so_is_its_recovery() {
     };
     assert_eq!(fail(&mut watcher, "first", both(0)), 1);
     // The clock for people leaps; the wait goes by the steady one.
-    let leapt = |minutes| Now { wall: at(1000), steady: at(minutes) };
+    let leapt = |minutes| Now { wall: at(1000), ..both(minutes) };
     assert_eq!(fail(&mut watcher, "second", leapt(1)), 2);
     assert_eq!(watcher.failing_at(), Some(at(5)));
     assert!(watcher.tick(leapt(4)).is_empty());

@@ -147,6 +147,10 @@ impl Poller {
             self.digest_batch(batch, &mut digest).await?;
             yield_now().await;
         }
+        let (window, now) = (self.task.config.analysis_window, self.now());
+        for row in &mut digest.rows {
+            *row = super::steadily(*row, now, window);
+        }
         for field in self.flapping.page_done() {
             let text = format!(
                 "`{field}` changes in every answer: add it to `ignore` of [sources.{}]",
@@ -160,6 +164,13 @@ impl Poller {
                 digest.belated
             );
             self.emit(Signal::SourceNotice { source: self.task.config.name.clone(), text });
+        }
+        let unwatched = self.older.take_unwatched();
+        if unwatched > 0 {
+            let why = format!(
+                "more calls are given in older states than can be kept in mind; {unwatched} are ignored for now"
+            );
+            self.bad_record("older", why, unwatched);
         }
         if digest.stale > 0 {
             let source = self.task.config.name.clone();
@@ -192,7 +203,7 @@ impl Poller {
                     self.older.current(*slot);
                     if self.watcher.is_waiting() {
                         let id = self.index.id(*slot);
-                        self.watcher.saw(&id, self.task.clock.wall());
+                        self.watcher.saw(&id, self.now());
                     }
                     digest.rows.push(row);
                     continue;
@@ -207,7 +218,7 @@ impl Poller {
                 digest.refused += 1;
                 continue;
             }
-            let mut made = self.watcher.observe(before, &call, self.task.clock.wall());
+            let mut made = self.watcher.observe(before, &call, self.now());
             if let (Some(stale), Some(slot), Some(before)) = (made.stale, known, before) {
                 match self.judge_older(slot, before, &call, stale) {
                     Some(believed) => made = believed,
@@ -220,7 +231,7 @@ impl Poller {
             }
             // An older state says nothing about now, so only others confirm that a condition lasts.
             if self.watcher.is_waiting() {
-                self.watcher.saw(call.id(), self.task.clock.wall());
+                self.watcher.saw(call.id(), self.now());
             }
             known.into_iter().for_each(|slot| self.older.current(slot));
             let Some((_, after)) = &made.snapshot else { continue };
@@ -270,7 +281,7 @@ impl Poller {
                 ("it is ignored, because what was over or analyzed stays so until `updatedAt` is later", None)
             }
             Verdict::Believed => {
-                let made = self.watcher.believe(Some(before), call, self.task.clock.wall());
+                let made = self.watcher.believe(Some(before), call, self.now());
                 ("it counts by now", Some(made))
             }
         };

@@ -17,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::{checkpoint::Checkpoint, digest::Digest};
 use super::{
+    api_clock::ApiClock,
     bad_records::BadRecords,
     flapping::Flapping,
     index::Index,
     older::Older,
-    planner::{Fetch, Notice, Planner, Settings, Slot, Step, Trouble},
+    planner::{Fetch, Notice, Planner, Row, Settings, Slot, Step, Trouble},
     watcher::{Now, Observation, Standing, Watcher},
 };
 use crate::{
@@ -87,6 +88,7 @@ struct Poller {
     claim: Claim,
     /// When the claim is to be renewed; `None` when it cannot end.
     renew_at: Option<Instant>,
+    api: ApiClock,
     flapping: Flapping,
     older: Older,
     /// When it was last said that an older state stands, by the steady clock.
@@ -185,10 +187,13 @@ impl Poller {
             requests_per_minute: task.config.requests_per_minute,
             seed: xxhash_rust::xxh3::xxh3_64(name.as_str().as_bytes()),
         };
-        let planner = Planner::new(settings, index.rows(), checkpoint.planner.as_ref(), task.clock.steady());
+        let (api, now) = (ApiClock::default(), task.clock.steady());
+        let moment = api.now(task.clock.wall(), now);
+        let rows = index.rows().map(|row| steadily(row, moment, *analysis_window));
+        let planner = Planner::new(settings, rows, checkpoint.planner.as_ref(), now);
         let mut watcher = Watcher::new(name.clone(), Rules::default(), checkpoint.watcher);
         if !planner.in_baseline() {
-            watcher.resume(task.clock.wall().after(*interval));
+            watcher.resume(now.after(*interval));
         }
         let rules = task.rules.clone();
         let renew_at = claim.lease.map(|lease| Instant::now() + lease / 3);
@@ -200,6 +205,7 @@ impl Poller {
             watcher,
             claim,
             renew_at,
+            api,
             flapping: Flapping::default(),
             older: Older::default(),
             older_told: None,
@@ -219,7 +225,7 @@ impl Poller {
     fn take_rules(&mut self) {
         let rules = Rules::clone(&self.rules.borrow_and_update());
         let live = self.index.rows().filter(|row| row.ongoing && !row.deleted);
-        self.watcher.set_rules(rules, live.map(|row| self.index.id(row.slot)), self.task.clock.wall());
+        self.watcher.set_rules(rules, live.map(|row| self.index.id(row.slot)));
     }
 
     /// Does one thing, or waits for one.
@@ -267,11 +273,11 @@ impl Poller {
 
     /// Commits and tells what follows from the passing of time.
     async fn tick(&mut self) -> Result<(), StoreError> {
-        let made = self.watcher.tick(self.task.clock.into());
+        let made = self.watcher.tick(self.now());
         self.tell(made).await?;
         for call in self.watcher.take_due() {
             if let Some(before) = self.remembered(&call).await? {
-                let made = self.watcher.observe_again(&call, &before, self.task.clock.wall());
+                let made = self.watcher.observe_again(&call, &before, self.now());
                 self.tell(made).await?;
             }
         }
@@ -281,6 +287,17 @@ impl Poller {
     async fn remembered(&self, call: &CallId) -> Result<Option<Snapshot>, StoreError> {
         let found = self.task.store.snapshots(&self.task.config.name, std::slice::from_ref(call)).await?;
         Ok(found.into_iter().next().flatten())
+    }
+
+    fn now(&self) -> Now {
+        self.api.now(self.task.clock.wall(), self.task.clock.steady())
+    }
+
+    /// An answer says what time it is.
+    fn heard(&mut self, date: Option<Timestamp>) {
+        if let Some(date) = date {
+            self.api.heard(date, self.task.clock.steady());
+        }
     }
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
@@ -312,7 +329,8 @@ impl Poller {
                 return Ok(());
             }
         };
-        let server_time = answer.server_time.unwrap_or_else(|| self.task.clock.wall());
+        self.heard(answer.server_time);
+        let server_time = answer.server_time.unwrap_or_else(|| self.now().api);
         self.watcher.begin(server_time, self.task.config.notify_since);
         let digest = self.digest(records).await?;
         let now = self.task.clock.steady();
@@ -336,6 +354,10 @@ impl Poller {
         let Some(answer) = stop.run_until_cancelled(self.task.client.call(&id)).await else {
             return Ok(());
         };
+        let answer = answer.map(|answer| {
+            self.heard(answer.server_time);
+            answer.body
+        });
         match answer {
             Err(error) if error.may_be_of_one_call() => self.unavailable(&id, &error),
             Err(error) => self.failed(&error),
@@ -369,7 +391,7 @@ impl Poller {
 
     /// More calls than can be, or than may be remembered, are trouble of the source.
     fn judge_growth(&mut self, digest: &Digest) {
-        let (config, now) = (&self.task.config, Now::from(self.task.clock));
+        let (config, now) = (&self.task.config, self.now());
         let flood = self.watcher.arrived(digest.new as u64, config.failing_after, now);
         flood.into_iter().for_each(|signal| self.emit(signal));
         if digest.refused > 0 {
@@ -382,14 +404,14 @@ impl Poller {
     }
 
     fn troubled(&mut self, standing: Standing, why: String) {
-        let now = Now::from(self.task.clock);
+        let now = self.now();
         let signal = self.watcher.troubled(standing, why, self.task.config.failing_after, now);
         signal.into_iter().for_each(|signal| self.emit(signal));
     }
 
     /// A request failed. What is known of the calls stays as it is.
     fn failed(&mut self, error: &FetchError) {
-        let now = Now::from(self.task.clock);
+        let now = self.now();
         if let FetchError::RateLimited { retry_after } = error {
             let pause = retry_after.unwrap_or(RATE_LIMIT_PAUSE);
             self.budget().block_until(now.steady.after(pause));
@@ -410,7 +432,7 @@ impl Poller {
     ) -> Result<(), StoreError> {
         self.show_calls();
         self.emit(Signal::Fetched { source: self.task.config.name.clone(), calls, new, changed, took });
-        let made = self.watcher.answered(self.task.clock.wall());
+        let made = self.watcher.answered(self.now());
         self.tell(made).await
     }
 
@@ -425,7 +447,7 @@ impl Poller {
     async fn deleted(&mut self, slot: Slot) -> Result<(), StoreError> {
         let id = self.index.id(slot);
         let Some(before) = self.remembered(&id).await? else { return Ok(()) };
-        let made = self.watcher.observe_deletion(&id, &before, self.task.clock.wall());
+        let made = self.watcher.observe_deletion(&id, &before, self.now());
         let after = made.snapshot.as_ref().map(|(id, snapshot)| KnownCall::of(id.clone(), snapshot));
         self.tell(made).await?;
         if let Some(after) = after {
@@ -438,7 +460,7 @@ impl Poller {
         let source = self.task.config.name.clone();
         match notice {
             Notice::BaselineDone { calls } => {
-                let events = self.watcher.baseline_done(self.task.clock.wall());
+                let events = self.watcher.baseline_done(self.now());
                 // After a restart from here on, calls seen for the first time are news.
                 self.save().await?;
                 self.emit(Signal::BaselineDone { source: source.clone(), calls, events });
@@ -506,4 +528,11 @@ impl Poller {
     fn emit(&self, signal: Signal) {
         self.task.telemetry.emit(signal);
     }
+}
+
+/// The row with the wait for its analysis by the steady clock, as the planner's times are. It never waits for longer than the
+/// window, whatever a clock said when the wait began.
+fn steadily(row: Row, now: Now, window: Duration) -> Row {
+    let left = |until: Timestamp| until.since(now.api).min(window);
+    Row { analysis_until: row.analysis_until.map(|until| now.steady.after(left(until))), ..row }
 }

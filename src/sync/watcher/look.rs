@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, value::RawValue};
 
-use super::Observation;
+use super::{Now, Observation};
 use crate::{
     call::{Call, CallId},
     change::{self, Change, Changes},
@@ -20,7 +20,6 @@ use crate::{
     snapshot::Snapshot,
     telemetry::{Analysis, Sentiment, Signal},
     telling::{Fired, tell, to_raw},
-    time::Timestamp,
 };
 
 /// Looks at calls of one source.
@@ -28,7 +27,7 @@ use crate::{
 pub(super) struct Look<'a> {
     pub source: &'a Name,
     pub rules: &'a RuleSet,
-    pub now: Timestamp,
+    pub now: Now,
 }
 
 /// A call at the moment of a look.
@@ -57,7 +56,7 @@ impl Seen<'_> {
 impl Look<'_> {
     /// A call that was there before watching began: remembered, not announced.
     pub fn baseline(&self, call: &Call) -> Observation {
-        let mut snapshot = Snapshot::first(call, change::kinds_of_first_sight(call), self.now);
+        let mut snapshot = Snapshot::first(call, change::kinds_of_first_sight(call), self.now.api);
         if !call.is_over() {
             // How long a call lasts is news even if it began before watching did.
             self.remember_waits(&mut snapshot);
@@ -70,8 +69,8 @@ impl Look<'_> {
         let change = change::diff(before, call);
         let kinds = change.as_ref().map_or_else(Default::default, |change| change.kinds);
         let mut snapshot = match before {
-            Some(before) => before.next(call, kinds, self.now),
-            None => Snapshot::first(call, kinds, self.now),
+            Some(before) => before.next(call, kinds, self.now.api),
+            None => Snapshot::first(call, kinds, self.now.api),
         };
         let mut made = Observation { changed: change.is_some(), ..Observation::default() };
         if let Some(change) = change {
@@ -124,7 +123,7 @@ impl Look<'_> {
             let change = Change { kinds: Kind::Updated.into(), fields: Changes::default() };
             let fired =
                 fired.into_iter().filter_map(|rule| self.fire(rule, &seen, &change, &snapshot)).collect();
-            made.append(tell(fired, &mut snapshot.sequences, self.now));
+            made.append(tell(fired, &mut snapshot.sequences, self.now.wall));
         }
         made.snapshot = (snapshot != *before).then(|| (id.clone(), snapshot));
         made
@@ -140,7 +139,8 @@ impl Look<'_> {
             first_seen: seen.before.is_none(),
             analysis: seen.first_analysis(change.kinds),
         });
-        let candidate = Candidate::new(self.source, change, seen.fields, seen.before, self.now);
+        let candidate = Candidate::new(self.source, change, seen.fields, seen.before, self.now.api)
+            .waiting_by(self.now.waits);
         let mut fired = vec![];
         for rule in self.rules {
             let (finding, memory) = candidate.judge(rule);
@@ -170,7 +170,7 @@ impl Look<'_> {
                 Finding::Fired => fired.extend(self.fire(rule, seen, change, snapshot)),
             }
         }
-        made.append(tell(fired, &mut snapshot.sequences, self.now));
+        made.append(tell(fired, &mut snapshot.sequences, self.now.wall));
     }
 
     /// The event of a rule that fired for a call; `None` when none of its destinations is told.
@@ -193,16 +193,17 @@ impl Look<'_> {
             also: vec![],
             kinds: change.kinds,
             changes: change.fields.clone(),
-            at: self.now,
+            at: self.now.wall,
             record: Arc::clone(&seen.record),
         };
-        Fired::new(rule, event, self.source, seen.fields, self.now)
+        Fired::new(rule, event, self.source, seen.fields, self.now.wall)
     }
 
     /// Lets the rules with `for` judge a call as it is remembered, and remembers what they wait for.
     fn remember_waits(&self, snapshot: &mut Snapshot) {
         let memories: Vec<_> = {
-            let candidate = Candidate::again(self.source, snapshot.kinds_now(), snapshot, self.now);
+            let candidate = Candidate::again(self.source, snapshot.kinds_now(), snapshot, self.now.api)
+                .waiting_by(self.now.waits);
             let lasting = self.rules.iter().filter(|rule| rule.lasting.is_some());
             lasting.filter_map(|rule| Some((rule.name.clone(), candidate.judge(rule).1?))).collect()
         };

@@ -34,7 +34,7 @@ use crate::{
     snapshot::Snapshot,
     telemetry::Signal,
     telling::{Incident, Told},
-    time::{Clock, Timestamp},
+    time::Timestamp,
 };
 
 /// A call created so long before watching began was there before; a replica may lag by less.
@@ -43,18 +43,24 @@ const WELL_BEFORE: Duration = Duration::from_secs(60);
 /// At most so many calls from before watching began are news when they appear after the baseline.
 const FEW_BELATED: u64 = 3;
 
-/// One moment by both clocks.
+/// One moment by several clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// The time for people and for what is stored.
+    /// The time for people, and of events. Somebody may set this clock at any time, so nothing is decided by it.
     pub wall: Timestamp,
     /// The time for waits within the process: it never jumps.
     pub steady: Timestamp,
+    /// The time for waits that outlast the process. It goes on steadily, whatever becomes of the wall clock, and where the
+    /// API says what time it is, the next process agrees with it.
+    pub waits: Timestamp,
+    /// The time of the API's clock, by which calls say when they were; see [`ApiClock`](super::api_clock::ApiClock).
+    pub api: Timestamp,
 }
 
-impl From<Clock> for Now {
-    fn from(clock: Clock) -> Self {
-        Self { wall: clock.wall(), steady: clock.steady() }
+/// One clock that stands for all, as where time is made up.
+impl From<Timestamp> for Now {
+    fn from(at: Timestamp) -> Self {
+        Self { wall: at, steady: at, waits: at, api: at }
     }
 }
 
@@ -66,7 +72,7 @@ pub struct Watcher {
     memory: Memory,
     /// Whether the first walk over the list is still going on: what it finds was there before, and is no news.
     in_baseline: bool,
-    /// Silence is not told before this time. See [`Watcher::resume`].
+    /// Silence is not told before this time, by the steady clock. See [`Watcher::resume`].
     settled: Timestamp,
     health: Health,
     influx: Influx,
@@ -115,7 +121,8 @@ impl Watcher {
     }
 
     /// The baseline was over before the process started. Calls that came while it was away are only now being found,
-    /// so silence is not told before `settled`: one interval after the start, when the list has been looked at.
+    /// so silence is not told before `settled`: one interval after the start, when the list has been looked at. By the
+    /// steady clock.
     pub fn resume(&mut self, settled: Timestamp) {
         self.in_baseline = false;
         self.settled = settled;
@@ -123,9 +130,9 @@ impl Watcher {
 
     /// Every call in the list has been seen. From now on, calls seen for the first time are news, and silence counts:
     /// that nobody called before anybody listened is no silence. Returns how many events the baseline made.
-    pub fn baseline_done(&mut self, now: Timestamp) -> u64 {
+    pub fn baseline_done(&mut self, now: impl Into<Now>) -> u64 {
         self.in_baseline = false;
-        self.heard(now);
+        self.heard(now.into().waits);
         self.memory.baseline_events
     }
 
@@ -160,29 +167,30 @@ impl Watcher {
 
     /// Goes on with other rules. Nothing is read again: each rule's memory of a call stands in the call's snapshot, and
     /// a rule without one does not announce what was already so. `live` are the calls that are live as far as is known;
-    /// rules with `for` look at them once, because one of the rules may be new.
-    pub fn set_rules(&mut self, rules: Rules, live: impl IntoIterator<Item = CallId>, now: Timestamp) {
+    /// rules with `for` look at them and at those that they wait for once, because one of the rules may be new, and because
+    /// the clock may have been set since the wait began.
+    pub fn set_rules(&mut self, rules: Rules, live: impl IntoIterator<Item = CallId>) {
         self.rules = rules;
         self.memory.conditions.follow_rules(&self.rules);
         if self.rules.iter().any(|rule| rule.lasting.is_some()) {
-            for call in live {
-                self.memory.timers.set(&call, Some(now));
-            }
+            self.memory.timers.look_at(live);
         }
     }
 
     /// A call in an answer of the API, and what is remembered of it. A state older than that is ignored.
-    pub fn observe(&mut self, before: Option<&Snapshot>, call: &Call, now: Timestamp) -> Observation {
-        if let Some(stale) = before.and_then(|before| change::stale(before, call, now)) {
+    pub fn observe(&mut self, before: Option<&Snapshot>, call: &Call, now: impl Into<Now>) -> Observation {
+        let now = now.into();
+        if let Some(stale) = before.and_then(|before| change::stale(before, call, now.api)) {
             return Observation { stale: Some(stale), ..Observation::default() };
         }
         self.believe(before, call, now)
     }
 
     /// As [`Watcher::observe`], for a state that counts although it looks older than what is remembered.
-    pub fn believe(&mut self, before: Option<&Snapshot>, call: &Call, now: Timestamp) -> Observation {
+    pub fn believe(&mut self, before: Option<&Snapshot>, call: &Call, now: impl Into<Now>) -> Observation {
+        let now = now.into();
         if before.is_none() {
-            self.heard(call.created_at().map_or(now, |created| created.min(now)));
+            self.heard(call.created_at().map_or(now.waits, |created| created.min(now.waits)));
         }
         let was_there = before.is_none()
             && match self.in_baseline {
@@ -198,13 +206,15 @@ impl Watcher {
     }
 
     /// A call that is gone from the list for good, and what is remembered of it.
-    pub fn observe_deletion(&mut self, id: &CallId, before: &Snapshot, now: Timestamp) -> Observation {
+    pub fn observe_deletion(&mut self, id: &CallId, before: &Snapshot, now: impl Into<Now>) -> Observation {
+        let now = now.into();
         let made = self.look(now).deletion(id, before);
         self.note(id, Some(before), made, now)
     }
 
     /// One of the calls that [`Watcher::take_due`] returned, and what is remembered of it.
-    pub fn observe_again(&mut self, id: &CallId, before: &Snapshot, now: Timestamp) -> Observation {
+    pub fn observe_again(&mut self, id: &CallId, before: &Snapshot, now: impl Into<Now>) -> Observation {
+        let now = now.into();
         let made = self.look(now).again(id, before);
         self.note(id, Some(before), made, now)
     }
@@ -215,22 +225,23 @@ impl Watcher {
     }
 
     /// A call was in an answer, changed or not.
-    pub fn saw(&mut self, call: &CallId, now: Timestamp) {
-        self.memory.timers.saw(call, now);
+    pub fn saw(&mut self, call: &CallId, now: impl Into<Now>) {
+        self.memory.timers.saw(call, now.into().waits);
     }
 
     /// An answer showed every call that rules with `for` wait for.
-    pub fn saw_all(&mut self, now: Timestamp) {
-        self.memory.timers.saw_all(now);
+    pub fn saw_all(&mut self, now: impl Into<Now>) {
+        self.memory.timers.saw_all(now.into().waits);
     }
 
-    /// A call was created that will be shown later: there is no silence.
+    /// A call was created, by the API's clock, that will be shown later: there is no silence.
     pub fn heard(&mut self, created: Timestamp) {
         self.is_unsaved |= self.memory.timers.heard(created);
     }
 
     /// A request was answered, and what it showed has been observed.
-    pub fn answered(&mut self, now: Timestamp) -> Observation {
+    pub fn answered(&mut self, now: impl Into<Now>) -> Observation {
+        let now = now.into();
         self.memory.timers.answered(now);
         let mut made = Observation::default();
         let failures = self.health.answered();
@@ -244,7 +255,7 @@ impl Watcher {
             let details = json!({ "since": since.to_string() });
             let rules = Rules::clone(&self.rules);
             let number = since.as_millis().to_string();
-            made.append(self.incident(rules.iter(), Kind::SourceRecovered, number, &details, now));
+            made.append(self.incident(rules.iter(), Kind::SourceRecovered, number, &details, now.wall));
         }
         made
     }
@@ -299,7 +310,8 @@ impl Watcher {
     }
 
     /// The events that follow from the passing of time: the source has been failing, or silent, for long enough.
-    pub fn tick(&mut self, now: Now) -> Observation {
+    pub fn tick(&mut self, now: impl Into<Now>) -> Observation {
+        let now = now.into();
         let mut made = Observation::default();
         let Memory { failing_since, outage_since, .. } = &mut self.memory;
         let untold =
@@ -325,7 +337,7 @@ impl Watcher {
             let Some(silence) = rule.silence.as_ref().filter(|_| rule.looks_at(&self.source)) else {
                 continue;
             };
-            if let Some(since) = self.memory.timers.take_silence(rule, self.settled, now.wall) {
+            if let Some(since) = self.memory.timers.take_silence(rule, self.settled, now.waits) {
                 let details = silence.details(since);
                 let number = since.as_millis().to_string();
                 made.append(self.incident([rule], Kind::SourceSilent, number, &details, now.wall));
@@ -340,12 +352,12 @@ impl Watcher {
         self.memory.timers.take_due()
     }
 
-    /// When [`Watcher::tick`] or [`Watcher::take_due`] has something to do, provided that the source answers then, by
-    /// the wall clock. Silence counts from the end of the baseline on.
+    /// When [`Watcher::tick`] or [`Watcher::take_due`] has something to do, provided that the source answers then and that
+    /// one clock stands for all. Silence counts from the end of the baseline on.
     pub fn due(&self) -> Option<Timestamp> {
         let rules = self.rules.iter().filter(|rule| !self.in_baseline && rule.looks_at(&self.source));
-        let silence = rules.filter_map(|rule| self.memory.timers.silence_due(rule, self.settled));
-        silence.chain(self.memory.timers.next_look()).min()
+        let silence = rules.filter_map(|rule| self.memory.timers.silence_due(rule));
+        silence.map(|due| due.max(self.settled)).chain(self.memory.timers.next_look()).min()
     }
 
     /// Something that happened to the source itself: what the rules that ask for it make of it. `incident`, the time at
@@ -393,7 +405,7 @@ impl Watcher {
         told
     }
 
-    fn look(&self, now: Timestamp) -> Look<'_> {
+    fn look(&self, now: Now) -> Look<'_> {
         Look { source: &self.source, rules: &self.rules, now }
     }
 
@@ -402,14 +414,17 @@ impl Watcher {
         &mut self,
         id: &CallId,
         before: Option<&Snapshot>,
-        made: Observation,
-        now: Timestamp,
+        mut made: Observation,
+        now: Now,
     ) -> Observation {
+        // A wait that began in the future was begun by a clock that was ahead, and begins now.
+        let rules = made.snapshot.iter_mut().flat_map(|(_, snapshot)| snapshot.rules.values_mut());
+        rules.for_each(|memory| memory.since = memory.since.map(|since| since.min(now.waits)));
         let after = made.snapshot.as_ref().map(|(_, snapshot)| snapshot).or(before);
         let due = after.and_then(|snapshot| next_look(&self.rules, &self.source, snapshot));
         self.is_unsaved |= self.memory.timers.set(id, due);
         let mut made = self.count(made);
-        self.judge_conditions(&mut made, now);
+        self.judge_conditions(&mut made, now.wall);
         made
     }
 

@@ -2,11 +2,15 @@
 //!
 //! Both make a claim about the present, so neither is told before the API has confirmed it: a call counts as still
 //! live only if it was seen at or after its time, and silence only if the source has answered at or after its time.
+//!
+//! All times are [`Now::waits`], which goes on steadily within the process. One that was kept and is from the future is of a
+//! clock that was ahead: what waits since then waits from now on.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::Now;
 use crate::{call::CallId, name::Name, rule::Rule, time::Timestamp};
 
 /// The timers of one source. The serialized part is kept in the source's checkpoint.
@@ -24,10 +28,18 @@ pub(super) struct Timers {
     seen: HashMap<CallId, Timestamp>,
     /// When the source last answered a request. Lost with the process, for the same reason.
     #[serde(skip)]
-    answered: Option<Timestamp>,
+    answered: Option<Now>,
 }
 
 impl Timers {
+    /// These calls, and all that are waited for, are looked at as soon as they are seen again.
+    pub(super) fn look_at(&mut self, calls: impl IntoIterator<Item = CallId>) {
+        let at_once = Timestamp::default();
+        self.waiting.values_mut().for_each(|due| *due = at_once);
+        self.waiting.extend(calls.into_iter().map(|call| (call, at_once)));
+        self.seen.clear();
+    }
+
     /// Sets when `call` must be looked at again; `None` when no rule waits for it. Returns whether that is a change.
     pub(super) fn set(&mut self, call: &CallId, due: Option<Timestamp>) -> bool {
         let before = match due {
@@ -62,8 +74,14 @@ impl Timers {
         self.seen.extend(self.waiting.keys().map(|call| (call.clone(), now)));
     }
 
-    /// The source answered a request.
-    pub(super) fn answered(&mut self, now: Timestamp) {
+    /// The source answered a request. A project without a call is silent from when it was first looked at, and a call from
+    /// the future was dated by a clock that was ahead: silence counts from now on then, and is not told again for that.
+    pub(super) fn answered(&mut self, now: Now) {
+        let latest = self.latest.unwrap_or(now.waits);
+        self.latest = Some(latest.min(now.waits));
+        if latest > now.waits {
+            self.told.values_mut().filter(|told| **told == latest).for_each(|told| *told = now.waits);
+        }
         self.answered = Some(now);
     }
 
@@ -84,28 +102,27 @@ impl Timers {
         self.waiting.values().min().copied()
     }
 
-    /// When `rule` tells of silence, unless a call comes first or it has told of this silence already. Not before
-    /// `settled`.
-    pub(super) fn silence_due(&self, rule: &Rule, settled: Timestamp) -> Option<Timestamp> {
+    /// When `rule` tells of silence, unless a call comes first or it has told of this silence already.
+    pub(super) fn silence_due(&self, rule: &Rule) -> Option<Timestamp> {
         let latest = self.latest?;
         if self.told.get(&rule.name) == Some(&latest) {
             return None;
         }
-        rule.silence.as_ref()?.told_at(latest).map(|due| due.max(settled))
+        rule.silence.as_ref()?.told_at(latest)
     }
 
-    /// If `rule` tells of silence now, marks it as told and returns when the silence began.
+    /// If `rule` tells of silence now, marks it as told and returns when the silence began. Not before the source has
+    /// answered at `settled`, by the steady clock.
     pub(super) fn take_silence(
         &mut self,
         rule: &Rule,
         settled: Timestamp,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        rule.silence.as_ref()?;
-        // A project without a call is silent from when it was first looked at.
-        let latest = *self.latest.get_or_insert(now);
-        let is_confirmed = |due: &Timestamp| self.answered.is_some_and(|at| at >= *due);
-        self.silence_due(rule, settled).filter(|due| *due <= now).filter(is_confirmed)?;
+        let latest = self.latest?;
+        let is_confirmed =
+            |due: &Timestamp| self.answered.is_some_and(|at| at.waits >= *due && at.steady >= settled);
+        self.silence_due(rule).filter(|due| *due <= now).filter(is_confirmed)?;
         self.told.insert(rule.name.clone(), latest);
         Some(latest)
     }
