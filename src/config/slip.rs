@@ -3,10 +3,13 @@
 use std::ops::Range;
 
 use super::report::Mistake;
+use crate::rule::condition::TYPOGRAPHIC;
 
 const UNCLOSED_TEXT: &str = "the end of this text is missing";
 const TABLE_TWICE: &str = "this table is there twice";
 const KEY_TWICE: &str = "this key is there twice";
+
+const COLON: &str = "`:` does not separate a key from its value";
 
 const NOT_IN_NAME: &str = "cannot be in the name of a table";
 
@@ -14,9 +17,6 @@ const NOT_IN_NAME: &str = "cannot be in the name of a table";
 pub(super) const NAME_HINT: &str = "a name is up to 64 of the letters A-Z and a-z, digits, `-`, `_` and `.`";
 
 const SPACE_IN_NAME: &str = "the name of a table cannot have a space in it";
-
-/// Quotes that word processors and chat programs put in place of `"` and `'`.
-const TYPOGRAPHIC: [char; 10] = ['“', '”', '„', '‟', '«', '»', '‘', '’', '‚', '‛'];
 
 /// Where each line begins.
 pub(super) struct Lines(Vec<usize>);
@@ -103,6 +103,7 @@ impl Slip<'_> {
             "true" | "yes" | "on" => "true and false are written small: write true",
             "false" | "no" | "off" => "true and false are written small: write false",
             "null" | "none" | "nil" => "for nothing, leave the key out",
+            "env" | "file" => "write { env = \"NAME\" } or { file = \"path\" }",
             _ => return Mistake::error(span, "a text must be in quotes"),
         };
         Mistake::error(span, "a text must be in quotes").hint(hint)
@@ -122,6 +123,12 @@ impl Slip<'_> {
                 let mistake = Mistake::error(place, format!("`{c}` is a typographic quote"));
                 return Some(mistake.hint("write \"…\" or '…'"));
             }
+            // The full-width forms of East Asian keyboards stand in the order of ASCII.
+            let narrow = u32::from(c).checked_sub(0xfee0).and_then(char::from_u32);
+            if let Some(narrow) = narrow.filter(char::is_ascii_graphic) {
+                let mistake = Mistake::error(place, format!("`{c}` is a full-width character"));
+                return Some(mistake.hint(format!("write `{narrow}`")));
+            }
             let is_invisible = matches!(c, '\u{feff}' | '\u{200b}') || (c.is_whitespace() && !c.is_ascii());
             is_invisible.then(|| {
                 let message = format!("there is an invisible character (U+{:04X})", u32::from(c));
@@ -133,7 +140,13 @@ impl Slip<'_> {
             .or_else(|| self.header(span, message))
             .or_else(|| self.colon(span))
             .or_else(|| {
-                let is_escape = message.contains("escape");
+                let is_colon = at.starts_with(':') && message.starts_with("invalid unquoted key");
+                let place = span.start..span.start + 1;
+                is_colon.then(|| Mistake::error(place, COLON).hint("write key = value"))
+            })
+            .or_else(|| {
+                // The parser reads the `U` of `C:\Users` as the beginning of a code.
+                let is_escape = message.contains("escape") || message.contains("unicode value");
                 is_escape.then(|| {
                     Mistake::error(span.clone(), message).hint("between '…' a backslash is only a backslash")
                 })
@@ -205,10 +218,8 @@ impl Slip<'_> {
         let word = line[indent..].find(|c| !of_key(c)).map_or(line.len(), |end| indent + end);
         let colon = start + word;
         let is_there = word > indent && line[word..].starts_with(':');
-        (is_there && (colon..=colon + 1).contains(&span.start)).then(|| {
-            Mistake::error(colon..colon + 1, "`:` does not separate a key from its value")
-                .hint("write key = value")
-        })
+        (is_there && (colon..=colon + 1).contains(&span.start))
+            .then(|| Mistake::error(colon..colon + 1, COLON).hint("write key = value"))
     }
 
     /// A key or a table that is there twice, with the line of the first one when it is found.

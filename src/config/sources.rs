@@ -371,6 +371,10 @@ fn base_url(value: &Value<'_>) -> Result<Url, Mistake> {
             .hint(format!("as in \"{BASE_URL_DEFAULT}\"")));
     }
     let path = url.path().trim_end_matches('/').to_owned();
+    if path.ends_with("/calls") {
+        let warning = value.warning("`/calls` is added to this for each request");
+        value.cx.add(warning.hint("leave it out"));
+    }
     url.set_path(&path);
     Ok(url)
 }

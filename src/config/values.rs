@@ -207,7 +207,22 @@ const KINDS: [&str; Kind::ALL.len()] = {
 
 /// A kind of change.
 pub(crate) fn kind(value: &Value<'_>) -> Read<Kind> {
-    one_of(&KIND, value, &Kind::ALL)
+    let said = value.text().ok().map(str::to_lowercase).unwrap_or_default();
+    // Other words for the same, and the names that webhooks have for it.
+    let meant = match said.strip_prefix("call.").unwrap_or(&said) {
+        "completed" | "finished" | "over" => "ended",
+        "live" | "new" | "created" => "started",
+        "analysed" | "analysis" => "analyzed",
+        "changed" => "updated",
+        "removed" => "deleted",
+        other => other,
+    };
+    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == meant && meant != said);
+    match kind {
+        Some(kind) => one_of(&KIND, value, &Kind::ALL)
+            .map_err(|mistake| mistake.hint(format!("did you mean `{kind}`?"))),
+        None => one_of(&KIND, value, &Kind::ALL),
+    }
 }
 
 /// The name of one of the `known` tables; `what` is what each of them is called, such as `source`.

@@ -46,6 +46,7 @@ impl Template {
     /// one that has none but those that every call has.
     pub fn doubts(&self, occasion: Occasion<'_>) -> Vec<TemplateError> {
         let mut doubts = self.undocumented_fields();
+        doubts.extend(self.single_braces());
         let of_call = occasion.kinds.iter().any(Kind::is_of_call);
         let mut trials = vec![];
         if of_call {
@@ -88,6 +89,22 @@ impl Template {
         doubts
     }
 
+    /// `{call.FIELD}`, as other languages fill it in, which is sent as it is written.
+    fn single_braces(&self) -> Option<TemplateError> {
+        let source = self.source();
+        source.match_indices("call.").find_map(|(at, _)| {
+            let before = source[..at].trim_end();
+            let is_single = before.ends_with('{') && !before.ends_with("{{");
+            let (inside, after) = source[at..].split_once('}').filter(|_| is_single)?;
+            let is_path = inside.trim_end().chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_'));
+            (is_path && inside.trim_end() != "call." && !after.starts_with('}')).then(|| TemplateError {
+                message: "what is between single braces is sent as it is written".to_owned(),
+                hint: Some(format!("write {{{{ {} }}}}", inside.trim_end())),
+                span: Some(before.len() - 1..at + inside.len() + 1),
+            })
+        })
+    }
+
     /// `call.FIELD` where the API documents no such field, unless the template says what to do without it.
     fn undocumented_fields(&self) -> Vec<TemplateError> {
         let mut doubts = vec![];
@@ -119,7 +136,7 @@ impl Template {
             doubts.push(TemplateError {
                 message: format!("the API documents no field `{field}` of a call"),
                 hint: Some(hint),
-                span: span.map(|span| span.start_offset as usize..span.end_offset as usize),
+                span: span.map(|span| self.original(span.start_offset as usize..span.end_offset as usize)),
             });
         }
         doubts

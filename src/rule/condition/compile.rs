@@ -6,7 +6,7 @@ use cel::{
 };
 
 use super::{
-    ConditionError, MAX_LEN,
+    ConditionError, MAX_LEN, TYPOGRAPHIC,
     check::Checker,
     functions::{ENV, FEW, KNOWN, Pattern, pattern_variable},
     source::{Source, byte_offset, code, text},
@@ -62,12 +62,60 @@ fn syntax_error(source: &str, parse: Option<&ParseError>) -> ConditionError {
         let hint = "decimals follow a point, as in 1.5".to_owned();
         return ConditionError::new("a number has no comma", at..at + 1, Some(hint));
     }
+    if let Some(mistake) = foreign_slip(source) {
+        return mistake;
+    }
     let rest = source[at..].chars().next();
     let (message, end) = match rest {
         None => ("something is missing at the end of the condition".to_owned(), at),
         Some(c) => (format!("the condition cannot be read from `{c}` on"), at + c.len_utf8()),
     };
     ConditionError::new(message, at..end, None)
+}
+
+/// Finds what else people write outside of quoted texts: typographic quotes, `===`, `?.`, and functions as words.
+fn foreign_slip(source: &str) -> Option<ConditionError> {
+    let unquoted: Vec<usize> = code(source).map(|(at, _)| at).collect();
+    let places = source.char_indices().filter(|(at, _)| unquoted.binary_search(at).is_ok());
+    let mistake = |at: usize, wrong: &str, message: String, hint: &str| {
+        Some(ConditionError::new(message, at..at + wrong.len(), Some(hint.to_owned())))
+    };
+    let word = |at: usize| {
+        let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.');
+        let word = source[at..].split(|c: char| !is_part(c)).next().unwrap_or_default();
+        (!source[..at].ends_with(is_part)).then_some(word)
+    };
+    places.into_iter().find_map(|(at, c)| {
+        if TYPOGRAPHIC.contains(&c) {
+            let message = format!("`{c}` is a typographic quote");
+            return mistake(at, &source[at..at + c.len_utf8()], message, "write \"…\" or '…'");
+        }
+        for (wrong, right) in [("===", "=="), ("!==", "!=")] {
+            if source[at..].starts_with(wrong) {
+                return mistake(
+                    at,
+                    wrong,
+                    format!("`{wrong}` is not an operator"),
+                    &format!("write `{right}`"),
+                );
+            }
+        }
+        if source[at..].starts_with("?.") {
+            let hint = "write `.`: where a field is missing, the condition is unknown and does not fire";
+            return mistake(at, "?.", "`?.` is not an operator".to_owned(), hint);
+        }
+        let hint = match word(at)?.to_lowercase().as_str() {
+            "contains" | "includes" | "like" => "write `call.summary.contains(\"word\")`",
+            "startswith" => "write `call.summary.startsWith(\"word\")`",
+            "endswith" => "write `call.summary.endsWith(\"word\")`",
+            "matches" => "write `call.summary.matches(\"pattern\")`",
+            "is" => "write `==`, as in `call.summary == null`",
+            "between" => "write `60 <= call.duration && call.duration <= 120`",
+            _ => return None,
+        };
+        let wrong = word(at)?;
+        mistake(at, wrong, format!("`{wrong}` does not stand between two values"), hint)
+    })
 }
 
 /// Finds operators of other languages outside of quoted texts: `=`, `and`, `or`, `not`, `<>`.

@@ -43,6 +43,9 @@ use crate::kind::Kinds;
 /// The longest condition, in bytes. CEL's parser and interpreter recurse, and have no other bound.
 pub const MAX_LEN: usize = 2048;
 
+/// Quotes that word processors and chat programs put in place of `"` and `'`.
+pub(crate) const TYPOGRAPHIC: [char; 10] = ['“', '”', '„', '‟', '«', '»', '‘', '’', '‚', '‛'];
+
 /// A compiled condition.
 #[derive(Clone)]
 pub struct Condition {

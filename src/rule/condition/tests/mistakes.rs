@@ -7,6 +7,27 @@ fn mistakes_are_found_before_anything_runs() {
     for (condition, message, marked, hint) in [
         (r#"call.status = "live""#, "`=` is not an operator", "=", Some("write `==`")),
         ("call.isEngaged and call.duration > 3", "`and` is not an operator", "and", Some("write `&&`")),
+        ("call.status == “live”", "`“` is a typographic quote", "“", Some("write \"…\" or '…'")),
+        (r#"call.status === "live""#, "`===` is not an operator", "===", Some("write `==`")),
+        (r#"call.status !== "live""#, "`!==` is not an operator", "!==", Some("write `!=`")),
+        (
+            r#"call.callAnalysis?.sentiment == "negative""#,
+            "`?.` is not an operator",
+            "?.",
+            Some("write `.`: where a field is missing, the condition is unknown and does not fire"),
+        ),
+        (
+            r#"call.summary contains "is contained""#,
+            "`contains` does not stand between two values",
+            "contains",
+            Some("write `call.summary.contains(\"word\")`"),
+        ),
+        (
+            "call.summary IS null",
+            "`IS` does not stand between two values",
+            "IS",
+            Some("write `==`, as in `call.summary == null`"),
+        ),
         (
             r#"sentiment == "negative""#,
             "there is no `sentiment`",

@@ -431,6 +431,18 @@ fn words_of_other_languages_and_decimal_commas_in_values() {
         ("max_age = None", "a text must be in quotes", "for nothing, leave the key out"),
         ("severity = info", "a text must be in quotes", ""),
         (
+            "title = env(\"TITLE\")",
+            "a text must be in quotes",
+            "write { env = \"NAME\" } or { file = \"path\" }",
+        ),
+        ("throttle = { at_most: 3 }", "`:` does not separate a key from its value", "write key = value"),
+        ("severity ＝ \"info\"", "`＝` is a full-width character", "write `=`"),
+        (
+            "title = \"C:\\Users\"",
+            "too few unicode value digits, expected unicode hexadecimal value",
+            "between '…' a backslash is only a backslash",
+        ),
+        (
             "max_age = \"1,5h\"",
             "a number has no comma",
             "write whole numbers with units, as in \"1h 30m\" or \"500ms\"",
@@ -468,5 +480,31 @@ fn utf_16_without_its_mark_is_one_mistake() {
         let [mistake] = report.mistakes() else { panic!("{report}") };
         assert!(mistake.message.ends_with("is UTF-16 text"), "{report}");
         assert_eq!(mistake.hint.as_deref(), Some("save it as UTF-8"));
+    }
+}
+
+#[test]
+fn other_words_for_a_kind_and_single_braces() {
+    for (on, hint) in [
+        ("call.ended", "did you mean `ended`?"),
+        ("completed", "did you mean `ended`?"),
+        ("Analysed", "did you mean `analyzed`?"),
+        ("call.created", "did you mean `started`?"),
+    ] {
+        let said = said(&format!("[rules.a]\non = [\"{on}\"]\nto = [\"crm\"]\n"));
+        let message = format!("there is no kind of change `{on}`");
+        assert!(said.contains(&(message, hint.to_owned())), "{on}: {said:?}");
+    }
+    for (title, hint) in [
+        ("From {call.callerNumber}", Some("write {{ call.callerNumber }}")),
+        ("From ${ call.callAnalysis.topic }", Some("write {{ call.callAnalysis.topic }}")),
+        ("From {{call.callerNumber}}", None),
+        ("{% if call.summary %}{{ call.summary }}{% endif %}", None),
+        ("{ call. }", None),
+    ] {
+        let said = said(&format!("[rules.a]\non = [\"ended\"]\nto = [\"crm\"]\ntitle = '{title}'\n"));
+        let message = "what is between single braces is sent as it is written";
+        let found = said.iter().find(|(said, _)| said == message).map(|(_, hint)| hint.as_str());
+        assert_eq!(found, hint, "{title}: {said:?}");
     }
 }

@@ -50,16 +50,16 @@ fn words_that_do_not_exist() {
     check(
         r#"
 [rules.r]
-on = ["completed", "end", "ended", "ended"]
+on = ["succeeded", "end", "ended", "ended"]
 to = ["cmr", "pager"]
 sources = ["clinc"]
 severity = "urgent"
 "#,
         r#"
-error: there is no kind of change `completed`
+error: there is no kind of change `succeeded`
  --> config.toml:2:7
   |
-2 | on = ["completed", "end", "ended", "ended"]
+2 | on = ["succeeded", "end", "ended", "ended"]
   |       ^^^^^^^^^^^
   |
   = help: choose from `ended`, `started`, `analyzed`, `updated`, `deleted`,
@@ -70,7 +70,7 @@ error: there is no kind of change `completed`
 error: there is no kind of change `end`
  --> config.toml:2:20
   |
-2 | on = ["completed", "end", "ended", "ended"]
+2 | on = ["succeeded", "end", "ended", "ended"]
   |                    ^^^^^
   |
   = help: did you mean `ended`?
@@ -78,7 +78,7 @@ error: there is no kind of change `end`
 error: this is in the list twice
  --> config.toml:2:36
   |
-2 | on = ["completed", "end", "ended", "ended"]
+2 | on = ["succeeded", "end", "ended", "ended"]
   |                                    ^^^^^^^
 
 error: there is no destination `cmr`
