@@ -7,6 +7,9 @@ use std::{borrow::Cow, net::Ipv4Addr};
 
 pub use self::mask::{HIDDEN, Mask};
 
+/// Stands in place of a number that the caller withheld.
+pub(crate) const UNKNOWN_NUMBER: &str = "unknown number";
+
 /// A phone number with its middle hidden: `+33612345678` becomes `+3361•••5678`.
 ///
 /// Keeps the first five and the last four characters of a number of at least eleven, and nothing of a shorter one.

@@ -12,6 +12,7 @@ use crate::{
     call::CallId,
     kind::Kinds,
     name::Name,
+    privacy::UNKNOWN_NUMBER,
     store::{DeliveryId, Verdict},
     time::Timestamp,
 };
@@ -107,8 +108,9 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
         } => {
             let call = call.as_ref().map(CallId::as_str);
             let (took_ms, seconds) = (took.as_millis() as u64, took.as_secs_f64());
-            let space = if caller.is_empty() { "" } else { " " };
-            let what = format_args!("{}{space}{caller} → {destination}", InWords(rule));
+            let who = if call.is_some() { or_unknown(caller) } else { caller };
+            let space = if who.is_empty() { "" } else { " " };
+            let what = format_args!("{}{space}{who} → {destination}", InWords(rule));
             match verdict {
                 Verdict::Delivered => {
                     let nth = Nth(*attempt);
@@ -156,7 +158,8 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
             rules,
             started = %Names(started),
             stopped = %Names(stopped),
-            "the config is at work: {sources} sources, {destinations} destinations, {rules} rules"
+            "the config is at work: {}, {}, {}",
+            Counted(*sources, "source"), Counted(*destinations, "destination"), Counted(*rules, "rule")
         ),
         Signal::ConfigRejected { error, mistakes } => {
             error!("the config is not used, the one before goes on: {error}");
@@ -223,7 +226,16 @@ impl fmt::Display for InWords<'_> {
 }
 
 fn or_unknown(caller: &str) -> &str {
-    if caller.is_empty() { "unknown number" } else { caller }
+    if caller.is_empty() { UNKNOWN_NUMBER } else { caller }
+}
+
+/// `1 source`, `2 sources`
+struct Counted(usize, &'static str);
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{}", self.0, self.1, if self.0 == 1 { "" } else { "s" })
+    }
 }
 
 /// `ended and analyzed`; written only when the line is.

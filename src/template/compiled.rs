@@ -1,6 +1,6 @@
 //! A template, compiled once and rendered for many events.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use minijinja::{
     Environment, Error, ErrorKind, UndefinedBehavior, context,
@@ -10,6 +10,7 @@ use minijinja::{
 use super::{
     check::{TemplateError, Use, check, check_size},
     context::{Context, OF_ALL},
+    dashed::Dashed,
     environment::{Capped, ENVIRONMENT, FUEL_OF_BODY},
     sharing::shared,
     withheld::in_text,
@@ -26,6 +27,8 @@ pub const MAX_BODY: usize = 1024 * 1024;
 #[derive(Clone)]
 pub struct Template {
     source: Arc<str>,
+    /// What is compiled in place of `source`, if that is another text.
+    dashed: Option<Arc<Dashed>>,
     /// Holds the compiled template under [`NAME`].
     environment: Arc<Environment<'static>>,
     speaks_of_all: bool,
@@ -84,7 +87,16 @@ impl Template {
         let variables = template.undeclared_variables(false);
         let speaks_of_all = OF_ALL.iter().any(|name| variables.contains(*name));
         let is_body = matches!(r#use, Use::Body { .. });
-        Ok(Self { source: source.into(), environment: Arc::new(environment), speaks_of_all, is_body })
+        let dashed = Dashed::of(source).filter(|dashed| {
+            let mut trial = environment.clone();
+            let compiles = trial.add_template_owned(NAME, dashed.source.clone()).is_ok();
+            if compiles {
+                environment = trial;
+            }
+            compiles
+        });
+        let (source, dashed) = (source.into(), dashed.map(Arc::new));
+        Ok(Self { source, dashed, environment: Arc::new(environment), speaks_of_all, is_body })
     }
 
     /// The template's text.
@@ -148,9 +160,17 @@ impl Template {
         self.environment.get_template(NAME)
     }
 
+    /// The part of the source that a part of what is compiled stands for.
+    pub(super) fn original(&self, part: Range<usize>) -> Range<usize> {
+        match &self.dashed {
+            Some(dashed) => dashed.original(part),
+            None => part,
+        }
+    }
+
     /// Describes a failure by quoting the template, because the error's own words may quote the call.
     pub(super) fn explain(&self, error: &Error) -> TemplateError {
-        let span = error.range();
+        let span = error.range().map(|part| self.original(part));
         let part = span.clone().and_then(|span| self.source.get(span));
         let part = part.map(str::trim).filter(|part| !part.is_empty());
         let part = part.map_or_else(|| "a part of it".to_owned(), |part| format!("`{part}`"));

@@ -12,8 +12,13 @@ use serde::Serialize as _;
 use serde_json::ser::PrettyFormatter;
 
 use super::compiled::MAX_BODY;
-use super::withheld::{UNKNOWN_NUMBER, as_json, is_none};
-use crate::{calendar::Zone, privacy, time::Timestamp};
+use super::dashed::{self, DASH};
+use super::withheld::{as_json, is_none};
+use crate::{
+    calendar::Zone,
+    privacy::{self, UNKNOWN_NUMBER},
+    time::Timestamp,
+};
 
 /// The most steps a template may take; a text of a few lines takes some dozens. Data counts as well: 64 bytes of text,
 /// or 4 of JSON, are a step.
@@ -42,7 +47,7 @@ pub(crate) fn environment() -> Environment<'static> {
     env.set_fuel(Some(FUEL));
     env.set_formatter(|out, state, value| {
         if value.is_none() || value.is_undefined() {
-            out.write_str("–").map_err(Error::from)
+            out.write_str(DASH).map_err(Error::from)
         } else {
             ensure_fits(value, None)?;
             escape_formatter(out, state, value)
@@ -58,9 +63,11 @@ pub(crate) fn environment() -> Environment<'static> {
     env.add_filter("local_time", local_time);
     env.add_filter("truncate", |text: &Value, length: usize| of_text(text, |text| truncate(text, length)));
     env.add_filter("tojson", tojson);
+    env.add_filter(dashed::FILTER, dashed_value);
+    env.add_filter("join", join);
     env.add_filter("string", |value: Value| -> Result<Value, Error> {
         ensure_fits(&value, None)?;
-        Ok(Value::from(value.to_string()))
+        Ok(Value::from(if value.is_none() { DASH.to_owned() } else { value.to_string() }))
     });
     env.add_filter("slack_escape", |text: &Value| of_text(text, slack_escape));
     env
@@ -112,13 +119,15 @@ fn tojson(value: &Value, indent: Option<Value>, arguments: Kwargs) -> Result<Val
 /// Makes the library's filters look no further than [`MAX_BODY`] into lists and objects. A list that holds the same
 /// list twice, thirty times over, takes no memory and no steps, but has a text of gigabytes.
 fn guard(env: &mut Environment<'static>) {
-    let filters: [(&'static str, Value); 18] = [
+    // Of null they make null, as our own do, and not an error or the word None.
+    const OF_TEXTS: [&str; 10] =
+        ["capitalize", "e", "escape", "lines", "lower", "replace", "split", "title", "trim", "upper"];
+    let filters: [(&'static str, Value); 17] = [
         ("capitalize", Value::from_function(filters::capitalize)),
         ("e", Value::from_function(filters::escape)),
         ("escape", Value::from_function(filters::escape)),
         ("format", Value::from_function(filters::format)),
         ("groupby", Value::from_function(filters::groupby)),
-        ("join", Value::from_function(filters::join)),
         ("lines", Value::from_function(filters::lines)),
         ("lower", Value::from_function(filters::lower)),
         ("max", Value::from_function(filters::max)),
@@ -135,6 +144,15 @@ fn guard(env: &mut Environment<'static>) {
     for (name, filter) in filters {
         env.add_filter(name, move |state: &mut State<'_, '_>, arguments: Rest<Value>| {
             arguments.iter().try_for_each(|argument| ensure_fits(argument, None))?;
+            let is_of_null = arguments.first().is_some_and(Value::is_none);
+            if is_of_null && OF_TEXTS.contains(&name) {
+                return Ok(Value::from(()));
+            }
+            if name == "format" {
+                let shown = arguments.iter().map(|value| dashed_value(state, value.clone()));
+                let shown: Vec<_> = shown.collect();
+                return filter.call(state, &shown);
+            }
             filter.call(state, &arguments)
         });
     }
@@ -156,6 +174,52 @@ fn guard(env: &mut Environment<'static>) {
         });
         Ok(indented.collect::<Vec<_>>().join("\n"))
     });
+}
+
+/// The value as it reads in a text: a dash in place of null, and of a field that is missing where that is no mistake.
+fn dashed_value(state: &State<'_, '_>, value: Value) -> Value {
+    let may_be_missing = || state.undefined_behavior() == UndefinedBehavior::Chainable;
+    if value.is_none() || value.is_undefined() && may_be_missing() { Value::from(DASH) } else { value }
+}
+
+/// The library's `join`, which writes `None` for null.
+fn join(
+    state: &mut State<'_, '_>,
+    values: &Value,
+    joiner: Option<Value>,
+    attribute: Option<&str>,
+    arguments: Kwargs,
+) -> Result<Value, Error> {
+    let joiner = match joiner {
+        None => arguments.get::<Option<Value>>("d")?,
+        given => given,
+    };
+    let attribute = match attribute {
+        None => arguments.get::<Option<&str>>("attribute")?,
+        given => given,
+    };
+    arguments.assert_all_used()?;
+    ensure_fits(values, None)?;
+    if values.is_none() {
+        return Ok(Value::from(()));
+    }
+    let library = Value::from_function(filters::join);
+    // The library knows what to do with a text, and says what is wrong with anything else.
+    let Some(values) = values.try_iter().ok().filter(|_| values.as_str().is_none()) else {
+        let given: Vec<_> = [values.clone()].into_iter().chain(joiner).collect();
+        return library.call(state, &given);
+    };
+    let part = |value: Value, name: &str| match name.parse::<usize>() {
+        Ok(place) => value.get_item_by_index(place),
+        Err(_) => value.get_attr(name),
+    };
+    let mut shown = vec![];
+    for value in values {
+        let value = attribute.iter().flat_map(|path| path.split('.')).try_fold(value, part)?;
+        shown.push(dashed_value(state, value));
+    }
+    let given: Vec<_> = [Value::from(shown)].into_iter().chain(joiner).collect();
+    library.call(state, &given)
 }
 
 fn not_a_text() -> Error {

@@ -7,20 +7,18 @@
 mod check;
 mod compiled;
 mod context;
+mod dashed;
 mod environment;
 mod sharing;
 mod trial;
 mod withheld;
 
+pub(crate) use self::environment::{duration_in_words, environment, slack_escape, truncate};
 pub use self::{
     check::TemplateError,
     compiled::{MAX_BODY, MAX_OUTPUT, Template},
     context::{ChangeContext, Context, EventContext, MessageContext},
     trial::Occasion,
-};
-pub(crate) use self::{
-    environment::{duration_in_words, environment, slack_escape, truncate},
-    withheld::UNKNOWN_NUMBER,
 };
 
 #[cfg(test)]

@@ -354,3 +354,42 @@ fn a_template_ends() {
     let long = render("{% for a in range(9000) %}é.{% endfor %}").unwrap();
     assert!(long.len() <= MAX_OUTPUT + '…'.len_utf8() && long.ends_with(".…"), "{}", long.len());
 }
+
+#[test]
+fn null_is_a_dash_wherever_texts_are_put_together() {
+    let render = |source: &str| {
+        let call = json!({ "summary": null, "duration": 5, "tags": ["a", null], "inner": { "x": null } });
+        with_context(|context| {
+            let context = Context { call: Some(&call), calls: &[&call], ..*context };
+            let template = Template::compile(source).unwrap_or_else(|error| panic!("{source}: {error:?}"));
+            let body = Template::compile_body(source, &[]).unwrap();
+            let rendered = template.render(&context).unwrap_or_else(|error| panic!("{source}: {error:?}"));
+            assert_eq!(body.render_body(&context).unwrap(), rendered, "{source}");
+            rendered
+        })
+    };
+    for (source, expected) in [
+        ("{{ 'It was: ' ~ call.summary }}", "It was: –"),
+        ("{{ call.summary ~ '/' ~ call.duration ~ (call.inner.x ~ '!') }}", "–/5–!"),
+        ("{{ (call.summary or 'nothing') ~ '.' }}", "nothing."),
+        ("{{ call.summary|default('nothing', true) ~ '.' }}", "nothing."),
+        ("{{ call.tags|join(', ') }}", "a, –"),
+        ("{{ calls|join(', ', attribute='inner.x') }}", "–"),
+        ("{{ calls|map(attribute='summary')|join }}", "–"),
+        ("{{ '%s of %s'|format(call.summary, call.duration) }}", "– of 5"),
+        ("{{ call.summary|upper }} {{ call.summary|lower }} {{ call.summary|title }}", "– – –"),
+        ("{{ call.summary|trim }} {{ call.summary|capitalize }} {{ call.summary|e }}", "– – –"),
+        ("{{ call.summary|replace('a', 'b') }} {{ call.summary|string }}", "– –"),
+        ("{{ call.summary|string ~ call.summary|upper }}", "––"),
+        ("{% set text = 'Says ' ~ call.summary %}{{ text }}", "Says –"),
+        ("{% if call.summary ~ '' == '–' %}{{ call.summary is none }}{% endif %}", "True"),
+    ] {
+        assert_eq!(render(source), expected, "{source}");
+    }
+    // What is missing stays a mistake, and the message shows the template as it was written.
+    assert_fails(
+        "{{ 'a' ~ call.mood ~ 'b' }}",
+        "`'a' ~ call.mood` is not there; it is missing in this call or left out by the destination",
+        "'a' ~ call.mood",
+    );
+}

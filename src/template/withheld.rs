@@ -9,8 +9,7 @@ use minijinja::{
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
-/// Stands in place of a number that the caller withheld.
-pub(crate) const UNKNOWN_NUMBER: &str = "unknown number";
+use crate::privacy::UNKNOWN_NUMBER;
 
 /// The field that callers can withhold.
 const CALLER: &str = "callerNumber";

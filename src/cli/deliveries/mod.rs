@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     calendar::Zone,
+    call::CallId,
     event::EventId,
     name::Name,
     ops::{BulkMode, Changed, Filter, OpsError, OpsErrorKind, Resumed},
@@ -93,7 +94,14 @@ async fn run(ops: &Reached, command: Command, zone: Zone) -> Result<String, Deli
                 return Ok(super::json(&listing.items)?);
             }
             let total = ops.count(&filter).await?;
-            Ok(view::table(&listing.items, total, &ops.status().await?, zone))
+            let mut table = view::table(&listing.items, total, &ops.status().await?, zone);
+            let typed = filter.call.as_ref().map_or("", CallId::as_str);
+            if total == 0 && typed.starts_with(['+', '0', ' ']) {
+                table.push_str(
+                    "--call takes the id of a call; `callwatch explain NUMBER` finds those of a number\n",
+                );
+            }
+            Ok(table)
         }
         Command::Show { of, answers, json, .. } => {
             let event = EventId::from(of.id.as_str());

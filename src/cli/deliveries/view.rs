@@ -8,6 +8,7 @@ use crate::{
     event::Subject,
     name::Name,
     ops::{Delivery, DestinationOverview, KeptBack, LoggedAttempt, PauseStatus, Status},
+    privacy::UNKNOWN_NUMBER,
     store::DeliveryStateKind,
     style::WIDTH,
     template::truncate,
@@ -47,7 +48,8 @@ pub(super) fn table(deliveries: &[Delivery], total: u64, status: &Status, zone: 
     // The head of the lines between.
     let mut between = vec!["RULE  CALLER".to_owned()];
     between.extend(deliveries.iter().map(|delivery| {
-        let caller = delivery.caller.as_deref().unwrap_or_default();
+        let unknown = if delivery.call.is_some() { UNKNOWN_NUMBER } else { "" };
+        let caller = delivery.caller.as_deref().unwrap_or(unknown);
         let room = WIDTH - INDENT - 2 - caller.chars().count().min(CALLER_WIDTH);
         format!(
             "{}  {}",

@@ -7,8 +7,8 @@ use url::Url;
 use super::{Link, says_something};
 use crate::{
     call::{DOCUMENTED_FIELDS, Status},
-    privacy::one_line,
-    template::{UNKNOWN_NUMBER, duration_in_words, truncate},
+    privacy::{UNKNOWN_NUMBER, one_line},
+    template::{duration_in_words, truncate},
 };
 
 /// The longest value of a fact, in characters.
