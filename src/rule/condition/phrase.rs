@@ -11,7 +11,8 @@ use unicode_segmentation::UnicodeSegmentation;
 /// Both sides are compared by compatibility caseless matching (Unicode 16, section 3.13, D146, without its removal of
 /// default ignorables): `café` is found written with a combining accent, `STRASSE` as `Straße`, full-width letters as
 /// usual ones. Words end where Unicode says so (UAX #29), and at full stops and colons, since transcripts often lack the
-/// space after them. Scripts that are written without spaces match within a text.
+/// space after them, and behind what French and Italian elide in front of a word. Scripts that are written without spaces
+/// match within a text.
 #[derive(Debug)]
 pub(super) struct Phrase {
     folded: String,
@@ -41,7 +42,14 @@ impl Phrase {
     }
 }
 
-/// The text as it is compared; runs of white space are one space, and apostrophes are straight.
+/// Short words that lose their last letter in front of a vowel, in French, Italian and Catalan: `l'avocat`, `d'urgence`.
+const ELIDED: [&str; 30] = [
+    "c", "d", "j", "l", "m", "n", "qu", "s", "t", "jusqu", "lorsqu", "puisqu", "quoiqu", "quelqu", "presqu",
+    "un", "all", "dall", "dell", "nell", "sull", "coll", "quell", "quest", "bell", "sant", "nessun", "com",
+    "dov", "v",
+];
+
+/// The text as it is compared; runs of white space are one space, apostrophes are straight, and hyphens are the usual one.
 fn fold(text: &str) -> Cow<'_, str> {
     let is_folded = |c: char| (c.is_ascii_graphic() && !c.is_ascii_uppercase()) || c == ' ';
     if text.chars().all(is_folded) && !text.contains("  ") {
@@ -53,6 +61,11 @@ fn fold(text: &str) -> Cow<'_, str> {
             '’' | 'ʼ' | '＇' => folded.push('\''),
             // Marks that show nothing are put between words by some transcribers.
             '\u{ad}' | '\u{200b}' | '\u{2060}' | '\u{feff}' => {}
+            '\u{2010}'..='\u{2013}' | '\u{2212}' => folded.push('-'),
+            // The vowels of Arabic and Hebrew are seldom written, and a stroke only makes an Arabic word longer.
+            '\u{591}'..='\u{5bd}' | '\u{5bf}' | '\u{5c1}' | '\u{5c2}' | '\u{5c4}' | '\u{5c5}' | '\u{5c7}' => {
+            }
+            '\u{640}' | '\u{64b}'..='\u{65f}' | '\u{670}' => {}
             // Turkish has an i with a dot and one without, each in both cases: `İPTAL` is `iptal`, `IŞIK` is `ışık`.
             '\u{307}' if folded.ends_with('i') => {}
             'ı' => folded.push('i'),
@@ -83,6 +96,10 @@ impl Borders<'_> {
         if is_stop(before) || is_stop(after) || (is_unspaced(before) && !is_mark(after)) || is_unspaced(after)
         {
             return true;
+        }
+        if before == '\'' {
+            let elided = self.text[..at - 1].rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+            return ELIDED.contains(&elided);
         }
         let words =
             self.words.get_or_init(|| self.text.split_word_bound_indices().map(|(start, _)| start).collect());
@@ -162,6 +179,15 @@ mod tests {
             ("ışık", "IŞIK"),
             ("vip", "我是VIP客户"),
             ("a a", "ba a a"),
+            ("avocat", "je cherche l’avocat"),
+            ("l'avocat", "à l'avocat"),
+            ("urgence", "C'est d'urgence !"),
+            ("ouvert", "jusqu'à quand c'est ouvert"),
+            ("ufficio", "nell'ufficio"),
+            ("e-mail", "mon e\u{2011}mail"),
+            ("שלום", "שָׁלוֹם לך"),
+            ("سعر", "ما هو سِعْر هذا"),
+            ("موعد", "أريد مـوعد"),
         ] {
             assert_said(phrase, text, true);
         }
@@ -173,6 +199,11 @@ mod tests {
             ("fund", "refund"),
             ("refund", "refunds"),
             ("don", "I don't"),
+            ("t", "I can't"),
+            ("can", "I can't"),
+            ("brien", "Mr O'Brien"),
+            ("re", "they're"),
+            ("hui", "aujourd'hui"),
             ("cafe", "café"),
             ("cafe", "cafe\u{301}"),
             ("call back", "callback"),
