@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::rig::PATIENCE;
+use crate::{rig::PATIENCE, server::until};
 
 fn demo(args: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callwatch"));
@@ -68,6 +68,27 @@ async fn a_short_demo_shows_everything_and_loses_nothing() {
     assert!(!text.lines().any(number), "a whole phone number is shown in\n{text}");
     assert!(!text.contains('…'), "something is cut in a pipe in\n{text}");
     assert_eq!(entries(folder.path()), 0, "the temporary folder is gone");
+}
+
+#[tokio::test]
+async fn its_page_is_at_the_address_that_it_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = demo(&[], folder.path()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if let Some((_, address)) = line.split_once("in a browser: http://") {
+                return address.trim_end_matches('/').parse().unwrap();
+            }
+        }
+        panic!("it ended without an address");
+    };
+    let address = timeout(PATIENCE, address).await.unwrap();
+    let page = until(address, "GET /", |answer| answer.body.contains("call-completed")).await;
+    assert!(page.body.contains("All is well") && page.body.contains("Calls since"), "{page:?}");
+    // When nobody reads what it prints, it ends.
+    drop(lines);
+    timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -141,18 +141,18 @@ async fn list(visit: Visit, uri: Uri) -> Result<Response, Problem> {
         let confirm = |action| address("/deliveries/confirm", &filter, &[("action", action)]);
         (confirm("retry"), confirm("drop"))
     });
-    let words = visit.words;
+    let (words, failing) = (visit.words, visit.failing());
     html(&List {
         frame: visit.frame(Place::Deliveries),
         words,
         form: Form::of(&filter, &visit)?,
         done,
-        reasons: reasons.into_iter().map(|reason| ReasonRow::of(reason, words)).collect(),
+        reasons: reasons.into_iter().map(|reason| ReasonRow::of(reason, words, &failing)).collect(),
         more_reasons,
         looked_at: looked_at as u64,
         is_all,
         count,
-        rows: listing.items.into_iter().map(|delivery| Row::of(delivery, words)).collect(),
+        rows: listing.items.into_iter().map(|delivery| Row::of(delivery, words, &failing)).collect(),
         newest: after.map(|_| list_of(&filter)),
         older: listing.next.map(|next| address("/deliveries", &filter, &[("after", &next.to_string())])),
         bulk,
@@ -220,7 +220,7 @@ impl Form {
 }
 
 impl ReasonRow {
-    fn of(it: Reason, words: Words) -> Self {
+    fn of(it: Reason, words: Words, failing: &[Name]) -> Self {
         let text = it.error.as_deref().unwrap_or("not tried yet");
         let tone = if it.state == StateFilter::Dead { Tone::Bad } else { Tone::Wait };
         let state = Tag::new(tone, format!("{} × {text}", number(&it.count)));
@@ -231,6 +231,9 @@ impl ReasonRow {
             (_, Some(KeptBack::NotInConfig)) => "wait until the destination is back in the config".to_owned(),
             _ => match it.next.filter(|next| *next > words.now) {
                 Some(next) => format!("tried again by itself, next in {}", span(next.since(words.now))),
+                None if failing.contains(&it.destination) => {
+                    "tried again by itself when the destination takes messages again".to_owned()
+                }
                 None => "due now".to_owned(),
             },
         };
@@ -248,7 +251,7 @@ impl ReasonRow {
 }
 
 impl Row {
-    fn of(it: Delivery, words: Words) -> Self {
+    fn of(it: Delivery, words: Words, failing: &[Name]) -> Self {
         let last = match (it.log.last(), &it.kept_back, &it.told_by) {
             (Some(attempt), ..) => attempt.result.clone(),
             (None, Some(why), _) => why.to_string(),
@@ -257,7 +260,7 @@ impl Row {
         };
         let call = it.source.as_ref().zip(it.call.as_ref());
         let call = call.map(|(source, call)| call_path(source, call.as_str()));
-        Self { state: Tag::of(&it, words), path: delivery_path(&it), call, last, it }
+        Self { state: Tag::of(&it, words, failing), path: delivery_path(&it), call, last, it }
     }
 }
 
@@ -421,7 +424,7 @@ async fn show(
     let (mut found, siblings): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|it| it.destination == destination);
     let it = found.pop().ok_or_else(|| OpsError::NoDelivery(format!("{event} to {destination}")))?;
-    let words = visit.words;
+    let (words, failing) = (visit.words, visit.failing());
     let rules: Vec<_> = std::iter::once(&it.rule).chain(&it.also).map(Name::as_str).collect();
     let show = visit.show();
     let sent = match shows_sent {
@@ -445,13 +448,13 @@ async fn show(
         frame: visit.frame(Place::Deliveries),
         words,
         done,
-        state: Tag::of(&it, words),
+        state: Tag::of(&it, words, &failing),
         rules: rules.join(", "),
         call: it.source.as_ref().zip(it.call.as_ref()).map(|(source, call)| call_path(source, call.as_str())),
         told_by: it.told_by.as_ref().map(|into| {
             format!("/deliveries/{}/{}", segment(into.as_str()), segment(it.destination.as_str()))
         }),
-        siblings: siblings.into_iter().map(|it| Row::of(it, words)).collect(),
+        siblings: siblings.into_iter().map(|it| Row::of(it, words, &failing)).collect(),
         with_answers: query(true, shows_sent),
         with_sent: query(has_answers, true),
         has_answers,

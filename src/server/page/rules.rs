@@ -57,6 +57,7 @@ struct RulePage {
     words: Words,
     row: Row,
     latest: Vec<Happening>,
+    failing: Vec<Name>,
 }
 
 struct Row {
@@ -115,7 +116,8 @@ async fn one(
     let filter = Filter { rule: Some(rule.name.clone()), ..Filter::default() };
     let latest = visit.ops.latest(&filter, LATEST).await?;
     let row = Row::of(0, rule, &visit, &Known::of(&service.telemetry, visit.words));
-    html(&RulePage { frame: visit.frame(Place::Rules), words: visit.words, row, latest })
+    let failing = visit.failing();
+    html(&RulePage { frame: visit.frame(Place::Rules), words: visit.words, row, latest, failing })
 }
 
 impl Row {

@@ -43,7 +43,7 @@ fn socket(rig: &Rig) -> PathBuf {
 }
 
 /// Asks until the answer is as it should be.
-async fn until(address: SocketAddr, line: &str, is_so: impl Fn(&Answer) -> bool) -> Answer {
+pub async fn until(address: SocketAddr, line: &str, is_so: impl Fn(&Answer) -> bool) -> Answer {
     let mut last = None;
     let asking = async {
         loop {

@@ -1,11 +1,13 @@
 //! Deliveries: filtered, grouped by reason, one by one, retried and dropped.
 
+use callwatch::demo::receivers::Misbehaviour;
+
 use super::{page, send, shown, text, unescaped, until_shown, values, with_dead};
 use crate::{
-    rig::{PATIENCE, Rig},
+    rig::{PATIENCE, Rig, complete, record},
     server::{
         http::{Ask, ask},
-        until,
+        listening, start, until,
     },
 };
 
@@ -47,6 +49,21 @@ async fn what_has_not_arrived_is_grouped_and_retried_or_dropped_after_a_question
     assert!(text(&none).contains("Nothing that matches waits."), "{none}");
     // The slower of two people is told that it was done already.
     assert!(text(&shown(address, &retry).await).contains("Nothing matches any more"));
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_to_a_destination_that_fails_waits_for_that() {
+    let rig = Rig::new().await;
+    let (process, address) = start(&rig, &listening(&rig.config_text(), "")).await;
+    rig.crm.misbehave(u64::MAX, Misbehaviour::Status { code: 503, retry_after: None });
+    let mut call = record("a", "completed");
+    complete(&mut call);
+    rig.callem.add(call);
+    let why = "tried again by itself when the destination takes messages again";
+    let list = until_shown(address, "/deliveries?destination=crm", why).await;
+    assert!(list.contains("waits: failing"), "{list}");
+    assert!(shown(address, "/").await.contains("waits: failing"));
     process.stop().await;
 }
 
