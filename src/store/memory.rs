@@ -15,9 +15,9 @@ use serde_json::Value;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    Action, Claim, Commit, Cursor, DeliveryId, DeliveryRecord, DestinationStanding, Duty, Entry, Feed,
-    KnownCall, Merge, NewDelivery, Page, Pause, PauseChange, Position, Query, Settlement, Store, StoreError,
-    Token, arrivals::Arrivals,
+    Action, Claim, Commit, Cursor, DeliveryId, DeliveryRecord, DeliveryStateKind, DestinationStanding, Duty,
+    Entry, Feed, KnownCall, Merge, NewDelivery, Page, Pause, PauseChange, Position, Query, Settlement, Store,
+    StoreError, Token, arrivals::Arrivals,
 };
 use crate::{
     batch::BatchKey,
@@ -56,7 +56,8 @@ struct State {
     events: BTreeMap<EventId, Arc<Event>>,
     deliveries: BTreeMap<Token, DeliveryRecord>,
     last_token: u64,
-    ids: BTreeMap<DeliveryId, Token>,
+    /// A destination has several deliveries of an event only when people sent it again.
+    ids: BTreeSet<(DeliveryId, Token)>,
     /// For each destination, the tokens that changed, by the position of their last change.
     feeds: BTreeMap<Name, BTreeMap<Position, Token>>,
     /// For each token, the position of its last change.
@@ -166,16 +167,46 @@ impl State {
     /// Adds a delivery unless the destination has one of this event already; returns whether it did.
     fn add(&mut self, event: &Event, new: &NewDelivery) -> bool {
         let id = DeliveryId { event: event.id.clone(), destination: new.destination.clone() };
-        if self.ids.contains_key(&id) {
-            return false;
+        let is_new = self.deliveries_of(&id).next().is_none();
+        if is_new {
+            self.add_another(event, new, id);
         }
+        is_new
+    }
+
+    /// The deliveries of an event to a destination, the oldest first.
+    fn deliveries_of(&self, id: &DeliveryId) -> impl Iterator<Item = &DeliveryRecord> {
+        let tokens = self.ids.range((id.clone(), Token(0))..=(id.clone(), Token(u64::MAX)));
+        tokens.filter_map(|(_, token)| self.deliveries.get(token))
+    }
+
+    /// Adds a delivery of an event, whether the destination has one or not.
+    fn add_another(&mut self, event: &Event, new: &NewDelivery, id: DeliveryId) {
         self.events.entry(event.id.clone()).or_insert_with(|| Arc::new(event.clone()));
         self.last_token += 1;
         let token = Token(self.last_token);
-        self.ids.insert(id, token);
+        self.ids.insert((id, token));
         self.deliveries.insert(token, DeliveryRecord::new(token, new, event));
         self.feed_last(&new.destination, token);
-        true
+    }
+
+    /// Makes a new delivery of the event of one that exists; returns the destination that is told.
+    fn resend(&mut self, token: Token, to: Option<&Name>, at: Timestamp) -> Option<Name> {
+        let record = self.deliveries.get(&token)?;
+        let own = &record.id.destination;
+        let destination = to.unwrap_or(own).clone();
+        if destination == *own && record.state.kind() != DeliveryStateKind::Delivered {
+            return None;
+        }
+        let id = DeliveryId { event: record.id.event.clone(), destination: destination.clone() };
+        if self.deliveries_of(&id).any(|record| record.finished().is_none()) {
+            return None;
+        }
+        let sequence = self.deliveries_of(&id).last().map_or(0, |newest| newest.sequence);
+        let event = Arc::clone(self.events.get(&id.event)?);
+        let new = NewDelivery { destination: destination.clone(), sequence, created: at, hold: None };
+        self.add_another(&event, &new, id);
+        Some(destination)
     }
 
     /// Puts a delivery at the end of its destination's feed, so that the owner reads it again.
@@ -299,10 +330,10 @@ impl State {
     fn forget(&mut self, token: Token) -> Option<Name> {
         let record = self.deliveries.remove(&token)?;
         self.unfeed(&record.id.destination, token);
-        self.ids.remove(&record.id);
-        let of_event =
-            self.ids.range(DeliveryId { event: record.id.event.clone(), destination: "".into() }..);
-        if of_event.map(|(id, _)| &id.event).next() != Some(&record.id.event) {
+        self.ids.remove(&(record.id.clone(), token));
+        let first = DeliveryId { event: record.id.event.clone(), destination: "".into() };
+        let mut of_event = self.ids.range((first, Token(0))..);
+        if of_event.next().map(|(id, _)| &id.event) != Some(&record.id.event) {
             self.events.remove(&record.id.event);
         }
         Some(record.id.destination)
@@ -448,6 +479,15 @@ impl Store for MemoryStore {
                         count += 1;
                     }
                 }
+                count
+            }
+            Action::Resend { tokens, to, at } => {
+                let told: Vec<_> = BTreeSet::from_iter(tokens)
+                    .into_iter()
+                    .filter_map(|token| state.resend(token, to.as_ref(), at))
+                    .collect();
+                let count = told.len();
+                woken.extend(told);
                 count
             }
             Action::Drop { tokens } => {

@@ -25,6 +25,7 @@ mod arrivals;
 mod claim;
 mod commit;
 mod error;
+mod figures;
 mod memory;
 mod pause;
 mod pending;
@@ -43,6 +44,7 @@ pub use self::{
     claim::{Claim, Duty},
     commit::{Commit, Hold, KnownCall, NewDelivery, NewEvent},
     error::StoreError,
+    figures::Figures,
     memory::MemoryStore,
     pause::Pause,
     pending::{Entry, Feed, Pending, Position, Standing, Token},
@@ -158,6 +160,11 @@ pub trait Store: Send + Sync + 'static {
         _every: Duration,
     ) -> Result<Option<BackedUp>, StoreError> {
         Ok(None)
+    }
+
+    /// The store's figures, for monitoring.
+    async fn figures(&self) -> Result<Figures, StoreError> {
+        Ok(Figures::default())
     }
 
     /// Gives up the claims of this process, writes out whatever is buffered and ends the store in good order. Later calls

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{DeliveryRecord, DeliveryStateKind, Pause, Tally, Token};
+use super::{DeliveryRecord, DeliveryState, DeliveryStateKind, Pause, Tally, Token};
 use crate::{call::CallId, event::EventId, name::Name, time::Timestamp};
 
 /// Asks for deliveries, newest first.
@@ -31,6 +31,9 @@ pub struct DeliveryFilter {
     pub call: Option<CallId>,
     /// Only deliveries in this state.
     pub state: Option<DeliveryStateKind>,
+    /// Only deliveries that failed with this text: it is part of the last attempt's result, or of the reason of death.
+    /// Case does not matter.
+    pub error: Option<String>,
 }
 
 /// A page of results.
@@ -88,6 +91,19 @@ pub enum Action {
         /// When they are due.
         at: Timestamp,
     },
+    /// Makes new deliveries of the events of these, due at once at `at`, each at the end of its lane, in the order of their
+    /// tokens. They have the event's id, and the `sequence` of the destination's newest delivery of the event; 0, which
+    /// no first delivery has, when the destination has none. Left alone is what could only come twice: a delivery that has
+    /// not arrived at the destination that is meant, and one whose event waits for that destination already. So an action
+    /// that was cut short can be repeated.
+    Resend {
+        /// The deliveries.
+        tokens: Vec<Token>,
+        /// The destination that is told; `None` for each delivery's own.
+        to: Option<Name>,
+        /// When the new deliveries are made.
+        at: Timestamp,
+    },
     /// Forgets deliveries, finished or not, and events of which no delivery is left.
     Drop {
         /// The deliveries.
@@ -111,12 +127,27 @@ pub enum Action {
 impl DeliveryFilter {
     /// Whether a delivery matches every part that is given.
     pub fn matches(&self, record: &DeliveryRecord) -> bool {
-        let Self { event, destination, rule, source, call, state } = self;
+        let Self { event, destination, rule, source, call, state, error } = self;
         event.as_ref().is_none_or(|event| *event == record.id.event)
             && destination.as_ref().is_none_or(|destination| *destination == record.id.destination)
             && rule.as_ref().is_none_or(|rule| record.tells(rule))
             && source.as_ref().is_none_or(|source| Some(source) == record.subject.source())
             && call.as_ref().is_none_or(|call| Some(call) == record.subject.call())
             && state.is_none_or(|state| state == record.state.kind())
+            && error.as_ref().is_none_or(|text| has_failed_with(record, text))
     }
+}
+
+fn has_failed_with(record: &DeliveryRecord, text: &str) -> bool {
+    let reason = match &record.state {
+        DeliveryState::Dead { reason, .. } => Some(reason.as_str()),
+        _ => None,
+    };
+    let last = record.log.last().map(|attempt| attempt.result.as_str());
+    reason.into_iter().chain(last).any(|said| says(said, &text.to_lowercase()))
+}
+
+/// Whether `text`, in small letters, is part of what was said.
+pub(super) fn says(said: &str, text: &str) -> bool {
+    said.to_lowercase().contains(text)
 }

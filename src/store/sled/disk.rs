@@ -3,9 +3,11 @@
 use std::{
     fs::File,
     ops::Bound::{self, Excluded, Included, Unbounded},
+    time::Instant,
 };
 
 use ::sled::{Batch, IVec};
+use prometheus_client::metrics::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -17,6 +19,7 @@ use super::{
     value,
     witness::Witness,
 };
+use crate::store::figures::seconds;
 
 /// The most operations in one batch; larger ones cost sled memory out of proportion.
 const BATCH_OPERATIONS: usize = 2000;
@@ -51,6 +54,8 @@ pub(super) struct Disk {
     dirty: bool,
     /// Keeps the count of writes beside the tree, so that a tree that has lost writes is noticed.
     witness: Option<Witness>,
+    /// Seconds that syncs took.
+    syncs: Histogram,
 }
 
 impl Disk {
@@ -70,7 +75,7 @@ impl Disk {
             None => Meta { schema: SCHEMA, sequence: 0, clean: true },
         };
         let was_clean = meta.clean;
-        let mut disk = Self { tree, file, meta, was_clean, dirty: false, witness: None };
+        let mut disk = Self { tree, file, meta, was_clean, dirty: false, witness: None, syncs: seconds() };
         if !was_clean {
             disk.finish_journal()?;
         }
@@ -89,6 +94,11 @@ impl Disk {
     /// Whether the store was closed in good order before it was opened.
     pub(super) fn was_clean(&self) -> bool {
         self.was_clean
+    }
+
+    /// How long syncs took, and how many bytes the tree takes.
+    pub(super) fn figures(&self) -> Result<(Histogram, u64), Fault> {
+        Ok((self.syncs.clone(), self.file.metadata()?.len()))
     }
 
     /// The number of writes so far.
@@ -208,7 +218,9 @@ impl Disk {
     /// Makes everything written so far survive a power cut.
     pub(super) fn sync(&mut self) -> Result<(), Fault> {
         if self.dirty {
+            let begun = Instant::now();
             self.force()?;
+            self.syncs.observe(begun.elapsed().as_secs_f64());
             self.dirty = false;
             if let Some(witness) = &mut self.witness {
                 witness.note(self.meta.sequence)?;

@@ -43,10 +43,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
+use prometheus_client::metrics::histogram::Histogram;
 use serde_json::Value;
 use tokio::sync::Notify;
 
@@ -61,8 +62,8 @@ use self::{
     thread::Thread,
 };
 use super::{
-    Action, BackedUp, Claim, Commit, Cursor, DeliveryRecord, DestinationStanding, Duty, Feed, KnownCall,
-    Page, Position, Query, Settlement, Store, StoreError, Token, arrivals::Arrivals,
+    Action, BackedUp, Claim, Commit, Cursor, DeliveryRecord, DestinationStanding, Duty, Feed, Figures,
+    KnownCall, Page, Position, Query, Settlement, Store, StoreError, Token, arrivals::Arrivals, figures,
 };
 use crate::{
     batch::BatchKey,
@@ -86,6 +87,9 @@ const SHRINK_STEP: usize = 200;
 /// The most deliveries that an action of a person changes in one write.
 const ACT_SLICE: usize = 500;
 
+/// The most deliveries that are sent again in one write: each writes its event anew.
+const RESEND_SLICE: usize = 50;
+
 /// The most bytes of events that are parsed before other tasks have their turn.
 const PARSE_SLICE: usize = 256 << 10;
 
@@ -96,6 +100,8 @@ pub struct SledStore {
     thread: Thread,
     arrivals: Arc<Arrivals>,
     path: PathBuf,
+    /// Seconds that commits took.
+    commits: Histogram,
 }
 
 impl SledStore {
@@ -107,7 +113,7 @@ impl SledStore {
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         let arrivals = Arc::new(Arrivals::default());
         let thread = Thread::start(config, Arc::clone(&arrivals)).await?;
-        Ok(Self { thread, arrivals, path: config.path.clone() })
+        Ok(Self { thread, arrivals, path: config.path.clone(), commits: figures::seconds() })
     }
 
     /// Incidents of the opening that a person should know of, such as a repair or a renewal: one sentence each.
@@ -170,8 +176,10 @@ impl Store for SledStore {
     }
 
     async fn commit(&self, claim: &Claim, commit: Commit) -> Result<(), StoreError> {
-        let claim = claim.clone();
-        self.thread.commit(move |engine| engine.commit(&claim, &commit)).await
+        let (claim, begun) = (claim.clone(), Instant::now());
+        let committed = self.thread.commit(move |engine| engine.commit(&claim, &commit)).await;
+        self.commits.observe(begun.elapsed().as_secs_f64());
+        committed
     }
 
     async fn snapshots(&self, source: &Name, calls: &[CallId]) -> Result<Vec<Option<Snapshot>>, StoreError> {
@@ -280,18 +288,22 @@ impl Store for SledStore {
     }
 
     async fn act(&self, action: Action) -> Result<usize, StoreError> {
-        let slices = |tokens: Vec<Token>| {
+        let slices = |tokens: Vec<Token>, most| {
             let each_once: Vec<Token> = BTreeSet::from_iter(tokens).into_iter().collect();
             // No tokens make one empty slice, so that a store that is closed says so whatever it is asked.
-            let slices = each_once.chunks(ACT_SLICE).chain(each_once.is_empty().then_some(&[][..]));
+            let slices = each_once.chunks(most).chain(each_once.is_empty().then_some(&[][..]));
             slices.map(<[Token]>::to_vec).collect::<Vec<_>>()
         };
         let slices: Vec<Action> = match action {
             Action::Retry { tokens, at } => {
-                slices(tokens).into_iter().map(|tokens| Action::Retry { tokens, at }).collect()
+                slices(tokens, ACT_SLICE).into_iter().map(|tokens| Action::Retry { tokens, at }).collect()
             }
             Action::Drop { tokens } => {
-                slices(tokens).into_iter().map(|tokens| Action::Drop { tokens }).collect()
+                slices(tokens, ACT_SLICE).into_iter().map(|tokens| Action::Drop { tokens }).collect()
+            }
+            Action::Resend { tokens, to, at } => {
+                let slice = |tokens| Action::Resend { tokens, to: to.clone(), at };
+                slices(tokens, RESEND_SLICE).into_iter().map(slice).collect()
             }
             action => vec![action],
         };
@@ -336,6 +348,11 @@ impl Store for SledStore {
         every: Duration,
     ) -> Result<Option<BackedUp>, StoreError> {
         self.back_up_when_due(claim, now, every).await.map(Some)
+    }
+
+    async fn figures(&self) -> Result<Figures, StoreError> {
+        let (syncs, bytes) = self.thread.read(|engine| engine.figures()).await?;
+        Ok(Figures { commits: self.commits.clone(), syncs, bytes })
     }
 
     async fn close(&self) -> Result<(), StoreError> {

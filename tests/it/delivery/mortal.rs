@@ -181,6 +181,7 @@ impl Store for Mortal {
     async fn act(&self, action: Action) -> Result<usize, StoreError> {
         let what = match &action {
             Action::Retry { .. } => "retry",
+            Action::Resend { .. } => "resend",
             Action::Drop { .. } => "drop",
             Action::Pause { .. } => "pause by hand",
             Action::Resume { .. } => "resume",

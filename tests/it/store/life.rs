@@ -207,6 +207,11 @@ pub(super) async fn act(host: &mut impl Host, deed: u64) -> Result<(), StoreErro
         12 if round % 2 == 0 => {
             store.act(Action::Drop { tokens: vec![token(5, "crm").await?] }).await.map(drop)
         }
+        12 if round % 4 == 3 => {
+            let tokens = vec![token(0, "crm").await?, token(1, "crm").await?];
+            let to = (round % 8 == 3).then(|| name("mail"));
+            store.act(Action::Resend { tokens, to, at: at(now) }).await.map(drop)
+        }
         12 => {
             let (destination, pause) = (name("mail"), Pause::by_hand(at(now)));
             store.act(Action::Pause { destination, pause }).await.map(drop)

@@ -50,6 +50,8 @@ enum Step {
     },
     Settle(usize, Told),
     Retry(Vec<u64>, i64),
+    /// To their own destinations, or to another.
+    Resend(Vec<u64>, Option<usize>, i64),
     Drop(Vec<u64>),
     Pause(usize, i64),
     Resume(usize),
@@ -188,6 +190,7 @@ fn step(began: u64) -> impl Strategy<Value = Step> {
         6 => commit.prop_map(|(calls, events, checkpoint)| Step::Commit { calls, events, checkpoint }),
         8 => (destination(), told(began)).prop_map(|(destination, told)| Step::Settle(destination, told)),
         2 => (tokens(), time()).prop_map(|(tokens, now)| Step::Retry(tokens, now)),
+        2 => (tokens(), option::of(destination()), time()).prop_map(|(tokens, to, now)| Step::Resend(tokens, to, now)),
         1 => tokens().prop_map(Step::Drop),
         1 => (destination(), time()).prop_map(|(destination, until)| Step::Pause(destination, until)),
         1 => destination().prop_map(Step::Resume),
@@ -271,6 +274,11 @@ impl<S: Store> Party<S> {
             Step::Retry(tokens, now) => {
                 let tokens = tokens.into_iter().map(token).collect();
                 format!("{:?}", self.store.act(Action::Retry { tokens, at: at(now) }).await)
+            }
+            Step::Resend(tokens, to, now) => {
+                let tokens = tokens.into_iter().map(token).collect();
+                let to = to.map(|to| DESTINATIONS[to].into());
+                format!("{:?}", self.store.act(Action::Resend { tokens, to, at: at(now) }).await)
             }
             Step::Drop(tokens) => {
                 let tokens = tokens.into_iter().map(token).collect();
@@ -430,6 +438,8 @@ fn filters() -> Vec<DeliveryFilter> {
         filters.push(DeliveryFilter { state: Some(state), ..DeliveryFilter::default() });
         let crm = Some("crm".into());
         filters.push(DeliveryFilter { state: Some(state), destination: crm, ..DeliveryFilter::default() });
+        let error = Some("RETRY".to_owned());
+        filters.push(DeliveryFilter { state: Some(state), error, ..DeliveryFilter::default() });
     }
     filters
 }

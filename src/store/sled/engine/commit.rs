@@ -16,6 +16,7 @@ use crate::{
             value,
         },
     },
+    time::Timestamp,
 };
 
 /// The deliveries of an event, found by the index.
@@ -25,6 +26,13 @@ pub(super) struct Known {
     numbers: Vec<u8>,
     /// The deliveries of the event.
     pub(super) deliveries: Vec<(Name, u64)>,
+}
+
+impl Known {
+    /// The deliveries to a destination.
+    fn to(&self, destination: &Name) -> impl Iterator<Item = u64> {
+        self.deliveries.iter().filter(move |(to, _)| to == destination).map(|(_, number)| *number)
+    }
 }
 
 impl Engine {
@@ -52,25 +60,51 @@ impl Engine {
 
     /// Adds deliveries of an event to destinations that have none of it; returns how many.
     pub(super) fn add(&mut self, event: &Event, deliveries: &[NewDelivery]) -> Result<usize, Fault> {
-        let Known { index, mut numbers, deliveries: mut known } = self.find(&event.id)?;
+        let mut known = self.find(&event.id)?;
         let mut added = 0;
         for new in deliveries {
-            if known.iter().any(|(destination, _)| *destination == new.destination) {
-                continue;
+            if known.to(&new.destination).next().is_none() {
+                self.add_another(event, new, &mut known)?;
+                added += 1;
             }
-            let number = self.add_one(event, new)?;
-            numbers.extend(number.to_le_bytes());
-            known.push((new.destination.clone(), number));
-            let ids = self.staged.ids.entry(event.id.clone()).or_default();
-            ids.push((new.destination.clone(), number));
-            added += 1;
-        }
-        if added > 0 {
-            self.staged.view.put_new(&index, &[], &numbers);
-            // A delivery may be handed out only when it is durable.
-            self.staged.durable = true;
         }
         Ok(added)
+    }
+
+    /// Makes a new delivery of an event, of which there are deliveries already; returns whether it did. It does not while
+    /// one of them waits for the same destination.
+    pub(super) fn add_again(
+        &mut self,
+        event: &Event,
+        destination: &Name,
+        at: Timestamp,
+    ) -> Result<bool, Fault> {
+        let mut known = self.find(&event.id)?;
+        if known.to(destination).any(|number| self.standing(destination, number).is_some()) {
+            return Ok(false);
+        }
+        let sequence = match known.to(destination).max() {
+            Some(newest) => {
+                let entry = Entry::of(&self.staged.view, newest)?;
+                entry.ok_or(Fault::Damaged("a delivery in the index is missing"))?.head(newest)?.sequence
+            }
+            None => 0,
+        };
+        let new = NewDelivery { destination: destination.clone(), sequence, created: at, hold: None };
+        self.add_another(event, &new, &mut known)?;
+        Ok(true)
+    }
+
+    fn add_another(&mut self, event: &Event, new: &NewDelivery, known: &mut Known) -> Result<(), Fault> {
+        let number = self.add_one(event, new)?;
+        known.numbers.extend(number.to_le_bytes());
+        known.deliveries.push((new.destination.clone(), number));
+        let ids = self.staged.ids.entry(event.id.clone()).or_default();
+        ids.push((new.destination.clone(), number));
+        self.staged.view.put_new(&known.index, &[], &known.numbers);
+        // A delivery may be handed out only when it is durable.
+        self.staged.durable = true;
+        Ok(())
     }
 
     fn add_one(&mut self, event: &Event, new: &NewDelivery) -> Result<u64, Fault> {

@@ -19,6 +19,8 @@ use std::{
     sync::Arc,
 };
 
+use prometheus_client::metrics::histogram::Histogram;
+
 pub(super) use self::purge::{PurgeFrom, Purged};
 use self::scrub::Scrub;
 use super::{
@@ -168,6 +170,11 @@ impl Engine {
         self.disk.flush()?;
         self.wake();
         Ok(())
+    }
+
+    /// How long syncs took, and how many bytes the store takes.
+    pub(super) fn figures(&self) -> Result<(Histogram, u64), Fault> {
+        self.disk.figures()
     }
 
     /// Whether something was written since the last sync.

@@ -10,9 +10,10 @@ use crate::{
     name::Name,
     store::{
         DeliveryFilter, DeliveryRecord, DeliveryStateKind, DestinationStanding, Tally,
+        query::says,
         sled::{
             block::{Sums, Trait},
-            change::{self, Change},
+            change::{self, Change, Follows},
             entry::{Entry, Head},
             fault::Fault,
             keys::{self, Key, block_of, number_of, numbers_of, place_of},
@@ -24,6 +25,9 @@ use crate::{
 /// The most heads that are read in one slice, and the most blocks that are passed over.
 const HEADS: usize = 2000;
 const BLOCKS: usize = 200;
+
+/// The changes of so many deliveries cost as much as one head.
+const CHANGES_PER_HEAD: usize = 4;
 
 /// A part of a result: deliveries, newest first, and the number below which the search goes on.
 pub(in crate::store::sled) struct Found {
@@ -49,6 +53,32 @@ impl Changes {
     pub(super) fn of(&self, place: u16) -> impl Iterator<Item = &[u8]> {
         let all = self.of.get(&place).into_iter().flatten();
         all.filter_map(|(body, range)| self.bodies.get(*body)?.get(range.clone()))
+    }
+
+    /// The places of the deliveries that failed last with this text.
+    fn failed_with(&self, text: &str) -> Result<BTreeSet<u16>, Fault> {
+        let text = text.to_lowercase();
+        // Most failures are alike.
+        let mut known: HashMap<&str, bool> = HashMap::new();
+        let mut failed = BTreeSet::new();
+        for place in self.of.keys() {
+            let (mut last, mut reason) = (None, None);
+            for change in self.of(*place) {
+                match Change::read(change)? {
+                    Change::Attempt { result, verdict, .. } => {
+                        last = Some(result);
+                        reason = if let Follows::Dead(reason) = verdict { Some(reason) } else { None };
+                    }
+                    Change::Retry { .. } => reason = None,
+                    _ => {}
+                }
+            }
+            let mut says = |said| *known.entry(said).or_insert_with(|| says(said, &text));
+            if reason.into_iter().chain(last).any(&mut says) {
+                failed.insert(*place);
+            }
+        }
+        Ok(failed)
     }
 
     /// A delivery's record as these changes left it; `None` when they forgot it.
@@ -138,12 +168,28 @@ impl Engine {
         }
         let view = &self.staged.view;
         let (mut heads, mut wanted) = (0, vec![]);
+        let failed = match &filter.error {
+            Some(text) => {
+                let may_be = |place| {
+                    let number = number_of(block, place);
+                    number < below && self.may_be(filter, &sums, number)
+                };
+                let changes = self.changes(block, may_be)?;
+                heads += changes.of.len() / CHANGES_PER_HEAD;
+                Some((changes.failed_with(text)?, changes))
+            }
+            None => None,
+        };
         let mut entry: Option<Entry> = None;
         let range = numbers_of(block);
         let mut number = below.min(range.end).min(self.progress.next);
         while number > range.start && items.len() + wanted.len() < limit {
             number -= 1;
-            if sums.gone.contains(place_of(number)) || !self.may_be(filter, &sums, number) {
+            let place = place_of(number);
+            if sums.gone.contains(place) || !self.may_be(filter, &sums, number) {
+                continue;
+            }
+            if failed.as_ref().is_some_and(|(failed, _)| !failed.contains(&place)) {
                 continue;
             }
             if entry.as_ref().is_none_or(|entry| !entry.contains(number)) {
@@ -161,7 +207,10 @@ impl Engine {
             }
         }
         let places: BTreeSet<u16> = wanted.iter().map(|record| place_of(record.token.0)).collect();
-        let changes = self.changes(block, |place| places.contains(&place))?;
+        let changes = match failed {
+            Some((_, changes)) => changes,
+            None => self.changes(block, |place| places.contains(&place))?,
+        };
         for record in wanted {
             items.extend(changes.record(record)?);
         }
@@ -258,7 +307,8 @@ fn may_match(filter: &DeliveryFilter, sums: &Sums) -> bool {
 
 /// Whether a head matches, but for the state.
 fn matches(filter: &DeliveryFilter, head: &Head<'_>) -> bool {
-    let DeliveryFilter { event: _, destination, rule, source, call, state: _ } = filter;
+    // What failed is known from the changes.
+    let DeliveryFilter { event: _, destination, rule, source, call, state: _, error: _ } = filter;
     destination.as_ref().is_none_or(|destination| destination.as_str() == head.destination)
         && rule.as_ref().is_none_or(|rule| head.rules().any(|told| told == rule.as_str()))
         && source.as_ref().is_none_or(|source| Some(source.as_str()) == head.source())

@@ -11,6 +11,7 @@ use crate::{
             entry::Entry,
             fault::Fault,
             keys::{self, block_of},
+            value,
         },
     },
     time::Timestamp,
@@ -116,6 +117,18 @@ impl Engine {
                     };
                     let change = Change::Retry { at, attempts, was: was.into() };
                     count += usize::from(self.act_on(number, &destination, &change)?);
+                }
+            }
+            Action::Resend { tokens, to, at } => {
+                let mut entry = None;
+                for token in tokens {
+                    let Some((own, state)) = self.whose(token.0, &mut entry)? else { continue };
+                    let destination = to.as_ref().unwrap_or(&own);
+                    if *destination == own && state != DeliveryStateKind::Delivered {
+                        continue;
+                    }
+                    let Some(json) = self.bodies(&[token])?.pop().flatten() else { continue };
+                    count += usize::from(self.add_again(&value::from_json(&json)?, destination, at)?);
                 }
             }
             Action::Drop { tokens } => {

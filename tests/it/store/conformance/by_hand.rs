@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callwatch::store::{Action, Restart};
+use callwatch::store::{Action, DeliveryStateKind, Restart};
 use tokio::time::timeout;
 
 use super::*;
@@ -19,6 +19,12 @@ for_every_store!(
     whoever_waits_is_woken,
     many_are_retried_and_dropped_at_once,
     a_restart_forgets_no_pause_and_no_second_chance,
+    what_has_arrived_is_sent_again_at_the_end_of_its_lane,
+    what_has_not_arrived_or_waits_already_is_not_sent_again,
+    an_event_is_sent_to_another_destination_whatever_became_of_it,
+    a_delivery_and_its_repeat_are_forgotten_one_by_one,
+    a_commit_that_is_repeated_makes_no_third_delivery,
+    many_are_sent_again_in_their_order,
 );
 
 async fn retry(store: &Process, events: &[&str], millis: i64) -> usize {
@@ -199,4 +205,149 @@ async fn a_restart_forgets_no_pause_and_no_second_chance(backend: &dyn Backend) 
     let store = store.restart(backend).await;
     assert_eq!(store.paused().await, Some(pause(None)));
     assert_eq!(store.record("evt_1").await.restart, Some(Restart { at: at(60), attempts: 1 }));
+}
+
+/// The deliveries of an event to `crm`, the oldest first.
+async fn repeats(store: &Process, event: &str) -> Vec<DeliveryRecord> {
+    let filter = DeliveryFilter {
+        event: Some(event_id(event)),
+        destination: Some(crm()),
+        ..DeliveryFilter::default()
+    };
+    let mut all = store.pages(&filter, 2).await;
+    all.reverse();
+    all
+}
+
+async fn resend(store: &Process, tokens: Vec<Token>, to: Option<&str>, millis: i64) -> usize {
+    store.act(Action::Resend { tokens, to: to.map(name), at: at(millis) }).await.unwrap()
+}
+
+async fn what_has_arrived_is_sent_again_at_the_end_of_its_lane(backend: &dyn Backend) {
+    let store = Process::of(backend).await;
+    store.commit(events(&[("evt_1", "a", 1), ("evt_2", "a", 2)], 10)).await;
+    store.attempt("evt_1", 50, Verdict::Delivered).await;
+    let mut reader = Reader::new(store.own(destination("crm")).await);
+    reader.read(&*store, 10).await;
+    let arrivals = store.arrivals(&crm());
+    let woken = async || timeout(Duration::from_secs(10), arrivals.notified()).await.unwrap();
+    arrivals.notify_one();
+    woken().await;
+
+    let token = store.token("evt_1").await;
+    assert_eq!(resend(&store, vec![token, token], None, 300).await, 1);
+
+    woken().await;
+    assert_eq!(reader.read(&*store, 10).await, 1, "its owner hears of it");
+    is_sent_again(&store).await;
+    is_sent_again(&store.restart(backend).await).await;
+}
+
+/// `evt_1` has arrived and is due again, behind `evt_2`.
+async fn is_sent_again(store: &Process) {
+    let [first, again]: [DeliveryRecord; 2] = repeats(store, "evt_1").await.try_into().unwrap();
+    assert_eq!(first.state.kind(), DeliveryStateKind::Delivered, "what was is left as it is");
+    assert_eq!((Some(again.state.clone()), again.attempts, again.created), (due(300), 0, at(300)));
+    assert_eq!((&again.subject, &again.rule, again.sequence), (&first.subject, &first.rule, 1));
+    assert_eq!(store.feed().await, ["evt_2", "evt_1"]);
+    let bodies = store.bodies(&[first.token, again.token]).await.unwrap();
+    let bodies: Vec<_> =
+        bodies.into_iter().map(|event| serde_json::to_string(&event.unwrap()).unwrap()).collect();
+    assert_eq!(bodies[0], bodies[1]);
+    assert_eq!(store.tally().await, Tally { pending: 2, delivered: 1, ..Tally::default() });
+}
+
+async fn what_has_not_arrived_or_waits_already_is_not_sent_again(backend: &dyn Backend) {
+    let store = Process::of(backend).await;
+    store.commit(calls(&["evt_1", "evt_2", "evt_3", "evt_4"], 10)).await;
+    store.commit(held(calls(&["evt_5", "evt_6"], 10), "quiet", 5)).await;
+    let all = store.tokens(&["evt_1", "evt_2", "evt_3", "evt_4", "evt_5", "evt_6"]).await;
+    store.attempt("evt_2", 20, Verdict::Retry(at(90))).await;
+    store.attempt("evt_3", 20, dead()).await;
+    store.attempt("evt_4", 20, Verdict::Delivered).await;
+    let merge = Merge { tokens: vec![all[5]], event: summary("sum_1", "quiet"), sequence: 1 };
+    store.settle(Settlement { merge: Some(merge), ..settlement(30) }).await;
+    let nobody = serde_json::from_value(9_999.into()).unwrap();
+    let [pending, waiting, dead, delivered, held, merged] = all[..].try_into().unwrap();
+    let before = store.dump().await;
+    for tokens in [vec![pending, waiting, dead, held, merged], vec![], vec![nobody]] {
+        assert_eq!(resend(&store, tokens.clone(), None, 300).await, 0, "{tokens:?}");
+        assert_eq!(resend(&store, tokens.clone(), Some("crm"), 300).await, 0, "{tokens:?}");
+    }
+    assert_eq!(store.dump().await, before);
+    assert_eq!(resend(&store, vec![delivered], None, 300).await, 1);
+    // While the repeat waits or is held there is no other; when it has arrived, it can be repeated as well.
+    assert_eq!(resend(&store, vec![delivered], Some("crm"), 310).await, 0);
+    let again = repeats(&store, "evt_4").await[1].token;
+    store.settle(Settlement { holds: vec![(again, batch("quiet"))], ..settlement(320) }).await;
+    assert_eq!(resend(&store, vec![delivered, again], None, 330).await, 0);
+    store.settle(Settlement { releases: vec![again], ..settlement(340) }).await;
+    store.settle(outcomes(vec![outcome(again, 1, 350, Verdict::Delivered)])).await;
+    assert_eq!(resend(&store, vec![delivered, again], None, 360).await, 1, "each event once");
+}
+
+async fn an_event_is_sent_to_another_destination_whatever_became_of_it(backend: &dyn Backend) {
+    let store = Process::of(backend).await;
+    store.commit(events(&[("evt_1", "a", 7), ("evt_2", "a", 8)], 10)).await;
+    store.commit(held(calls(&["evt_3"], 10), "quiet", 5)).await;
+    store.commit(new_event(event("evt_4", "a"), vec![delivery("crm", 9, 10), delivery("mail", 4, 10)])).await;
+    let all = store.tokens(&["evt_1", "evt_2", "evt_3", "evt_4"]).await;
+    store.attempt("evt_1", 20, Verdict::Delivered).await;
+    store.attempt("evt_2", 20, dead()).await;
+    assert_eq!(resend(&store, all.clone(), Some("mail"), 300).await, 3, "evt_4 waits there already");
+    let store = store.restart(backend).await;
+    let told: Vec<_> = store.unfinished("mail").await;
+    let told: Vec<_> = told.iter().map(|it| (it.event.as_str(), it.sequence)).collect();
+    assert_eq!(told, [("evt_4", 4), ("evt_1", 0), ("evt_2", 0), ("evt_3", 0)]);
+    assert_eq!(store.tally().await, Tally { pending: 1, held: 1, delivered: 1, dead: 1, ..Tally::default() });
+    // A destination that has had it is told again with the number that it knows.
+    let claim = store.own(destination("mail")).await;
+    let mail = store.find("evt_4", "mail").await.unwrap().token;
+    store.store.settle(&claim, outcomes(vec![outcome(mail, 1, 310, Verdict::Delivered)])).await.unwrap();
+    assert_eq!(resend(&store, vec![all[3]], Some("mail"), 320).await, 1);
+    let told = store.unfinished("mail").await;
+    assert_eq!(told.last().map(|it| (it.event.as_str(), it.sequence)), Some(("evt_4", 4)));
+}
+
+async fn a_delivery_and_its_repeat_are_forgotten_one_by_one(backend: &dyn Backend) {
+    let store = Process::of(backend).await;
+    store.commit(calls(&["evt_1", "evt_2"], 10)).await;
+    store.attempt("evt_1", 20, Verdict::Delivered).await;
+    store.attempt("evt_2", 20, Verdict::Delivered).await;
+    let first = store.tokens(&["evt_1", "evt_2"]).await;
+    assert_eq!(resend(&store, first.clone(), None, 300).await, 2);
+    assert_eq!(store.purge_all(200, 10).await, 2);
+    assert_eq!(
+        resend(&store, first.clone(), Some("mail"), 310).await,
+        0,
+        "what was purged is not sent again"
+    );
+    let again = store.tokens(&["evt_1", "evt_2"]).await;
+    assert!(store.bodies(&again).await.unwrap().iter().all(Option::is_some), "the repeats keep their events");
+    assert_eq!(drop_all(&store, &["evt_1"]).await, 1);
+    let store = store.restart(backend).await;
+    assert_eq!(store.feed().await, ["evt_2"]);
+    assert_eq!(store.all().await.len(), 1);
+}
+
+async fn a_commit_that_is_repeated_makes_no_third_delivery(backend: &dyn Backend) {
+    let store = Process::of(backend).await;
+    store.commit(calls(&["evt_1"], 10)).await;
+    store.attempt("evt_1", 20, Verdict::Delivered).await;
+    assert_eq!(resend(&store, store.tokens(&["evt_1"]).await, None, 300).await, 1);
+    store.commit(calls(&["evt_1"], 10)).await;
+    assert_eq!(repeats(&store, "evt_1").await.len(), 2);
+}
+
+async fn many_are_sent_again_in_their_order(backend: &dyn Backend) {
+    let store = Process::of(backend).await;
+    let ids: Vec<_> = (0..120).map(|number| format!("evt_{number:03}")).collect();
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    store.commit(calls(&ids, 10)).await;
+    let tokens: Vec<_> = store.unfinished("crm").await.iter().map(|pending| pending.token).collect();
+    store.settle(outcomes(tokens.iter().map(|it| outcome(*it, 1, 20, Verdict::Delivered)).collect())).await;
+    let backwards = tokens.iter().rev().copied().collect();
+    assert_eq!(resend(&store, backwards, None, 300).await, 120);
+    assert_eq!(store.feed().await, ids);
+    assert_eq!(store.restart(backend).await.feed().await, ids);
 }

@@ -90,7 +90,12 @@ fn filters() -> Vec<DeliveryFilter> {
         source: Some(name("annex")),
         call: Some("a".into()),
         state: Some(Pending),
+        error: None,
     });
+    for error in ["422", "OK", "such text"] {
+        all.push(DeliveryFilter { error: Some(error.to_owned()), ..any() });
+        all.push(DeliveryFilter { error: Some(error.to_owned()), state: Some(Dead), ..any() });
+    }
     all
 }
 
