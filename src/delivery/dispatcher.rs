@@ -34,6 +34,7 @@ use crate::{
     batch::BatchKey,
     destination::{Answer, MAX_MEMO, Reaction},
     event::{Event, EventId, Subject},
+    json,
     rule::Rules,
     store::{Attempt, DeliveryId, Feed, Outcome, Pause, Position, Settlement, StoreError, Token, Verdict},
     summary::Reason,
@@ -100,11 +101,15 @@ struct Next {
     written: Option<Written>,
 }
 
+/// A delivery that was made so long after its event is made by a person who has it sent again.
+const FIRST_TOLD: Duration = Duration::from_secs(60);
+
 /// The part of an outcome's signal that the store does not need.
 struct Note {
     event: Arc<Event>,
     took: Duration,
     created: Timestamp,
+    updated: Option<Timestamp>,
 }
 
 /// The signals to be emitted when a settlement has been written.
@@ -430,7 +435,8 @@ impl Dispatcher {
         let attempt = Attempt { at, took_ms, result: answer.result, response: answer.response };
         self.next.outcomes.push(Outcome { token, number, attempt, verdict });
         let created = now.wall.before(now.steady.since(delivery.created));
-        self.next.notes.push(Note { event, took, created });
+        let updated = if self.goes_well { updated(&event, created) } else { None };
+        self.next.notes.push(Note { event, took, created, updated });
     }
 
     /// Begins to write all outcomes and decisions that have come together, in one settlement.
@@ -503,7 +509,7 @@ impl Dispatcher {
             let telling = self.pausing.wrote(change, now);
             self.report(telling);
         }
-        for (Outcome { number, attempt, verdict, .. }, Note { event, took, created }) in
+        for (Outcome { number, attempt, verdict, .. }, Note { event, took, created, updated }) in
             outcomes.into_iter().zip(beside.notes)
         {
             self.task.telemetry.emit(Signal::Attempted {
@@ -516,6 +522,7 @@ impl Dispatcher {
                 took,
                 verdict,
                 created,
+                updated,
             });
         }
         if let Some((event, reason, count)) = beside.summary {
@@ -622,6 +629,14 @@ impl Dispatcher {
             self.gather();
         }
     }
+}
+
+/// When the call was updated that an event tells of, as the API says; `None` when the delivery, made at `created`, tells of it
+/// again.
+fn updated(event: &Event, created: Timestamp) -> Option<Timestamp> {
+    event.subject.call().filter(|_| created.since(event.at) < FIRST_TOLD)?;
+    let [updated] = json::pick(event.record.get(), ["updatedAt"])?;
+    Timestamp::of_json(&serde_json::from_str(updated?).ok()?)
 }
 
 /// The pause that a receiver asked for at `now`, if it did: until when, and why.

@@ -173,6 +173,7 @@ impl Narrator {
             | Signal::Stale { .. }
             | Signal::SourceNotice { .. }
             | Signal::Unknown { .. }
+            | Signal::NotFired { .. }
             | Signal::Store(_)
             | Signal::Started { .. }
             | Signal::ConfigApplied { .. }
@@ -293,6 +294,7 @@ mod tests {
             took: Duration::ZERO,
             verdict,
             created: NOON,
+            updated: None,
         }
     }
 

@@ -284,6 +284,7 @@ impl Board {
             | Signal::Joined { .. }
             | Signal::TooOld { .. }
             | Signal::Unknown { .. }
+            | Signal::NotFired { .. }
             | Signal::RuleFailed { .. }
             | Signal::TextFailed { .. }
             | Signal::Held { .. }

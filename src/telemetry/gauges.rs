@@ -13,89 +13,119 @@ use super::{
     Board, DestinationState, DestinationStatus, SourceStatus,
     metrics::{Labels, PREFIX},
 };
-use crate::{name::Name, time::Timestamp};
+use crate::{name::Name, store::Figures, time::Timestamp};
 
-/// A gauge of a `T`: its name without prefix and unit, its unit, its help, and where its value comes from.
-struct Of<T>(&'static str, Option<Unit>, &'static str, fn(&T) -> f64);
+/// A gauge of a `T`: its name without prefix and unit, its unit, its help, and where its value comes from, now.
+struct Of<T>(&'static str, Option<Unit>, &'static str, fn(&T, Timestamp) -> f64);
 
 const SECONDS: Option<Unit> = Some(Unit::Seconds);
 
-const SOURCES: [Of<SourceStatus>; 9] = [
-    Of("source_last_poll_timestamp", SECONDS, "The last request", |it| seconds(it.last_poll)),
-    Of("source_last_success_timestamp", SECONDS, "The last request that was answered", |it| {
+const SOURCES: [Of<SourceStatus>; 10] = [
+    Of("source_last_poll_timestamp", SECONDS, "The last request", |it, _| seconds(it.last_poll)),
+    Of("source_last_success_timestamp", SECONDS, "The last request that was answered", |it, _| {
         seconds(it.last_success)
     }),
-    Of("source_consecutive_failures", None, "Failed requests in a row", |it| it.failures.into()),
-    Of("source_key_refused", None, "Whether the API refuses the key", |it| it.refused.into()),
-    Of("source_known_calls", None, "Calls that are known", |it| it.calls.known as f64),
-    Of("source_live_calls", None, "Calls that are live", |it| it.calls.live as f64),
-    Of("source_baseline_running", None, "Whether the first walk over the list goes on", |it| {
+    Of("source_consecutive_failures", None, "Failed requests in a row", |it, _| it.failures.into()),
+    Of("source_key_refused", None, "Whether the API refuses the key", |it, _| it.refused.into()),
+    Of("source_known_calls", None, "Calls that are known", |it, _| it.calls.known as f64),
+    Of("source_live_calls", None, "Calls that are live", |it, _| it.calls.live as f64),
+    Of("source_baseline_running", None, "Whether the first walk over the list goes on", |it, _| {
         it.baseline.is_some().into()
     }),
-    Of("source_baseline_found_calls", None, "Calls the first walk has found, while it goes on", |it| {
+    Of("source_baseline_found_calls", None, "Calls the first walk has found, while it goes on", |it, _| {
         it.baseline.map_or(0.0, |baseline| baseline.found as f64)
     }),
     Of(
         "source_requests_per_minute_limit",
         None,
         "Requests a minute that the sources of its host share",
-        |it| it.budget.allowed.into(),
+        |it, _| it.budget.allowed.into(),
+    ),
+    Of(
+        "source_requests_last_minute",
+        None,
+        "Requests of the last minute; what the sources of its host leave of the limit is the budget",
+        |it, now| it.budget.used(now).into(),
     ),
 ];
 
-const DESTINATIONS: [Of<DestinationStatus>; 4] = [
-    Of("destination_pending_deliveries", None, "Deliveries that are still to be tried", |it| {
+const DESTINATIONS: [Of<DestinationStatus>; 5] = [
+    Of("destination_pending_deliveries", None, "Deliveries that are still to be tried", |it, _| {
         it.backlog.pending as f64
     }),
-    Of("destination_held_deliveries", None, "Deliveries that are held for a batch", |it| {
+    Of("destination_held_deliveries", None, "Deliveries that are held for a batch", |it, _| {
         it.backlog.held as f64
     }),
-    Of("destination_oldest_due_timestamp", SECONDS, "When the delivery that waits longest was due", |it| {
-        seconds(it.backlog.oldest_due)
+    Of(
+        "destination_oldest_due_timestamp",
+        SECONDS,
+        "When the delivery that waits longest was due",
+        |it, _| seconds(it.backlog.oldest_due),
+    ),
+    Of("destination_oldest_due_age", SECONDS, "Age of that, zero when nothing is due", |it, now| {
+        it.backlog.oldest_due.map_or(0.0, |at| now.since(at).as_secs_f64())
     }),
-    Of("destination_last_success_timestamp", SECONDS, "The last delivery that arrived", |it| {
+    Of("destination_last_success_timestamp", SECONDS, "The last delivery that arrived", |it, _| {
         seconds(it.last_success)
     }),
 ];
 
 const WHOLE: [Of<Board>; 5] = [
-    Of("store_broken", None, "Whether the store refuses everything", |it| it.store.broken.is_some().into()),
-    Of("store_last_backup_timestamp", SECONDS, "The last backup", |it| seconds(it.store.last_backup)),
-    Of("config_applied_timestamp", SECONDS, "Since when the config is at work", |it| {
+    Of("store_broken", None, "Whether the store refuses everything", |it, _| {
+        it.store.broken.is_some().into()
+    }),
+    Of("store_last_backup_timestamp", SECONDS, "The last backup", |it, _| seconds(it.store.last_backup)),
+    Of("config_applied_timestamp", SECONDS, "Since when the config is at work", |it, _| {
         seconds(it.config.since)
     }),
-    Of("config_rejected", None, "Whether the last new config could not be put to work", |it| {
+    Of("config_rejected", None, "Whether the last new config could not be put to work", |it, _| {
         it.config.rejected.is_some().into()
     }),
-    Of("config_differs", None, "Whether the file says something else than the config at work", |it| {
+    Of("config_differs", None, "Whether the file says something else than the config at work", |it, _| {
         it.config.differs.is_some().into()
     }),
 ];
 
 /// All gauges, as the board is now.
-pub(super) fn of(board: &Board) -> Registry {
+pub(super) fn of(board: &Board, store: &Figures, now: Timestamp) -> Registry {
     let mut registry = Registry::with_prefix(PREFIX);
     for gauge in SOURCES {
-        add(&mut registry, gauge, board.sources.iter().map(|(name, it)| (label("source", name), it)));
+        let sources = board.sources.iter();
+        add(&mut registry, gauge, sources.map(|(name, it)| (label("source", name), it)), now);
     }
     for gauge in DESTINATIONS {
         let destinations = board.destinations.iter();
-        add(&mut registry, gauge, destinations.map(|(name, it)| (label("destination", name), it)));
+        add(&mut registry, gauge, destinations.map(|(name, it)| (label("destination", name), it)), now);
     }
     for gauge in WHOLE {
-        add(&mut registry, gauge, [(vec![], board)]);
+        add(&mut registry, gauge, [(vec![], board)], now);
     }
     let states = board.destinations.iter().flat_map(states);
     let help = "Whether the destination is in this state; it is in exactly one";
-    add(&mut registry, Of("destination_state", None, help, |is| f64::from(*is)), states);
+    add(&mut registry, Of("destination_state", None, help, |is, _| f64::from(*is)), states, now);
+    let bytes = Of("store", Some(Unit::Bytes), "Bytes that the store takes on disk", |it: &Figures, _| {
+        it.bytes as f64
+    });
+    add(&mut registry, bytes, [(vec![], store)], now);
+    for (name, help, times) in [
+        ("store_commit_duration", "Time from a commit's asking to its being durable", &store.commits),
+        ("store_sync_duration", "Time of making what was written durable", &store.syncs),
+    ] {
+        registry.register_with_unit(name, help, Unit::Seconds, times.clone());
+    }
     registry
 }
 
-fn add<'a, T: 'a>(registry: &mut Registry, gauge: Of<T>, all: impl IntoIterator<Item = (Labels, &'a T)>) {
+fn add<'a, T: 'a>(
+    registry: &mut Registry,
+    gauge: Of<T>,
+    all: impl IntoIterator<Item = (Labels, &'a T)>,
+    now: Timestamp,
+) {
     let Of(name, unit, help, value) = gauge;
     let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
     for (labels, it) in all {
-        family.get_or_create(&labels).set(value(it));
+        family.get_or_create(&labels).set(value(it, now));
     }
     match unit {
         Some(unit) => registry.register_with_unit(name, help, unit, family),

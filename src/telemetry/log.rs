@@ -72,6 +72,7 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
         Signal::TooOld { rule, call } => {
             info!(%rule, %call, "{}: not announced, older than max_age", InWords(rule))
         }
+        Signal::NotFired { .. } => {}
         Signal::Unknown { rule, missing } => {
             let missing = missing.as_deref().unwrap_or("a field");
             debug!(%rule, "{rule}: the condition is unknown: {missing} is missing or null");

@@ -16,8 +16,13 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{Board, Counts, Signal, StoreSignal, gauges};
-use crate::{name::Name, store::Verdict, time::Timestamp};
+use super::{Board, Counts, NotFired, Signal, StoreSignal, gauges};
+use crate::{
+    kind::Kind,
+    name::Name,
+    store::{Figures, Verdict},
+    time::Timestamp,
+};
 
 /// The prefix of all names of metrics.
 pub(super) const PREFIX: &str = "callwatch";
@@ -54,13 +59,14 @@ enum Count {
     StoreFailures,
     Backups,
     BackupFailures,
+    ConfigApplications,
     ConfigRejections,
     Heartbeats,
     HeartbeatFailures,
 }
 
 impl Count {
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 26] = [
         Self::Requests,
         Self::RequestFailures,
         Self::Recoveries,
@@ -83,6 +89,7 @@ impl Count {
         Self::StoreFailures,
         Self::Backups,
         Self::BackupFailures,
+        Self::ConfigApplications,
         Self::ConfigRejections,
         Self::Heartbeats,
         Self::HeartbeatFailures,
@@ -137,6 +144,12 @@ impl Count {
             Self::StoreFailures => ("store_failures", "store_failures", None, "Failures of the store"),
             Self::Backups => ("backups", "backups", None, "Backups written"),
             Self::BackupFailures => ("backup_failures", "backup_failures", None, "Backups that failed"),
+            Self::ConfigApplications => (
+                "config_applications",
+                "config_applications",
+                None,
+                "Configs that were put to work, the first one included",
+            ),
             Self::ConfigRejections => {
                 ("config_rejections", "config_rejections", None, "Configs that could not be put to work")
             }
@@ -198,13 +211,89 @@ impl<M: Clone> Metric<M> {
     }
 }
 
+/// One metric with a series for each name and each of a few words, all of which are there from the start.
+struct Split {
+    family: Family<Labels, Counter>,
+    about: About,
+    /// The label of the words.
+    by: &'static str,
+    words: &'static [&'static str],
+    /// For each name a counter for each word.
+    series: HashMap<Name, Vec<Counter>>,
+}
+
+impl Split {
+    fn new(about: About, by: &'static str, words: &'static [&'static str]) -> Self {
+        Self { family: Family::default(), about, by, words, series: HashMap::new() }
+    }
+
+    fn labels(&self, name: &Name, word: &str) -> Labels {
+        let about = self.about.iter().map(|label| (*label, name.to_string()));
+        about.chain([(self.by, word.to_owned())]).collect()
+    }
+
+    fn count(&mut self, name: &Name, word: &str) {
+        self.add(name);
+        let place = self.words.iter().position(|it| *it == word);
+        if let Some(counter) = place.and_then(|place| self.series.get(name)?.get(place)) {
+            counter.inc();
+        }
+    }
+
+    fn add(&mut self, name: &Name) {
+        if !self.series.contains_key(name) {
+            let of = |word: &&str| self.family.get_or_create_owned(&self.labels(name, word));
+            let counters = self.words.iter().map(of).collect();
+            self.series.insert(name.clone(), counters);
+        }
+    }
+
+    fn prepare(&mut self, names: &[&Name]) {
+        let gone: Vec<Name> = self.series.keys().filter(|name| !names.contains(name)).cloned().collect();
+        for name in gone {
+            self.series.remove(&name);
+            for word in self.words {
+                self.family.remove(&self.labels(&name, word));
+            }
+        }
+        names.iter().for_each(|name| self.add(name));
+    }
+}
+
+/// The kinds of a call's change.
+const KINDS: [&str; 5] = [
+    Kind::Started.as_str(),
+    Kind::Ended.as_str(),
+    Kind::Analyzed.as_str(),
+    Kind::Updated.as_str(),
+    Kind::Deleted.as_str(),
+];
+
+/// What a rule can make of a change.
+const RESULTS: [&str; 8] =
+    ["fired", "false", "unknown", "error", "too_old", "already", "waiting", "no_difference"];
+
+impl NotFired {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::False => "false",
+            Self::Already => "already",
+            Self::Waiting => "waiting",
+            Self::NoDifference => "no_difference",
+        }
+    }
+}
+
 /// Everything that is counted as it happens.
 pub(super) struct Metrics {
     /// By [`Count`].
     counters: Vec<Metric<Counter>>,
+    kinds: Split,
+    results: Split,
     poll_seconds: Metric<Histogram>,
     attempt_seconds: Metric<Histogram>,
     delay_seconds: Metric<Histogram>,
+    age_seconds: Metric<Histogram>,
     /// The name in the place of a label, for counts of callwatch as a whole.
     nobody: Name,
 }
@@ -225,17 +314,27 @@ impl Metrics {
             }
             metric
         });
+        let kinds = Split::new(SOURCE, "kind", &KINDS);
+        let help = "Changes of calls by kind; one change can be of several";
+        registry.register("changes_by_kind", help, kinds.family.clone());
+        let results = Split::new(RULE, "result", &RESULTS);
+        let help = "What rules made of the changes that they look at";
+        registry.register("rule_results", help, results.family.clone());
         let mut seconds = |name, about, help, make| {
             let metric: Metric<Histogram> = Metric::new(about, make);
             registry.register_with_unit(name, help, Unit::Seconds, metric.family.clone());
             metric
         };
         let poll = "Time for a request, the comparison of its answer and the commit";
-        let delay = "Time from a delivery's making to its arrival";
+        let delay = "Time from a delivery's making, which is when its change was seen, to its arrival";
+        let age = "Time from a call's update, as the API says, to the arrival of what tells of it";
         let metrics = Self {
             poll_seconds: seconds("poll_duration", SOURCE, poll, short),
             attempt_seconds: seconds("attempt_duration", DESTINATION, "Time of one attempt", short),
             delay_seconds: seconds("delivery_delay", DESTINATION, delay, long),
+            age_seconds: seconds("delivery_delay_since_update", DESTINATION, age, long),
+            kinds,
+            results,
             counters: counters.into(),
             nobody,
         };
@@ -252,9 +351,12 @@ impl Metrics {
             _ => &nobody,
         };
         self.counters.iter_mut().for_each(|metric| metric.prepare(names(metric.about)));
-        for metric in [&mut self.poll_seconds, &mut self.attempt_seconds, &mut self.delay_seconds] {
+        let Self { poll_seconds, attempt_seconds, delay_seconds, age_seconds, .. } = self;
+        for metric in [poll_seconds, attempt_seconds, delay_seconds, age_seconds] {
             metric.prepare(names(metric.about));
         }
+        self.kinds.prepare(sources);
+        self.results.prepare(rules);
     }
 
     fn add(&mut self, count: Count, name: &Name, many: u64) -> u64 {
@@ -286,20 +388,42 @@ impl Metrics {
             Signal::SourceRecovered { source, .. } => self.one(Count::Recoveries, source),
             Signal::BadRecord { source, count, .. } => self.add(Count::BadRecords, source, *count),
             Signal::Stale { source, count } => self.add(Count::Stale, source, *count),
-            Signal::Changed { source, .. } => self.one(Count::Changes, source),
-            Signal::Fired { rule, .. } => self.one(Count::Events, rule),
-            Signal::TooOld { rule, .. } => self.one(Count::TooOld, rule),
-            Signal::Unknown { rule, .. } => self.one(Count::Unknown, rule),
-            Signal::RuleFailed { rule, .. } => self.one(Count::RuleFailures, rule),
+            Signal::Changed { source, kinds, .. } => {
+                kinds.iter().for_each(|kind| self.kinds.count(source, kind.as_str()));
+                self.one(Count::Changes, source)
+            }
+            Signal::Fired { rule, .. } => {
+                self.results.count(rule, "fired");
+                self.one(Count::Events, rule)
+            }
+            Signal::NotFired { rule, why } => {
+                self.results.count(rule, why.as_str());
+                0
+            }
+            Signal::TooOld { rule, .. } => {
+                self.results.count(rule, "too_old");
+                self.one(Count::TooOld, rule)
+            }
+            Signal::Unknown { rule, .. } => {
+                self.results.count(rule, "unknown");
+                self.one(Count::Unknown, rule)
+            }
+            Signal::RuleFailed { rule, .. } => {
+                self.results.count(rule, "error");
+                self.one(Count::RuleFailures, rule)
+            }
             Signal::TextFailed { rule, .. } => self.one(Count::TextFailures, rule),
             Signal::Held { delivery, .. } => self.one(Count::Held, &delivery.destination),
             Signal::Summarized { destination, .. } => self.one(Count::Summaries, destination),
-            Signal::Attempted { delivery, verdict, took, created, .. } => {
+            Signal::Attempted { delivery, verdict, took, created, updated, .. } => {
                 let destination = &delivery.destination;
                 self.attempt_seconds.of(destination).observe(took.as_secs_f64());
                 let count = match verdict {
                     Verdict::Delivered => {
                         self.delay_seconds.of(destination).observe(now.since(*created).as_secs_f64());
+                        if let Some(updated) = updated {
+                            self.age_seconds.of(destination).observe(now.since(*updated).as_secs_f64());
+                        }
                         Count::Delivered
                     }
                     Verdict::Retry(_) => Count::FailedAttempts,
@@ -313,6 +437,7 @@ impl Metrics {
             Signal::StoreFailed { .. } => self.one_of_all(Count::StoreFailures),
             Signal::Store(StoreSignal::BackedUp { .. }) => self.one_of_all(Count::Backups),
             Signal::Store(StoreSignal::BackupFailed { .. }) => self.one_of_all(Count::BackupFailures),
+            Signal::ConfigApplied { .. } => self.one_of_all(Count::ConfigApplications),
             Signal::ConfigRejected { .. } => self.one_of_all(Count::ConfigRejections),
             Signal::HeartbeatSent => self.one_of_all(Count::Heartbeats),
             Signal::HeartbeatFailed { .. } => self.one_of_all(Count::HeartbeatFailures),
@@ -324,7 +449,6 @@ impl Metrics {
             | Signal::SourceTroubled { .. }
             | Signal::Store(_)
             | Signal::Started { .. }
-            | Signal::ConfigApplied { .. }
             | Signal::ConfigDoubtful { .. }
             | Signal::ConfigOnDisk { .. }
             | Signal::Listening { .. }
@@ -356,11 +480,16 @@ fn long() -> Histogram {
     Histogram::new(exponential_buckets(0.05, 4.0, 12))
 }
 
-/// The counts and the board, as OpenMetrics text.
-pub(super) fn encode(counted: &Registry, board: &Board) -> Result<String, fmt::Error> {
+/// The counts, the board and the store's figures, as OpenMetrics text.
+pub(super) fn encode(
+    counted: &Registry,
+    board: &Board,
+    store: &Figures,
+    now: Timestamp,
+) -> Result<String, fmt::Error> {
     let mut text = String::new();
     text::encode_registry(&mut text, counted)?;
-    text::encode_registry(&mut text, &gauges::of(board))?;
+    text::encode_registry(&mut text, &gauges::of(board, store, now))?;
     text::encode_eof(&mut text)?;
     Ok(text)
 }

@@ -30,10 +30,10 @@ pub use self::{
         Backlog, BaselineProgress, Board, Calls, ConfigStatus, DestinationState, DestinationStatus, Incident,
         RequestsPerMinute, SourceStatus, StoreStatus,
     },
-    signal::{Analysis, Sentiment, Signal, StoreSignal, Totals},
+    signal::{Analysis, NotFired, Sentiment, Signal, StoreSignal, Totals},
     sums::{DAYS, Day, Delays, HOURS, Hour, Outcomes, RuleDay, Sums},
 };
-use crate::{calendar::Zone, callem::budget, config::SourceConfig, name::Name, time::Clock};
+use crate::{calendar::Zone, callem::budget, config::SourceConfig, name::Name, store::Figures, time::Clock};
 
 /// Called with every signal, after it was counted and logged. It must return quickly: it runs where the signal
 /// was emitted.
@@ -207,15 +207,15 @@ impl Telemetry {
         self.emit(Signal::Stopped(totals));
     }
 
-    /// The metrics as OpenMetrics text: the counts and, as gauges, the board.
+    /// The metrics as OpenMetrics text: the counts, as gauges the board, and what the store says of itself.
     ///
     /// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
     ///
     /// # Errors
     /// When the text cannot be written; writing to memory does not fail.
-    pub fn encode(&self) -> Result<String, fmt::Error> {
+    pub fn encode(&self, store: &Figures) -> Result<String, fmt::Error> {
         // The board is copied first: writing the text takes longer than a signal may wait for the lock.
-        metrics::encode(&self.shared.registry, &self.board())
+        metrics::encode(&self.shared.registry, &self.board(), store, self.shared.clock.wall())
     }
 }
 

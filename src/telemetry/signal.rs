@@ -158,6 +158,13 @@ pub enum Signal {
         /// The path of the first field that is missing or null, as the condition writes it.
         missing: Option<String>,
     },
+    /// A rule looked at a change and did not fire, and nothing was wrong.
+    NotFired {
+        /// The rule.
+        rule: Name,
+        /// Why it did not.
+        why: NotFired,
+    },
     /// A rule's condition could not be evaluated.
     RuleFailed {
         /// The rule.
@@ -212,6 +219,9 @@ pub enum Signal {
         verdict: Verdict,
         /// When the delivery was made.
         created: Timestamp,
+        /// When the call was updated, as the API says, of a delivery that arrived; `None` when that is not known, or the
+        /// delivery tells of it again.
+        updated: Option<Timestamp>,
     },
     /// The breaker of a destination has opened: too many attempts in a row failed.
     DestinationFailing {
@@ -324,6 +334,19 @@ pub enum Signal {
         /// The hindrance, and what follows from it.
         text: String,
     },
+}
+
+/// Why a rule that looked at a change did not fire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotFired {
+    /// Its condition is false.
+    False,
+    /// Its condition was true before, or it has fired for the call and fires once.
+    Already,
+    /// Its condition has not been true for long enough.
+    Waiting,
+    /// Nothing that its destinations are told has changed.
+    NoDifference,
 }
 
 /// Something that the store did, or that happened to it, by itself.

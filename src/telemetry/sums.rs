@@ -334,6 +334,7 @@ mod tests {
             took: Duration::ZERO,
             verdict,
             created,
+            updated: None,
         }
     }
 

@@ -5,7 +5,7 @@ use crate::{
     config::LoadOptions,
     config_file::Config,
     event::EventId,
-    store::{DeliveryId, Verdict},
+    store::{DeliveryId, Figures, Verdict},
     time::Timestamp,
 };
 
@@ -48,6 +48,7 @@ fn attempted(verdict: Verdict) -> Signal {
         took: Duration::from_millis(30),
         verdict,
         created: NOON.before(Duration::from_secs(2)),
+        updated: Some(NOON.before(Duration::from_secs(3))),
     }
 }
 
@@ -57,7 +58,7 @@ fn telemetry() -> Telemetry {
 
 /// The value of a series in the encoded text.
 fn value(telemetry: &Telemetry, series: &str) -> Option<f64> {
-    let text = telemetry.encode().unwrap();
+    let text = telemetry.encode(&Figures::default()).unwrap();
     let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
     Some(value.parse().unwrap())
 }
@@ -105,7 +106,7 @@ async fn the_text_is_open_metrics_and_holds_nothing_private() {
         first_seen: true,
         analysis: None,
     });
-    let text = telemetry.encode().unwrap();
+    let text = telemetry.encode(&Figures::default()).unwrap();
     assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1);
     let mut described = std::collections::BTreeSet::new();
     for line in text.lines().filter(|line| *line != "# EOF") {

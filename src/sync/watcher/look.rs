@@ -18,7 +18,7 @@ use crate::{
         fire::{Candidate, Finding},
     },
     snapshot::Snapshot,
-    telemetry::{Analysis, Sentiment, Signal},
+    telemetry::{Analysis, NotFired, Sentiment, Signal},
     telling::{Fired, tell, to_raw},
 };
 
@@ -156,7 +156,10 @@ impl Look<'_> {
                 made.conditions.push((name(), failure));
             }
             match finding {
-                Finding::NotConcerned | Finding::False | Finding::Already | Finding::Waiting(_) => {}
+                Finding::NotConcerned => {}
+                Finding::False => made.signals.push(not_fired(rule, NotFired::False)),
+                Finding::Already => made.signals.push(not_fired(rule, NotFired::Already)),
+                Finding::Waiting(_) => made.signals.push(not_fired(rule, NotFired::Waiting)),
                 Finding::Unknown => {
                     let missing = candidate.missing(rule).map(str::to_owned);
                     made.signals.push(Signal::Unknown { rule: name(), missing });
@@ -167,7 +170,10 @@ impl Look<'_> {
                 Finding::TooOld => {
                     made.signals.push(Signal::TooOld { rule: name(), call: seen.id.clone() });
                 }
-                Finding::Fired => fired.extend(self.fire(rule, seen, change, snapshot)),
+                Finding::Fired => match self.fire(rule, seen, change, snapshot) {
+                    Some(event) => fired.push(event),
+                    None => made.signals.push(not_fired(rule, NotFired::NoDifference)),
+                },
             }
         }
         made.append(tell(fired, &mut snapshot.sequences, self.now.wall));
@@ -209,4 +215,8 @@ impl Look<'_> {
         };
         snapshot.rules.extend(memories);
     }
+}
+
+fn not_fired(rule: &Rule, why: NotFired) -> Signal {
+    Signal::NotFired { rule: rule.name.clone(), why }
 }
