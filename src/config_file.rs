@@ -9,15 +9,16 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     calendar::Zone,
     config::{
-        ALERTS, BACKUP, BackupConfig, COUNT_KEYS, DELIVERY, DeliveryConfig, Fingerprint, GROUP_KEYS,
-        HEARTBEAT, HeartbeatConfig, Key, Literal, LoadOptions, RELOAD, RULE, References, ReloadConfig,
-        Report, SERVER, SOURCE, STORE, Secrets, ServerConfig, SourceConfig, StoreConfig, THROTTLE_KEYS,
-        Table, ValueType, document, read_alerts, read_file, read_rules, read_sources, zone,
+        ALERTS, Absent, BACKUP, BackupConfig, COUNT_KEYS, DELIVERY, DeliveryConfig, Fingerprint, GROUP_KEYS,
+        HEARTBEAT, HeartbeatConfig, Key, Literal, LoadOptions, PROXY_KEYS, RELOAD, RULE, References,
+        ReloadConfig, Report, SERVER, SOURCE, STORE, Secrets, ServerConfig, SourceConfig, StoreConfig,
+        THROTTLE_KEYS, Table, ValueType, document, is_of_alerts, read_alerts, read_file, read_rules,
+        read_sources, zone,
     },
     destination::{self, DestinationConfig, Links},
     rule::Rule,
@@ -134,6 +135,7 @@ pub fn tables() -> Vec<TableKeys> {
         table("[delivery]", DELIVERY),
         table("[reload]", RELOAD),
         table("[server]", SERVER),
+        table("trusted_proxy", PROXY_KEYS),
         table("[alerts]", ALERTS),
         table("[heartbeat]", HEARTBEAT),
         table("[sources.NAME]", SOURCE),
@@ -151,6 +153,33 @@ pub fn tables() -> Vec<TableKeys> {
 }
 
 impl Config {
+    /// How many rules `[rules]` has.
+    pub fn rules_written(&self) -> usize {
+        self.rules.iter().filter(|rule| !is_of_alerts(rule)).count()
+    }
+
+    /// The keys and values at work: those of the file, with `***` in place of secrets, and the defaults of those that it
+    /// leaves out and that have one.
+    pub fn effective(&self) -> Value {
+        let mut all = self.shown.0.as_object().cloned().unwrap_or_default();
+        for table in [STORE_TABLE, BACKUP_TABLE, DELIVERY_TABLE, RELOAD_TABLE] {
+            all.entry(table.name).or_insert_with(|| Value::Object(Map::new()));
+        }
+        fill_in(&mut all, &[TIMEZONE, STORE_TABLE, BACKUP_TABLE, DELIVERY_TABLE, RELOAD_TABLE, SERVER_TABLE]);
+        fill_in(&mut all, &[HEARTBEAT_TABLE]);
+        each_table(&mut all, SOURCES, |table| fill_in(table, SOURCE));
+        each_table(&mut all, RULES, |table| fill_in(table, RULE));
+        each_table(&mut all, DESTINATIONS, |table| {
+            let types = destination::types();
+            let is_its = |it: &&destination::DestinationType| table.get("type") == Some(&it.word.into());
+            if let Some(own) = types.iter().find(is_its) {
+                fill_in(table, own.keys);
+                fill_in(table, &own.common());
+            }
+        });
+        Value::Object(all)
+    }
+
     /// Reads the file at `path`.
     ///
     /// # Errors
@@ -206,7 +235,8 @@ impl Config {
         let reload = root.section(&RELOAD_TABLE, ReloadConfig::read);
         let server = root.section(&SERVER_TABLE, ServerConfig::read);
         let sources = read_sources(root, &SOURCES);
-        let links = Links::of(&sources, None);
+        let page = server.as_ref().and_then(|server| server.as_ref()?.public_url.as_ref());
+        let links = Links::of(&sources, page);
         let read = |name, table: &mut Table<'_>| DestinationConfig::read(name, table, timezone, &links);
         let destinations = root.named(&DESTINATIONS, read);
         let targets: Vec<_> = destinations.iter().map(DestinationConfig::target).collect();
@@ -231,5 +261,28 @@ impl Config {
             heartbeat,
             rules,
         }
+    }
+}
+
+/// Writes the defaults of the keys that a table leaves out, in it and in the tables that it has.
+fn fill_in(table: &mut Map<String, Value>, keys: &[Key]) {
+    for key in keys {
+        match (table.get_mut(key.name), key.takes, key.absent) {
+            (Some(Value::Object(inner)), ValueType::Table(keys), _) => fill_in(inner, keys),
+            (None, _, Absent::Default(default)) => {
+                // Defaults are written in the same way in JSON as in TOML.
+                if let Ok(value) = serde_json::from_str(&default.to_string()) {
+                    table.insert(key.name.to_owned(), value);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Goes over the tables of a key such as `[sources.NAME]`.
+fn each_table(all: &mut Map<String, Value>, key: Key, fill_in: impl Fn(&mut Map<String, Value>)) {
+    if let Some(Value::Object(tables)) = all.get_mut(key.name) {
+        tables.values_mut().filter_map(Value::as_object_mut).for_each(fill_in);
     }
 }

@@ -1,6 +1,14 @@
 //! The tables about callwatch itself: `[store]`, `[backup]`, `[delivery]`, `[reload]` and `[server]`.
 
-use std::{net::SocketAddr, ops::Range, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+    path::PathBuf,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use url::Url;
 
 use super::{
     Secrets,
@@ -10,7 +18,8 @@ use super::{
     report::Mistake,
     secret::{Secret, password},
     table::Table,
-    values::{one_of, size, socket_address},
+    value::Value,
+    values::{one_of, size, socket_address, web_address},
 };
 
 /// The store beside the config file, when nothing else is said.
@@ -66,8 +75,33 @@ const LISTEN: Key = Key::new("listen", ValueType::Text, "the IP address and port
 const TOKEN: Key = Key::new(
     "token",
     ValueType::Secret,
-    "clients have to send it, as `Authorization: Bearer …`; required unless `listen` is a loopback address",
+    "clients have to send it, as `Authorization: Bearer …`; required unless `listen` is a loopback address or there is a \
+     `trusted_proxy`",
 );
+const PUBLIC_URL: Key = Key::new(
+    "public_url",
+    ValueType::Url,
+    "where people reach the page, such as the address of a proxy; messages to people link to it",
+);
+const TRUSTED_PROXY: Key = Key::new(
+    "trusted_proxy",
+    ValueType::Table(PROXY_KEYS),
+    "a proxy that signs people in: see [`trusted_proxy`](#trusted_proxy)",
+);
+const FROM: Key = Key::new(
+    "from",
+    ValueType::List(&ValueType::Text),
+    "the addresses of the proxy, and nobody else's; networks as in `10.0.0.0/8`",
+)
+.required("[\"10.0.0.2\"]");
+const HEADER: Key =
+    Key::new("header", ValueType::Text, "the header in which it names whoever it has signed in")
+        .required("\"Remote-User\"");
+/// The keys of `trusted_proxy`.
+pub(crate) const PROXY_KEYS: &[Key] = &[FROM, HEADER];
+
+/// Headers that everybody can send, and that say nothing about who asks.
+const NO_USERS: [&str; 6] = ["host", "origin", "cookie", "accept", "user-agent", "x-forwarded-for"];
 
 const SHOW: Key = Key::new(
     "show",
@@ -80,7 +114,7 @@ const SHOW: Key = Key::new(
 /// The shortest token that needs no warning, in bytes.
 const SHORTEST_TOKEN: usize = 16;
 
-pub(crate) const SERVER: &[Key] = &[LISTEN, TOKEN, SHOW];
+pub(crate) const SERVER: &[Key] = &[LISTEN, TOKEN, PUBLIC_URL, TRUSTED_PROXY, SHOW];
 
 /// `[store]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,10 +154,75 @@ pub struct ReloadConfig {
 pub struct ServerConfig {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The token that clients have to send; required unless `listen` is a loopback address.
+    /// The token that clients have to send; required unless `listen` is a loopback address or there is a proxy.
     pub token: Option<Secret>,
+    /// Where people reach the page.
+    pub public_url: Option<Url>,
+    /// The proxy that signs people in.
+    pub trusted_proxy: Option<TrustedProxy>,
     /// The fields of calls that the page shows.
     pub show: ShownFields,
+}
+
+/// A proxy that signs people in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedProxy {
+    /// Its addresses.
+    pub from: Vec<IpNet>,
+    /// The header in which it names whoever asks, in small letters.
+    pub header: String,
+}
+
+impl TrustedProxy {
+    fn read(table: &mut Table<'_>) -> Option<Self> {
+        let from = table.list(&FROM, network);
+        let header = table.read(&HEADER, |value| {
+            let header = value.text()?.to_ascii_lowercase();
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if header.is_empty() || !header.chars().all(is_name) {
+                return Err(value.error("this is not the name of a header").hint("write it as in \"Remote-User\""));
+            }
+            if NO_USERS.contains(&&*header) {
+                return Err(value
+                    .error("every client sends this header, so it does not say who was signed in")
+                    .hint("take the one that the proxy sets and removes from what clients send: \"Remote-User\""));
+            }
+            Ok(header)
+        });
+        Some(Self { from: from?, header: header? })
+    }
+
+    /// Whether a request from this address comes from the proxy.
+    pub fn is_at(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.from.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// An address, or a network of them.
+fn network(value: &Value<'_>) -> Result<IpNet, Mistake> {
+    let text = value.text()?;
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    match network {
+        Ok(network) if network.prefix_len() == 0 => Err(value
+            .error("everybody comes from this network, and could name themselves")
+            .hint("write the address of the proxy")),
+        Ok(network) => Ok(network),
+        Err(_) => Err(value
+            .error("this is no address or network")
+            .hint("write it as in \"10.0.0.2\" or \"10.0.0.0/8\"")),
+    }
+}
+
+/// The address of the page, which is made for the root of a host.
+fn page_address(value: &Value<'_>) -> Result<Url, Mistake> {
+    let url = web_address(value, "what people read there travels")?;
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err(value
+            .error("the page is made for the root of a host")
+            .hint("write the host alone, as in \"https://calls.example.com\""));
+    }
+    Ok(url)
 }
 
 /// Fields of calls that the page shows beyond masked numbers.
@@ -247,6 +346,9 @@ impl ServerConfig {
             }
             Ok(found.secret)
         });
+        let public_url = table.read(&PUBLIC_URL, page_address);
+        let has_proxy = table.has(&TRUSTED_PROXY);
+        let trusted_proxy = table.section(&TRUSTED_PROXY, TrustedProxy::read).flatten();
         let shown =
             table.list(&SHOW, |value| one_of(&SHOW.takes, value, &[Field::Number, Field::Transcript]));
         let shown = shown.unwrap_or_default();
@@ -255,15 +357,15 @@ impl ServerConfig {
             transcripts: shown.contains(&Field::Transcript),
         };
         let listen = listen?;
-        if !listen.ip().is_loopback() && !has_token {
+        if !listen.ip().is_loopback() && !has_token && !has_proxy {
             table.cx.add_absence(
                 Mistake::error(
                     table.span_of(&LISTEN),
                     "other machines can reach this, and `token` is missing",
                 )
-                .hint("add token = { env = \"CALLWATCH_TOKEN\" }, or listen on 127.0.0.1"),
+                .hint("add a `token` or a `trusted_proxy`, or listen on 127.0.0.1"),
             );
         }
-        Some(Self { listen, token, show })
+        Some(Self { listen, token, public_url, trusted_proxy, show })
     }
 }

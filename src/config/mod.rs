@@ -24,22 +24,11 @@ mod table;
 mod value;
 mod values;
 
-pub use self::{
-    alerts::HeartbeatConfig,
-    connection::{ClientIdentity, Connection},
-    context::{LoadOptions, Secrets},
-    fingerprint::Fingerprint,
-    general::{BackupConfig, DeliveryConfig, ReloadConfig, ServerConfig, ShownFields, StoreConfig},
-    key::{Absent, Key, Literal, ValueType, written},
-    report::{Level, Mistake, Report},
-    secret::{Secret, SecretError},
-    sources::{CallUrl, SourceConfig},
-};
 pub(crate) use self::{
     alerts::{ALERTS, HEARTBEAT, read as read_alerts},
     connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, MAX_PEM, PROXY},
     file::read_regular,
-    general::{BACKUP, DELIVERY, RELOAD, SERVER, STORE, STORE_FOLDER},
+    general::{BACKUP, DELIVERY, PROXY_KEYS, RELOAD, SERVER, STORE, STORE_FOLDER},
     key::{DAY, MINUTE, SECOND, days},
     load::{document, read_file},
     pacing::{COUNT_KEYS, GROUP_KEYS, THROTTLE_KEYS},
@@ -53,4 +42,17 @@ pub(crate) use self::{
         integer_of, is_loopback, kind, mistake_in, no_comma, parse_url, parse_web_address, reference,
         web_address, zone,
     },
+};
+pub use self::{
+    alerts::{HeartbeatConfig, is_of_alerts},
+    connection::{ClientIdentity, Connection},
+    context::{LoadOptions, Secrets},
+    fingerprint::Fingerprint,
+    general::{
+        BackupConfig, DeliveryConfig, ReloadConfig, ServerConfig, ShownFields, StoreConfig, TrustedProxy,
+    },
+    key::{Absent, Key, Literal, ValueType, written},
+    report::{Level, Mistake, Report},
+    secret::{Secret, SecretError},
+    sources::{CallUrl, SourceConfig},
 };

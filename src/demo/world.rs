@@ -84,6 +84,8 @@ impl World {
         config.server = Some(ServerConfig {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             token: None,
+            public_url: None,
+            trusted_proxy: None,
             show: ShownFields::default(),
         });
         // The monitor of the real service must not take the demo for it.

@@ -26,7 +26,7 @@ use super::{
     token::{Guesses, Token},
 };
 use crate::{
-    config::SecretError,
+    config::{SecretError, ServerConfig, TrustedProxy},
     telemetry::{Signal, Telemetry},
 };
 
@@ -49,12 +49,40 @@ pub(super) enum Entrance {
     Socket,
     /// An address.
     Address {
-        /// The token that has to be sent. Without one the address is of this machine alone.
-        token: Mutex<Option<Arc<Token>>>,
+        admission: Mutex<Admission>,
         guesses: Mutex<Guesses>,
         sessions: Mutex<Sessions>,
         telemetry: Telemetry,
     },
+}
+
+/// Who may come in by an address. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Admission {
+    /// The token that has to be sent. Without one, and without a proxy, the address is of this machine alone.
+    token: Option<Arc<Token>>,
+    /// The proxy that signs people in.
+    proxy: Option<Arc<TrustedProxy>>,
+    /// Where browsers say that the page is from, when it is not where they send their requests.
+    origin: Option<Arc<str>>,
+}
+
+impl Admission {
+    pub(super) fn of(config: &ServerConfig) -> Self {
+        Self {
+            token: config.token.clone().map(Token::new).map(Arc::new),
+            proxy: config.trusted_proxy.clone().map(Arc::new),
+            origin: config.public_url.as_ref().map(|url| url.origin().ascii_serialization().into()),
+        }
+    }
+}
+
+/// Whether the proxy has named whoever asks: by its header, which must be there once. Another one would be of the client, and
+/// nobody knows which.
+fn is_named(proxy: &TrustedProxy, request: &Parts) -> bool {
+    let mut named = request.headers.get_all(&proxy.header).into_iter();
+    let first = named.next().and_then(|name| name.to_str().ok());
+    first.is_some_and(|name| !name.trim().is_empty()) && named.next().is_none()
 }
 
 /// Where a request comes from; `None` by the socket.
@@ -66,26 +94,41 @@ pub(super) struct Peer(pub(super) Option<IpAddr>);
 pub(super) struct IsTrusted(pub(super) bool);
 
 impl Entrance {
-    pub(super) fn address(token: Option<Token>, telemetry: Telemetry) -> Self {
+    pub(super) fn address(admission: Admission, telemetry: Telemetry) -> Self {
         Self::Address {
-            token: Mutex::new(token.map(Arc::new)),
+            admission: Mutex::new(admission),
             guesses: Mutex::default(),
             sessions: Mutex::default(),
             telemetry,
         }
     }
 
-    /// Takes another token from now on.
-    pub(super) fn set_token(&self, to: Option<Token>) {
-        if let Self::Address { token, .. } = self {
-            *token.lock().unwrap_or_else(PoisonError::into_inner) = to.map(Arc::new);
+    /// Admits others from now on.
+    pub(super) fn admit(&self, others: Admission) {
+        if let Self::Address { admission, .. } = self {
+            *admission.lock().unwrap_or_else(PoisonError::into_inner) = others;
         }
+    }
+
+    fn admission(&self) -> Option<Admission> {
+        let Self::Address { admission, .. } = self else { return None };
+        Some(admission.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// Whether whoever asks may know everything; without that, only what probes ask is answered.
     async fn is_trusted(&self, request: &Parts) -> Result<bool, Problem> {
-        let Self::Address { sessions, .. } = self else { return Ok(true) };
-        let Some(token) = self.token() else {
+        let (Self::Address { sessions, .. }, Some(admission)) = (self, self.admission()) else {
+            return Ok(true);
+        };
+        let from_proxy = admission.proxy.as_ref().filter(|proxy| proxy.is_at(from(&request.extensions)));
+        if from_proxy.is_some_and(|proxy| is_named(proxy, request)) {
+            return Ok(true);
+        }
+        let Some(token) = admission.token else {
+            // A proxy may hide who asks, so with one nobody is trusted for being on this machine.
+            if admission.proxy.is_some() {
+                return Ok(false);
+            }
             return match is_for_this_machine(request) {
                 true => Ok(true),
                 // A page elsewhere can lead a browser here by a name of its own, and would read the answers.
@@ -136,8 +179,23 @@ impl Entrance {
 
     /// The token that has to be shown.
     pub(super) fn token(&self) -> Option<Arc<Token>> {
-        let Self::Address { token, .. } = self else { return None };
-        token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.admission()?.token
+    }
+
+    /// Why somebody who has shown nothing is not let in.
+    pub(super) fn refusal(&self) -> Problem {
+        let (kind, detail) = match self.admission() {
+            Some(Admission { token: None, proxy: Some(_), .. }) => {
+                ("no_user", "ask through the proxy of [server] trusted_proxy, which signs people in")
+            }
+            _ => ("no_token", "send the token of [server] as `Authorization: Bearer …`"),
+        };
+        Problem::new(StatusCode::UNAUTHORIZED, kind, detail)
+    }
+
+    /// Whether only the proxy lets anybody in.
+    pub(super) fn is_behind_proxy(&self) -> bool {
+        self.admission().is_some_and(|admission| admission.token.is_none() && admission.proxy.is_some())
     }
 
     /// Whether this is the token, unless too many wrong ones came from there lately.
@@ -181,10 +239,10 @@ pub(super) async fn admit(State(entrance): State<Arc<Entrance>>, request: Reques
         let is_trusted = entrance.is_trusted(&parts).await?;
         let path = parts.uri.path();
         if !is_trusted && !FOR_PROBES.contains(&path) && !page::is_for_all(path) {
-            let detail = "send the token of [server] as `Authorization: Bearer …`";
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, "no_token", detail));
+            return Err(entrance.refusal());
         }
-        if !is_own(&parts) {
+        let origin = entrance.admission().and_then(|admission| admission.origin);
+        if !is_own(&parts, origin.as_deref()) {
             let detail = "a page of another site may not change anything here";
             return Err(Problem::new(StatusCode::FORBIDDEN, "cross_site", detail));
         }
@@ -251,8 +309,8 @@ fn is_for_this_machine(request: &Parts) -> bool {
 }
 
 /// Whether a request that may change something does not come from a page of another site. Browsers say where a request
-/// comes from; whatever is no browser sends neither header.
-fn is_own(request: &Parts) -> bool {
+/// comes from; whatever is no browser sends neither header. `public` is the origin of the page as people reach it.
+fn is_own(request: &Parts, public: Option<&str>) -> bool {
     if matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return true;
     }
@@ -262,6 +320,9 @@ fn is_own(request: &Parts) -> bool {
     }
     let Some(origin) = text("origin") else { return true };
     let origin = std::str::from_utf8(origin).unwrap_or_default();
+    if public.is_some_and(|public| public.eq_ignore_ascii_case(origin)) {
+        return true;
+    }
     let origin = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
     origin.is_some_and(|origin| text("host").is_some_and(|host| host.eq_ignore_ascii_case(origin.as_bytes())))
 }
@@ -292,10 +353,15 @@ mod tests {
             (&[("origin", "null"), ("host", "127.0.0.1:9464")], false),
             (&[("origin", "http://me")], false),
         ] {
-            assert_eq!(is_own(&request("POST", headers)), may, "{headers:?}");
-            assert_eq!(is_own(&request("DELETE", headers)), may, "{headers:?}");
-            assert!(is_own(&request("GET", headers)));
+            assert_eq!(is_own(&request("POST", headers), None), may, "{headers:?}");
+            assert_eq!(is_own(&request("DELETE", headers), None), may, "{headers:?}");
+            assert!(is_own(&request("GET", headers), None));
         }
+        let through = |origin| request("POST", &[("origin", origin), ("host", "127.0.0.1:9464")]);
+        let public = Some("https://calls.example.com");
+        assert!(is_own(&through("https://calls.example.com"), public));
+        assert!(!is_own(&through("https://calls.example.com.evil.example"), public));
+        assert!(!is_own(&through("http://calls.example.com"), public));
     }
 
     #[test]

@@ -213,6 +213,13 @@ mod tests {
                 &[],
             ),
             (
+                "the address of the page",
+                "[rules.ended]",
+                "[server]\nlisten = '127.0.0.1:0'\npublic_url = 'https://calls.example.com'\n[rules.ended]",
+                &["crm", "lake"],
+                &[],
+            ),
+            (
                 "the grace",
                 "[rules.ended]",
                 "[delivery]\nshutdown_grace = '1s'\n[rules.ended]",
@@ -223,6 +230,16 @@ mod tests {
             assert!(BEFORE.contains(from));
             assert_eq!(edited(|text| text.replacen(from, to, 1)), (all(start), all(stop)), "{what}");
         }
+    }
+
+    #[test]
+    fn messages_link_to_the_page_where_people_reach_it() {
+        let server = "[server]\nlisten = '127.0.0.1:0'\npublic_url = 'https://calls.example.com'\n";
+        let config = config(&format!("{server}{BEFORE}"));
+        let page = url::Url::parse("https://calls.example.com").unwrap();
+        let links = crate::destination::Links::of(&config.sources, Some(&page));
+        assert!(config.destinations.iter().all(|destination| destination.links == links));
+        assert!(links != crate::destination::Links::of(&config.sources, None));
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub(super) fn routes() -> Router<Service> {
 async fn form(Extension(entrance): Extension<Arc<Entrance>>, uri: Uri) -> Result<Response, Problem> {
     let mut parts = Parts::of(&uri);
     let next = parts.take("next", |text| Some(own(text)))?.unwrap_or_else(|| "/".to_owned());
+    if entrance.is_behind_proxy() {
+        return Err(entrance.refusal());
+    }
     if entrance.token().is_none() {
         return Ok(Redirect::to(&next).into_response());
     }
@@ -53,6 +56,9 @@ async fn sign_in(
     let mut take = |name| parts.take(name, |text| Some(text.to_owned()));
     let (token, next) = (take("token")?.unwrap_or_default(), take("next")?.unwrap_or_default());
     let next = own(&next);
+    if entrance.is_behind_proxy() {
+        return Err(entrance.refusal());
+    }
     if entrance.token().is_none() {
         return Ok(Redirect::to(&next).into_response());
     }

@@ -187,6 +187,9 @@ pub(super) fn table(heading: &str) -> &'static str {
             "[destinations.crm]\ntype = \"email\"\nsmtp = \"smtps://smtp.example.com\"\n\
              from = \"alerts@example.com\"\nto = [\"manager@example.com\"]\n"
         }
+        "trusted_proxy" => {
+            "[server]\nlisten = \"0.0.0.0:9464\"\n[server.trusted_proxy]\nfrom = [\"10.0.0.2\"]\nheader = \"Remote-User\"\n"
+        }
         "[rules.NAME]" => "[rules.ended]\nwhen = 'call.isEngaged'\nto = [\"crm\"]\n",
         "count" => {
             "[rules.ended]\non = [\"ended\"]\nto = [\"crm\"]\n[rules.ended.count]\nat_least = 3\nwithin = \"1h\"\n"

@@ -17,7 +17,7 @@ use crate::rig::{PATIENCE, Rig};
 const TOKEN: &str = "correct horse battery";
 
 /// Every route that needs a token.
-pub const ROUTES: [&str; 14] = [
+pub const ROUTES: [&str; 19] = [
     "GET /metrics",
     "GET /api/v1/status",
     "GET /api/v1/deliveries",
@@ -26,8 +26,13 @@ pub const ROUTES: [&str; 14] = [
     "GET /api/v1/deliveries/evt_a/crm",
     "GET /api/v1/calls/a",
     "GET /api/v1/config",
+    "GET /api/v1/openapi.json",
     "POST /api/v1/deliveries/retry",
     "POST /api/v1/deliveries/drop",
+    "POST /api/v1/deliveries/resend",
+    "POST /api/v1/deliveries/evt_a/resend",
+    "POST /api/v1/deliveries/evt_a/crm/resend",
+    "POST /api/v1/replay",
     "POST /api/v1/destinations/crm/pause",
     "POST /api/v1/destinations/crm/resume",
     "POST /api/v1/reload",
@@ -78,6 +83,52 @@ async fn without_the_token_nothing_is_told_and_nothing_is_done() {
     let log = process.stop().await;
     assert!(!log.contains(TOKEN) && !log.contains("guess 1"), "{log}");
     assert_eq!(log.matches("many wrong tokens came from 127.0.0.1").count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_the_proxy_names_comes_in_and_nobody_who_names_themselves() {
+    let rig = Rig::new().await;
+    let proxy = |from: &str| format!("trusted_proxy = {{ from = [\"{from}\"], header = \"Remote-User\" }}");
+    let public = "public_url = \"https://calls.example.com\"";
+    let with = |more: &str| listening(&rig.config_text(), more);
+    let (process, address) = start(&rig, &with(&format!("{public}\n{}", proxy("127.0.0.0/8")))).await;
+    let named = &[("Remote-User", "ada"), ("Host", "calls.example.com")];
+    let asked = async |line: &str, headers: &[(&str, &str)]| ask(address, Ask::new(line).with(headers)).await;
+    assert_eq!(asked("GET /api/v1/status", named).await.status, 200);
+    assert!(asked("GET /readyz", named).await.body.contains("reason"));
+    for headers in [
+        &[][..],
+        &[("Remote-User", "")],
+        &[("Remote-User", " ")],
+        &[("Remote-User", "ada"), ("Remote-User", "eve")],
+        &[("X-Remote-User", "ada")],
+        &[("Authorization", "Bearer ada")],
+    ] {
+        for line in ROUTES {
+            let answer = asked(line, headers).await;
+            assert_eq!((answer.status, answer.problem().as_str()), (401, "no_user"), "{line} {headers:?}");
+        }
+        assert_eq!(asked("GET /healthz", headers).await.status, 200);
+        assert!(!asked("GET /readyz", headers).await.body.contains("reason"));
+    }
+    // A browser is not led around in circles.
+    for path in ["GET /sign-in", "GET /"] {
+        assert_eq!(asked(path, &[("Accept", "text/html")]).await.status, 401, "{path}");
+    }
+    let from = async |origin: &str| {
+        let headers = &[("Remote-User", "ada"), ("Origin", origin)];
+        asked("POST /api/v1/destinations/crm/resume", headers).await.status
+    };
+    assert_eq!((from("https://calls.example.com").await, from("https://evil.example").await), (200, 403));
+
+    // From elsewhere the header means nothing, and a token does.
+    process.edit(&with(&format!("token = \"{TOKEN}\"\n{}", proxy("10.0.0.0/8"))));
+    assert_eq!(ask_socket(&socket(&rig), Ask::new("POST /api/v1/reload")).await.status, 200);
+    let answer = asked("GET /api/v1/status", named).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (401, "no_token"));
+    let right = bearer(TOKEN);
+    assert_eq!(asked("GET /api/v1/status", &[("Authorization", &right)]).await.status, 200);
+    process.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

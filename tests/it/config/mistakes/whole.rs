@@ -245,7 +245,54 @@ error: other machines can reach this, and `token` is missing
 2 | listen = "0.0.0.0:9464"
   |          ^^^^^^^^^^^^^^
   |
-  = help: add token = { env = "CALLWATCH_TOKEN" }, or listen on 127.0.0.1
+  = help: add a `token` or a `trusted_proxy`, or listen on 127.0.0.1
+
+"#,
+    );
+}
+
+#[test]
+fn a_proxy_is_not_everybody_and_names_people_in_a_header_of_its_own() {
+    check(
+        r#"
+[server]
+listen = "0.0.0.0:9464"
+public_url = "https://example.com/calls"
+trusted_proxy = { from = ["0.0.0.0/0", "proxy.lan"], header = "Cookie" }
+"#,
+        r#"
+error: the page is made for the root of a host
+ --> config.toml:3:14
+  |
+3 | public_url = "https://example.com/calls"
+  |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: write the host alone, as in "https://calls.example.com"
+
+error: everybody comes from this network, and could name themselves
+ --> config.toml:4:27
+  |
+4 | trusted_proxy = { from = ["0.0.0.0/0", "proxy.lan"], header = "Cookie" }
+  |                           ^^^^^^^^^^^
+  |
+  = help: write the address of the proxy
+
+error: this is no address or network
+ --> config.toml:4:40
+  |
+4 | trusted_proxy = { from = ["0.0.0.0/0", "proxy.lan"], header = "Cookie" }
+  |                                        ^^^^^^^^^^^
+  |
+  = help: write it as in "10.0.0.2" or "10.0.0.0/8"
+
+error: every client sends this header, so it does not say who was signed in
+ --> config.toml:4:63
+  |
+4 | trusted_proxy = { from = ["0.0.0.0/0", "proxy.lan"], header = "Cookie" }
+  |                                                               ^^^^^^^^
+  |
+  = help: take the one that the proxy sets and removes from what clients send:
+          "Remote-User"
 
 "#,
     );
