@@ -17,7 +17,12 @@ use tokio::signal::unix::{self, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::{check, config_arg::ConfigArg, logging, restore};
+use super::{
+    check,
+    config_arg::ConfigArg,
+    logging, restore,
+    service_manager::{self, Informant},
+};
 use crate::{
     server::{Server, Service},
     store::{SledStore, Store},
@@ -68,6 +73,8 @@ pub async fn run(args: RunArgs) -> ExitCode {
     let supervisor = Supervisor::new(Arc::clone(&store), telemetry.clone(), clock);
     let handle = supervisor.handle();
     let reloader = Reloader::new(&config, handle.clone(), telemetry.clone());
+    let informant =
+        Informant { store: Arc::clone(&store), telemetry: telemetry.clone(), clock, handle: handle.clone() };
     let service = Service::new(store, telemetry.clone(), clock, handle, Some(reloader.clone()));
     let server = Server::new(service, &stop);
     tokio::spawn(stop_on_signal(telemetry.clone(), stop.clone()));
@@ -77,7 +84,7 @@ pub async fn run(args: RunArgs) -> ExitCode {
         let (telemetry, stop) = (telemetry.clone(), stop.clone());
         thread::spawn(move || show_baseline(&telemetry, &stop));
     }
-    tell_service_manager(&telemetry, &[NotifyState::Ready]);
+    tokio::spawn(informant.inform(stop.clone()));
     let ended = supervisor.with_door(server.clone()).run(config, stop).await;
     server.close().await;
     match ended {
@@ -102,15 +109,6 @@ fn forbid_core_dumps() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!("core dumps cannot be forbidden ({error}), and may hold secrets");
-    }
-}
-
-/// Tells systemd, when it started callwatch.
-fn tell_service_manager(telemetry: &Telemetry, state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        let text =
-            format!("systemd cannot be told how callwatch is ({error}); it may think that it never started");
-        telemetry.emit(Signal::Hindrance { text });
     }
 }
 
@@ -143,15 +141,11 @@ async fn reload_on_signal(
         Err(error) => return cannot_be_caught(&telemetry, &error),
     };
     while let Some(Some(())) = stop.run_until_cancelled(hangup.recv()).await {
-        match NotifyState::monotonic_usec_now() {
-            Ok(now) => tell_service_manager(&telemetry, &[NotifyState::Reloading, now]),
-            // Without the time systemd would refuse the word.
-            Err(error) => telemetry.emit(Signal::Hindrance { text: format!("no monotonic clock: {error}") }),
-        }
+        service_manager::tell_reloading(&telemetry);
         // The result has been logged.
         let _ = reloader.reload().await;
         if !stop.is_cancelled() {
-            tell_service_manager(&telemetry, &[NotifyState::Ready]);
+            service_manager::tell(&telemetry, &[NotifyState::Ready]);
         }
     }
 }
@@ -178,7 +172,7 @@ async fn stop_on_signal(telemetry: Telemetry, stop: CancellationToken) {
         }
     };
     telemetry.emit(Signal::Stopping { signal: next().await, again: false });
-    tell_service_manager(&telemetry, &[NotifyState::Stopping]);
+    service_manager::tell(&telemetry, &[NotifyState::Stopping]);
     stop.cancel();
     let asked = Instant::now();
     loop {

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use callwatch::demo::receivers::DEMO_SECRET;
+use callwatch::demo::{callem::Failure, receivers::DEMO_SECRET};
 use tokio::{net::UnixDatagram, time::timeout};
 
 use crate::{
@@ -158,14 +158,30 @@ async fn the_service_manager_is_told() {
     let config = rig.write_config(&unwatched(&rig.config_text()));
     let mut run = crate::process::command(&config, &["run"]);
     run.env("NOTIFY_SOCKET", rig.dir.path().join("notify")).stderr(std::process::Stdio::null());
+    run.env("WATCHDOG_USEC", "300000");
+    rig.callem.fail_next(1, Failure::Slow(Duration::from_millis(500)));
     let child = run.spawn().unwrap();
-    let next = async || {
+    let hear = async || {
         let mut buffer = [0; 1024];
         let length = timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("it tells").unwrap();
-        String::from_utf8_lossy(&buffer[..length]).into_owned()
+        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
     };
-    assert_eq!(next().await.trim(), "READY=1");
-    timeout(PATIENCE, rig.callem.wait_for_requests(|counts| counts.total() >= 1)).await.unwrap();
+    assert_eq!(hear().await, "READY=1");
+    assert!(rig.callem.request_counts().total() >= 1, "it is not ready before the first poll");
+    let until = async |is_meant: &dyn Fn(&str) -> bool| {
+        let hearing = async {
+            loop {
+                let said = hear().await;
+                if is_meant(&said) {
+                    return said;
+                }
+            }
+        };
+        timeout(PATIENCE, hearing).await.expect("it says so")
+    };
+    until(&|said| said == "STATUS=all is well: 0 calls known, 0 live; 0 deliveries wait").await;
+    until(&|said| said == "WATCHDOG=1").await;
+    let next = async || until(&|said| !said.starts_with("STATUS=") && said != "WATCHDOG=1").await;
     let pid = child.id().unwrap().to_string();
     let kill = async |signal: &str| {
         let kill = tokio::process::Command::new("kill").args([signal, &pid]).status();
