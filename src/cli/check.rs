@@ -163,7 +163,9 @@ fn read(path: &Path, secrets: Secrets) -> Result<Loaded, ExitCode> {
 pub(super) fn counts(config: &Config) -> String {
     let sources = number(config.sources.len(), "source");
     let destinations = number(config.destinations.len(), "destination");
-    format!("{sources}, {destinations}, {}", number(config.rules.len(), "rule"))
+    let rules = number(config.rules_written(), "rule");
+    let alerts = if config.rules_written() < config.rules.len() { ", alerts" } else { "" };
+    format!("{sources}, {destinations}, {rules}{alerts}")
 }
 
 fn number(count: usize, noun: &str) -> String {

@@ -11,7 +11,7 @@ use clap::Args;
 use super::{EXIT_USAGE, complain};
 
 /// The config file of a command.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct ConfigArg {
     /// The config file [env: CALLWATCH_CONFIG; default: the first there is of ./callwatch.toml,
     /// $XDG_CONFIG_HOME/callwatch/config.toml and /etc/callwatch/config.toml]

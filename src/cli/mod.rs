@@ -14,6 +14,7 @@ mod reach;
 mod restore;
 mod run;
 mod send;
+mod service_manager;
 mod status;
 mod store_folder;
 mod test;
@@ -70,8 +71,10 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup in the place of a damaged store
     Restore(restore::RestoreArgs),
-    /// List deliveries, retry or drop them, pause and resume destinations
+    /// List deliveries, retry, resend or drop them, pause and resume destinations
     Deliveries(deliveries::DeliveriesArgs),
+    /// Tell events of the past again, to the same destinations or to another, after asking
+    Replay(deliveries::ReplayArgs),
     /// Show on one screen whether it works, what is stuck, and what to do
     Status(status::StatusArgs),
     /// Print the JSON Schema of the config file, for editors
@@ -92,6 +95,7 @@ impl Command {
                 | Self::Restore(_)
                 | Self::Explain(_)
                 | Self::Deliveries(_)
+                | Self::Replay(_)
                 | Self::Status(_)
         )
     }
@@ -135,6 +139,10 @@ fn execute(command: Command, logging: &logging::LoggingArgs) -> ExitCode {
         Command::Deliveries(args) => {
             logging.start(logging::Default::Info);
             on_runtime(deliveries::deliveries(args))
+        }
+        Command::Replay(args) => {
+            logging.start(logging::Default::Info);
+            on_runtime(deliveries::replay(args))
         }
         Command::Status(args) => {
             logging.start(logging::Default::Off);

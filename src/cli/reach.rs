@@ -157,6 +157,18 @@ impl Reached {
         }
     }
 
+    pub(super) async fn resend(
+        &self,
+        filter: &Filter,
+        to: Option<&Name>,
+        mode: BulkMode,
+    ) -> Result<Changed, OpsError> {
+        match self {
+            Self::AtWork(client) => client.resend(filter, to, mode).await,
+            Self::Stopped(ops, _) => ops.resend(filter, to, mode).await,
+        }
+    }
+
     pub(super) async fn drop(&self, filter: &Filter, mode: BulkMode) -> Result<Changed, OpsError> {
         match self {
             Self::AtWork(client) => client.drop(filter, mode).await,

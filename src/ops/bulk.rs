@@ -1,6 +1,7 @@
 //! Actions on all deliveries that match a filter.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Filter, Ops, OpsError, StateFilter, no_delivery,
@@ -21,7 +22,7 @@ pub enum BulkMode {
 }
 
 /// The deliveries that a bulk action changed, or would change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Changed {
     /// How many deliveries.
     pub count: usize,
@@ -29,6 +30,12 @@ pub struct Changed {
     pub held: usize,
     /// The event that tells one of those that matched, when one is told as part of another.
     pub told_by: Option<EventId>,
+    /// How many were not sent again, because their events wait for their destinations already.
+    #[serde(default)]
+    pub waiting: usize,
+    /// How many were not sent again, because the config does not have their destinations.
+    #[serde(default)]
+    pub stranded: usize,
 }
 
 impl Ops {
@@ -104,5 +111,19 @@ impl Ops {
             }
         }
         if matched == 0 && filter.event.is_some() { Err(no_delivery(&filter)) } else { Ok(changed) }
+    }
+}
+
+impl Changed {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            count: self.count + other.count,
+            held: self.held + other.held,
+            told_by: other.told_by.or(self.told_by),
+            waiting: self.waiting + other.waiting,
+            stranded: self.stranded + other.stranded,
+        }
     }
 }

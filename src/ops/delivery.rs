@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use utoipa::ToSchema;
 
 use super::text;
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// A delivery, and what keeps it back. Phone numbers in the answers of receivers are masked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Delivery {
     /// The event that it tells.
     pub event: EventId,
@@ -72,7 +73,7 @@ pub struct Delivery {
 }
 
 /// An attempt that was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LoggedAttempt {
     /// When it began.
     #[serde(with = "text::time")]

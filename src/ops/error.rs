@@ -19,6 +19,9 @@ pub enum OpsError {
     /// An event was named, and the store has no delivery of it that matches.
     #[error("there is no delivery of {0}")]
     NoDelivery(String),
+    /// The request cannot be carried out as it is; nothing was changed.
+    #[error("{0}")]
+    Refused(String),
     /// The config has no such source.
     #[error("there is no source `{name}`{}", choice(.known))]
     NoSource {
@@ -116,6 +119,7 @@ impl OpsError {
             Self::Store(_) => OpsErrorKind::Store,
             Self::NoDestination { .. } => OpsErrorKind::NoDestination,
             Self::NoDelivery(_) => OpsErrorKind::NoDelivery,
+            Self::Refused(_) => OpsErrorKind::Refused,
             Self::NoSource { .. } => OpsErrorKind::NoSource,
             Self::NoCall { .. } => OpsErrorKind::NoCall,
             Self::AmbiguousCall { .. } => OpsErrorKind::AmbiguousCall,

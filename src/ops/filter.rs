@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::text;
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
     event::EventId,
     kind::Kind,
     name::Name,
-    store::{DeliveryFilter, DeliveryRecord, DeliveryState, DeliveryStateKind},
+    store::{DeliveryFilter, DeliveryRecord, DeliveryStateKind},
     time::Timestamp,
 };
 
@@ -18,8 +19,9 @@ use crate::{
 ///
 /// Serialised flat, so that it can stand in the query of an address. Unknown keys are refused: in a bulk action, a part
 /// with a typing mistake in it must not be taken for no part at all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Filter {
     /// Only deliveries of this event.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,6 +42,7 @@ pub struct Filter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<StateFilter>,
     /// Only deliveries of events of this kind.
+    #[param(value_type = Option<Kind>)]
     #[serde(skip_serializing_if = "Option::is_none", with = "text::kind")]
     pub kind: Option<Kind>,
     /// Only deliveries that failed with this text: it is part of the last attempt's result, or of the reason of death.
@@ -47,15 +50,19 @@ pub struct Filter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Only deliveries made longer ago than this: `1h`.
+    #[schema(value_type = Option<String>)]
+    #[param(value_type = Option<String>)]
     #[serde(skip_serializing_if = "Option::is_none", with = "text::duration")]
     pub older_than: Option<Duration>,
     /// Only deliveries made no longer ago than this: `7d`.
+    #[schema(value_type = Option<String>)]
+    #[param(value_type = Option<String>)]
     #[serde(skip_serializing_if = "Option::is_none", with = "text::duration")]
     pub newer_than: Option<Duration>,
 }
 
 /// A state of deliveries, or several that people ask for together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StateFilter {
     /// Due, or waiting for the next attempt.
@@ -103,6 +110,7 @@ impl Filter {
             source: self.source.clone(),
             call: self.call.clone(),
             state,
+            error: self.error.clone(),
         };
         match self.state {
             None => vec![of_state(None)],
@@ -113,9 +121,7 @@ impl Filter {
     /// Whether a delivery that the store has found matches the rest, all but [`Self::kind`].
     pub(super) fn matches(&self, record: &DeliveryRecord, now: Timestamp) -> bool {
         let age = now.since(record.created);
-        self.older_than.is_none_or(|limit| age > limit)
-            && self.newer_than.is_none_or(|limit| age <= limit)
-            && self.error.as_ref().is_none_or(|text| has_failed_with(record, text))
+        self.older_than.is_none_or(|limit| age > limit) && self.newer_than.is_none_or(|limit| age <= limit)
     }
 
     /// Whether nothing but a destination and a state is asked for, so that the store's counts are the answer.
@@ -131,14 +137,4 @@ impl Filter {
             && older_than.is_none()
             && newer_than.is_none()
     }
-}
-
-fn has_failed_with(record: &DeliveryRecord, text: &str) -> bool {
-    let contains = |said: &str| said.to_lowercase().contains(&text.to_lowercase());
-    let reason = match &record.state {
-        DeliveryState::Dead { reason, .. } => Some(reason.as_str()),
-        _ => None,
-    };
-    let last = record.log.last().map(|attempt| attempt.result.as_str());
-    reason.into_iter().chain(last).any(contains)
 }

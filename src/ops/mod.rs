@@ -1,4 +1,4 @@
-//! Everything people ask of callwatch and do to it: list, show, retry, drop, pause, resume, explain, status.
+//! Everything people ask of callwatch and do to it: list, show, retry, resend, drop, pause, resume, explain, status.
 //!
 //! Command line, API and page are three ways to say the same: each reads a request, calls [`Ops`], and prints the
 //! result. So nothing here prints, parses arguments, or knows how wide a terminal is. Results are plain data that can
@@ -14,7 +14,9 @@ mod filter;
 mod number;
 mod readiness;
 mod reasons;
+mod resend;
 mod scan;
+mod schema;
 mod search;
 mod sent;
 mod status;
@@ -23,6 +25,7 @@ mod text;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub(crate) use self::error::quoted;
 pub use self::{
@@ -36,6 +39,7 @@ pub use self::{
     filter::{Filter, StateFilter},
     readiness::{Check, Readiness},
     reasons::{Reason, Reasons},
+    resend::MOST_RESENT,
     search::{FoundCall, FoundCalls},
     sent::Sent,
     status::{
@@ -63,7 +67,7 @@ pub struct Ops {
 }
 
 /// A page of deliveries, newest first.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Listing {
     /// The deliveries.
     pub items: Vec<Delivery>,
@@ -73,7 +77,7 @@ pub struct Listing {
 }
 
 /// The result of resuming a destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Resumed {
     /// Whether it was paused.
     pub was_paused: bool,

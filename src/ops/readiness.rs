@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Ops, OpsError};
 use crate::{
@@ -20,7 +21,7 @@ const DUE_FOR: Duration = Duration::from_secs(300);
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The result of all checks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Readiness {
     /// Whether none of them fails.
     pub ready: bool,
@@ -29,7 +30,7 @@ pub struct Readiness {
 }
 
 /// The result of a check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Check {
     /// `sources`, `deliveries`, `store` or `config`.
     pub name: String,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Ops, OpsError, Readiness, text};
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// How things stand now: what the store knows and, of a callwatch at work, what its board knows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// The time of the status.
     #[serde(with = "text::time")]
@@ -26,7 +27,7 @@ pub struct Status {
 }
 
 /// How the work of a callwatch goes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceStatus {
     /// Its version.
     pub version: String,
@@ -39,7 +40,7 @@ pub struct ServiceStatus {
 }
 
 /// How the config stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConfigOverview {
     /// Since when the present one is at work.
     #[serde(with = "text::time_if_any")]
@@ -52,7 +53,7 @@ pub struct ConfigOverview {
 }
 
 /// How a source stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SourceOverview {
     /// The source.
     pub name: Name,
@@ -81,7 +82,7 @@ pub struct SourceOverview {
 }
 
 /// How a destination stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DestinationOverview {
     /// The destination.
     pub name: Name,
@@ -96,7 +97,7 @@ pub struct DestinationOverview {
 }
 
 /// How the work for a destination goes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DestinationWork {
     /// Whether it takes deliveries.
     pub state: WorkState,
@@ -116,7 +117,7 @@ pub struct DestinationWork {
 }
 
 /// Whether a destination takes deliveries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkState {
     /// It does, as far as known.
@@ -128,7 +129,7 @@ pub enum WorkState {
 }
 
 /// Something that went wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Mishap {
     /// When it happened.
     #[serde(with = "text::time")]
@@ -138,7 +139,7 @@ pub struct Mishap {
 }
 
 /// Why a destination is left alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PauseStatus {
     /// When the pause began.
     #[serde(with = "text::time")]
@@ -177,6 +178,16 @@ impl From<&DestinationStatus> for DestinationWork {
             last_success: *last_success,
             last_error: last_error.as_ref().map(Mishap::from),
         }
+    }
+}
+
+impl DestinationOverview {
+    /// The last attempt, when it failed and what failed is tried again, although too few have failed for the destination to
+    /// count as failing.
+    pub fn retrying(&self) -> Option<&Mishap> {
+        let work = self.work.as_ref().filter(|work| work.state == WorkState::Ok && self.pause.is_none())?;
+        let failed = work.last_error.as_ref().filter(|_| self.deliveries.pending > 0)?;
+        work.last_success.is_none_or(|success| success < failed.at).then_some(failed)
     }
 }
 

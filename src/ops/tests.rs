@@ -303,7 +303,7 @@ async fn a_dry_run_counts_what_the_action_then_does() {
             Changed { told_by: Some("evt_s".into()), ..one.clone() },
         ),
         // Without a state, the dead are retried, and what has not arrived is dropped.
-        (to_crm(), one.clone(), Changed { count: 4, held: 1, told_by: None }),
+        (to_crm(), one.clone(), Changed { count: 4, held: 1, ..Changed::default() }),
         (
             Filter { state: Some(StateFilter::Held), ..to_crm() },
             Changed { held: 1, ..one.clone() },
@@ -322,6 +322,91 @@ async fn a_dry_run_counts_what_the_action_then_does() {
         assert_eq!(fixture.ops.drop(&filter, BulkMode::Act).await.unwrap(), dropped, "{filter:?}");
         assert_eq!(fixture.listed(&Filter::default()).await.len(), ALL.len() - dropped.count);
     }
+}
+
+#[tokio::test]
+async fn what_has_arrived_is_sent_again_and_what_waits_already_is_not() {
+    let fixture = all_states().await;
+    let resend = async |filter: &Filter, to: Option<&str>, mode| {
+        fixture.ops.resend(filter, to.map(Name::from).as_ref(), mode).await
+    };
+    let by_event = |event: &str| Filter::event(event.into(), None);
+    let to_crm = || Filter { destination: Some(crm()), ..Filter::default() };
+    let one = Changed { count: 1, ..Changed::default() };
+    for (event, expected) in [
+        ("evt_d", Changed::default()),
+        ("evt_h", Changed { held: 1, ..Changed::default() }),
+        ("evt_m", Changed { told_by: Some("evt_s".into()), ..Changed::default() }),
+        ("evt_o", Changed::default()),
+    ] {
+        assert_eq!(resend(&by_event(event), None, BulkMode::Act).await.unwrap(), expected, "{event}");
+    }
+    assert_eq!(resend(&to_crm(), None, BulkMode::DryRun).await.unwrap(), one);
+    assert_eq!(fixture.listed(&by_event("evt_a")).await.len(), 1, "it was only counted");
+    assert_eq!(resend(&to_crm(), None, BulkMode::Act).await.unwrap(), one);
+    let waits = Changed { waiting: 1, ..Changed::default() };
+    assert_eq!(resend(&by_event("evt_a"), None, BulkMode::Act).await.unwrap(), waits);
+    let all = fixture.ops.show(&"evt_a".into(), Some(&crm()), false).await.unwrap();
+    let all: Vec<_> = all.iter().map(|it| (it.state, it.sequence, it.created)).collect();
+    let (then, now) = (ago(9 * 3600), NOW);
+    assert_eq!(all, [(DeliveryStateKind::Delivered, 1, then), (DeliveryStateKind::Pending, 1, now)]);
+
+    // To another destination goes whatever is asked for, each event once; without a state what has arrived.
+    let dead = Filter { state: Some(StateFilter::Dead), ..Filter::default() };
+    assert_eq!(resend(&dead, Some("frontdesk"), BulkMode::Act).await.unwrap(), one);
+    assert_eq!(resend(&to_crm(), Some("frontdesk"), BulkMode::Act).await.unwrap(), one);
+    let told = Filter { destination: Some("frontdesk".into()), ..Filter::default() };
+    assert_eq!(fixture.listed(&told).await, ["evt_a", "evt_d"]);
+
+    for (filter, to, says) in [
+        (by_event("evt_none"), None, "what is finished is kept for 30days"),
+        (to_crm(), Some("old"), "there is no destination `old`; there is `crm`, `frontdesk`"),
+        (to_crm(), Some("crn"), "there is no destination `crn`"),
+        (
+            Filter { destination: Some("crn".into()), ..Filter::default() },
+            None,
+            "there is no destination `crn`",
+        ),
+        (dead, None, "what has not is retried"),
+    ] {
+        let error = resend(&filter, to, BulkMode::Act).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_went_to_a_destination_that_is_gone_is_not_sent_there_again() {
+    let fixture = Fixture::new().await;
+    fixture.commit(event("evt_1", &["old"], 60)).await;
+    let claim = fixture.store.claim(&Duty::Destination("old".into())).await.unwrap().unwrap();
+    let token =
+        fixture.ops.store.query(&crate::store::Query { limit: 1, ..Default::default() }).await.unwrap();
+    let attempt = Attempt { at: ago(9), took_ms: 1, result: "200 OK".to_owned(), response: String::new() };
+    let outcome = Outcome { token: token.items[0].token, number: 1, attempt, verdict: Verdict::Delivered };
+    let settlement = Settlement { outcomes: vec![outcome], ..Settlement::new(NOW) };
+    fixture.store.settle(&claim, settlement).await.unwrap();
+    let stranded = Changed { stranded: 1, ..Changed::default() };
+    let filter = Filter::event("evt_1".into(), None);
+    assert_eq!(fixture.ops.resend(&filter, None, BulkMode::Act).await.unwrap(), stranded);
+    let moved = fixture.ops.resend(&filter, Some(&crm()), BulkMode::Act).await.unwrap();
+    assert_eq!(moved, Changed { count: 1, ..Changed::default() });
+}
+
+#[tokio::test]
+async fn more_than_a_bounded_number_is_refused_and_none_of_it_sent() {
+    let fixture = Fixture::new().await;
+    for number in 0..=MOST_RESENT {
+        fixture.commit(event(&format!("evt_{number}"), &["old"], if number == 0 { 7200 } else { 60 })).await;
+    }
+    let all = Filter { state: Some(StateFilter::Pending), ..Filter::default() };
+    for mode in [BulkMode::DryRun, BulkMode::Act] {
+        let error = fixture.ops.resend(&all, Some(&crm()), mode).await.unwrap_err();
+        assert!(error.to_string().contains("more than 10000 match"), "{error}");
+    }
+    assert_eq!(fixture.listed(&Filter { destination: Some(crm()), ..Filter::default() }).await.len(), 0);
+    let most = Filter { newer_than: Some(Duration::from_secs(3600)), ..all };
+    let sent = fixture.ops.resend(&most, Some(&crm()), BulkMode::Act).await.unwrap();
+    assert_eq!(sent.count, MOST_RESENT);
 }
 
 #[tokio::test]

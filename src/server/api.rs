@@ -1,18 +1,28 @@
 //! The admin API. The routes are for programs: what they answer only ever gains fields.
 
+use std::sync::LazyLock;
+
 use axum::{
     Json, Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, StatusCode, Uri},
-    routing::{get, post},
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::IntoResponse,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
+use utoipa::{
+    OpenApi, ToSchema,
+    openapi::{
+        self, Content, Ref, ResponseBuilder, SecurityRequirement,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Service,
-    problem::Problem,
+    problem::{Problem, Sent},
     query::{self, Parts, Segments},
 };
 use crate::{
@@ -20,7 +30,8 @@ use crate::{
     event::EventId,
     name::Name,
     ops::{
-        BulkMode, CallStory, Changed, Delivery, Filter, Listing, Ops, OpsError, OpsErrorKind, Resumed, Status,
+        BulkMode, CallStory, Changed, ConfigOverview, Delivery, Filter, Listing, Ops, OpsError, OpsErrorKind,
+        Resumed, Status,
     },
     store::Cursor,
     supervisor::ReloadError,
@@ -32,22 +43,76 @@ pub(super) const MOST: usize = 1000;
 
 type Answer<T> = Result<Json<T>, Problem>;
 
-pub(super) fn routes() -> Router<Service> {
-    Router::new()
-        .route("/status", get(status))
-        .route("/deliveries", get(list))
-        .route("/deliveries/count", get(count))
-        .route("/deliveries/retry", post(retry))
-        .route("/deliveries/drop", post(forget))
-        .route("/deliveries/{event}", get(show_all))
-        .route("/deliveries/{event}/{destination}", get(show))
-        .route("/destinations/{name}/pause", post(pause))
-        .route("/destinations/{name}/resume", post(resume))
-        .route("/calls/{id}", get(explain))
-        .route("/reload", post(reload))
-        .route("/config", get(config))
+/// What stands before the paths.
+pub(super) const PREFIX: &str = "/api/v1";
+
+/// The description of the API as it is served.
+static DESCRIPTION: LazyLock<String> = LazyLock::new(|| {
+    // It has no keys but texts, so writing it cannot fail.
+    description(described().into_openapi()).to_json().unwrap_or_default()
+});
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "callwatch", description = "The admin API. Answers only ever gain fields."),
+    servers((url = PREFIX)),
+    components(schemas(Sent))
+)]
+struct Api;
+
+/// The routes with what is said of each. A route that is not described cannot be added here.
+fn described() -> OpenApiRouter<Service> {
+    OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(status))
+        .routes(routes!(list))
+        .routes(routes!(count))
+        .routes(routes!(retry))
+        .routes(routes!(forget))
+        .routes(routes!(resend))
+        .routes(routes!(show_all))
+        .routes(routes!(show))
+        .routes(routes!(resend_one))
+        .routes(routes!(resend_event))
+        .routes(routes!(replay))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
+        .routes(routes!(explain))
+        .routes(routes!(reload))
+        .routes(routes!(config))
+        .routes(routes!(openapi))
 }
 
+pub(super) fn routes() -> Router<Service> {
+    described().split_for_parts().0
+}
+
+/// Adds what holds for every route: it may answer with a problem, and it asks for the token where there is one.
+fn description(mut api: openapi::OpenApi) -> openapi::OpenApi {
+    let problem = Content::new(Some(Ref::from_schema_name("Sent")));
+    let problem = ResponseBuilder::new()
+        .description("Why it was not done: `type` tells programs, `detail` people.")
+        .content("application/problem+json", problem)
+        .build();
+    for item in api.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            operation.responses.responses.insert("default".to_owned(), problem.clone().into());
+        }
+    }
+    let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    api.components.get_or_insert_default().security_schemes.insert("token".to_owned(), token.into());
+    let nothing = SecurityRequirement::default();
+    api.security = Some(vec![nothing, SecurityRequirement::new("token", Vec::<String>::new())]);
+    api
+}
+
+/// This description.
+#[utoipa::path(get, path = "/openapi.json", responses((status = 200, body = Object)))]
+async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], DESCRIPTION.as_str())
+}
+
+/// How things stand now.
+#[utoipa::path(get, path = "/status", responses((status = 200, body = Status)))]
 async fn status(State(service): State<Service>, uri: Uri) -> Answer<Status> {
     Parts::of(&uri).rest::<Nothing>()?;
     Ok(Json(service.ops()?.status().await?))
@@ -58,6 +123,8 @@ async fn status(State(service): State<Service>, uri: Uri) -> Answer<Status> {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
+/// Deliveries that match, newest first.
+#[utoipa::path(get, path = "/deliveries", params(Filter, ("limit" = Option<u32>, Query, description = "50, at most 1000."), ("after" = Option<Cursor>, Query, description = "`next` of the page before.")), responses((status = 200, body = Listing)))]
 async fn list(State(service): State<Service>, uri: Uri) -> Answer<Listing> {
     let mut parts = Parts::of(&uri);
     let limit = parts.take("limit", |text| text.parse().ok().filter(|limit| (1..=MOST).contains(limit)))?;
@@ -67,31 +134,37 @@ async fn list(State(service): State<Service>, uri: Uri) -> Answer<Listing> {
 }
 
 /// How many deliveries there are.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 pub(super) struct Count {
     pub(super) count: u64,
 }
 
+/// How many deliveries match.
+#[utoipa::path(get, path = "/deliveries/count", params(Filter), responses((status = 200, body = Count)))]
 async fn count(State(service): State<Service>, uri: Uri) -> Answer<Count> {
     let filter: Filter = Parts::of(&uri).rest()?;
     Ok(Json(Count { count: service.ops()?.count(&filter).await? }))
 }
 
+/// All deliveries of an event, oldest first, or those to one destination.
+#[utoipa::path(get, path = "/deliveries/{event}", params(("event" = EventId, Path), ("destination" = Option<Name>, Query), ("answers" = Option<bool>, Query, description = "With the beginning of what receivers answered, which may quote the call.")), responses((status = 200, body = Vec<Delivery>)))]
 async fn show_all(
     State(service): State<Service>,
     Segments(event): Segments<String>,
     uri: Uri,
 ) -> Answer<Vec<Delivery>> {
-    Ok(Json(shown(&service, &event, None, &uri).await?))
+    Ok(Json(shown(&service, &event, None, Parts::of(&uri)).await?))
 }
 
+/// The newest delivery of an event to a destination; it has several when people sent it again.
+#[utoipa::path(get, path = "/deliveries/{event}/{destination}", params(("event" = EventId, Path), ("destination" = Name, Path), ("answers" = Option<bool>, Query)), responses((status = 200, body = Delivery)))]
 async fn show(
     State(service): State<Service>,
     Segments((event, destination)): Segments<(String, String)>,
     uri: Uri,
 ) -> Answer<Delivery> {
     let destination = Name::from(destination);
-    let mut all = shown(&service, &event, Some(&destination), &uri).await?;
+    let mut all = shown(&service, &event, Some(&destination), Parts::of(&uri)).await?;
     let none = || OpsError::NoDelivery(format!("{} to {destination}", event.escape_debug()));
     Ok(Json(all.pop().ok_or_else(none)?))
 }
@@ -100,16 +173,17 @@ async fn shown(
     service: &Service,
     event: &str,
     destination: Option<&Name>,
-    uri: &Uri,
+    mut parts: Parts,
 ) -> Result<Vec<Delivery>, Problem> {
-    let mut parts = Parts::of(uri);
+    let named = parts.take("destination", |text| Some(Name::from(text)))?;
+    let destination = destination.or(named.as_ref());
     let answers = parts.take("answers", |text| text.parse().ok())?;
     parts.rest::<Nothing>()?;
     Ok(service.ops()?.show(&EventId::from(event), destination, answers.unwrap_or(false)).await?)
 }
 
 /// A bulk action: on all deliveries that match, or on these.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Bulk {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,7 +195,7 @@ pub(super) struct Bulk {
 }
 
 /// One delivery, or all of an event.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct One {
     event: EventId,
@@ -150,18 +224,64 @@ impl Bulk {
 }
 
 /// An action on many deliveries.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Action {
     Retry,
     Drop,
+    /// To the destinations they went to, or to another.
+    Resend(Option<Name>),
 }
 
+/// Makes deliveries due at once that have not arrived; without `state` the dead ones.
+#[utoipa::path(post, path = "/deliveries/retry", request_body = Bulk, responses((status = 200, body = Changed)))]
 async fn retry(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Answer<Changed> {
     act(&service, Action::Retry, query::json(&headers, &body)?).await
 }
 
+/// Forgets deliveries; without `state` those that have not arrived.
+#[utoipa::path(post, path = "/deliveries/drop", request_body = Bulk, responses((status = 200, body = Changed)))]
 async fn forget(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Answer<Changed> {
     act(&service, Action::Drop, query::json(&headers, &body)?).await
+}
+
+/// Sends again what has arrived.
+#[utoipa::path(post, path = "/deliveries/resend", request_body = Bulk, responses((status = 200, body = Changed)))]
+async fn resend(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Answer<Changed> {
+    act(&service, Action::Resend(None), query::json(&headers, &body)?).await
+}
+
+/// Sends an event again to every destination at which it has arrived.
+#[utoipa::path(post, path = "/deliveries/{event}/resend", params(("event" = EventId, Path)), responses((status = 200, body = Changed)))]
+async fn resend_event(State(service): State<Service>, Segments(event): Segments<String>) -> Answer<Changed> {
+    Ok(Json(service.ops()?.resend(&Filter::event(EventId::from(&*event), None), None, BulkMode::Act).await?))
+}
+
+/// Sends an event again to a destination at which it has arrived.
+#[utoipa::path(post, path = "/deliveries/{event}/{destination}/resend", params(("event" = EventId, Path), ("destination" = Name, Path)), responses((status = 200, body = Changed)))]
+async fn resend_one(
+    State(service): State<Service>,
+    Segments((event, destination)): Segments<(String, String)>,
+) -> Answer<Changed> {
+    let filter = Filter::event(EventId::from(&*event), Some(destination.into()));
+    Ok(Json(service.ops()?.resend(&filter, None, BulkMode::Act).await?))
+}
+
+/// Tells the events of deliveries that match again: to their own destinations, or to another.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Replay {
+    pub(super) filter: Filter,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) to: Option<Name>,
+    /// Only counts them.
+    pub(super) dry_run: bool,
+}
+
+/// Sends again what happened, to the same destinations or to another.
+#[utoipa::path(post, path = "/replay", request_body = Replay, responses((status = 200, body = Changed)))]
+async fn replay(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Answer<Changed> {
+    let Replay { filter, to, dry_run } = query::json(&headers, &body)?;
+    act(&service, Action::Resend(to), Bulk { filter: Some(filter), deliveries: None, dry_run }).await
 }
 
 /// Acts on everything that is meant. When one of several deliveries does not exist, nothing is changed.
@@ -170,17 +290,13 @@ async fn act(service: &Service, action: Action, bulk: Bulk) -> Answer<Changed> {
     let (mode, filters) = (bulk.mode(), bulk.filters()?);
     if filters.len() > 1 {
         for filter in &filters {
-            act_on(&ops, action, filter, BulkMode::DryRun).await?;
+            act_on(&ops, &action, filter, BulkMode::DryRun).await?;
         }
     }
     let mut sum = Changed::default();
     for filter in &filters {
-        match act_on(&ops, action, filter, mode).await {
-            Ok(Changed { count, held, told_by }) => {
-                sum.count += count;
-                sum.held += held;
-                sum.told_by = told_by.or(sum.told_by);
-            }
+        match act_on(&ops, &action, filter, mode).await {
+            Ok(changed) => sum = sum.and(changed),
             // It was there a moment ago: it has been named twice, or somebody else was faster.
             Err(error) if filters.len() > 1 && error.kind() == OpsErrorKind::NoDelivery => {}
             Err(error) => return Err(error.into()),
@@ -189,13 +305,16 @@ async fn act(service: &Service, action: Action, bulk: Bulk) -> Answer<Changed> {
     Ok(Json(sum))
 }
 
-async fn act_on(ops: &Ops, action: Action, filter: &Filter, mode: BulkMode) -> Result<Changed, OpsError> {
+async fn act_on(ops: &Ops, action: &Action, filter: &Filter, mode: BulkMode) -> Result<Changed, OpsError> {
     match action {
         Action::Retry => ops.retry(filter, mode).await,
         Action::Drop => ops.drop(filter, mode).await,
+        Action::Resend(to) => ops.resend(filter, to.as_ref(), mode).await,
     }
 }
 
+/// Leaves a destination alone until it is resumed.
+#[utoipa::path(post, path = "/destinations/{name}/pause", params(("name" = Name, Path)), responses((status = 204, description = "It is paused.")))]
 async fn pause(
     State(service): State<Service>,
     Segments(name): Segments<String>,
@@ -204,10 +323,14 @@ async fn pause(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Ends a pause, whoever made it.
+#[utoipa::path(post, path = "/destinations/{name}/resume", params(("name" = Name, Path)), responses((status = 200, body = Resumed)))]
 async fn resume(State(service): State<Service>, Segments(name): Segments<String>) -> Answer<Resumed> {
     Ok(Json(service.ops()?.resume(&name.into()).await?))
 }
 
+/// The story of a call.
+#[utoipa::path(get, path = "/calls/{id}", params(("id" = CallId, Path, description = "An id, or a phone number."), ("source" = Option<Name>, Query, description = "Which source is meant, when several know the id.")), responses((status = 200, body = CallStory)))]
 async fn explain(
     State(service): State<Service>,
     Segments(id): Segments<String>,
@@ -219,9 +342,17 @@ async fn explain(
     Ok(Json(service.ops()?.explain(&CallId::from(id), source.as_ref()).await?))
 }
 
-async fn reload(State(service): State<Service>) -> Answer<Value> {
+/// Puts the config file to work.
+#[utoipa::path(post, path = "/reload", responses((status = 200, body = Reloaded)))]
+async fn reload(State(service): State<Service>) -> Answer<Reloaded> {
     reload_config(service).await??;
-    Ok(Json(json!({ "reloaded": true })))
+    Ok(Json(Reloaded { reloaded: true }))
+}
+
+/// The file is at work.
+#[derive(Serialize, ToSchema)]
+struct Reloaded {
+    reloaded: bool,
 }
 
 /// Puts the config file to work, on a task of its own, so that it is carried through even if the client goes away meanwhile.
@@ -236,12 +367,30 @@ pub(super) async fn reload_config(service: Service) -> Result<Result<(), ReloadE
     })
 }
 
-/// The config at work as it was written, without its comments and with `***` in place of secrets, and how the file on disk
-/// stands to it.
-async fn config(State(service): State<Service>, uri: Uri) -> Answer<Value> {
+/// The config at work, and how the file on disk stands to it.
+#[derive(Serialize, ToSchema)]
+struct ConfigAtWork {
+    /// The file it was read from.
+    file: String,
+    /// As it was written, without its comments and with `***` in place of secrets.
+    #[schema(value_type = Object)]
+    config: Value,
+    /// The same with the defaults of what it leaves out.
+    #[schema(value_type = Object)]
+    effective: Value,
+    /// How the file on disk stands to it.
+    status: Option<ConfigOverview>,
+}
+
+/// The config at work.
+#[utoipa::path(get, path = "/config", responses((status = 200, body = ConfigAtWork)))]
+async fn config(State(service): State<Service>, uri: Uri) -> Answer<ConfigAtWork> {
     Parts::of(&uri).rest::<Nothing>()?;
-    let status = service.ops()?.status().await?;
-    let Some(config) = service.handle.config() else { return Ok(Json(Value::Null)) };
-    let status = status.service.map(|service| service.config);
-    Ok(Json(json!({ "file": config.path, "config": &*config.shown, "status": status })))
+    let (config, status) = (service.config()?, service.ops()?.status().await?);
+    Ok(Json(ConfigAtWork {
+        file: config.path.display().to_string(),
+        config: Value::clone(&config.shown),
+        effective: config.effective(),
+        status: status.service.map(|service| service.config),
+    }))
 }

@@ -15,7 +15,7 @@ use tokio::{net::UnixStream, time::timeout};
 use url::form_urlencoded;
 
 use super::{
-    api::{Bulk, Count, MOST},
+    api::{Bulk, Count, MOST, Replay},
     problem::Sent,
     socket,
 };
@@ -110,15 +110,9 @@ impl Client {
         destination: Option<&Name>,
         answers: bool,
     ) -> Result<Vec<Delivery>, OpsError> {
-        let query = [("answers".to_owned(), answers.to_string())];
-        let path = format!("/deliveries/{}", segment(event.as_str()));
-        match destination {
-            Some(destination) => {
-                let path = format!("{path}/{}", segment(destination.as_str()));
-                Ok(vec![self.get(&path, &query).await?])
-            }
-            None => self.get(&path, &query).await,
-        }
+        let mut query = vec![("answers".to_owned(), answers.to_string())];
+        query.extend(destination.map(|name| ("destination".to_owned(), name.to_string())));
+        self.get(&format!("/deliveries/{}", segment(event.as_str())), &query).await
     }
 
     /// As [`Ops::retry`](crate::ops::Ops::retry).
@@ -135,6 +129,20 @@ impl Client {
     /// As there.
     pub async fn drop(&self, filter: &Filter, mode: BulkMode) -> Result<Changed, OpsError> {
         self.post("/deliveries/drop", &bulk(filter, mode)).await
+    }
+
+    /// As [`Ops::resend`](crate::ops::Ops::resend).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn resend(
+        &self,
+        filter: &Filter,
+        to: Option<&Name>,
+        mode: BulkMode,
+    ) -> Result<Changed, OpsError> {
+        let replay = Replay { filter: filter.clone(), to: to.cloned(), dry_run: mode == BulkMode::DryRun };
+        self.post("/replay", &replay).await
     }
 
     /// As [`Ops::pause`](crate::ops::Ops::pause).

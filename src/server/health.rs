@@ -33,7 +33,7 @@ async fn ready(
 }
 
 async fn metrics(State(service): State<Service>) -> Result<Response, Problem> {
-    let text = service.telemetry.encode().map_err(|error| {
+    let text = service.telemetry.encode(&service.figures().await).map_err(|error| {
         let detail = format!("the metrics cannot be written: {error}");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no_metrics", detail)
     })?;

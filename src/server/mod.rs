@@ -35,12 +35,17 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::client::Client;
-use self::{guard::Entrance, lobby::Lobby, problem::Problem, socket::Socket, token::Token};
+use self::{
+    guard::{Admission, Entrance},
+    lobby::Lobby,
+    problem::Problem,
+    socket::Socket,
+};
 use crate::{
     config::ServerConfig,
     config_file::Config,
     ops::{Ops, Readiness},
-    store::Store,
+    store::{Figures, Store},
     supervisor::{ApplyError, Door, Handle, Opening, Reloader},
     telemetry::{Signal, Telemetry},
     time::Clock,
@@ -66,6 +71,8 @@ pub struct Service {
     reloader: Option<Reloader>,
     /// The last result of the checks: whoever asks again and again does not keep the store and the board busy.
     readiness: Arc<tokio::sync::Mutex<Option<(Instant, Readiness)>>>,
+    /// The last figures of the store: one that does not answer must not hide the other metrics.
+    figures: Arc<Mutex<Figures>>,
 }
 
 /// The server of one process. Cheap to clone; all clones are one.
@@ -169,21 +176,21 @@ impl Server {
     /// Listens as the config says, from now on.
     fn switch(&self, listener: Option<TcpListener>, config: Option<ServerConfig>) {
         let mut open = self.open();
-        let Some(ServerConfig { listen, token, show: _ }) = config else {
+        let Some(config) = config else {
             if let Some(address) = open.address.take() {
                 address.close.cancel();
             }
             return;
         };
-        let token = token.map(Token::new);
+        let (listen, admission) = (config.listen, Admission::of(&config));
         let Some(listener) = listener else {
             if let Some(address) = &open.address {
-                address.entrance.set_token(token);
+                address.entrance.admit(admission);
             }
             return;
         };
         let telemetry = &self.shared.service.telemetry;
-        let entrance = Arc::new(Entrance::address(token, telemetry.clone()));
+        let entrance = Arc::new(Entrance::address(admission, telemetry.clone()));
         let close = self.shared.stop.child_token();
         let address = Address { listen, entrance: Arc::clone(&entrance), close: close.clone() };
         if let Some(before) = open.address.replace(address) {
@@ -210,6 +217,9 @@ impl Door for Server {
     }
 }
 
+/// How long the figures of the store are waited for.
+const FIGURES_DEADLINE: Duration = Duration::from_secs(2);
+
 /// How long the result of the checks is good for.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -222,7 +232,7 @@ impl Service {
         handle: Handle,
         reloader: Option<Reloader>,
     ) -> Self {
-        Self { store, telemetry, clock, handle, reloader, readiness: Arc::default() }
+        Self { store, telemetry, clock, handle, reloader, readiness: Arc::default(), figures: Arc::default() }
     }
 
     /// Whether the process does its work, as it was found a second ago at most.
@@ -236,6 +246,16 @@ impl Service {
         let readiness = self.ops()?.readiness().await;
         *last = Some((Instant::now(), readiness.clone()));
         Ok(readiness)
+    }
+
+    /// The figures of the store, as it said them last.
+    async fn figures(&self) -> Figures {
+        let answer = timeout(FIGURES_DEADLINE, self.store.figures()).await;
+        let mut last = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(Ok(figures)) = answer {
+            *last = figures;
+        }
+        last.clone()
     }
 
     /// The config at work.
@@ -267,7 +287,7 @@ fn routes(service: Service, entrance: Arc<Entrance>, close: &CancellationToken) 
     };
     health::routes()
         .merge(page::routes(Arc::clone(&entrance), close))
-        .nest("/api/v1", api::routes())
+        .nest(api::PREFIX, api::routes())
         .fallback(async move || unknown())
         .method_not_allowed_fallback(async move || wrong_method())
         .with_state(service)

@@ -6,6 +6,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::{
     ops::{OpsError, OpsErrorKind},
@@ -34,8 +35,8 @@ pub(super) struct Told {
     pub(super) detail: String,
 }
 
-/// A problem as it is sent.
-#[derive(Debug, Serialize, Deserialize)]
+/// A problem as RFC 9457 has it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct Sent {
     /// `urn:callwatch:` and a word that programs can tell it by.
     #[serde(rename = "type")]
@@ -47,6 +48,7 @@ pub(super) struct Sent {
     /// The reason in words, and how to go on.
     pub(super) detail: String,
     #[serde(flatten)]
+    #[schema(value_type = Object)]
     more: Map<String, Value>,
 }
 

@@ -233,7 +233,7 @@ impl Supervisor {
         self.telemetry.emit(Signal::ConfigApplied {
             sources: config.sources.len(),
             destinations: config.destinations.len(),
-            rules: config.rules.len(),
+            rules: config.rules_written(),
             started,
             stopped,
         });

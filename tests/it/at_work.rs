@@ -118,6 +118,11 @@ async fn every_answer_is_the_same_as_when_it_is_stopped() {
         &["deliveries", "drop", &dead, "--dry-run"],
         &["deliveries", "drop", &dead],
         &["deliveries", "retry", "--all", "--destination", "manager"],
+        &["deliveries", "resend", "--all", "--destination", "manager", "--dry-run"],
+        &["deliveries", "resend", "--yes", &dead, "crm"],
+        &["deliveries", "resend", "--yes", "evt_none"],
+        &["replay", "--to", "nobody", "--rule", "booked", "--yes"],
+        &["replay", "--to", "crm", "--source", "clinic", "--state", "merged", "--dry-run"],
         &["explain", "a/b ü"],
         &["explain", "a/b ü", "--json"],
         &["explain", "talking"],
@@ -163,6 +168,18 @@ async fn what_is_retried_is_delivered_and_what_is_paused_waits() {
         (code, out.as_str(), err.as_str()),
         (Some(1), "", "callwatch: nothing to do: no delivery of it is dead\n")
     );
+
+    // The receiver sees the repeat by its id, and it is in the list beside the first.
+    let said = fine(&rig, &["deliveries", "resend", "--all", "--destination", "crm", "--yes"]).await;
+    assert_eq!(said, "1 delivery is sent again\n");
+    timeout(PATIENCE, rig.crm.inbox().wait_for(2)).await.unwrap();
+    let ids: BTreeSet<_> = rig.webhooks().into_iter().map(|webhook| webhook.id).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    let twice = |out: &str| out.matches(" delivered ").count() == 2;
+    until(&rig, &["deliveries", "list"], twice).await;
+    fine(&rig, &["deliveries", "drop", ids.first().unwrap(), "--yes"]).await;
+    rig.callem.add(record("c", "completed"));
+    timeout(PATIENCE, rig.crm.inbox().wait_for(3)).await.unwrap();
 
     rig.crm.misbehave(1, Misbehaviour::Status { code: 400, retry_after: None });
     rig.callem.add(record("b", "completed"));

@@ -113,8 +113,16 @@ impl Stopped {
     }
 
     async fn run(&self, args: &[&str]) -> Done {
+        self.command("deliveries", args).await
+    }
+
+    async fn replay(&self, args: &[&str]) -> Done {
+        self.command("replay", args).await
+    }
+
+    async fn command(&self, command: &str, args: &[&str]) -> Done {
         let output = Command::new(env!("CARGO_BIN_EXE_callwatch"))
-            .arg("deliveries")
+            .arg(command)
             .args(args)
             .arg("--config")
             .arg(self.path("config.toml"))
@@ -317,6 +325,46 @@ async fn dead_deliveries_are_retried_one_by_one_or_all() {
     stopped.run(&["retry", "--all", "--destination", "crm"]).await.fine();
     assert_eq!(stopped.state("evt_d").await, "pending");
     assert!(stopped.run(&["show", "evt_p"]).await.fine().contains("pending: next try at "));
+}
+
+#[tokio::test]
+async fn what_has_arrived_is_sent_again_to_where_it_went_or_elsewhere() {
+    let stopped = Stopped::with_deliveries().await;
+    let resend = ["resend", "--all", "--destination", "crm"];
+    let some = |more: &[&'static str]| [&resend[..], more].concat();
+    assert_eq!(stopped.run(&some(&["--dry-run"])).await.fine(), "1 delivery would be sent again\n");
+    let err = stopped.run(&resend).await.failed(2);
+    assert_eq!(
+        err,
+        "callwatch: what is sent again arrives twice, and nobody can be asked here: add --yes, or --dry-run to count\n"
+    );
+    assert_eq!(stopped.json(&["show", "evt_a"]).await.len(), 1);
+    let out = stopped.run(&["resend", "--yes", "evt_a", "crm"]).await.fine();
+    assert_eq!(out, "1 delivery is sent again; callwatch delivers when it runs\n");
+    let all = stopped.json(&["show", "evt_a"]).await;
+    assert_eq!((&all[0]["state"], &all[1]["state"]), (&"delivered".into(), &"pending".into()));
+    for (args, says) in [
+        (&["resend", "--yes", "evt_a"][..], "1 waits already, and is not made twice"),
+        (&["resend", "--yes", "evt_d"], "it has not arrived; `callwatch deliveries retry` tries again"),
+        (&some(&["--yes", "--rule", "nobody"]), "nothing that matches has arrived"),
+    ] {
+        let err = stopped.run(args).await.failed(1);
+        assert_eq!(err, format!("callwatch: nothing to do: {says}\n"), "{args:?}");
+    }
+    let err = stopped.run(&["resend", "--yes", "evt_none"]).await.failed(1);
+    assert!(err.contains("there is no delivery of evt_none any more, if there ever was"), "{err}");
+
+    let out = stopped.replay(&["--to", "frontdesk", "--source", "clinic", "--dry-run"]).await.fine();
+    assert_eq!(out, "1 delivery would be sent again to frontdesk\n");
+    let out = stopped.replay(&["--to", "frontdesk", "--state", "dead", "--yes"]).await.fine();
+    assert_eq!(out, "1 delivery is sent again to frontdesk; callwatch delivers when it runs\n");
+    assert_eq!(events(&stopped.json(&["list", "--destination", "frontdesk"]).await), ["evt_d"]);
+    let err = stopped.replay(&["--yes", "--to", "frontdesk"]).await.failed(2);
+    assert_eq!(err, "callwatch: say what is to be told again, such as --rule NAME --newer-than 7d\n");
+    let err = stopped.replay(&["--yes", "--to", "old-crm", "--rule", "call-completed"]).await.failed(1);
+    assert_eq!(err, "callwatch: there is no destination `old-crm`; there is `crm`, `frontdesk`\n");
+    let err = stopped.replay(&["--yes", "--rule", "call-completed", "--older-than", "1d"]).await.failed(1);
+    assert_eq!(err, "callwatch: nothing to do: nothing that matches has arrived\n");
 }
 
 #[tokio::test]

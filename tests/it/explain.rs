@@ -166,7 +166,7 @@ async fn a_call_is_explained_rule_by_rule_with_what_became_of_each_delivery() {
     assert!(three.contains("goes out when as many have come in as the rule's `count` says"), "{three}");
     assert!(about(&out, "words").contains("(transcripts are not kept"), "{out}");
     assert_eq!(about(&out, "gone"), "gone did not fire: it looks at `deleted`, and that has not happened");
-    assert_eq!(about(&out, "away"), "away is about the source itself, not about a call");
+    assert_eq!(about(&out, "away"), "away is not about calls");
 
     // A condition in its parts, of a call that is not over and has no analysis.
     let out = fine(explain(&rig, &["talking"]).await);

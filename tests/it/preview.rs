@@ -127,7 +127,7 @@ async fn rules_are_counted_by_day_and_nothing_is_sent_or_stored() {
     for (rule, why) in [
         ("long", "cannot be judged: `for` watches calls while they last"),
         ("gone", "cannot be judged: a list shows calls as they are"),
-        ("away", "cannot be judged: a list says nothing"),
+        ("away", "cannot be judged: it is not about calls"),
         ("live", "only `ended` can be judged from a list"),
         ("typo", "a field of its condition is missing or null in 5 calls"),
         ("typo", "of the latest calls, call.callAnalysis.sentimnt is missing in 4,"),

@@ -59,18 +59,23 @@ pub(super) enum Command {
         #[command(flatten)]
         which: Which,
     },
+    /// Send again what has arrived, after asking
+    Resend {
+        #[command(flatten)]
+        config: ConfigArg,
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        asking: Asking,
+    },
     /// Forget deliveries, after asking
     Drop {
         #[command(flatten)]
         config: ConfigArg,
         #[command(flatten)]
         which: Which,
-        /// Only count them
-        #[arg(long, conflicts_with = "yes")]
-        dry_run: bool,
-        /// Do not ask; needed where there is no terminal
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        asking: Asking,
     },
     /// Leave a destination alone until it is resumed; its deliveries wait
     Pause {
@@ -86,6 +91,45 @@ pub(super) enum Command {
         /// The destination
         destination: Name,
     },
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArg,
+    /// Tell this destination instead of those that were told before
+    #[arg(long, value_name = "NAME")]
+    pub(super) to: Option<Name>,
+    /// What went to this destination
+    #[arg(long, value_name = "NAME")]
+    pub(super) destination: Option<Name>,
+    #[command(flatten)]
+    pub(super) kind: KindArgs,
+    /// About this call
+    #[arg(long, value_name = "ID")]
+    pub(super) call: Option<String>,
+    #[command(flatten)]
+    pub(super) asking: Asking,
+}
+
+impl ReplayArgs {
+    /// The deliveries whose events are meant.
+    pub(super) fn filter(&self) -> Filter {
+        let call = self.call.as_deref().map(Into::into);
+        Filter { destination: self.destination.clone(), call, ..self.kind.clone().filter() }
+    }
+}
+
+/// How a command that cannot be undone makes sure that it is meant.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Asking {
+    /// Only count them
+    #[arg(long, conflicts_with = "yes")]
+    pub(super) dry_run: bool,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long)]
+    pub(super) yes: bool,
 }
 
 /// The deliveries of an event.
@@ -106,7 +150,8 @@ pub(super) struct Which {
     /// Only its delivery to this destination
     #[arg(value_name = "DESTINATION")]
     pub(super) only: Option<Name>,
-    /// All deliveries to a destination: `retry` takes the dead ones, `drop` those that have not arrived
+    /// All deliveries to a destination: `retry` takes the dead ones, `resend` those that have arrived, `drop` those that
+    /// have not
     #[arg(long, requires = "destination", conflicts_with = "id")]
     pub(super) all: bool,
     /// The destination whose deliveries are meant with --all
@@ -196,6 +241,7 @@ impl Command {
             Self::List { config, .. }
             | Self::Show { config, .. }
             | Self::Retry { config, .. }
+            | Self::Resend { config, .. }
             | Self::Drop { config, .. }
             | Self::Pause { config, .. }
             | Self::Resume { config, .. } => config,

@@ -1,4 +1,5 @@
-//! `callwatch deliveries`: lists and shows deliveries, retries and drops them, pauses and resumes destinations.
+//! `callwatch deliveries`: lists and shows deliveries, retries, resends and drops them, pauses and resumes destinations;
+//! and `callwatch replay`, which resends by what happened.
 
 mod args;
 mod view;
@@ -8,11 +9,13 @@ use std::{
     process::ExitCode,
 };
 
-pub use self::args::DeliveriesArgs;
-use self::args::{Command, Which};
+use self::args::{Asking, Command, Which};
+pub use self::args::{DeliveriesArgs, ReplayArgs};
 pub(super) use self::view::{Reader, age, attempt_line, lay_out, listed, state_line};
 use super::{
-    EXIT_USAGE, complain, print,
+    EXIT_USAGE, complain,
+    config_arg::ConfigArg,
+    print,
     reach::{ReachError, Reached, Target, reach},
 };
 use crate::{
@@ -36,12 +39,12 @@ enum DeliveriesError {
     Reach(#[from] ReachError),
     #[error("nothing to do: {0}")]
     NothingToDo(String),
-    #[error(
-        "what is dropped cannot be had back, and nobody can be asked here: add --yes, or --dry-run to count"
-    )]
-    NeedsYes,
-    #[error("nothing was dropped")]
-    SaidNo,
+    #[error("{0}, and nobody can be asked here: add --yes, or --dry-run to count")]
+    NeedsYes(&'static str),
+    #[error("nothing was {0}")]
+    SaidNo(&'static str),
+    #[error("say what is to be told again, such as --rule NAME --newer-than 7d")]
+    EmptyReplay,
     #[error(transparent)]
     Close(#[from] StoreError),
     #[error("cannot print: {0}")]
@@ -60,14 +63,36 @@ impl From<OpsError> for DeliveriesError {
 /// Runs the subcommand; the exit code is 0, or 1 with a message on stderr, or 2 when --yes is missing, or 78 for a
 /// bad config.
 pub async fn deliveries(args: DeliveriesArgs) -> ExitCode {
-    let target = match Target::find(args.command.config()).await {
+    let config = args.command.config().clone();
+    ask(&config, async |ops, zone| run(ops, args.command, zone).await).await
+}
+
+/// Tells events again; the exit code is that of [`deliveries`].
+pub async fn replay(args: ReplayArgs) -> ExitCode {
+    let config = args.config.clone();
+    ask(&config, async |ops, _| {
+        let filter = args.filter();
+        if filter == Filter::default() {
+            return Err(DeliveriesError::EmptyReplay);
+        }
+        resend(ops, &filter, args.to.as_ref(), args.asking).await
+    })
+    .await
+}
+
+/// Reaches whoever answers for a config, and prints what `run` makes of it.
+async fn ask(
+    config: &ConfigArg,
+    run: impl AsyncFnOnce(&Reached, Zone) -> Result<String, DeliveriesError>,
+) -> ExitCode {
+    let target = match Target::find(config).await {
         Ok(target) => target,
         Err(code) => return code,
     };
     let done: Result<(), DeliveriesError> = async {
         let zone = target.zone();
         let reached = reach(target).await?;
-        let done = run(&reached, args.command, zone).await;
+        let done = run(&reached, zone).await;
         let closed = reached.close().await;
         let text = done?;
         closed?;
@@ -75,7 +100,7 @@ pub async fn deliveries(args: DeliveriesArgs) -> ExitCode {
     }
     .await;
     match done {
-        Err(error @ DeliveriesError::NeedsYes) => {
+        Err(error @ (DeliveriesError::NeedsYes(_) | DeliveriesError::EmptyReplay)) => {
             complain(&format!("callwatch: {error}"));
             EXIT_USAGE.into()
         }
@@ -116,17 +141,20 @@ async fn run(ops: &Reached, command: Command, zone: Zone) -> Result<String, Deli
             let changed = ops.retry(&which.filter()).await?;
             retried(&which, changed, ops.is_at_work()).map_err(DeliveriesError::NothingToDo)
         }
-        Command::Drop { which, dry_run, yes, .. } => {
+        Command::Resend { which, asking, .. } => resend(ops, &which.filter(), None, asking).await,
+        Command::Drop { which, asking, .. } => {
             let filter = which.filter();
-            if dry_run {
+            if asking.dry_run {
                 let Changed { count, .. } = ops.drop(&filter, BulkMode::DryRun).await?;
-                let deliveries = if count == 1 { "delivery" } else { "deliveries" };
-                return Ok(format!("{count} {deliveries} would be dropped\n"));
+                return Ok(format!("{} would be dropped\n", deliveries_in_words(count)));
             }
-            if !yes {
+            if !asking.yes {
                 let Changed { count, .. } = ops.drop(&filter, BulkMode::DryRun).await?;
                 if count > 0 {
-                    confirm(count).await?;
+                    let question = format!("Drop {}? That cannot be undone.", deliveries_in_words(count));
+                    if !confirm(question, "what is dropped cannot be had back").await? {
+                        return Err(DeliveriesError::SaidNo("dropped"));
+                    }
                 }
             }
             dropped(&which, ops.drop(&filter, BulkMode::Act).await?).map_err(DeliveriesError::NothingToDo)
@@ -170,30 +198,78 @@ fn retried(which: &Which, changed: Changed, is_at_work: bool) -> Result<String, 
     }
 }
 
-/// Asks whether so many deliveries are to be dropped.
-async fn confirm(count: usize) -> Result<(), DeliveriesError> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(DeliveriesError::NeedsYes);
+/// Sends again what matches, after asking, or only counts it; returns the message.
+async fn resend(
+    ops: &Reached,
+    filter: &Filter,
+    to: Option<&Name>,
+    asking: Asking,
+) -> Result<String, DeliveriesError> {
+    let whom = to.map(|to| format!(" to {to}")).unwrap_or_default();
+    if asking.dry_run {
+        let Changed { count, stranded, .. } = ops.resend(filter, to, BulkMode::DryRun).await?;
+        let would = format!("{} would be sent again{whom}\n", deliveries_in_words(count));
+        return Ok(would + &stranded_line(stranded));
     }
-    let deliveries = if count == 1 { "1 delivery".to_owned() } else { format!("{count} deliveries") };
+    if !asking.yes {
+        let Changed { count, .. } = ops.resend(filter, to, BulkMode::DryRun).await?;
+        let question = format!("Send {} again{whom}?", deliveries_in_words(count));
+        if count > 0 && !confirm(question, "what is sent again arrives twice").await? {
+            return Err(DeliveriesError::SaidNo("sent again"));
+        }
+    }
+    let Changed { count, waiting, stranded, told_by, .. } = ops.resend(filter, to, BulkMode::Act).await?;
+    let mut said = match waiting {
+        0 => String::new(),
+        1 => "1 waits already, and is not made twice\n".to_owned(),
+        many => format!("{many} wait already, and are not made twice\n"),
+    };
+    said += &stranded_line(stranded);
+    if count > 0 {
+        let when = if ops.is_at_work() { "" } else { "; callwatch delivers when it runs" };
+        return Ok(format!("{} sent again{whom}{when}\n{said}", are(count)));
+    }
+    Err(DeliveriesError::NothingToDo(match told_by {
+        _ if !said.is_empty() => said.trim_end().replace('\n', "; "),
+        Some(into) => format!("it was told as part of {into}; resend that"),
+        None if filter.event.is_some() => {
+            "it has not arrived; `callwatch deliveries retry` tries again".to_owned()
+        }
+        None => "nothing that matches has arrived".to_owned(),
+    }))
+}
+
+fn stranded_line(count: usize) -> String {
+    if count == 0 {
+        return String::new();
+    }
+    let went = if count == 1 { "1 went".to_owned() } else { format!("{count} went") };
+    format!("{went} to a destination that is not in the config: `callwatch replay --to NAME` names another\n")
+}
+
+/// Asks a question that is answered by yes or no.
+async fn confirm(question: String, danger: &'static str) -> Result<bool, DeliveriesError> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(DeliveriesError::NeedsYes(danger));
+    }
     // A person takes time, and reading blocks.
     let asked = tokio::task::spawn_blocking(move || {
         let mut terminal = io::stderr();
-        write!(terminal, "Drop {deliveries}? That cannot be undone. [y/N] ")?;
+        write!(terminal, "{question} [y/N] ")?;
         terminal.flush()?;
         let mut said = String::new();
         io::stdin().read_line(&mut said)?;
         io::Result::Ok(matches!(said.trim(), "y" | "Y" | "yes"))
     });
     match asked.await {
-        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(is_yes)) => Ok(is_yes),
         Ok(Err(error)) => Err(error.into()),
-        Ok(Ok(false)) | Err(_) => Err(DeliveriesError::SaidNo),
+        Err(_) => Ok(false),
     }
 }
 
 /// The message after deliveries were dropped; an error, when none was, says why.
-fn dropped(which: &Which, Changed { count, held, told_by }: Changed) -> Result<String, String> {
+fn dropped(which: &Which, Changed { count, held, told_by, .. }: Changed) -> Result<String, String> {
     if count == 0 && !which.kind.is_empty() {
         return Err("nothing matches".to_owned());
     }
@@ -213,6 +289,10 @@ fn dropped(which: &Which, Changed { count, held, told_by }: Changed) -> Result<S
 fn resumed(destination: &Name, Resumed { was_paused, waiting }: Resumed) -> String {
     let is = if was_paused { "is resumed" } else { "is not paused" };
     format!("{destination} {is}; {} for it\n", wait(waiting))
+}
+
+fn deliveries_in_words(count: usize) -> String {
+    if count == 1 { "1 delivery".to_owned() } else { format!("{count} deliveries") }
 }
 
 fn are(count: usize) -> String {

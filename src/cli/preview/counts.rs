@@ -78,7 +78,7 @@ impl Judged {
         } else if !seen.is_empty() {
             Self::Partly(seen)
         } else if rule.on.iter().all(|kind| !kind.is_of_call()) {
-            Self::Not("a list says nothing about the source itself")
+            Self::Not("it is not about calls")
         } else {
             Self::Not("a list shows calls as they are, not how they changed")
         }

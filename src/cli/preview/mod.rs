@@ -108,8 +108,8 @@ pub async fn preview(args: PreviewArgs) -> ExitCode {
 }
 
 async fn run(args: &PreviewArgs, config: &Config) -> Result<(), PreviewError> {
-    let rules: Vec<_> =
-        config.rules.iter().filter(|rule| args.rule.as_ref().is_none_or(|name| rule.name == *name)).collect();
+    let is_meant = |rule: &&Rule| args.rule.as_ref().is_none_or(|name| rule.name == *name);
+    let rules: Vec<_> = config.rules.iter().filter(is_meant).collect();
     if let Some(name) = args.rule.as_ref().filter(|_| rules.is_empty()) {
         let known = quoted(config.rules.iter().map(|rule| &rule.name));
         return Err(PreviewError::NoRule { name: name.clone(), known });

@@ -50,7 +50,13 @@ fn headline(status: &Status, style: Style) -> String {
     match &status.service {
         None => style.paint(Colour::Yellow, "callwatch is stopped; this is how its store stands"),
         Some(ServiceStatus { readiness, version, .. }) if readiness.ready => {
-            style.paint(Colour::Green, &format!("callwatch {version} works, and all is well"))
+            let is_retrying = status.destinations.iter().any(|it| it.retrying().is_some());
+            let (colour, well) = if is_retrying {
+                (Colour::Yellow, "some is tried again")
+            } else {
+                (Colour::Green, "all is well")
+            };
+            style.paint(colour, &format!("callwatch {version} works, and {well}"))
         }
         Some(ServiceStatus { version, .. }) => {
             style.paint(Colour::Red, &format!("callwatch {version} runs, and not all is well"))
@@ -76,6 +82,7 @@ fn destination_row(destination: &DestinationOverview, now: Timestamp) -> [String
     let state = match (&destination.work, &destination.pause) {
         (_, Some(_)) => "paused",
         (Some(work), None) => match work.state {
+            WorkState::Ok if destination.retrying().is_some() => "retrying",
             WorkState::Ok => "ok",
             WorkState::Failing => "failing",
             WorkState::Paused => "paused",
@@ -142,6 +149,13 @@ fn advice(status: &Status, reader: Reader) -> Vec<String> {
             let why = work.why.as_deref().unwrap_or_default();
             advice.push(format!(
                 "{name}: {why}; it is tried again by itself, `callwatch send {name}` tries it now"
+            ));
+        }
+        if let Some(failed) = destination.retrying() {
+            let ago = age(reader.now.since(failed.at));
+            advice.push(format!(
+                "{name}: the last attempt failed {ago} ago ({}); it is tried again by itself",
+                failed.error
             ));
         }
         if deliveries.dead > 0 {

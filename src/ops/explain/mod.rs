@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use self::number::FEWEST_DIGITS;
 pub use self::{
@@ -35,7 +36,7 @@ use crate::{
 };
 
 /// All that is known of a call.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CallStory {
     /// The time of the story.
     #[serde(rename = "at", with = "text::time")]
@@ -56,7 +57,7 @@ pub struct CallStory {
 }
 
 /// A call as it is remembered.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct KnownOfCall {
     /// When it was first seen.
     #[serde(with = "text::time")]
@@ -73,11 +74,12 @@ pub struct KnownOfCall {
     /// Whether most of its fields have been forgotten, because it was settled long ago.
     pub shrunk: bool,
     /// Its fields, without the transcript.
+    #[schema(value_type = Object)]
     pub fields: Map<String, Value>,
 }
 
 /// How a rule stands to a call, why, and its deliveries.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RuleStory {
     /// The rule.
     pub rule: Name,
@@ -88,6 +90,7 @@ pub struct RuleStory {
     pub why: String,
     /// Its condition part by part, evaluated for the call as it is remembered; `None` when it has no condition, or
     /// nothing to do with the call.
+    #[schema(value_type = Option<Object>)]
     pub condition: Option<Value>,
     /// The same as lines for people.
     pub condition_lines: Vec<String>,
@@ -98,7 +101,7 @@ pub struct RuleStory {
 }
 
 /// A delivery about a call and, when it was merged, the delivery that tells it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryStory {
     /// The delivery.
     #[serde(flatten)]

@@ -1,6 +1,7 @@
 //! The calls of a phone number.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::super::{Ops, OpsError, number::Number, text};
 use crate::{call::CallId, name::Name, privacy::mask_phone, time::Timestamp};
@@ -15,7 +16,7 @@ const MOST: usize = 10;
 pub(super) const FEWEST_DIGITS: usize = 6;
 
 /// A call was asked for by its caller's number, and it is the newest one.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct OfNumber {
     /// The number, masked.
     pub number: String,
@@ -26,7 +27,7 @@ pub struct OfNumber {
 }
 
 /// Another call of the same number.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct OtherCall {
     /// The call.
     pub call: CallId,

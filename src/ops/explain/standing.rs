@@ -1,6 +1,12 @@
 //! How a rule stands to a call, as far as the store remembers. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
 
 use crate::ops::text;
 use crate::{
@@ -11,7 +17,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Written", try_from = "Written")]
 pub enum RuleStanding {
-    /// The rule is about sources, not about calls.
+    /// The rule is about sources, destinations or callwatch itself, not about calls.
     OfSource,
     /// The rule does not look at the call's source.
     OtherSource,
@@ -64,10 +70,12 @@ impl RuleStanding {
         let first = deliveries.first().map(|delivery| delivery.created);
         let Some(condition) = &rule.when else {
             // Deliveries of one observation were made at the same time, whether of the rule's own event or of one that
-            // tells several rules.
-            let mut times: Vec<_> = deliveries.iter().map(|delivery| delivery.created).collect();
-            times.sort_unstable();
-            times.dedup();
+            // tells several rules; those that people had sent again later are of the same events.
+            let mut told = BTreeMap::new();
+            for delivery in deliveries {
+                told.entry(&delivery.id.event).or_insert(delivery.created);
+            }
+            let times: BTreeSet<_> = told.into_values().collect();
             return Self::Feed { fired: times.len() };
         };
         let Some(memory) = snapshot.rules.get(&rule.name) else { return Self::NotLooked };
@@ -104,7 +112,7 @@ impl RuleStanding {
     /// The standing in words for people, to follow the rule's name. `say` writes a time.
     pub fn words(self, say: impl Fn(Timestamp) -> String) -> String {
         match self {
-            Self::OfSource => "is about the source itself, not about a call".to_owned(),
+            Self::OfSource => "is not about calls".to_owned(),
             Self::OtherSource => "does not look at this source".to_owned(),
             Self::NothingHappened(on) => {
                 let on: Vec<_> = on.iter().map(|kind| format!("`{kind}`")).collect();
@@ -140,7 +148,7 @@ impl RuleStanding {
 }
 
 /// A standing as programs read it.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 struct Written {
     verdict: String,
@@ -161,6 +169,18 @@ struct Written {
     true_since: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none", with = "text::time_if_any")]
     fires_at: Option<Timestamp>,
+}
+
+impl PartialSchema for RuleStanding {
+    fn schema() -> RefOr<Schema> {
+        Written::schema()
+    }
+}
+
+impl ToSchema for RuleStanding {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        Written::schemas(schemas);
+    }
 }
 
 impl From<RuleStanding> for Written {

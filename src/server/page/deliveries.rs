@@ -59,6 +59,7 @@ pub(super) fn routes() -> Router<Service> {
         .route("/deliveries", get(list))
         .route("/deliveries/confirm", get(confirm))
         .route("/deliveries/retry", post(retry))
+        .route("/deliveries/resend", post(resend))
         .route("/deliveries/drop", post(forget))
         .route("/deliveries/{event}/{destination}", get(show))
 }
@@ -269,6 +270,7 @@ fn done(parts: &mut Parts) -> Result<Option<String>, Problem> {
     let count = parts.take("count", |text| text.parse::<u64>().ok())?.unwrap_or_default();
     let what = parts.take("done", |text| match text {
         "retry" => Some(format!("{} will be tried at once.", messages(count))),
+        "resend" => Some(format!("{} will be sent again.", messages(count))),
         "drop" => Some(format!("{} dropped.", messages(count))),
         _ => None,
     })?;
@@ -279,18 +281,29 @@ fn done(parts: &mut Parts) -> Result<Option<String>, Problem> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Retry,
+    Resend,
     Drop,
 }
 
 impl Action {
     fn parse(text: &str) -> Option<Self> {
-        [Self::Retry, Self::Drop].into_iter().find(|action| action.word() == text)
+        [Self::Retry, Self::Resend, Self::Drop].into_iter().find(|action| action.word() == text)
     }
 
     fn word(self) -> &'static str {
         match self {
             Self::Retry => "retry",
+            Self::Resend => "resend",
             Self::Drop => "drop",
+        }
+    }
+
+    /// The word of its button.
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Retry => "Retry",
+            Self::Resend => "Resend",
+            Self::Drop => "Drop",
         }
     }
 
@@ -299,6 +312,7 @@ impl Action {
     fn meant(self, filter: Filter) -> Filter {
         let state = filter.state.or(filter.event.is_none().then_some(match self {
             Self::Retry => StateFilter::Dead,
+            Self::Resend => StateFilter::Delivered,
             Self::Drop => StateFilter::Undelivered,
         }));
         Filter { state, ..filter }
@@ -307,6 +321,7 @@ impl Action {
     async fn on(self, visit: &Visit, filter: &Filter, mode: BulkMode) -> Result<Changed, OpsError> {
         match self {
             Self::Retry => visit.ops.retry(filter, mode).await,
+            Self::Resend => visit.ops.resend(filter, None, mode).await,
             Self::Drop => visit.ops.drop(filter, mode).await,
         }
     }
@@ -326,7 +341,8 @@ struct Confirm {
 async fn confirm(visit: Visit, uri: Uri) -> Result<Response, Problem> {
     let mut parts = Parts::of(&uri).filled_in();
     let action = parts.take("action", Action::parse)?;
-    let action = action.ok_or_else(|| Problem::malformed("say what to do: `action` is `retry` or `drop`"))?;
+    let action = action
+        .ok_or_else(|| Problem::malformed("say what to do: `action` is `retry`, `resend` or `drop`"))?;
     let filter = action.meant(parts.rest()?);
     let changed = action.on(&visit, &filter, BulkMode::DryRun).await?;
     html(&Confirm {
@@ -340,6 +356,10 @@ async fn confirm(visit: Visit, uri: Uri) -> Result<Response, Problem> {
 
 async fn retry(visit: Visit, headers: HeaderMap, body: Bytes) -> Result<Redirect, Problem> {
     act(Action::Retry, &visit, &headers, &body).await
+}
+
+async fn resend(visit: Visit, headers: HeaderMap, body: Bytes) -> Result<Redirect, Problem> {
+    act(Action::Resend, &visit, &headers, &body).await
 }
 
 async fn forget(visit: Visit, headers: HeaderMap, body: Bytes) -> Result<Redirect, Problem> {
@@ -356,7 +376,9 @@ async fn act(action: Action, visit: &Visit, headers: &HeaderMap, body: &Bytes) -
     let (count, done) = (count.to_string(), action.word());
     let more = [("done", done), ("count", &*count)];
     let to = match (&filter.event, &filter.destination, action) {
-        (Some(_), Some(_), Action::Retry) => address(&back(&filter), &Filter::default(), &more),
+        (Some(_), Some(_), Action::Retry | Action::Resend) => {
+            address(&back(&filter), &Filter::default(), &more)
+        }
         (Some(_), ..) => address("/deliveries", &Filter::default(), &more),
         _ => address("/deliveries", &filter, &more),
     };

@@ -162,7 +162,7 @@ fn of_destination(destination: &DestinationOverview, words: Words, points: &mut 
             tone: Tone::Bad,
             what: format!("{name} is not in the config, and {} for it", wait(waiting)),
             advice: "Put it back into the config, or drop what waits for it.".to_owned(),
-            link: show_waiting,
+            link: show_waiting.clone(),
         });
     } else if let Some(pause) = pause {
         let by_itself = match pause.until {
@@ -173,7 +173,7 @@ fn of_destination(destination: &DestinationOverview, words: Words, points: &mut 
             tone: Tone::Wait,
             what: format!("{name} has been paused for {}", for_how_long(pause.since)),
             advice: format!("{}. {waits} {by_itself}", capital(&pause.reason)),
-            link: show_waiting,
+            link: show_waiting.clone(),
         });
     } else if let Some(work) = work.as_ref().filter(|work| work.state != WorkState::Ok) {
         let since = work.last_success.map_or_else(
@@ -189,7 +189,18 @@ fn of_destination(destination: &DestinationOverview, words: Words, points: &mut 
             tone: Tone::Bad,
             what: since,
             advice: format!("{}. {waits} {again}", capital(why.trim_end_matches('.'))),
-            link: show_waiting,
+            link: show_waiting.clone(),
+        });
+    }
+    if let Some(failed) = destination.retrying() {
+        points.push(Point {
+            tone: Tone::Wait,
+            what: format!("The last attempt to reach {name} failed"),
+            advice: format!(
+                "{}. {waits} It is tried again by itself.",
+                capital(failed.error.trim_end_matches('.'))
+            ),
+            link: show_waiting.clone(),
         });
     }
     if dead > 0 {
@@ -252,6 +263,18 @@ mod tests {
     fn one_sentence_says_what_is_wrong() {
         let well = verdict(vec![destination("crm")]);
         assert_eq!((&*well.headline, well.is_trouble()), ("All is well", false));
+
+        let mut retrying = destination("crm");
+        retrying.deliveries.pending = 1;
+        let work = retrying.work.as_mut().unwrap();
+        work.last_error =
+            Some(crate::ops::Mishap { at: ago(3), error: "503 Service Unavailable".to_owned() });
+        let tried_again = verdict(vec![retrying]);
+        assert_eq!(tried_again.headline, "The last attempt to reach crm failed");
+        assert_eq!(
+            tried_again.more,
+            "503 Service Unavailable. 1 message waits and is not lost. It is tried again by itself."
+        );
 
         let mut failing = destination("frontdesk");
         failing.deliveries.pending = 6;

@@ -2,6 +2,7 @@
 
 mod hostile;
 pub mod http;
+mod openapi;
 mod page;
 mod pages;
 
@@ -83,11 +84,29 @@ async fn monitoring_sees_whether_it_works_and_what_is_wrong() {
     let metrics = ask(address, Ask::new("GET /metrics")).await;
     assert_eq!(metrics.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
     assert!(metrics.body.ends_with("# EOF\n"), "{}", metrics.body);
-    assert!(
-        metrics.body.contains("callwatch_deliveries_delivered_total{destination=\"crm\"} 0\n"),
-        "{}",
-        metrics.body
-    );
+    for line in [
+        "callwatch_deliveries_delivered_total{destination=\"crm\"} 0",
+        "callwatch_changes_by_kind_total{source=\"clinic\",kind=\"deleted\"} 0",
+        "callwatch_rule_results_total{rule=\"booked\",result=\"too_old\"} 0",
+        "callwatch_delivery_delay_since_update_seconds_count{destination=\"manager\"} 0",
+        "callwatch_config_applications_total 1",
+    ] {
+        assert!(metrics.body.lines().any(|said| said == line), "{line} is not in {}", metrics.body);
+    }
+    let value = |name: &str| -> f64 {
+        let line = metrics.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {}", metrics.body)).parse().unwrap()
+    };
+    assert!(value("callwatch_store_commit_duration_seconds_count") >= 1.0);
+    assert!(value("callwatch_store_sync_duration_seconds_sum") > 0.0);
+    assert!(value("callwatch_store_bytes") > 0.0);
+
+    // The parser does not know that histograms may have units.
+    let lines = metrics.body.lines().filter(|line| !line.starts_with("# UNIT"));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    let parsed = openmetrics_parser::openmetrics::parse_openmetrics(&text);
+    let families = parsed.unwrap_or_else(|error| panic!("{error:?} in {}", metrics.body)).families;
+    assert!(families.len() > 50 && families.contains_key("callwatch_rule_results"), "{:?}", families.keys());
 
     // The API takes the key no more, and the config on disk is wrong.
     rig.callem.set_key("another");
@@ -181,6 +200,16 @@ async fn the_api_lists_shows_retries_drops_pauses_and_explains() {
     assert_eq!(config["config"]["sources"]["clinic"]["interval"], "100ms", "{config}");
     assert_eq!(config["config"]["sources"]["clinic"]["api_key"], "***", "{config}");
     assert_eq!(config["config"]["destinations"]["crm"]["secret"], "***", "{config}");
+    let effective = &config["effective"];
+    assert_eq!(effective["sources"]["clinic"]["interval"], "100ms", "{config}");
+    assert_eq!(
+        (&effective["sources"]["clinic"]["page_size"], &effective["store"]["retain"]),
+        (&json!(100), &json!("30d"))
+    );
+    assert_eq!(
+        (&effective["destinations"]["crm"]["secret"], &effective["timezone"]),
+        (&json!("***"), &json!("UTC"))
+    );
     for secret in ["ck_live", DEMO_SECRET, rig.frontdesk.url().path()] {
         assert!(!config.to_string().contains(secret), "{secret} in {config}");
     }

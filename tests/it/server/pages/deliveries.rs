@@ -86,7 +86,15 @@ async fn one_delivery_shows_its_attempts_and_is_retried_and_dropped() {
     let to = send(address, "/deliveries/retry", &form).await;
     assert_eq!(to, format!("{one}?done=retry&count=1"));
     until_shown(address, &one, "✓ arrived").await;
-    assert!(!shown(address, &one).await.contains("Retry now"));
+    let arrived = shown(address, &one).await;
+    assert!(!arrived.contains("Retry now") && arrived.contains("Resend…"), "{arrived}");
+    let event = one.split('/').nth(2).unwrap();
+    let question =
+        shown(address, &format!("/deliveries/confirm?action=resend&event={event}&destination=crm")).await;
+    assert!(text(&question).contains("Resend 1 message?"), "{question}");
+    let to = send(address, "/deliveries/resend", &fields(&question)).await;
+    assert_eq!(to, format!("{one}?done=resend&count=1"));
+    tokio::time::timeout(PATIENCE, rig.crm.inbox().wait_for(2)).await.unwrap();
 
     let event = other.split('/').nth(2).unwrap();
     let question =
