@@ -178,11 +178,14 @@ async fn a_page_outlives_its_stream_and_its_server() {
     send(address, "/destinations/crm/pause", "").await;
     browser.until("document.querySelector('h1').innerText.startsWith('crm has been paused')").await;
     send(address, "/destinations/crm/resume", "").await;
+    // It gets one as soon as there is one, and another from the next process.
     drop(others);
+    browser.is_given("/events", 1).await;
     process.stop().await;
     browser.until("document.getElementById('state').textContent == 'not reached, as of'").await;
     let process = Process::start(&rig, &config).await;
     browser.until("document.getElementById('state').textContent == 'live ·'").await;
+    browser.is_given("/events", 2).await;
     send(address, "/destinations/crm/pause", "").await;
     browser.until("document.querySelector('h1').innerText.startsWith('crm has been paused')").await;
     assert_eq!(browser.value("window.mark").await, 1, "it was not loaded anew");

@@ -104,6 +104,23 @@ impl Browser {
         }
     }
 
+    /// Waits until it has been given this so many times since it was started.
+    pub async fn is_given(&mut self, path: &str, times: usize) {
+        let is_it = |told: &&Value| {
+            let response = &told["params"]["response"];
+            told["method"] == "Network.responseReceived"
+                && response["status"] == 200
+                && response["url"].as_str().is_some_and(|url| url.ends_with(path))
+        };
+        let waiting = async {
+            while self.events.iter().filter(is_it).count() < times {
+                self.value("0").await;
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("it is not given {path} {times} times"));
+    }
+
     /// Opens a page, and waits until its script has reached the stream.
     pub async fn open(&mut self, address: &str) {
         self.call("Page.navigate", json!({"url": address})).await;
