@@ -63,15 +63,21 @@ impl Ops {
             Err(_) => Err(format!("no answer within {}", humantime::format_duration(STORE_PATIENCE))),
         };
         let board = self.board.clone().unwrap_or_default();
-        check(&board, &self.config, store, self.clock.wall())
+        check(&board, &self.config, store, self.clock.wall(), self.clock.steady())
     }
 }
 
 /// Everything that is checked. Pure.
-fn check(board: &Board, config: &Config, store: Result<(), String>, now: Timestamp) -> Readiness {
+fn check(
+    board: &Board,
+    config: &Config,
+    store: Result<(), String>,
+    now: Timestamp,
+    steady: Timestamp,
+) -> Readiness {
     let sources = config.sources.iter().filter_map(|source| {
         let status = board.sources.get(&source.name).cloned().unwrap_or_default();
-        silent(source, &status, now).map(|why| format!("{}: {why}", source.name))
+        silent(source, &status, steady).map(|why| format!("{}: {why}", source.name))
     });
     let late = board.destinations.iter().filter_map(|(name, status)| {
         let age = now.since(status.backlog.oldest_due?);
@@ -101,11 +107,11 @@ fn check(board: &Board, config: &Config, store: Result<(), String>, now: Timesta
 }
 
 /// Why nothing is known of what happens in a source now.
-fn silent(config: &SourceConfig, status: &SourceStatus, now: Timestamp) -> Option<String> {
+fn silent(config: &SourceConfig, status: &SourceStatus, steady: Timestamp) -> Option<String> {
     let error = status.last_error.as_ref().filter(|_| status.failures > 0);
     let error = error.map(|error| format!(": {}", error.error)).unwrap_or_default();
     let patience = config.failing_after.max(config.interval * 3) + config.timeout;
-    match status.lag(now) {
+    match status.lag(steady) {
         None => Some(format!("it has not answered yet{error}")),
         Some(lag) if lag > patience => Some(format!("it has not answered for {}{error}", whole(lag))),
         Some(_) => None,
@@ -157,7 +163,7 @@ mod tests {
         telemetry.prepare(&config.sources, &[&"crm".into()], &[]);
         tell(&telemetry);
         let now = NOON.after(Duration::from_secs(after));
-        let readiness = check(&telemetry.board(), &config, Ok(()), now);
+        let readiness = check(&telemetry.board(), &config, Ok(()), now, now);
         let failing: Vec<_> = readiness.checks.into_iter().filter(|check| !check.ok).collect();
         assert_eq!(readiness.ready, failing.is_empty());
         failing.into_iter().map(|check| (check.name, check.reason.unwrap())).collect()

@@ -73,7 +73,8 @@ impl Upkeep {
         sources: &BTreeMap<Name, Duration>,
         state: &mut State,
     ) {
-        let mut trouble = trouble(&self.telemetry.board(), sources, self.clock.wall());
+        let (now, steady) = (self.clock.wall(), self.clock.steady());
+        let mut trouble = trouble(&self.telemetry.board(), sources, now, steady);
         if trouble.is_none() {
             trouble = match timeout(DEADLINE, self.store.destinations()).await {
                 Ok(Ok(_)) => None,
@@ -104,9 +105,14 @@ impl Upkeep {
 /// Why no sign of life may be sent; `None` when every source has answered within its time and no delivery has been
 /// due for long. Those to a paused destination do not count: whoever paused it knows, and a pause that a receiver wanted is an
 /// alert.
-fn trouble(board: &Board, sources: &BTreeMap<Name, Duration>, now: Timestamp) -> Option<String> {
+fn trouble(
+    board: &Board,
+    sources: &BTreeMap<Name, Duration>,
+    now: Timestamp,
+    steady: Timestamp,
+) -> Option<String> {
     for (name, patience) in sources {
-        let lag = board.sources.get(name).and_then(|source| source.lag(now));
+        let lag = board.sources.get(name).and_then(|source| source.lag(steady));
         if lag.is_none_or(|lag| lag > *patience) {
             return Some(format!("source {name} does not answer"));
         }
@@ -158,20 +164,25 @@ mod tests {
         let at = |secs: i64| Timestamp::from_millis(1_765_809_145_000 + secs * 1000);
         let sources = BTreeMap::from([("clinic".into(), Duration::from_secs(300))]);
         let mut board = Board::default();
-        assert!(trouble(&board, &sources, at(0)).is_some(), "it has never answered");
-        let answered = SourceStatus { last_success: Some(at(0)), ..SourceStatus::default() };
+        assert!(trouble(&board, &sources, at(0), at(0)).is_some(), "it has never answered");
+        // The wall clock was set back by a day since the source answered.
+        let last_success = Some(at(86_400));
+        let answered = SourceStatus { last_success, answered: Some(at(0)), ..SourceStatus::default() };
         board.sources.insert("clinic".into(), answered);
-        assert_eq!(trouble(&board, &sources, at(300)), None);
-        assert_eq!(trouble(&board, &sources, at(301)).as_deref(), Some("source clinic does not answer"));
+        assert_eq!(trouble(&board, &sources, at(300), at(300)), None);
+        assert_eq!(
+            trouble(&board, &sources, at(301), at(301)).as_deref(),
+            Some("source clinic does not answer")
+        );
         let backlog = Backlog { oldest_due: Some(at(-600)), ..Backlog::default() };
         board
             .destinations
             .insert("crm".into(), DestinationStatus { backlog, ..DestinationStatus::default() });
-        assert_eq!(trouble(&board, &sources, at(299)), None);
-        let why = trouble(&board, &BTreeMap::new(), at(301));
+        assert_eq!(trouble(&board, &sources, at(299), at(299)), None);
+        let why = trouble(&board, &BTreeMap::new(), at(301), at(301));
         assert_eq!(why.as_deref(), Some("deliveries to crm have been due for long"));
         let crm = board.destinations.values_mut().next().unwrap();
         crm.state = DestinationState::Paused { until: None, why: "paused by hand".to_owned() };
-        assert_eq!(trouble(&board, &BTreeMap::new(), at(301)), None);
+        assert_eq!(trouble(&board, &BTreeMap::new(), at(301), at(301)), None);
     }
 }

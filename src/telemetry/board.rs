@@ -48,6 +48,9 @@ pub struct SourceStatus {
     pub last_poll: Option<Timestamp>,
     /// When the last request was answered.
     pub last_success: Option<Timestamp>,
+    /// The same by the steady clock, by which it is told how long ago that was: a wall clock that is set back must not keep
+    /// a source that is silent looking well.
+    pub answered: Option<Timestamp>,
     /// Failed requests in a row.
     pub failures: u32,
     /// Whether the API refuses the key.
@@ -63,9 +66,9 @@ pub struct SourceStatus {
 }
 
 impl SourceStatus {
-    /// Time since the source last answered. Later changes in it cannot be known.
-    pub fn lag(&self, now: Timestamp) -> Option<Duration> {
-        self.last_success.map(|at| now.since(at))
+    /// Time since the source last answered, when the steady clock says `steady`. Later changes in it cannot be known.
+    pub fn lag(&self, steady: Timestamp) -> Option<Duration> {
+        self.answered.map(|at| steady.since(at))
     }
 }
 
@@ -212,8 +215,8 @@ impl Board {
         place(&mut self.destinations, name)
     }
 
-    /// Takes in what happened at `now`.
-    pub(super) fn note(&mut self, signal: &Signal, now: Timestamp) {
+    /// Takes in what happened at `now` by the wall clock, and at `steady` by the steady one.
+    pub(super) fn note(&mut self, signal: &Signal, now: Timestamp, steady: Timestamp) {
         let incident = |error: &str| Some(Incident { at: now, error: error.to_owned() });
         match signal {
             Signal::BaselineProgress { source, found, total } => {
@@ -223,7 +226,8 @@ impl Board {
             Signal::Fetched { source, .. } => {
                 let source = self.source(source);
                 source.budget.note(now);
-                (source.last_poll, source.last_success) = (Some(now), Some(now));
+                (source.last_poll, source.last_success, source.answered) =
+                    (Some(now), Some(now), Some(steady));
                 (source.failures, source.refused) = (0, false);
             }
             Signal::FetchFailed { source, error, refused, failures } => {
@@ -349,16 +353,18 @@ mod tests {
                 last: "503".to_owned(),
             },
             at(0),
+            at(0),
         );
         let why = "5 attempts in a row failed; last: 503".to_owned();
         assert_eq!(board.destinations[&crm].state, DestinationState::Failing { until: at(10), why });
         board.note(
             &Signal::DestinationPaused { destination: crm.clone(), pause: None, why: "by hand".to_owned() },
             at(1),
+            at(1),
         );
         let why = "by hand".to_owned();
         assert_eq!(board.destinations[&crm].state, DestinationState::Paused { until: None, why });
-        board.note(&Signal::DestinationResumed { destination: crm.clone() }, at(2));
+        board.note(&Signal::DestinationResumed { destination: crm.clone() }, at(2), at(2));
         assert_eq!(board.destinations[&crm].state, DestinationState::Ok);
     }
 

@@ -123,7 +123,7 @@ impl Telemetry {
         let now = self.shared.clock.wall();
         let so_far = {
             let mut state = self.state();
-            state.board.note(&signal, now);
+            state.board.note(&signal, now, self.shared.clock.steady());
             let zone = state.zone;
             state.sums.note(&signal, now, zone);
             state.metrics.count(&signal, now)
