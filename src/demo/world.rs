@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{Secret, ServerConfig, ShownFields},
     config_file::Config,
-    destination::{DestinationKind, SlackWay, SmtpSecurity, SmtpServer, WebhookFormat},
+    destination::{DestinationKind, SlackWay, SmtpSecurity, SmtpServer, WebhookAuth, WebhookFormat},
     name::Name,
     rule::pacing::Pacing,
 };
@@ -107,9 +107,17 @@ impl Receiver {
                 if let WebhookFormat::Own(body) = &mut webhook.format {
                     body.secrets.iter_mut().for_each(|(_, secret)| *secret = Secret::from("demo"));
                 }
+                match &mut webhook.auth {
+                    Some(WebhookAuth::Bearer(secret) | WebhookAuth::Basic { password: secret, .. }) => {
+                        *secret = Secret::from("demo");
+                    }
+                    None => {}
+                }
+                // What its receiver says, the one of the demo does not.
+                webhook.success = None;
                 let secrets = (!webhook.secrets.is_empty()).then_some(DEMO_SECRET);
                 let receiver = WebhookReceiver::start(secrets).await?;
-                webhook.url = receiver.url();
+                webhook.url = receiver.url().into();
                 Self::Webhook(receiver)
             }
             DestinationKind::Slack(slack) => {

@@ -8,7 +8,6 @@ use axum::{
     extract::{ConnectInfo, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    routing::post,
 };
 use base64::{
     Engine,
@@ -52,7 +51,7 @@ impl WebhookReceiver {
     pub async fn start<S: AsRef<str>>(secrets: impl IntoIterator<Item = S>) -> io::Result<Self> {
         let keys = secrets.into_iter().map(|secret| Keys::of(secret.as_ref())).collect::<io::Result<_>>()?;
         let endpoint = Endpoint { inbox: Inbox::new(), misbehaviour: PendingMisbehaviour::default(), keys };
-        let router = Router::new().fallback(post(receive)).with_state(endpoint.clone());
+        let router = Router::new().fallback(receive).with_state(endpoint.clone());
         Ok(Self { endpoint, server: Arc::new(LocalServer::start(router).await?) })
     }
 

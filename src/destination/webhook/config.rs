@@ -1,32 +1,65 @@
 //! `type = "webhook"`: the keys, and what is wrong with their values.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use reqwest::header::{HeaderName, HeaderValue};
+use regex::{Regex, RegexBuilder};
+use reqwest::{
+    Method,
+    header::{AUTHORIZATION, HeaderName, HeaderValue},
+};
 use url::Url;
 
 use crate::{
     config::{
         CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, Key, Literal, Mistake, PROXY, Secret, Table, Value,
-        ValueType, hide_path_of_url, integer_of, mistake_in, secret, web_address,
+        ValueType, hide_path_of_url, integer_of, is_loopback, mistake_in, parse_web_address, password,
+        secret, web_address,
     },
-    destination::{DestinationKind, DestinationType, address},
+    destination::{DestinationKind, DestinationType, address, config::Show},
     kind::Kind,
     template::{Occasion, Template},
 };
 
-const URL: Key = Key::new("url", ValueType::Url, "where to POST; http is for servers on this machine")
-    .required("\"https://…\"");
+const URL: Key = Key::new(
+    "url",
+    ValueType::Secret,
+    "where to send; may be a secret as a whole; http is for servers on this machine",
+)
+.required("\"https://…\"");
+const METHOD: Key = Key::new(
+    "method",
+    ValueType::Word { what: "method", words: &["POST", "PUT", "PATCH"] },
+    "the method of the requests",
+)
+.default(Literal::Text("POST"));
+const AUTH: Key = Key::new(
+    "auth",
+    ValueType::Table(AUTH_KEYS),
+    "who sends: `{ bearer = … }`, or `{ basic = { user = \"…\", password = … } }`",
+);
+const AUTH_KEYS: &[Key] = &[BEARER, BASIC];
+const BEARER: Key = Key::new("bearer", ValueType::Secret, "a token");
+const BASIC: Key = Key::new("basic", ValueType::Table(BASIC_KEYS), "a user and a password");
+const BASIC_KEYS: &[Key] = &[USER, PASSWORD];
+const USER: Key = Key::new("user", ValueType::Text, "the user").required("\"…\"");
+const PASSWORD: Key =
+    Key::new("password", ValueType::Secret, "the user's password").required("{ env = \"CRM_PASSWORD\" }");
+const SUCCESS: Key = Key::new(
+    "success",
+    ValueType::Text,
+    "a [pattern](https://docs.rs/regex/latest/regex/#syntax) that the answer with 2xx has to hold, for receivers that say so to \
+     everything; else it is tried again",
+);
 const SECRET: Key = Key::new(
     "secret",
     ValueType::OneOrList(&ValueType::Secret),
-    "`whsec_` and base64; a list signs with every one, for rotation; without it requests are unsigned",
+    "`whsec_` and base64, or `whsk_` and an Ed25519 key; a list signs with every one, for rotation; without it requests are unsigned",
 );
 const FORMAT: Key = Key::new(
     "format",
-    ValueType::Word { what: "format", words: &["standard", CALLEM, "cloudevents"] },
-    "[Standard Webhooks](https://www.standardwebhooks.com), the vendor's own shape, or CloudEvents 1.0",
+    ValueType::Word { what: "format", words: &["standard", CALLEM, "cloudevents", "cloudevents-binary"] },
+    "[Standard Webhooks](https://www.standardwebhooks.com), the vendor's own shape, or CloudEvents 1.0 in structured or binary mode",
 )
 .default(Literal::Text("standard"));
 const HEADERS: Key = Key::new("headers", ValueType::TableOf(&ValueType::Secret), "additional headers");
@@ -64,12 +97,15 @@ pub(in crate::destination) const TYPE: DestinationType = DestinationType {
     word: "webhook",
     keys: &[
         URL,
+        METHOD,
+        AUTH,
         SECRET,
         FORMAT,
         HEADERS,
         BODY,
         CONTENT_TYPE,
         SECRETS,
+        SUCCESS,
         PERMANENT,
         CA_FILE,
         CLIENT_CERT,
@@ -81,6 +117,7 @@ pub(in crate::destination) const TYPE: DestinationType = DestinationType {
     concurrency: 8,
     rate: None,
     merge: false,
+    show: Show::Full,
     read: |table| webhook(table).map(DestinationKind::Webhook),
 };
 
@@ -109,28 +146,85 @@ const RESERVED: [&str; 13] = [
 /// `type = "webhook"`
 #[derive(Clone)]
 pub struct WebhookConfig {
-    /// Where to POST. May hold a secret in its path or query: never shown whole.
-    pub url: Url,
-    /// Every one of these secrets, `whsec_` and base64, signs the request; without any it is unsigned.
+    /// Where to send.
+    pub url: WebhookUrl,
+    /// The method of the requests. Default POST.
+    pub method: Method,
+    /// Who sends.
+    pub auth: Option<WebhookAuth>,
+    /// Every one of these secrets, `whsec_` and base64 or `whsk_` and an Ed25519 key, signs the request; without any it is
+    /// unsigned.
     pub secrets: Vec<Secret>,
     /// The shape of the body, and of what is signed.
     pub format: WebhookFormat,
     /// Additional headers. Values may be secrets.
     pub headers: Vec<(reqwest::header::HeaderName, Secret)>,
+    /// What the answer with 2xx has to hold.
+    pub success: Option<Regex>,
     /// Statuses of 400 to 499 that make a delivery dead at once. Default none.
     pub permanent: BTreeSet<u16>,
     /// How the receiver is reached.
     pub connection: Connection,
 }
 
-/// Shows only the origin of the URL.
+/// Where a webhook is sent.
+#[derive(Clone)]
+pub enum WebhookUrl {
+    /// An address in the config. May hold a secret in its path or query: never shown whole.
+    Plain(Url),
+    /// An address that is a secret as a whole.
+    Secret(Secret),
+}
+
+/// Who sends a webhook.
+#[derive(Clone, Debug)]
+pub enum WebhookAuth {
+    /// A token (RFC 6750).
+    Bearer(Secret),
+    /// A user and a password (RFC 7617).
+    Basic {
+        /// The user.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+}
+
+impl From<Url> for WebhookUrl {
+    fn from(url: Url) -> Self {
+        Self::Plain(url)
+    }
+}
+
+impl FromStr for WebhookUrl {
+    type Err = url::ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self::Plain)
+    }
+}
+
+/// Shows only the origin of an address, and the place of a secret one.
+impl fmt::Debug for WebhookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(url) => fmt::Debug::fmt(&url.origin().ascii_serialization(), f),
+            Self::Secret(secret) => fmt::Debug::fmt(secret, f),
+        }
+    }
+}
+
+/// Shows nothing that could be a secret.
 impl fmt::Debug for WebhookConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookConfig")
-            .field("url", &self.url.origin().ascii_serialization())
+            .field("url", &self.url)
+            .field("method", &self.method)
+            .field("auth", &self.auth)
             .field("secrets", &self.secrets)
             .field("format", &self.format)
             .field("headers", &self.headers)
+            .field("success", &self.success.as_ref().map(Regex::as_str))
             .field("permanent", &self.permanent)
             .field("connection", &self.connection)
             .finish()
@@ -147,6 +241,8 @@ pub enum WebhookFormat {
     Callem,
     /// CloudEvents 1.0, structured JSON mode.
     Cloudevents,
+    /// CloudEvents 1.0, binary mode.
+    CloudeventsBinary,
     /// The receiver's own shape, signed as [`WebhookFormat::Standard`] is.
     Own(WebhookBody),
 }
@@ -170,11 +266,16 @@ impl WebhookFormat {
 }
 
 fn webhook(table: &mut Table<'_>) -> Option<WebhookConfig> {
-    let url = table.read(&URL, |value| {
-        hide_path_of_url(value);
-        web_address(value, "the calls travel")
-    });
-    let formats = [WebhookFormat::Standard, WebhookFormat::Callem, WebhookFormat::Cloudevents];
+    let url = table.read(&URL, webhook_url);
+    let methods = [Method::POST, Method::PUT, Method::PATCH];
+    let method = table.choice(&METHOD, &methods).unwrap_or(Method::POST);
+    let auth = table.read(&AUTH, auth);
+    let formats = [
+        WebhookFormat::Standard,
+        WebhookFormat::Callem,
+        WebhookFormat::Cloudevents,
+        WebhookFormat::CloudeventsBinary,
+    ];
     let format = table.choice(&FORMAT, &formats);
     let own = own_body(table);
     let format = own.map(WebhookFormat::Own).or(format).unwrap_or_default();
@@ -184,19 +285,110 @@ fn webhook(table: &mut Table<'_>) -> Option<WebhookConfig> {
         _ => table.one_or_list(&SECRET, signing_secret),
     };
     let headers = table.read(&HEADERS, |value| Ok(headers(&Table::of(value)?)));
+    if table.has(&AUTH) && headers.iter().flatten().any(|(name, _)| *name == AUTHORIZATION) {
+        let message = "`auth` sets the header `authorization`, and `headers` has it as well";
+        table.cx.add(Mistake::error(table.span_of(&AUTH), message).hint("leave one of them out"));
+    }
+    let success = table.read(&SUCCESS, pattern);
     let permanent = table.list(&PERMANENT, permanent);
     let connection = Connection::read(table);
     let allow_private = table.boolean(&ALLOW_PRIVATE);
     if !allow_private {
-        check_public_only(table, url.as_ref());
+        let plain = url.as_ref().and_then(|url| match url {
+            WebhookUrl::Plain(url) => Some(url),
+            WebhookUrl::Secret(_) => None,
+        });
+        check_public_only(table, plain);
     }
     Some(WebhookConfig {
         url: url?,
+        method,
+        auth,
         secrets: secrets.unwrap_or_default(),
         format,
         headers: headers.unwrap_or_default(),
+        success,
         permanent: permanent.into_iter().flatten().collect(),
         connection: Connection { public_only: !allow_private, ..connection },
+    })
+}
+
+/// An address, or a secret that is one.
+fn webhook_url(value: &Value<'_>) -> Result<WebhookUrl, Mistake> {
+    if !value.is_table() {
+        hide_path_of_url(value);
+        return web_address(value, "the calls travel").map(WebhookUrl::Plain);
+    }
+    let found = secret(value)?;
+    let why = match found.content().map(parse_web_address) {
+        Some(Err(why)) => why,
+        Some(Ok(url)) if url.scheme() == "http" && !is_loopback(url.host()) => {
+            "this URL must begin with https://, it is a secret as a whole".to_owned()
+        }
+        _ => return Ok(WebhookUrl::Secret(found.secret)),
+    };
+    Err(value.error(why))
+}
+
+/// A token, or a user and a password.
+fn auth(value: &Value<'_>) -> Result<WebhookAuth, Mistake> {
+    const HINT: &str =
+        "write { bearer = { env = \"…\" } } or { basic = { user = \"…\", password = { env = \"…\" } } }";
+    let mut table = Table::of(value).map_err(|mistake| mistake.hint(HINT))?;
+    let bearer = table.read(&BEARER, bearer);
+    let basic = table.section(&BASIC, |table| {
+        let user = table.read(&USER, user);
+        let password = table.read(&PASSWORD, |value| password(value).map(|found| found.secret));
+        user.zip(password)
+    });
+    let (has_bearer, has_basic) = (table.has(&BEARER), table.has(&BASIC));
+    table.finish();
+    match (bearer, basic.flatten()) {
+        _ if has_bearer == has_basic => {
+            Err(value.error("one of `bearer` and `basic` has to be here").hint(HINT))
+        }
+        (Some(token), _) => Ok(WebhookAuth::Bearer(token)),
+        (_, Some((user, password))) => Ok(WebhookAuth::Basic { user, password }),
+        // It has been reported.
+        (None, None) => Err(value.error("this says nobody").hint(HINT)),
+    }
+}
+
+fn bearer(value: &Value<'_>) -> Result<Secret, Mistake> {
+    let found = secret(value)?;
+    match found.content() {
+        Some(token) if token.trim_start().to_ascii_lowercase().starts_with("bearer ") => {
+            Err(value.error("callwatch puts `Bearer` before the token itself").hint("write the token alone"))
+        }
+        Some(token) if HeaderValue::from_str(token).is_err() => {
+            Err(value.error("this cannot be the value of a header"))
+        }
+        _ => Ok(found.secret),
+    }
+}
+
+fn user(value: &Value<'_>) -> Result<String, Mistake> {
+    match value.text()? {
+        user if user.contains(':') || user.contains(|c: char| c.is_control()) => {
+            Err(value.error("a user can hold neither a colon nor control characters"))
+        }
+        user => Ok(user.to_owned()),
+    }
+}
+
+/// What an answer has to hold.
+fn pattern(value: &Value<'_>) -> Result<Regex, Mistake> {
+    /// Bytes of the compiled pattern, far more than any answer needs.
+    const LARGEST: usize = 1 << 20;
+    let text = value.text()?;
+    if text.is_empty() {
+        return Err(value.error("every answer holds nothing").hint("leave it out"));
+    }
+    let pattern = RegexBuilder::new(text).size_limit(LARGEST).build();
+    pattern.map_err(|_| {
+        value
+            .error("this is not a pattern")
+            .hint("put a backslash before signs such as ( and [, in single quotes")
     })
 }
 
@@ -276,9 +468,12 @@ fn check_public_only(table: &Table<'_>, url: Option<&Url>) {
 fn signing_secret(value: &Value<'_>) -> Result<Secret, Mistake> {
     let found = secret(value)?;
     match found.content() {
-        Some(content) if !is_signing_secret(content) => Err(value
-            .error("this is not a signing secret")
-            .hint("a signing secret is `whsec_` and 24 to 64 bytes in base64")),
+        Some(content) if content.starts_with("whpk_") => Err(value
+            .error("this is a public key; it belongs to the receiver")
+            .hint("the key that signs begins with `whsk_`")),
+        Some(content) if !is_signing_secret(content) => Err(value.error("this is not a signing secret").hint(
+            "a signing secret is `whsec_` and 24 to 64 bytes in base64, or `whsk_` and an Ed25519 key of 32 bytes",
+        )),
         _ => Ok(found.secret),
     }
 }
@@ -328,8 +523,12 @@ fn body_template(value: &Value<'_>, secrets: &[&str]) -> Result<Template, Mistak
 }
 
 /// Whether this is a signing secret as [Standard Webhooks](https://www.standardwebhooks.com) has them:
-/// base64 of at least one byte, usually after `whsec_`.
+/// base64 of at least one byte, usually after `whsec_`; or `whsk_` and the seed of an Ed25519 key, with or without its public
+/// key behind it.
 fn is_signing_secret(content: &str) -> bool {
+    if let Some(key) = content.strip_prefix("whsk_") {
+        return STANDARD.decode(key).is_ok_and(|key| matches!(key.len(), 32 | 64));
+    }
     let key = content.strip_prefix("whsec_").unwrap_or(content);
     STANDARD.decode(key).is_ok_and(|key| !key.is_empty())
 }

@@ -3,31 +3,29 @@
 mod config;
 mod own_body;
 mod payload;
+mod signing;
 
 use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use base64::{
-    Engine,
-    alphabet::STANDARD as ALPHABET,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
-};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use regex::Regex;
 use reqwest::{
-    Client, StatusCode, Url,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION},
+    Client, Method, StatusCode, Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION},
 };
-use ring::hmac;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 
 pub(super) use self::config::TYPE;
-pub use self::config::{WebhookBody, WebhookConfig, WebhookFormat};
+pub use self::config::{WebhookAuth, WebhookBody, WebhookConfig, WebhookFormat, WebhookUrl};
 use self::{
     own_body::{NoBody, OwnBody},
-    payload::{Payload, callem_word},
+    payload::Payload,
+    signing::{sign_callem, sign_standard},
 };
 use super::{
-    Answer, Destination, FieldFilter, Notification,
+    Answer, Destination, FieldFilter, Notification, Reaction,
     address::{self, NotPublic},
     answer::retry_after,
     connection::in_words,
@@ -47,24 +45,33 @@ pub(super) const MAX_RESPONSE: usize = 64 * 1024;
 /// A segment of a URL's path that is this long is taken for a secret.
 const SECRET_IN_PATH: usize = 16;
 
-/// Secrets are base64 with or without its padding.
-const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &ALPHABET,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
 /// `type = "webhook"`
 pub struct WebhookDestination {
     client: Client,
-    url: Url,
+    url: Address,
+    method: Method,
+    auth: Option<Auth>,
     secrets: Vec<FreshSecret>,
     headers: Vec<(HeaderName, FreshSecret)>,
     shape: Shape,
     fields: Arc<FieldFilter>,
     renderer: Renderer,
     timeout: Duration,
+    success: Option<Regex>,
     permanent: BTreeSet<u16>,
     public_only: bool,
+}
+
+/// Where the requests go.
+enum Address {
+    Plain(Url),
+    Secret(FreshSecret),
+}
+
+/// Who sends them.
+enum Auth {
+    Bearer(FreshSecret),
+    Basic { user: String, password: FreshSecret },
 }
 
 /// The format of bodies and signatures.
@@ -73,6 +80,7 @@ enum Shape {
     Standard,
     Callem,
     Cloudevents,
+    CloudeventsBinary,
     Own(OwnBody),
 }
 
@@ -87,6 +95,10 @@ enum NotReady {
     Empty,
     #[error("the secret is not `whsec_` followed by base64; nothing was sent")]
     NotBase64,
+    #[error("the secret is not `whsk_` followed by an Ed25519 key in base64; nothing was sent")]
+    NotEd25519,
+    #[error("`url` is not an http or https address; nothing was sent")]
+    Url,
     #[error("the value of the header {0} holds characters a header may not have; nothing was sent")]
     Header(HeaderName),
     #[error(transparent)]
@@ -105,6 +117,7 @@ enum NotReady {
 
 /// A rendered and signed request.
 struct Request {
+    url: Url,
     headers: HeaderMap,
     body: Vec<u8>,
 }
@@ -114,8 +127,13 @@ impl Destination for WebhookDestination {
     async fn deliver(&self, notification: &Notification<'_>) -> Answer {
         let mut secrets = vec![];
         let answer = self.attempt(notification, &mut secrets).await;
-        let secrets = secrets.iter().map(|secret| secret.expose_secret());
-        answer.clean(&Mask::of(secrets.flat_map(spellings).chain(secrets_in_url(&self.url))))
+        let secrets = || secrets.iter().map(|secret| secret.expose_secret());
+        // An address that is a secret is one in each of its parts, too.
+        let urls: Vec<_> = match &self.url {
+            Address::Plain(url) => vec![url.clone()],
+            Address::Secret(_) => secrets().filter_map(|secret| Url::parse(secret.trim()).ok()).collect(),
+        };
+        answer.clean(&Mask::of(secrets().flat_map(spellings).chain(urls.iter().flat_map(secrets_in_url))))
     }
 
     fn longest_attempt(&self) -> Duration {
@@ -133,6 +151,7 @@ pub(super) fn show(
     let payload = match &config.format {
         WebhookFormat::Standard => payload::standard(notification, fields)?,
         WebhookFormat::Cloudevents => payload::cloudevents(notification, fields)?,
+        WebhookFormat::CloudeventsBinary => payload::cloudevents_binary(notification, fields)?,
         WebhookFormat::Callem => payload::callem(notification.event, fields)?,
         WebhookFormat::Own(body) => {
             let hidden = body.secrets.iter().map(|(name, _)| (name.as_str(), HIDDEN)).collect();
@@ -153,7 +172,17 @@ impl WebhookDestination {
     ) -> Self {
         Self {
             client,
-            url: config.url.clone(),
+            url: match &config.url {
+                WebhookUrl::Plain(url) => Address::Plain(url.clone()),
+                WebhookUrl::Secret(secret) => Address::Secret(FreshSecret::new(secret.clone())),
+            },
+            method: config.method.clone(),
+            auth: config.auth.as_ref().map(|auth| match auth {
+                WebhookAuth::Bearer(token) => Auth::Bearer(FreshSecret::new(token.clone())),
+                WebhookAuth::Basic { user, password } => {
+                    Auth::Basic { user: user.clone(), password: FreshSecret::new(password.clone()) }
+                }
+            }),
             secrets: config.secrets.iter().cloned().map(FreshSecret::new).collect(),
             headers: config
                 .headers
@@ -164,11 +193,13 @@ impl WebhookDestination {
                 WebhookFormat::Standard => Shape::Standard,
                 WebhookFormat::Callem => Shape::Callem,
                 WebhookFormat::Cloudevents => Shape::Cloudevents,
+                WebhookFormat::CloudeventsBinary => Shape::CloudeventsBinary,
                 WebhookFormat::Own(body) => Shape::Own(OwnBody::new(body, Arc::new(writer))),
             },
             fields: Arc::new(fields),
             renderer: Renderer::new(),
             timeout,
+            success: config.success.clone(),
             permanent: config.permanent.clone(),
             public_only: config.connection.public_only,
         }
@@ -194,20 +225,31 @@ impl WebhookDestination {
         secrets: &mut Vec<SecretString>,
         deadline: Instant,
     ) -> Result<Request, NotReady> {
+        let url = match &self.url {
+            Address::Plain(url) => url.clone(),
+            Address::Secret(secret) => {
+                let secret = secret.read().await?;
+                secrets.push(secret.clone());
+                let url = Url::parse(secret.expose_secret().trim()).map_err(|_| NotReady::Url)?;
+                Some(url).filter(|url| matches!(url.scheme(), "https" | "http")).ok_or(NotReady::Url)?
+            }
+        };
         if self.public_only {
-            address::vet(&self.url)?;
+            address::vet(&url)?;
         }
         let mut signing = vec![];
         for secret in &self.secrets {
             let secret = secret.read().await?;
             secrets.push(secret.clone());
-            if secret.expose_secret().trim_start_matches("whsec_").is_empty() {
+            if secret.expose_secret().trim_start_matches("whsec_").trim_start_matches("whsk_").is_empty() {
                 return Err(NotReady::Empty);
             }
             signing.push(secret);
         }
         let mut headers = HeaderMap::new();
-        let Payload { content_type, body } = self.payload(notification, secrets, deadline).await?;
+        let payload = self.payload(notification, secrets, deadline).await?;
+        let Payload { content_type, headers: of_format, body } = payload;
+        headers.extend(of_format);
         match &self.shape {
             Shape::Callem => sign_callem(&mut headers, notification, &body, signing.first()),
             _ => sign_standard(&mut headers, notification, &body, &signing)?,
@@ -215,6 +257,9 @@ impl WebhookDestination {
         let id = HeaderValue::from_str(notification.event.id.as_str()).map_err(|_| NotReady::Id)?;
         headers.insert("webhook-id", id);
         headers.insert(CONTENT_TYPE, content_type);
+        if let Some(auth) = &self.auth {
+            headers.insert(AUTHORIZATION, auth.header(secrets).await?);
+        }
         for (name, value) in &self.headers {
             let secret = value.read().await?;
             secrets.push(secret.clone());
@@ -226,7 +271,7 @@ impl WebhookDestination {
                 headers.insert(name, value);
             }
         }
-        Ok(Request { headers, body })
+        Ok(Request { url, headers, body })
     }
 
     async fn payload(
@@ -239,6 +284,7 @@ impl WebhookDestination {
         let render: Render = match &self.shape {
             Shape::Standard => payload::standard,
             Shape::Cloudevents => payload::cloudevents,
+            Shape::CloudeventsBinary => payload::cloudevents_binary,
             Shape::Callem if notification.event.subject.batch().is_some() => return Err(NotReady::Several),
             Shape::Callem => |notification, fields| payload::callem(notification.event, fields),
             Shape::Own(body) => {
@@ -253,8 +299,8 @@ impl WebhookDestination {
     }
 
     async fn send(&self, request: Request, notification: &Notification<'_>, deadline: Instant) -> Answer {
-        let Request { headers, body } = request;
-        let sending = self.client.post(self.url.clone()).headers(headers).body(body).send();
+        let Request { url, headers, body } = request;
+        let sending = self.client.request(self.method.clone(), url).headers(headers).body(body).send();
         let response = match timeout_at(deadline, sending).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Answer::retry(in_words(&error, self.timeout)),
@@ -262,71 +308,48 @@ impl WebhookDestination {
         };
         let asked = retry_after(response.status(), response.headers(), notification.now);
         let answer = judge(&response, &self.permanent).after(asked);
-        // The status alone decides; the body is only kept for people to read.
-        match timeout_at(deadline, http::read_capped(response, MAX_RESPONSE)).await {
-            Ok(Ok((body, _more))) => answer.with_response(String::from_utf8_lossy(&body)),
-            Ok(Err(error)) => {
-                let why = in_words(&error, self.timeout);
-                Answer { result: format!("{}, but its body broke off: {why}", answer.result), ..answer }
+        let success = self.success.as_ref().filter(|_| answer.reaction == Reaction::Delivered);
+        // Without `success` the status alone decides, and the body is only kept for people to read.
+        let broken = match timeout_at(deadline, http::read_capped(response, MAX_RESPONSE)).await {
+            Ok(Ok((body, _more))) => {
+                let body = String::from_utf8_lossy(&body);
+                let answer = match success {
+                    Some(success) if !success.is_match(&body) => Answer::retry(format!(
+                        "{}, but the answer does not hold what `success` asks for",
+                        answer.result
+                    )),
+                    _ => answer,
+                };
+                return answer.with_response(body);
             }
-            Err(_) => {
-                let why = http::timed_out(self.timeout);
-                Answer { result: format!("{}, but its body {why}", answer.result), ..answer }
+            Ok(Err(error)) => format!("broke off: {}", in_words(&error, self.timeout)),
+            Err(_) => http::timed_out(self.timeout),
+        };
+        let result = format!("{}, but its body {broken}", answer.result);
+        if success.is_some() { Answer::retry(result) } else { Answer { result, ..answer } }
+    }
+}
+
+impl Auth {
+    /// The `authorization` header. Adds the secrets in it to `secrets`.
+    async fn header(&self, secrets: &mut Vec<SecretString>) -> Result<HeaderValue, NotReady> {
+        let text = match self {
+            Self::Bearer(token) => {
+                let token = token.read().await?;
+                secrets.push(token.clone());
+                format!("Bearer {}", token.expose_secret())
             }
-        }
+            Self::Basic { user, password } => {
+                let password = password.read().await?;
+                let encoded = STANDARD.encode(format!("{user}:{}", password.expose_secret()));
+                secrets.extend([password, encoded.clone().into()]);
+                format!("Basic {encoded}")
+            }
+        };
+        let mut value = HeaderValue::from_str(&text).map_err(|_| NotReady::Header(AUTHORIZATION))?;
+        value.set_sensitive(true);
+        Ok(value)
     }
-}
-
-/// Standard Webhooks, symmetric signatures: base64 of HMAC-SHA256 over `id.timestamp.body`, one per secret.
-fn sign_standard(
-    headers: &mut HeaderMap,
-    notification: &Notification<'_>,
-    body: &[u8],
-    secrets: &[SecretString],
-) -> Result<(), NotReady> {
-    let timestamp = notification.now.as_secs().to_string();
-    let mut signatures = vec![];
-    for secret in secrets {
-        let text = secret.expose_secret();
-        let key = SECRET_BASE64
-            .decode(text.strip_prefix("whsec_").unwrap_or(text))
-            .map_err(|_| NotReady::NotBase64)?;
-        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &key));
-        for part in [notification.event.id.as_str().as_bytes(), b".", timestamp.as_bytes(), b".", body] {
-            context.update(part);
-        }
-        signatures.push(format!("v1,{}", STANDARD.encode(context.sign())));
-    }
-    headers.insert("webhook-timestamp", header(&timestamp));
-    if !signatures.is_empty() {
-        headers.insert("webhook-signature", header(&signatures.join(" ")));
-    }
-    Ok(())
-}
-
-/// The vendor documents HMAC-SHA256 and no more. Receivers usually expect it in hexadecimal, over the body, with the
-/// bytes of the secret's text as the key. There is room for one signature, so only the first secret signs.
-fn sign_callem(
-    headers: &mut HeaderMap,
-    notification: &Notification<'_>,
-    body: &[u8],
-    secret: Option<&SecretString>,
-) {
-    headers.insert("x-callem-event", HeaderValue::from_static(callem_word(notification.event.kinds)));
-    headers.insert("x-callem-timestamp", HeaderValue::from(notification.now.as_secs()));
-    if let Some(secret) = secret {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
-        let mut hex = String::with_capacity(64);
-        for byte in hmac::sign(&key, body).as_ref() {
-            hex.push_str(&format!("{byte:02x}"));
-        }
-        headers.insert("x-callem-signature", header(&hex));
-    }
-}
-
-#[expect(clippy::expect_used, reason = "numbers, base64 and hexadecimal are visible ASCII")]
-fn header(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("visible ASCII")
 }
 
 /// Classifies a response by its status. A receiver that refuses a delivery because of a bug will accept it once the bug
@@ -375,7 +398,10 @@ pub(super) fn status_line(status: StatusCode) -> String {
 
 /// The spellings in which a receiver may echo a secret: whole, or without its prefix.
 fn spellings(secret: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    [Some(secret), secret.strip_prefix("whsec_")].into_iter().flatten().map(Cow::Borrowed)
+    [Some(secret), secret.strip_prefix("whsec_"), secret.strip_prefix("whsk_")]
+        .into_iter()
+        .flatten()
+        .map(Cow::Borrowed)
 }
 
 /// The parts of a URL that can be secrets: the password, the query, and long segments of the path.
@@ -388,8 +414,12 @@ pub(super) fn secrets_in_url(url: &Url) -> impl Iterator<Item = Cow<'_, str>> {
 /// Shows the host and the format, and nothing that could be a secret.
 impl fmt::Debug for WebhookDestination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = match &self.url {
+            Address::Plain(url) => url.host_str(),
+            Address::Secret(_) => None,
+        };
         f.debug_struct("WebhookDestination")
-            .field("host", &self.url.host_str())
+            .field("host", &host)
             .field("shape", &self.shape)
             .finish_non_exhaustive()
     }

@@ -84,7 +84,7 @@ impl OwnBody {
             Ok::<_, NoBody>(body)
         };
         let body = renderer.run(deadline, render).await??;
-        Ok(Payload { content_type: self.content_type.clone(), body: body.into_bytes() })
+        Ok(Payload::new(self.content_type.clone(), body.into_bytes()))
     }
 
     /// Whether the content type is JSON or a format based on JSON (RFC 6839, section 3.1).

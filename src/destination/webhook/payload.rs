@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use reqwest::header::HeaderValue;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use reqwest::header::{HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -18,7 +19,19 @@ use crate::{
 /// The body of a request before it is signed.
 pub(super) struct Payload {
     pub(super) content_type: HeaderValue,
+    /// Headers that belong to the format.
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Vec<u8>,
+}
+
+impl Payload {
+    pub(super) fn new(content_type: HeaderValue, body: Vec<u8>) -> Self {
+        Self { content_type, headers: vec![], body }
+    }
+
+    fn json(body: Vec<u8>) -> Self {
+        Self::new(HeaderValue::from_static("application/json"), body)
+    }
 }
 
 /// Renders `notification` as <https://www.standardwebhooks.com> recommends.
@@ -36,10 +49,10 @@ pub(super) fn standard(
         timestamp: &event.at.to_string(),
         data: Data::of(notification, several.as_ref(), fields)?,
     })?;
-    Ok(Payload { content_type: HeaderValue::from_static("application/json"), body })
+    Ok(Payload::json(body))
 }
 
-/// Renders `notification` as CloudEvents 1.0.
+/// Renders `notification` as CloudEvents 1.0, structured mode.
 ///
 /// # Errors
 /// As [`standard`].
@@ -49,8 +62,7 @@ pub(super) fn cloudevents(
 ) -> Result<Payload, serde_json::Error> {
     let event = notification.event;
     let several = several(event)?;
-    let source =
-        event.subject.source().map_or("/callwatch".to_owned(), |source| format!("/callwatch/{source}"));
+    let source = cloud_source(event);
     let body = serde_json::to_vec(&CloudEvent {
         specversion: "1.0",
         id: event.id.as_str(),
@@ -61,7 +73,44 @@ pub(super) fn cloudevents(
         datacontenttype: "application/json",
         data: Data::of(notification, several.as_ref(), fields)?,
     })?;
-    Ok(Payload { content_type: HeaderValue::from_static("application/cloudevents+json"), body })
+    Ok(Payload::new(HeaderValue::from_static("application/cloudevents+json"), body))
+}
+
+/// Renders `notification` as CloudEvents 1.0, binary mode: the attributes are headers, and the body is the data alone
+/// (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md>).
+///
+/// # Errors
+/// As [`standard`].
+pub(super) fn cloudevents_binary(
+    notification: &Notification<'_>,
+    fields: &FieldFilter,
+) -> Result<Payload, serde_json::Error> {
+    let event = notification.event;
+    let several = several(event)?;
+    let body = serde_json::to_vec(&Data::of(notification, several.as_ref(), fields)?)?;
+    let (source, r#type, time) = (cloud_source(event), event.type_name(), event.at.to_string());
+    let attributes = [
+        ("ce-specversion", Some("1.0")),
+        ("ce-id", Some(event.id.as_str())),
+        ("ce-source", Some(&source)),
+        ("ce-type", Some(&r#type)),
+        ("ce-subject", event.subject.call().map(|call| call.as_str())),
+        ("ce-time", Some(&time)),
+    ];
+    let header = |(name, value): (&'static str, Option<&str>)| {
+        let encoded = utf8_percent_encode(value?, NOT_IN_HEADERS).to_string();
+        // Nothing but visible ASCII is left.
+        Some((HeaderName::from_static(name), HeaderValue::from_str(&encoded).ok()?))
+    };
+    Ok(Payload { headers: attributes.into_iter().filter_map(header).collect(), ..Payload::json(body) })
+}
+
+/// The characters that are percent-encoded in the headers of CloudEvents, besides those beyond ASCII (section 3.1.3.2 of the
+/// binding).
+const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+
+fn cloud_source(event: &Event) -> String {
+    event.subject.source().map_or("/callwatch".to_owned(), |source| format!("/callwatch/{source}"))
 }
 
 /// Renders a single event in the shape of the vendor's own webhooks.
@@ -73,7 +122,7 @@ pub(super) fn callem(event: &Event, fields: &FieldFilter) -> Result<Payload, ser
     let time = event.at.to_string();
     let word = callem_word(event.kinds);
     let body = serde_json::to_vec(&Callem { event: word, timestamp: &time, call, details })?;
-    Ok(Payload { content_type: HeaderValue::from_static("application/json"), body })
+    Ok(Payload::json(body))
 }
 
 /// The summary that `event` carries when it stands for several, and the events that are listed in it.

@@ -35,6 +35,9 @@ use super::{
 fn to(url: &str, connection: Connection) -> DestinationConfig {
     config(DestinationKind::Webhook(WebhookConfig {
         url: url.parse().unwrap(),
+        method: reqwest::Method::POST,
+        auth: None,
+        success: None,
         secrets: vec![],
         format: WebhookFormat::Standard,
         headers: vec![],

@@ -30,6 +30,9 @@ async fn delivered(event: &Event, now: Timestamp) -> Request {
     Mock::given(any()).respond_with(ResponseTemplate::new(200)).mount(&server).await;
     let config = config(DestinationKind::Webhook(WebhookConfig {
         url: server.uri().parse().unwrap(),
+        method: reqwest::Method::POST,
+        auth: None,
+        success: None,
         secrets: vec![SECRET.into()],
         format: WebhookFormat::Standard,
         headers: vec![],

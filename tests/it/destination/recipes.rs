@@ -43,9 +43,10 @@ async fn sent(name: &str, events: &[Event]) -> Vec<(Request, Value)> {
     let rules = callwatch::rule::RuleSet::of(&config.rules);
     let [mut destination] = <[_; 1]>::try_from(config.destinations).unwrap();
     let DestinationKind::Webhook(webhook) = &mut destination.kind else { panic!("{name} is no webhook") };
-    let path = webhook.url.path().to_owned();
-    webhook.url = server.uri().parse().unwrap();
-    webhook.url.set_path(&path);
+    let callwatch::destination::WebhookUrl::Plain(url) = &mut webhook.url else { panic!("a secret") };
+    let path = url.path().to_owned();
+    *url = server.uri().parse().unwrap();
+    url.set_path(&path);
     webhook.headers.iter_mut().for_each(|(_, value)| *value = Secret::from(KEY));
     let WebhookFormat::Own(body) = &mut webhook.format else { panic!("{name} has no body") };
     body.secrets.iter_mut().for_each(|(_, secret)| *secret = Secret::from(KEY));

@@ -62,6 +62,9 @@ async fn a_webhook_is_not_sent_to_somebody_nobody_vouches_for() {
     let (address, accepted) = receiver(|stream| async { stream }).await;
     let config = config(DestinationKind::Webhook(WebhookConfig {
         url: format!("https://{address}/secret").parse().unwrap(),
+        method: reqwest::Method::POST,
+        auth: None,
+        success: None,
         secrets: vec![],
         format: WebhookFormat::Standard,
         headers: vec![],

@@ -4,7 +4,9 @@ use std::{io::Write, net::SocketAddr, time::Duration};
 
 use callwatch::{
     config::Secret,
-    destination::{DestinationConfig, DestinationKind, Reaction, WebhookConfig, WebhookFormat},
+    destination::{
+        DestinationConfig, DestinationKind, Reaction, WebhookAuth, WebhookConfig, WebhookFormat, WebhookUrl,
+    },
     kind::{Kind, Kinds},
 };
 use ring::hmac;
@@ -24,6 +26,9 @@ const OLD: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 pub(super) fn webhook(url: &str) -> WebhookConfig {
     WebhookConfig {
         url: url.parse().unwrap(),
+        method: reqwest::Method::POST,
+        auth: None,
+        success: None,
         secrets: vec![NEW.into()],
         format: WebhookFormat::Standard,
         headers: vec![],
@@ -436,4 +441,155 @@ async fn connections_that_fail_are_tried_again_and_named_without_the_address() {
     let answer = deliver(&to(&format!("https://{not_tls}/secret")), &event(Kind::Ended)).await;
     assert_eq!(answer.reaction, Reaction::Retry { after: None });
     assert!(answer.result.starts_with("TLS: "), "{}", answer.result);
+}
+
+#[tokio::test]
+async fn an_address_can_be_a_secret_and_is_one_in_each_of_its_parts() {
+    let server = MockServer::start().await;
+    let echo = |request: &Request| ResponseTemplate::new(403).set_body_string(request.url.to_string());
+    Mock::given(any()).respond_with(echo).mount(&server).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{}/hooks/abcdefghijklmnopqrst?sig=hush-hush\n", server.uri()))
+        .unwrap();
+    let url = WebhookUrl::Secret(Secret::File(file.path().to_owned()));
+    let config = config(DestinationKind::Webhook(WebhookConfig { url, ..webhook(&server.uri()) }));
+    let answer = deliver(&config, &event(Kind::Ended)).await;
+    assert_eq!(only_request(&server).await.url.path(), "/hooks/abcdefghijklmnopqrst");
+    let shown = format!("{answer:?} {config:?} {:?}", Arc::strong_count(&destination(&config)));
+    assert!(shown.contains("•••") && !shown.contains("hush") && !shown.contains("abcdefgh"), "{shown}");
+
+    for (secret, why) in [
+        (Secret::from("ftp://example.com/"), "`url` is not an http or https address; nothing was sent"),
+        (Secret::from("no address"), "`url` is not an http or https address; nothing was sent"),
+        (
+            Secret::Env("CALLWATCH_NOT_SET".to_owned()),
+            "the environment variable CALLWATCH_NOT_SET is not set",
+        ),
+    ] {
+        let webhook = WebhookConfig { url: WebhookUrl::Secret(secret), ..webhook(&server.uri()) };
+        let answer = deliver(&super::config(DestinationKind::Webhook(webhook)), &event(Kind::Ended)).await;
+        assert_retry(&answer, None, why);
+    }
+    // One that must be public is vetted as well.
+    let connection = callwatch::config::Connection { public_only: true, ..Default::default() };
+    let url = WebhookUrl::Secret(Secret::from(server.uri().as_str()));
+    let webhook = WebhookConfig { url, connection, ..webhook(&server.uri()) };
+    let answer = deliver(&super::config(DestinationKind::Webhook(webhook)), &event(Kind::Ended)).await;
+    assert!(
+        matches!(answer.reaction, Reaction::Retry { .. }) && answer.result.contains("public"),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_receiver_learns_who_sends_and_by_which_method() {
+    let basic = WebhookAuth::Basic { user: "desk".to_owned(), password: "s3cret-word".into() };
+    for (auth, value) in [
+        (WebhookAuth::Bearer("a-long-token-of-ours".into()), "Bearer a-long-token-of-ours"),
+        (basic, "Basic ZGVzazpzM2NyZXQtd29yZA=="),
+    ] {
+        let server = MockServer::start().await;
+        let echo = |request: &Request| {
+            let sent = request.headers["authorization"].to_str().unwrap().to_owned();
+            ResponseTemplate::new(401).set_body_string(format!("no: {sent}, s3cret-word"))
+        };
+        Mock::given(any()).respond_with(echo).mount(&server).await;
+        let webhook =
+            WebhookConfig { auth: Some(auth), method: reqwest::Method::PUT, ..webhook(&server.uri()) };
+        let config = config(DestinationKind::Webhook(webhook));
+        let answer = deliver(&config, &event(Kind::Ended)).await;
+        let request = only_request(&server).await;
+        assert_eq!((request.method.as_str(), header(&request, "authorization")), ("PUT", value));
+        let shown = format!("{answer:?} {config:?}");
+        let (_, secret) = value.split_once(' ').unwrap();
+        assert!(answer.response.contains("•••") && !shown.contains(secret), "{shown}");
+        // The password itself as well, where it is one.
+        assert!(!value.starts_with("Basic") || !shown.contains("s3cret-word"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_say_what_success_asks_for_is_none() {
+    let asks = |pattern: &str, url: &str| {
+        let success = Some(regex::Regex::new(pattern).unwrap());
+        config(DestinationKind::Webhook(WebhookConfig { success, ..webhook(url) }))
+    };
+    let not = "200 OK, but the answer does not hold what `success` asks for";
+    for (body, pattern, result) in [
+        ("1", "^1$", "200 OK"),
+        ("Webhook message delivery failed with error: 429", "^1$", not),
+        ("", "ok", not),
+        (r#"{"status":"accepted"}"#, r#""status": *"accepted""#, "200 OK"),
+    ] {
+        let server = receiver(ResponseTemplate::new(200).set_body_string(body)).await;
+        let answer = deliver(&asks(pattern, &server.uri()), &event(Kind::Ended)).await;
+        assert_eq!(answer.result, result, "{body}");
+        let reaction = if result == not { Reaction::Retry { after: None } } else { Reaction::Delivered };
+        assert_eq!((answer.reaction, answer.response.as_str()), (reaction, body));
+    }
+    // Of a refusal nothing is asked, and an answer that breaks off says nothing.
+    let server = receiver(ResponseTemplate::new(410).set_body_string("1")).await;
+    let answer = deliver(&asks("^1$", &server.uri()), &event(Kind::Ended)).await;
+    assert!(matches!(answer.reaction, Reaction::Pause(_)), "{answer:?}");
+    let broken = raw_receiver(|mut stream| async move {
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n1").await.unwrap();
+    })
+    .await;
+    let answer = deliver(&asks("1", &format!("http://{broken}/")), &event(Kind::Ended)).await;
+    assert!(matches!(answer.reaction, Reaction::Retry { .. }), "{answer:?}");
+    assert!(answer.result.starts_with("200 OK, but its body broke off"), "{}", answer.result);
+}
+
+#[tokio::test]
+async fn an_ed25519_key_signs_so_that_a_receiver_needs_no_secret() {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+    let seed = [7; 32];
+    let pair = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
+    let public = pair.public_key().as_ref();
+    let with_public = [&seed[..], public].concat();
+    for key in [&seed[..], &with_public] {
+        let server = receiver(ResponseTemplate::new(200)).await;
+        let key = format!("whsk_{}", STANDARD.encode(key));
+        let webhook =
+            WebhookConfig { secrets: vec![NEW.into(), key.as_str().into()], ..webhook(&server.uri()) };
+        let event = event(Kind::Ended);
+        deliver(&config(DestinationKind::Webhook(webhook)), &event).await;
+        let request = only_request(&server).await;
+        let (symmetric, asymmetric) = header(&request, "webhook-signature").split_once(' ').unwrap();
+        assert!(symmetric.starts_with("v1,"), "{symmetric}");
+        let signature = STANDARD.decode(asymmetric.strip_prefix("v1a,").unwrap()).unwrap();
+        let signed = format!("{}.{}.", event.id, now().as_secs()).into_bytes();
+        let signed = [signed, request.body].concat();
+        UnparsedPublicKey::new(&ED25519, public).verify(&signed, &signature).unwrap();
+    }
+    for wrong in ["whsk_", "whsk_abcd", "whsk_~"] {
+        let webhook = WebhookConfig { secrets: vec![wrong.into()], ..webhook("http://127.0.0.1:1/") };
+        let answer = deliver(&config(DestinationKind::Webhook(webhook)), &event(Kind::Ended)).await;
+        assert!(answer.result.ends_with("nothing was sent"), "{wrong}: {}", answer.result);
+    }
+}
+
+#[tokio::test]
+async fn cloudevents_in_binary_mode_have_their_attributes_in_headers() {
+    let server = receiver(ResponseTemplate::new(200)).await;
+    let webhook = WebhookConfig { format: WebhookFormat::CloudeventsBinary, ..webhook(&server.uri()) };
+    let config = config(DestinationKind::Webhook(webhook));
+    let event = Event { subject: call_of("clinic", "a b\"é%"), ..event(ended_and_analyzed()) };
+    deliver(&config, &event).await;
+    let request = only_request(&server).await;
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("ce-specversion", "1.0"),
+        ("ce-id", event.id.as_str()),
+        ("ce-source", "/callwatch/clinic"),
+        ("ce-type", "call.ended"),
+        ("ce-subject", "a%20b%22%C3%A9%25"),
+        ("ce-time", "2025-12-15T14:32:25.000Z"),
+    ] {
+        assert_eq!(header(&request, name), value, "{name}");
+    }
+    let body = String::from_utf8(request.body).unwrap();
+    assert!(body.starts_with(r#"{"source":"clinic","rule":"call-completed","sequence":7"#), "{body}");
+    assert!(body.ends_with(&format!(r#""call":{RECORD}}}"#)), "{body}");
 }
