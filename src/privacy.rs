@@ -2,10 +2,14 @@
 //! for what they are.
 
 mod mask;
+mod redact;
 
 use std::{borrow::Cow, net::Ipv4Addr};
 
-pub use self::mask::{HIDDEN, Mask};
+pub use self::{
+    mask::{HIDDEN, Mask},
+    redact::{Redact, redacted},
+};
 
 /// Stands in place of a number that the caller withheld.
 pub(crate) const UNKNOWN_NUMBER: &str = "unknown number";

@@ -7,10 +7,12 @@ use crate::{
     calendar::{Hours, Zone},
     config::{
         Fingerprint, Key, Literal, MINUTE, Mistake, SECOND, Table, Target, Value, ValueType, days,
-        duration_of, field_path, has_decimal_comma, hours, no_comma, zone,
+        duration_of, field_path, has_decimal_comma, hours, no_comma, one_of, zone,
     },
     name::Name,
+    privacy::Redact,
     rule::Sight,
+    snapshot::TRANSCRIPT,
     time::Timestamp,
 };
 
@@ -67,18 +69,34 @@ const FAILING_AFTER: Key = Key::new(
      `destination.recovered` when it takes deliveries again",
 )
 .default(Literal::Duration(FAILING_AFTER_DEFAULT));
+const SHOW: Key = Key::new(
+    "show",
+    ValueType::Word { what: "measure", words: &Show::WORDS },
+    "how much of a call [the receiver is shown](privacy.md): that there was one, all but the transcript, or all",
+);
 const INCLUDE: Key = Key::new(
     "include",
     ValueType::List(&ValueType::FieldPath),
-    "the receiver is shown only these fields of a call",
+    "the receiver is shown only these fields of a call; with `show = \"minimal\"` these as well",
 )
-.means("all; Slack and email all but the transcript");
+.means("as `show` says");
+const MASK: Key = Key::new(
+    "mask",
+    ValueType::List(&ValueType::FieldPath),
+    "of these fields the receiver is shown that there is something; of phone numbers the beginning and the end",
+);
+const REDACT: Key = Key::new(
+    "redact",
+    ValueType::List(&ValueType::Word { what: "kind of thing to redact", words: &REDACTS }),
+    "what is [replaced in texts](privacy.md#what-is-replaced-in-texts), such as the summary and the transcript",
+);
+const REDACTS: [&str; 4] = [Redact::ALL[0].0, Redact::ALL[1].0, Redact::ALL[2].0, Redact::ALL[3].0];
 const EXCLUDE: Key =
     Key::new("exclude", ValueType::List(&ValueType::FieldPath), "the receiver is never shown these");
 
 impl DestinationType {
     /// The keys common to all types, with this type's defaults.
-    pub fn common(&self) -> [Key; 12] {
+    pub fn common(&self) -> [Key; 15] {
         let rate = match self.rate {
             Some(rate) => RATE.default(Literal::Text(rate)),
             None => RATE,
@@ -94,8 +112,11 @@ impl DestinationType {
             self.merge(),
             QUIET,
             TIMEZONE,
+            self.show(),
             INCLUDE,
             EXCLUDE,
+            MASK,
+            REDACT,
         ]
     }
 
@@ -105,6 +126,10 @@ impl DestinationType {
 
     fn timeout(&self) -> Key {
         TIMEOUT.default(Literal::Duration(self.timeout))
+    }
+
+    fn show(&self) -> Key {
+        SHOW.default(Literal::Text(Show::WORDS[self.show as usize]))
     }
 
     fn merge(&self) -> Key {
@@ -162,13 +187,55 @@ pub struct Rate {
     pub period: Duration,
 }
 
-/// Which fields of a call a receiver is shown, as dotted paths (`callAnalysis.sentiment`).
+/// Which fields of a call a receiver is shown, and how, as dotted paths (`callAnalysis.sentiment`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldFilter {
-    /// Only these; `None` means all (for Slack and email: all but the transcript).
+    /// Only these; `None` means all.
     pub include: Option<BTreeSet<String>>,
     /// Never these.
     pub exclude: BTreeSet<String>,
+    /// Whether messages for people show the transcript without being asked for it by `include`.
+    pub transcript: bool,
+    /// The values of these are masked.
+    pub mask: BTreeSet<String>,
+    /// What is replaced in texts.
+    pub redact: BTreeSet<Redact>,
+}
+
+/// How much of a call a receiver is shown, unless `include` and `exclude` say otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Show {
+    /// That there was a call, when, and how it ended.
+    Minimal,
+    /// All but the transcript.
+    Summary,
+    /// All.
+    Full,
+}
+
+impl Show {
+    const ALL: [Self; 3] = [Self::Minimal, Self::Summary, Self::Full];
+    const WORDS: [&'static str; 3] = ["minimal", "summary", "full"];
+
+    /// The fields of [`Show::Minimal`]: neither who called, nor what was said.
+    const MINIMAL: [&'static str; 6] = ["id", "status", "duration", "endedReason", "createdAt", "updatedAt"];
+
+    /// Refined by what the config names.
+    fn refined(self, include: Option<BTreeSet<String>>, mut exclude: BTreeSet<String>) -> FieldFilter {
+        let transcript = self == Self::Full;
+        let include = match (self, include) {
+            (Self::Minimal, include) => {
+                let minimal = Self::MINIMAL.map(str::to_owned);
+                Some(include.into_iter().flatten().chain(minimal).collect())
+            }
+            (Self::Summary, None) => {
+                exclude.insert(TRANSCRIPT.to_owned());
+                None
+            }
+            (Self::Summary | Self::Full, include) => include,
+        };
+        FieldFilter { include, exclude, transcript, ..FieldFilter::default() }
+    }
 }
 
 impl DestinationConfig {
@@ -189,10 +256,13 @@ impl DestinationConfig {
         let merge = table.boolean(&r#type.merge());
         let zone = table.read(&TIMEZONE, self::zone).unwrap_or(zone);
         let quiet = table.read(&QUIET, |value| quiet_hours(value, zone));
-        let fields = FieldFilter {
-            include: table.set(&INCLUDE, field_path).map(FromIterator::from_iter),
-            exclude: table.set(&EXCLUDE, field_path).into_iter().flatten().collect(),
-        };
+        let show = table.choice(&r#type.show(), &Show::ALL).unwrap_or(r#type.show);
+        let include = table.set(&INCLUDE, field_path).map(FromIterator::from_iter);
+        let exclude = table.set(&EXCLUDE, field_path).into_iter().flatten().collect();
+        let mask = table.set(&MASK, field_path).into_iter().flatten().collect();
+        let redact = table.set(&REDACT, |value| one_of(&REDACT.takes, value, &Redact::ALL));
+        let redact = redact.into_iter().flatten().map(|(_, kind)| kind).collect();
+        let fields = FieldFilter { mask, redact, ..show.refined(include, exclude) };
         Some(Self {
             name,
             kind: kind?,

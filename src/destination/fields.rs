@@ -5,7 +5,7 @@
 //! a path leads through lists nested more deeply than [`MAX_DEPTH`], a note stands in place of what is below, because a
 //! hidden field may be in it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use serde_json::{
     Map, Value,
@@ -16,7 +16,13 @@ use super::FieldFilter;
 use crate::{
     change::Changes,
     json::{MAX_DEPTH, Shallow, text},
+    privacy::{HIDDEN, mask_phone, redacted},
+    snapshot::TRANSCRIPT,
 };
+
+/// Fields that hold no free text.
+const IN_ORDER: [&str; 7] =
+    ["id", "status", "callerNumber", "calledNumber", "endedReason", "createdAt", "updatedAt"];
 
 /// Stands in place of a value that is nested too deeply to be looked into, as JSON.
 const TOO_DEEP_JSON: &str = "\"(nested too deeply to be shown)\"";
@@ -51,9 +57,10 @@ impl FieldFilter {
         Ok(Cow::Owned(shown))
     }
 
-    /// Whether the receiver asked for this top-level field by name.
-    pub(super) fn asks_for(&self, field: &str) -> bool {
-        self.include.as_ref().is_some_and(|include| include.iter().any(|path| starts_with(path, field)))
+    /// Whether messages for people show the transcript.
+    pub(super) fn shows_transcripts(&self) -> bool {
+        let include = self.include.iter().flatten();
+        self.transcript || include.into_iter().any(|path| starts_with(path, TRANSCRIPT))
     }
 
     /// Whether the receiver is shown the field at this path.
@@ -68,15 +75,64 @@ impl FieldFilter {
     /// transcript only when asked for it.
     pub(super) fn shows_any_of(&self, changes: &Changes, in_full: bool) -> bool {
         let Ok(shown) = self.changes(changes) else { return true };
-        shown.0.iter().any(|(field, change)| {
+        shown.0.values().any(|change| {
             // Neither side of a transcript is remembered.
             let is_transcript = change.as_object().is_some_and(Map::is_empty);
-            if is_transcript { in_full || self.asks_for(field) } else { change["from"] != change["to"] }
+            if is_transcript { in_full || self.shows_transcripts() } else { change["from"] != change["to"] }
         })
     }
 
     pub(super) fn shows_all(&self) -> bool {
-        self.include.is_none() && self.exclude.is_empty()
+        self.include.is_none() && self.exclude.is_empty() && self.mask.is_empty() && self.redact.is_empty()
+    }
+
+    /// The fields of a record that the receiver is not shown as they are, each with the reason.
+    pub(super) fn reasons(&self, record: &RawValue) -> Vec<(String, &'static str)> {
+        let fields = Shallow::read(record.get()).map(|fields| fields.0).unwrap_or_default();
+        let mut names: Vec<_> = fields.into_iter().map(|(name, _)| text(name)).collect();
+        // Of a field that stands below another one the config has to speak.
+        let named = self.exclude.iter().chain(&self.mask).filter(|path| path.contains('.'));
+        names.extend(
+            named
+                .filter(|path| names.iter().any(|name| starts_with(path, name)))
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
+        let reason = |path: &str| match self.shows(path) {
+            false if self.exclude.contains(path) => Some("left out, by `exclude` or `show`"),
+            false => Some("left out, because neither `include` nor `show` names it"),
+            true if self.mask.iter().any(|masked| starts_with(path, masked)) => Some("masked, by `mask`"),
+            true if !self.redact.is_empty() && !IN_ORDER.contains(&path) => {
+                Some("shown, but for what `redact` replaces in its texts")
+            }
+            true => None,
+        };
+        names.into_iter().filter_map(|name| reason(&name).map(|reason| (name, reason))).collect()
+    }
+
+    /// Whether values at or below `path` are shown as they are.
+    fn is_untouched(&self, path: &str) -> bool {
+        let below = |paths: &BTreeSet<String>| paths.iter().any(|other| starts_with(other, path));
+        self.redact.is_empty() && !below(&self.exclude) && !below(&self.mask)
+    }
+
+    /// A value that is neither a list nor an object as the receiver is shown it; `is_masked` when its field is.
+    fn value(&self, value: &RawValue, path: &str, is_masked: bool) -> Result<String, serde_json::Error> {
+        let is_text = value.get().starts_with('"');
+        if value.get() == "null" || (!is_masked && (self.redact.is_empty() || !is_text)) {
+            return Ok(value.get().to_owned());
+        }
+        let text: Cow<'_, str> = match serde_json::from_str(value.get())? {
+            Value::String(text) => text.into(),
+            // A number that is written without quotes.
+            _ => value.get().into(),
+        };
+        serde_json::to_string(&match is_masked {
+            true => masked(&text),
+            // What these hold is no free text, and looks like it.
+            false if IN_ORDER.contains(&path) => text.into_owned(),
+            false => redacted(&text, self.redact.iter().copied()),
+        })
     }
 
     /// The part of the value at `path` that is shown. `included` says whether `include` names this path or one above it.
@@ -103,9 +159,12 @@ impl FieldFilter {
     ) -> Result<bool, serde_json::Error> {
         let start = out.len();
         let opening = value.get().bytes().next();
-        let is_whole = included && !self.exclude.iter().any(|excluded| starts_with(excluded, path));
+        let is_whole = included && self.is_untouched(path);
+        let is_masked = self.mask.iter().any(|masked| starts_with(path, masked));
         match opening {
             Some(b'{' | b'[') if is_whole => out.push_str(value.get()),
+            // Neither what it holds nor how much of it.
+            Some(b'{' | b'[') if is_masked && included => out.push_str(&serde_json::to_string(HIDDEN)?),
             Some(b'{' | b'[') if depth >= MAX_DEPTH => {
                 out.push_str(if included { TOO_DEEP_JSON } else { "" });
             }
@@ -134,7 +193,7 @@ impl FieldFilter {
                 }
                 out.push(']');
             }
-            _ if included => out.push_str(value.get()),
+            _ if included => out.push_str(&self.value(value, path, is_masked)?),
             _ => {}
         }
         // Braces around nothing are shown only where the receiver is shown everything else as well.
@@ -158,6 +217,13 @@ impl FieldFilter {
     }
 }
 
+/// A value of which its reader sees that it is there; the beginning and the end of a phone number.
+fn masked(text: &str) -> String {
+    let is_number =
+        text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '.' | '(' | ')' | '/'));
+    if is_number { mask_phone(text) } else { HIDDEN.to_owned() }
+}
+
 /// Whether `path` is `prefix` or lies below it.
 fn starts_with(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
@@ -166,13 +232,16 @@ fn starts_with(path: &str, prefix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::privacy::Redact;
 
     const RECORD: &str = r#"{"id": "c1", "big": 12345678901234567890123, "summary": "s", "callAnalysis": {"sentiment":"positive", "x": {"y": 1.0e5, "z": 2}}, "transcript": [{"role": "user", "content": "secret"}, {"role": "assistant", "content": "secret too"}]}"#;
 
     fn filter(include: Option<&[&str]>, exclude: &[&str]) -> FieldFilter {
         let set = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
-        FieldFilter { include: include.map(set), exclude: set(exclude) }
+        FieldFilter { include: include.map(set), exclude: set(exclude), ..FieldFilter::default() }
     }
 
     fn shown(include: Option<&[&str]>, exclude: &[&str]) -> String {
@@ -219,6 +288,31 @@ mod tests {
         assert_eq!(shown(Some(&["id", "deep.x"]), &[]), r#"{"id":"a\ud83d"}"#);
         let noted = shown(None, &["deep.x"]);
         assert!(noted.len() < 300 && noted.contains(TOO_DEEP_JSON), "{noted}");
+    }
+
+    #[test]
+    fn what_is_masked_shows_that_it_is_there_and_texts_lose_what_is_replaced() {
+        const CALL: &str = r#"{"id":"4242424242424242","callerNumber":"+33612345678","n":33612345678,"callAnalysis":{"patient":"Jane Alexandra Doe","tags":["a"],"none":null,"mail":"a@b.example"},"summary":"She paid with 4242 4242 4242 4242.","transcript":[{"role":"user","content":"a@b.example"}]}"#;
+        let paths = ["callerNumber", "n", "callAnalysis.patient", "callAnalysis.tags", "callAnalysis.none"];
+        let filter = FieldFilter {
+            mask: paths.map(str::to_owned).into(),
+            redact: [Redact::Card, Redact::Email].into(),
+            ..filter(None, &["callAnalysis.nothing"])
+        };
+        let record: &RawValue = serde_json::from_str(CALL).unwrap();
+        assert_eq!(
+            filter.record(record).unwrap().get(),
+            r#"{"id":"4242424242424242","callerNumber":"+3361•••5678","n":"33612•••5678","callAnalysis":{"patient":"•••","tags":"•••","none":null,"mail":"[email]"},"summary":"She paid with [card].","transcript":[{"role":"user","content":"[email]"}]}"#
+        );
+        let changes = json!({ "callerNumber": { "from": null, "to": "+33612345678" } });
+        let changes = Changes(changes.as_object().unwrap().clone());
+        let shown = serde_json::to_string(&*filter.changes(&changes).unwrap()).unwrap();
+        assert_eq!(shown, r#"{"callerNumber":{"from":null,"to":"+3361•••5678"}}"#);
+        let reasons = filter.reasons(record);
+        let of = |name: &str| reasons.iter().find(|(it, _)| it == name).map(|(_, reason)| *reason);
+        assert_eq!(of("callerNumber"), Some("masked, by `mask`"));
+        assert_eq!(of("callAnalysis.patient"), Some("masked, by `mask`"));
+        assert_eq!((of("id"), of("summary").is_some()), (None, true));
     }
 
     #[test]

@@ -22,13 +22,13 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde_json::Value;
 
-use self::message::Writer;
+use self::{config::Show, message::Writer};
 pub use self::{
     config::{DestinationConfig, FieldFilter, Rate},
     email::{EmailConfig, EmailDestination, SmtpSecurity, SmtpServer},
     links::Links,
     slack::{SlackBotConfig, SlackConfig, SlackThread, SlackWay},
-    webhook::{WebhookBody, WebhookConfig, WebhookDestination, WebhookFormat},
+    webhook::{WebhookAuth, WebhookBody, WebhookConfig, WebhookDestination, WebhookFormat, WebhookUrl},
 };
 use crate::{
     config::{Connection, Key, Table},
@@ -62,6 +62,7 @@ pub struct DestinationType {
     concurrency: u32,
     rate: Option<&'static str>,
     merge: bool,
+    show: Show,
     /// Reads the type's own keys.
     read: fn(&mut Table<'_>) -> Option<DestinationKind>,
 }
@@ -149,6 +150,33 @@ pub(crate) fn show(
             Shown { text: email::plain(&message), title: Some(message.title), notes: message.notes }
         }
     })
+}
+
+/// What would leave for the receiver, byte for byte: the body of a webhook with its secrets masked, the parts of a Slack message
+/// that tell the event, a mail. `None` when it cannot be written.
+///
+/// # Errors
+/// As [`show`].
+pub(crate) fn leaves(
+    config: &DestinationConfig,
+    notification: &Notification<'_>,
+) -> Result<Option<String>, serde_json::Error> {
+    let writer = Writer::new(config, None);
+    match &config.kind {
+        DestinationKind::Webhook(webhook) => {
+            Ok(Some(webhook::show(webhook, &config.fields, &writer, notification)?.0))
+        }
+        DestinationKind::Slack(_) => Ok(Some(slack::show(&writer.write(notification)?).to_string())),
+        DestinationKind::Email(email) => Ok(email::show(email, writer, notification)),
+    }
+}
+
+/// The fields of an event's record that its receiver is not shown as they are, each with the reason.
+pub(crate) fn reasons(config: &DestinationConfig, event: &Event) -> Vec<(String, &'static str)> {
+    match event.subject.call() {
+        Some(_) => config.fields.reasons(&event.record),
+        None => vec![],
+    }
 }
 
 /// A receiver of notifications.

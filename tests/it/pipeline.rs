@@ -84,6 +84,44 @@ async fn the_rules_of_the_example_fire_once_each_on_the_way_of_a_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_one_message_in_slack_over_restarts_and_lost_answers() {
+    let rig = Rig::new().await;
+    let (token, api_url) = (rig.frontdesk.token(), rig.frontdesk.api_url());
+    let text = rig.config_text().replace(
+        &format!("webhook_url = \"{}\"", rig.frontdesk.url()),
+        &format!("token = \"{token}\"\nchannel = \"#calls\"\napi_url = \"{api_url}\""),
+    );
+    let text = format!("{text}\n[rules.follow]\non = [\"started\", \"ended\"]\nto = [\"frontdesk\"]\n")
+        .replace("title = \"Unhappy", "severity = \"critical\"\ntitle = \"Unhappy");
+    let mut running = rig.start_with(rig.parse(&text)).await;
+    running.baseline().await;
+    // The message is posted, and the answer lost.
+    rig.frontdesk.misbehave(1, Misbehaviour::LoseAnswer);
+    rig.callem.add(record("a", "live"));
+    running.wait_for("a", |s| matches!(s, Signal::Changed { call, .. } if call.as_str() == "a")).await;
+    running.settled().await;
+    running.stop().await;
+
+    let mut running = rig.start_with(rig.parse(&text)).await;
+    rig.callem.update("a", complete);
+    running.wait_for("its end", |s| matches!(s, Signal::Changed { .. })).await;
+    running.settled().await;
+    rig.callem.update("a", |call| analyze(call, "negative", true));
+    running.wait_for("its analysis", |s| matches!(s, Signal::Changed { .. })).await;
+    let tally = running.settled().await;
+    assert_eq!(tally.dead, 0);
+    running.stop().await;
+
+    let channel = rig.frontdesk.channel();
+    let title = |message: &Value| message["blocks"][0]["text"]["text"].as_str().unwrap().to_owned();
+    let said: Vec<_> = channel.iter().map(|it| (title(&it.message), it.edits, it.thread.is_some())).collect();
+    let unhappy = "🚨 Unhappy caller +33612345678".to_owned();
+    assert_eq!(said, [(unhappy.clone(), 2, false), (unhappy, 0, true)]);
+    let message = channel[0].message.to_string();
+    assert!(message.contains("rules *unhappy-caller*, *booked*, *follow*"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restart_repeats_nothing_and_loses_nothing() {
     let rig = Rig::new().await;
     rig.callem.add(record("old", "completed"));

@@ -45,6 +45,41 @@ async fn a_test_arrives_everywhere_as_a_rule_says_it_and_is_marked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_would_leave_is_shown_byte_for_byte_with_reasons_and_nothing_is_sent() {
+    let rig = Rig::new().await;
+    let config = rig.config_text().replace(
+        "[destinations.frontdesk]\n",
+        "[destinations.frontdesk]\nmask = [\"callerNumber\"]\nexclude = [\"callAnalysis\"]\n",
+    );
+    let (code, shown, err) = send(&rig, &config, &["crm", "--show", "--rule", "booked"]).await;
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{shown}");
+    let body: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&body["type"], &body["data"]["rule"]), (&"call.ended".into(), &"booked".into()));
+
+    let (code, shown, _) = send(&rig, &config, &["frontdesk", "--show", "-v", "--rule", "booked"]).await;
+    assert_eq!(code, Some(0), "{shown}");
+    let (message, reasons) = shown.split_once("\n\n").unwrap();
+    let message: Value = serde_json::from_str(message).unwrap();
+    assert!(message["blocks"][0]["text"]["text"].as_str().unwrap().starts_with("[test] "), "{message}");
+    assert!(message.to_string().contains("•••") && !message.to_string().contains("tel:+"), "{message}");
+    for line in [
+        "callerNumber: masked, by `mask`",
+        "callAnalysis: left out, by `exclude` or `show`",
+        "transcript: left out, by `exclude` or `show`",
+    ] {
+        assert!(reasons.lines().any(|it| it == line), "{line} in {reasons}");
+    }
+
+    let (code, shown, _) = send(&rig, &config, &["manager", "--show"]).await;
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(
+        shown.contains("\nAuto-Submitted: auto-generated\n") && shown.contains("multipart/alternative"),
+        "{shown}"
+    );
+    assert!(rig.webhooks().is_empty() && rig.slack_texts().is_empty() && rig.mail_titles().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_arrive_is_an_error_that_says_why() {
     let rig = Rig::new().await;
     rig.crm.misbehave(1, Misbehaviour::Status { code: 500, retry_after: None });

@@ -38,6 +38,12 @@ pub struct SendArgs {
     /// Worded as this rule words it [default: the first rule that tells this destination]
     #[arg(long, value_name = "NAME")]
     rule: Option<Name>,
+    /// Print what would leave, byte for byte, and send nothing; secrets are masked
+    #[arg(long, conflicts_with = "json")]
+    show: bool,
+    /// With --show: also which fields are left out or changed, and why
+    #[arg(long, short, requires = "show")]
+    verbose: bool,
     /// Print an object {destination, rule, event, title, arrived, result, response, …}
     #[arg(long)]
     json: bool,
@@ -58,6 +64,8 @@ pub(super) enum SendError {
     NoSample(Name),
     #[error("the sample cannot be rendered: {0}")]
     Record(#[from] serde_json::Error),
+    #[error("the message for {0} cannot be written")]
+    NotWritten(Name),
     #[error("cannot print: {0}")]
     Print(#[from] io::Error),
 }
@@ -68,7 +76,12 @@ pub async fn send(args: SendArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    match run(&config, &args.destination, args.rule.as_ref(), args.json).await {
+    let outcome = match (args.show, args.json) {
+        (true, _) => Outcome::Shown { verbose: args.verbose },
+        (false, true) => Outcome::Json,
+        (false, false) => Outcome::Text,
+    };
+    match run(&config, &args.destination, args.rule.as_ref(), outcome).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -80,7 +93,21 @@ pub async fn send(args: SendArgs) -> ExitCode {
 
 /// Sends a test message for people, and prints the answer; returns whether it arrived.
 pub(super) async fn try_out(config: &Config, destination: &Name) -> Result<bool, SendError> {
-    run(config, destination, None, false).await
+    run(config, destination, None, Outcome::Text).await
+}
+
+/// What becomes of a notification.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    /// It is sent, and the answer printed for people.
+    Text,
+    /// It is sent, and the answer printed as an object.
+    Json,
+    /// It is printed and not sent.
+    Shown {
+        /// With the reasons for what is not shown in it.
+        verbose: bool,
+    },
 }
 
 /// Sends, and prints the answer; returns whether it arrived.
@@ -88,7 +115,7 @@ async fn run(
     config: &Config,
     destination: &Name,
     rule: Option<&Name>,
-    as_json: bool,
+    outcome: Outcome,
 ) -> Result<bool, SendError> {
     let Some(to) = config.destinations.iter().find(|it| it.name == *destination) else {
         let known = quoted(config.destinations.iter().map(|it| &it.name));
@@ -113,6 +140,15 @@ async fn run(
     let event = Arc::new(sample.event.clone());
     let notification =
         Notification { event: &event, rules: &rules, sequence: 1, memo: None, followed: false, now };
+    if let Outcome::Shown { verbose } = outcome {
+        let text = destination::leaves(to, &notification)?;
+        let text = text.ok_or_else(|| SendError::NotWritten(to.name.clone()))?;
+        let reasons = if verbose { destination::reasons(to, &event) } else { vec![] };
+        let reasons: String = reasons.iter().map(|(field, why)| format!("{field}: {why}\n")).collect();
+        let gap = if reasons.is_empty() { "" } else { "\n" };
+        print(&format!("{}\n{gap}{reasons}", text.trim_end()))?;
+        return Ok(true);
+    }
     let shown = destination::show(to, &notification)?;
     let receiver = destination::build(to, &http::client()?, &Telemetry::default())?;
     let begun = Instant::now();
@@ -123,7 +159,10 @@ async fn run(
         shown.title.unwrap_or_else(|| format!("{}, {} bytes", sample.event.type_name(), shown.text.len()));
     let notes = shown.notes;
     let sent = Sent { destination: &to.name, rule: &rule.name, sample, title, notes, answer, took_ms };
-    print(&if as_json { sent.json() } else { sent.text(Style::of(&io::stdout())) })?;
+    print(&match outcome {
+        Outcome::Json => sent.json(),
+        Outcome::Text | Outcome::Shown { .. } => sent.text(Style::of(&io::stdout())),
+    })?;
     Ok(sent.has_arrived())
 }
 

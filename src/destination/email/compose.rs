@@ -13,6 +13,7 @@ use minijinja::{
 };
 use ring::digest;
 
+use super::EmailConfig;
 use crate::{
     destination::{
         Notification,
@@ -59,6 +60,11 @@ pub(super) enum NotComposed {
 }
 
 impl Composer {
+    pub(super) fn new(config: &EmailConfig, writer: Writer) -> Self {
+        let EmailConfig { from, to, threads, .. } = config;
+        Self { from: from.clone(), to: to.clone(), threads: *threads, writer }
+    }
+
     /// The mail as it goes over the wire.
     pub(super) fn compose(&self, notification: &Notification<'_>) -> Result<Vec<u8>, NotComposed> {
         let message = self.writer.write(notification)?;

@@ -12,7 +12,7 @@ use crate::{
         CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, Key, Literal, Mistake, Secret, Table, Value, ValueType,
         hide_user_of_url, is_loopback, parse_url, password, secret,
     },
-    destination::{DestinationKind, DestinationType},
+    destination::{DestinationKind, DestinationType, config::Show},
 };
 
 const SMTP: Key = Key::new("smtp", ValueType::Url, "the server and the user: `\"smtps://user@host:port\"`")
@@ -47,6 +47,7 @@ pub(in crate::destination) const TYPE: DestinationType = DestinationType {
     concurrency: 2,
     rate: None,
     merge: true,
+    show: Show::Summary,
     read: |table| email(table).map(DestinationKind::Email),
 };
 

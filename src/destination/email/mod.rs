@@ -65,6 +65,12 @@ enum NotReady {
     NotComposed(#[from] NotComposed),
 }
 
+/// The mail that would be sent; `None` when it cannot be written.
+pub(super) fn show(config: &EmailConfig, writer: Writer, notification: &Notification<'_>) -> Option<String> {
+    let mail = Composer::new(config, writer).compose(notification).ok()?;
+    Some(String::from_utf8_lossy(&mail).replace("\r\n", "\n"))
+}
+
 #[async_trait]
 impl Destination for EmailDestination {
     async fn deliver(&self, notification: &Notification<'_>) -> Answer {
@@ -96,12 +102,7 @@ impl EmailDestination {
             server,
             password: config.password.clone().or(in_address).map(FreshSecret::new),
             oauth_token: config.oauth_token.clone().map(FreshSecret::new),
-            composer: Arc::new(Composer {
-                from: config.from.clone(),
-                to: config.to.clone(),
-                threads: config.threads,
-                writer,
-            }),
+            composer: Arc::new(Composer::new(config, writer)),
             renderer: Renderer::new(),
             timeout,
         })

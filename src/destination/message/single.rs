@@ -68,7 +68,7 @@ impl Writer {
             _ => field(fields, "summary").map(|summary| truncate(summary, MAX_SUMMARY)),
         };
         let transcript = match fields.get("transcript") {
-            Some(Value::Array(turns)) if self.fields.asks_for("transcript") => turns_of(turns),
+            Some(Value::Array(turns)) if self.fields.shows_transcripts() => turns_of(turns),
             _ => vec![],
         };
         let links = match (event.subject.source(), event.subject.call()) {

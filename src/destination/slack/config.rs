@@ -9,7 +9,7 @@ use crate::{
         CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, Key, Literal, Mistake, PROXY, Secret, Table, Value,
         ValueType, is_loopback, parse_web_address, secret, web_address,
     },
-    destination::{DestinationKind, DestinationType},
+    destination::{DestinationKind, DestinationType, config::Show},
 };
 
 const WEBHOOK_URL: Key = Key::new(
@@ -48,6 +48,7 @@ pub(in crate::destination) const TYPE: DestinationType = DestinationType {
     concurrency: 1,
     rate: Some("1/s"),
     merge: true,
+    show: Show::Summary,
     read: |table| slack(table).map(DestinationKind::Slack),
 };
 

@@ -13,8 +13,18 @@ use reqwest::Client;
 
 pub(super) use self::config::TYPE;
 pub use self::config::{SlackBotConfig, SlackConfig, SlackThread, SlackWay};
-use super::{Destination, message::Writer};
+use serde_json::Value;
+
+use super::{
+    Destination,
+    message::{Message, Writer},
+};
 use crate::name::Name;
+
+/// The parts of a message that tell its event; to a channel of an app goes also where it stands.
+pub(super) fn show(message: &Message) -> Value {
+    blocks::render(message)
+}
 
 /// Makes the destination that `config` describes, under its name in the config.
 pub(super) fn build(

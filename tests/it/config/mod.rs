@@ -23,6 +23,7 @@ fn env(name: &str) -> Option<String> {
         "CRM_SECRET" | "CRM_SECRET_OLD" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         "HEARTBEAT_URL" => "https://hc.example.com/ping/0123456789",
         "CRM_AUTHORIZATION" => "Bearer 0123456789",
+        "CRM_TOKEN" => "0123456789abcdef",
         "SLACK_BOT_TOKEN" => "xoxb-0000",
         "SLACK_WEBHOOK_URL" => "https://hooks.slack.com/services/T000/B000/XXXX",
         _ => return None,

@@ -5,6 +5,7 @@ mod docs;
 mod email;
 mod hostile;
 mod own_body;
+mod privacy;
 mod recipes;
 mod several;
 mod slack;
@@ -193,7 +194,7 @@ pub fn call(rule: &str, minutes: u64, sentiment: &str) -> Event {
 
 pub fn filter(include: Option<&[&str]>, exclude: &[&str]) -> FieldFilter {
     let set = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
-    FieldFilter { include: include.map(set), exclude: set(exclude) }
+    FieldFilter { include: include.map(set), exclude: set(exclude), ..FieldFilter::default() }
 }
 
 #[track_caller]

@@ -553,3 +553,21 @@ async fn a_call_has_links_to_its_page() {
     let message = slack.channel().remove(1).message;
     assert!(!message.to_string().contains("app.example.com"), "{message}");
 }
+
+#[test]
+fn the_example_of_the_page_about_slack_is_fine() {
+    let page = include_str!("../../../docs/slack.md");
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let text = format!("[sources.clinic]\napi_key = 'ck_live_{}'\n{example}", "0".repeat(60));
+    let text = text.replace("{ env = \"SLACK_BOT_TOKEN\" }", "'xoxb-1'");
+    let parsed =
+        callwatch::config_file::Config::parse(&text, std::path::Path::new("c.toml"), Default::default());
+    let config = parsed.unwrap_or_else(|report| panic!("{report}")).config;
+    assert!(matches!(
+        &config.destinations[0].kind,
+        DestinationKind::Slack(SlackConfig { way: SlackWay::Bot(bot), .. }) if bot.thread == SlackThread::Critical
+    ));
+    let manifest = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let manifest: Value = serde_json::from_str(manifest).unwrap();
+    assert_eq!(manifest["oauth_config"]["scopes"]["bot"], json!(["chat:write"]));
+}

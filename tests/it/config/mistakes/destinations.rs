@@ -184,7 +184,8 @@ error: this is not a signing secret
 4 | secret = ["*******", { env = "CRM_SECRET" }, *]
   |           ^^^^^^^^^
   |
-  = help: a signing secret is `whsec_` and 24 to 64 bytes in base64
+  = help: a signing secret is `whsec_` and 24 to 64 bytes in base64, or
+          `whsk_` and an Ed25519 key of 32 bytes
 
 error: expected a text, { env = "NAME" } or { file = "path" }, found an integer
  --> config.toml:4:46
@@ -206,11 +207,12 @@ error: unknown key `webhook_url`
 6 | webhook_url = "**************************************"
   | ^^^^^^^^^^^
   |
-  = help: choose from `type`, `url`, `format`, `content_type`, `secrets`,
-          `body`, `secret`, `headers`, `permanent`, `ca_file`, `client_cert`,
-          `client_key`, `proxy`, `allow_private`, `retry`, `max_attempts_age`,
-          `rate`, `concurrency`, `timeout`, `failing_after`, `merge`,
-          `timezone`, `quiet`, `include`, `exclude`
+  = help: choose from `type`, `url`, `method`, `auth`, `format`,
+          `content_type`, `secrets`, `body`, `secret`, `headers`, `success`,
+          `permanent`, `ca_file`, `client_cert`, `client_key`, `proxy`,
+          `allow_private`, `retry`, `max_attempts_age`, `rate`, `concurrency`,
+          `timeout`, `failing_after`, `merge`, `timezone`, `quiet`, `show`,
+          `include`, `exclude`, `mask`, `redact`
 
 error: callwatch sets this header itself
  --> config.toml:9:1
