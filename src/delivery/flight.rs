@@ -60,7 +60,7 @@ pub(super) struct InLane {
 }
 
 impl InLane {
-    /// What is to be sent of an event in this place.
+    /// The notification of an event in this place.
     pub(super) fn notification<'a>(
         &'a self,
         event: &'a Arc<Event>,

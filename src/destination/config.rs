@@ -198,7 +198,7 @@ pub struct FieldFilter {
     pub transcript: bool,
     /// The values of these are masked.
     pub mask: BTreeSet<String>,
-    /// What is replaced in texts.
+    /// These are replaced in texts.
     pub redact: BTreeSet<Redact>,
 }
 

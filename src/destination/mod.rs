@@ -152,8 +152,8 @@ pub(crate) fn show(
     })
 }
 
-/// What would leave for the receiver, byte for byte: the body of a webhook with its secrets masked, the parts of a Slack message
-/// that tell the event, a mail. `None` when it cannot be written.
+/// The bytes that would leave for the receiver: the body of a webhook with its secrets masked, the parts of a Slack message that
+/// tell the event, a mail. `None` when it cannot be written.
 ///
 /// # Errors
 /// As [`show`].

@@ -1,6 +1,6 @@
 //! Numbers and addresses that identify people or accounts, found in free text and replaced. Pure.
 //!
-//! What a machine can tell apart is replaced: a card number by its check digit, an IBAN by its own. A number that is spelt out
+//! Only things that a machine can tell apart are replaced: a card number by its check digit, an IBAN by its own. A number that is spelt out
 //! in words is not.
 
 use std::sync::LazyLock;

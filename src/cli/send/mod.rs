@@ -96,7 +96,7 @@ pub(super) async fn try_out(config: &Config, destination: &Name) -> Result<bool,
     run(config, destination, None, Outcome::Text).await
 }
 
-/// What becomes of a notification.
+/// The end of a notification: sent, or only shown.
 #[derive(Clone, Copy, Debug)]
 enum Outcome {
     /// It is sent, and the answer printed for people.

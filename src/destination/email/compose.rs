@@ -114,7 +114,8 @@ fn thread(message: &Message) -> Option<String> {
     Some(format!("call_{}", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])))
 }
 
-/// What programs sort mails by (RFC 2919): one list for each set of rules. It lasts as long as their names do.
+/// The list that a mail belongs to, by which programs sort (RFC 2919): one for each set of rules. It lasts as long as their names
+/// do.
 fn list_id(rules: &[String], domain: &str) -> String {
     let mut rules: Vec<_> = rules.iter().map(|rule| label(rule)).filter(|label| !label.is_empty()).collect();
     rules.sort_unstable();

@@ -39,7 +39,7 @@ struct Body {
     ts: Option<String>,
 }
 
-/// What follows from an answer.
+/// The consequence of an answer for the attempt.
 #[derive(Debug, PartialEq)]
 pub(super) enum Outcome {
     /// Slack did it.
@@ -112,7 +112,7 @@ pub(super) fn judge(request: Request, status: StatusCode, asked: Option<Duration
     Outcome::Answer(answer.with_response(body))
 }
 
-/// What Slack's word means. What it says of the token or the channel it would say of every message, so the destination is
+/// The consequence of Slack's word. What it says of the token or the channel it would say of every message, so the destination is
 /// paused; only what it says of the message makes the delivery dead.
 fn consequence(request: Request, word: &str) -> Consequence {
     match (request, word) {
@@ -195,7 +195,7 @@ fn consequence(request: Request, word: &str) -> Consequence {
 const OTHER_TOKEN: &str = "Slack does not take the token; put the Bot User OAuth Token of the app, under OAuth & Permissions, where `token` says";
 
 impl Place {
-    /// What is kept of the answer: without the message, which Slack says again.
+    /// The part of the answer that is kept: without the message, which Slack says again.
     pub(super) fn response(&self) -> String {
         match &self.0 {
             Some((channel, _)) => json!({ "ok": true, "channel": channel }).to_string(),

@@ -31,7 +31,7 @@ const MAX_PROMISES: usize = 1000;
 /// so they outlast a config.
 static BUDGETS: LazyLock<Mutex<BTreeMap<String, Weak<Budget>>>> = LazyLock::new(Mutex::default);
 
-/// What may be done with one token.
+/// The room that is left for requests with one token.
 #[derive(Debug)]
 pub(super) struct Budget(Mutex<Paces>);
 

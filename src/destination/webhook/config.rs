@@ -159,7 +159,7 @@ pub struct WebhookConfig {
     pub format: WebhookFormat,
     /// Additional headers. Values may be secrets.
     pub headers: Vec<(reqwest::header::HeaderName, Secret)>,
-    /// What the answer with 2xx has to hold.
+    /// Has to be found in an answer with 2xx.
     pub success: Option<Regex>,
     /// Statuses of 400 to 499 that make a delivery dead at once. Default none.
     pub permanent: BTreeSet<u16>,
@@ -376,7 +376,7 @@ fn user(value: &Value<'_>) -> Result<String, Mistake> {
     }
 }
 
-/// What an answer has to hold.
+/// A pattern that an answer has to hold.
 fn pattern(value: &Value<'_>) -> Result<Regex, Mistake> {
     /// Bytes of the compiled pattern, far more than any answer needs.
     const LARGEST: usize = 1 << 20;

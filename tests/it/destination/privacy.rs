@@ -1,4 +1,4 @@
-//! What each receiver is shown of a call.
+//! The part of a call that each receiver is shown.
 
 use callwatch::destination::DestinationKind;
 use serde_json::Value;
@@ -22,7 +22,7 @@ fn fields(of_type: &str, keys: &str) -> FieldFilter {
     config.destinations.into_iter().next().unwrap().fields
 }
 
-/// What a message in Slack says of the call of the documentation.
+/// The text of a message in Slack about the call of the documentation.
 async fn said(fields: FieldFilter) -> String {
     let record = RECORD.replace("next Tuesday. …", "next Tuesday, card 4242 4242 4242 4242, a@b.example.");
     let event = event_of(Kind::Ended, &record);

@@ -56,7 +56,7 @@ pub(super) async fn posted_ruled(
     message
 }
 
-/// What a channel shows in large letters.
+/// The line that a channel shows in large letters.
 pub(super) fn title(message: &Value) -> &str {
     message["blocks"][0]["text"]["text"].as_str().unwrap()
 }
