@@ -74,12 +74,14 @@ fn is_between(c: char) -> bool {
 fn phone(text: &str) -> usize {
     /// As in `) - `.
     const MOST_BETWEEN: usize = 3;
+    /// No number is nearly as long, and no text is looked through again and again.
+    const LONGEST: usize = 256;
     let (mut end, mut between) = (0, 0);
     for (at, c) in text.char_indices() {
         // Not a part of `06.12.34.56.78`, nor of a number that began with `+`.
         let is_apart = at > 0 && between > 0 && !text[..at].ends_with('.') && !text.starts_with('+');
         let is_other = is_apart && date_or_address(&text[at..]).is_some();
-        if is_other {
+        if is_other || at > LONGEST {
             break;
         } else if c.is_numeric() || (at == 0 && c == '+') {
             (end, between) = (at + c.len_utf8(), 0);
@@ -106,8 +108,13 @@ fn is_phone(run: &str) -> bool {
 
 /// The length of a date such as `2026-11-23` or `23.11.2026`, or of an IPv4 address, at the beginning of `text`.
 fn date_or_address(text: &str) -> Option<usize> {
-    let length =
-        text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '-' | '/')).unwrap_or(text.len());
+    /// No date and no address is as long.
+    const LONGEST: usize = 32;
+    let is_part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'/');
+    let length = text.bytes().take(LONGEST + 1).take_while(is_part).count();
+    if length > LONGEST {
+        return None;
+    }
     let word = text[..length].trim_end_matches(['.', '-', '/']);
     let mut digits = word.split(['.', '-', '/']).map(str::len);
     let is_date = matches!(

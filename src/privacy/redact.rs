@@ -33,13 +33,11 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a pattern")
 }
 
-static EMAIL: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)[\p{L}0-9._%+\-]{1,64}@(?:[\p{L}0-9\-]{1,63}\.)+\p{L}{2,24}"));
 /// Digits in groups, as on a card.
-static DIGITS: LazyLock<Regex> = LazyLock::new(|| pattern(r"\d(?:[ \-.]?\d){11,22}"));
+static DIGITS: LazyLock<Regex> = LazyLock::new(|| pattern(r"[0-9](?:[ .-]?[0-9]){11,22}"));
 /// Two letters, two check digits, and groups of letters and digits.
 static ACCOUNT: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)\b[a-z]{2}[ \-]?\d{2}(?:[ \-]?[a-z0-9]){11,30}"));
+    LazyLock::new(|| pattern(r"(?-u:\b)[A-Za-z]{2}[ -]?[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}"));
 
 /// The text without what is of these kinds.
 pub fn redacted(text: &str, kinds: impl IntoIterator<Item = Redact>) -> String {
@@ -58,11 +56,41 @@ pub fn redacted(text: &str, kinds: impl IntoIterator<Item = Redact>) -> String {
                     false => found[0].to_owned(),
                 })
                 .into_owned(),
-            Redact::Email => EMAIL.replace_all(&text, "[email]").into_owned(),
+            Redact::Email => without_addresses(&text),
             Redact::Phone => mask_phones_in(&text),
         };
     }
     text
+}
+
+/// The text without email addresses. Looks from each `@` to both sides, so that no text takes long.
+fn without_addresses(text: &str) -> String {
+    /// The longest part before the `@` and behind it, in bytes (RFC 5321, section 4.5.3.1).
+    const LONGEST: [usize; 2] = [64, 255];
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('@') {
+        let is_local = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '%' | '+' | '-');
+        let is_domain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-');
+        let local: usize = rest[..at].chars().rev().take_while(|c| is_local(*c)).map(char::len_utf8).sum();
+        let behind = &rest[at + 1..];
+        let domain = &behind[..behind.find(|c| !is_domain(c)).unwrap_or(behind.len())];
+        let domain = domain.trim_end_matches(['.', '-']);
+        let is_top = |top: &str| top.chars().count() >= 2 && top.chars().all(char::is_alphabetic);
+        let is_address = (1..=LONGEST[0]).contains(&local)
+            && domain.len() <= LONGEST[1]
+            && domain.rsplit_once('.').is_some_and(|(name, top)| !name.is_empty() && is_top(top));
+        if is_address {
+            clean.push_str(&rest[..at - local]);
+            clean.push_str("[email]");
+            rest = &behind[domain.len()..];
+        } else {
+            clean.push_str(&rest[..=at]);
+            rest = behind;
+        }
+    }
+    clean.push_str(rest);
+    clean
 }
 
 /// The text without the IBAN that it begins with, if it does: the words behind one may look like a part of it.
@@ -149,9 +177,10 @@ mod tests {
 
     #[test]
     fn a_long_text_takes_no_long_time() {
-        let text = "a.".repeat(100_000) + &"1 ".repeat(100_000) + &"aa11".repeat(50_000);
+        let text =
+            ["a.".repeat(20_000), "1 ".repeat(20_000), "aa11".repeat(10_000), "@a".repeat(20_000)].concat();
         let begun = std::time::Instant::now();
         all(&text);
-        assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+        assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
     }
 }

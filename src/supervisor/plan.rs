@@ -57,6 +57,10 @@ pub(super) enum Version {
 }
 
 /// A duty, with the config for it.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each source and destination, and only for a moment"
+)]
 #[derive(Clone, Debug)]
 pub(super) enum Job {
     Source { config: SourceConfig, content: Fingerprint },
