@@ -6,7 +6,7 @@ mod openapi;
 mod page;
 mod pages;
 
-use std::{net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{collections::BTreeSet, net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use callwatch::demo::receivers::{DEMO_SECRET, Misbehaviour};
 use serde_json::json;
@@ -107,6 +107,19 @@ async fn monitoring_sees_whether_it_works_and_what_is_wrong() {
     let parsed = openmetrics_parser::openmetrics::parse_openmetrics(&text);
     let families = parsed.unwrap_or_else(|error| panic!("{error:?} in {}", metrics.body)).families;
     assert!(families.len() > 50 && families.contains_key("callwatch_rule_results"), "{:?}", families.keys());
+
+    // Every metric that the alerting rules name is there.
+    let rules = include_str!("../../../deploy/prometheus/callwatch.rules.yaml");
+    let is_of_name = |c: char| c.is_ascii_lowercase() || c == '_';
+    let named: BTreeSet<_> = rules
+        .match_indices("callwatch_")
+        .map(|(at, _)| rules[at..].split(|c| !is_of_name(c)).next().unwrap_or_default())
+        .collect();
+    assert!(named.len() > 8, "{named:?}");
+    for name in named {
+        let mut series = metrics.body.lines().filter_map(|line| line.strip_prefix(name));
+        assert!(series.any(|rest| rest.starts_with(['{', ' '])), "{name} is not in {}", metrics.body);
+    }
 
     // The API takes the key no more, and the config on disk is wrong.
     rig.callem.set_key("another");
