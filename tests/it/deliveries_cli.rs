@@ -219,6 +219,23 @@ old-crm is not in the config: 1 delivery waits until it is back, or until `callw
 }
 
 #[tokio::test]
+async fn a_withheld_number_is_listed_as_such_and_a_number_is_no_id_of_a_call() {
+    let stopped = Stopped::new();
+    let store = stopped.store().await;
+    let mut event = new_event("evt_w", "crm", 0);
+    event.event.record = serde_json::from_str(r#"{"id":"a","callerNumber":null}"#).unwrap();
+    commit(&store, event).await;
+    store.close().await.unwrap();
+    let out = stopped.run(&["list"]).await.fine();
+    assert!(out.ends_with("\n  call-completed  unknown number\n"), "{out}");
+    let hint = "\n--call takes the id of a call; `callwatch explain NUMBER` finds those of a number\n";
+    for (call, is_hinted) in [("+33612345678", true), ("06 12 34 56 78", true), ("c999", false)] {
+        let out = stopped.run(&["list", "--call", call]).await.fine();
+        assert!(out.starts_with("no deliveries\n") && out.ends_with(hint) == is_hinted, "{call}: {out}");
+    }
+}
+
+#[tokio::test]
 async fn a_delivery_that_a_clock_ahead_made_is_not_new() {
     let stopped = Stopped::new();
     let store = stopped.store().await;
