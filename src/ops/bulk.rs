@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::{
     Filter, Ops, OpsError, StateFilter, no_delivery,
-    scan::{PAGE, Scan},
+    scan::{PAGE, Scan, WIDE_PAGE},
 };
 use crate::{
     event::EventId,
@@ -83,7 +83,7 @@ impl Ops {
         }
         let destinations = self.destinations_for(&filter).await?;
         // The scan has already passed the deliveries that were changed, so it meets none twice.
-        let mut scan = Scan::new(&*self.store, &filter, None, PAGE, destinations.now);
+        let mut scan = Scan::new(&*self.store, &filter, None, WIDE_PAGE, destinations.now);
         let mut changed = Changed::default();
         let mut matched = 0;
         loop {

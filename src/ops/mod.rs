@@ -137,7 +137,7 @@ impl Ops {
             let meant = destinations.standings.iter().filter(|(name, _)| is_meant(name));
             return Ok(meant.map(|(_, standing)| counted(&standing.tally, filter.state)).sum());
         }
-        let mut scan = Scan::new(&*self.store, filter, None, scan::PAGE, destinations.now);
+        let mut scan = Scan::new(&*self.store, filter, None, scan::WIDE_PAGE, destinations.now);
         let mut count = 0;
         while scan.next().await?.is_some() {
             count += 1;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     BulkMode, Changed, Destinations, Filter, Ops, OpsError, StateFilter, no_delivery,
-    scan::{PAGE, Scan},
+    scan::{Scan, WIDE_PAGE},
 };
 use crate::{
     event::EventId,
@@ -52,7 +52,7 @@ impl Ops {
             let known = destinations.configured.iter().cloned().collect();
             return Err(OpsError::NoDestination { name: to.clone(), known });
         }
-        let mut scan = Scan::new(&*self.store, &filter, None, PAGE, destinations.now);
+        let mut scan = Scan::new(&*self.store, &filter, None, WIDE_PAGE, destinations.now);
         let mut chosen = Chosen::default();
         let mut has_matched = false;
         while let Some(record) = scan.next().await? {

@@ -12,6 +12,9 @@ use crate::{
 pub(super) const PAGE: usize = 500;
 /// How many deliveries are read at a time when their events are read, too.
 const PAGE_WITH_BODIES: usize = 50;
+/// How many deliveries are read at a time when those that failed with a text are meant and all of them are wanted: the store
+/// looks at thousands of failures together, and would look at them again for each page.
+pub(super) const WIDE_PAGE: usize = 4096;
 
 /// The deliveries that match a filter, newest first. Those made while the walk goes on are left out.
 pub(super) struct Scan<'a> {
@@ -39,7 +42,11 @@ impl<'a> Scan<'a> {
         limit: usize,
         now: Timestamp,
     ) -> Self {
-        let most = if filter.kind.is_some() { PAGE_WITH_BODIES } else { PAGE };
+        let most = match (filter.kind, &filter.error) {
+            (Some(_), _) => PAGE_WITH_BODIES,
+            (None, Some(_)) => WIDE_PAGE,
+            (None, None) => PAGE,
+        };
         let limit = limit.saturating_add(1).min(most);
         let stream =
             |filter| Stream { query: Query { filter, after, limit }, page: VecDeque::new(), has_more: true };
