@@ -136,6 +136,12 @@ fn a_file_that_is_not_text_is_reported() {
     assert_eq!(report.mistakes()[0].hint.as_deref(), Some("save it as UTF-8"));
 }
 
+/// The time that a processor has spent on this thread, which other work on the machine does not lengthen.
+fn processor_time() -> std::time::Duration {
+    let spent = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    std::time::Duration::from_nanos(spent.split(' ').next().unwrap().parse().unwrap())
+}
+
 #[test]
 fn a_great_many_mistakes_are_counted_and_take_no_longer_than_they_must() {
     let numbers = |line: &dyn Fn(usize) -> String| (0..20_000).map(line).collect::<Vec<_>>();
@@ -155,14 +161,10 @@ fn a_great_many_mistakes_are_counted_and_take_no_longer_than_they_must() {
         format!("[store]\nx = {{ {} }}\n", list(&|n| format!("a{n} = \"“\""))),
         format!("[store]\n{} = 1\n", "x".repeat(200_000)),
     ] {
-        let began = std::time::Instant::now();
+        let began = processor_time();
         let shown = exercise(&super::completed(&text));
-        assert!(
-            began.elapsed() < std::time::Duration::from_secs(20),
-            "{:?}: {}",
-            began.elapsed(),
-            &text[..80]
-        );
+        let took = processor_time() - began;
+        assert!(took < std::time::Duration::from_secs(20), "{took:?}: {}", &text[..80]);
         assert!(shown.len() < 1 << 20, "{}", shown.len());
     }
     let report =
