@@ -90,11 +90,48 @@ pub(super) fn check(template: &minijinja::Template<'_, '_>, r#use: Use<'_>) -> R
             Instruction::CallFunction(name, ..) if !is_global(name) => {
                 Some(format!("there is no function `{name}`"))
             }
-            Instruction::Add if !adds_one_thing(instructions, index) => {
+            // Lists that are added are not copied but strung together, which costs no steps: thirty times `x + x` is a list
+            // of 10⁹ entries. With one thing on a side it is an error.
+            Instruction::Add if !has_one_thing(instructions, index) => {
                 let span = span_of(instructions, index);
                 let message = "`+` adds numbers, and these may be lists".to_owned();
                 let hint = "write `x + y|float` to add numbers, `x ~ y` to join texts; lists cannot be added";
                 return Err(TemplateError { message, hint: Some(hint.to_owned()), span });
+            }
+            Instruction::Mul if !multiplies_numbers(instructions, index) => {
+                let span = span_of(instructions, index);
+                let message = "`*` multiplies numbers, and one of these may be a list".to_owned();
+                let hint = "write `x|float * y`; a list cannot be repeated".to_owned();
+                return Err(TemplateError { message, hint: Some(hint), span });
+            }
+            Instruction::Eq
+            | Instruction::Ne
+            | Instruction::Gt
+            | Instruction::Gte
+            | Instruction::Lt
+            | Instruction::Lte
+            | Instruction::CompareAndPreserve(_)
+                if !has_one_thing(instructions, index) =>
+            {
+                let span = span_of(instructions, index);
+                let message = "both sides of this comparison may be lists or objects".to_owned();
+                let hint =
+                    "write `x|string == y` to compare texts, `x|float == y` to compare numbers".to_owned();
+                return Err(TemplateError { message, hint: Some(hint), span });
+            }
+            Instruction::In if !looks_for_one_thing(instructions, index) => {
+                let span = span_of(instructions, index);
+                let message = "what is looked for may be a list or an object".to_owned();
+                let hint = "write `x|string in y` to look for a text".to_owned();
+                return Err(TemplateError { message, hint: Some(hint), span });
+            }
+            Instruction::CallMethod("changed", _)
+                if !index.checked_sub(1).is_some_and(|last| makes_one_thing(instructions, last, index)) =>
+            {
+                let span = span_of(instructions, index);
+                let message = "what may have changed may be a list or an object".to_owned();
+                let hint = "write `loop.changed(x|string)`".to_owned();
+                return Err(TemplateError { message, hint: Some(hint), span });
             }
             Instruction::LoadConst(ref value) if value.len().is_some_and(|length| length > MAX_LIST) => {
                 Some(format!("this has more than {MAX_LIST} entries or characters"))
@@ -115,27 +152,69 @@ fn span_of(instructions: &Instructions<'_>, index: u32) -> Option<Range<usize>> 
     instructions.get_span(index).map(|span| span.start_offset as usize..span.end_offset as usize)
 }
 
-/// Whether the addition at `index` adds something that certainly is one number or text. Lists that are added are not
-/// copied but strung together, which costs no steps: thirty times `x + x` is a list of 10⁹ entries.
-fn adds_one_thing(instructions: &Instructions<'_>, index: u32) -> bool {
-    let Some(last) = index.checked_sub(1) else { return false };
-    if makes_one_thing(instructions, last, index) {
-        return true;
+/// Whether the multiplication at `index` certainly is not one of a list by a number. A list that is repeated a billion times
+/// takes neither memory nor steps, until it is compared or becomes a text.
+fn multiplies_numbers(instructions: &Instructions<'_>, index: u32) -> bool {
+    let is_text = |at: Option<u32>| {
+        let instruction = at.and_then(|at| instructions.get(at));
+        matches!(instruction, Some(Instruction::LoadConst(value)) if value.as_str().is_some())
+    };
+    let [left, right] = sides(instructions, index);
+    // A text by a list is an error, and a text by a number has to fit.
+    is_text(left) || is_text(right) || one_things(instructions, index) == [true, true]
+}
+
+/// Whether one side of the operator at `index` certainly is one number, text or truth value. Then comparing the sides takes one
+/// step. Two lists or objects are compared to their depths, which counts no steps.
+fn has_one_thing(instructions: &Instructions<'_>, index: u32) -> bool {
+    one_things(instructions, index).contains(&true)
+}
+
+/// Whether the `in` at `index` looks for something that certainly is one number or text, or looks in a list that is written out.
+fn looks_for_one_thing(instructions: &Instructions<'_>, index: u32) -> bool {
+    let [is_one, _] = one_things(instructions, index);
+    let last = index.checked_sub(1).and_then(|last| instructions.get(last));
+    is_one || matches!(last, Some(Instruction::LoadConst(list)) if list.as_str().is_none())
+}
+
+/// For each side of the operator at `index`, whether it certainly is one thing.
+fn one_things(instructions: &Instructions<'_>, index: u32) -> [bool; 2] {
+    let [left, right] = sides(instructions, index);
+    let right_begins = left.map_or(index, |left| left + 1);
+    [
+        left.is_some_and(|left| makes_one_thing(instructions, left, right_begins)),
+        right.is_some_and(|right| makes_one_thing(instructions, right, index)),
+    ]
+}
+
+/// The last instructions of the two sides of the operator at `index`. That of the left side is only found when the right side is
+/// a literal or a variable, with fields and filters behind it.
+fn sides(instructions: &Instructions<'_>, index: u32) -> [Option<u32>; 2] {
+    let right = index.checked_sub(1);
+    let mut first = right;
+    loop {
+        let Some(at) = first else { return [None, right] };
+        let behind = match instructions.get(at) {
+            Some(Instruction::LoadConst(_) | Instruction::Lookup(_)) => return [at.checked_sub(1), right],
+            Some(Instruction::GetAttr(_)) => 0,
+            Some(Instruction::GetItem) => 1,
+            Some(Instruction::ApplyFilter(_, Some(arguments), _)) => u32::from(*arguments).saturating_sub(1),
+            _ => return [None, right],
+        };
+        // Its arguments stand in front of it.
+        let are_literals = (1..=behind).all(|place| {
+            let argument = at.checked_sub(place).and_then(|at| instructions.get(at));
+            matches!(argument, Some(Instruction::LoadConst(_)))
+        });
+        first = at.checked_sub(behind + 1).filter(|_| are_literals);
     }
-    // The right side is a variable or a field of one: then the left side is in front of it.
-    let mut first = last;
-    while let Some(Instruction::GetAttr(_)) = instructions.get(first) {
-        let Some(before) = first.checked_sub(1) else { return false };
-        first = before;
-    }
-    let is_variable = matches!(instructions.get(first), Some(Instruction::Lookup(_)));
-    is_variable && first.checked_sub(1).is_some_and(|left| makes_one_thing(instructions, left, first))
 }
 
 /// Whether what this filter makes certainly is one number or text.
 pub(super) fn is_one_thing_behind(filter: &str) -> bool {
-    const FILTERS: [&str; 19] = [
+    const FILTERS: [&str; 20] = [
         "abs",
+        "capitalize",
         "count",
         "duration",
         "float",
@@ -163,8 +242,26 @@ fn makes_one_thing(instructions: &Instructions<'_>, index: u32, end: u32) -> boo
     let is_one = match instructions.get(index) {
         Some(Instruction::LoadConst(value)) => value.is_number() || value.as_str().is_some(),
         Some(Instruction::ApplyFilter(name, ..)) => is_one_thing_behind(name),
-        // One of what was added was one thing, else this would have been refused or would have failed.
-        Some(Instruction::Add) => true,
+        Some(Instruction::Lookup(name)) => ONE_THINGS.contains(name) && !is_set(instructions, name),
+        Some(Instruction::GetAttr(field)) => {
+            let of_loop = index.checked_sub(1).and_then(|before| instructions.get(before));
+            matches!(of_loop, Some(Instruction::Lookup("loop")))
+                && OF_LOOP.contains(field)
+                && !is_set(instructions, "loop")
+        }
+        // One of what was added was one thing, else this would have been refused or would have failed. So with `*`.
+        Some(Instruction::Add | Instruction::Mul) => true,
+        Some(
+            Instruction::Eq
+            | Instruction::Ne
+            | Instruction::Gt
+            | Instruction::Gte
+            | Instruction::Lt
+            | Instruction::Lte
+            | Instruction::In
+            | Instruction::Not
+            | Instruction::PerformTest(..),
+        ) => true,
         Some(
             Instruction::Sub
             | Instruction::Div
@@ -178,6 +275,19 @@ fn makes_one_thing(instructions: &Instructions<'_>, index: u32, end: u32) -> boo
     };
     // Of `x if y else 1` the last instruction says too little.
     is_one && !(0..).map_while(|at| instructions.get(at)).any(|it| leads_to(it, end))
+}
+
+/// The variables that are one number or text, unless the template sets them.
+const ONE_THINGS: [&str; 6] = ["count", "message", "rule", "severity", "source", "title"];
+
+/// What a loop says of itself in one number or truth value.
+const OF_LOOP: [&str; 8] = ["depth", "first", "index", "index0", "last", "length", "revindex", "revindex0"];
+
+/// Whether the template sets a variable of this name.
+fn is_set(instructions: &Instructions<'_>, name: &str) -> bool {
+    (0..)
+        .map_while(|at| instructions.get(at))
+        .any(|instruction| matches!(instruction, Instruction::StoreLocal(other) if *other == name))
 }
 
 fn leads_to(instruction: &Instruction<'_>, index: u32) -> bool {

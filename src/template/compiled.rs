@@ -12,7 +12,7 @@ use super::{
     context::{Context, OF_ALL},
     dashed::Dashed,
     environment::{Capped, ENVIRONMENT, FUEL_OF_BODY},
-    sharing::shared,
+    sharing::{made_key, shared},
     withheld::in_text,
 };
 
@@ -81,6 +81,13 @@ impl Template {
                 hint: Some(format!(
                     "put a value of the event there, or make one text of it: `{name}|string`"
                 )),
+                span: Some(span),
+            });
+        }
+        if let Some(span) = made_key(source) {
+            return Err(TemplateError {
+                message: "a key of an object is a text or a number that is written out".to_owned(),
+                hint: None,
                 span: Some(span),
             });
         }

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io, sync::LazyLock, time::Duration};
 use chrono::format::{Item, StrftimeItems};
 
 use minijinja::{
-    Environment, Error, ErrorKind, State, UndefinedBehavior, escape_formatter, filters,
+    Environment, Error, ErrorKind, State, UndefinedBehavior, escape_formatter, filters, tests,
     value::{Kwargs, Rest, Value, ValueKind},
 };
 use serde::Serialize as _;
@@ -20,9 +20,12 @@ use crate::{
     time::Timestamp,
 };
 
-/// The most steps a template may take; a text of a few lines takes some dozens. Data counts as well: 64 bytes of text,
-/// or 4 of JSON, are a step.
+/// The most steps a template may take; a text of a few lines takes some dozens. Data counts as well: [`STEP`] bytes of text, or
+/// of a list or an object as JSON, are a step.
 const FUEL: u64 = 50_000;
+
+/// How many bytes a step reads or writes.
+const STEP: usize = 64;
 
 /// The same for the body of a webhook, which may be as long as [`MAX_BODY`].
 pub(super) const FUEL_OF_BODY: u64 = 500_000;
@@ -49,7 +52,7 @@ pub(crate) fn environment() -> Environment<'static> {
         if value.is_none() || value.is_undefined() {
             out.write_str(DASH).map_err(Error::from)
         } else {
-            ensure_fits(value, None)?;
+            ensure_fits(state, value, None)?;
             escape_formatter(out, state, value)
         }
     });
@@ -65,8 +68,8 @@ pub(crate) fn environment() -> Environment<'static> {
     env.add_filter("tojson", tojson);
     env.add_filter(dashed::FILTER, dashed_value);
     env.add_filter("join", join);
-    env.add_filter("string", |value: Value| -> Result<Value, Error> {
-        ensure_fits(&value, None)?;
+    env.add_filter("string", |state: &State<'_, '_>, value: Value| -> Result<Value, Error> {
+        ensure_fits(state, &value, None)?;
         Ok(Value::from(if value.is_none() { DASH.to_owned() } else { value.to_string() }))
     });
     env.add_filter("slack_escape", |text: &Value| of_text(text, slack_escape));
@@ -97,7 +100,12 @@ fn sum(
 }
 
 /// The library's `tojson`, which writes a value of any size before it looks at what that costs.
-fn tojson(value: &Value, indent: Option<Value>, arguments: Kwargs) -> Result<Value, Error> {
+fn tojson(
+    state: &State<'_, '_>,
+    value: &Value,
+    indent: Option<Value>,
+    arguments: Kwargs,
+) -> Result<Value, Error> {
     let indent = match indent {
         None => arguments.get::<Option<Value>>("indent")?,
         given => given,
@@ -112,18 +120,19 @@ fn tojson(value: &Value, indent: Option<Value>, arguments: Kwargs) -> Result<Val
         return Err(Error::new(ErrorKind::InvalidOperation, message));
     }
     let value = &as_json(value);
-    ensure_fits(value, width)?;
+    ensure_fits(state, value, width)?;
     filters::tojson(value, width.map(Value::from), Kwargs::from_iter(std::iter::empty::<(&str, Value)>()))
 }
 
-/// Makes the library's filters look no further than [`MAX_BODY`] into lists and objects. A list that holds the same
-/// list twice, thirty times over, takes no memory and no steps, but has a text of gigabytes.
+/// Makes the library's filters and tests look no further than [`MAX_BODY`] into lists and objects, and count steps for how far
+/// they look. By themselves they compare and write values of any depth without counting.
 fn guard(env: &mut Environment<'static>) {
     // Of null they make null, as our own do, and not an error or the word None.
     const OF_TEXTS: [&str; 10] =
         ["capitalize", "e", "escape", "lines", "lower", "replace", "split", "title", "trim", "upper"];
-    let filters: [(&'static str, Value); 17] = [
+    let filters: [(&'static str, Value); 18] = [
         ("capitalize", Value::from_function(filters::capitalize)),
+        ("dictsort", Value::from_function(filters::dictsort)),
         ("e", Value::from_function(filters::escape)),
         ("escape", Value::from_function(filters::escape)),
         ("format", Value::from_function(filters::format)),
@@ -143,7 +152,7 @@ fn guard(env: &mut Environment<'static>) {
     ];
     for (name, filter) in filters {
         env.add_filter(name, move |state: &mut State<'_, '_>, arguments: Rest<Value>| {
-            arguments.iter().try_for_each(|argument| ensure_fits(argument, None))?;
+            arguments.iter().try_for_each(|argument| ensure_fits(state, argument, None))?;
             let is_of_null = arguments.first().is_some_and(Value::is_none);
             if is_of_null && OF_TEXTS.contains(&name) {
                 return Ok(Value::from(()));
@@ -155,6 +164,29 @@ fn guard(env: &mut Environment<'static>) {
             }
             filter.call(state, &arguments)
         });
+    }
+    let judges: [(&[&'static str], Value); 9] = [
+        (&["eq", "equalto", "=="], Value::from_function(tests::is_eq)),
+        (&["ne", "!="], Value::from_function(tests::is_ne)),
+        (&["lt", "lessthan", "<"], Value::from_function(tests::is_lt)),
+        (&["le", "<="], Value::from_function(tests::is_le)),
+        (&["gt", "greaterthan", ">"], Value::from_function(tests::is_gt)),
+        (&["ge", ">="], Value::from_function(tests::is_ge)),
+        (&["in"], Value::from_function(tests::is_in)),
+        (&["lower"], Value::from_function(tests::is_lower)),
+        (&["upper"], Value::from_function(tests::is_upper)),
+    ];
+    for (names, judge) in judges {
+        for name in names {
+            let judge = judge.clone();
+            env.add_test(*name, move |state: &mut State<'_, '_>, arguments: Rest<Value>| {
+                for argument in arguments.iter() {
+                    ensure_fits(state, argument, None)?;
+                    state.consume_fuel((argument.as_str().map_or(0, str::len) / STEP) as u64)?;
+                }
+                judge.call(state, &arguments).map(|is| is.is_true())
+            });
+        }
     }
     // These take no lists at all.
     env.add_filter("urlencode", |text: &Value| match text.kind() {
@@ -199,7 +231,7 @@ fn join(
         given => given,
     };
     arguments.assert_all_used()?;
-    ensure_fits(values, None)?;
+    ensure_fits(state, values, None)?;
     if values.is_none() {
         return Ok(Value::from(()));
     }
@@ -226,8 +258,8 @@ fn not_a_text() -> Error {
     Error::new(ErrorKind::InvalidOperation, "not a text")
 }
 
-/// Fails when a value as JSON is longer than anything a template may produce.
-fn ensure_fits(value: &Value, indent: Option<usize>) -> Result<(), Error> {
+/// Fails when a value as JSON is longer than anything a template may produce. Counts steps for its length.
+fn ensure_fits(state: &State<'_, '_>, value: &Value, indent: Option<usize>) -> Result<(), Error> {
     if !matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
         return Ok(());
     }
@@ -240,6 +272,8 @@ fn ensure_fits(value: &Value, indent: Option<usize>) -> Result<(), Error> {
         }
         None => value.serialize(&mut serde_json::Serializer::new(&mut room)),
     };
+    let length = MAX_BODY - room.0;
+    state.consume_fuel((length / STEP) as u64)?;
     written.map_err(|_| Error::new(ErrorKind::InvalidOperation, "too long, or not JSON"))
 }
 
@@ -248,8 +282,9 @@ struct Room(usize);
 
 impl io::Write for Room {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 =
-            self.0.checked_sub(bytes.len()).ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
+        let left = self.0.checked_sub(bytes.len());
+        self.0 = left.unwrap_or(0);
+        left.ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
         Ok(bytes.len())
     }
 

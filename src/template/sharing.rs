@@ -16,6 +16,30 @@ use super::check::{WORD_OPERATORS, is_one_thing_behind};
 /// Functions and filters whose arguments become parts of what they return.
 const HOLDERS: [&str; 5] = ["batch", "dict", "namespace", "slice", "zip"];
 
+/// The place of the first key of an object, written out in the template, that is no literal. To find a key that is a list or an
+/// object itself, it is compared to its depth, which counts no steps.
+pub(super) fn made_key(source: &str) -> Option<Range<usize>> {
+    let (mut open, mut may_be_key) = (vec![], false);
+    for (token, span) in tokenize(source, false, SyntaxConfig::default()).map_while(Result::ok) {
+        let is_literal = matches!(
+            token,
+            Token::Str(_) | Token::String(_) | Token::Int(_) | Token::Float(_) | Token::BraceClose
+        );
+        if may_be_key && !is_literal {
+            return Some(span.start_offset as usize..span.end_offset as usize);
+        }
+        match token {
+            Token::VariableStart | Token::BlockStart => open.clear(),
+            Token::BraceOpen => open.push(true),
+            Token::BracketOpen | Token::ParenOpen => open.push(false),
+            Token::BraceClose | Token::BracketClose | Token::ParenClose => drop(open.pop()),
+            _ => {}
+        }
+        may_be_key = matches!(token, Token::BraceOpen | Token::Comma) && open.last() == Some(&true);
+    }
+    None
+}
+
 /// The first variable that the template sets and puts into a list or an object: its name and its place.
 pub(super) fn shared(source: &str) -> Option<(String, Range<usize>)> {
     let tokens: Vec<_> = tokenize(source, false, SyntaxConfig::default()).map_while(Result::ok).collect();

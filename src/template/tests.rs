@@ -335,8 +335,6 @@ fn a_small_template_cannot_make_a_large_text() {
         "{% set n = 1000000000 %}{{ call|tojson(indent=n) }}",
         "{{ call.summary|indent(1000000000) }}",
         "{{ 'x' * 90000000 }}",
-        "{{ ([call] * 50000)|tojson }}",
-        "{{ ([call] * 50000)|string }}",
         "{% set ns = namespace(x='aaaaaaaaaa') %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
         "{{ call.summary|replace('', 'x' * 10000)|replace('', 'y' * 10000) }}",
     ] {
@@ -392,4 +390,83 @@ fn null_is_a_dash_wherever_texts_are_put_together() {
         "`'a' ~ call.mood` is not there; it is missing in this call or left out by the destination",
         "'a' ~ call.mood",
     );
+}
+
+#[test]
+fn lists_are_neither_repeated_nor_compared_nor_looked_for() {
+    for (source, message) in [
+        ("{{ [[1] * 1000000000] == [[1] * 1000000000] }}", "`*` multiplies numbers"),
+        ("{{ kinds * 1000000000 ~ '' }}", "`*` multiplies numbers"),
+        ("{{ call.duration * 2 }}", "`*` multiplies numbers"),
+        ("{{ 2 * call.duration }}", "`*` multiplies numbers"),
+        ("{{ call == calls[0] }}", "both sides of this comparison"),
+        ("{{ call.a < call.b.c }}", "both sides of this comparison"),
+        ("{{ 1 == call.a == call.b }}", "both sides of this comparison"),
+        ("{{ [call] != [calls[0]] }}", "both sides of this comparison"),
+        ("{{ call == ('x' if count else calls[0]) }}", "both sides of this comparison"),
+        ("{% set count = call %}{{ call == count }}", "both sides of this comparison"),
+        ("{{ call in calls }}", "what is looked for"),
+        ("{{ kinds not in 'abc' }}", "what is looked for"),
+        ("{% for c in calls %}{{ loop.changed(c) }}{% endfor %}", "what may have changed"),
+        ("{{ {call: 1}[calls[0]] }}", "a key of an object"),
+        ("{{ {'a': 1, call.duration: 1} }}", "a key of an object"),
+    ] {
+        assert!(render(source).unwrap_err().message.starts_with(message), "{source}");
+    }
+    for (source, text) in [
+        (
+            "{{ call.duration|float * 2 }} {{ call.duration|default(0, true)|int * (1 + 1) }} {{ '-' * 3 }}",
+            "290.0 290 ---",
+        ),
+        (
+            "{{ call.duration > 100 }} {{ 100 < call['duration'] < 200 }} {{ call.summary|lower != call.id|default('') }}",
+            "True True True",
+        ),
+        (
+            "{% for c in calls %}{{ loop.index == c.duration }} {{ c.duration == count }} {{ loop.changed(c.duration|string) }} {% endfor %}",
+            "False False True False False False ",
+        ),
+        (
+            "{{ 'b' in call.summary }} {{ call.summary in ['a', 'b'] }} {{ (count == 2) == call.a|default(true) }}",
+            "True False True",
+        ),
+        (
+            "{{ call is eq(calls[0]) }} {{ calls|select('in', calls)|list|length }} {{ {'a': {'b': 1}}.a.b }}",
+            "True 2 1",
+        ),
+    ] {
+        assert_renders(source, text);
+    }
+}
+
+#[test]
+fn looking_at_a_large_value_again_and_again_takes_steps() {
+    let turns: Vec<_> =
+        (0..1000).map(|n| json!({ "role": "user", "content": format!("{n} {}", "x".repeat(900)) })).collect();
+    let call = json!({ "transcript": turns });
+    let twin = call.clone();
+    with_context(|context| {
+        let context = Context { call: Some(&call), calls: &[&twin, &call], ..*context };
+        for look in [
+            "call is eq(calls[0])",
+            "call is lt(calls[0])",
+            "call is in(calls)",
+            "call|upper",
+            "call|max",
+            "calls|unique|list",
+            "calls|sort",
+            "{1: call, 2: calls[0]}|dictsort(by='value')",
+            "calls|select('==', calls[0])|list",
+            "calls|groupby('transcript')",
+            "calls|map('string')|list",
+            "call|string",
+            "call|tojson",
+            "call.transcript[0].content is lower",
+        ] {
+            let source = format!("{{% for i in range(90000) %}}{{% if {look} %}}{{% endif %}}{{% endfor %}}");
+            let rendered = Template::compile_body(&source, &[]).unwrap().render_body(&context);
+            let error = rendered.unwrap_err().message;
+            assert!(error == "it takes too many steps" || error.contains("does not work"), "{look}: {error}");
+        }
+    });
 }

@@ -183,6 +183,7 @@ fn guard_part(node: &mut IdedExpr, patterns: &mut Vec<Pattern>) {
         }
         Expr::Comprehension(inner) => {
             // The accumulator belongs to the macro's expansion and is never null.
+            charge_compared(&mut inner.loop_step, &[Some(&inner.iter_var), inner.iter_var2.as_ref()]);
             guard_part(&mut inner.iter_range, patterns);
             guard_part(&mut inner.loop_step, patterns);
             guard_part(&mut inner.result, patterns);
@@ -192,8 +193,45 @@ fn guard_part(node: &mut IdedExpr, patterns: &mut Vec<Pattern>) {
     }
 }
 
+/// Charges for what is compared in the step of a macro, again and again, unless it is a part of the `entries`, which are
+/// charged by [`FEW`].
+fn charge_compared(step: &mut IdedExpr, entries: &[Option<&String>]) {
+    match &mut step.expr {
+        Expr::Call(call) => {
+            for part in call.target.as_deref_mut().into_iter().chain(&mut call.args) {
+                charge_compared(part, entries);
+            }
+            let compares =
+                matches!(call.func_name.as_str(), operators::EQUALS | operators::NOT_EQUALS | operators::IN);
+            if compares {
+                call.args.iter_mut().filter(|side| !is_part_of(side, entries)).for_each(charge);
+            }
+        }
+        Expr::Select(select) => charge_compared(&mut select.operand, entries),
+        Expr::List(list) => list.elements.iter_mut().for_each(|part| charge_compared(part, entries)),
+        Expr::Map(map) => {
+            for entry in &mut map.entries {
+                if let EntryExpr::MapEntry(entry) = &mut entry.expr {
+                    charge_compared(&mut entry.value, entries);
+                }
+            }
+        }
+        Expr::Comprehension(inner) => charge_compared(&mut inner.loop_step, entries),
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
+    }
+}
+
+/// Whether it is one of the `entries` or a field of one.
+fn is_part_of(node: &IdedExpr, entries: &[Option<&String>]) -> bool {
+    match &node.expr {
+        Expr::Ident(name) => entries.contains(&Some(name)),
+        Expr::Select(select) => is_part_of(&select.operand, entries),
+        _ => false,
+    }
+}
+
 /// Charges for what an operation makes or scans. Comparisons are left out: outside of macros there are not enough of
-/// them, and in macros their operands are parts of the entries, which are charged by [`FEW`].
+/// them, and in macros see [`charge_compared`].
 fn charge_operands(call: &mut CallExpr) {
     let is_function = call.func_name.starts_with(|c: char| c.is_ascii_alphabetic());
     match call.func_name.as_str() {

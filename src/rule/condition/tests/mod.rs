@@ -294,6 +294,8 @@ fn a_short_condition_cannot_take_much_time_or_memory() {
     let mut call = a_call();
     call["summary"] = text.into();
     call["list"] = (0..10_000).collect::<Vec<_>>().into();
+    call["one"] = (0..9_000).collect::<Vec<_>>().into();
+    call["other"] = call["one"].clone();
     let all = |part: &str| vec![part; 330].join(", ");
     for condition in [
         r#"["a"].map(x, call.summary + call.summary + call.summary)[0] + call.summary == "b""#.to_owned(),
@@ -317,8 +319,15 @@ fn a_short_condition_cannot_take_much_time_or_memory() {
         );
         assert!(began.elapsed() < std::time::Duration::from_secs(5), "{condition}: {:?}", began.elapsed());
     }
-    let costly = "call.list.exists(x, call.summary.contains(\"ab\"))";
-    assert_eq!(truth(costly, call).unwrap_err(), "it takes too much time or memory");
+    for costly in [
+        "call.list.exists(x, call.summary.contains(\"ab\"))",
+        "call.list.exists(x, call.one != call.other)",
+        "call.list.exists(x, [call.one] != [call.other])",
+        "call.list.exists(x, !(call.one == call.other) && x > 0)",
+        "call.list.exists(x, -1 in call.one)",
+    ] {
+        assert_eq!(truth(costly, call.clone()).unwrap_err(), "it takes too much time or memory", "{costly}");
+    }
 }
 
 #[test]
