@@ -114,8 +114,9 @@ impl Mask {
     fn look_in(&self, letters: &[(char, Range<usize>)], text: &str, found: &mut Vec<Range<usize>>) {
         let view = Letters::of(letters.iter().filter_map(|(c, range)| Some((fold(*c)?, range))));
         for Needle { text: needle, whole_word } in &self.plain {
-            for range in view.find(needle) {
-                found.push(if *whole_word { word_around(text, range) } else { range });
+            match whole_word {
+                true => words_around(text, view.find(needle), found),
+                false => found.extend(view.find(needle)),
             }
         }
         let is_prefix =
@@ -124,7 +125,7 @@ impl Mask {
             letters.iter().enumerate().filter(|(at, (c, _))| c.is_ascii_hexdigit() && !is_prefix(*at));
         let view = Letters::of(digits.map(|(_, (c, range))| (c.to_ascii_lowercase(), range)));
         for needle in &self.hex {
-            found.extend(view.find(needle).map(|range| word_around(text, range)));
+            words_around(text, view.find(needle), found);
         }
     }
 }
@@ -172,6 +173,18 @@ fn in_base64(bytes: &[u8], offset: usize) -> String {
     let first = (offset * 8).div_ceil(6);
     let last = padded.len() * 8 / 6;
     encoded.get(first..last).unwrap_or_default().to_owned()
+}
+
+/// The words that `ranges`, from the first to the last, are parts of. Each word is looked through once.
+fn words_around(text: &str, ranges: impl Iterator<Item = Range<usize>>, found: &mut Vec<Range<usize>>) {
+    let mut end = 0;
+    for range in ranges {
+        if range.end > end {
+            let word = word_around(text, range);
+            end = word.end;
+            found.push(word);
+        }
+    }
 }
 
 /// The word that `range` is a part of.
@@ -243,6 +256,19 @@ mod tests {
     use super::*;
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    #[test]
+    fn a_secret_that_is_repeated_without_end_is_looked_for_once() {
+        let begun = std::time::Instant::now();
+        let mask = Mask::of([SECRET]);
+        assert_eq!(mask.hide(&SECRET.repeat(8192)), HIDDEN);
+        assert_eq!(
+            mask.hide(&format!("a {} b", STANDARD.encode(SECRET.repeat(6144)))),
+            format!("a {HIDDEN} b")
+        );
+        // Minutes, when each of them looks through the whole word that all of them are.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
+    }
 
     /// The spellings of a secret that a receiver may echo.
     fn spellings(secret: &str) -> Vec<String> {
