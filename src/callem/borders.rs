@@ -181,14 +181,13 @@ impl<'a> Scan<'a> {
     fn string(&mut self, at: usize) -> Option<usize> {
         let bytes = self.text.as_bytes();
         let mut here = at + 1;
-        loop {
-            match *bytes.get(here)? {
-                b'"' => break,
-                b'\\' => here += 2,
-                _ => here += 1,
-            }
+        while let Some(byte) = bytes.get(here)
+            && *byte != b'"'
+        {
+            here += if *byte == b'\\' { 2 } else { 1 };
         }
+        // One that does not end has been looked through as well.
         self.left = self.left.checked_sub(here - at)?;
-        Some(here + 1)
+        (here < bytes.len()).then_some(here + 1)
     }
 }

@@ -358,6 +358,18 @@ mod tests {
     }
 
     #[test]
+    fn a_page_of_beginnings_is_given_up_soon() {
+        let begun = std::time::Instant::now();
+        let tail = "x".repeat(4 << 20);
+        for part in [r#"{"id":1,"a"#, r#"{"id":"#, r#"{"id":[{"status":1},"#, r#"{"id":"","status":"""#] {
+            let page = format!(r#"{{"data":[{}{tail}"#, format!("{part},").repeat(5001));
+            assert_eq!(self::page(page).unwrap_err(), FetchError::NotJson("JSON that breaks off"));
+        }
+        // An hour for 100 MB, when what does not end is looked through without being counted.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
+    }
+
+    #[test]
     fn no_more_records_are_looked_at_than_were_asked_for_and_long_ones_are_left_out() {
         let bounds = Bounds { records: 3, record: 20 };
         let text = format!(
