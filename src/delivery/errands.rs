@@ -22,8 +22,8 @@ use crate::{
 /// How many entries of the feed are read at a time.
 pub(super) const FEED_PAGE: usize = 1000;
 
-/// How many events are fetched at first; as long as they are small, four times as many each time.
-const FIRST_FETCH: usize = 8;
+/// How many events are fetched at a time: nobody knows what they weigh before.
+const FETCH: usize = 8;
 
 /// The store, as the owner of a destination may use it.
 pub(super) struct Owner {
@@ -121,15 +121,14 @@ impl<C: Send + 'static> Errands<C> {
     pub(super) fn fetch(&mut self, mut deliveries: Vec<Taken>, most: usize, with_memos: bool) {
         let owner = Arc::clone(&self.owner);
         self.fetching.begin(async move {
-            let (mut events, mut weight, mut step) = (vec![], 0, FIRST_FETCH);
+            let (mut events, mut weight) = (vec![], 0);
             while events.len() < deliveries.len() && (events.is_empty() || weight < most) {
-                let tokens = deliveries[events.len()..].iter().take(step).map(|delivery| delivery.token);
+                let tokens = deliveries[events.len()..].iter().take(FETCH).map(|delivery| delivery.token);
                 let tokens: Vec<_> = tokens.collect();
                 let ask = || owner.store.bodies(&tokens);
                 let read = retry_io(&owner.telemetry, "reading deliveries", ask).await?;
                 weight += read.iter().flatten().map(|event| event.weight()).sum::<usize>();
                 events.extend(read);
-                step *= 4;
             }
             let left = deliveries.split_off(events.len());
             let mut memos = vec![None; events.len()];

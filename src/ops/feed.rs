@@ -2,12 +2,15 @@
 
 use std::fmt;
 
-use super::{Delivery, Filter, Ops, OpsError, scan::Scan};
+use super::{
+    Delivery, Filter, Ops, OpsError,
+    scan::{Scan, of_events},
+};
 use crate::{
     call::CallId,
     change::Changes,
     event::{Event, EventId},
-    json,
+    json::{self, Budget},
     kind::Kinds,
     name::Name,
     privacy::mask_phones_in,
@@ -15,11 +18,15 @@ use crate::{
     time::Timestamp,
 };
 
+/// Of each event as much is told as if there were so many: their changes may be long.
+const MOST_TOLD: usize = 50;
+
 /// How many deliveries an event has at most for all of them to be found.
 const DELIVERIES_PER_EVENT: usize = 5;
 
-/// The most of a summary that is told, in characters.
+/// The most of a summary that is told, in characters, and that is looked at for it.
 const SUMMARY: usize = 160;
+const SUMMARY_READ: usize = 4096;
 
 /// An event, and how its deliveries stand.
 #[derive(Clone)]
@@ -32,7 +39,7 @@ pub struct Happening {
     pub what: String,
     /// The kinds of change.
     pub kinds: Kinds,
-    /// The fields of the call that differ from before, each with both values.
+    /// The fields of the call that differ from before, each with both values, as an excerpt when they are long.
     pub changes: Changes,
     /// The rules that it tells, the one that matters most first.
     pub rules: Vec<Name>,
@@ -65,14 +72,15 @@ impl Ops {
                 None => {}
             }
         }
-        let tokens: Vec<_> = events.iter().filter_map(|(_, records)| Some(records.first()?.token)).collect();
-        let bodies = self.store.bodies(&tokens).await?;
+        let newest: Vec<_> = events.iter().filter_map(|(_, records)| records.first().cloned()).collect();
+        let happenings = of_events(&*self.store, &newest, |event| Happening::of(event, vec![])).await?;
         // A delivery that was dropped meanwhile has no event any more.
-        let found = events.into_iter().zip(bodies).filter_map(|((_, records), body)| Some((records, body?)));
-        let latest = found.map(|(mut records, event)| {
+        let found =
+            events.into_iter().zip(happenings).filter_map(|((_, records), found)| Some((records, found?)));
+        let latest = found.map(|(mut records, happening)| {
             records.reverse();
             let deliveries = records.into_iter().map(|record| destinations.tell(record, false)).collect();
-            Happening::of(&event, deliveries)
+            Happening { deliveries, ..happening }
         });
         Ok(latest.collect())
     }
@@ -89,13 +97,14 @@ impl Happening {
             at: event.at,
             what: event.type_name(),
             kinds: event.kinds,
-            changes: event.changes.clone(),
+            changes: Changes(json::excerpt_of_fields(&event.changes.0, &mut Budget::share(MOST_TOLD))),
             rules: event.rules().cloned().collect(),
             source: event.subject.source().cloned(),
             call: event.subject.call().cloned(),
             caller: event.masked_caller(),
             // Masked first: what is cut in the middle of a number would not be known for one.
-            summary: summary.map(|summary| truncate(&mask_phones_in(&summary), SUMMARY)),
+            summary: summary
+                .map(|summary| truncate(&mask_phones_in(&truncate(&summary, SUMMARY_READ)), SUMMARY)),
             deliveries,
         }
     }

@@ -50,7 +50,7 @@ pub use self::{
 use self::{delivery::Destinations, scan::Scan};
 use crate::{
     config_file::Config,
-    event::EventId,
+    event::{Event, EventId},
     name::Name,
     store::{Action, Cursor, Pause, Store, Tally},
     telemetry::Board,
@@ -85,9 +85,6 @@ pub struct Resumed {
     pub waiting: u64,
 }
 
-/// How many events are read together for a list: they hold transcripts.
-const BODIES: usize = 20;
-
 impl Ops {
     /// The operations on this store, with the sources, rules and destinations of the config.
     pub fn new(store: Arc<dyn Store>, config: Arc<Config>, clock: Clock) -> Self {
@@ -114,16 +111,12 @@ impl Ops {
         let records = scan.take(limit).await?;
         let end = records.last().map(|record| record.cursor());
         let next = if scan.next().await?.is_some() { end } else { None };
-        let mut items = vec![];
-        for chunk in records.chunks(BODIES) {
-            let tokens: Vec<_> = chunk.iter().map(|record| record.token).collect();
-            let events = self.store.bodies(&tokens).await?;
-            items.extend(chunk.iter().zip(events).map(|(record, event)| {
-                let caller = event.map(|event| event.masked_caller()).filter(|caller| !caller.is_empty());
-                Delivery { caller, ..destinations.tell(record.clone(), false) }
-            }));
-        }
-        Ok(Listing { items, next })
+        let callers = scan::of_events(&*self.store, &records, Event::masked_caller).await?;
+        let items = records.into_iter().zip(callers).map(|(record, caller)| {
+            let caller = caller.filter(|caller| !caller.is_empty());
+            Delivery { caller, ..destinations.tell(record, false) }
+        });
+        Ok(Listing { items: items.collect(), next })
     }
 
     /// How many deliveries match. Goes over all of them when more is asked for than a destination and a state.

@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 
 use super::Filter;
 use crate::{
+    event::Event,
     store::{Cursor, DeliveryRecord, Page, Query, Store, StoreError},
     time::Timestamp,
 };
 
 /// How many deliveries are read, or changed, at a time.
 pub(super) const PAGE: usize = 500;
-/// How many deliveries are read at a time when their events are read, too.
-const PAGE_WITH_BODIES: usize = 50;
+/// How many deliveries are read at a time when their events are looked at, too.
+const PAGE_WITH_EVENTS: usize = 50;
 /// How many deliveries are read at a time when those that failed with a text are meant and all of them are wanted: the store
 /// looks at thousands of failures together, and would look at them again for each page.
 pub(super) const WIDE_PAGE: usize = 4096;
@@ -43,7 +44,7 @@ impl<'a> Scan<'a> {
         now: Timestamp,
     ) -> Self {
         let most = match (filter.kind, &filter.error) {
-            (Some(_), _) => PAGE_WITH_BODIES,
+            (Some(_), _) => PAGE_WITH_EVENTS,
             (None, Some(_)) => WIDE_PAGE,
             (None, None) => PAGE,
         };
@@ -89,12 +90,29 @@ async fn read(
     stream.query.after = next;
     items.retain(|record| filter.matches(record, now));
     let Some(kind) = filter.kind else { return Ok(items.into()) };
-    let tokens: Vec<_> = items.iter().map(|record| record.token).collect();
-    let bodies = store.bodies(&tokens).await?;
-    let is_of_kind = bodies.into_iter().map(|event| event.is_some_and(|event| event.kinds.contains(kind)));
+    let is_of_kind = of_events(store, &items, |event| event.kinds.contains(kind)).await?;
     Ok(items
         .into_iter()
         .zip(is_of_kind)
-        .filter_map(|(record, is_of_kind)| is_of_kind.then_some(record))
+        .filter_map(|(record, is_of_kind)| (is_of_kind == Some(true)).then_some(record))
         .collect())
+}
+
+/// How many events, or snapshots of calls, are read at a time. Each may be as long as `max_record` and more.
+pub(super) const FEW: usize = 8;
+
+/// What `look` sees in the event of each delivery, in their order; `None` of one that was dropped meanwhile. No more than
+/// [`FEW`] events are in memory at a time.
+pub(super) async fn of_events<T>(
+    store: &dyn Store,
+    records: &[DeliveryRecord],
+    look: impl Fn(&Event) -> T,
+) -> Result<Vec<Option<T>>, StoreError> {
+    let mut seen = Vec::with_capacity(records.len());
+    for records in records.chunks(FEW) {
+        let tokens: Vec<_> = records.iter().map(|record| record.token).collect();
+        let events = store.bodies(&tokens).await?;
+        seen.extend(events.iter().map(|event| event.as_deref().map(&look)));
+    }
+    Ok(seen)
 }

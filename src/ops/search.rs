@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::{KnownOfCall, Ops, OpsError, number::Number};
+use super::{KnownOfCall, Ops, OpsError, number::Number, scan::FEW};
 use crate::{call::CallId, json, name::Name, store::KnownCall, time::Timestamp};
 
 /// Known calls that are read at a time.
@@ -115,13 +115,20 @@ impl Ops {
         wanted: Option<&Wanted>,
     ) -> Result<Vec<KnownCall>, OpsError> {
         let Some(wanted) = wanted else { return Ok(known) };
-        let ids: Vec<_> = known.iter().map(|call| call.id.clone()).collect();
-        let snapshots = self.store.snapshots(source, &ids).await?;
         let matches = |call: &KnownCall, fields: &Map<String, Value>| {
             call.id.as_str().to_lowercase().contains(&wanted.text.to_lowercase()) || wanted.is_in(fields)
         };
-        let pairs = known.into_iter().zip(snapshots);
-        Ok(pairs.filter_map(|(call, snapshot)| matches(&call, &snapshot?.fields).then_some(call)).collect())
+        let mut matching = vec![];
+        for known in known.chunks(FEW) {
+            let ids: Vec<_> = known.iter().map(|call| call.id.clone()).collect();
+            let snapshots = self.store.snapshots(source, &ids).await?;
+            let found = known.iter().zip(&snapshots);
+            let found = found.filter(|(call, snapshot)| {
+                snapshot.as_ref().is_some_and(|snapshot| matches(call, &snapshot.fields))
+            });
+            matching.extend(found.map(|(call, _)| call.clone()));
+        }
+        Ok(matching)
     }
 
     /// The transcript of a call, from its latest event: role and text of each turn. `None` when no event of it is kept.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::super::{Ops, OpsError, number::Number, text};
+use super::super::{Ops, OpsError, number::Number, scan::FEW, text};
 use crate::{call::CallId, name::Name, privacy::mask_phone, time::Timestamp};
 
 /// How many calls are looked at together.
@@ -53,15 +53,17 @@ impl Ops {
                 let known = self.store.known(source, after.as_ref(), CHUNK).await?;
                 let Some(last) = known.last() else { break };
                 after = Some(last.id.clone());
-                let ids: Vec<_> = known.iter().map(|call| call.id.clone()).collect();
-                let snapshots = self.store.snapshots(source, &ids).await?;
-                for (call, snapshot) in known.into_iter().zip(snapshots) {
-                    let Some(snapshot) = snapshot else { continue };
-                    let caller = snapshot.fields.get("callerNumber").and_then(|caller| caller.as_str());
-                    let Some(caller) = caller.filter(|caller| number.is(caller)) else { continue };
-                    let at = call.created_at.unwrap_or(snapshot.first_seen);
-                    let of_number = OtherCall { call: call.id, source: source.clone(), at };
-                    found.push((of_number, mask_phone(caller)));
+                for known in known.chunks(FEW) {
+                    let ids: Vec<_> = known.iter().map(|call| call.id.clone()).collect();
+                    let snapshots = self.store.snapshots(source, &ids).await?;
+                    for (call, snapshot) in known.iter().zip(snapshots) {
+                        let Some(snapshot) = snapshot else { continue };
+                        let caller = snapshot.fields.get("callerNumber").and_then(|caller| caller.as_str());
+                        let Some(caller) = caller.filter(|caller| number.is(caller)) else { continue };
+                        let at = call.created_at.unwrap_or(snapshot.first_seen);
+                        let of_number = OtherCall { call: call.id.clone(), source: source.clone(), at };
+                        found.push((of_number, mask_phone(caller)));
+                    }
                 }
             }
         }

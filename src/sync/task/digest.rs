@@ -13,6 +13,7 @@ use crate::{
     call::{Brief, Call, CallId, RecordHash, is_unreadable_time},
     callem::Flaw,
     change::Stale,
+    json::is_small,
     snapshot::Snapshot,
     store::{Commit, KnownCall, StoreError},
     sync::{
@@ -29,6 +30,15 @@ use crate::{
 /// one begins. Calls of one page do not depend on each other, so a page may be several commits.
 const COMMIT_ITEMS: usize = 400;
 const COMMIT_BYTES: usize = 256 << 10;
+
+/// A commit whose events weigh this much, in bytes, is full as well. An event holds what its call was before, which may be far
+/// longer than the record.
+const COMMIT_WEIGHT: usize = 4 << 20;
+
+/// How many snapshots are read at a time. After one that is longer than [`LONG_SNAPSHOT`], in bytes, no more are read for the
+/// batch, so that a page of short records of calls that were long does not bring all of them into memory.
+const SNAPSHOTS: usize = 16;
+const LONG_SNAPSHOT: usize = 64 << 10;
 
 /// Other tasks get their turn after so many bytes, or so many records.
 const TURN_BYTES: usize = 1 << 20;
@@ -142,9 +152,10 @@ impl Poller {
         let mut digest = Digest { rows: Vec::with_capacity(records.len()), ..Digest::default() };
         let mut rest = &records[..];
         while !rest.is_empty() {
-            let (batch, later) = rest.split_at(batch_of(rest));
+            let (remembered, read) = self.remembered_of(&rest[..batch_of(rest)]).await?;
+            let (batch, later) = rest.split_at(read);
             rest = later;
-            self.digest_batch(batch, &mut digest).await?;
+            self.digest_batch(batch, &remembered, &mut digest).await?;
             yield_now().await;
         }
         let (window, now) = (self.task.config.analysis_window, self.now());
@@ -180,9 +191,13 @@ impl Poller {
     }
 
     /// Digests records that fit into one commit, but for the events they may make.
-    async fn digest_batch(&mut self, records: &[Record<'_>], digest: &mut Digest) -> Result<(), StoreError> {
-        let remembered = self.remembered_of(records).await?;
-        let (mut commit, mut signals) = (Commit::default(), vec![]);
+    async fn digest_batch(
+        &mut self,
+        records: &[Record<'_>],
+        remembered: &HashMap<CallId, Snapshot>,
+        digest: &mut Digest,
+    ) -> Result<(), StoreError> {
+        let (mut commit, mut signals, mut weight) = (Commit::default(), vec![], 0);
         let mut calls: HashMap<CallId, Call> = HashMap::new();
         for record in records {
             if let Record::Changed { text, hash, .. } = record
@@ -250,11 +265,14 @@ impl Poller {
             digest.rows.push(self.index.row(slot, before.is_none(), moved));
             digest.new += usize::from(before.is_none());
             digest.changed += usize::from(before.is_some() && made.changed);
+            let events = commit.events.len();
             signals.extend(made.commit_into(&mut commit));
+            weight += commit.events[events..].iter().map(|new| new.event.weight()).sum::<usize>();
             let items = commit.snapshots.len() + commit.events.len() + commit.deliveries();
-            if items >= COMMIT_ITEMS {
+            if items >= COMMIT_ITEMS || weight >= COMMIT_WEIGHT {
                 let full = std::mem::take(&mut commit);
                 self.commit(full, std::mem::take(&mut signals)).await?;
+                weight = 0;
             }
         }
         self.commit(commit, signals).await
@@ -359,19 +377,30 @@ impl Poller {
         records
     }
 
-    async fn remembered_of(&self, records: &[Record<'_>]) -> Result<HashMap<CallId, Snapshot>, StoreError> {
-        let ids: Vec<CallId> = records
-            .iter()
-            .filter_map(|record| match record {
-                Record::Changed { brief, .. } => Some(brief.id.clone()),
-                Record::Unchanged(_) => None,
-            })
-            .collect();
-        if ids.is_empty() {
-            return Ok(HashMap::new());
+    /// The snapshots of the calls that the first of the records are about, and how many records these are.
+    async fn remembered_of(
+        &self,
+        records: &[Record<'_>],
+    ) -> Result<(HashMap<CallId, Snapshot>, usize), StoreError> {
+        let mut remembered = HashMap::new();
+        let mut ids = vec![];
+        for (place, record) in records.iter().enumerate() {
+            if let Record::Changed { brief, .. } = record {
+                ids.push(brief.id.clone());
+            }
+            let is_last = place + 1 == records.len();
+            if ids.len() == SNAPSHOTS || (is_last && !ids.is_empty()) {
+                let found = self.task.store.snapshots(&self.task.config.name, &ids).await?;
+                let is_long = |snapshot: &Snapshot| !is_small(&snapshot.fields, LONG_SNAPSHOT);
+                let has_long = found.iter().flatten().any(is_long);
+                let found = ids.drain(..).zip(found);
+                remembered.extend(found.filter_map(|(id, snapshot)| Some((id, snapshot?))));
+                if has_long {
+                    return Ok((remembered, place + 1));
+                }
+            }
         }
-        let found = self.task.store.snapshots(&self.task.config.name, &ids).await?;
-        Ok(ids.into_iter().zip(found).filter_map(|(id, snapshot)| Some((id, snapshot?))).collect())
+        Ok((remembered, records.len()))
     }
 }
 

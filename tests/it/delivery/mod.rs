@@ -86,6 +86,34 @@ async fn an_idle_destination_is_hardly_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_more_is_in_flight_than_memory_has_room_for() {
+    // With 16 MiB of events in flight no more are fetched, and eight are fetched at a time.
+    const LONG: usize = 3 << 20;
+    let mut stage = Stage::new();
+    let receiver = stage.receiver(|_| Reply::Slow(secs(1)));
+    let calls = calls(60);
+    let mut long = commit("crm", &firsts(&calls), stage.clock.wall());
+    let text = format!("\"{}\"", "x".repeat(LONG));
+    let record: std::sync::Arc<_> = serde_json::value::RawValue::from_string(text).unwrap().into();
+    // The first ones are short, so that nobody concludes from them.
+    long.events.iter_mut().skip(20).for_each(|new| new.event.record = std::sync::Arc::clone(&record));
+    stage.store.add(long).await;
+    let mut wide = config("crm");
+    wide.concurrency = 20;
+    let running = stage.serve(wide, &receiver);
+    stage.finished(60).await;
+    let tries = receiver.tries();
+    let in_flight = |at: Timestamp| {
+        let is_long = |it: &&Try| it.record.len() > LONG && it.at <= at && at.since(it.at) < secs(1);
+        tries.iter().filter(is_long).count()
+    };
+    let most = tries.iter().map(|it| in_flight(it.at)).max().unwrap();
+    assert!((6..=6 + 8).contains(&most), "{most} of 3 MiB each");
+    assert!(receiver.most_in_flight() >= 16, "short ones are not kept back");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failed_delivery_is_tried_again_by_its_schedule() {
     let mut stage = Stage::new();
     let receiver = stage.receiver(|it| if it.number < 4 { Reply::Fail } else { Reply::Ok });
