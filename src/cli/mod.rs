@@ -202,8 +202,14 @@ fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{}", escaped_output(text));
 }
 
+/// The fewest workers of the runtime. A server that floods a connection with answers nobody asked for keeps one of them busy until
+/// the deadline; with more of them than such servers, the machine shares its time among all.
+const FEWEST_WORKERS: usize = 4;
+
 fn on_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let workers = std::thread::available_parallelism().map_or(FEWEST_WORKERS, usize::from);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    match runtime.worker_threads(workers.max(FEWEST_WORKERS)).enable_all().build() {
         Ok(runtime) => {
             let code = runtime.block_on(command);
             // A thread that hangs in a call of the system, such as looking up a name, is not waited for.

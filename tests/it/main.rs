@@ -17,6 +17,7 @@ mod explain;
 mod floors;
 mod hangup;
 mod histories;
+mod hostile;
 mod init;
 mod leaps;
 mod merging;

@@ -201,3 +201,16 @@ async fn an_api_that_is_in_trouble_for_a_moment_is_asked_again_and_a_refused_key
     assert!(done.err.contains("no calls of clinic: the API refused the key"), "{}", done.err);
     assert!(!done.err.contains("ck_live"), "{}", done.err);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_never_ends_is_read_once() {
+    use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+
+    let (rig, api) = (Rig::new().await, MockServer::start().await);
+    let page = json!({ "data": [call("a", ago(2 * HOUR), Some("negative"))] }).to_string();
+    Mock::given(any()).respond_with(ResponseTemplate::new(200).set_body_string(page)).mount(&api).await;
+    let text = rig.config_text().replace(rig.callem.base_url().as_str(), &api.uri());
+    let out = preview(&rig, &text, &[]).await.fine();
+    assert_eq!(row(&out, "unhappy-caller")[0], "1", "{out}");
+    assert_eq!(api.received_requests().await.unwrap().len(), 2);
+}

@@ -85,9 +85,21 @@ impl Process {
     }
 }
 
+/// The binary under test: the one of this build, or the one that `CALLWATCH_BINARY` names, such as one built for release.
+pub fn binary() -> PathBuf {
+    std::env::var_os("CALLWATCH_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_callwatch").into(), PathBuf::from)
+}
+
+/// A line of `/proc/PID/status`, in MB.
+pub fn memory(process: u32, line: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let found = status.lines().find_map(|it| it.strip_prefix(line)).unwrap();
+    found.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
 /// A command of the binary with this config.
 pub fn command(config: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_callwatch"));
+    let mut command = Command::new(binary());
     command.args(args).arg("--config").arg(config).env_remove("STATE_DIRECTORY");
     command.stdin(Stdio::null()).kill_on_drop(true);
     command

@@ -1,6 +1,7 @@
 //! The soak: the real binary beside a hostile caller, of whom one call in twenty is nested, huge or odd.
 //!
-//! It takes 20 seconds unless `CALLWATCH_SOAK_SECONDS` says otherwise; `CALLWATCH_SEED` sets what happens.
+//! It takes 20 seconds and about three calls a second, unless `CALLWATCH_SOAK_SECONDS` and `CALLWATCH_SOAK_CALLS` say otherwise.
+//! `CALLWATCH_SEED` sets what happens, and `CALLWATCH_BINARY` another binary.
 
 mod hostile;
 
@@ -29,7 +30,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::rig::{PATIENCE, record};
+use crate::{
+    process::{binary, memory},
+    rig::{PATIENCE, record},
+};
 
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -242,16 +246,9 @@ fn record_of(callem: &SimulatedCallem, id: &str) -> Arc<Value> {
     Arc::new(serde_json::from_str(&callem.record(id).unwrap()).unwrap())
 }
 
-/// A line of `/proc/PID/status`, in MB.
-fn memory(process: &Child, line: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id().unwrap())).unwrap();
-    let found = status.lines().find_map(|it| it.strip_prefix(line)).unwrap();
-    found.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-}
-
 fn run(folder: &Path, config: &str) -> Child {
     fs::write(folder.join("config.toml"), config).unwrap();
-    let mut run = Command::new(env!("CARGO_BIN_EXE_callwatch"));
+    let mut run = Command::new(binary());
     run.arg("run").arg("--config").arg(folder.join("config.toml"));
     let log = File::create(folder.join("log")).unwrap();
     run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn().unwrap()
@@ -261,6 +258,7 @@ fn run(folder: &Path, config: &str) -> Child {
 async fn beside_a_hostile_caller_nothing_healthy_is_missed_or_late_and_memory_stays_flat() {
     let from_env = |name| std::env::var(name).ok().map(|text: String| text.parse::<u64>().unwrap());
     let duration = Duration::from_secs(from_env("CALLWATCH_SOAK_SECONDS").unwrap_or(20));
+    let calls_a_second = from_env("CALLWATCH_SOAK_CALLS").unwrap_or(3).clamp(1, 100);
     let seed = from_env("CALLWATCH_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("CALLWATCH_SEED={seed}");
     let mut soak = Soak::new(seed).await;
@@ -278,7 +276,8 @@ async fn beside_a_hostile_caller_nothing_healthy_is_missed_or_late_and_memory_st
     while begun.elapsed() < duration {
         soak.go_on();
         soak.collect();
-        sleep(Duration::from_millis(soak.random.u64(150..450))).await;
+        let pause = 1000 / calls_a_second;
+        sleep(Duration::from_millis(soak.random.u64(pause / 2..=pause * 3 / 2))).await;
         assert!(process.try_wait().unwrap().is_none(), "it ended\n{}", log());
     }
     let last_news = Instant::now();
@@ -286,7 +285,8 @@ async fn beside_a_hostile_caller_nothing_healthy_is_missed_or_late_and_memory_st
         sleep(Duration::from_millis(100)).await;
         soak.collect();
     }
-    let (most, now) = (memory(&process, "VmHWM:"), memory(&process, "VmRSS:"));
+    let id = process.id().unwrap();
+    let (most, now) = (memory(id, "VmHWM:"), memory(id, "VmRSS:"));
     let asked = Instant::now();
     let pid = process.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());

@@ -199,3 +199,39 @@ async fn what_a_caller_says_cannot_pass_for_the_footer() {
     assert!(footer.starts_with("Rule call-completed · source clinic"), "{plain}");
     assert!(plain.contains("\n> --\nRule vip"), "{plain}");
 }
+
+#[tokio::test]
+async fn odd_answers_of_a_receiver_end_with_the_attempt_and_bring_no_odd_words_along() {
+    use crate::hostile::{HTTP, listen, serve_http};
+
+    const KEY: &str = "k3y-of-the-crm";
+    let mut attempts = tokio::task::JoinSet::new();
+    for (number, (name, _)) in HTTP.iter().enumerate() {
+        let address = listen(move |stream| {
+            let page = format!("{KEY} +33612345678 \u{202e}").into_bytes();
+            serve_http(stream, Arc::new(number.into()), Arc::default(), page)
+        });
+        let webhook = WebhookConfig {
+            headers: vec![(HeaderName::from_static("x-key"), Secret::from(KEY))],
+            ..webhook(&format!("http://{}/hooks/calls", address.await))
+        };
+        let config = DestinationConfig {
+            timeout: Duration::from_secs(1),
+            ..config(DestinationKind::Webhook(webhook))
+        };
+        attempts.spawn(async move {
+            let begun = Instant::now();
+            let answer = deliver(&config, &event(Kind::Ended)).await;
+            (name, begun.elapsed(), answer)
+        });
+    }
+    while let Some(attempt) = attempts.join_next().await {
+        let (name, took, answer) = attempt.unwrap();
+        assert!(took < Duration::from_secs(30), "{name}: {took:?}");
+        let said = format!("{answer:?}");
+        for secret in [KEY, "+33612345678", "\u{202e}"] {
+            assert!(!answer.result.contains(secret) && !answer.response.contains(secret), "{name}: {said}");
+        }
+        assert!(said.len() < 16 << 10, "{name}: {said}");
+    }
+}

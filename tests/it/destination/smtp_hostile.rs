@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::hostile::listen;
 
 /// A server whose only connection is served so.
 async fn server<F>(serve: impl FnOnce(TcpStream) -> F + Send + 'static) -> SocketAddr
@@ -164,4 +165,66 @@ async fn a_domain_beyond_ascii_travels_as_a_labels_and_needs_no_extension() {
     }
     assert!(all.contains(&"RCPT TO:<praxis@xn--bcher-kva.example>".to_owned()), "{all:?}");
     assert!(all.contains(&"MAIL FROM:<alerts@acme.example>".to_owned()), "{all:?}");
+}
+
+/// Conversations that no mail server should hold: what it says at once, what to each command, and what without an end.
+const SMTP: &[(&[u8], &[u8], &[u8])] = &[
+    (b"", b"", &[b'2'; 1 << 16]),
+    (b"220-a\r\n", b"", b"220-a\r\n"),
+    (b"220 a\r\n", b"", b"250-X\r\n"),
+    (b"220 a\r\n", b"250 ok\r\n", b""),
+    (b"220 a\r\n250 a\r\n250 b\r\n250 c\r\n354 d\r\n250 e\r\n", b"", b""),
+    (b"220 a\0b\r\n", b"250-\0\r\n250 \xff\xfe\r\n", b""),
+    (b"220 a\r\n", b"250-STARTTLS\r\n250 STARTTLS\r\n", b""),
+    (b"220 a\r\n", b"25", b"0"),
+    (b"220 a\r\n", b"100 wait\r\n", b"100 wait\r\n"),
+    (b"220 a\r\n", b"999 what\r\n", b""),
+    (b"220 a\r\n", b"250\r\n", b""),
+    (
+        b"220 a\r\n",
+        b"550 1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1\r\n",
+        b"",
+    ),
+    (b"554 \x1b[2J\xc2\x9b no\r\n", b"", b"\r\n\r\n\r\n"),
+    (b"421 busy\r\n", b"", b""),
+];
+
+async fn talk(mut stream: TcpStream, number: usize) {
+    let (greeting, reply, endless) = SMTP[number % SMTP.len()];
+    let mut command = vec![0; 64 << 10];
+    if stream.write_all(greeting).await.is_err() {
+        return;
+    }
+    while endless.is_empty() || (!reply.is_empty() && !greeting.is_empty()) {
+        match stream.read(&mut command).await {
+            Ok(read) if read > 0 && stream.write_all(reply).await.is_ok() => {}
+            _ => return,
+        }
+    }
+    while stream.write_all(endless).await.is_ok() {}
+}
+
+#[tokio::test]
+async fn no_conversation_lasts_longer_than_an_attempt_or_brings_odd_words_along() {
+    let mut attempts = tokio::task::JoinSet::new();
+    for number in 0..SMTP.len() {
+        for security in [SmtpSecurity::Insecure, SmtpSecurity::StartTls, SmtpSecurity::Tls] {
+            let address = listen(move |stream| talk(stream, number)).await;
+            let limit = Duration::from_secs(1);
+            let config = DestinationConfig { timeout: limit, ..mail(security, address, "a@acme.example") };
+            attempts.spawn(async move {
+                let answer = timeout(Duration::from_secs(60), deliver(&config, &event(Kind::Ended))).await;
+                (number, security, answer.expect("an attempt ends"))
+            });
+        }
+    }
+    while let Some(attempt) = attempts.join_next().await {
+        let (number, security, answer) = attempt.unwrap();
+        let said = format!("{answer:?}");
+        let odd = [&answer.result, &answer.response].into_iter().any(|text| text.contains(char::is_control));
+        assert!(!odd && said.len() < 8 << 10, "{number} {security:?}: {said}");
+        // Only who says yes to everything, in clear, has the mail.
+        let may_have_it = security == SmtpSecurity::Insecure && number == 4;
+        assert!(answer.reaction != Reaction::Delivered || may_have_it, "{number} {security:?}: {said}");
+    }
 }
