@@ -22,8 +22,10 @@ use crate::{
 /// How many entries of the feed are read at a time.
 pub(super) const FEED_PAGE: usize = 1000;
 
-/// How many events are fetched at a time: nobody knows what they weigh before.
+/// How many events are fetched at a time, at most. Nobody knows what they weigh before: one is fetched at first, and twice as many
+/// each time as long as they weigh less than [`LIGHT`] each, in bytes.
 const FETCH: usize = 8;
+const LIGHT: usize = 64 << 10;
 
 /// The store, as the owner of a destination may use it.
 pub(super) struct Owner {
@@ -121,13 +123,15 @@ impl<C: Send + 'static> Errands<C> {
     pub(super) fn fetch(&mut self, mut deliveries: Vec<Taken>, most: usize, with_memos: bool) {
         let owner = Arc::clone(&self.owner);
         self.fetching.begin(async move {
-            let (mut events, mut weight) = (vec![], 0);
+            let (mut events, mut weight, mut step) = (vec![], 0, 1);
             while events.len() < deliveries.len() && (events.is_empty() || weight < most) {
-                let tokens = deliveries[events.len()..].iter().take(FETCH).map(|delivery| delivery.token);
+                let tokens = deliveries[events.len()..].iter().take(step).map(|delivery| delivery.token);
                 let tokens: Vec<_> = tokens.collect();
                 let ask = || owner.store.bodies(&tokens);
                 let read = retry_io(&owner.telemetry, "reading deliveries", ask).await?;
-                weight += read.iter().flatten().map(|event| event.weight()).sum::<usize>();
+                let added = read.iter().flatten().map(|event| event.weight()).sum::<usize>();
+                weight += added;
+                step = if added < LIGHT * step { FETCH.min(2 * step) } else { 1 };
                 events.extend(read);
             }
             let left = deliveries.split_off(events.len());
