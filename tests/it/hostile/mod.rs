@@ -244,7 +244,7 @@ async fn odd_answers_of_an_api_cost_neither_memory_nor_time_nor_news() {
         current.store(number, Ordering::SeqCst);
         asked(2, name).await;
         rig.callem.add(record(&format!("call{number}"), "completed"));
-        let told = timeout(PATIENCE, rig.crm.inbox().wait_for(number as u64 + 1)).await;
+        let told = timeout(4 * PATIENCE, rig.crm.inbox().wait_for(number as u64 + 1)).await;
         told.unwrap_or_else(|_| panic!("the other source stands still at: {name}\n{}", process.log()));
         let most = memory(process.id(), "VmHWM:");
         assert!(most < 300, "{most} MB after: {name}");
