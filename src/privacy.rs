@@ -44,7 +44,7 @@ pub fn mask_phones_in(text: &str) -> String {
         } else {
             match is_phone(&rest[..phone(rest, LONGEST_NUMBER)]) {
                 true => {
-                    // Whatever goes on like a number is hidden with it.
+                    // Characters that go on like a number are hidden with it.
                     let run = phone(rest, usize::MAX);
                     let digits = rest[..run].chars().filter(|c| *c == '+' || c.is_numeric());
                     masked.push_str(&mask_phone(&digits.collect::<String>()));

@@ -90,7 +90,7 @@ async fn ask_sources(config: Config) -> ExitCode {
 /// Asks a source for its first calls, a few times over, because fields that differ in every answer cost changes.
 ///
 /// # Errors
-/// What went wrong, for people.
+/// The error in words.
 async fn ask(source: &SourceConfig, http: &reqwest::Client) -> Result<String, String> {
     let client = Client::new(source, http).map_err(|error| error.to_string())?;
     let mut answers = vec![];

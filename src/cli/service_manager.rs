@@ -1,4 +1,4 @@
-//! What systemd is told when it started callwatch: that the work has begun, how it goes, and that it goes on.
+//! Messages to systemd when it started callwatch: that the work has begun, how it goes, and that it goes on.
 
 use std::{sync::Arc, time::Duration};
 

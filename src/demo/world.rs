@@ -113,7 +113,7 @@ impl Receiver {
                     }
                     None => {}
                 }
-                // What its receiver says, the one of the demo does not.
+                // The demo's receiver does not answer with these words.
                 webhook.success = None;
                 let secrets = (!webhook.secrets.is_empty()).then_some(DEMO_SECRET);
                 let receiver = WebhookReceiver::start(secrets).await?;

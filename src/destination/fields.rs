@@ -129,7 +129,7 @@ impl FieldFilter {
         };
         serde_json::to_string(&match is_masked {
             true => masked(&text),
-            // What these hold is no free text, and looks like it.
+            // The values of these fields are no free text, though they look like it.
             false if IN_ORDER.contains(&path) => text.into_owned(),
             false => redacted(&text, self.redact.iter().copied()),
         })

@@ -1,4 +1,4 @@
-//! What a delivery tells, in the words of its destination.
+//! The message of a delivery, in the words of its destination.
 
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ impl std::fmt::Debug for Sent {
 }
 
 impl Ops {
-    /// What a delivery tells, as rules and destination of the config at work word it. Phone numbers are masked and
+    /// The message of a delivery, as rules and destination of the config at work word it. Phone numbers are masked and
     /// transcripts left out unless `show` says otherwise, before anything is worded: no template can bring them back.
     /// `None` when the config has no such destination any more.
     ///

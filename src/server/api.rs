@@ -43,7 +43,7 @@ pub(super) const MOST: usize = 1000;
 
 type Answer<T> = Result<Json<T>, Problem>;
 
-/// What stands before the paths.
+/// The prefix of the paths.
 pub(super) const PREFIX: &str = "/api/v1";
 
 /// The description of the API as it is served.

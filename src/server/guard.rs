@@ -56,7 +56,7 @@ pub(super) enum Entrance {
     },
 }
 
-/// Who may come in by an address. Cheap to clone.
+/// The conditions for coming in by an address. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Admission {
     /// The token that has to be sent. Without one, and without a proxy, the address is of this machine alone.

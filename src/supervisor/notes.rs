@@ -1,9 +1,9 @@
-//! What the upkeep notes for the next process, as its checkpoint: which rejected config people have been told of, and the sums
-//! of charts.
+//! The notes of the upkeep for the next process, kept as its checkpoint: which rejected config people have been told of, and
+//! the sums of charts.
 //!
-//! Whoever refuses a config emits [`Signal::ConfigRejected`](crate::telemetry::Signal::ConfigRejected), which puts it on the
-//! board; from there it is taken and told. Sums are written once a minute and at the end, when they have changed: a kill
-//! loses at most a minute of a chart, and never a notification.
+//! A config that is refused is emitted as [`Signal::ConfigRejected`](crate::telemetry::Signal::ConfigRejected), which puts it
+//! on the board; from there it is taken and told. Sums are written once a minute and at the end, when they have changed: a
+//! kill loses at most a minute of a chart, and never a notification.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -41,7 +41,7 @@ struct Notes {
 }
 
 impl Notes {
-    /// What is to be told when this stands on the board; `None` when that has been told. The same mistake that is found
+    /// The events about the rejection on the board; `None` when it has been told. The same mistake that is found
     /// again and again is told once.
     fn look(&mut self, rejected: Option<&OnBoard>, rules: &Rules, now: Timestamp) -> Option<Told> {
         let Some(OnBoard { at, error }) = rejected else {

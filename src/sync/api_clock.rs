@@ -9,7 +9,7 @@ use std::{collections::VecDeque, time::Duration};
 use super::watcher::Now;
 use crate::time::Timestamp;
 
-/// So many of the latest answers have a say. The one in the middle counts, so that neither a cache that gives an old `Date` nor
+/// The number of latest answers that have a say. The one in the middle counts, so that neither a cache that gives an old `Date` nor
 /// a server whose clock is wrong moves the time.
 const ANSWERS: usize = 5;
 

@@ -269,7 +269,7 @@ const KINDS: [&str; 5] = [
     Kind::Deleted.as_str(),
 ];
 
-/// What a rule can make of a change.
+/// The results of a rule for a change.
 const RESULTS: [&str; 8] =
     ["fired", "false", "unknown", "error", "too_old", "already", "waiting", "no_difference"];
 

@@ -39,7 +39,7 @@ pub struct Sums {
     version: u64,
 }
 
-/// What happened in an hour.
+/// The sums of an hour.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Hour {
@@ -47,11 +47,11 @@ pub struct Hour {
     pub started: u64,
     /// Calls that ended.
     pub ended: u64,
-    /// What became of notifications, by destination.
+    /// The outcomes of notifications, by destination.
     pub destinations: BTreeMap<Name, Outcomes>,
 }
 
-/// What became of the notifications to a destination.
+/// The outcomes of the notifications to a destination.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Outcomes {
@@ -65,7 +65,7 @@ pub struct Outcomes {
     pub delays: Delays,
 }
 
-/// What happened on a day.
+/// The sums of a day.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Day {
@@ -73,11 +73,11 @@ pub struct Day {
     pub sentiments: BTreeMap<Sentiment, u64>,
     /// Calls among them in which an appointment was booked.
     pub booked: u64,
-    /// What became of rules.
+    /// The results of rules.
     pub rules: BTreeMap<Name, RuleDay>,
 }
 
-/// What became of a rule on a day.
+/// The results of a rule on a day.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RuleDay {

@@ -27,7 +27,7 @@ pub const MAX_BODY: usize = 1024 * 1024;
 #[derive(Clone)]
 pub struct Template {
     source: Arc<str>,
-    /// What is compiled in place of `source`, if that is another text.
+    /// The text that is compiled in place of `source`, if it differs.
     dashed: Option<Arc<Dashed>>,
     /// Holds the compiled template under [`NAME`].
     environment: Arc<Environment<'static>>,

@@ -384,7 +384,7 @@ fn null_is_a_dash_wherever_texts_are_put_together() {
     ] {
         assert_eq!(render(source), expected, "{source}");
     }
-    // What is missing stays a mistake, and the message shows the template as it was written.
+    // A missing part stays a mistake, and the message shows the template as it was written.
     assert_fails(
         "{{ 'a' ~ call.mood ~ 'b' }}",
         "`'a' ~ call.mood` is not there; it is missing in this call or left out by the destination",

@@ -104,7 +104,7 @@ fn destination_row(destination: &DestinationOverview, now: Timestamp) -> [String
     ]
 }
 
-/// What a person can do, the most pressing first.
+/// The next steps for a person, the most pressing first.
 fn advice(status: &Status, reader: Reader) -> Vec<String> {
     let mut advice = vec![];
     match &status.service {

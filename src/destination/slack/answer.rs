@@ -96,7 +96,7 @@ pub(super) fn judge(request: Request, status: StatusCode, asked: Option<Duration
         Consequence::AtTop => return Outcome::AtTop,
         Consequence::Unknown => return Outcome::Unknown,
         Consequence::Wait => Answer::retry(word).after(asked.or(Some(LEFT_ALONE))),
-        // Whatever it says, an answer with `Retry-After` asks to be left alone.
+        // An answer with `Retry-After` asks to be left alone, whatever else it says.
         Consequence::Retry => Answer::retry(word).after(asked),
         Consequence::Dead => {
             let reason =

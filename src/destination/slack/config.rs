@@ -195,7 +195,7 @@ fn api_url(value: &Value<'_>) -> Result<Url, Mistake> {
         let hint = format!("as in \"{API_URL_DEFAULT}\"");
         return Err(value.error("expected only a host and a path").hint(hint));
     }
-    // What is appended to an address without it would replace the last part of its path.
+    // Without a slash at its end, the name of a method would replace the last part of the path.
     if !url.path().ends_with('/') {
         let path = format!("{}/", url.path());
         url.set_path(&path);

@@ -120,7 +120,7 @@ impl Webhook {
 
 /// Classifies Slack's response: <https://docs.slack.dev/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks>.
 ///
-/// What Slack says of the webhook or of its channel it would say of every message, so the destination is paused; only
+/// A complaint about the webhook or its channel would meet every message, so the destination is paused; only
 /// what it says of the message makes the delivery dead.
 fn judge(status: StatusCode, body: &str) -> Answer {
     let word = body.trim();

@@ -150,7 +150,7 @@ pub struct WebhookConfig {
     pub url: WebhookUrl,
     /// The method of the requests. Default POST.
     pub method: Method,
-    /// Who sends.
+    /// The proof of who sends.
     pub auth: Option<WebhookAuth>,
     /// Every one of these secrets, `whsec_` and base64 or `whsk_` and an Ed25519 key, signs the request; without any it is
     /// unsigned.
@@ -176,7 +176,7 @@ pub enum WebhookUrl {
     Secret(Secret),
 }
 
-/// Who sends a webhook.
+/// The proof of who sends a webhook.
 #[derive(Clone, Debug)]
 pub enum WebhookAuth {
     /// A token (RFC 6750).

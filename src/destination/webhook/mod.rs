@@ -68,7 +68,7 @@ enum Address {
     Secret(FreshSecret),
 }
 
-/// Who sends them.
+/// The proof of who sends them.
 enum Auth {
     Bearer(FreshSecret),
     Basic { user: String, password: FreshSecret },

@@ -20,7 +20,7 @@ const LEAST: f64 = 2.5;
 pub(super) struct Chart {
     id: String,
     title: String,
-    /// What a stretch of time is called: `hour`.
+    /// The word for a stretch of time: `hour`.
     unit: &'static str,
     series: Vec<Series>,
     slots: Vec<Slot>,
@@ -51,7 +51,7 @@ pub(super) struct Series {
 struct Slot {
     x: usize,
     label: String,
-    /// What happened in it, in words; empty when nothing did.
+    /// The figures of it in words; empty when nothing happened.
     words: String,
     /// The figures of each series.
     figures: Vec<u64>,
@@ -179,7 +179,7 @@ impl Chart {
         self.most == 0
     }
 
-    /// What the drawing shows, for those who do not see it.
+    /// The drawing in words, for those who do not see it.
     fn sentence(&self) -> String {
         let totals: Vec<_> =
             self.series.iter().map(|it| format!("{} {}", number(&it.total()), it.name)).collect();

@@ -50,7 +50,7 @@ async fn config(visit: Visit, State(service): State<Service>, uri: Uri) -> Resul
     let (since, rejected, differs) =
         status.map(|status| (status.since, status.rejected, status.differs)).unwrap_or_default();
     let shown = &*visit.config.shown;
-    // What TOML cannot say is said in JSON.
+    // A value that TOML cannot express is shown as JSON.
     let text = toml::to_string_pretty(shown).unwrap_or_else(|_| format!("{shown:#}"));
     html(&ConfigPage {
         frame,

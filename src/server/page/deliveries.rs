@@ -411,7 +411,7 @@ struct Show {
     siblings: Vec<Row>,
     /// Whether the answers of the receiver are shown.
     has_answers: bool,
-    /// What is sent, when that was asked for.
+    /// The notification as it is sent, when that was asked for.
     sent: Option<SentText>,
     /// Whether it is sent as it is, and not as a part of another.
     is_sent: bool,

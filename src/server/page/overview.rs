@@ -216,7 +216,7 @@ fn by_hour(lately: &[(Timestamp, Hour)], words: Words) -> Vec<Chart> {
     std::iter::once(calls).chain(destinations).collect()
 }
 
-/// What analyses say, of the last days.
+/// The sentiments and bookings of the last days, as analyses say them.
 fn by_day(sums: &Sums, words: Words) -> Vec<Chart> {
     let days: Vec<_> = sums.days(words.now, words.zone).collect();
     let labels: Vec<_> = days.iter().map(|(date, _)| date.format("%-d %b").to_string()).collect();

@@ -70,7 +70,7 @@ struct Row {
     /// The other keys, as they are written.
     keys: Vec<(String, String)>,
     fired: u64,
-    /// What kept it from firing, and how often.
+    /// The reasons that kept it from firing, and how often each did.
     others: Vec<Tag>,
     /// Why messages had to wait, and how many.
     waited: Vec<String>,
@@ -78,7 +78,7 @@ struct Row {
     chart: Chart,
 }
 
-/// What became of rules, as it is known when a page is made.
+/// The results of rules, as they are known when a page is made.
 struct Known {
     days: Vec<(NaiveDate, Day)>,
     counts: Counts,
@@ -151,7 +151,7 @@ impl Row {
     }
 }
 
-/// What kept a rule from firing.
+/// The reasons that kept a rule from firing.
 fn others(became: &[&RuleDay], text_failures: u64) -> Vec<Tag> {
     let mut missing: BTreeMap<&str, u64> = BTreeMap::new();
     for (path, count) in became.iter().flat_map(|day| &day.unknown) {

@@ -232,7 +232,7 @@ async fn a_conversation_is_named_by_what_the_reader_may_know_of_the_call() {
         deliver(&config, &event_of(Kind::Ended, &record)).await;
         assert_eq!(header(&receiver.only_mail().text, "Subject"), subject);
     }
-    // What is about no call, and what only tries the way, has its own.
+    // A mail about no call, and a test mail, has a subject of its own.
     let receiver = SmtpReceiver::start().await;
     deliver(&to(&receiver, MANAGER), &source_event()).await;
     assert_eq!(header(&receiver.only_mail().text, "Subject"), "Source clinic is failing");

@@ -433,7 +433,7 @@ async fn slack_is_left_alone_as_long_as_it_asks() {
     Mock::given(wiremock::matchers::any()).respond_with(busy).mount(&server).await;
     let answer = sent(&server, None, of("feed", Kind::Ended, 1)).await;
     assert_retry(&answer, Some(Duration::from_secs(70)), "ratelimited");
-    // Whoever uses the same token there need not find out.
+    // Others that use the same token there need not find out themselves.
     let config = bot(&format!("{}/", server.uri()), TOKEN, SlackThread::Critical);
     let event = Arc::new(of("feed", Kind::Ended, 2));
     let rules = Rules::default();
@@ -547,7 +547,7 @@ async fn a_call_has_links_to_its_page() {
     );
     let words = message["text"].as_str().unwrap();
     assert!(words.contains(&format!("Open the call: {vendors}\nDetails in callwatch: {own}")), "{words}");
-    // What the destination does not show is in no link either.
+    // A field that the destination does not show is in no link either.
     config.fields = filter(None, &["callerNumber"]);
     deliver(&config, &Event { id: EventId::from("evt_2"), ..event_of(Kind::Ended, &record) }).await;
     let message = slack.channel().remove(1).message;

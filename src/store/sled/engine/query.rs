@@ -307,7 +307,7 @@ fn may_match(filter: &DeliveryFilter, sums: &Sums) -> bool {
 
 /// Whether a head matches, but for the state.
 fn matches(filter: &DeliveryFilter, head: &Head<'_>) -> bool {
-    // What failed is known from the changes.
+    // Failures are known from the changes.
     let DeliveryFilter { event: _, destination, rule, source, call, state: _, error: _ } = filter;
     destination.as_ref().is_none_or(|destination| destination.as_str() == head.destination)
         && rule.as_ref().is_none_or(|rule| head.rules().any(|told| told == rule.as_str()))

@@ -38,7 +38,7 @@ async fn pages_are_live_fit_a_phone_and_load_nothing_from_elsewhere() {
             let fits = "document.documentElement.scrollWidth <= window.innerWidth";
             assert_eq!(browser.value(fits).await, true, "{path} at {width}");
         }
-        // What a caller said is text.
+        // The words of a caller are text.
         assert_eq!(browser.value("document.querySelectorAll('main script').length").await, 0);
     }
     browser.open(&format!("{own}/calls/clinic/a")).await;
@@ -72,7 +72,7 @@ async fn pages_are_live_fit_a_phone_and_load_nothing_from_elsewhere() {
     browser.open(&own_page(&own, "/deliveries?call=another&destination=crm")).await;
     browser.until(&format!("{row}.includes('✓ arrived')")).await;
 
-    // What others do is shown, too.
+    // Changes that others make are shown, too.
     browser.open(&own_page(&own, "/deliveries?state=dead")).await;
     let rows = "window.mark = 2; document.querySelectorAll('#list tbody tr').length";
     assert_eq!(browser.value(rows).await, 3);
@@ -99,7 +99,7 @@ async fn the_keyboard_is_enough_and_what_it_is_on_is_seen() {
     let (process, address) = start(&rig, &config).await;
     let own = format!("http://{address}");
 
-    // Whoever has not signed in sees nothing, and need not touch a mouse to sign in.
+    // A visitor who has not signed in sees nothing, and needs no mouse to sign in.
     browser.open(&format!("{own}/sign-in?next=%2Frules")).await;
     let text = browser.value("document.body.innerText").await;
     for name in ["clinic", "frontdesk", "booked", "Overview"] {

@@ -24,7 +24,7 @@ pub struct Browser {
     output: BufReader<ChildStdout>,
     session: Option<String>,
     last: u64,
-    /// What it told without being asked.
+    /// The events that it sent without being asked.
     events: Vec<Value>,
 }
 
