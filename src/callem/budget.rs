@@ -276,7 +276,8 @@ mod tests {
                 prop_assert!(minute.count() <= per_minute as usize);
             }
             let greedy = wants.iter().any(|(.., pause)| pause.is_zero());
-            prop_assert!(!greedy || granted.len() as f64 >= 200.0 / 60.0 * f64::from(per_minute) * 0.85 - 1.0,
+            // Of a small budget, the request that each priority waits for at the end is a large part.
+            prop_assert!(!greedy || granted.len() as f64 >= 200.0 / 60.0 * f64::from(per_minute) * 0.85 - 4.0,
                 "a greedy source gets nearly all there is, not {}", granted.len());
         }
     }
