@@ -4,6 +4,7 @@ use std::{io, ops::Range, path::Path, string::FromUtf8Error};
 
 use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
+use toml_parser::{Source, lexer::TokenKind};
 
 use super::{
     Secrets,
@@ -57,10 +58,20 @@ pub(crate) fn document<T>(
     let read = read(&mut root);
     root.finish();
     let (mistakes, hidden) = cx.finish();
-    let visible = if keys.is_some() { hidden } else { text.to_owned() };
+    let visible = if keys.is_some() { without_comments(hidden, text) } else { text.to_owned() };
     let shown = shown(document.get_ref(), text, &visible);
     let report = Report::new(path, visible, syntax.merge(mistakes));
     if report.count(Level::Error) > 0 { Err(report) } else { Ok(Document { read, report, shown }) }
+}
+
+/// `visible` with spaces in place of what comments of `text` say: a value that was taken out of use, or that a slip put behind
+/// a `#`, may be a secret.
+fn without_comments(mut visible: String, text: &str) -> String {
+    for token in Source::new(text).lex().filter(|token| token.kind() == TokenKind::Comment) {
+        let said = token.span().start() + 1..token.span().end();
+        visible.replace_range(said.clone(), &" ".repeat(said.len()));
+    }
+    visible
 }
 
 /// The keys and values of a table. `visible` is `text` with stars in place of everything that is hidden.
