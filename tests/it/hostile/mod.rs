@@ -237,7 +237,7 @@ async fn odd_answers_of_an_api_cost_neither_memory_nor_time_nor_news() {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        let asked = timeout(PATIENCE, asked).await;
+        let asked = timeout(4 * PATIENCE, asked).await;
         asked.unwrap_or_else(|_| panic!("it stands still at: {what}\n{}", process.log()));
     };
     for (number, (name, _)) in HTTP.iter().enumerate() {
@@ -247,8 +247,8 @@ async fn odd_answers_of_an_api_cost_neither_memory_nor_time_nor_news() {
         let told = timeout(4 * PATIENCE, rig.crm.inbox().wait_for(number as u64 + 1)).await;
         told.unwrap_or_else(|_| panic!("the other source stands still at: {name}\n{}", process.log()));
         let most = memory(process.id(), "VmHWM:");
-        // The longest body is 128 MiB, and takes its size again while its buffer grows.
-        assert!(most < 400, "{most} MB after: {name}");
+        // The longest body is 128 MiB, and may take three times its size, beside what the process needs anyway.
+        assert!(most < 600, "{most} MB after: {name}");
         // In between it answers well, so that it is not asked less and less often.
         current.store(HTTP.len(), Ordering::SeqCst);
         asked(2, "a right answer").await;
