@@ -1,6 +1,6 @@
 //! Tells the binary which commit it was built from.
 
-use std::{env, process::Command};
+use std::{env, path::Path, process::Command};
 
 fn main() {
     println!("cargo::rerun-if-env-changed=CALLWATCH_COMMIT");
@@ -14,8 +14,12 @@ fn main() {
     println!("cargo::rustc-env=CALLWATCH_VERSION={version}");
 }
 
-/// Hash and date of the commit that is checked out; `None` outside a repository.
+/// Hash and date of the commit that is checked out; `None` outside a repository. One that only surrounds this folder has
+/// another commit.
 fn head() -> Option<String> {
+    if !Path::new(".git").exists() {
+        return None;
+    }
     println!("cargo::rerun-if-changed=.git/HEAD");
     println!("cargo::rerun-if-changed=.git/refs/heads");
     let shown = Command::new("git").args(["show", "--no-patch", "--format=%h %cs", "HEAD"]).output().ok()?;

@@ -11,6 +11,7 @@ use crate::{
     batch::BatchKey,
     call::CallId,
     change::Changes,
+    json,
     kind::{Kind, Kinds},
     name::Name,
     privacy::mask_phone,
@@ -190,6 +191,12 @@ impl Event {
             fields.iter().map(|(name, value)| 2 * size_of::<String>() + name.len() + of(value)).sum()
         }
         self.record.get().len() + of_all(&self.changes.0)
+    }
+
+    /// When the call was updated, as the API says; `None` when its record does not say it.
+    pub(crate) fn updated_at(&self) -> Option<Timestamp> {
+        let [updated] = json::pick(self.record.get(), ["updatedAt"])?;
+        Timestamp::of_json(&serde_json::from_str(updated?).ok()?)
     }
 
     /// The caller's number, masked for logs; empty when the event is not about a call, or the number is withheld.

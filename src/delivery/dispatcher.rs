@@ -34,7 +34,6 @@ use crate::{
     batch::BatchKey,
     destination::{Answer, MAX_MEMO, Reaction},
     event::{Event, EventId, Subject},
-    json,
     rule::Rules,
     store::{Attempt, DeliveryId, Feed, Outcome, Pause, Position, Settlement, StoreError, Token, Verdict},
     summary::Reason,
@@ -635,8 +634,7 @@ impl Dispatcher {
 /// again.
 fn updated(event: &Event, created: Timestamp) -> Option<Timestamp> {
     event.subject.call().filter(|_| created.since(event.at) < FIRST_TOLD)?;
-    let [updated] = json::pick(event.record.get(), ["updatedAt"])?;
-    Timestamp::of_json(&serde_json::from_str(updated?).ok()?)
+    event.updated_at()
 }
 
 /// The pause that a receiver asked for at `now`, if it did: until when, and why.

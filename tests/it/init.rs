@@ -107,6 +107,12 @@ async fn a_key_that_is_refused_writes_nothing_and_is_not_shown() {
     let output = init(&rig, &[&args[..], &["--offline", "--rule", "call-ended"]].concat()).await;
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("1 source, 1 destination, 1 rule)"), "{}", said(&output));
+    // The address of a webhook is often a secret.
+    let config = fs::read_to_string(rig.dir.path().join("callwatch.toml")).unwrap();
+    assert!(
+        config.contains("url = { env = \"WEBHOOK_URL\" }") && !config.contains("127.0.0.1:1/"),
+        "{config}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,6 +127,18 @@ async fn an_answer_that_is_missing_or_wrong_is_named() {
             "there is no rule `bookd` to choose; there is `call-ended`, `unhappy-caller`, `appointment-booked`",
         ),
         (vec!["--offline", "--api-key", &key, "--email", "a@example.com"], "--smtp"),
+        (
+            vec![
+                "--offline",
+                "--api-key",
+                &key,
+                "--email",
+                "a@example.com",
+                "--smtp",
+                "smtps://a:hush@example.com",
+            ],
+            "a password does not belong into --smtp",
+        ),
     ] {
         let output = init(&rig, &args).await;
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", said(&output));

@@ -4,14 +4,18 @@ use std::fmt::Write as _;
 
 use super::glance::Glance;
 
-/// The answers.
-#[derive(Clone)]
-pub(super) struct Draft {
-    /// The name of the project in the config.
-    pub(super) project: String,
+/// The answers about the project.
+pub(super) struct Project {
+    /// Its name in the config.
+    pub(super) name: String,
     pub(super) api_key: String,
     /// Where the API is, if not at the usual place.
     pub(super) base_url: Option<String>,
+}
+
+/// The answers.
+pub(super) struct Draft {
+    pub(super) project: Project,
     pub(super) timezone: String,
     pub(super) receiver: Receiver,
     pub(super) rules: Vec<Preset>,
@@ -39,7 +43,11 @@ pub(super) struct Preset {
 /// The names of the environment variables that hold the secrets.
 const API_KEY: &str = "CALLEM_API_KEY";
 const SLACK: &str = "SLACK_WEBHOOK_URL";
+const WEBHOOK: &str = "WEBHOOK_URL";
 const PASSWORD: &str = "SMTP_PASSWORD";
+
+/// The most fields of analyses that a rule is offered for.
+const MOST_FIELDS: usize = 5;
 
 impl Preset {
     /// The rules that make sense for a project: what its analyses have, or, as long as nothing is known of them, what most
@@ -58,12 +66,13 @@ impl Preset {
                          severity = \"warning\"\n";
             presets.push(preset("unhappy-caller", "A caller was unhappy", lines.to_owned()));
         }
-        let booked = ["appointmentBooked".to_owned()];
-        let booleans = glance
-            .map_or(Box::from(booked.iter()) as Box<dyn Iterator<Item = &String>>, |glance| {
-                Box::new(glance.booleans.iter().filter(|name| is_plain(name)))
-            });
-        for field in booleans.take(5) {
+        let booleans: Vec<_> = match glance {
+            Some(glance) => {
+                glance.booleans.iter().map(String::as_str).filter(|name| is_plain(name)).collect()
+            }
+            None => vec!["appointmentBooked"],
+        };
+        for field in booleans.into_iter().take(MOST_FIELDS) {
             let words = words(field);
             let mut lines = format!("when = 'call.callAnalysis.{field}'\n");
             let _ = writeln!(lines, "title = \"{}: {{{{ call.callerNumber }}}}\"", capital(&words));
@@ -96,14 +105,32 @@ fn capital(words: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
+impl Project {
+    /// The table of the project. `secret` writes the secret of a variable.
+    pub(super) fn table(&self, secret: &dyn Fn(&str) -> String) -> String {
+        let mut table = format!("[sources.{}]\napi_key = {}\n", self.name, secret(API_KEY));
+        if let Some(base_url) = &self.base_url {
+            let _ = writeln!(table, "base_url = {}", text(base_url));
+        }
+        table
+    }
+}
+
+/// A text as TOML.
+pub(super) fn text(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
 impl Draft {
     /// The variables of the environment that the config asks for, and their values.
     pub(super) fn secrets(&self) -> Vec<(&'static str, &str)> {
-        let mut secrets = vec![(API_KEY, self.api_key.as_str())];
+        let mut secrets = vec![(API_KEY, self.project.api_key.as_str())];
         match &self.receiver {
             Receiver::Slack { webhook_url } => secrets.push((SLACK, webhook_url)),
             Receiver::Email { password: Some(password), .. } => secrets.push((PASSWORD, password)),
-            Receiver::Webhook { .. } | Receiver::Email { password: None, .. } => {}
+            // The address of a webhook is often all that it takes to write there.
+            Receiver::Webhook { url } => secrets.push((WEBHOOK, url)),
+            Receiver::Email { password: None, .. } => {}
         }
         secrets
     }
@@ -135,28 +162,22 @@ impl Draft {
 
     /// The config. `secret` writes the secret of a variable: that it is in the environment, or the value itself.
     pub(super) fn config(&self, secret: &dyn Fn(&str) -> String) -> String {
-        let text = |text: &str| toml::Value::from(text).to_string();
         let mut config = format!(
             "# Written by `callwatch init`. `callwatch check` finds mistakes in it; docs/configuration.md and\n\
              # `callwatch schema` have every key. An edit goes to work within seconds.\n\n\
              timezone = {}   # of the times in messages\n\n\
              [server]\n\
              listen = \"127.0.0.1:9464\"   # a page, health, metrics and the admin API, for this machine alone\n\n\
-             [sources.{}]\n\
-             api_key = {}\n",
+             {}",
             text(&self.timezone),
-            self.project,
-            secret(API_KEY),
+            self.project.table(secret),
         );
-        if let Some(base_url) = &self.base_url {
-            let _ = writeln!(config, "base_url = {}", text(base_url));
-        }
         let _ = writeln!(config, "\n[destinations.{}]", self.destination());
         config += &match &self.receiver {
             Receiver::Slack { .. } => format!("type = \"slack\"\nwebhook_url = {}\n", secret(SLACK)),
-            Receiver::Webhook { url } => format!(
+            Receiver::Webhook { .. } => format!(
                 "type = \"webhook\"   # signed when it has a `secret`: docs/receiving-webhooks.md\nurl = {}\n",
-                text(url)
+                secret(WEBHOOK)
             ),
             Receiver::Email { smtp, password, from, to } => {
                 let password = password.as_ref().map(|_| format!("password = {}\n", secret(PASSWORD)));

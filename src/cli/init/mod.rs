@@ -4,7 +4,7 @@ mod draft;
 mod glance;
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::{self, IsTerminal, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -13,9 +13,10 @@ use std::{
 
 use clap::Args;
 use dialoguer::{Confirm, Input, MultiSelect, Password, Select};
+use url::Url;
 
 use self::{
-    draft::{Draft, Preset, Receiver},
+    draft::{Draft, Preset, Project, Receiver, text},
     glance::Glance,
 };
 use super::{EXIT_USAGE, check, complain, print, send};
@@ -79,7 +80,7 @@ pub struct InitArgs {
 /// Why there is no config.
 #[derive(Debug, thiserror::Error)]
 enum InitError {
-    #[error("{} is there already, and nothing is overwritten; name another file with --config", .0.display())]
+    #[error("{} is there already, and nothing is overwritten; name a file in another folder with --config", .0.display())]
     Exists(PathBuf),
     #[error("{0} is missing; without a terminal nothing can be asked")]
     Missing(&'static str),
@@ -89,6 +90,8 @@ enum InitError {
         "{0} cannot be written to a file of environment variables: it holds a quote or a control character"
     )]
     Secret(&'static str),
+    #[error("a password does not belong into --smtp; give it by --smtp-password or SMTP_PASSWORD")]
+    PasswordInUrl,
     #[error("{0}")]
     Config(Box<Report>),
     #[error("{0}; nothing was written. With --offline the key is not tried")]
@@ -117,7 +120,9 @@ pub async fn init(args: InitArgs) -> ExitCode {
                 error => complain(&format!("callwatch: {error}")),
             }
             match error {
-                InitError::Missing(_) | InitError::NoRule { .. } => EXIT_USAGE.into(),
+                InitError::Missing(_) | InitError::NoRule { .. } | InitError::PasswordInUrl => {
+                    EXIT_USAGE.into()
+                }
                 _ => ExitCode::FAILURE,
             }
         }
@@ -133,24 +138,19 @@ async fn run(args: &InitArgs) -> Result<(), InitError> {
     }
     // Both, because the questions are written to standard error and answered on standard input.
     let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
-    let mut draft = Draft {
-        project: args.project.as_ref().map_or("calls", Name::as_str).to_owned(),
-        api_key: String::new(),
-        base_url: args.base_url.clone(),
-        timezone: "UTC".to_owned(),
-        receiver: Receiver::Webhook { url: "http://127.0.0.1/".to_owned() },
-        rules: vec![],
-    };
-    let glance = key_and_glance(args, asks, &mut draft).await?;
-    draft.timezone = timezone(args, asks)?;
-    draft.receiver = receiver(args, asks)?;
-    draft.rules = rules(args, asks, Preset::all(glance.as_ref()))?;
+    let (project, glance) = project(args, asks).await?;
+    let timezone = timezone(args, asks)?;
+    let receiver = receiver(args, asks)?;
+    let rules = rules(args, asks, Preset::all(glance.as_ref()))?;
+    let draft = Draft { project, timezone, receiver, rules };
     let (config, env) = (draft.config(&in_environment), draft.env_file().map_err(InitError::Secret)?);
-    let warnings = parse(&config, &args.config, &draft)?.warnings;
+    let env_of = |name: &str| Some(value(&draft, name).to_owned());
+    let warnings = parse(&config, &args.config, &env_of)?.warnings;
     if !warnings.mistakes().is_empty() {
         complain(&rendered(&warnings));
     }
-    let trial = trial(&draft, &args.config)?;
+    // With its secrets in it, to be tried out. It is never written.
+    let trial = parse(&draft.config(&|name| text(value(&draft, name))), &args.config, &|_| None)?.config;
     let wants_test = args.send_test
         || asks
             && !args.offline
@@ -162,7 +162,11 @@ async fn run(args: &InitArgs) -> Result<(), InitError> {
     }
     // Only its owner may read the secrets; the config holds none.
     write(&env_path, &env, 0o600)?;
-    write(&args.config, &config, 0o644)?;
+    if let Err(error) = write(&args.config, &config, 0o644) {
+        // The next try would take it for somebody's own. The first error is the one to act on.
+        let _ = fs::remove_file(&env_path);
+        return Err(error);
+    }
     let (config, env) = (args.config.display(), env_path.display());
     let named = match args.config.as_os_str() == "callwatch.toml" {
         true => String::new(),
@@ -177,27 +181,24 @@ async fn run(args: &InitArgs) -> Result<(), InitError> {
 }
 
 /// Asks for the key until one works, and looks at the first page of calls.
-async fn key_and_glance(args: &InitArgs, asks: bool, draft: &mut Draft) -> Result<Option<Glance>, InitError> {
+async fn project(args: &InitArgs, asks: bool) -> Result<(Project, Option<Glance>), InitError> {
     let mut given = args.api_key.clone();
     loop {
-        draft.api_key = match given.take() {
+        let api_key = match given.take() {
             Some(key) => key,
             None if asks => Password::new().with_prompt("API key (ck_live_…, not shown)").interact()?,
             None => return Err(InitError::Missing("--api-key (or CALLEM_API_KEY)")),
         };
-        let config = match trial(draft, &args.config) {
-            Ok(config) => config,
-            Err(InitError::Config(report)) if asks && args.api_key.is_none() => {
-                complain(&rendered(&report));
-                continue;
-            }
-            Err(error) => return Err(error),
+        let name = args.project.as_ref().map_or("calls", Name::as_str).to_owned();
+        let project = Project { name, api_key, base_url: args.base_url.clone() };
+        let config = parse(&project.table(&|_| text(&project.api_key)), &args.config, &|_| None)?.config;
+        let Some(source) = config.sources.first().filter(|_| !args.offline) else {
+            return Ok((project, None));
         };
-        let Some(source) = config.sources.first().filter(|_| !args.offline) else { return Ok(None) };
         match first_page(source).await {
             Ok(glance) => {
                 print(&format!("The API answers: {glance}\n"))?;
-                return Ok(Some(glance));
+                return Ok((project, Some(glance)));
             }
             Err(InitError::Key(error)) if asks && error.is_refusal() => {
                 complain(&format!("callwatch: {error}"))
@@ -228,7 +229,18 @@ fn timezone(args: &InitArgs, asks: bool) -> Result<String, InitError> {
         .interact_text()?)
 }
 
+/// Asks who is to be told. A password within an address would end up in the config, which others may read.
 fn receiver(args: &InitArgs, asks: bool) -> Result<Receiver, InitError> {
+    let receiver = chosen(args, asks)?;
+    match &receiver {
+        Receiver::Email { smtp, .. } if Url::parse(smtp).is_ok_and(|smtp| smtp.password().is_some()) => {
+            Err(InitError::PasswordInUrl)
+        }
+        _ => Ok(receiver),
+    }
+}
+
+fn chosen(args: &InitArgs, asks: bool) -> Result<Receiver, InitError> {
     if let Some(url) = &args.webhook {
         return Ok(Receiver::Webhook { url: url.clone() });
     }
@@ -283,18 +295,9 @@ fn rendered(report: &Report) -> String {
     report.render(Style::of(&io::stderr()).is_coloured()).trim_end().to_owned()
 }
 
-/// The config of a draft that has its secrets in it, to try it out. It is never written.
-fn trial(draft: &Draft, path: &Path) -> Result<Config, InitError> {
-    Ok(parse(&draft.config(&|name| literal(draft, name)), path, draft)?.config)
-}
-
-/// A config as it would be at `path`, with the environment that its `.env` makes.
-fn parse(text: &str, path: &Path, draft: &Draft) -> Result<Loaded, InitError> {
-    let env = |name: &str| {
-        let found = draft.secrets().into_iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| value.to_owned())
-    };
-    let options = LoadOptions { env: &env, ..LoadOptions::default() };
+/// A config as it would be at `path`, in an environment.
+fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, InitError> {
+    let options = LoadOptions { env, ..LoadOptions::default() };
     Config::parse(text, path, options).map_err(|report| InitError::Config(Box::new(report)))
 }
 
@@ -303,10 +306,9 @@ fn in_environment(name: &str) -> String {
     format!("{{ env = \"{name}\" }}")
 }
 
-/// The secret itself, for a config that is never written.
-fn literal(draft: &Draft, name: &str) -> String {
-    let value = draft.secrets().into_iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value);
-    toml::Value::from(value).to_string()
+/// The value of a secret; empty when the draft has no such secret.
+fn value<'a>(draft: &'a Draft, name: &str) -> &'a str {
+    draft.secrets().into_iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
 }
 
 /// Writes a new file.

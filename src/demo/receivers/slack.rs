@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{ConnectInfo, State},
+    extract::{ConnectInfo, Path, State},
     http::{HeaderMap, StatusCode, header::AUTHORIZATION},
     response::{IntoResponse, Response},
     routing::post,
@@ -62,8 +62,7 @@ impl SlackReceiver {
         };
         let router = Router::new()
             .route(PATH, post(receive))
-            .route("/api/chat.postMessage", post(post_message))
-            .route("/api/chat.update", post(update))
+            .route("/api/{method}", post(called))
             .with_state(endpoint.clone());
         Ok(Self { endpoint, server: Arc::new(LocalServer::start(router).await?) })
     }
@@ -133,25 +132,20 @@ async fn receive(
     endpoint.misbehaviour.answer(&wire, accept).await
 }
 
-async fn post_message(
+/// A method of the API, with a bot token.
+async fn called(
     State(endpoint): State<Endpoint>,
     ConnectInfo(wire): ConnectInfo<Wire>,
+    Path(method): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let accept =
-        || endpoint.answer(authorized(&headers, &body).and_then(|message| endpoint.post(&body, message)));
-    endpoint.misbehaviour.answer(&wire, accept).await
-}
-
-async fn update(
-    State(endpoint): State<Endpoint>,
-    ConnectInfo(wire): ConnectInfo<Wire>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let accept =
-        || endpoint.answer(authorized(&headers, &body).and_then(|message| endpoint.edit(&body, message)));
+    let act = |message| match method.as_str() {
+        "chat.postMessage" => endpoint.post(&body, message),
+        "chat.update" => endpoint.edit(&body, message),
+        _ => Err("unknown_method"),
+    };
+    let accept = || endpoint.answer(authorized(&headers, &body).and_then(act));
     endpoint.misbehaviour.answer(&wire, accept).await
 }
 

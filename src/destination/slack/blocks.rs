@@ -148,11 +148,8 @@ fn words(title: &str, message: &Message) -> String {
     let parts = [title.to_owned(), message.plain(), origin.join(" · ")].into_iter().chain(links);
     let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
     let text = escape(&parts.join("\n"));
-    let mut end = text.len();
-    while text[..end].len() > MAX_WORDS {
-        end = text[..end].char_indices().next_back().map_or(0, |(at, _)| at);
-    }
-    if end == text.len() { text } else { cut(&text, text[..end].chars().count()) }
+    let fits = text.char_indices().take_while(|(at, c)| at + c.len_utf8() <= MAX_WORDS).count();
+    cut(&text, fits)
 }
 
 /// The events of a batch, one in a line, as many as there is room for; the others are counted.

@@ -7,9 +7,7 @@ use callwatch::{
     callem::{Client, FetchError},
     config::{ClientIdentity, Connection, LoadOptions, SourceConfig},
     config_file::Config,
-    destination::{
-        DestinationKind, EmailConfig, Reaction, SmtpSecurity, SmtpServer, WebhookConfig, WebhookFormat,
-    },
+    destination::{DestinationKind, EmailConfig, Reaction, SmtpSecurity, WebhookConfig, WebhookFormat},
     http,
     kind::Kind,
     telemetry::Telemetry,
@@ -27,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use super::{
+    email::mail_by,
     smtp::SmtpReceiver,
     tls::{CERTIFICATE, KEY},
     *,
@@ -162,19 +161,8 @@ async fn mail_server(
 
 fn mail_to(address: SocketAddr, security: SmtpSecurity, connection: Connection) -> DestinationConfig {
     config(DestinationKind::Email(EmailConfig {
-        smtp: SmtpServer {
-            security,
-            host: "localhost".to_owned(),
-            port: address.port(),
-            user: None,
-            password: None,
-        },
-        password: None,
-        oauth_token: None,
-        from: "alerts@acme.example".parse().unwrap(),
-        to: vec!["manager@acme.example".parse().unwrap()],
-        threads: true,
         connection,
+        ..mail_by(security, address, "manager@acme.example")
     }))
 }
 

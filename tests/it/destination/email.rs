@@ -1,6 +1,6 @@
 //! Mails to a real SMTP server.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use callwatch::{
@@ -31,6 +31,25 @@ pub(super) fn email(receiver: &SmtpReceiver, to: &[&str]) -> EmailConfig {
         oauth_token: None,
         from: "Callwatch <alerts@acme.example>".parse().unwrap(),
         to: to.iter().map(|to| to.parse().unwrap()).collect(),
+        threads: true,
+        connection: Default::default(),
+    }
+}
+
+/// A mail to one address, by a server on this machine.
+pub(super) fn mail_by(security: SmtpSecurity, address: SocketAddr, to: &str) -> EmailConfig {
+    EmailConfig {
+        smtp: SmtpServer {
+            security,
+            host: "localhost".to_owned(),
+            port: address.port(),
+            user: None,
+            password: None,
+        },
+        password: None,
+        oauth_token: None,
+        from: "alerts@acme.example".parse().unwrap(),
+        to: vec![to.parse().unwrap()],
         threads: true,
         connection: Default::default(),
     }
@@ -331,29 +350,23 @@ async fn when_everybody_is_refused_the_mail_is_dead() {
     assert_eq!(receiver.mails().len(), 0);
 }
 
+/// An attempt by a new destination, as after a restart.
+async fn attempt(config: &DestinationConfig, event: &Arc<Event>, memo: Option<&Value>) -> Answer {
+    let rules = Rules::default();
+    let notification = Notification { event, rules: &rules, sequence: 1, memo, followed: false, now: now() };
+    destination(config).deliver(&notification).await
+}
+
 #[tokio::test]
 async fn who_has_a_mail_does_not_get_it_again_because_another_has_to_wait() {
     let receiver = SmtpReceiver::refusing(vec![("RCPT TO:<a@", "450 4.2.1 come back later")]).await;
     let (config, event) = (to(&receiver, BOTH), Arc::new(event(Kind::Ended)));
-    // A new destination for every attempt, as after a restart.
-    let attempt = async |memo: Option<&Value>| {
-        let notification = Notification {
-            event: &event,
-            rules: &Rules::default(),
-            sequence: 1,
-            memo,
-            followed: false,
-            now: now(),
-        };
-        destination(&config).deliver(&notification).await
-    };
-
-    let first = attempt(None).await;
+    let first = attempt(&config, &event, None).await;
     assert_retry(&first, None, "a@acme.example: 450 4.2.1 come back later; one recipient has it");
-    let second = attempt(first.memo.as_ref()).await;
+    let second = attempt(&config, &event, first.memo.as_ref()).await;
     assert_retry(&second, None, "a@acme.example: 450 4.2.1 come back later; one recipient has it");
     receiver.refuse(vec![]);
-    let third = attempt(second.memo.as_ref()).await;
+    let third = attempt(&config, &event, second.memo.as_ref()).await;
     assert_eq!((third.reaction, third.memo), (Reaction::Delivered, Some(Value::Null)));
 
     let told: Vec<_> = receiver.mails().into_iter().flat_map(|mail| mail.to).collect();
@@ -365,16 +378,7 @@ async fn a_memo_about_another_mail_or_of_another_shape_keeps_nobody_from_this_on
     let receiver = SmtpReceiver::start().await;
     let (config, event) = (to(&receiver, BOTH), Arc::new(event(Kind::Ended)));
     for memo in [json!({ "event": "evt_other", "have_it": BOTH }), json!({ "have_it": 3 }), json!("?")] {
-        let memo = Some(&memo);
-        let notification = Notification {
-            event: &event,
-            rules: &Rules::default(),
-            sequence: 1,
-            memo,
-            followed: false,
-            now: now(),
-        };
-        let answer = destination(&config).deliver(&notification).await;
+        let answer = attempt(&config, &event, Some(&memo)).await;
         assert_eq!((answer.reaction, answer.memo), (Reaction::Delivered, None));
     }
     assert!(receiver.mails().iter().all(|mail| mail.to == BOTH) && receiver.mails().len() == 3);

@@ -3,9 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use callwatch::{
-    destination::{
-        DestinationConfig, DestinationKind, EmailConfig, Notification, Reaction, SmtpSecurity, SmtpServer,
-    },
+    destination::{DestinationConfig, DestinationKind, Notification, Reaction, SmtpSecurity},
     kind::Kind,
 };
 use tokio::{
@@ -15,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::*;
+use super::{email::mail_by, *};
 use crate::hostile::listen;
 
 /// A server whose only connection is served so.
@@ -30,21 +28,7 @@ where
 }
 
 fn mail(security: SmtpSecurity, address: SocketAddr, to: &str) -> DestinationConfig {
-    config(DestinationKind::Email(EmailConfig {
-        smtp: SmtpServer {
-            security,
-            host: "localhost".to_owned(),
-            port: address.port(),
-            user: None,
-            password: None,
-        },
-        password: None,
-        oauth_token: None,
-        from: "alerts@acme.example".parse().unwrap(),
-        to: vec![to.parse().unwrap()],
-        threads: true,
-        connection: Default::default(),
-    }))
+    config(DestinationKind::Email(mail_by(security, address, to)))
 }
 
 /// Sends the same bytes until nobody takes them any more.
