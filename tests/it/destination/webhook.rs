@@ -459,8 +459,9 @@ async fn an_address_can_be_a_secret_and_is_one_in_each_of_its_parts() {
     assert!(shown.contains("•••") && !shown.contains("hush") && !shown.contains("abcdefgh"), "{shown}");
 
     for (secret, why) in [
-        (Secret::from("ftp://example.com/"), "`url` is not an http or https address; nothing was sent"),
-        (Secret::from("no address"), "`url` is not an http or https address; nothing was sent"),
+        (Secret::from("ftp://example.com/"), "`url` is not an https address; nothing was sent"),
+        (Secret::from("http://example.com/"), "`url` is not an https address; nothing was sent"),
+        (Secret::from("no address"), "`url` is not an https address; nothing was sent"),
         (
             Secret::Env("CALLWATCH_NOT_SET".to_owned()),
             "the environment variable CALLWATCH_NOT_SET is not set",
