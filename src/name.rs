@@ -26,6 +26,11 @@ impl Name {
     }
 }
 
+/// Names as a message lists them.
+pub(crate) fn quoted<'n>(names: impl IntoIterator<Item = &'n Name>) -> String {
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
 impl<T: Into<Arc<str>>> From<T> for Name {
     fn from(name: T) -> Self {
         Self(name.into())

@@ -28,7 +28,7 @@ use std::{
 use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::{ops::quoted, privacy::escaped_output};
+use crate::privacy::escaped_output;
 
 /// Bad config (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;

@@ -1,7 +1,7 @@
 //! The surroundings of callwatch, simulated on this machine: for `callwatch demo`, and for tests.
 //!
 //! * [`callem`] answers like the Callem API, fails on request, and says what it was asked.
-//! * [`clinic`] makes up calls like those of a clinic's phone, and [`script`] makes a day of them.
+//! * [`clinic`](crate::rehearsal::clinic) makes up calls like those of a clinic's phone, and [`script`] makes a day of them.
 //! * [`receivers`] take what callwatch sends, check it, and misbehave on request. [`sighting`] is what can be told from
 //!   one arrival.
 //! * [`oracle`] says, without the pipeline, what rules have to bring; [`books`] hold what arrives against that.
@@ -13,7 +13,6 @@ mod balance;
 pub mod books;
 pub mod bundled;
 pub mod callem;
-pub mod clinic;
 mod faults;
 pub mod local;
 mod narrator;

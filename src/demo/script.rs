@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
-use super::clinic::{Clinic, Outcome, PhoneCall};
+use crate::rehearsal::clinic::{Clinic, Outcome, PhoneCall};
 use crate::{kind::Kind, time::Timestamp};
 
 /// The time between two calls of the past.

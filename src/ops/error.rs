@@ -1,6 +1,10 @@
 //! The errors of what a person asked for.
 
-use crate::{call::CallId, name::Name, store::StoreError};
+use crate::{
+    call::CallId,
+    name::{Name, quoted},
+    store::StoreError,
+};
 
 /// Why a request of a person was not carried out. Nothing was changed, unless the variant says so.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -131,9 +135,4 @@ impl OpsError {
 
 fn choice(known: &[Name]) -> String {
     if known.is_empty() { String::new() } else { format!("; there is {}", quoted(known)) }
-}
-
-/// Names as people choose from: "`crm`, `frontdesk`".
-pub(crate) fn quoted<'n>(names: impl IntoIterator<Item = &'n Name>) -> String {
-    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

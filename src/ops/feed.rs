@@ -2,9 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use super::{
     Delivery, Filter, Ops, OpsError,
     scan::{Scan, of_events},
+    text,
 };
 use crate::{
     call::CallId,
@@ -14,6 +18,7 @@ use crate::{
     kind::Kinds,
     name::Name,
     privacy::mask_phones_in,
+    store::Cursor,
     template::truncate,
     time::Timestamp,
 };
@@ -29,17 +34,20 @@ const SUMMARY: usize = 160;
 const SUMMARY_READ: usize = 4096;
 
 /// An event, and how its deliveries stand.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct Happening {
     /// The event.
     pub event: EventId,
     /// When it was observed.
+    #[serde(with = "text::time")]
     pub at: Timestamp,
     /// Its type: `call.ended`, `source.failing`, `summary`.
+    #[serde(rename = "type")]
     pub what: String,
     /// The kinds of change.
     pub kinds: Kinds,
     /// The fields of the call that differ from before, each with both values, as an excerpt when they are long.
+    #[schema(value_type = Object)]
     pub changes: Changes,
     /// The rules that it tells, the one that matters most first.
     pub rules: Vec<Name>,
@@ -55,22 +63,46 @@ pub struct Happening {
     pub deliveries: Vec<Delivery>,
 }
 
+/// A page of events, newest first.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Happenings {
+    /// The events.
+    pub events: Vec<Happening>,
+    /// Where the next page begins; `None` when this was the last.
+    #[serde(with = "text::text_if_any")]
+    pub next: Option<Cursor>,
+}
+
 impl Ops {
-    /// The latest events of deliveries that match, newest first.
+    /// One page of the events of deliveries that match, newest first. An event that was sent again much later stands where it
+    /// was last told, and once more where it was told before when that is on another page.
     ///
     /// # Errors
     /// As [`Self::list`].
-    pub async fn latest(&self, filter: &Filter, limit: usize) -> Result<Vec<Happening>, OpsError> {
+    pub async fn latest(
+        &self,
+        filter: &Filter,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Happenings, OpsError> {
         let destinations = self.destinations_for(filter).await?;
-        let most = limit * DELIVERIES_PER_EVENT;
-        let records = Scan::new(&*self.store, filter, None, most, destinations.now).take(most).await?;
-        let mut events: Vec<(EventId, Vec<_>)> = vec![];
-        for record in records {
+        let most = limit.saturating_mul(DELIVERIES_PER_EVENT);
+        let mut scan = Scan::new(&*self.store, filter, after, most, destinations.now);
+        let (mut events, mut end): (Vec<(EventId, Vec<_>)>, _) = (vec![], None);
+        let mut has_more = false;
+        for _ in 0..=most {
+            let Some(record) = scan.next().await? else {
+                has_more = false;
+                break;
+            };
+            has_more = true;
+            let cursor = record.cursor();
             match events.iter().position(|(event, _)| *event == record.id.event) {
                 Some(at) => events[at].1.push(record),
                 None if events.len() < limit => events.push((record.id.event.clone(), vec![record])),
-                None => {}
+                None => break,
             }
+            end = Some(cursor);
         }
         let newest: Vec<_> = events.iter().filter_map(|(_, records)| records.first().cloned()).collect();
         let happenings = of_events(&*self.store, &newest, |event| Happening::of(event, vec![])).await?;
@@ -82,7 +114,7 @@ impl Ops {
             let deliveries = records.into_iter().map(|record| destinations.tell(record, false)).collect();
             Happening { deliveries, ..happening }
         });
-        Ok(latest.collect())
+        Ok(Happenings { events: latest.collect(), next: end.filter(|_| has_more) })
     }
 }
 

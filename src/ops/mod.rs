@@ -27,7 +27,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub(crate) use self::error::quoted;
 pub use self::{
     bulk::{BulkMode, Changed},
     delivery::{Delivery, KeptBack, LoggedAttempt},
@@ -35,12 +34,12 @@ pub use self::{
     explain::{
         BatchWait, CallStory, DeliveryStory, KnownOfCall, OfNumber, OtherCall, RuleStanding, RuleStory,
     },
-    feed::Happening,
+    feed::{Happening, Happenings},
     filter::{Filter, StateFilter},
     readiness::{Check, Readiness},
     reasons::{Reason, Reasons},
     resend::MOST_RESENT,
-    search::{FoundCall, FoundCalls},
+    search::{CallCursor, CallFilter, FoundCall, FoundCalls},
     sent::Sent,
     status::{
         ConfigOverview, DestinationOverview, DestinationWork, Mishap, PauseStatus, ServiceStatus,

@@ -9,7 +9,7 @@ use utoipa::{
     },
 };
 
-use super::{BatchWait, KeptBack};
+use super::{BatchWait, CallCursor, KeptBack};
 use crate::{
     batch::BatchKey,
     call::CallId,
@@ -43,6 +43,7 @@ described! {
     EventId: text("`evt_` and what follows from what happened; the `webhook-id` and the `Message-ID` of every repeat."),
     CallId: text("The API's id of a call."),
     BatchKey: text("The deliveries that are told together."),
+    CallCursor: text("Where a page ended. It stays valid while deliveries change."),
     Cursor: text("Where a page ended. It stays valid while deliveries change."),
     KeptBack: text("`not in the config`, `paused`, or `in batch` and which."),
     BatchWait: text("A time, or what is waited for in words."),

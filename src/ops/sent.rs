@@ -1,6 +1,8 @@
 //! The message of a delivery, in the words of its destination.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{Filter, Ops, OpsError, no_delivery, scan::Scan};
 use crate::{
@@ -23,7 +25,8 @@ use crate::{
 const MOST: usize = 50_000;
 
 /// A notification as its receiver reads it, but for what may not be shown.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Message)]
 pub struct Sent {
     /// The title; a webhook has none.
     pub title: Option<String>,

@@ -4,6 +4,9 @@
 //! destination ([`Rehearsed`]). Calls are shown to it as if the API had just been asked, whatever is due is delivered at once,
 //! and time leaps from one thing that is due to the next. The same calls always give the same result.
 
+pub mod clinic;
+pub mod trial;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,

@@ -1,6 +1,6 @@
 //! The admin API. The routes are for programs: what they answer only ever gains fields.
 
-use std::sync::LazyLock;
+use std::{str::FromStr, sync::LazyLock};
 
 use axum::{
     Json, Router,
@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri, header},
     response::IntoResponse,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use utoipa::{
     OpenApi, ToSchema,
@@ -30,9 +30,10 @@ use crate::{
     event::EventId,
     name::Name,
     ops::{
-        BulkMode, CallStory, Changed, ConfigOverview, Delivery, Filter, Listing, Ops, OpsError, OpsErrorKind,
-        Resumed, Status,
+        BulkMode, CallCursor, CallFilter, CallStory, Changed, ConfigOverview, Delivery, Filter, FoundCalls,
+        Happenings, Listing, Ops, OpsError, OpsErrorKind, Resumed, Sent as Message, Status,
     },
+    rehearsal::trial::{Trial, Tried},
     store::Cursor,
     supervisor::ReloadError,
 };
@@ -76,6 +77,10 @@ fn described() -> OpenApiRouter<Service> {
         .routes(routes!(replay))
         .routes(routes!(pause))
         .routes(routes!(resume))
+        .routes(routes!(message))
+        .routes(routes!(events))
+        .routes(routes!(test))
+        .routes(routes!(calls))
         .routes(routes!(explain))
         .routes(routes!(reload))
         .routes(routes!(config))
@@ -126,11 +131,16 @@ struct Nothing {}
 /// Deliveries that match, newest first.
 #[utoipa::path(get, path = "/deliveries", params(Filter, ("limit" = Option<u32>, Query, description = "50, at most 1000."), ("after" = Option<Cursor>, Query, description = "`next` of the page before.")), responses((status = 200, body = Listing)))]
 async fn list(State(service): State<Service>, uri: Uri) -> Answer<Listing> {
-    let mut parts = Parts::of(&uri);
+    let (limit, after, filter) = page_of(&uri)?;
+    Ok(Json(service.ops()?.list(&filter, after, limit).await?))
+}
+
+/// The limit, the cursor and the filter of a list.
+fn page_of<C: FromStr, F: DeserializeOwned>(uri: &Uri) -> Result<(usize, Option<C>, F), Problem> {
+    let mut parts = Parts::of(uri);
     let limit = parts.take("limit", |text| text.parse().ok().filter(|limit| (1..=MOST).contains(limit)))?;
-    let after = parts.take("after", |text| text.parse::<Cursor>().ok())?;
-    let filter: Filter = parts.rest()?;
-    Ok(Json(service.ops()?.list(&filter, after, limit.unwrap_or(PAGE)).await?))
+    let after = parts.take("after", |text| text.parse().ok())?;
+    Ok((limit.unwrap_or(PAGE), after, parts.rest()?))
 }
 
 /// How many deliveries there are.
@@ -327,6 +337,64 @@ async fn pause(
 #[utoipa::path(post, path = "/destinations/{name}/resume", params(("name" = Name, Path)), responses((status = 200, body = Resumed)))]
 async fn resume(State(service): State<Service>, Segments(name): Segments<String>) -> Answer<Resumed> {
     Ok(Json(service.ops()?.resume(&name.into()).await?))
+}
+
+/// The message of a delivery, as its receiver reads it. Numbers are masked and transcripts left out unless `[server] show`
+/// says otherwise; null when the config has no such destination any more.
+#[utoipa::path(get, path = "/deliveries/{event}/{destination}/message", params(("event" = EventId, Path), ("destination" = Name, Path)), responses((status = 200, body = Option<Message>)))]
+async fn message(
+    State(service): State<Service>,
+    Segments((event, destination)): Segments<(String, String)>,
+    uri: Uri,
+) -> Answer<Option<Message>> {
+    Parts::of(&uri).rest::<Nothing>()?;
+    let show = service.config()?.server.as_ref().map(|server| server.show).unwrap_or_default();
+    Ok(Json(service.ops()?.sent(&EventId::from(&*event), &Name::from(destination), show).await?))
+}
+
+/// The events of deliveries that match, newest first, each with all of its deliveries.
+#[utoipa::path(get, path = "/events", params(Filter, ("limit" = Option<u32>, Query, description = "50, at most 1000."), ("after" = Option<Cursor>, Query, description = "`next` of the page before.")), responses((status = 200, body = Happenings)))]
+async fn events(State(service): State<Service>, uri: Uri) -> Answer<Happenings> {
+    let (limit, after, filter) = page_of(&uri)?;
+    Ok(Json(service.ops()?.latest(&filter, after, limit).await?))
+}
+
+/// Says which rule words a test message.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Test {
+    /// The first rule that tells the destination, when it is left out.
+    rule: Option<Name>,
+}
+
+/// Sends a test message about a call that is made up, and waits for the receiver's answer.
+#[utoipa::path(post, path = "/destinations/{name}/test", params(("name" = Name, Path)), request_body = Test, responses((status = 200, body = Tried)))]
+async fn test(
+    State(service): State<Service>,
+    Segments(name): Segments<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer<Tried> {
+    let Test { rule } = query::json(&headers, &body)?;
+    Ok(Json(try_out(&service, &Name::from(name), rule.as_ref()).await?))
+}
+
+/// Sends a test message.
+pub(super) async fn try_out(
+    service: &Service,
+    destination: &Name,
+    rule: Option<&Name>,
+) -> Result<Tried, Problem> {
+    let config = service.config()?;
+    let trial = Trial::of(&config, destination, rule, service.clock.wall()).await?;
+    Ok(trial.send().await?)
+}
+
+/// Known calls that match, newest first.
+#[utoipa::path(get, path = "/calls", params(CallFilter, ("limit" = Option<u32>, Query, description = "50, at most 1000."), ("after" = Option<CallCursor>, Query, description = "`next` of the page before.")), responses((status = 200, body = FoundCalls)))]
+async fn calls(State(service): State<Service>, uri: Uri) -> Answer<FoundCalls> {
+    let (limit, after, filter) = page_of(&uri)?;
+    Ok(Json(service.ops()?.find_calls(&filter, after, limit).await?))
 }
 
 /// The story of a call.

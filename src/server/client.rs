@@ -246,7 +246,7 @@ fn bulk(filter: &Filter, mode: BulkMode) -> Bulk {
 }
 
 /// The parts of a filter as they stand in a query.
-pub(super) fn parts_of(filter: &Filter) -> Result<Vec<(String, String)>, OpsError> {
+pub(super) fn parts_of(filter: &impl Serialize) -> Result<Vec<(String, String)>, OpsError> {
     let unwritable = || OpsError::Unreachable("the filter cannot be written".to_owned());
     let parts = serde_json::to_value(filter).map_err(|_| unwritable())?;
     let parts = parts.as_object().ok_or_else(unwritable)?.iter();

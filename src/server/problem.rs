@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::{
     ops::{OpsError, OpsErrorKind},
+    rehearsal::trial::TrialError,
     supervisor::ReloadError,
 };
 
@@ -90,6 +91,20 @@ impl From<OpsError> for Problem {
             | OpsErrorKind::NoCall => StatusCode::NOT_FOUND,
         };
         Self::new(status, error.kind().word(), error.to_string())
+    }
+}
+
+impl From<TrialError> for Problem {
+    fn from(error: TrialError) -> Self {
+        let (status, kind) = match &error {
+            TrialError::Unknown { what: "destination", .. } => {
+                (StatusCode::NOT_FOUND, OpsErrorKind::NoDestination.word())
+            }
+            TrialError::Unknown { .. } => (StatusCode::NOT_FOUND, "no_rule"),
+            TrialError::NoSample(_) => (StatusCode::CONFLICT, "no_sample"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "not_sent"),
+        };
+        Self::new(status, kind, error.to_string())
     }
 }
 

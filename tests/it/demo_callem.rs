@@ -3,10 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use callwatch::{
-    demo::{
-        callem::{API_KEY, Asked, Failure, Order, SimulatedCallem},
-        clinic::Clinic,
-    },
+    demo::callem::{API_KEY, Asked, Failure, Order, SimulatedCallem},
+    rehearsal::clinic::Clinic,
     time::Timestamp,
 };
 use reqwest::{StatusCode, header};

@@ -16,7 +16,7 @@ use self::{
     fetch::{Fetched, fetch},
     view::Blocks,
 };
-use super::{check, complain, config_arg::ConfigArg, print, quoted};
+use super::{check, complain, config_arg::ConfigArg, print};
 use crate::{
     call::Call,
     callem::{
@@ -27,7 +27,7 @@ use crate::{
     config_file::Config,
     http,
     kind::Kind,
-    name::Name,
+    name::{Name, quoted},
     rehearsal::Rehearsal,
     rule::{
         Rule, RuleSet, Rules,

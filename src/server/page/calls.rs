@@ -5,20 +5,24 @@ use axum::{Router, http::Uri, response::Response, routing::get};
 use serde_json::Value;
 
 use super::{
+    form::{self, AGES, Choice},
     html,
     shell::{Frame, Place, Visit},
-    words::{Tag, Tone, Words, call_path, delivery_path, number},
+    words::{Tag, Tone, Words, address, call_path, delivery_path, number},
 };
 use crate::{
     call::CallId,
     config::ShownFields,
+    kind::Kind,
     name::Name,
     ops::{
-        CallStory, Delivery, Filter, FoundCall, FoundCalls, Happening, KnownOfCall, RuleStanding, RuleStory,
+        CallCursor, CallFilter, CallStory, Delivery, Filter, FoundCall, Happening, KnownOfCall, RuleStanding,
+        RuleStory,
     },
     privacy::{escaped, mask_phones_in},
     server::{
         Service,
+        client::parts_of,
         problem::Problem,
         query::{Parts, Segments},
     },
@@ -47,12 +51,38 @@ pub(super) fn routes() -> Router<Service> {
 struct Search {
     frame: Frame,
     words: Words,
-    text: String,
-    sources: Vec<(Name, bool)>,
+    form: Form,
     rows: Vec<Row>,
+    /// Whether any call was looked for, and not all of them are shown.
+    is_search: bool,
     looked_at: u64,
-    is_all: bool,
+    newest: Option<String>,
+    older: Option<String>,
 }
+
+/// The fields of the form, filled in with the filter.
+struct Form {
+    text: String,
+    sources: Vec<Choice>,
+    states: Vec<Choice>,
+    kinds: Vec<Choice>,
+    ages: Vec<Choice>,
+    /// The parts of the filter that the form has no field for.
+    others: Vec<(String, String)>,
+}
+
+/// The states that can be chosen, with their words.
+const STATES: [(&str, &str); 3] = [("", "any state"), ("live", "live"), ("completed", "completed")];
+
+/// The kinds of change that can be chosen, with their words.
+const KINDS: [(&str, &str); 6] = [
+    ("", "anything"),
+    (Kind::Started.as_str(), "started"),
+    (Kind::Ended.as_str(), "ended"),
+    (Kind::Analyzed.as_str(), "analyzed"),
+    (Kind::Updated.as_str(), "updated"),
+    (Kind::Deleted.as_str(), "deleted"),
+];
 
 struct Row {
     path: String,
@@ -121,21 +151,39 @@ fn duration(known: &KnownOfCall) -> String {
 
 async fn search(visit: Visit, uri: Uri) -> Result<Response, Problem> {
     let mut parts = Parts::of(&uri).filled_in();
-    let text = parts.take("q", |text| Some(text.to_owned()))?.unwrap_or_default();
-    let source = parts.take("source", |text| Some(Name::from(text)))?;
-    parts.rest::<super::Nothing>()?;
-    let FoundCalls { calls, looked_at, is_all } = visit.ops.find_calls(&text, source.as_ref(), PAGE).await?;
+    let after = parts.take("after", |text| text.parse::<CallCursor>().ok())?;
+    let filter: CallFilter = parts.rest()?;
+    let found = visit.ops.find_calls(&filter, after.clone(), PAGE).await?;
     let sight = Sight(visit.show());
-    let sources = visit.config.sources.iter().map(|it| (it.name.clone(), Some(&it.name) == source.as_ref()));
     html(&Search {
         frame: visit.frame(Place::Calls),
         words: visit.words,
-        sources: sources.collect(),
-        rows: calls.into_iter().map(|call| Row::of(call, sight)).collect(),
-        text,
-        looked_at,
-        is_all,
+        form: Form::of(&filter, &visit)?,
+        rows: found.calls.into_iter().map(|call| Row::of(call, sight)).collect(),
+        is_search: filter != CallFilter::default(),
+        looked_at: found.looked_at,
+        newest: after.map(|_| address("/calls", &filter, &[])),
+        older: found.next.map(|next| address("/calls", &filter, &[("after", &next.to_string())])),
     })
+}
+
+impl Form {
+    fn of(filter: &CallFilter, visit: &Visit) -> Result<Self, Problem> {
+        let mut parts = parts_of(filter)?;
+        let mut take = |name: &str| {
+            let at = parts.iter().position(|(part, _)| part == name);
+            at.map(|at| parts.remove(at).1).unwrap_or_default()
+        };
+        let sources = visit.config.sources.iter().map(|source| &source.name);
+        Ok(Self {
+            text: take("text"),
+            sources: form::names("any source", sources, &take("source")),
+            states: form::words(&STATES, &take("status")),
+            kinds: form::words(&KINDS, &take("kind")),
+            ages: form::words(&AGES, &take("newer_than")),
+            others: parts,
+        })
+    }
 }
 
 impl Row {
@@ -206,7 +254,7 @@ async fn story(
     let (source, id) = (Name::from(source), CallId::from(&*id));
     let CallStory { known, rules, .. } = visit.ops.explain(&id, Some(&source)).await?;
     let filter = Filter { source: Some(source.clone()), call: Some(id.clone()), ..Filter::default() };
-    let mut happenings = visit.ops.latest(&filter, EVENTS).await?;
+    let mut happenings = visit.ops.latest(&filter, None, EVENTS).await?.events;
     happenings.reverse();
     let show = visit.show();
     let transcript = match show.transcripts {

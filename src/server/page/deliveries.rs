@@ -10,6 +10,7 @@ use axum::{
 };
 
 use super::{
+    form::{self, AGES, Choice},
     html,
     shell::{Frame, Place, Visit},
     words::{
@@ -49,10 +50,6 @@ const STATES: [(&str, &str); 7] = [
     ("delivered", "arrived"),
     ("merged", "told with another"),
 ];
-
-/// The ages that can be chosen.
-const AGES: [(&str, &str); 5] =
-    [("", "any time"), ("1h", "last hour"), ("1d", "last day"), ("7d", "last week"), ("30d", "last 30 days")];
 
 pub(super) fn routes() -> Router<Service> {
     Router::new()
@@ -99,12 +96,6 @@ struct Form {
     event: String,
     /// The parts of the filter that the form has no field for.
     others: Vec<(String, String)>,
-}
-
-struct Choice {
-    value: String,
-    text: String,
-    is_chosen: bool,
 }
 
 struct ReasonRow {
@@ -167,51 +158,21 @@ impl Form {
             let at = parts.iter().position(|(part, _)| part == name);
             at.map(|at| parts.remove(at).1).unwrap_or_default()
         };
-        let words = |all: &[(&str, &str)], chosen: &str| {
-            let age = |text: &str| humantime::parse_duration(text).ok();
-            // An age is written in more than one way.
-            let is_chosen =
-                |value: &str| value == chosen || age(value).is_some_and(|it| age(chosen) == Some(it));
-            let known = all.iter().map(|(value, text)| Choice {
-                value: (*value).to_owned(),
-                text: (*text).to_owned(),
-                is_chosen: is_chosen(value),
-            });
-            // One that was written by hand.
-            let other = (!all.iter().any(|(value, _)| is_chosen(value))).then(|| Choice {
-                value: chosen.to_owned(),
-                text: format!("last {chosen}"),
-                is_chosen: true,
-            });
-            known.chain(other).collect()
-        };
-        let names = |any: &str, all: Vec<&Name>, chosen: String| {
-            let any = Choice { value: String::new(), text: any.to_owned(), is_chosen: chosen.is_empty() };
-            // A name that the config does not have any more can still be asked for.
-            let other = (!chosen.is_empty() && !all.iter().any(|name| name.as_str() == chosen))
-                .then(|| Choice { value: chosen.clone(), text: chosen.clone(), is_chosen: true });
-            let all = all.into_iter().map(|name| Choice {
-                value: name.to_string(),
-                text: name.to_string(),
-                is_chosen: name.as_str() == chosen,
-            });
-            std::iter::once(any).chain(all).chain(other).collect()
-        };
         let config = &visit.config;
         Ok(Self {
-            states: words(&STATES, &take("state")),
-            destinations: names(
+            states: form::words(&STATES, &take("state")),
+            destinations: form::names(
                 "any destination",
-                visit.status.destinations.iter().map(|destination| &destination.name).collect(),
-                take("destination"),
+                visit.status.destinations.iter().map(|destination| &destination.name),
+                &take("destination"),
             ),
-            rules: names("any rule", config.rules.iter().map(|rule| &rule.name).collect(), take("rule")),
-            sources: names(
+            rules: form::names("any rule", config.rules.iter().map(|rule| &rule.name), &take("rule")),
+            sources: form::names(
                 "any source",
-                config.sources.iter().map(|source| &source.name).collect(),
-                take("source"),
+                config.sources.iter().map(|source| &source.name),
+                &take("source"),
             ),
-            ages: words(&AGES, &take("newer_than")),
+            ages: form::words(&AGES, &take("newer_than")),
             error: take("error"),
             call: take("call"),
             event: take("event"),
@@ -230,8 +191,8 @@ impl ReasonRow {
             (StateFilter::Held, _) => "wait to be told with others".to_owned(),
             (_, Some(KeptBack::Paused)) => "wait until the destination is resumed".to_owned(),
             (_, Some(KeptBack::NotInConfig)) => "wait until the destination is back in the config".to_owned(),
-            _ => match it.next.filter(|next| *next > words.now) {
-                Some(next) => format!("tried again by itself, next in {}", span(next.since(words.now))),
+            _ => match it.next.map(|next| next.since(words.now)).filter(|wait| wait.as_secs() > 0) {
+                Some(wait) => format!("tried again by itself, next in {}", span(wait)),
                 None if failing.contains(&it.destination) => {
                     "tried again by itself when the destination takes messages again".to_owned()
                 }

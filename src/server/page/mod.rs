@@ -10,6 +10,7 @@ mod chart;
 mod config;
 mod deliveries;
 mod events;
+mod form;
 mod overview;
 mod rules;
 mod shell;

@@ -18,7 +18,8 @@ use super::{
 use crate::{
     name::Name,
     ops::{DestinationOverview, Filter, Happening, SourceOverview, StateFilter, WorkState},
-    server::{Service, problem::Problem, query::Segments},
+    rehearsal::trial::Tried,
+    server::{Service, api::try_out, problem::Problem, query::Segments},
     telemetry::{Delays, Hour, Outcomes, Sentiment, Sums},
     time::Timestamp,
 };
@@ -76,10 +77,11 @@ pub(super) fn routes() -> Router<Service> {
         .route("/", get(overview))
         .route("/destinations/{name}/pause", post(pause))
         .route("/destinations/{name}/resume", post(resume))
+        .route("/destinations/{name}/test", post(test))
 }
 
 async fn overview(visit: Visit, State(service): State<Service>) -> Result<Response, Problem> {
-    let latest = visit.ops.latest(&Filter::default(), LATEST).await?;
+    let latest = visit.ops.latest(&Filter::default(), None, LATEST).await?.events;
     let (frame, failing) = (visit.frame(Place::Overview), visit.failing());
     let Visit { status, words, verdict, .. } = visit;
     let sums = service.telemetry.sums();
@@ -127,11 +129,11 @@ impl DestinationRow {
                 0 => Tag::new(Tone::Good, "✓ takes messages"),
                 dead => Tag::new(Tone::Bad, format!("✗ {} given up", number(&dead))),
             },
-            (None, Some(work)) => match work.until.filter(|until| *until > words.now) {
-                Some(until) => {
-                    Tag::new(Tone::Bad, format!("✗ failing, next try in {}", span(until.since(words.now))))
+            (None, Some(work)) => match work.until.map(|until| until.since(words.now)) {
+                Some(wait) if wait.as_secs() > 0 => {
+                    Tag::new(Tone::Bad, format!("✗ failing, next try in {}", span(wait)))
                 }
-                None => Tag::new(Tone::Bad, "✗ failing"),
+                _ => Tag::new(Tone::Bad, "✗ failing"),
             },
             (None, None) if !it.is_configured => Tag::new(Tone::Bad, "not in the config"),
             (None, None) => Tag::new(Tone::Plain, "not at work"),
@@ -240,6 +242,22 @@ fn by_day(sums: &Sums, words: Words) -> Vec<Chart> {
 async fn pause(visit: Visit, Segments(name): Segments<String>) -> Result<Redirect, Problem> {
     visit.ops.pause(&Name::from(name)).await?;
     Ok(Redirect::to("/#destinations"))
+}
+
+#[derive(Template)]
+#[template(path = "test.html")]
+struct Test {
+    frame: Frame,
+    tried: Tried,
+}
+
+async fn test(
+    visit: Visit,
+    State(service): State<Service>,
+    Segments(name): Segments<String>,
+) -> Result<Response, Problem> {
+    let tried = try_out(&service, &Name::from(name), None).await?;
+    html(&Test { frame: visit.frame(Place::Overview), tried })
 }
 
 async fn resume(visit: Visit, Segments(name): Segments<String>) -> Result<Redirect, Problem> {

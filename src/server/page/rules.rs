@@ -114,7 +114,7 @@ async fn one(
         Problem::new(StatusCode::NOT_FOUND, "no_rule", detail)
     })?;
     let filter = Filter { rule: Some(rule.name.clone()), ..Filter::default() };
-    let latest = visit.ops.latest(&filter, LATEST).await?;
+    let latest = visit.ops.latest(&filter, None, LATEST).await?.events;
     let row = Row::of(0, rule, &visit, &Known::of(&service.telemetry, visit.words));
     let failing = visit.failing();
     html(&RulePage { frame: visit.frame(Place::Rules), words: visit.words, row, latest, failing })

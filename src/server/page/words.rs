@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use askama::filters::HtmlSafe;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
 use url::form_urlencoded;
 
 use crate::{
@@ -188,7 +189,7 @@ pub(super) fn list_of(filter: &Filter) -> String {
 }
 
 /// An address with a filter, and more, in its query.
-pub(super) fn address(path: &str, filter: &Filter, more: &[(&str, &str)]) -> String {
+pub(super) fn address(path: &str, filter: &impl Serialize, more: &[(&str, &str)]) -> String {
     // A filter is made of texts, so that it can be written.
     let parts = parts_of(filter).unwrap_or_default();
     let mut query = form_urlencoded::Serializer::new(String::new());

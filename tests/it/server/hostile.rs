@@ -17,13 +17,16 @@ use crate::rig::{PATIENCE, Rig};
 const TOKEN: &str = "correct horse battery";
 
 /// Every route that needs a token.
-pub const ROUTES: [&str; 19] = [
+pub const ROUTES: [&str; 23] = [
     "GET /metrics",
     "GET /api/v1/status",
     "GET /api/v1/deliveries",
     "GET /api/v1/deliveries/count",
     "GET /api/v1/deliveries/evt_a",
     "GET /api/v1/deliveries/evt_a/crm",
+    "GET /api/v1/deliveries/evt_a/crm/message",
+    "GET /api/v1/events",
+    "GET /api/v1/calls",
     "GET /api/v1/calls/a",
     "GET /api/v1/config",
     "GET /api/v1/openapi.json",
@@ -35,6 +38,7 @@ pub const ROUTES: [&str; 19] = [
     "POST /api/v1/replay",
     "POST /api/v1/destinations/crm/pause",
     "POST /api/v1/destinations/crm/resume",
+    "POST /api/v1/destinations/crm/test",
     "POST /api/v1/reload",
     "GET /nowhere",
 ];

@@ -230,6 +230,72 @@ async fn the_api_lists_shows_retries_drops_pauses_and_explains() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_api_finds_calls_and_events_page_by_page_and_sends_a_test() {
+    let rig = Rig::new().await;
+    let (process, address) = start(&rig, &listening(&rig.config_text(), "")).await;
+    for (minute, id) in ["c", "a", "b"].into_iter().enumerate() {
+        let mut call = record(id, "completed");
+        call["createdAt"] = format!("2025-12-15T14:3{minute}:00.000Z").into();
+        rig.callem.add(call);
+    }
+    rig.callem.add(record("d", "live"));
+    until(address, "GET /api/v1/deliveries/count?state=delivered&destination=crm", |answer| {
+        answer.json()["count"] == 3
+    })
+    .await;
+    until(address, "GET /api/v1/calls", |answer| answer.json()["calls"].as_array().unwrap().len() == 4).await;
+
+    let ids = |page: &serde_json::Value, list: &str, id: &str| {
+        let items = page[list].as_array().unwrap().iter();
+        items.map(|item| item[id].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let all_of = async |path: &str, list: &str, id: &str| {
+        let (mut found, mut after) = (vec![], String::new());
+        loop {
+            let page = get(address, &format!("{path}&limit=2{after}")).await;
+            found.extend(ids(&page, list, id));
+            let Some(next) = page["next"].as_str() else { return found };
+            let next: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
+            after = format!("&after={next}");
+        }
+    };
+    // Newest first, whatever the order of the ids is.
+    assert_eq!(all_of("/api/v1/calls?status=completed", "calls", "call").await, ["b", "a", "c"]);
+    assert_eq!(all_of("/api/v1/calls?status=live", "calls", "call").await, ["d"]);
+    assert_eq!(all_of("/api/v1/calls?kind=ended", "calls", "call").await.len(), 3);
+    assert_eq!(all_of("/api/v1/calls?kind=deleted", "calls", "call").await, [""; 0]);
+    assert_eq!(all_of("/api/v1/calls?newer_than=1d", "calls", "call").await, [""; 0]);
+    assert_eq!(all_of("/api/v1/calls?text=06+12+34&older_than=1d", "calls", "call").await.len(), 4);
+    for wrong in ["after=x", "statuss=live", "limit=0", "kind=exploded", "source=garage"] {
+        let answer = ask(address, Ask::new(&format!("GET /api/v1/calls?{wrong}"))).await;
+        assert!([400, 404].contains(&answer.status), "{wrong}: {answer:?}");
+    }
+    let events = all_of("/api/v1/events?rule=call-completed", "events", "event").await;
+    assert_eq!(events.len(), 3, "{events:?}");
+    assert_eq!(events.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "{events:?}");
+    let message = get(address, &format!("/api/v1/deliveries/{}/crm/message", events[0])).await;
+    let text = message["text"].as_str().unwrap();
+    assert!(text.contains("call.ended") && !text.contains("612345678") && !text.contains("Hello."), "{text}");
+
+    let post =
+        async |path: &str, body: &str| ask(address, Ask::new(&format!("POST {path}")).json(body)).await;
+    let tried = post("/api/v1/destinations/crm/test", "{\"rule\": \"unhappy-caller\"}").await.json();
+    assert_eq!((&tried["arrived"], &tried["rule"]), (&json!(true), &json!("unhappy-caller")), "{tried}");
+    timeout(PATIENCE, rig.crm.inbox().wait_for(4)).await.unwrap();
+    let nobody = post("/api/v1/destinations/nobody/test", "").await;
+    assert_eq!((nobody.status, nobody.problem().as_str()), (404, "no_destination"), "{nobody:?}");
+    let no_rule = post("/api/v1/destinations/crm/test", "{\"rule\": \"nothing\"}").await;
+    assert_eq!((no_rule.status, no_rule.problem().as_str()), (404, "no_rule"), "{no_rule:?}");
+    rig.crm.misbehave(1, Misbehaviour::Status { code: 503, retry_after: None });
+    let tried = post("/api/v1/destinations/crm/test", "").await.json();
+    assert_eq!(
+        (&tried["arrived"], &tried["advice"]),
+        (&json!(false), &json!("a real delivery would be tried again"))
+    );
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_config_is_reloaded_on_request_and_the_server_follows_it() {
     let rig = Rig::new().await;
     let text = listening(&rig.config_text(), "");

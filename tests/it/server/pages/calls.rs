@@ -16,14 +16,18 @@ async fn calls_are_found_by_id_by_number_and_by_words() {
     until_shown(address, "/calls", "+4917•••2233").await;
     for (query, count) in [
         ("", 4),
-        ("?q=&source=", 4),
-        ("?q=6789abcdef", 1),
-        ("?q=06+12+34+56+78", 3),
-        ("?q=%2B49+170", 1),
-        ("?q=0170+111", 1),
-        ("?q=MORE", 3),
-        ("?q=nobody", 0),
-        ("?q=%3Cscript%3E", 3),
+        ("?text=&source=", 4),
+        ("?text=6789abcdef", 1),
+        ("?text=06+12+34+56+78", 3),
+        ("?text=%2B49+170", 1),
+        ("?text=0170+111", 1),
+        ("?text=MORE", 3),
+        ("?text=nobody", 0),
+        ("?text=%3Cscript%3E", 3),
+        ("?status=live", 1),
+        ("?status=completed&kind=ended&newer_than=", 3),
+        ("?kind=deleted", 0),
+        ("?status=queued", 0),
     ] {
         let html = shown(address, &format!("/calls{query}")).await;
         assert_eq!(html.matches("href=\"/calls/clinic/").count(), count, "{query}: {html}");

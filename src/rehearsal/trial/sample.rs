@@ -7,10 +7,9 @@ use serde_json::{Value, json, value::to_raw_value};
 use crate::{
     call::Call,
     config_file::Config,
-    demo::clinic::Clinic,
     event::{Event, EventId, Subject},
     kind::{Kind, Kinds},
-    rehearsal::Rehearsal,
+    rehearsal::{Rehearsal, clinic::Clinic},
     rule::Rule,
     store::StoreError,
     telling::Incident,
