@@ -195,10 +195,12 @@ fn percentile(values: &[Duration], share: f64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::{
-        bundled::PROMISES,
-        clinic::Outcome,
-        script::{Script, Step},
+    use crate::{
+        demo::{
+            bundled::PROMISES,
+            script::{Script, Step},
+        },
+        rehearsal::clinic::Outcome,
     };
 
     const NOON: Timestamp = Timestamp::from_millis(1_765_800_000_000);
