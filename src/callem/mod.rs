@@ -107,6 +107,9 @@ pub enum FetchError {
     /// The request or its response did not get through.
     #[error("the API cannot be reached: {0}")]
     Network(String),
+    /// The response began, and could not be read to its end: it broke off, took too long, or is not the gzip it says it is.
+    #[error("the API's answer cannot be read to its end: {0}")]
+    BrokenOff(String),
     /// The response is larger than any the API should send.
     #[error("the API's answer is larger than {0} kB; a smaller page_size or a larger max_record may help")]
     TooLarge(usize),
@@ -142,6 +145,7 @@ impl FetchError {
             Self::KeyRefused { status: 403, .. }
                 | Self::Server { .. }
                 | Self::Rejected { .. }
+                | Self::BrokenOff(_)
                 | Self::NotJson(_)
                 | Self::WrongShape(_)
                 | Self::TooLarge(_)
@@ -251,8 +255,9 @@ impl Client {
     async fn get(&self, url: Url, most: usize) -> Result<(StatusCode, HeaderMap, Body), FetchError> {
         let key = self.key().await?;
         let request = self.http.get(url).header(AUTHORIZATION, key).timeout(self.timeout);
-        let network = |error: reqwest::Error| FetchError::Network(http::in_words(&error, self.timeout));
-        let response = request.send().await.map_err(network)?;
+        let in_words = |error: reqwest::Error| http::in_words(&error, self.timeout);
+        let response = request.send().await.map_err(|error| FetchError::Network(in_words(error)))?;
+        let broken_off = |error| FetchError::BrokenOff(in_words(error));
         let (status, headers) = (response.status(), response.headers().clone());
         if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|it| *it != "identity" && !it.is_empty())
         {
@@ -265,14 +270,14 @@ impl Client {
         let mut response = response;
         let mut bytes = vec![];
         let mut truncated =
-            http::read_more(&mut response, &mut bytes, limit.min(LARGE_BODY)).await.map_err(network)?;
+            http::read_more(&mut response, &mut bytes, limit.min(LARGE_BODY)).await.map_err(broken_off)?;
         let mut room = None;
         if truncated && limit > LARGE_BODY {
             // Waiting for it counts towards the request's deadline, which is looked at while reading goes on.
-            let late = |_| FetchError::Network(http::timed_out(self.timeout));
+            let late = |_| FetchError::BrokenOff(http::timed_out(self.timeout));
             // Never closed, so never an error.
             room = tokio::time::timeout(self.timeout, ROOM.acquire()).await.map_err(late)?.ok();
-            truncated = http::read_more(&mut response, &mut bytes, limit).await.map_err(network)?;
+            truncated = http::read_more(&mut response, &mut bytes, limit).await.map_err(broken_off)?;
         }
         if truncated && status.is_success() {
             return Err(FetchError::TooLarge(limit >> 10));

@@ -28,7 +28,7 @@ pub async fn restore(args: RestoreArgs) -> ExitCode {
     };
     match SledStore::restore(&config.store, args.from.as_deref()).await {
         Ok(Restored { from, made, passed_over, calls, unfinished, quarantine }) => {
-            let path = config.store.path.display();
+            let (path, made) = (config.store.path.display(), config.timezone.show(made));
             for error in passed_over {
                 complain(&format!("callwatch: {error}; passed over"));
             }

@@ -95,6 +95,8 @@ pub struct BaselineProgress {
 pub struct RequestsPerMinute {
     /// Requests that all sources of the host together may make in a minute.
     pub allowed: u32,
+    /// The host.
+    pub(super) host: Option<Box<str>>,
     /// Requests in each second of the last minute, by the second modulo 60.
     seconds: Box<[u16]>,
     /// The second of the last request, since the Unix epoch.
@@ -192,17 +194,24 @@ pub struct StoreStatus {
 }
 
 impl Board {
-    /// Gives each source (with the requests per minute that its host allows) and each destination a place on the board,
-    /// and takes all others off.
-    pub(super) fn prepare(&mut self, sources: &[(&Name, u32)], destinations: &[&Name]) {
-        self.sources.retain(|name, _| sources.iter().any(|(kept, _)| *kept == name));
-        for (name, allowed) in sources {
-            self.source(name).budget.allowed = *allowed;
+    /// Gives each source (with its host, and the requests per minute that the host allows) and each destination a place on
+    /// the board, and takes all others off.
+    pub(super) fn prepare(&mut self, sources: &[(&Name, Option<&str>, u32)], destinations: &[&Name]) {
+        self.sources.retain(|name, _| sources.iter().any(|(kept, ..)| *kept == name));
+        for (name, host, allowed) in sources {
+            let budget = &mut self.source(name).budget;
+            (budget.host, budget.allowed) = (host.map(Into::into), *allowed);
         }
         self.destinations.retain(|name, _| destinations.contains(&name));
         for name in destinations {
             self.destination(name);
         }
+    }
+
+    /// Requests that the host of this budget still allows in the minute before `now`, whichever of its sources makes them.
+    pub(super) fn requests_left(&self, budget: &RequestsPerMinute, now: Timestamp) -> u32 {
+        let of_host = self.sources.values().map(|source| &source.budget).filter(|it| it.host == budget.host);
+        budget.allowed.saturating_sub(of_host.map(|it| it.used(now)).sum())
     }
 
     /// A source's place; a name that has none gets one.
@@ -372,11 +381,30 @@ mod tests {
     fn only_names_of_the_config_have_a_place_and_the_others_keep_what_is_known() {
         let mut board = Board::default();
         let (a, b) = (Name::from("a"), Name::from("b"));
-        board.prepare(&[(&a, 60)], &[&a]);
+        board.prepare(&[(&a, Some("api"), 60)], &[&a]);
         board.set_known(&a);
-        board.prepare(&[(&a, 30), (&b, 30)], &[&b]);
+        board.prepare(&[(&a, Some("api"), 30), (&b, Some("api"), 30)], &[&b]);
         assert_eq!((board.sources[&a].calls.known, board.sources[&a].budget.allowed), (7, 30));
         assert_eq!(board.destinations.keys().collect::<Vec<_>>(), [&b]);
+    }
+
+    #[test]
+    fn sources_of_one_host_leave_each_other_what_they_do_not_use() {
+        let mut board = Board::default();
+        let (a, b, c) = (Name::from("a"), Name::from("b"), Name::from("c"));
+        board.prepare(&[(&a, Some("api"), 3), (&b, Some("api"), 3), (&c, Some("other"), 3)], &[]);
+        for source in [&a, &b, &a, &b] {
+            let fetched = Signal::FetchFailed {
+                source: source.clone(),
+                error: "no answer".to_owned(),
+                refused: false,
+                failures: 1,
+            };
+            board.note(&fetched, at(0), at(0));
+        }
+        let left = |name: &Name, now| board.requests_left(&board.sources[name].budget, at(now));
+        assert_eq!([left(&a, 0), left(&b, 0), left(&c, 0)], [0, 0, 3]);
+        assert_eq!(left(&a, 61), 3);
     }
 
     impl Board {

@@ -41,12 +41,9 @@ const SOURCES: [Of<SourceStatus>; 10] = [
         "Requests a minute that the sources of its host share",
         |it, _| it.budget.allowed.into(),
     ),
-    Of(
-        "source_requests_last_minute",
-        None,
-        "Requests of the last minute; what the sources of its host leave of the limit is the budget",
-        |it, now| it.budget.used(now).into(),
-    ),
+    Of("source_requests_last_minute", None, "Requests of the last minute", |it, now| {
+        it.budget.used(now).into()
+    }),
 ];
 
 const DESTINATIONS: [Of<DestinationStatus>; 5] = [
@@ -93,6 +90,11 @@ pub(super) fn of(board: &Board, store: &Figures, now: Timestamp) -> Registry {
         let sources = board.sources.iter();
         add(&mut registry, gauge, sources.map(|(name, it)| (label("source", name), it)), now);
     }
+    let left = board.sources.iter();
+    let left: Vec<_> = left.map(|(name, it)| (name, board.requests_left(&it.budget, now))).collect();
+    let help = "Requests that the sources of its host may still make in this minute";
+    let left = left.iter().map(|(name, left)| (label("source", name), left));
+    add(&mut registry, Of("source_requests_left", None, help, |left, _| f64::from(*left)), left, now);
     for gauge in DESTINATIONS {
         let destinations = board.destinations.iter();
         add(&mut registry, gauge, destinations.map(|(name, it)| (label("destination", name), it)), now);

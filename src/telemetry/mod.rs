@@ -110,7 +110,8 @@ impl Telemetry {
     pub fn prepare(&self, sources: &[SourceConfig], destinations: &[&Name], rules: &[&Name]) {
         let limits = budget::limits(sources);
         let limit = |host: Option<&str>| limits.get(&host).copied().unwrap_or_default();
-        let limited = sources.iter().map(|it| (&it.name, limit(it.base_url.host_str())));
+        let limited =
+            sources.iter().map(|it| (&it.name, it.base_url.host_str(), limit(it.base_url.host_str())));
         let limited: Vec<_> = limited.collect();
         let sources: Vec<_> = sources.iter().map(|it| &it.name).collect();
         let mut state = self.state();

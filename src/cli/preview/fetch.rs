@@ -116,7 +116,10 @@ async fn page(
         };
         let passes = matches!(
             error,
-            FetchError::RateLimited { .. } | FetchError::Server { .. } | FetchError::Network(_)
+            FetchError::RateLimited { .. }
+                | FetchError::Server { .. }
+                | FetchError::Network(_)
+                | FetchError::BrokenOff(_)
         );
         match waits.next().filter(|_| passes) {
             Some(wait) => {

@@ -6,15 +6,21 @@ use std::{
 };
 
 use callwatch::{
+    call::Call,
+    change::kinds_of_first_sight,
     event::{Event, Subject},
     kind::Kind,
+    snapshot::Snapshot,
     store::{
         Attempt, Claim, Commit, Duty, NewDelivery, NewEvent, Outcome, Query, Settlement, SledStore, Store,
         Verdict,
     },
     time::{Clock, Timestamp},
 };
-use serde_json::value::RawValue;
+use serde_json::{
+    json,
+    value::{RawValue, to_raw_value},
+};
 
 use super::{shown, text};
 use crate::{
@@ -24,7 +30,7 @@ use crate::{
 
 const MANY: u64 = 100_000;
 
-/// Deliveries to crm, every one of them given up.
+/// Calls, each with a delivery to crm that was given up.
 async fn fill(store: &SledStore, now: Timestamp) {
     let claim = async |duty: Duty| -> Claim { store.claim(&duty).await.unwrap().unwrap() };
     let source = claim(Duty::Source("clinic".into())).await;
@@ -52,7 +58,16 @@ async fn fill(store: &SledStore, now: Timestamp) {
             }],
         };
         let events = (first..first + 2000).map(new).collect();
-        store.commit(&source, Commit { events, ..Commit::default() }).await.unwrap();
+        let snapshots = (first..first + 2000).map(|number| {
+            let record = json!({
+                "id": format!("call{number}"), "status": "completed", "summary": "Asked for an invoice.",
+                "callerNumber": format!("+336{number:08}"), "createdAt": now.before(Duration::from_secs(MANY - number)).to_string(),
+            });
+            let call = Call::parse(&to_raw_value(&record).unwrap()).unwrap();
+            (call.id().clone(), Snapshot::first(&call, kinds_of_first_sight(&call), now))
+        });
+        let snapshots = snapshots.collect();
+        store.commit(&source, Commit { events, snapshots, ..Commit::default() }).await.unwrap();
     }
     let destination = claim(Duty::Destination("crm".into())).await;
     let mut query = Query { limit: 2000, ..Query::default() };
@@ -114,14 +129,21 @@ async fn a_hundred_thousand_deliveries_make_no_page_long_or_slow() {
         ("deliveries?call=nobody", 0),
         ("deliveries?kind=deleted&rule=booked", 0),
         ("deliveries/count?error=no_service", MANY),
+        ("calls?text=invoice", 50),
+        ("calls?text=call4711", 1),
+        // The newest and the oldest: this takes a look at each of them.
+        ("calls?text=06+00+09+99+99", 1),
+        ("calls?status=live", 0),
     ] {
         let mut fastest = Duration::MAX;
         for _ in 0..3 {
             let asked = Instant::now();
             let answer = get(address, &format!("/api/v1/{path}")).await;
             fastest = fastest.min(asked.elapsed());
-            let count =
-                answer["items"].as_array().map(|items| items.len() as u64).or(answer["count"].as_u64());
+            let count = ["items", "calls"]
+                .iter()
+                .find_map(|list| answer[*list].as_array().map(|items| items.len() as u64))
+                .or(answer["count"].as_u64());
             assert_eq!(count, Some(found), "{path}: {answer}");
         }
         println!("{path}: {fastest:?}");
