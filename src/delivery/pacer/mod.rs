@@ -249,7 +249,7 @@ impl Pacer {
     }
 
     /// Notes that these batches go out. When they go by a message that has to be written first, their ledgers are not among
-    /// the [`Pacer::changes`] before [`Pacer::told`].
+    /// the [`Pacer::changes`] before [`Pacer::being_written`].
     pub(super) fn gone(&mut self, keys: &[BatchKey], by_message: bool, now: Timestamp) {
         for key in keys {
             let rule = key.rule().and_then(|rule| self.rules.get(rule));

@@ -1,4 +1,4 @@
-//! A block: [`BLOCK`](super::keys::BLOCK) deliveries of consecutive numbers. A start reads only the blocks, the heads
+//! A block: [`BLOCK`] deliveries of consecutive numbers. A start reads only the blocks, the heads
 //! that they do not cover yet, and the groups after [`StoredBlock::through`].
 
 use std::{collections::BTreeMap, fmt};

@@ -3,11 +3,11 @@
 //! | in the folder | is |
 //! |---|---|
 //! | `lock` | locked by the process that has the store open, whose id is in it: see [`lock`](super::lock) |
-//! | `sled/` | what sled keeps: see [`tree`](super::tree) |
-//! | `sequence` | how often the store was written to: see [`witness`](super::witness) |
+//! | `sled/` | what sled keeps: see [`tree`] |
+//! | `sequence` | how often the store was written to: see [`witness`] |
 //! | `backups/` | see [`backup`](super::backup) |
-//! | `sled.new/`, `sled.old/` | while `sled/` is being replaced: see [`replace`](super::replace) |
-//! | `damaged/` | a copy of `sled/` from before the first repair: see [`repair`](super::repair) |
+//! | `sled.new/`, `sled.old/` | while `sled/` is being replaced: see [`replace`] |
+//! | `damaged/` | a copy of `sled/` from before the first repair: see [`repair`] |
 //! | `quarantine-…/` | what was `sled/` before a backup was restored |
 
 use std::{

@@ -108,17 +108,26 @@ async fn monitoring_sees_whether_it_works_and_what_is_wrong() {
     let families = parsed.unwrap_or_else(|error| panic!("{error:?} in {}", metrics.body)).families;
     assert!(families.len() > 50 && families.contains_key("callwatch_rule_results"), "{:?}", families.keys());
 
-    // Every metric that the alerting rules name is there.
+    // Every metric that the alerting rules and the dashboard name is there.
     let rules = include_str!("../../../deploy/prometheus/callwatch.rules.yaml");
+    let dashboard: serde_json::Value =
+        serde_json::from_str(include_str!("../../../deploy/grafana/callwatch.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let shown: Vec<_> =
+        targets.map(|target| target["expr"].as_str().expect("it asks for something")).collect();
+    assert!(shown.len() > 30, "{shown:?}");
     let is_of_name = |c: char| c.is_ascii_lowercase() || c == '_';
-    let named: BTreeSet<_> = rules
-        .match_indices("callwatch_")
-        .map(|(at, _)| rules[at..].split(|c| !is_of_name(c)).next().unwrap_or_default())
-        .collect();
-    assert!(named.len() > 8, "{named:?}");
-    for name in named {
-        let mut series = metrics.body.lines().filter_map(|line| line.strip_prefix(name));
-        assert!(series.any(|rest| rest.starts_with(['{', ' '])), "{name} is not in {}", metrics.body);
+    for (text, least) in [(rules, 11), (&*shown.join("\n"), 30)] {
+        let named: BTreeSet<_> = text
+            .match_indices("callwatch_")
+            .map(|(at, _)| text[at..].split(|c| !is_of_name(c)).next().unwrap_or_default())
+            .collect();
+        assert!(named.len() >= least, "{named:?}");
+        for name in named {
+            let mut series = metrics.body.lines().filter_map(|line| line.strip_prefix(name));
+            assert!(series.any(|rest| rest.starts_with(['{', ' '])), "{name} is not in {}", metrics.body);
+        }
     }
 
     // The API takes the key no more, and the config on disk is wrong.
