@@ -52,6 +52,9 @@ pub mod delivery;
 pub mod demo;
 pub mod destination;
 pub mod event;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod json;
 pub mod kind;

@@ -22,6 +22,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde_json::Value;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::email::read_any_reply;
 use self::{config::Show, message::Writer};
 pub use self::{
     config::{DestinationConfig, FieldFilter, Rate},

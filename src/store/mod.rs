@@ -40,6 +40,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::sled::{read_any_backup, read_any_value};
 pub use self::{
     claim::{Claim, Duty},
     commit::{Commit, Hold, KnownCall, NewDelivery, NewEvent},

@@ -68,7 +68,7 @@ impl Template {
         let wrong = |error: Error| TemplateError {
             message: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
             hint: None,
-            span: error.range(),
+            span: error.range().map(|part| whole(source, part)),
         };
         environment.add_template_owned(NAME, source.to_owned()).map_err(wrong)?;
         let template = environment.get_template(NAME).map_err(wrong)?;
@@ -177,7 +177,7 @@ impl Template {
 
     /// Describes a failure by quoting the template, because the error's own words may quote the call.
     pub(super) fn explain(&self, error: &Error) -> TemplateError {
-        let span = error.range().map(|part| self.original(part));
+        let span = error.range().map(|part| whole(&self.source, self.original(part)));
         let part = span.clone().and_then(|span| self.source.get(span));
         let part = part.map(str::trim).filter(|part| !part.is_empty());
         let part = part.map_or_else(|| "a part of it".to_owned(), |part| format!("`{part}`"));
@@ -190,6 +190,13 @@ impl Template {
         };
         TemplateError { message, hint: None, span }
     }
+}
+
+/// A part of a text, made wider where it begins or ends inside a character, as some parts that minijinja finds wrong do.
+fn whole(text: &str, part: Range<usize>) -> Range<usize> {
+    let start = (0..=part.start).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end = (part.end..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    start..end
 }
 
 /// The context of a template, in which a number that was withheld is told as such.

@@ -470,3 +470,11 @@ fn looking_at_a_large_value_again_and_again_takes_steps() {
         }
     });
 }
+
+#[test]
+fn a_mistake_is_shown_in_whole_characters() {
+    for source in ["{{\u{feff} x }}", "ä {{ call.\u{1f600} }}", "{% if \u{e9} %}", "{{ 'ä"] {
+        let error = Template::compile(source).unwrap_err();
+        assert!(error.span.is_none_or(|span| source.get(span).is_some()), "{source:?}: {}", error.message);
+    }
+}

@@ -14,6 +14,8 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 pub use self::config::{EmailConfig, SmtpSecurity, SmtpServer};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::smtp::read_any_reply;
 pub(super) use self::{compose::plain, config::TYPE};
 use self::{
     compose::{Composer, NotComposed},

@@ -99,8 +99,8 @@ fn folder_of(file: &Path) -> &Path {
 }
 
 /// Reads a backup from its beginning to its end.
-pub(super) struct Reader {
-    file: BufReader<File>,
+pub(super) struct Reader<R = File> {
+    file: BufReader<R>,
     sum: u64,
 }
 
@@ -114,7 +114,13 @@ pub(super) enum Part {
 
 impl Reader {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut file = BufReader::new(File::open(path)?);
+        Self::of(File::open(path)?)
+    }
+}
+
+impl<R: Read> Reader<R> {
+    pub(super) fn of(backup: R) -> io::Result<Self> {
+        let mut file = BufReader::new(backup);
         let mut magic = [0; MAGIC.len()];
         match file.read_exact(&mut magic) {
             Ok(()) if magic == MAGIC => Ok(Self { file, sum: 0 }),

@@ -4,7 +4,7 @@
 //! * [`engine`]: the work of each job; [`outbox`]: deliveries as known without reading the disk; [`claims`].
 //! * [`keys`]: the layout of the tree; [`value`]: values sealed with a checksum; [`entry`], [`change`], [`block`] and
 //!   [`remembered`]: what the values hold.
-//! * [`view`]: reads through the writes that are prepared; [`disk`]: writes that are atomic and durable; [`witness`]:
+//! * [`overlay`]: reads through the writes that are prepared; [`disk`]: writes that are atomic and durable; [`witness`]:
 //!   the count of writes beside the tree.
 //! * [`open`]: the folder, from its [`lock`] to its [`tree`], after a crash ([`repair`], [`replace`]) or after it has
 //!   grown too large ([`renew`]); [`files`]: helpers for files and folders; [`fault`]: errors.
@@ -12,6 +12,8 @@
 //!   the place of the store.
 //! * [`probe`]: steps at which tests look on.
 
+#[cfg(any(test, fuzzing))]
+mod anything;
 mod archive;
 mod backup;
 mod block;
@@ -51,6 +53,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::anything::{read_any_backup, read_any_value};
 pub use self::{
     backup::Backup,
     probe::{Probe, Step, watch_steps},

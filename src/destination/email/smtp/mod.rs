@@ -29,6 +29,8 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 pub(super) use self::reply::Blame;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::reply::read_any_reply;
 use self::{
     reply::{Reply, Stage},
     wire::{Broken, Wire},

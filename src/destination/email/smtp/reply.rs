@@ -256,6 +256,29 @@ impl Said {
     }
 }
 
+/// Reads whatever a server may say, for `crate::fuzzing`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_any_reply(bytes: &[u8]) {
+    let mut reply = Reply::empty();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        match reply.push(line) {
+            Ok(false) => assert!(!reply.lines.is_empty()),
+            Ok(true) => {
+                assert!((200..600).contains(&reply.code) && reply.words().starts_with(char::is_numeric));
+                for stage in [Stage::Opening, Stage::Recipient, Stage::Text] {
+                    let blame = reply.blame(stage);
+                    assert!(
+                        reply.is_permanent() || blame == Blame::Server,
+                        "what may pass is nobody's fault: {blame:?}"
+                    );
+                }
+                reply = Reply::empty();
+            }
+            Err(NoReply) => reply = Reply::empty(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
