@@ -32,6 +32,11 @@ pub fn mask_phone(number: &str) -> String {
 ///
 /// That is eight digits or more. Spaces, dots, dashes, slashes and brackets may stand between them, if the number begins
 /// with `+` or is made of groups of two digits or more, as in `(030) 1234-5678`. Dates and IP addresses are left alone.
+///
+/// ```
+/// let text = callwatch::privacy::mask_phones_in("call +33 6 12 34 56 78 back");
+/// assert_eq!(text, "call +3361•••5678 back");
+/// ```
 pub fn mask_phones_in(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());
     let mut rest = text;

@@ -142,6 +142,18 @@ pub struct Deadline {
 
 impl Deadline {
     /// `wait` from `made`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use callwatch::time::{Deadline, Timestamp};
+    ///
+    /// let made = Timestamp::parse("2025-12-15T12:00:00Z").unwrap();
+    /// let deadline = Deadline::new(made, Duration::from_secs(60));
+    /// assert_eq!(deadline.left(made.after(Duration::from_secs(20))), Duration::from_secs(40));
+    /// // The clock was set back by a year: it is not waited for longer than it was meant to be.
+    /// let set_back = made.before(Duration::from_secs(365 * 86_400));
+    /// assert_eq!(deadline.left(set_back), Duration::from_secs(60));
+    /// ```
     pub fn new(made: Timestamp, wait: Duration) -> Self {
         Self { made, wait: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) }
     }

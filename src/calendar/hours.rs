@@ -42,6 +42,15 @@ struct Span {
 impl Hours {
     /// Reads one or several texts. A time is within the hours when it is within any of them.
     ///
+    /// ```
+    /// use callwatch::{calendar::{Hours, Zone}, time::Timestamp};
+    ///
+    /// let quiet = Hours::parse(["20:00-07:00", "Saturday"], Zone::parse("Europe/Paris").unwrap()).unwrap();
+    /// let night = Timestamp::parse("2025-12-15T22:30:00Z").unwrap();
+    /// assert!(quiet.contain(night));
+    /// assert_eq!(quiet.end(night), Timestamp::parse("2025-12-16T06:00:00Z"));
+    /// ```
+    ///
     /// # Errors
     /// The place of the wrong text among `texts`, and what is wrong with it.
     pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>, zone: Zone) -> Result<Self, (usize, String)> {

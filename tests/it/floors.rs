@@ -1,5 +1,5 @@
-//! The floors of ARCHITECTURE.md, held against the `use` lines: dependencies point down, and no two rooms depend on each
-//! other.
+//! ARCHITECTURE.md held against the code: dependencies point down its floors, no two rooms depend on each other, and what its
+//! invariants keep to some rooms is in no other.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
 
 /// The rooms, from the top floor down. A room may use rooms of lower floors and of its own.
 const FLOORS: &[&[&str]] = &[
-    &["main"],
+    &["main", "fuzzing"],
     &["cli", "server", "demo"],
     &["supervisor", "rehearsal", "ops"],
     &["sync", "delivery"],
@@ -21,6 +21,71 @@ const FLOORS: &[&[&str]] = &[
     &["batch", "call", "change", "content", "event", "lens", "snapshot", "summary"],
     &["calendar", "json", "kind", "name", "privacy", "style", "time"],
 ];
+
+/// What is told the time and does nothing else (invariant 1): folders and files below `src`.
+const PURE: &[&str] = &[
+    "calendar",
+    "callem/budget.rs",
+    "change.rs",
+    "delivery/breaker.rs",
+    "delivery/desk.rs",
+    "delivery/health.rs",
+    "delivery/pacer",
+    "delivery/pausing.rs",
+    "delivery/queue",
+    "delivery/rate.rs",
+    "delivery/schedule.rs",
+    "rule",
+    "supervisor/plan.rs",
+    "sync/planner",
+    "sync/watcher",
+    "telemetry/board.rs",
+    "telemetry/sums.rs",
+    "telling.rs",
+];
+
+/// How a clock, the outside or randomness would come into a pure room.
+const EFFECTS: &[&str] = &[
+    "Clock",
+    "Instant::now",
+    "Local::now",
+    "SystemTime",
+    "Utc::now",
+    "async fn",
+    "env::var",
+    "fastrand",
+    "fs::",
+    "io::",
+    "net::",
+    "process::",
+    "reqwest",
+    "thread::spawn",
+    "tokio",
+];
+
+/// Words that stand in these folders and files alone, each with the number of its invariant.
+const KEPT: &[(u8, &[&str], &[&str])] = &[
+    (
+        4,
+        &["EventId::compute", "EventId::of_several"],
+        &["event.rs", "summary.rs", "sync/watcher/look.rs", "telling.rs"],
+    ),
+    (15, &["tracing::"], &["cli", "store/sled/thread.rs", "telemetry/log.rs"]),
+    (16, &["sled::"], &["store"]),
+    (16, &["cel::"], &["rule/condition"]),
+    (16, &["minijinja"], &["destination", "template"]),
+    (16, &["axum"], &["demo", "server"]),
+    (16, &["lettre"], &["destination/email"]),
+    (
+        16,
+        &["hyper::", "reqwest"],
+        &["callem", "cli/check.rs", "destination", "fuzzing.rs", "http.rs", "server", "supervisor"],
+    ),
+    (21, &["callem::", "delivery::", "destination::", "sled::", "sync::planner", "sync::task"], NOT_SERVER),
+];
+
+/// Every room but the server.
+const NOT_SERVER: &[&str] = &["!server"];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = vec![];
@@ -107,6 +172,60 @@ fn dependencies_point_down_and_never_in_a_circle() {
         }
     }
     assert!(uses.is_empty(), "rooms depend on each other: {uses:#?}");
+}
+
+/// The files of the program, by their paths below `src`, with their text; without those that only hold tests.
+fn files() -> impl Iterator<Item = (String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let paths = sources(&src).into_iter();
+    let paths = paths.filter(|path| !path.iter().any(|part| part == "tests" || part == "tests.rs"));
+    paths.map(move |path| (path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned(), program(&path)))
+}
+
+fn is_in(file: &str, places: &[&str]) -> bool {
+    places.iter().any(|place| match place.strip_prefix('!') {
+        Some(other) => !Path::new(file).starts_with(other),
+        None => Path::new(file).starts_with(place),
+    })
+}
+
+/// Whether a text has these words, and not as the end of a longer one.
+fn says(text: &str, words: &str) -> bool {
+    let goes_on = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(words).any(|(at, _)| !text[..at].ends_with(goes_on) && !text[..at].ends_with("self::"))
+}
+
+#[test]
+fn pure_rooms_are_told_the_time_and_touch_nothing() {
+    let mut seen = BTreeSet::new();
+    for (file, text) in files() {
+        let Some(room) = PURE.iter().find(|place| is_in(&file, &[place])) else { continue };
+        seen.insert(room);
+        for effect in EFFECTS {
+            assert!(!says(&text, effect), "{file} is pure, but says `{effect}`");
+        }
+    }
+    assert_eq!(seen.len(), PURE.len(), "a pure room has moved: only {seen:?} are there");
+    let page = include_str!("../../ARCHITECTURE.md");
+    let invariant = page.split_once("1. **Pure rooms").unwrap().1.split_once("\n2. ").unwrap().0;
+    for room in PURE {
+        let name = room.rsplit('/').next().unwrap().trim_end_matches(".rs");
+        assert!(invariant.contains(name), "the page does not name {room} as pure");
+    }
+}
+
+#[test]
+fn what_the_invariants_keep_to_some_rooms_is_in_no_other() {
+    for (invariant, words, places) in KEPT {
+        let mut found = 0;
+        for (file, text) in files() {
+            for words in words.iter().filter(|words| says(&text, words)) {
+                assert!(is_in(&file, places), "{file} says `{words}`, against invariant {invariant}");
+                found += 1;
+            }
+        }
+        assert!(found > 0, "nobody says {words:?}: is it called otherwise now?");
+    }
 }
 
 #[test]

@@ -127,6 +127,23 @@ impl Condition {
 
     /// Evaluates it for one change.
     ///
+    /// ```
+    /// use callwatch::{
+    ///     kind::Kind,
+    ///     rule::condition::{Activation, Condition, Truth},
+    ///     time::Timestamp,
+    /// };
+    ///
+    /// let truth = |call: serde_json::Value| {
+    ///     let condition = Condition::compile(r#"call.callAnalysis.sentiment == "negative""#).unwrap();
+    ///     let (call, now) = (call.as_object().unwrap(), Timestamp::from_millis(0));
+    ///     condition.evaluate(&Activation::new(call, None, Kind::Ended.into(), &"clinic".into(), now))
+    /// };
+    /// assert_eq!(truth(serde_json::json!({ "callAnalysis": { "sentiment": "negative" } })), Ok(Truth::True));
+    /// // What is not there makes it neither true nor false, and such a condition fires nothing.
+    /// assert_eq!(truth(serde_json::json!({ "callAnalysis": null })), Ok(Truth::Unknown));
+    /// ```
+    ///
     /// # Errors
     /// [`ConditionFailure`] when it makes no sense for these values: a text compared with a number by `<`,
     /// a division by zero, a result that is neither true nor false.
