@@ -1,12 +1,14 @@
 //! Foreign words made fit for logs, screens and messages: numbers and secrets masked, deceptive characters shown
 //! for what they are.
 
+mod hash;
 mod mask;
 mod redact;
 
 use std::{borrow::Cow, net::Ipv4Addr};
 
 pub use self::{
+    hash::{HashKey, is_phone_number, plain},
     mask::{HIDDEN, Mask},
     redact::{Redact, redacted},
 };

@@ -146,6 +146,14 @@ pub fn load_without_secrets(arg: &ConfigArg) -> Result<Config, ExitCode> {
     read_without_secrets(&arg.find()?)
 }
 
+/// As [`load_without_secrets`], with the keys of hashes where they can be read, for whoever shows what would be sent.
+pub fn load_to_show(arg: &ConfigArg) -> Result<Config, ExitCode> {
+    let mut config = load_without_secrets(arg)?;
+    // Where there is none, what is shown says so.
+    config.destinations.iter_mut().for_each(|destination| drop(destination.read_hash_key()));
+    Ok(config)
+}
+
 /// As [`load_without_secrets`], from the file at `path`.
 pub fn read_without_secrets(path: &Path) -> Result<Config, ExitCode> {
     Ok(read(path, Secrets::Ignored)?.config)

@@ -52,7 +52,7 @@ pub(super) enum SendError {
 
 /// Sends; the exit code is 0 when it arrived, 1 when it did not, 78 for a bad config.
 pub async fn send(args: SendArgs) -> ExitCode {
-    let config = match check::load_without_secrets(&args.config) {
+    let config = match check::load_to_show(&args.config) {
         Ok(config) => config,
         Err(code) => return code,
     };

@@ -33,7 +33,7 @@ pub(crate) use self::{
     load::{document, read_file},
     pacing::{COUNT_KEYS, GROUP_KEYS, THROTTLE_KEYS},
     rules::{RULE, References, Target, read as read_rules},
-    secret::{password, secret},
+    secret::{Found, password, secret},
     sources::{SOURCE, read as read_sources},
     table::{Declared, Table},
     value::Value,

@@ -2,15 +2,17 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use secrecy::ExposeSecret;
+
 use super::{DestinationKind, DestinationType, Links, TYPES};
 use crate::{
     calendar::{Hours, Zone},
     config::{
-        Fingerprint, Key, Literal, MINUTE, Mistake, SECOND, Table, Target, Value, ValueType, days,
-        duration_of, field_path, has_decimal_comma, hours, no_comma, one_of, zone,
+        Fingerprint, Found, Key, Literal, MINUTE, Mistake, SECOND, Secret, SecretError, Table, Target, Value,
+        ValueType, days, duration_of, field_path, has_decimal_comma, hours, no_comma, one_of, password, zone,
     },
     name::Name,
-    privacy::Redact,
+    privacy::{HashKey, Redact},
     rule::Sight,
     snapshot::TRANSCRIPT,
     time::Timestamp,
@@ -85,6 +87,16 @@ const MASK: Key = Key::new(
     ValueType::List(&ValueType::FieldPath),
     "of these fields the receiver is shown that there is something; of phone numbers the beginning and the end",
 );
+const HASH: Key = Key::new(
+    "hash",
+    ValueType::List(&ValueType::FieldPath),
+    "of these the receiver is shown [a hash](privacy.md#hashes): it sees which calls have the same, and not what it is",
+);
+const HASH_KEY: Key = Key::new(
+    "hash_key",
+    ValueType::Secret,
+    "the key of these hashes, of at least 16 characters: `openssl rand -hex 32` makes one",
+);
 const REDACT: Key = Key::new(
     "redact",
     ValueType::List(&ValueType::Word { what: "kind of thing to redact", words: &REDACTS }),
@@ -96,7 +108,7 @@ const EXCLUDE: Key =
 
 impl DestinationType {
     /// The keys common to all types, with this type's defaults.
-    pub fn common(&self) -> [Key; 15] {
+    pub fn common(&self) -> [Key; 17] {
         let rate = match self.rate {
             Some(rate) => RATE.default(Literal::Text(rate)),
             None => RATE,
@@ -116,6 +128,8 @@ impl DestinationType {
             INCLUDE,
             EXCLUDE,
             MASK,
+            HASH,
+            HASH_KEY,
             REDACT,
         ]
     }
@@ -172,6 +186,8 @@ pub struct DestinationConfig {
     pub quiet: Option<Hours>,
     /// Which fields of a call the receiver is shown.
     pub fields: FieldFilter,
+    /// Where the key of its hashes is.
+    pub hash_secret: Option<Secret>,
     /// Where the pages of calls are, for its messages.
     pub links: Links,
     /// Tells the table from an edited one.
@@ -198,6 +214,10 @@ pub struct FieldFilter {
     pub transcript: bool,
     /// The values of these are masked.
     pub mask: BTreeSet<String>,
+    /// The values of these are hashed.
+    pub hash: BTreeSet<String>,
+    /// The key of the hashes; while it is not known, what would be hashed is masked.
+    pub hash_key: Option<HashKey>,
     /// These are replaced in texts.
     pub redact: BTreeSet<Redact>,
 }
@@ -259,10 +279,13 @@ impl DestinationConfig {
         let show = table.choice(&r#type.show(), &Show::ALL).unwrap_or(r#type.show);
         let include = table.set(&INCLUDE, field_path).map(FromIterator::from_iter);
         let exclude = table.set(&EXCLUDE, field_path).into_iter().flatten().collect();
-        let mask = table.set(&MASK, field_path).into_iter().flatten().collect();
+        let mask: BTreeSet<_> = table.set(&MASK, field_path).into_iter().flatten().collect();
+        let hash = read_hash(table, &mask);
+        let hash_secret = read_hash_key(table);
         let redact = table.set(&REDACT, |value| one_of(&REDACT.takes, value, &Redact::ALL));
         let redact = redact.into_iter().flatten().map(|(_, kind)| kind).collect();
-        let fields = FieldFilter { mask, redact, ..show.refined(include, exclude) };
+        let hash_key = hash_secret.as_ref().and_then(Found::content).map(HashKey::new);
+        let fields = FieldFilter { mask, hash, hash_key, redact, ..show.refined(include, exclude) };
         Some(Self {
             name,
             kind: kind?,
@@ -276,9 +299,24 @@ impl DestinationConfig {
             timezone: zone,
             quiet,
             fields,
+            hash_secret: hash_secret.map(|found| found.secret),
             links: links.clone(),
             fingerprint: table.fingerprint(),
         })
+    }
+
+    /// Reads the key of the hashes if that has not been done, as where secrets were not needed so far. It may read a file, so it
+    /// blocks.
+    ///
+    /// # Errors
+    /// When there are hashes to be made and their key cannot be read.
+    pub(crate) fn read_hash_key(&mut self) -> Result<(), SecretError> {
+        if let (None, false, Some(secret)) =
+            (&self.fields.hash_key, self.fields.hash.is_empty(), &self.hash_secret)
+        {
+            self.fields.hash_key = Some(HashKey::new(secret.read()?.expose_secret()));
+        }
+        Ok(())
     }
 
     /// The destination as far as rules have to know it.
@@ -294,6 +332,40 @@ impl DestinationConfig {
         let (name, is_quiet) = (self.name.clone(), self.quiet.is_some());
         Target { name, is_quiet, merges: self.merge, only_single, sight }
     }
+}
+
+/// Reads `hash`, for which there has to be a key, and which hides more than `mask` does of the same field.
+fn read_hash(table: &mut Table<'_>, mask: &BTreeSet<String>) -> BTreeSet<String> {
+    let has_hash = table.has(&HASH);
+    let span = table.span_of(if has_hash { &HASH } else { &HASH_KEY });
+    if has_hash && !table.has(&HASH_KEY) {
+        let message =
+            "there is no key for these hashes; without one, whoever tries all numbers knows whose each is";
+        let hint = "add hash_key = { env = \"HASH_KEY\" }; `openssl rand -hex 32` makes one";
+        table.cx.add_absence(Mistake::error(span.clone(), message).hint(hint));
+    } else if table.has(&HASH_KEY) && !has_hash {
+        table.cx.add_absence(Mistake::error(span.clone(), "`hash_key` goes with `hash`, and there is none"));
+    }
+    let hash: BTreeSet<String> = table.set(&HASH, field_path).into_iter().flatten().collect();
+    if let Some(both) = hash.intersection(mask).next() {
+        let message = format!("`{both}` is masked as well");
+        table.cx.add(Mistake::error(span, message).hint("name it in one of `mask` and `hash`"));
+    }
+    hash
+}
+
+fn read_hash_key(table: &mut Table<'_>) -> Option<Found> {
+    /// With fewer, keys can be tried until one fits a number that is known.
+    const SHORTEST: usize = 16;
+    table.read(&HASH_KEY, |value| {
+        let found = password(value)?;
+        match found.content() {
+            Some(key) if key.len() < SHORTEST => Err(value
+                .error(format!("a key of fewer than {SHORTEST} characters can be guessed"))
+                .hint("`openssl rand -hex 32` makes one")),
+            _ => Ok(found),
+        }
+    })
 }
 
 /// Hours that end; in endless ones nothing would ever be told.

@@ -16,7 +16,7 @@ use super::FieldFilter;
 use crate::{
     change::Changes,
     json::{MAX_DEPTH, Shallow, text},
-    privacy::{HIDDEN, mask_phone, redacted},
+    privacy::{HIDDEN, is_phone_number, mask_phone, plain, redacted},
     snapshot::TRANSCRIPT,
 };
 
@@ -83,7 +83,8 @@ impl FieldFilter {
     }
 
     pub(super) fn shows_all(&self) -> bool {
-        self.include.is_none() && self.exclude.is_empty() && self.mask.is_empty() && self.redact.is_empty()
+        let Self { include, exclude, transcript: _, mask, hash, hash_key: _, redact } = self;
+        include.is_none() && [exclude, mask, hash].iter().all(|paths| paths.is_empty()) && redact.is_empty()
     }
 
     /// The fields of a record that the receiver is not shown as they are, each with the reason.
@@ -91,7 +92,7 @@ impl FieldFilter {
         let fields = Shallow::read(record.get()).map(|fields| fields.0).unwrap_or_default();
         let mut names: Vec<_> = fields.into_iter().map(|(name, _)| text(name)).collect();
         // Of a field that stands below another one the config has to speak.
-        let named = self.exclude.iter().chain(&self.mask).filter(|path| path.contains('.'));
+        let named = self.exclude.iter().chain(&self.mask).chain(&self.hash).filter(|path| path.contains('.'));
         names.extend(
             named
                 .filter(|path| names.iter().any(|name| starts_with(path, name)))
@@ -101,7 +102,11 @@ impl FieldFilter {
         let reason = |path: &str| match self.shows(path) {
             false if self.exclude.contains(path) => Some("left out, by `exclude` or `show`"),
             false => Some("left out, because neither `include` nor `show` names it"),
-            true if self.mask.iter().any(|masked| starts_with(path, masked)) => Some("masked, by `mask`"),
+            true if is_at(&self.mask, path) => Some("masked, by `mask`"),
+            true if is_at(&self.hash, path) && self.hash_key.is_none() => {
+                Some("masked here, and hashed where `hash_key` can be read, by `hash`")
+            }
+            true if is_at(&self.hash, path) => Some("hashed, by `hash`"),
             true if !self.redact.is_empty() && !IN_ORDER.contains(&path) => {
                 Some("shown, but for what `redact` replaces in its texts")
             }
@@ -113,13 +118,16 @@ impl FieldFilter {
     /// Whether values at or below `path` are shown as they are.
     fn is_untouched(&self, path: &str) -> bool {
         let below = |paths: &BTreeSet<String>| paths.iter().any(|other| starts_with(other, path));
-        self.redact.is_empty() && !below(&self.exclude) && !below(&self.mask)
+        self.redact.is_empty() && ![&self.exclude, &self.mask, &self.hash].into_iter().any(below)
     }
 
     /// A value that is neither a list nor an object as the receiver is shown it; `is_masked` when its field is.
     fn value(&self, value: &RawValue, path: &str, is_masked: bool) -> Result<String, serde_json::Error> {
         let is_text = value.get().starts_with('"');
-        if value.get() == "null" || (!is_masked && (self.redact.is_empty() || !is_text)) {
+        let is_hashed = is_at(&self.hash, path);
+        let is_shown = !is_masked && !is_hashed && (self.redact.is_empty() || !is_text);
+        // That there is nothing is no secret.
+        if is_shown || matches!(value.get(), "null" | "\"\"") {
             return Ok(value.get().to_owned());
         }
         let text: Cow<'_, str> = match serde_json::from_str(value.get())? {
@@ -127,11 +135,14 @@ impl FieldFilter {
             // A number that is written without quotes.
             _ => value.get().into(),
         };
-        serde_json::to_string(&match is_masked {
-            true => masked(&text),
+        serde_json::to_string(&match (&self.hash_key, is_hashed) {
+            (Some(key), true) if is_text => key.hash(&plain(&text)),
+            (Some(key), true) => key.hash(&plain_number(&text)),
+            (None, true) => masked(&text),
+            _ if is_masked => masked(&text),
             // The values of these fields are no free text, though they look like it.
-            false if IN_ORDER.contains(&path) => text.into_owned(),
-            false => redacted(&text, self.redact.iter().copied()),
+            _ if IN_ORDER.contains(&path) => text.into_owned(),
+            _ => redacted(&text, self.redact.iter().copied()),
         })
     }
 
@@ -160,7 +171,7 @@ impl FieldFilter {
         let start = out.len();
         let opening = value.get().bytes().next();
         let is_whole = included && self.is_untouched(path);
-        let is_masked = self.mask.iter().any(|masked| starts_with(path, masked));
+        let is_masked = is_at(&self.mask, path);
         match opening {
             Some(b'{' | b'[') if is_whole => out.push_str(value.get()),
             // Neither what it holds nor how much of it.
@@ -219,9 +230,22 @@ impl FieldFilter {
 
 /// A value of which its reader sees that it is there; the beginning and the end of a phone number.
 fn masked(text: &str) -> String {
-    let is_number =
-        text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '.' | '(' | ')' | '/'));
-    if is_number { mask_phone(text) } else { HIDDEN.to_owned() }
+    if is_phone_number(text) { mask_phone(text) } else { HIDDEN.to_owned() }
+}
+
+/// A number as JSON has it, written in the one way that all its spellings share: `2` for `2.0`.
+fn plain_number(json: &str) -> String {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match json.parse::<f64>() {
+        Ok(number) if number.fract() == 0.0 && number.abs() < EXACT => format!("{number:.0}"),
+        Ok(number) if number.is_finite() && json.contains(['.', 'e', 'E']) => number.to_string(),
+        _ => json.to_owned(),
+    }
+}
+
+/// Whether one of `paths` is `path` or leads to something that it is a part of.
+fn is_at(paths: &BTreeSet<String>, path: &str) -> bool {
+    paths.iter().any(|other| starts_with(path, other))
 }
 
 /// Whether `path` is `prefix` or lies below it.
@@ -235,7 +259,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::privacy::Redact;
+    use crate::privacy::{HashKey, Redact};
 
     const RECORD: &str = r#"{"id": "c1", "big": 12345678901234567890123, "summary": "s", "callAnalysis": {"sentiment":"positive", "x": {"y": 1.0e5, "z": 2}}, "transcript": [{"role": "user", "content": "secret"}, {"role": "assistant", "content": "secret too"}]}"#;
 
@@ -331,6 +355,28 @@ mod tests {
             !shows(Some(&["callAnalysis.x"]), &[])
                 && !shows(Some(&["callAnalysis"]), &["callAnalysis.sentiment"])
         );
+    }
+
+    #[test]
+    fn the_same_value_has_the_same_hash_wherever_it_stands() {
+        let record = r#"{"id": "c1", "a": "+33612345678", "b": ["+33 6 12 34 56 78", null, ""], "c": {"x": 2, "y": 2.0, "z": true}, "d": 2}"#;
+        let paths = ["a", "b", "c"].map(str::to_owned);
+        let mut filter = FieldFilter { hash: paths.into(), ..FieldFilter::default() };
+        let shown = |filter: &FieldFilter| -> Value {
+            let record: &RawValue = serde_json::from_str(record).unwrap();
+            serde_json::from_str(filter.record(record).unwrap().get()).unwrap()
+        };
+        // Without the key nothing more is shown than that there is something.
+        let masked = shown(&filter);
+        assert_eq!(masked["a"], "+3361•••5678");
+        assert_eq!(masked["c"], json!({ "x": "•••", "y": "•••", "z": "•••" }));
+        filter.hash_key = Some(HashKey::new("correct horse battery staple"));
+        let shown = shown(&filter);
+        assert_eq!(shown["a"], "0a0c5ce9ab516d2fc4345cbbfb635e6b878783a625f294f740b12b64e56ed217");
+        assert_eq!(shown["b"], json!([shown["a"], null, ""]));
+        assert_eq!(shown["c"]["x"], shown["c"]["y"]);
+        assert_ne!(shown["c"]["x"], shown["c"]["z"]);
+        assert_eq!((&shown["d"], &shown["id"]), (&json!(2), &json!("c1")));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use self::{
     webhook::{WebhookAuth, WebhookBody, WebhookConfig, WebhookDestination, WebhookFormat, WebhookUrl},
 };
 use crate::{
-    config::{Connection, Key, Table},
+    config::{Connection, Key, SecretError, Table},
     event::Event,
     http::ConnectionError,
     name::Name,
@@ -81,12 +81,17 @@ pub const fn types() -> &'static [DestinationType] {
 /// reported to `telemetry`.
 ///
 /// # Errors
-/// [`BuildError`] when TLS, a certificate or the proxy cannot be used.
+/// [`BuildError`] when TLS, a certificate or the proxy cannot be used, or the key of hashes cannot be read.
 pub fn build(
     config: &DestinationConfig,
     client: &reqwest::Client,
     telemetry: &Telemetry,
 ) -> Result<Arc<dyn Destination>, BuildError> {
+    let mut config = config.clone();
+    config
+        .read_hash_key()
+        .map_err(|source| BuildError::HashKey { destination: config.name.clone(), source })?;
+    let config = &config;
     let (fields, timeout) = (config.fields.clone(), config.timeout);
     let writer = Writer::new(config, Some(telemetry.clone()));
     let wrong = |source| BuildError::Connection { destination: config.name.clone(), source };
@@ -119,6 +124,14 @@ pub enum BuildError {
         destination: Name,
         /// Why not.
         source: ConnectionError,
+    },
+    /// What it hashes cannot be hashed.
+    #[error("destination {destination}: the key of its hashes: {source}")]
+    HashKey {
+        /// Which destination.
+        destination: Name,
+        /// Why not.
+        source: SecretError,
     },
 }
 

@@ -9,7 +9,7 @@ use crate::{
     call::CallId,
     change::Changes,
     config::ShownFields,
-    destination::{self, Notification},
+    destination::{self, DestinationConfig, FieldFilter, Notification},
     event::{Event, EventId},
     json,
     name::Name,
@@ -74,7 +74,15 @@ impl Ops {
         let rules = RuleSet::of(&self.config.rules);
         let (event, sequence) = (&event, record.sequence);
         let notification = Notification { event, rules: &rules, sequence, memo: None, followed: false, now };
-        let shown = destination::show(to, &notification).map_err(damaged)?;
+        // Of a number that is masked there is no true hash.
+        let to = match show.numbers {
+            true => to.clone(),
+            false => DestinationConfig {
+                fields: FieldFilter { hash_key: None, ..to.fields.clone() },
+                ..to.clone()
+            },
+        };
+        let shown = destination::show(&to, &notification).map_err(damaged)?;
         // A body is read more easily with line breaks.
         let pretty = serde_json::from_str::<Value>(&shown.text).ok().filter(Value::is_object);
         let text = pretty.map_or(shown.text, |body| format!("{body:#}"));

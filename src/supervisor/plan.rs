@@ -10,6 +10,7 @@ use crate::{
     config_file::Config,
     destination::{DestinationConfig, DestinationKind, Links},
     name::Name,
+    privacy::HashKey,
 };
 
 /// A piece of work that has one task.
@@ -47,6 +48,8 @@ pub(super) enum Version {
         content: Fingerprint,
         /// The time zone; it may come from the top of the file.
         timezone: Zone,
+        /// The key of its hashes, as it was read with the config.
+        hash_key: Option<HashKey>,
         /// Where the pages of calls are; that comes from the sources.
         links: Links,
         /// The grace period; it comes from `[delivery]`.
@@ -120,6 +123,7 @@ impl Job {
                 table: config.fingerprint.clone(),
                 content: content.clone(),
                 timezone: config.timezone,
+                hash_key: config.fields.hash_key.clone(),
                 links: config.links.clone(),
                 grace: *grace,
             },

@@ -149,14 +149,14 @@ async fn one_rule_and_its_messages_as_they_would_be_sent() {
     let rig = Rig::new().await;
     three_days(&rig);
     let config = config(&rig);
-    let out = preview(&rig, &config, &["--rule", "unhappy-caller", "--show", "2"]).await.fine();
+    let out = preview(&rig, &config, &["--rule", "unhappy-caller", "--messages", "2"]).await.fine();
     assert!(!out.contains("call-completed"), "{out}");
     assert_eq!(out.matches("  Unhappy caller +33612345678\n").count(), 2, "{out}");
     assert!(out.contains("\nunhappy-caller to manager, "), "{out}");
 
     // An hour before yesterday's call, whatever the time of day.
     let since = format!("{}s", (ago(0).as_millis() - noon(1).as_millis()) / 1000 + 3600);
-    let out = preview(&rig, &config, &["--json", "--show", "--since", &since]).await.fine();
+    let out = preview(&rig, &config, &["--json", "--messages", "--since", &since]).await.fine();
     let all: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(all["sources"][0]["calls"], 1);
     let rule = |name: &str| {
@@ -172,6 +172,42 @@ async fn one_rule_and_its_messages_as_they_would_be_sent() {
     let done = preview(&rig, &config, &["--rule", "unhapy"]).await;
     assert_eq!(done.code, Some(1));
     assert!(done.err.contains("there is no rule `unhapy`; there is `call-completed`"), "{}", done.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_leave_is_printed_byte_for_byte_with_the_reasons() {
+    let rig = Rig::new().await;
+    three_days(&rig);
+    let hidden = "mask = [\"callAnalysis\"]\nhash = [\"callerNumber\"]\nhash_key = { env = \"CALLWATCH_TEST_NOT_SET\" }\n";
+    let config = config(&rig).replace(
+        "[destinations.crm]\n",
+        &format!("[destinations.crm]\nexclude = [\"transcript\"]\n{hidden}"),
+    );
+    let args = ["--rule", "call-completed", "--show", "1", "-v"];
+    let out = preview(&rig, &config, &args).await.fine();
+    let (_, message) = out.split_once("\ncall-completed to crm, ").unwrap();
+    let mut lines = message.lines().skip(1);
+    let body: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+    let caller = &body["data"]["call"]["callerNumber"];
+    assert_eq!((caller, lines.next()), (&"+3361•••5678".into(), Some("")), "{out}");
+    let reasons: Vec<_> = lines.collect();
+    for reason in [
+        "callAnalysis: masked, by `mask`",
+        "callerNumber: masked here, and hashed where `hash_key` can be read, by `hash`",
+    ] {
+        assert!(reasons.contains(&reason), "{reason} in {reasons:?}");
+    }
+
+    let with_key = config.replace("{ env = \"CALLWATCH_TEST_NOT_SET\" }", "\"correct horse battery staple\"");
+    let out = preview(&rig, &with_key, &["--rule", "call-completed", "--show", "--json"]).await.fine();
+    let all: Value = serde_json::from_str(&out).unwrap();
+    let message = &all["messages"][0];
+    let body: Value = serde_json::from_str(message["leaves"].as_str().unwrap()).unwrap();
+    let hash = "0a0c5ce9ab516d2fc4345cbbfb635e6b878783a625f294f740b12b64e56ed217";
+    assert_eq!(body["data"]["call"]["callerNumber"], hash);
+    let reasons = message["not_as_it_is"].as_array().unwrap();
+    let hashed = serde_json::json!({ "field": "callerNumber", "why": "hashed, by `hash`" });
+    assert!(reasons.contains(&hashed), "{reasons:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,9 +55,15 @@ pub struct PreviewArgs {
     /// Preview only this rule
     #[arg(long, value_name = "NAME")]
     rule: Option<Name>,
-    /// Show the latest N messages of each rule as they would be sent [default: 3]
+    /// Print the latest N messages of each rule as their receivers would read them [default: 3]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3")]
+    messages: Option<usize>,
+    /// Print the latest N messages of each rule as they would leave, byte for byte; secrets are masked [default: 3]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3", conflicts_with = "messages")]
     show: Option<usize>,
+    /// With --show: also which fields are left out or changed, and why
+    #[arg(long, short, requires = "show")]
+    verbose: bool,
     /// Print an object {since, until, sources, rules, destinations, messages}
     #[arg(long)]
     json: bool,
@@ -90,11 +96,24 @@ struct Preview<'c> {
     until: Timestamp,
     fetched: Vec<Fetched>,
     counts: Counts,
+    messages: Messages,
+}
+
+/// How the messages of a preview are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Messages {
+    /// As their receivers read them.
+    Read,
+    /// As they would leave, byte for byte.
+    Leaving {
+        /// With the reasons for what is not in them.
+        verbose: bool,
+    },
 }
 
 /// Prints a preview. Exits with 0, with 1 and a message on stderr, or with 78 for a bad config.
 pub async fn preview(args: PreviewArgs) -> ExitCode {
-    let config = match check::load_without_secrets(&args.config) {
+    let config = match check::load_to_show(&args.config) {
         Ok(config) => config,
         Err(code) => return code,
     };
@@ -118,11 +137,15 @@ async fn run(args: &PreviewArgs, config: &Config) -> Result<(), PreviewError> {
     let until = clock.wall();
     let since = until.before(args.since);
     let fetched = read_sources(config, &rules, clock, since).await?;
-    let counts = Counts::new(config.timezone, since, until, args.show.unwrap_or(0));
+    let counts = Counts::new(config.timezone, since, until, args.messages.or(args.show).unwrap_or(0));
     let mut counts = rehearse(config, &rules, &fetched, since, until, counts).await?;
     name_absent_fields(&rules, &fetched, until, &mut counts);
     let rule_set = RuleSet::of(&config.rules);
-    let preview = Preview { config, rules, rule_set, since, until, fetched, counts };
+    let messages = match args.show {
+        Some(_) => Messages::Leaving { verbose: args.verbose },
+        None => Messages::Read,
+    };
+    let preview = Preview { config, rules, rule_set, since, until, fetched, counts, messages };
     let text = if args.json {
         preview.json()
     } else {

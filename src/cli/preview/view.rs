@@ -6,14 +6,13 @@ use chrono::NaiveDate;
 use serde_json::{Value, json};
 
 use super::{
-    Preview,
+    Messages, Preview,
     counts::{Counts, Judged, RuleCounts},
     fetch::Fetched,
 };
 use crate::{
-    destination::{self, Notification},
+    destination::{self, DestinationConfig, Notification},
     kind::Kinds,
-    name::Name,
     rehearsal::Told,
     rule::Rule,
     style::{Colour, Style, WIDTH, wrap},
@@ -74,7 +73,11 @@ impl Preview<'_> {
         for (rule, told) in self.shown() {
             let when = self.moment(told.at);
             let head = format!("{} to {}, {when}", rule.name, told.destination);
-            let _ = write!(out, "\n{}\n{}", style.paint(Colour::Bold, &head), self.render(told, "  "));
+            let message = match self.messages {
+                Messages::Read => self.render(told, "  "),
+                Messages::Leaving { verbose } => self.leaving(told, verbose),
+            };
+            let _ = write!(out, "\n{}\n{message}", style.paint(Colour::Bold, &head));
         }
         out
     }
@@ -203,13 +206,19 @@ impl Preview<'_> {
             .collect();
         let shown = self.shown().map(|(rule, told)| {
             let shown = self.show(told);
-            json!({
+            let mut message = json!({
                 "rule": rule.name.as_str(),
                 "destination": told.destination.as_str(),
                 "at": told.at.to_string(),
                 "title": shown.as_ref().and_then(|shown| shown.title.clone()),
                 "text": shown.map(|shown| shown.text),
-            })
+            });
+            if let (Messages::Leaving { .. }, Some((leaves, reasons))) = (self.messages, self.leaves(told)) {
+                message["leaves"] = leaves.into();
+                let reason = |(field, why)| json!({ "field": field, "why": why });
+                message["not_as_it_is"] = reasons.into_iter().map(reason).collect();
+            }
+            message
         });
         let all = json!({
             "since": self.since.to_string(),
@@ -250,17 +259,44 @@ impl Preview<'_> {
     }
 
     fn show(&self, told: &Told) -> Option<destination::Shown> {
-        let is_it = |name: &Name| *name == told.destination;
-        let config = self.config.destinations.iter().find(|it| is_it(&it.name))?;
-        let notification = Notification {
+        destination::show(self.receiver(told)?, &self.notification(told)).ok()
+    }
+
+    /// The bytes that would leave, and the fields that are not in them as they are, each with the reason.
+    fn leaves(&self, told: &Told) -> Option<(String, Vec<(String, &'static str)>)> {
+        let receiver = self.receiver(told)?;
+        let leaves = destination::leaves(receiver, &self.notification(told)).ok()??;
+        Some((leaves, destination::reasons(receiver, &told.event)))
+    }
+
+    fn receiver(&self, told: &Told) -> Option<&DestinationConfig> {
+        self.config.destinations.iter().find(|it| it.name == told.destination)
+    }
+
+    fn notification<'t>(&'t self, told: &'t Told) -> Notification<'t> {
+        Notification {
             event: &told.event,
             rules: &self.rule_set,
             sequence: told.sequence,
             memo: None,
             followed: false,
             now: told.at,
+        }
+    }
+
+    /// The message as it would leave, and behind it the reasons.
+    fn leaving(&self, told: &Told, verbose: bool) -> String {
+        let Some((mut leaves, reasons)) = self.leaves(told) else {
+            return "(this message cannot be written)\n".to_owned();
         };
-        destination::show(config, &notification).ok()
+        if !leaves.ends_with('\n') {
+            leaves.push('\n');
+        }
+        if verbose && !reasons.is_empty() {
+            leaves.push('\n');
+            reasons.iter().for_each(|(field, why)| leaves.extend([field, ": ", why, "\n"]));
+        }
+        leaves
     }
 
     /// The message as it would be sent; a webhook's body with one field per line.

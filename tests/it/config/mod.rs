@@ -19,7 +19,7 @@ const KEY: &str = "ck_live_abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopq
 fn env(name: &str) -> Option<String> {
     let value = match name {
         "CALLEM_API_KEY" => KEY,
-        "CALLWATCH_TOKEN" | "SMTP_PASSWORD" => "correct horse battery staple",
+        "CALLWATCH_TOKEN" | "SMTP_PASSWORD" | "CRM_HASH_KEY" => "correct horse battery staple",
         "CRM_SECRET" | "CRM_SECRET_OLD" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         "HEARTBEAT_URL" => "https://hc.example.com/ping/0123456789",
         "CRM_AUTHORIZATION" => "Bearer 0123456789",

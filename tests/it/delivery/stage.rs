@@ -424,6 +424,7 @@ pub fn config(name: &str) -> DestinationConfig {
         timezone: callwatch::calendar::Zone::UTC,
         quiet: None,
         fields: Default::default(),
+        hash_secret: None,
         links: Default::default(),
         fingerprint: "first".into(),
     }

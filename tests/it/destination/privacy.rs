@@ -29,6 +29,9 @@ async fn said(fields: FieldFilter) -> String {
     posted(|config| config.fields = fields, &event, None).await.to_string()
 }
 
+/// Of the caller's number, with the key `correct horse battery staple`.
+const HASH: &str = "0a0c5ce9ab516d2fc4345cbbfb635e6b878783a625f294f740b12b64e56ed217";
+
 #[tokio::test]
 async fn show_is_a_measure_that_include_and_exclude_refine() {
     const CALLER: &str = "+33612345678";
@@ -51,6 +54,11 @@ async fn show_is_a_measure_that_include_and_exclude_refine() {
             "mask = ['callerNumber', 'callAnalysis.sentiment']",
             &["+3361•••5678", SUMMARY, "•••", "hot"],
             &[CALLER, MOOD],
+        ),
+        (
+            "hash = ['callerNumber']\nhash_key = 'correct horse battery staple'",
+            &[&format!("*Caller*\\n{HASH}"), SUMMARY],
+            &[CALLER, "tel:", "•••"],
         ),
         ("redact = ['card', 'email']", &[CALLER, "card [card], [email]"], &["4242", "a@b.example"]),
     ] {
@@ -85,10 +93,44 @@ async fn a_webhook_is_shown_all_unless_its_config_says_less() {
 #[test]
 fn the_examples_about_privacy_are_fine() {
     let page = include_str!("../../../docs/privacy.md");
-    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    let text = format!("[sources.clinic]\napi_key = 'ck_live_{}'\n{example}", "0".repeat(60));
+    let example = |place| page.split("```toml\n").nth(place).unwrap().split("```").next().unwrap();
+    let text =
+        format!("[sources.clinic]\napi_key = 'ck_live_{}'\n{}{}", "0".repeat(60), example(1), example(2));
     let text = text.replace("{ env = \"SLACK_BOT_TOKEN\" }", "'xoxb-1'");
+    let text = text.replace("{ env = \"HASH_KEY\" }", "'correct horse battery staple'");
     let path = std::path::Path::new("config.toml");
     let loaded = callwatch::config_file::Config::parse(&text, path, Default::default());
-    assert_eq!(loaded.unwrap_or_else(|report| panic!("{report}")).config.destinations.len(), 2);
+    let destinations = loaded.unwrap_or_else(|report| panic!("{report}")).config.destinations;
+    assert_eq!(destinations.len(), 3);
+    let key = destinations[2].fields.hash_key.as_ref().unwrap();
+    assert_eq!(key.hash("+33612345678"), HASH);
+    for spelling in page.split('`').filter(|part| part.starts_with("+33 ") || *part == "0033612345678") {
+        assert_eq!(callwatch::privacy::plain(spelling), "+33612345678");
+    }
+}
+
+#[test]
+fn a_hash_needs_a_key_that_cannot_be_guessed_and_check_says_so() {
+    let report = |keys: &str| {
+        let text = format!(
+            "[sources.clinic]\napi_key = 'ck_live_{}'\n[destinations.it]\ntype = 'webhook'\nurl = 'https://a.example/'\n{keys}",
+            "0".repeat(60)
+        );
+        let path = std::path::Path::new("config.toml");
+        let loaded = callwatch::config_file::Config::parse(&text, path, Default::default());
+        loaded.err().map(|report| report.to_string()).unwrap_or_default()
+    };
+    let said = report("hash = ['callerNumber']");
+    assert!(
+        said.contains("there is no key for these hashes") && said.contains("hash_key = { env = "),
+        "{said}"
+    );
+    let said = report("hash = ['callerNumber']\nhash_key = 'too short'");
+    assert!(said.contains("fewer than 16 characters") && !said.contains("too short"), "{said}");
+    let said = report("hash_key = 'correct horse battery staple'");
+    assert!(said.contains("`hash_key` goes with `hash`"), "{said}");
+    let key = "hash_key = 'correct horse battery staple'";
+    let said = report(&format!("hash = ['callerNumber']\nmask = ['callerNumber']\n{key}"));
+    assert!(said.contains("`callerNumber` is masked as well"), "{said}");
+    assert_eq!(report(&format!("hash = ['callerNumber']\n{key}")), "");
 }
