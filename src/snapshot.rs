@@ -158,6 +158,22 @@ impl Snapshot {
         }
     }
 
+    /// Forgets everything but what it takes not to announce the call again: its id, its status, when it was, and the hash of the
+    /// record's bytes. That hash says nothing without the record.
+    pub fn forget(&mut self) {
+        self.shrink();
+        self.shrunk = Some(Shrunk { analysis: None });
+        self.kinds_seen = Kinds::NONE;
+        self.past.clear();
+        self.rules.clear();
+        self.sequences.clear();
+    }
+
+    /// Whether a person had the call forgotten: nothing is told of it any more. Every other call has a past.
+    pub fn is_forgotten(&self) -> bool {
+        self.shrunk.is_some() && self.past.is_empty()
+    }
+
     /// Whether the call is over and has not changed since `before`, so that no change is expected.
     pub fn is_settled(&self, before: Timestamp) -> bool {
         let ended = self.completed_seen.max(self.deleted.then_some(self.first_seen));

@@ -114,6 +114,35 @@ impl Summary {
     }
 }
 
+/// The event without what it tells of calls that are to be `left_out`, under the same id; `None` when it tells nothing of them.
+/// What is left may be nothing.
+pub fn without(event: &Event, left_out: impl Fn(&Subject) -> bool) -> Option<(Event, Summary)> {
+    let mut summary = Summary::of(event).ok()??;
+    let (out, left): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut summary.items).into_iter().partition(|item| left_out(&item.subject));
+    if out.is_empty() {
+        return None;
+    }
+    let mut calls: HashMap<&Subject, Option<String>> = HashMap::new();
+    for item in &out {
+        summary.count = summary.count.saturating_sub(1);
+        for rule in item.rules() {
+            summary.rules.entry(rule.clone()).and_modify(|count| *count = count.saturating_sub(1));
+        }
+        // The latest comes first.
+        calls.entry(&item.subject).or_insert_with(|| sentiment(&item.record));
+    }
+    summary.calls = summary.calls.saturating_sub(calls.len() as u64);
+    for sentiment in calls.into_values().flatten() {
+        summary.sentiments.entry(sentiment).and_modify(|count| *count = count.saturating_sub(1));
+    }
+    summary.rules.retain(|_, count| *count > 0);
+    summary.sentiments.retain(|_, count| *count > 0);
+    summary.items = left;
+    let record = serde_json::value::to_raw_value(&summary).ok()?.into();
+    Some((Event { record, ..event.clone() }, summary))
+}
+
 impl Reason {
     /// Every reason.
     pub const ALL: [Self; 5] = [Self::Group, Self::Throttle, Self::Count, Self::Digest, Self::Quiet];

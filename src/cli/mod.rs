@@ -6,6 +6,7 @@ mod config_arg;
 mod deliveries;
 mod demo;
 mod explain;
+mod forget;
 mod generate;
 mod init;
 mod logging;
@@ -21,7 +22,7 @@ mod test;
 
 use std::{
     fmt,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
 };
 
@@ -75,6 +76,8 @@ enum Command {
     Deliveries(deliveries::DeliveriesArgs),
     /// Tell events of the past again, to the same destinations or to another, after asking
     Replay(deliveries::ReplayArgs),
+    /// Forget a caller's calls for good, after asking
+    Forget(forget::ForgetArgs),
     /// Show on one screen whether it works, what is stuck, and what to do
     Status(status::StatusArgs),
     /// Print the JSON Schema of the config file, for editors
@@ -96,6 +99,7 @@ impl Command {
                 | Self::Explain(_)
                 | Self::Deliveries(_)
                 | Self::Replay(_)
+                | Self::Forget(_)
                 | Self::Status(_)
         )
     }
@@ -143,6 +147,10 @@ fn execute(command: Command, logging: &logging::LoggingArgs) -> ExitCode {
         Command::Replay(args) => {
             logging.start(logging::Default::Info);
             on_runtime(deliveries::replay(args))
+        }
+        Command::Forget(args) => {
+            logging.start(logging::Default::Info);
+            on_runtime(forget::forget(args))
         }
         Command::Status(args) => {
             logging.start(logging::Default::Off);
@@ -195,6 +203,23 @@ fn report<E: fmt::Display>(done: Result<(), E>) -> ExitCode {
 /// The exit code of a command that ends by printing.
 fn printed(result: io::Result<()>) -> ExitCode {
     report(result.map_err(|error| format!("cannot print: {error}")))
+}
+
+/// Asks a person a question that is answered by yes or no; `None` where there is no terminal to ask at.
+async fn confirm(question: String) -> io::Result<Option<bool>> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(None);
+    }
+    // A person takes time, and reading blocks.
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut terminal = io::stderr();
+        write!(terminal, "{question} [y/N] ")?;
+        terminal.flush()?;
+        let mut said = String::new();
+        io::stdin().read_line(&mut said)?;
+        io::Result::Ok(matches!(said.trim(), "y" | "Y" | "yes"))
+    });
+    asked.await.unwrap_or(Ok(false)).map(Some)
 }
 
 /// Writes a line for people to standard error. Nothing can be done when that fails.

@@ -18,7 +18,9 @@ use crate::{
     config_file::Config,
     event::EventId,
     name::Name,
-    ops::{BulkMode, CallStory, Changed, Delivery, Filter, Listing, Ops, OpsError, Resumed, Status},
+    ops::{
+        BulkMode, CallStory, Changed, Delivery, Erased, Filter, Listing, Ops, OpsError, Resumed, Status, Whom,
+    },
     server::Client,
     store::{SledStore, Store, StoreError},
     time::Clock,
@@ -173,6 +175,13 @@ impl Reached {
         match self {
             Self::AtWork(client) => client.drop(filter, mode).await,
             Self::Stopped(ops, _) => Ops::drop(ops, filter, mode).await,
+        }
+    }
+
+    pub(super) async fn forget(&self, whom: &Whom, mode: BulkMode) -> Result<Erased, OpsError> {
+        match self {
+            Self::AtWork(client) => client.forget(whom, mode).await,
+            Self::Stopped(ops, _) => ops.forget(whom, mode).await,
         }
     }
 

@@ -171,6 +171,7 @@ impl Narrator {
             | Signal::BadRecord { .. }
             | Signal::SourceTroubled { .. }
             | Signal::Stale { .. }
+            | Signal::Forgot { .. }
             | Signal::SourceNotice { .. }
             | Signal::Unknown { .. }
             | Signal::NotFired { .. }

@@ -1,4 +1,5 @@
-//! Everything people ask of callwatch and do to it: list, show, retry, resend, drop, pause, resume, explain, status.
+//! Everything people ask of callwatch and do to it: list, show, retry, resend, drop, pause, resume, forget, explain,
+//! status.
 //!
 //! Command line, API and page are three ways to say the same: each reads a request, calls [`Ops`], and prints the
 //! result. So nothing here prints, parses arguments, or knows how wide a terminal is. Results are plain data that can
@@ -11,6 +12,7 @@ mod error;
 mod explain;
 mod feed;
 mod filter;
+mod forget;
 mod number;
 mod readiness;
 mod reasons;
@@ -36,6 +38,7 @@ pub use self::{
     },
     feed::{Happening, Happenings},
     filter::{Filter, StateFilter},
+    forget::{Erased, OldCopy, Whom},
     readiness::{Check, Readiness},
     reasons::{Reason, Reasons},
     resend::MOST_RESENT,

@@ -34,13 +34,18 @@ impl Number {
         if self.is_whole { digits == self.digits } else { digits.ends_with(&self.digits) }
     }
 
+    /// Whether it says of which country it is, so that it is one number and no other.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
     /// Whether `number` has this one's digits in it, however it is written.
     pub(super) fn is_part_of(&self, number: &str) -> bool {
         digits_of(number).contains(&self.digits)
     }
 }
 
-fn digits_of(text: &str) -> String {
+pub(super) fn digits_of(text: &str) -> String {
     text.chars().filter(char::is_ascii_digit).collect()
 }
 

@@ -30,12 +30,13 @@ use crate::{
     event::EventId,
     name::Name,
     ops::{
-        BulkMode, CallCursor, CallFilter, CallStory, Changed, ConfigOverview, Delivery, Filter, FoundCalls,
-        Happenings, Listing, Ops, OpsError, OpsErrorKind, Resumed, Sent as Message, Status,
+        BulkMode, CallCursor, CallFilter, CallStory, Changed, ConfigOverview, Delivery, Erased, Filter,
+        FoundCalls, Happenings, Listing, Ops, OpsError, OpsErrorKind, Resumed, Sent as Message, Status, Whom,
     },
     rehearsal::trial::{Trial, Tried},
     store::Cursor,
     supervisor::ReloadError,
+    telemetry::Signal,
 };
 
 /// How many deliveries a page has unless `limit` says otherwise, and at most.
@@ -75,6 +76,7 @@ fn described() -> OpenApiRouter<Service> {
         .routes(routes!(resend_one))
         .routes(routes!(resend_event))
         .routes(routes!(replay))
+        .routes(routes!(erase))
         .routes(routes!(pause))
         .routes(routes!(resume))
         .routes(routes!(message))
@@ -292,6 +294,27 @@ pub(super) struct Replay {
 async fn replay(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Answer<Changed> {
     let Replay { filter, to, dry_run } = query::json(&headers, &body)?;
     act(&service, Action::Resend(to), Bulk { filter: Some(filter), deliveries: None, dry_run }).await
+}
+
+/// The calls of a person that are to be forgotten.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Forget {
+    pub(super) whom: Whom,
+    /// Only counts them.
+    pub(super) dry_run: bool,
+}
+
+/// Forgets the calls of a person for good, and everything that tells of them.
+#[utoipa::path(post, path = "/forget", request_body = Forget, responses((status = 200, body = Erased)))]
+async fn erase(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Answer<Erased> {
+    let Forget { whom, dry_run } = query::json(&headers, &body)?;
+    let mode = if dry_run { BulkMode::DryRun } else { BulkMode::Act };
+    let erased = service.ops()?.forget(&whom, mode).await?;
+    if mode == BulkMode::Act {
+        service.telemetry.emit(Signal::Forgot { text: erased.line() });
+    }
+    Ok(Json(erased))
 }
 
 /// Acts on everything that is meant. When one of several deliveries does not exist, nothing is changed.

@@ -15,7 +15,7 @@ use tokio::{net::UnixStream, time::timeout};
 use url::form_urlencoded;
 
 use super::{
-    api::{Bulk, Count, MOST, Replay},
+    api::{Bulk, Count, Forget, MOST, Replay},
     problem::Sent,
     socket,
 };
@@ -23,7 +23,10 @@ use crate::{
     call::CallId,
     event::EventId,
     name::Name,
-    ops::{BulkMode, CallStory, Changed, Delivery, Filter, Listing, OpsError, OpsErrorKind, Resumed, Status},
+    ops::{
+        BulkMode, CallStory, Changed, Delivery, Erased, Filter, Listing, OpsError, OpsErrorKind, Resumed,
+        Status, Whom,
+    },
     store::Cursor,
 };
 
@@ -143,6 +146,15 @@ impl Client {
     ) -> Result<Changed, OpsError> {
         let replay = Replay { filter: filter.clone(), to: to.cloned(), dry_run: mode == BulkMode::DryRun };
         self.post("/replay", &replay).await
+    }
+
+    /// As [`Ops::forget`](crate::ops::Ops::forget).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn forget(&self, whom: &Whom, mode: BulkMode) -> Result<Erased, OpsError> {
+        let forget = Forget { whom: whom.clone(), dry_run: mode == BulkMode::DryRun };
+        self.post("/forget", &forget).await
     }
 
     /// As [`Ops::pause`](crate::ops::Ops::pause).

@@ -17,7 +17,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     Action, Claim, Commit, Cursor, DeliveryId, DeliveryRecord, DeliveryStateKind, DestinationStanding, Duty,
     Entry, Feed, KnownCall, Merge, NewDelivery, Page, Pause, PauseChange, Position, Query, Settlement, Store,
-    StoreError, Token, arrivals::Arrivals,
+    StoreError, Token, arrivals::Arrivals, forgotten::Forgotten,
 };
 use crate::{
     batch::BatchKey,
@@ -66,6 +66,7 @@ struct State {
     pauses: BTreeMap<Name, Pause>,
     ledgers: BTreeMap<(Name, BatchKey), Value>,
     memos: BTreeMap<(Name, Subject), (Timestamp, Value)>,
+    forgotten: Forgotten,
 }
 
 /// The holder of a duty.
@@ -142,9 +143,10 @@ impl MemoryStore {
 }
 
 impl State {
-    fn commit(&mut self, duty: &Duty, commit: Commit) -> Result<BTreeSet<Name>, StoreError> {
+    fn commit(&mut self, duty: &Duty, mut commit: Commit) -> Result<BTreeSet<Name>, StoreError> {
         match duty {
             Duty::Source(source) => {
+                self.forgotten.keep_out_of_commit(source, &mut commit);
                 self.snapshots.entry(source.clone()).or_default().extend(commit.snapshots);
             }
             _ if commit.snapshots.is_empty() => {}
@@ -256,8 +258,9 @@ impl State {
     }
 
     /// Carries out a settlement; returns whether the destination's feed has something new.
-    fn settle(&mut self, destination: &Name, settlement: Settlement) -> Result<bool, StoreError> {
+    fn settle(&mut self, destination: &Name, mut settlement: Settlement) -> Result<bool, StoreError> {
         settlement.check()?;
+        self.forgotten.keep_out_of_settlement(&mut settlement);
         let Settlement { at, outcomes, holds, releases, forgets, merge, ledgers, memos, pause, lazy: _ } =
             settlement;
         for outcome in outcomes {
@@ -491,6 +494,27 @@ impl Store for MemoryStore {
                 count
             }
             Action::Drop { tokens } => {
+                let mut count = 0;
+                for token in tokens {
+                    if let Some(destination) = state.forget(token) {
+                        state.feed_last(&destination, token);
+                        woken.insert(destination);
+                        count += 1;
+                    }
+                }
+                count
+            }
+            Action::Forget { calls, tokens, events } => {
+                for (source, call) in &calls {
+                    state.forgotten.add(source, call);
+                    let known = state.snapshots.get_mut(source).and_then(|known| known.get_mut(call));
+                    known.into_iter().for_each(Snapshot::forget);
+                    let lane = Subject::Call { source: source.clone(), call: call.clone() };
+                    state.memos.retain(|(_, of), _| *of != lane);
+                }
+                for event in events {
+                    state.events.entry(event.id.clone()).and_modify(|stored| *stored = Arc::new(event));
+                }
                 let mut count = 0;
                 for token in tokens {
                     if let Some(destination) = state.forget(token) {

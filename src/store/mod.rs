@@ -26,6 +26,7 @@ mod claim;
 mod commit;
 mod error;
 mod figures;
+mod forgotten;
 mod memory;
 mod pause;
 mod pending;
@@ -34,7 +35,7 @@ mod record;
 mod settlement;
 mod sled;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -162,6 +163,11 @@ pub trait Store: Send + Sync + 'static {
         _every: Duration,
     ) -> Result<Option<BackedUp>, StoreError> {
         Ok(None)
+    }
+
+    /// Copies of the store's content from before now that callwatch has made and that are still there.
+    async fn copies(&self) -> Result<Vec<PathBuf>, StoreError> {
+        Ok(vec![])
     }
 
     /// The store's figures, for monitoring.

@@ -3,7 +3,12 @@
 use std::{fmt, str::FromStr};
 
 use super::{DeliveryRecord, DeliveryState, DeliveryStateKind, Pause, Tally, Token};
-use crate::{call::CallId, event::EventId, name::Name, time::Timestamp};
+use crate::{
+    call::CallId,
+    event::{Event, EventId},
+    name::Name,
+    time::Timestamp,
+};
 
 /// Asks for deliveries, newest first.
 #[derive(Clone, Debug, Default)]
@@ -108,6 +113,21 @@ pub enum Action {
     Drop {
         /// The deliveries.
         tokens: Vec<Token>,
+    },
+    /// Forgets calls for good, and everything that tells of them; returns how many deliveries that were. Snapshots of `calls` keep
+    /// what [`Snapshot::forget`](crate::snapshot::Snapshot::forget) leaves, and memos about them go. Deliveries of `tokens`
+    /// are dropped, and the texts of their events and of their attempts are erased rather than left to be overwritten.
+    /// `events` take the place of those with their ids.
+    ///
+    /// What was prepared before and is written afterwards brings nothing back: a snapshot of such a call is forgotten, an event
+    /// about it left out, and one that tells it among others is [without it](crate::summary::without).
+    Forget {
+        /// The calls, with their sources.
+        calls: Vec<(Name, CallId)>,
+        /// The deliveries.
+        tokens: Vec<Token>,
+        /// Events that stand for several, without those of the calls.
+        events: Vec<Event>,
     },
     /// Leaves a destination alone: nothing goes out while the pause lasts, and nothing is lost. When there is a pause
     /// already, the one that lasts longer stays.

@@ -291,6 +291,7 @@ impl Board {
             Signal::SourceRecovered { .. }
             | Signal::BadRecord { .. }
             | Signal::Stale { .. }
+            | Signal::Forgot { .. }
             | Signal::SourceNotice { .. }
             | Signal::Changed { .. }
             | Signal::Fired { .. }

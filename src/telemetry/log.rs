@@ -53,6 +53,7 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
         Signal::Stale { source, count } => {
             debug!(%source, count, "{source}: ignored records that are older than what is known of their calls");
         }
+        Signal::Forgot { text } => info!("{text}"),
         Signal::SourceNotice { source, text } => info!(%source, "{source}: {text}"),
         Signal::Changed { source, call, kinds, caller, .. } => {
             info!(%source, %kinds, %caller, %call, "{}: call {}", or_unknown(caller), Joined(*kinds));

@@ -445,6 +445,7 @@ impl Metrics {
             | Signal::BaselineProgress { .. }
             | Signal::BaselineDone { .. }
             | Signal::Joined { .. }
+            | Signal::Forgot { .. }
             | Signal::SourceNotice { .. }
             | Signal::SourceTroubled { .. }
             | Signal::Store(_)

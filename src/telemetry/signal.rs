@@ -92,6 +92,11 @@ pub enum Signal {
         /// How many.
         count: u64,
     },
+    /// A person had calls forgotten.
+    Forgot {
+        /// How many, in words, without the number.
+        text: String,
+    },
     /// Something about a source that is worth one line.
     SourceNotice {
         /// The source.

@@ -4,10 +4,7 @@
 mod args;
 mod view;
 
-use std::{
-    io::{self, IsTerminal, Write},
-    process::ExitCode,
-};
+use std::{io, process::ExitCode};
 
 use self::args::{Asking, Command, Which};
 pub use self::args::{DeliveriesArgs, ReplayArgs};
@@ -249,23 +246,7 @@ fn stranded_line(count: usize) -> String {
 
 /// Asks a question that is answered by yes or no.
 async fn confirm(question: String, danger: &'static str) -> Result<bool, DeliveriesError> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(DeliveriesError::NeedsYes(danger));
-    }
-    // A person takes time, and reading blocks.
-    let asked = tokio::task::spawn_blocking(move || {
-        let mut terminal = io::stderr();
-        write!(terminal, "{question} [y/N] ")?;
-        terminal.flush()?;
-        let mut said = String::new();
-        io::stdin().read_line(&mut said)?;
-        io::Result::Ok(matches!(said.trim(), "y" | "Y" | "yes"))
-    });
-    match asked.await {
-        Ok(Ok(is_yes)) => Ok(is_yes),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Ok(false),
-    }
+    super::confirm(question).await?.ok_or(DeliveriesError::NeedsYes(danger))
 }
 
 /// The message after deliveries were dropped; an error, when none was, says why.

@@ -25,6 +25,7 @@ pub(super) struct Draft {
 #[derive(Clone)]
 pub(super) enum Receiver {
     Slack { webhook_url: String },
+    SlackApp { token: String, channel: String },
     Webhook { url: String },
     Email { smtp: String, password: Option<String>, from: String, to: String },
 }
@@ -43,6 +44,7 @@ pub(super) struct Preset {
 /// The names of the environment variables that hold the secrets.
 const API_KEY: &str = "CALLEM_API_KEY";
 const SLACK: &str = "SLACK_WEBHOOK_URL";
+const SLACK_TOKEN: &str = "SLACK_BOT_TOKEN";
 const WEBHOOK: &str = "WEBHOOK_URL";
 const PASSWORD: &str = "SMTP_PASSWORD";
 
@@ -127,6 +129,7 @@ impl Draft {
         let mut secrets = vec![(API_KEY, self.project.api_key.as_str())];
         match &self.receiver {
             Receiver::Slack { webhook_url } => secrets.push((SLACK, webhook_url)),
+            Receiver::SlackApp { token, .. } => secrets.push((SLACK_TOKEN, token)),
             Receiver::Email { password: Some(password), .. } => secrets.push((PASSWORD, password)),
             // The address of a webhook is often all that it takes to write there.
             Receiver::Webhook { url } => secrets.push((WEBHOOK, url)),
@@ -154,7 +157,7 @@ impl Draft {
     /// The name of the destination.
     pub(super) fn destination(&self) -> &'static str {
         match self.receiver {
-            Receiver::Slack { .. } => "frontdesk",
+            Receiver::Slack { .. } | Receiver::SlackApp { .. } => "frontdesk",
             Receiver::Webhook { .. } => "crm",
             Receiver::Email { .. } => "manager",
         }
@@ -175,6 +178,11 @@ impl Draft {
         let _ = writeln!(config, "\n[destinations.{}]", self.destination());
         config += &match &self.receiver {
             Receiver::Slack { .. } => format!("type = \"slack\"\nwebhook_url = {}\n", secret(SLACK)),
+            Receiver::SlackApp { channel, .. } => format!(
+                "type = \"slack\"   # one message for each call: docs/slack.md\ntoken = {}\nchannel = {}\n",
+                secret(SLACK_TOKEN),
+                text(channel)
+            ),
             Receiver::Webhook { .. } => format!(
                 "type = \"webhook\"   # signed when it has a `secret`: docs/receiving-webhooks.md\nurl = {}\n",
                 secret(WEBHOOK)

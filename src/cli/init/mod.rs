@@ -51,6 +51,12 @@ pub struct InitArgs {
     /// Tell a Slack channel, by its incoming webhook
     #[arg(long, value_name = "URL", env = "SLACK_WEBHOOK_URL", hide_env_values = true)]
     slack: Option<String>,
+    /// Tell a Slack channel, by an app: one message for each call (docs/slack.md)
+    #[arg(long, value_name = "TOKEN", env = "SLACK_BOT_TOKEN", hide_env_values = true)]
+    slack_token: Option<String>,
+    /// The channel that the app posts to, by its id or name
+    #[arg(long, value_name = "CHANNEL", requires = "slack_token")]
+    slack_channel: Option<String>,
     /// Tell a webhook
     #[arg(long, value_name = "URL", conflicts_with = "email")]
     webhook: Option<String>,
@@ -249,20 +255,38 @@ fn chosen(args: &InitArgs, asks: bool) -> Result<Receiver, InitError> {
         let password = args.smtp_password.clone();
         return Ok(Receiver::Email { smtp: smtp.clone(), password, from, to: to.clone() });
     }
+    if let (Some(token), Some(channel)) = (&args.slack_token, &args.slack_channel) {
+        return Ok(Receiver::SlackApp { token: token.clone(), channel: channel.clone() });
+    }
     if let Some(webhook_url) = &args.slack {
         return Ok(Receiver::Slack { webhook_url: webhook_url.clone() });
     }
     if !asks {
-        return Err(InitError::Missing("--slack, --webhook or --email"));
+        return Err(InitError::Missing(match args.slack_token {
+            Some(_) => "--slack-channel, beside the token",
+            None => "--slack, --slack-token, --webhook or --email",
+        }));
     }
-    let kinds = ["a Slack channel", "a webhook", "an email address"];
+    let kinds = [
+        "a Slack channel, by an incoming webhook",
+        "a Slack channel, by an app's bot token: one message for each call, edited in place",
+        "a webhook",
+        "an email address",
+    ];
     let line = |prompt: &str| Input::<String>::new().with_prompt(prompt).interact_text();
     Ok(match Select::new().with_prompt("Who is to be told?").items(kinds).default(0).interact()? {
         0 => {
             let prompt = "URL of the channel's incoming webhook (not shown)";
             Receiver::Slack { webhook_url: Password::new().with_prompt(prompt).interact()? }
         }
-        1 => Receiver::Webhook { url: line("URL of the webhook")? },
+        1 => {
+            let token = match &args.slack_token {
+                Some(token) => token.clone(),
+                None => Password::new().with_prompt("Bot token (xoxb-…, not shown)").interact()?,
+            };
+            Receiver::SlackApp { token, channel: line("Channel, by its id or name, which the app is in")? }
+        }
+        2 => Receiver::Webhook { url: line("URL of the webhook")? },
         _ => {
             let to = line("Address")?;
             let smtp = line("Mail server, as in smtps://user%40example.com@smtp.example.com")?;

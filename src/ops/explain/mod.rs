@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use self::number::FEWEST_DIGITS;
+pub(super) use self::number::FEWEST_DIGITS;
 pub use self::{
     number::{OfNumber, OtherCall},
     standing::RuleStanding,

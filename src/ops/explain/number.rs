@@ -13,7 +13,7 @@ const CHUNK: usize = 500;
 const MOST: usize = 10;
 
 /// The fewest digits that are taken for a number; fewer would be anybody's.
-pub(super) const FEWEST_DIGITS: usize = 6;
+pub(in crate::ops) const FEWEST_DIGITS: usize = 6;
 
 /// A call was asked for by its caller's number, and it is the newest one.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

@@ -91,8 +91,13 @@ impl SledStore {
         loop {
             let own = Arc::clone(&taker);
             let next = self.thread.read(move |engine| engine.next_of_dump(&own)).await?;
-            let (piece, sequence) =
-                next.ok_or_else(|| failed(file, "written", "too much was written to the store meanwhile"))?;
+            let (piece, sequence) = next.ok_or_else(|| {
+                failed(
+                    file,
+                    "written",
+                    "too much was written to the store meanwhile, or a call was forgotten",
+                )
+            })?;
             let (writes, is_last) = (piece.writes, piece.is_last);
             writer = on_file(file, "written", move || {
                 writer.add(&writes)?;
@@ -133,6 +138,19 @@ pub(super) fn backups(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut backups: Vec<_> = files.into_iter().filter(|file| made(file).is_some()).collect();
     backups.sort();
     Ok(backups)
+}
+
+/// The copies of the store's content that stand in its folder: backups, and what was moved aside.
+pub(super) fn copies(store: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut copies = backups(&folder(store))?;
+    for entry in fs::read_dir(store)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == "damaged" || name.to_string_lossy().starts_with("quarantine-") {
+            copies.push(entry.path());
+        }
+    }
+    Ok(copies)
 }
 
 /// Removes the backups that are not needed once `newest` is there: the oldest, and before them those from the future, which

@@ -7,10 +7,10 @@
 //!             body: the events, each as JSON, its record byte for byte
 //! ```
 //!
-//! The n-th delivery has the number `first + n`. Both keys are written with their entry and never change; they go when
-//! none of its deliveries is left.
+//! The n-th delivery has the number `first + n`. Both keys are written with their entry; they go when none of its deliveries is
+//! left. Heads never change, and events only when a call is forgotten: what told of it is then empty, or told without it.
 
-use std::{cell::RefCell, collections::HashSet};
+use std::{borrow::Cow, cell::RefCell, collections::HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -287,6 +287,32 @@ impl<'b> EventsHead<'b> {
         let place = u16::from_le_bytes(*self.event_of.get(2 * delivery..)?.first_chunk()?);
         self.ends.range(place.into())
     }
+}
+
+/// The head and the body of an entry's events with each event as `exchange` makes it of its deliveries, by their places in the
+/// entry, and of its JSON.
+pub(super) fn with_events<'b>(
+    head: &'b [u8],
+    body: &'b [u8],
+    exchange: impl Fn(&[u64], &'b [u8]) -> Cow<'b, [u8]>,
+) -> Result<(Vec<u8>, Vec<u8>), Fault> {
+    let EventsHead { ends, event_of } = EventsHead::read(head)?;
+    let mut deliveries: Vec<Vec<u64>> = vec![vec![]; ends.len()];
+    for (delivery, place) in (0..).zip(event_of.chunks_exact(2)) {
+        let place = usize::from(u16::from_le_bytes([place[0], place[1]]));
+        deliveries
+            .get_mut(place)
+            .ok_or(Fault::Damaged("the events of an entry cannot be read"))?
+            .push(delivery);
+    }
+    let (mut new_ends, mut new_body) = (vec![], vec![]);
+    for (place, deliveries) in deliveries.iter().enumerate() {
+        let json = ends.range(place).and_then(|range| body.get(range));
+        let json = json.ok_or(Fault::Damaged("the events of an entry cannot be read"))?;
+        new_body.extend_from_slice(&exchange(deliveries, json));
+        new_ends.extend((new_body.len() as u32).to_le_bytes());
+    }
+    Ok(([&(deliveries.len() as u16).to_le_bytes()[..], &new_ends, event_of].concat(), new_body))
 }
 
 #[cfg(test)]

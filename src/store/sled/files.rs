@@ -26,7 +26,8 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
 /// Refuses a store in which a link stands for one of its files: whoever may write to the folder could make root write
 /// elsewhere. Backups may lie behind a link, because nothing of them is written over.
 pub(super) fn refuse_links(store: &Path) -> io::Result<()> {
-    let mut names: Vec<_> = ["lock", "sequence", "sled", "sled.new", "sled.old"].map(str::to_owned).into();
+    let mut names: Vec<_> =
+        ["lock", "sequence", "renew", "sled", "sled.new", "sled.old"].map(str::to_owned).into();
     for entry in fs::read_dir(store.join("sled")).into_iter().flatten() {
         names.push(format!("sled/{}", entry?.file_name().to_string_lossy()));
     }

@@ -297,6 +297,13 @@ pub(super) fn memo(destination: &Name, lane: &Subject) -> Key {
     }
 }
 
+/// The part of a memo's key behind its destination.
+pub(super) fn lane_of_memo(key: &[u8]) -> Option<&[u8]> {
+    let behind = key.strip_prefix(b"n")?;
+    let end = behind.windows(2).position(|bytes| bytes == [0, 1])?;
+    behind.get(end + 2..)
+}
+
 pub(super) fn pauses() -> Key {
     Key::new(b'h')
 }
@@ -366,6 +373,17 @@ mod tests {
         #[test]
         fn a_number_is_its_block_and_place(number in any::<u64>()) {
             prop_assert_eq!(number_of(block_of(number), place_of(number)), number);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_memo_is_of_its_lane_whatever_its_destination(destination in text(), lane in lane()) {
+            let key = memo(&destination.as_str().into(), &lane);
+            let same = memo(&"crm".into(), &lane);
+            prop_assert_eq!(lane_of_memo(key.as_ref()), lane_of_memo(same.as_ref()));
+            let prefix = all_memos().text(&destination);
+            prop_assert_eq!(lane_of_memo(key.as_ref()), Some(prefix.rest(key.as_ref())));
         }
     }
 

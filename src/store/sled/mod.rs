@@ -43,6 +43,7 @@ mod witness;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -137,6 +138,16 @@ impl SledStore {
         }
     }
 
+    /// Has the files rewritten when the store is opened next: sled keeps what was overwritten until it needs the room.
+    async fn renew_at_next_start(&self) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let failed = |why: Fault| why.at(&self.path, "written");
+        let asked = tokio::task::spawn_blocking(move || renew::ask(&path)).await;
+        asked
+            .map_err(|error| failed(Fault::Io(io::Error::other(error))))?
+            .map_err(|error| failed(error.into()))
+    }
+
     /// Folds some changes, as the thread does between other jobs. For tests, which cut it short anywhere.
     ///
     /// # Errors
@@ -179,9 +190,9 @@ impl Store for SledStore {
             .await
     }
 
-    async fn commit(&self, claim: &Claim, commit: Commit) -> Result<(), StoreError> {
+    async fn commit(&self, claim: &Claim, mut commit: Commit) -> Result<(), StoreError> {
         let (claim, begun) = (claim.clone(), Instant::now());
-        let committed = self.thread.commit(move |engine| engine.commit(&claim, &commit)).await;
+        let committed = self.thread.commit(move |engine| engine.commit(&claim, &mut commit)).await;
         self.commits.observe(begun.elapsed().as_secs_f64());
         committed
     }
@@ -261,9 +272,9 @@ impl Store for SledStore {
         self.thread.read(move |engine| engine.ledgers(&destination)).await
     }
 
-    async fn settle(&self, claim: &Claim, settlement: Settlement) -> Result<(), StoreError> {
+    async fn settle(&self, claim: &Claim, mut settlement: Settlement) -> Result<(), StoreError> {
         let claim = claim.clone();
-        self.thread.write(move |engine| engine.settle(&claim, &settlement)).await
+        self.thread.write(move |engine| engine.settle(&claim, &mut settlement)).await
     }
 
     fn arrivals(&self, destination: &Name) -> Arc<Notify> {
@@ -309,6 +320,20 @@ impl Store for SledStore {
                 let slice = |tokens| Action::Resend { tokens, to: to.clone(), at };
                 slices(tokens, RESEND_SLICE).into_iter().map(slice).collect()
             }
+            Action::Forget { calls, tokens, events } => {
+                self.renew_at_next_start().await?;
+                let part = |calls: &[_], tokens, events: &[_]| Action::Forget {
+                    calls: calls.to_vec(),
+                    tokens,
+                    events: events.to_vec(),
+                };
+                // The calls come first, so that nothing new of them is written meanwhile.
+                let mut parts = vec![part(&calls, vec![], &[])];
+                let tokens = slices(tokens, ACT_SLICE).into_iter().filter(|tokens| !tokens.is_empty());
+                parts.extend(tokens.map(|tokens| part(&[], tokens, &[])));
+                parts.extend(events.chunks(RESEND_SLICE).map(|events| part(&[], vec![], events)));
+                parts
+            }
             action => vec![action],
         };
         let mut count = 0;
@@ -352,6 +377,13 @@ impl Store for SledStore {
         every: Duration,
     ) -> Result<Option<BackedUp>, StoreError> {
         self.back_up_when_due(claim, now, every).await.map(Some)
+    }
+
+    async fn copies(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let path = self.path.clone();
+        let failed = |why: io::Error| Fault::Io(why).at(&self.path, "read");
+        let found = tokio::task::spawn_blocking(move || backup::copies(&path)).await;
+        found.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)
     }
 
     async fn figures(&self) -> Result<Figures, StoreError> {

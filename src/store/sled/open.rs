@@ -6,6 +6,7 @@
 //! | `sled/` | what sled keeps: see [`tree`] |
 //! | `sequence` | how often the store was written to: see [`witness`] |
 //! | `backups/` | see [`backup`](super::backup) |
+//! | `renew` | while `sled/` is to be rewritten at the next start: see [`renew`](mod@renew) |
 //! | `sled.new/`, `sled.old/` | while `sled/` is being replaced: see [`replace`] |
 //! | `damaged/` | a copy of `sled/` from before the first repair: see [`repair`] |
 //! | `quarantine-…/` | what was `sled/` before a backup was restored |
@@ -40,9 +41,9 @@ pub(super) enum Finding {
     Repaired { copy: PathBuf },
     /// A first start was interrupted before anything was acknowledged; the store was begun anew.
     BegunAnew { aside: PathBuf },
-    /// The files were larger than necessary and were rewritten; sizes in bytes.
+    /// The files held more than is in use and were rewritten; sizes in bytes.
     Renewed { before: u64, after: u64 },
-    /// The files are larger than necessary and could not be rewritten.
+    /// The files hold more than is in use and could not be rewritten.
     NotRenewed(StoreError),
     /// Values stand in files of their own, which sled never syncs.
     Blobs,
@@ -68,13 +69,13 @@ impl fmt::Display for Finding {
             Self::Renewed { before, after } => {
                 write!(
                     f,
-                    "its files were mostly unused space: {} MB before, {} MB now",
+                    "its files were rewritten, without what was no longer in use: {} MB before, {} MB now",
                     before / 1_000_000,
                     after / 1_000_000
                 )
             }
             Self::NotRenewed(error) => {
-                write!(f, "its files are mostly unused space and could not be made smaller: {error}")
+                write!(f, "its files could not be rewritten without what is no longer in use: {error}")
             }
             Self::Blobs => {
                 f.write_str("it holds values in files of their own, which may not survive a power cut")
@@ -145,6 +146,7 @@ fn renew(config: &StoreConfig, disk: Disk, findings: &mut Vec<Finding>) -> Resul
     }
     drop(disk);
     replace::swap(path)?;
+    renew::done(path)?;
     let after = files::size_of_folder(&replace::tree(path))?;
     findings.push(Finding::Renewed { before, after });
     start(config)

@@ -2,7 +2,7 @@
 //!
 //! sled keeps four to five times what is in it, and more after each unclean stop. Only a copy in a new folder is smaller.
 
-use std::path::Path;
+use std::{fs, io, path::Path};
 
 use super::{
     disk::Disk,
@@ -26,10 +26,30 @@ const CACHE: u64 = 16 << 20;
 /// How many bytes are copied at once.
 const STEP: usize = 512 << 10;
 
-/// The size of a tree's files, in bytes, if it is too large for what is in them; else `None`.
+/// While this file is in the store's folder, its tree is copied at the next start, because what was overwritten in it must not
+/// stay on the disk.
+const ASKED: &str = "renew";
+
+/// Has the tree copied at the next start.
+pub(super) fn ask(store: &Path) -> io::Result<()> {
+    files::open_own(&store.join(ASKED))?.sync_all()?;
+    files::sync_folder(store)
+}
+
+/// Notes that the tree was copied.
+pub(super) fn done(store: &Path) -> io::Result<()> {
+    match fs::remove_file(store.join(ASKED)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The size of a tree's files, in bytes, if it is too large for what is in them, or if it was [asked](ask) to be copied; else
+/// `None`.
 pub(super) fn excess(store: &Path, disk: &Disk) -> Result<Option<u64>, Fault> {
     let size = files::size_of_folder(&replace::tree(store))?;
-    Ok((size > SMALL && !disk.holds_at_least(size / BLOAT)?).then_some(size))
+    let is_asked = store.join(ASKED).exists();
+    Ok((is_asked || (size > SMALL && !disk.holds_at_least(size / BLOAT)?)).then_some(size))
 }
 
 /// Makes an empty tree where a replacement is prepared.

@@ -470,12 +470,12 @@ mod tests {
         let (is_busy, drop_block) = hold(&thread);
         is_busy.await.unwrap();
         // These wait together, and so share a sync; it comes after the last of them, which does not end.
-        let commit = Commit { checkpoint: Some(1.into()), ..Commit::default() };
+        let mut commit = Commit { checkpoint: Some(1.into()), ..Commit::default() };
         let (writer, reader) = (Arc::clone(&thread), Arc::clone(&thread));
         let write = tokio::spawn(async move {
             let commit = move |engine: &mut Engine| {
                 let claim = engine.claims().take(&Duty::Upkeep);
-                engine.commit(&claim, &commit)
+                engine.commit(&claim, &mut commit)
             };
             writer.commit(commit).await
         });

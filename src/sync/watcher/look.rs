@@ -66,6 +66,12 @@ impl Look<'_> {
 
     /// A call in an answer of the API, and what is remembered of it.
     pub fn observe(&self, before: Option<&Snapshot>, call: &Call) -> Observation {
+        if let Some(before) = before.filter(|before| before.is_forgotten()) {
+            // That it changed is remembered, so that the same bytes are not read again; nothing of what it is.
+            let mut snapshot = before.next(call, Kinds::NONE, self.now.api);
+            snapshot.forget();
+            return Observation { snapshot: Some((call.id().clone(), snapshot)), ..Observation::default() };
+        }
         let change = change::diff(before, call);
         let kinds = change.as_ref().map_or_else(Default::default, |change| change.kinds);
         let mut snapshot = match before {
@@ -90,6 +96,9 @@ impl Look<'_> {
         let Some(change) = change::deletion(before) else { return Observation::default() };
         let mut snapshot = before.clone();
         snapshot.deleted = true;
+        if before.is_forgotten() {
+            return Observation { snapshot: Some((id.clone(), snapshot)), ..Observation::default() };
+        }
         snapshot.kinds_seen = snapshot.kinds_seen | Kind::Deleted.into();
         // The last state is part of the id: a call that came back in another state can be deleted again.
         let last = before.past.last().map_or(0, |(tag, _)| tag.to_bits()).to_be_bytes();
@@ -104,6 +113,9 @@ impl Look<'_> {
 
     /// A call that may not have changed, for the sake of rules with `for`.
     pub fn again(&self, id: &CallId, before: &Snapshot) -> Observation {
+        if before.is_forgotten() {
+            return Observation::default();
+        }
         let mut snapshot = before.clone();
         self.remember_waits(&mut snapshot);
         let was_true = |snapshot: &Snapshot, rule: &Rule| {

@@ -183,6 +183,7 @@ impl Store for Mortal {
             Action::Retry { .. } => "retry",
             Action::Resend { .. } => "resend",
             Action::Drop { .. } => "drop",
+            Action::Forget { .. } => "forget",
             Action::Pause { .. } => "pause by hand",
             Action::Resume { .. } => "resume",
         };

@@ -8,6 +8,7 @@ mod backup;
 mod blocks;
 mod crash;
 mod damage;
+mod forgotten;
 mod life;
 mod model;
 mod power;

@@ -53,6 +53,8 @@ enum Step {
     /// To their own destinations, or to another.
     Resend(Vec<u64>, Option<usize>, i64),
     Drop(Vec<u64>),
+    /// Deliveries whose events are erased.
+    Forget(Vec<u64>),
     Pause(usize, i64),
     Resume(usize),
     Purge {
@@ -192,6 +194,7 @@ fn step(began: u64) -> impl Strategy<Value = Step> {
         2 => (tokens(), time()).prop_map(|(tokens, now)| Step::Retry(tokens, now)),
         2 => (tokens(), option::of(destination()), time()).prop_map(|(tokens, to, now)| Step::Resend(tokens, to, now)),
         1 => tokens().prop_map(Step::Drop),
+        1 => tokens().prop_map(Step::Forget),
         1 => (destination(), time()).prop_map(|(destination, until)| Step::Pause(destination, until)),
         1 => destination().prop_map(Step::Resume),
         2 => (time(), 1..9_usize).prop_map(|(before, limit)| Step::Purge { before, limit }),
@@ -283,6 +286,11 @@ impl<S: Store> Party<S> {
             Step::Drop(tokens) => {
                 let tokens = tokens.into_iter().map(token).collect();
                 format!("{:?}", self.store.act(Action::Drop { tokens }).await)
+            }
+            Step::Forget(tokens) => {
+                let tokens = BTreeSet::from_iter(tokens).into_iter().map(token).collect();
+                let action = Action::Forget { calls: vec![], tokens, events: vec![] };
+                format!("{:?}", self.store.act(action).await)
             }
             Step::Pause(destination, until) => {
                 let pause = Pause { until: Some(at(until)), ..Pause::by_hand(at(0)) };

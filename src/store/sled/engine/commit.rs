@@ -36,10 +36,11 @@ impl Known {
 }
 
 impl Engine {
-    pub(in crate::store::sled) fn commit(&mut self, claim: &Claim, commit: &Commit) -> Result<(), Fault> {
+    pub(in crate::store::sled) fn commit(&mut self, claim: &Claim, commit: &mut Commit) -> Result<(), Fault> {
         self.claims.check(claim)?;
         match &claim.duty {
             Duty::Source(source) => {
+                self.forgotten.keep_out_of_commit(source, commit);
                 for (call, snapshot) in &commit.snapshots {
                     let stored = Stored::of(call, snapshot)?;
                     self.staged.view.put_bytes(&keys::snapshot(source, call), &stored.head, &stored.body)?;

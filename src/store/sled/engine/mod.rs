@@ -7,6 +7,7 @@
 mod commit;
 mod feed;
 mod fold;
+mod forget;
 mod purge;
 mod query;
 mod remember;
@@ -39,7 +40,7 @@ use super::{
 use crate::{
     event::EventId,
     name::Name,
-    store::{Claim, Duty, Pause, arrivals::Arrivals},
+    store::{Claim, Duty, Pause, arrivals::Arrivals, forgotten::Forgotten},
 };
 
 /// The tree, and the part of the store that is kept in memory.
@@ -58,6 +59,8 @@ pub(super) struct Engine {
     names: Names,
     staged: Staged,
     scrub: Scrub,
+    /// Calls that were forgotten since the store was opened: what was prepared before that must not bring them back.
+    forgotten: Forgotten,
     /// The copy that is being taken, if there is one.
     dump: Option<Dump>,
     arrivals: Arc<Arrivals>,

@@ -60,7 +60,7 @@ mod tests {
         let disk = Disk::start(db.clone(), file, None).unwrap();
         let mut engine = Engine::start(disk, Arc::default()).unwrap();
         let claim = engine.claims().take(&Duty::Upkeep);
-        engine.commit(&claim, &Commit { checkpoint: Some(1.into()), ..Commit::default() }).unwrap();
+        engine.commit(&claim, &mut Commit { checkpoint: Some(1.into()), ..Commit::default() }).unwrap();
         engine.write().unwrap();
         engine.begin_scrub();
         while engine.is_scrubbing() {

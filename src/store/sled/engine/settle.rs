@@ -21,16 +21,17 @@ impl Engine {
     pub(in crate::store::sled) fn settle(
         &mut self,
         claim: &Claim,
-        settlement: &Settlement,
+        settlement: &mut Settlement,
     ) -> Result<(), Fault> {
         self.claims.check(claim)?;
+        self.forgotten.keep_out_of_settlement(settlement);
         let Duty::Destination(destination) = &claim.duty else {
             return Err(Fault::Refused(StoreError::Mistake("only deliveries of a destination are settled")));
         };
         settlement.check().map_err(Fault::Refused)?;
         let Settlement { at, outcomes, holds, releases, forgets, merge, ledgers, memos, pause, lazy } =
             settlement;
-        self.staged.durable |= !lazy;
+        self.staged.durable |= !*lazy;
         for outcome in outcomes {
             let number = outcome.token.0;
             let attempts = self.outbox.changed(number).map_or(0, |changed| changed.attempts);
@@ -142,6 +143,7 @@ impl Engine {
                     }
                 }
             }
+            Action::Forget { calls, tokens, events } => count = self.forget(&calls, &tokens, &events)?,
             Action::Pause { destination, pause } => {
                 count = self.pause(&destination, pause)?.into();
                 self.arrived.insert(destination);
@@ -155,7 +157,7 @@ impl Engine {
     }
 
     /// The destination and the state of a delivery; `None` when it does not exist.
-    fn whose(
+    pub(super) fn whose(
         &mut self,
         number: u64,
         entry: &mut Option<Entry>,
@@ -173,7 +175,12 @@ impl Engine {
         Ok(stage.map(|stage| (destination, stage)))
     }
 
-    fn act_on(&mut self, number: u64, destination: &Name, change: &Change<'_>) -> Result<bool, Fault> {
+    pub(super) fn act_on(
+        &mut self,
+        number: u64,
+        destination: &Name,
+        change: &Change<'_>,
+    ) -> Result<bool, Fault> {
         let done = self.change(number, destination, change)?;
         if done {
             self.outbox.of(destination).acts.note(number);

@@ -9,6 +9,7 @@ use std::{
 use super::{Engine, Staged, scrub::Scrub};
 use crate::store::{
     arrivals::Arrivals,
+    forgotten::Forgotten,
     sled::{
         block::{Progress, StoredBlock},
         change::{self, Change},
@@ -41,6 +42,7 @@ impl Engine {
             claims: Claims::default(),
             names: Names::default(),
             scrub: Scrub::new(was_clean),
+            forgotten: Forgotten::default(),
             dump: None,
             arrivals,
             arrived: BTreeSet::new(),

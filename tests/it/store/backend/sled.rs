@@ -16,6 +16,10 @@ impl Sled {
     pub(in crate::store) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
+
+    pub(in crate::store) fn folder(&self) -> &Path {
+        self.0.path()
+    }
 }
 
 #[async_trait]

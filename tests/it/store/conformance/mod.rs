@@ -7,6 +7,7 @@ mod calls;
 mod claims;
 mod commits;
 mod feeds;
+mod forgotten;
 mod outcomes;
 mod queries;
 mod races;
