@@ -86,6 +86,12 @@ const PERMANENT: Key = Key::new(
      [tried again](delivery.md#what-follows-from-an-attempt)",
 )
 .default(Literal::Empty);
+const HANDSHAKE: Key = Key::new(
+    "handshake",
+    ValueType::Text,
+    "a domain of yours, by which the receiver is [asked for permission](receiving-webhooks.md#being-asked-first) before anything is sent; \
+     the rate that it allows is kept",
+);
 const ALLOW_PRIVATE: Key = Key::new(
     "allow_private",
     ValueType::Boolean,
@@ -107,6 +113,7 @@ pub(in crate::destination) const TYPE: DestinationType = DestinationType {
         SECRETS,
         SUCCESS,
         PERMANENT,
+        HANDSHAKE,
         CA_FILE,
         CLIENT_CERT,
         CLIENT_KEY,
@@ -163,6 +170,8 @@ pub struct WebhookConfig {
     pub success: Option<Regex>,
     /// Statuses of 400 to 499 that make a delivery dead at once. Default none.
     pub permanent: BTreeSet<u16>,
+    /// The origin by which the receiver is asked for permission; `None` does not ask.
+    pub handshake: Option<HeaderValue>,
     /// How the receiver is reached.
     pub connection: Connection,
 }
@@ -291,6 +300,7 @@ fn webhook(table: &mut Table<'_>) -> Option<WebhookConfig> {
     }
     let success = table.read(&SUCCESS, pattern);
     let permanent = table.list(&PERMANENT, permanent);
+    let handshake = table.read(&HANDSHAKE, origin);
     let connection = Connection::read(table);
     let allow_private = table.boolean(&ALLOW_PRIVATE);
     if !allow_private {
@@ -309,6 +319,7 @@ fn webhook(table: &mut Table<'_>) -> Option<WebhookConfig> {
         headers: headers.unwrap_or_default(),
         success,
         permanent: permanent.into_iter().flatten().collect(),
+        handshake,
         connection: Connection { public_only: !allow_private, ..connection },
     })
 }
@@ -448,6 +459,21 @@ fn permanent(value: &Value<'_>) -> Result<u16, Mistake> {
         _ => return Ok(status as u16),
     };
     Err(value.error(meaning))
+}
+
+/// The name by which a receiver knows who asks.
+fn origin(value: &Value<'_>) -> Result<HeaderValue, Mistake> {
+    let is_domain = |text: &str| {
+        let is_part = |part: &str| {
+            !part.is_empty()
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        };
+        text.split('.').all(is_part)
+    };
+    let text = value.text()?;
+    HeaderValue::from_str(text).ok().filter(|_| is_domain(text)).ok_or_else(|| {
+        value.error("this is not a domain").hint("write it as in \"callwatch.example.com\", without https://")
+    })
 }
 
 /// Reports an address and a proxy that `allow_private = false` does not go together with.

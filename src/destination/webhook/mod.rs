@@ -1,6 +1,7 @@
 //! Signed webhooks: <https://www.standardwebhooks.com>, the vendor's own shape, or CloudEvents.
 
 mod config;
+mod handshake;
 mod own_body;
 mod payload;
 mod signing;
@@ -12,7 +13,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use regex::Regex;
 use reqwest::{
     Client, Method, StatusCode, Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, ORIGIN},
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
@@ -20,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 pub(super) use self::config::TYPE;
 pub use self::config::{WebhookAuth, WebhookBody, WebhookConfig, WebhookFormat, WebhookUrl};
 use self::{
+    handshake::Handshake,
     own_body::{NoBody, OwnBody},
     payload::Payload,
     signing::{sign_callem, sign_standard},
@@ -60,6 +62,8 @@ pub struct WebhookDestination {
     success: Option<Regex>,
     permanent: BTreeSet<u16>,
     public_only: bool,
+    /// Asks the receiver before anything is sent to it.
+    handshake: Option<Handshake>,
 }
 
 /// Where the requests go.
@@ -119,6 +123,8 @@ enum NotReady {
 struct Request {
     url: Url,
     headers: HeaderMap,
+    /// Those of them that say who sends.
+    of_sender: HeaderMap,
     body: Vec<u8>,
 }
 
@@ -134,6 +140,10 @@ impl Destination for WebhookDestination {
             Address::Secret(_) => secrets().filter_map(|secret| Url::parse(secret.trim()).ok()).collect(),
         };
         answer.clean(&Mask::of(secrets().flat_map(spellings).chain(urls.iter().flat_map(secrets_in_url))))
+    }
+
+    fn wait(&self, _notification: &Notification<'_>) -> Option<Duration> {
+        self.handshake.as_ref()?.wait(Instant::now())
     }
 
     fn longest_attempt(&self) -> Duration {
@@ -202,6 +212,7 @@ impl WebhookDestination {
             success: config.success.clone(),
             permanent: config.permanent.clone(),
             public_only: config.connection.public_only,
+            handshake: config.handshake.clone().map(Handshake::new),
         }
     }
 
@@ -209,7 +220,7 @@ impl WebhookDestination {
     async fn attempt(&self, notification: &Notification<'_>, secrets: &mut Vec<SecretString>) -> Answer {
         let deadline = Instant::now() + self.timeout;
         match timeout_at(deadline, self.request(notification, secrets, deadline)).await {
-            Ok(Ok(request)) => self.send(request, notification, deadline).await,
+            Ok(Ok(request)) => self.ask_and_send(request, notification, deadline).await,
             // The template would fail in the same way at every attempt for this event.
             Ok(Err(NotReady::Body(error @ (NoBody::Template(_) | NoBody::NotJson(_))))) => {
                 Answer::dead("nothing was sent", format!("{error}; correct it, then retry the delivery"))
@@ -259,8 +270,9 @@ impl WebhookDestination {
         let id = HeaderValue::from_str(notification.event.id.as_str()).map_err(|_| NotReady::Id)?;
         headers.insert("webhook-id", id);
         headers.insert(CONTENT_TYPE, content_type);
+        let mut of_sender = HeaderMap::new();
         if let Some(auth) = &self.auth {
-            headers.insert(AUTHORIZATION, auth.header(secrets).await?);
+            of_sender.insert(AUTHORIZATION, auth.header(secrets).await?);
         }
         for (name, value) in &self.headers {
             let secret = value.read().await?;
@@ -269,11 +281,12 @@ impl WebhookDestination {
                 HeaderValue::from_str(secret.expose_secret()).map_err(|_| NotReady::Header(name.clone()))?;
             value.set_sensitive(true);
             // An additional header never replaces one that the receiver verifies.
-            if !headers.contains_key(name) {
-                headers.insert(name, value);
+            if !headers.contains_key(name) && !of_sender.contains_key(name) {
+                of_sender.insert(name, value);
             }
         }
-        Ok(Request { url, headers, body })
+        headers.extend(of_sender.clone());
+        Ok(Request { url, headers, of_sender, body })
     }
 
     async fn payload(
@@ -300,8 +313,31 @@ impl WebhookDestination {
         Ok(self.renderer.run(deadline, move || render(&owned.borrowed(), &fields)).await??)
     }
 
+    /// Sends, after asking where that is wanted. When it did not arrive, the receiver is asked anew before the next attempt.
+    async fn ask_and_send(
+        &self,
+        request: Request,
+        notification: &Notification<'_>,
+        deadline: Instant,
+    ) -> Answer {
+        let Some(handshake) = &self.handshake else {
+            return self.send(request, notification, deadline).await;
+        };
+        let of_sender = request.of_sender.clone();
+        if let Err(why) = handshake.ask(&self.client, &request.url, of_sender, deadline, self.timeout).await {
+            return Answer::retry(why);
+        }
+        let mut request = request;
+        request.headers.insert(ORIGIN, handshake.origin());
+        let answer = self.send(request, notification, deadline).await;
+        if answer.reaction != Reaction::Delivered {
+            handshake.doubt().await;
+        }
+        answer
+    }
+
     async fn send(&self, request: Request, notification: &Notification<'_>, deadline: Instant) -> Answer {
-        let Request { url, headers, body } = request;
+        let Request { url, headers, of_sender: _, body } = request;
         let sending = self.client.request(self.method.clone(), url).headers(headers).body(body).send();
         let response = match timeout_at(deadline, sending).await {
             Ok(Ok(response)) => response,

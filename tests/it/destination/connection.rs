@@ -41,6 +41,7 @@ fn to(url: &str, connection: Connection) -> DestinationConfig {
         format: WebhookFormat::Standard,
         headers: vec![],
         permanent: Default::default(),
+        handshake: None,
         connection,
     }))
 }

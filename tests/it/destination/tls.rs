@@ -69,6 +69,7 @@ async fn a_webhook_is_not_sent_to_somebody_nobody_vouches_for() {
         format: WebhookFormat::Standard,
         headers: vec![],
         permanent: Default::default(),
+        handshake: None,
         connection: Default::default(),
     }));
     assert_retry(&deliver(&config, &event(Kind::Ended)).await, None, NOT_TRUSTED);

@@ -33,6 +33,7 @@ pub(super) fn webhook(url: &str) -> WebhookConfig {
         format: WebhookFormat::Standard,
         headers: vec![],
         permanent: Default::default(),
+        handshake: None,
         connection: Default::default(),
     }
 }
