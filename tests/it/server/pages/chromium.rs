@@ -1,6 +1,6 @@
 //! A real browser, steered by the DevTools protocol: <https://chromedevtools.github.io/devtools-protocol/>
 
-use std::{env, path::Path, process::Stdio};
+use std::{path::Path, process::Stdio};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -10,12 +10,7 @@ use tokio::{
 };
 
 use crate::rig::PATIENCE;
-
-/// Says that a test is skipped because this is missing; with `CI=true` nothing may be missing.
-pub fn skip(missing: &str) {
-    assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "{missing}; `.ci/run` brings it");
-    println!("skipped: {missing}");
-}
+pub use crate::tools::skip;
 
 /// A browser with one open page.
 pub struct Browser {
