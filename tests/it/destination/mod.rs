@@ -3,7 +3,9 @@
 mod connection;
 mod docs;
 mod email;
+mod handshake;
 mod hostile;
+mod mail_servers;
 mod own_body;
 mod privacy;
 mod recipes;
@@ -13,6 +15,7 @@ mod slack_bot;
 mod smtp;
 mod smtp_hostile;
 pub mod tls;
+mod verifying;
 mod webhook;
 
 use std::{sync::Arc, time::Duration};
@@ -116,6 +119,7 @@ pub fn config(kind: DestinationKind) -> DestinationConfig {
         timezone: Zone::UTC,
         quiet: None,
         fields: FieldFilter::default(),
+        hash_secret: None,
         links: Default::default(),
         fingerprint: Default::default(),
     }
