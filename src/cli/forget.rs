@@ -24,7 +24,7 @@ pub struct ForgetArgs {
     #[command(flatten)]
     config: ConfigArg,
     /// The caller's number, as in +33 6 12 34 56 78
-    #[arg(value_name = "NUMBER", required_unless_present = "call", allow_hyphen_values = true)]
+    #[arg(value_name = "NUMBER", required_unless_present = "call", num_args = 1..)]
     number: Vec<String>,
     /// Only this call, by the API's id
     #[arg(long, value_name = "ID", conflicts_with = "number")]

@@ -39,9 +39,23 @@ fn texts_of(part: &Value, texts: &mut Vec<String>) {
             // Nothing in a plain text is markup.
             let is_plain = fields.get("type").is_some_and(|of| of == "plain_text");
             texts.extend(text.map(|text| if is_plain { unescaped(text) } else { as_shown(text) }));
-            fields.values().filter(|field| !field.is_string()).for_each(|field| texts_of(field, texts));
+            for (name, field) in fields.iter().filter(|(_, field)| !field.is_string()) {
+                let begin = texts.len();
+                texts_of(field, texts);
+                if name == "fields" {
+                    texts[begin..].iter_mut().for_each(|text| *text = on_one_line(text));
+                }
+            }
         }
         _ => {}
+    }
+}
+
+/// A labelled value, which Slack shows below its label, on one line: `Caller: +33612345678`.
+fn on_one_line(field: &str) -> String {
+    match field.split_once('\n') {
+        Some((label, value)) => format!("{label}: {}", value.replace('\n', ", ")),
+        None => field.to_owned(),
     }
 }
 
@@ -142,7 +156,7 @@ mod tests {
         ] });
         assert_eq!(
             lines_of(&Message::Slack(message)).unwrap(),
-            ["Unhappy caller +3361•••5678", "Topic", "a <b>"]
+            ["Unhappy caller +3361•••5678", "Topic: a <b>"]
         );
     }
 

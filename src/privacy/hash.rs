@@ -1,18 +1,18 @@
 //! Keyed hashes in place of values: whoever has several records of one caller can join them, and nobody without the key
 //! can tell who it is, not even by trying all numbers there are.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use ring::hmac;
 
 /// The key of the hashes that a receiver is shown.
 #[derive(Clone)]
-pub struct HashKey(hmac::Key);
+pub struct HashKey(Arc<hmac::Key>);
 
 impl HashKey {
     /// The key made of the bytes of a secret.
     pub fn new(secret: &str) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
+        Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())))
     }
 
     /// 64 hexadecimal digits: HMAC-SHA256 over the bytes of the text. The same text always has the same.

@@ -22,7 +22,7 @@ fn key() -> String {
 async fn init(rig: &Rig, args: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
     command.arg("init").args(args).current_dir(rig.dir.path()).stdin(Stdio::null());
-    for name in ["CALLEM_API_KEY", "SLACK_WEBHOOK_URL", "SMTP_PASSWORD"] {
+    for name in ["CALLEM_API_KEY", "SLACK_WEBHOOK_URL", "SLACK_BOT_TOKEN", "SMTP_PASSWORD"] {
         command.env_remove(name);
     }
     command.output().await.unwrap()
@@ -121,12 +121,16 @@ async fn an_answer_that_is_missing_or_wrong_is_named() {
     let (key, slack) = (key(), rig.frontdesk.url().to_string());
     for (args, wanted) in [
         (vec!["--offline"], "--api-key (or CALLEM_API_KEY) is missing"),
-        (vec!["--offline", "--api-key", &key], "--slack, --webhook or --email is missing"),
+        (vec!["--offline", "--api-key", &key], "--slack, --slack-token, --webhook or --email is missing"),
         (
             vec!["--offline", "--api-key", &key, "--slack", &slack, "--rule", "bookd"],
             "there is no rule `bookd` to choose; there is `call-ended`, `unhappy-caller`, `appointment-booked`",
         ),
         (vec!["--offline", "--api-key", &key, "--email", "a@example.com"], "--smtp"),
+        (
+            vec!["--offline", "--api-key", &key, "--slack-token", "xoxb-1"],
+            "--slack-channel, beside the token is missing",
+        ),
         (
             vec![
                 "--offline",
@@ -150,4 +154,17 @@ async fn an_answer_that_is_missing_or_wrong_is_named() {
     // Odd, but perhaps right: it is said, and written.
     let output = init(&rig, &["--offline", "--api-key", "sk_odd", "--slack", &slack]).await;
     assert!(output.status.success() && said(&output).contains("ck_live_"), "{}", said(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_of_slack_keeps_its_token_out_of_the_config() {
+    let rig = Rig::new().await;
+    let key = key();
+    let app = ["--slack-token", "xoxb-0123-secret", "--slack-channel", "C0123ABCD"];
+    let output = init(&rig, &[&["--offline", "--api-key", &key][..], &app].concat()).await;
+    assert!(output.status.success(), "{}", said(&output));
+    let read = |name: &str| fs::read_to_string(rig.dir.path().join(name)).unwrap();
+    let (config, secrets) = (read("callwatch.toml"), read(".env"));
+    assert!(config.contains("token = { env = \"SLACK_BOT_TOKEN\" }\nchannel = \"C0123ABCD\"\n"), "{config}");
+    assert!(!config.contains("xoxb") && secrets.contains("SLACK_BOT_TOKEN='xoxb-0123-secret'\n"), "{config}");
 }

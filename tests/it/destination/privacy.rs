@@ -58,7 +58,7 @@ async fn show_is_a_measure_that_include_and_exclude_refine() {
         (
             "hash = ['callerNumber']\nhash_key = 'correct horse battery staple'",
             &[&format!("*Caller*\\n{HASH}"), SUMMARY],
-            &[CALLER, "tel:", "•••"],
+            &[CALLER, "tel:+33612345678", "•••"],
         ),
         ("redact = ['card', 'email']", &[CALLER, "card [card], [email]"], &["4242", "a@b.example"]),
     ] {

@@ -92,7 +92,9 @@ fn read(request: &Request) -> Value {
     if request.headers["content-type"] != "application/x-www-form-urlencoded" {
         return serde_json::from_slice(&request.body).unwrap();
     }
-    url::form_urlencoded::parse(&request.body).map(|(name, value)| (name.into_owned(), json!(value))).collect()
+    url::form_urlencoded::parse(&request.body)
+        .map(|(name, value)| (name.into_owned(), json!(value)))
+        .collect()
 }
 
 /// An ended call, an analysis, a source that fails, several as one, and one whose caller does his worst.

@@ -330,3 +330,59 @@ async fn the_address_is_a_secret() {
     let answer = deliver(&super::config(DestinationKind::Slack(missing)), &event(Kind::Ended)).await;
     assert_retry(&answer, None, "the environment variable CALLWATCH_NOT_SET is not set");
 }
+
+/// Mattermost's incoming webhooks, as documented: <https://developers.mattermost.com/integrate/webhooks/incoming/>. They take Slack's
+/// payloads; of these, `text` or `attachments` has to be there, blocks are left out, and the text is Markdown.
+struct Mattermost;
+
+impl wiremock::Respond for Mattermost {
+    fn respond(&self, request: &wiremock::Request) -> ResponseTemplate {
+        let refused = |status: u16, id: &str| {
+            let body =
+                json!({ "id": id, "message": "Unable to parse incoming data.", "status_code": status });
+            ResponseTemplate::new(status).set_body_json(body)
+        };
+        if request.headers["content-type"] != "application/json" {
+            return refused(400, "web.incoming_webhook.parse.app_error");
+        }
+        let Ok(message) = serde_json::from_slice::<Value>(&request.body) else {
+            return refused(400, "web.incoming_webhook.parse.app_error");
+        };
+        let text = message["text"].as_str().unwrap_or_default();
+        if text.is_empty() && message["attachments"].as_array().is_none_or(Vec::is_empty) {
+            return refused(400, "web.incoming_webhook.text.app_error");
+        }
+        if text.chars().count() > 16_383 {
+            return refused(400, "web.incoming_webhook.text.length.app_error");
+        }
+        ResponseTemplate::new(200).set_body_string("ok")
+    }
+}
+
+#[tokio::test]
+async fn mattermost_shows_the_whole_message_although_it_knows_no_blocks() {
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(Mattermost).mount(&server).await;
+    for event in
+        [event(Kind::Ended), source_event(), summary(Reason::Digest, &[call("r", 1, "x"), call("r", 2, "x")])]
+    {
+        let answer = deliver(&to(&server.uri()), &event).await;
+        assert_eq!(answer.reaction, Reaction::Delivered, "{answer:?}");
+    }
+    let requests = server.received_requests().await.unwrap();
+    let texts: Vec<Value> = requests.iter().map(|it| serde_json::from_slice(&it.body).unwrap()).collect();
+    let first = texts[0]["text"].as_str().unwrap();
+    for part in ["Call ended", "+33612345678", "appointment availability", "positive"] {
+        assert!(first.contains(part), "{part} in {first}");
+    }
+    // What is bold in Slack is slanted in Markdown, and a date of Slack's is nothing at all.
+    assert!(!first.contains("*Caller*") && !first.contains("<!date"), "{first}");
+
+    // A webhook that was removed there.
+    let server = MockServer::start().await;
+    let gone = json!({ "id": "web.incoming_webhook.invalid.app_error", "message": "Invalid webhook.", "status_code": 400 });
+    Mock::given(any()).respond_with(ResponseTemplate::new(400).set_body_json(gone)).mount(&server).await;
+    let answer = deliver(&to(&server.uri()), &event(Kind::Ended)).await;
+    assert_eq!(answer.reaction, Reaction::Retry { after: None });
+    assert!(answer.response.contains("Invalid webhook."), "{answer:?}");
+}

@@ -17,7 +17,7 @@ use crate::rig::{PATIENCE, Rig};
 const TOKEN: &str = "correct horse battery";
 
 /// Every route that needs a token.
-pub const ROUTES: [&str; 23] = [
+pub const ROUTES: [&str; 24] = [
     "GET /metrics",
     "GET /api/v1/status",
     "GET /api/v1/deliveries",
@@ -36,6 +36,7 @@ pub const ROUTES: [&str; 23] = [
     "POST /api/v1/deliveries/evt_a/resend",
     "POST /api/v1/deliveries/evt_a/crm/resend",
     "POST /api/v1/replay",
+    "POST /api/v1/forget",
     "POST /api/v1/destinations/crm/pause",
     "POST /api/v1/destinations/crm/resume",
     "POST /api/v1/destinations/crm/test",

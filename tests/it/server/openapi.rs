@@ -101,6 +101,7 @@ async fn every_route_is_described_and_answers_as_described() {
             "/deliveries/retry" | "/deliveries/drop" => &*bulk,
             "/deliveries/resend" => &*one,
             "/replay" => &*replay,
+            "/forget" => r#"{"whom":{"number":"+33 6 12 34 56 78"},"dry_run":true}"#,
             _ => "",
         };
         let answer =

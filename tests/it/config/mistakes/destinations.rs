@@ -209,10 +209,11 @@ error: unknown key `webhook_url`
   |
   = help: choose from `type`, `url`, `method`, `auth`, `format`,
           `content_type`, `secrets`, `body`, `secret`, `headers`, `success`,
-          `permanent`, `handshake`, `ca_file`, `client_cert`, `client_key`, `proxy`,
-          `allow_private`, `retry`, `max_attempts_age`, `rate`, `concurrency`,
-          `timeout`, `failing_after`, `merge`, `timezone`, `quiet`, `show`,
-          `include`, `exclude`, `mask`, `hash`, `hash_key`, `redact`
+          `permanent`, `handshake`, `ca_file`, `client_cert`, `client_key`,
+          `proxy`, `allow_private`, `retry`, `max_attempts_age`, `rate`,
+          `concurrency`, `timeout`, `failing_after`, `merge`, `timezone`,
+          `quiet`, `show`, `include`, `exclude`, `mask`, `hash`, `hash_key`,
+          `redact`
 
 error: callwatch sets this header itself
  --> config.toml:9:1
