@@ -17,10 +17,11 @@ use crate::{
         ALERTS, Absent, BACKUP, BackupConfig, COUNT_KEYS, DELIVERY, DeliveryConfig, Fingerprint, GROUP_KEYS,
         HEARTBEAT, HeartbeatConfig, Key, Literal, LoadOptions, PROXY_KEYS, RELOAD, RULE, References,
         ReloadConfig, Report, SERVER, SOURCE, STORE, Secrets, ServerConfig, SourceConfig, StoreConfig,
-        THROTTLE_KEYS, Table, ValueType, document, is_of_alerts, read_alerts, read_file, read_rules,
-        read_sources, zone,
+        THROTTLE_KEYS, Table, ValueType, document, is_of_alerts, language, read_alerts, read_file,
+        read_rules, read_sources, zone,
     },
     destination::{self, DestinationConfig, Links},
+    language::Language,
     rule::Rule,
 };
 
@@ -32,6 +33,13 @@ const TIMEZONE: Key = Key::new(
     "the time zone of everything that does not name another; it stands before the first table",
 )
 .default(Literal::Text("UTC"));
+const LANGUAGE: Key = Key::new(
+    "language",
+    ValueType::Word { what: "language", words: &Language::TAGS },
+    "the [language of messages](messages.md#in-the-readers-language) of destinations that do not name another; it stands before \
+     the first table",
+)
+.default(Literal::Text(Language::English.tag()));
 const STORE_TABLE: Key =
     Key::new("store", ValueType::Table(STORE), "where and how long things are remembered");
 const BACKUP_TABLE: Key = Key::new("backup", ValueType::Table(BACKUP), "copies of the store");
@@ -54,7 +62,7 @@ const DESTINATIONS: Key = Key::new("destinations", ValueType::NamedTables, "the 
 const RULES: Key = Key::new("rules", ValueType::NamedTables, "which changes matter, and to whom");
 
 /// The keys before the first table.
-const TOP: &[Key] = &[TIMEZONE];
+const TOP: &[Key] = &[TIMEZONE, LANGUAGE];
 
 /// A config without a mistake in it.
 #[derive(Clone, Debug)]
@@ -165,7 +173,10 @@ impl Config {
         for table in [STORE_TABLE, BACKUP_TABLE, DELIVERY_TABLE, RELOAD_TABLE] {
             all.entry(table.name).or_insert_with(|| Value::Object(Map::new()));
         }
-        fill_in(&mut all, &[TIMEZONE, STORE_TABLE, BACKUP_TABLE, DELIVERY_TABLE, RELOAD_TABLE, SERVER_TABLE]);
+        fill_in(
+            &mut all,
+            &[TIMEZONE, LANGUAGE, STORE_TABLE, BACKUP_TABLE, DELIVERY_TABLE, RELOAD_TABLE, SERVER_TABLE],
+        );
         fill_in(&mut all, &[HEARTBEAT_TABLE]);
         each_table(&mut all, SOURCES, |table| fill_in(table, SOURCE));
         each_table(&mut all, RULES, |table| fill_in(table, RULE));
@@ -229,6 +240,7 @@ impl Config {
     fn read(root: &mut Table<'_>, path: &Path, text: Fingerprint) -> Self {
         let cx = root.cx;
         let timezone = root.read(&TIMEZONE, zone).unwrap_or(Zone::UTC);
+        let language = root.read(&LANGUAGE, language).unwrap_or_default();
         let store = root.section(&STORE_TABLE, StoreConfig::read);
         let backup = root.section(&BACKUP_TABLE, BackupConfig::read);
         let delivery = root.section(&DELIVERY_TABLE, DeliveryConfig::read);
@@ -237,7 +249,8 @@ impl Config {
         let sources = read_sources(root, &SOURCES);
         let page = server.as_ref().and_then(|server| server.as_ref()?.public_url.as_ref());
         let links = Links::of(&sources, page);
-        let read = |name, table: &mut Table<'_>| DestinationConfig::read(name, table, timezone, &links);
+        let read =
+            |name, table: &mut Table<'_>| DestinationConfig::read(name, table, timezone, language, &links);
         let destinations = root.named(&DESTINATIONS, read);
         let targets: Vec<_> = destinations.iter().map(DestinationConfig::target).collect();
         let references = References { sources: &SOURCES, destinations: &DESTINATIONS, rules: &RULES };

@@ -20,6 +20,7 @@
 //! * [`delivery`] takes due deliveries from the store and brings them to a [`destination`].
 //! * [`config`] is the language of the config file: keys, values, secrets and the report of every mistake. Each room
 //!   reads its own tables with it, and [`config_file`] puts the file together.
+//! * [`language`] has the words, dates and numbers of messages for people in each language.
 //! * [`supervisor`] runs a task for each source and destination of a config, and goes from one config to the next.
 //! * [`telling`] makes events and deliveries of the rules that fired, and of what happens to callwatch itself.
 //! * [`telemetry`] turns each signal of the work into a log line, counts, and the board of what is true now.
@@ -58,6 +59,7 @@ pub mod fuzzing;
 pub mod http;
 pub mod json;
 pub mod kind;
+pub mod language;
 pub mod lens;
 pub mod name;
 pub mod ops;

@@ -15,6 +15,7 @@ use crate::{
     calendar::{Hours, Schedule, Zone},
     call::DOCUMENTED_FIELDS,
     kind::Kind,
+    language::Language,
     name::Name,
     rule::pacing::Field,
     template::{Template, TemplateError, truncate},
@@ -141,6 +142,16 @@ pub(crate) fn zone(value: &Value<'_>) -> Read<Zone> {
             Some(name) => mistake.hint(format!("did you mean `{name}`?")),
             None => mistake.hint("write a name of the IANA database, as in \"Europe/Berlin\""),
         }
+    })
+}
+
+/// A language by its tag.
+pub(crate) fn language(value: &Value<'_>) -> Read<Language> {
+    let text = value.text()?;
+    Language::of_tag(text).ok_or_else(|| {
+        // A slip in two letters makes another word, so none is guessed.
+        let hint = "choose from `en` (English), `fr` (French), `de` (German), `es` (Spanish)";
+        value.error(format!("there is no language `{}`", text.escape_debug())).hint(hint)
     })
 }
 

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    ALERTS_TABLE, BACKUP_TABLE, DELIVERY_TABLE, DESTINATIONS, HEARTBEAT_TABLE, RELOAD_TABLE, RULES,
+    ALERTS_TABLE, BACKUP_TABLE, DELIVERY_TABLE, DESTINATIONS, HEARTBEAT_TABLE, LANGUAGE, RELOAD_TABLE, RULES,
     SERVER_TABLE, SOURCES, STORE_TABLE, TIMEZONE,
 };
 use crate::{
@@ -20,6 +20,7 @@ pub fn schema() -> Value {
     let mut properties = Map::new();
     for key in [
         TIMEZONE,
+        LANGUAGE,
         STORE_TABLE,
         BACKUP_TABLE,
         DELIVERY_TABLE,

@@ -9,8 +9,10 @@ use crate::{
     calendar::{Hours, Zone},
     config::{
         Fingerprint, Found, Key, Literal, MINUTE, Mistake, SECOND, Secret, SecretError, Table, Target, Value,
-        ValueType, days, duration_of, field_path, has_decimal_comma, hours, no_comma, one_of, password, zone,
+        ValueType, days, duration_of, field_path, has_decimal_comma, hours, language, no_comma, one_of,
+        password, zone,
     },
+    language::Language,
     name::Name,
     privacy::{HashKey, Redact},
     rule::Sight,
@@ -51,6 +53,12 @@ const TIMEZONE: Key = Key::new(
     "timezone",
     ValueType::Zone,
     "the zone of `quiet`, and of the times in its [messages](messages.md)",
+)
+.means("that of the file");
+const LANGUAGE: Key = Key::new(
+    "language",
+    ValueType::Word { what: "language", words: &Language::TAGS },
+    "the language of its [messages](messages.md#in-the-readers-language): English, French, German or Spanish",
 )
 .means("that of the file");
 const MERGE: Key = Key::new(
@@ -108,7 +116,7 @@ const EXCLUDE: Key =
 
 impl DestinationType {
     /// The keys common to all types, with this type's defaults.
-    pub fn common(&self) -> [Key; 17] {
+    pub fn common(&self) -> [Key; 18] {
         let rate = match self.rate {
             Some(rate) => RATE.default(Literal::Text(rate)),
             None => RATE,
@@ -124,6 +132,7 @@ impl DestinationType {
             self.merge(),
             QUIET,
             TIMEZONE,
+            LANGUAGE,
             self.show(),
             INCLUDE,
             EXCLUDE,
@@ -182,6 +191,8 @@ pub struct DestinationConfig {
     pub merge: bool,
     /// The time zone of what people read there, and of its quiet hours. Default that of the whole config.
     pub timezone: Zone,
+    /// The language of what people read there. Default that of the whole config.
+    pub language: Language,
     /// The hours in which only critical events are told.
     pub quiet: Option<Hours>,
     /// Which fields of a call the receiver is shown.
@@ -259,8 +270,14 @@ impl Show {
 }
 
 impl DestinationConfig {
-    /// Reads a table `[destinations.NAME]`. `zone` is the time zone of the file, `links` are those of its sources.
-    pub(crate) fn read(name: Name, table: &mut Table<'_>, zone: Zone, links: &Links) -> Option<Self> {
+    /// Reads a table `[destinations.NAME]`. `zone` and `language` are those of the file, `links` are those of its sources.
+    pub(crate) fn read(
+        name: Name,
+        table: &mut Table<'_>,
+        zone: Zone,
+        language: Language,
+        links: &Links,
+    ) -> Option<Self> {
         let Some(r#type) = table.choice(&TYPE, &TYPES) else {
             // Without its type it cannot be told which keys it may have.
             table.accept_all();
@@ -275,6 +292,7 @@ impl DestinationConfig {
         let failing_after = table.duration(&FAILING_AFTER);
         let merge = table.boolean(&r#type.merge());
         let zone = table.read(&TIMEZONE, self::zone).unwrap_or(zone);
+        let language = table.read(&LANGUAGE, self::language).unwrap_or(language);
         let quiet = table.read(&QUIET, |value| quiet_hours(value, zone));
         let show = table.choice(&r#type.show(), &Show::ALL).unwrap_or(r#type.show);
         let include = table.set(&INCLUDE, field_path).map(FromIterator::from_iter);
@@ -297,6 +315,7 @@ impl DestinationConfig {
             failing_after,
             merge,
             timezone: zone,
+            language,
             quiet,
             fields,
             hash_secret: hash_secret.map(|found| found.secret),

@@ -48,7 +48,8 @@ impl Links {
         let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let path = format!("calls/{}/{}", encoded(source.as_str()), encoded(call.as_str()));
         let own = self.0.own.as_ref().and_then(|own| own.join(&path).ok());
-        let links = [("Open the call", at_vendor), ("Details in callwatch", own)];
+        let language = context.language;
+        let links = [(language.open_call(), at_vendor), (language.open_details(), own)];
         links.into_iter().filter_map(|(label, url)| Link::new(label, &url?)).collect()
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     config::{Fingerprint, SourceConfig},
     config_file::Config,
     destination::{DestinationConfig, DestinationKind, Links},
+    language::Language,
     name::Name,
     privacy::HashKey,
 };
@@ -50,6 +51,8 @@ pub(super) enum Version {
         timezone: Zone,
         /// The key of its hashes, as it was read with the config.
         hash_key: Option<HashKey>,
+        /// The language; it may come from the top of the file as well.
+        language: Language,
         /// Where the pages of calls are; that comes from the sources.
         links: Links,
         /// The grace period; it comes from `[delivery]`.
@@ -124,6 +127,7 @@ impl Job {
                 content: content.clone(),
                 timezone: config.timezone,
                 hash_key: config.fields.hash_key.clone(),
+                language: config.language,
                 links: config.links.clone(),
                 grace: *grace,
             },
@@ -217,6 +221,13 @@ mod tests {
                 "the time zone",
                 "\n        [sources.clinic]",
                 "timezone = 'Europe/Berlin'\n[sources.clinic]",
+                &["crm", "lake"],
+                &[],
+            ),
+            (
+                "the language",
+                "\n        [sources.clinic]",
+                "language = 'de'\n[sources.clinic]",
                 &["crm", "lake"],
                 &[],
             ),

@@ -278,7 +278,7 @@ fn makes_one_thing(instructions: &Instructions<'_>, index: u32, end: u32) -> boo
 }
 
 /// The variables that are one number or text, unless the template sets them.
-const ONE_THINGS: [&str; 6] = ["count", "message", "rule", "severity", "source", "title"];
+const ONE_THINGS: [&str; 7] = ["count", "language", "message", "rule", "severity", "source", "title"];
 
 /// The fields of `loop` that are one number or truth value.
 const OF_LOOP: [&str; 8] = ["depth", "first", "index", "index0", "last", "length", "revindex", "revindex0"];

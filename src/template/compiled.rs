@@ -202,10 +202,10 @@ fn whole(text: &str, part: Range<usize>) -> Range<usize> {
 /// The context of a template, in which a number that was withheld is told as such.
 fn in_text_context(context: &Context<'_>) -> Value {
     let mut all = Value::from(Serde(context));
-    if let Some(call) = context.call.and_then(in_text) {
+    if let Some(call) = context.call.and_then(|call| in_text(call, context.language)) {
         all = context! { call, ..all };
     }
-    let calls: Vec<_> = context.calls.iter().map(|call| in_text(call)).collect();
+    let calls: Vec<_> = context.calls.iter().map(|call| in_text(call, context.language)).collect();
     if calls.iter().any(Option::is_some) {
         let calls: Vec<_> = calls
             .into_iter()

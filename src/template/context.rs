@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Serialize, Serializer};
 
-use crate::{change::Changes, event::Severity, kind::Kinds};
+use crate::{change::Changes, event::Severity, kind::Kinds, language::Language};
 
 /// The values a template can use. When an event stands for several, `call`, `details` and `changes` are those of the
 /// newest.
@@ -30,6 +30,8 @@ pub struct Context<'a> {
     /// `info`, `warning` or `critical`.
     #[serde(serialize_with = "severity_word")]
     pub severity: Severity,
+    /// `en`, `fr`, `de` or `es`: that of the message, which filters of times and durations follow.
+    pub language: Language,
     /// `event.id`, `event.type`, `event.time`.
     pub event: EventContext<'a>,
     /// How many events this one stands for; usually 1.
@@ -71,8 +73,9 @@ pub struct MessageContext<'a> {
 }
 
 /// The names in a [`Context`].
-pub(super) const VARIABLES: [&str; 11] = [
-    "call", "details", "changes", "change", "kinds", "source", "rule", "severity", "event", "count", "calls",
+pub(super) const VARIABLES: [&str; 12] = [
+    "call", "details", "changes", "change", "kinds", "source", "rule", "severity", "language", "event",
+    "count", "calls",
 ];
 
 /// The names in a [`MessageContext`].

@@ -1,6 +1,6 @@
 //! The environment of templates: our filters, and limits.
 
-use std::{fmt::Write as _, io, sync::LazyLock, time::Duration};
+use std::{io, sync::LazyLock};
 
 use chrono::format::{Item, StrftimeItems};
 
@@ -14,11 +14,7 @@ use serde_json::ser::PrettyFormatter;
 use super::compiled::MAX_BODY;
 use super::dashed::{self, DASH};
 use super::withheld::{as_json, is_none};
-use crate::{
-    calendar::Zone,
-    privacy::{self, UNKNOWN_NUMBER},
-    time::Timestamp,
-};
+use crate::{calendar::Zone, language::Language, privacy, time::Timestamp};
 
 /// The most steps a template may take; a text of a few lines takes some dozens. Data counts as well: [`STEP`] bytes of text, or
 /// of a list or an object as JSON, are a step.
@@ -33,9 +29,6 @@ pub(super) const FUEL_OF_BODY: u64 = 500_000;
 /// The widest indentation of JSON, and of other texts.
 const MAX_INDENT: usize = 8;
 const MAX_WIDTH: usize = 80;
-
-/// The default format of `local_time`.
-const TIME: &str = "%-d %b %Y, %H:%M";
 
 /// The environment without templates that every template of a config starts from.
 pub(super) static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
@@ -298,7 +291,8 @@ fn of_text(value: &Value, filter: impl FnOnce(&str) -> String) -> Result<Value, 
     match value.as_str() {
         Some(text) => Ok(Value::from(filter(text))),
         None if value.is_none() || value.is_undefined() => Ok(Value::from(())),
-        None if is_none(value) => Ok(Value::from(filter(UNKNOWN_NUMBER))),
+        // A number that was withheld is told as such.
+        None if is_none(value) => Ok(Value::from(filter(&value.to_string()))),
         None => Err(not_a_text()),
     }
 }
@@ -308,49 +302,44 @@ fn mask_phone(number: &Value) -> Result<Value, Error> {
     if is_none(number) { Ok(number.clone()) } else { of_text(number, privacy::mask_phone) }
 }
 
-fn duration(seconds: &Value) -> Result<Value, Error> {
+/// The language of the message: the value of the variable `language`.
+fn language(state: &State<'_, '_>) -> Language {
+    let language = state.lookup("language");
+    language.and_then(|language| Language::of_tag(language.as_str()?)).unwrap_or_default()
+}
+
+fn duration(state: &State<'_, '_>, seconds: &Value) -> Result<Value, Error> {
     match seconds.kind() {
         ValueKind::None | ValueKind::Undefined => Ok(Value::from(())),
-        ValueKind::Number => Ok(Value::from(duration_in_words(f64::try_from(seconds.clone())?))),
+        ValueKind::Number => Ok(Value::from(language(state).duration(f64::try_from(seconds.clone())?))),
         _ => Err(Error::new(ErrorKind::InvalidOperation, "not a number of seconds")),
     }
 }
 
-/// Seconds as people say them, rounded: 145 is `2m 25s`, 3700 is `1h 1m`.
-pub(crate) fn duration_in_words(seconds: f64) -> String {
-    let seconds = Duration::try_from_secs_f64(seconds.round()).unwrap_or_default().as_secs();
-    let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (h, m, s) {
-        (0, 0, s) => format!("{s}s"),
-        (0, m, 0) => format!("{m}m"),
-        (0, m, s) => format!("{m}m {s}s"),
-        (h, 0, _) => format!("{h}h"),
-        (h, m, _) => format!("{h}h {m}m"),
-    }
-}
-
-/// A time in RFC 3339 as clocks show it in a zone; `format` as in strftime.
-fn local_time(time: Option<&str>, zone: &str, format: Option<&str>) -> Result<Option<String>, Error> {
+/// A time in RFC 3339 as clocks show it in a zone; `format` as in strftime, with the names of the message's language.
+fn local_time(
+    state: &State<'_, '_>,
+    time: Option<&str>,
+    zone: &str,
+    format: Option<&str>,
+) -> Result<Option<String>, Error> {
     let wrong = |what: String| Error::new(ErrorKind::InvalidOperation, what);
     let Some(time) = time else { return Ok(None) };
     let at = Timestamp::parse(time).ok_or_else(|| wrong("not a time".to_owned()))?;
-    let (zone, format) = zone_and_format(zone, format).map_err(wrong)?;
+    let zone = zone_and_format(zone, format).map_err(wrong)?;
     let local = zone.local(at).ok_or_else(|| wrong("beyond all calendars".to_owned()))?;
-    let mut text = String::new();
-    write!(text, "{}", local.format_with_items(format.iter()))
-        .map_err(|_| wrong("no such format".to_owned()))?;
-    Ok(Some(text))
+    let text = language(state).local_time(&local, format);
+    text.map(Some).ok_or_else(|| wrong("no such format".to_owned()))
 }
 
-/// The arguments of `local_time`, or a message about the one that is wrong.
-pub(super) fn zone_and_format<'a>(
-    zone: &str,
-    format: Option<&'a str>,
-) -> Result<(Zone, Vec<Item<'a>>), String> {
-    let format = format.unwrap_or(TIME);
-    let items =
-        StrftimeItems::new(format).parse().map_err(|_| format!("`{format}` is not a format of times"))?;
-    Ok((zone_named(zone)?, items))
+/// The zone of `local_time`, or a message about the argument that is wrong.
+pub(super) fn zone_and_format(zone: &str, format: Option<&str>) -> Result<Zone, String> {
+    if let Some(format) = format
+        && StrftimeItems::new(format).any(|item| item == Item::Error)
+    {
+        return Err(format!("`{format}` is not a format of times"));
+    }
+    zone_named(zone)
 }
 
 /// The zone of this name, or a message that there is none.

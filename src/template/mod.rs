@@ -13,7 +13,7 @@ mod sharing;
 mod trial;
 mod withheld;
 
-pub(crate) use self::environment::{duration_in_words, environment, slack_escape, truncate};
+pub(crate) use self::environment::{environment, slack_escape, truncate};
 pub use self::{
     check::TemplateError,
     compiled::{MAX_BODY, MAX_OUTPUT, Template},

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use std::collections::BTreeMap;
 
-use super::{environment::duration_in_words, *};
-use crate::{change::Changes, event::Severity, kind::Kind};
+use super::*;
+use crate::{change::Changes, event::Severity, kind::Kind, language::Language};
 
 fn render(source: &str) -> Result<String, TemplateError> {
     with_context(|context| Template::compile(source)?.render(context))
@@ -26,6 +26,7 @@ fn with_context<T>(act: impl FnOnce(&Context<'_>) -> T) -> T {
         source: "clinic",
         rule: "unhappy",
         severity: Severity::Warning,
+        language: Language::English,
         event: EventContext { id: "evt_1", r#type: "call.ended", time: "2025-12-15T14:32:25.000Z" },
         count: 2,
         calls: &[&call, &call],
@@ -187,8 +188,42 @@ fn filters_say_it_for_people() {
     assert_renders("{{ call.callerNumber|mask_phone }}", "+3361•••5678");
     assert_renders("{{ call.duration|duration }}", "2m 25s");
     assert_renders("{{ call.summary|truncate(4) }}", "a <…");
-    for (seconds, words) in [(0.4, "0s"), (59.6, "1m"), (3600.0, "1h"), (3725.0, "1h 2m"), (-3.0, "0s")] {
-        assert_eq!(duration_in_words(seconds), words);
+}
+
+#[test]
+fn filters_follow_the_language_of_the_message() {
+    let call = json!({ "callerNumber": null, "createdAt": "2025-12-15T14:32:25.000Z", "duration": 145 });
+    let render = |language, source: &str| {
+        with_context(|context| {
+            let context = Context { call: Some(&call), calls: &[&call], language, ..*context };
+            Template::compile(source).unwrap().render(&context).unwrap()
+        })
+    };
+    for (source, texts) in [
+        (
+            "{{ call.createdAt|local_time('Europe/Paris') }}",
+            ["15 Dec 2025, 15:32", "15 déc. 2025, 15:32", "15.12.2025, 15:32", "15 dic 2025, 15:32"],
+        ),
+        (
+            "{{ call.createdAt|local_time('UTC', '%A %-d %B') }}",
+            ["Monday 15 December", "lundi 15 décembre", "Montag 15 Dezember", "lunes 15 diciembre"],
+        ),
+        (
+            "{{ call.duration|duration }}",
+            ["2m 25s", "2\u{a0}min 25\u{a0}s", "2\u{a0}min 25\u{a0}s", "2\u{a0}min 25\u{a0}s"],
+        ),
+        (
+            "{{ call.callerNumber }} {{ call.callerNumber|truncate(8) }}",
+            [
+                "unknown number unknown…",
+                "numéro inconnu numéro…",
+                "unbekannte Nummer unbekan…",
+                "número desconocido número…",
+            ],
+        ),
+        ("{{ 'Bonjour' if language == 'fr' else language }}", ["en", "Bonjour", "de", "es"]),
+    ] {
+        assert_eq!(Language::ALL.map(|language| render(language, source)), texts, "{source}");
     }
 }
 

@@ -17,6 +17,7 @@ use super::{Template, TemplateError, withheld::in_text};
 use crate::{
     call::DOCUMENTED_FIELDS,
     kind::{Kind, Kinds},
+    language::Language,
 };
 
 /// How long one trial may take. A title or a body takes some microseconds.
@@ -148,7 +149,7 @@ impl Template {
         let anything = || Value::from_object(Anything);
         let rest = context! {
             changes => anything(), change => context! { kinds => kinds.clone() }, kinds, source => "source", rule => "rule",
-            severity => "info", count => 3, title => "title", message => "message", secrets => anything(),
+            severity => "info", language => "en", count => 3, title => "title", message => "message", secrets => anything(),
             event => context! { id => "evt_", type => "call.ended", time => TIME },
         };
         let context = match call {
@@ -206,7 +207,7 @@ fn sample(is_known: impl Fn(&str) -> bool) -> Option<Value> {
         })
         .collect();
     let call = serde_json::Value::Object(fields);
-    let value = in_text(&call).unwrap_or_else(|| Value::from(Serde(&call)));
+    let value = in_text(&call, Language::English).unwrap_or_else(|| Value::from(Serde(&call)));
     match is_known("callAnalysis") {
         true => Some(context! { callAnalysis => Value::from_object(Anything), ..value }),
         false => Some(value),

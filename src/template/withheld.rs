@@ -9,14 +9,14 @@ use minijinja::{
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
-use crate::privacy::UNKNOWN_NUMBER;
+use crate::language::Language;
 
 /// The field that callers can withhold.
 const CALLER: &str = "callerNumber";
 
-/// Prints as [`UNKNOWN_NUMBER`], and is `none` and false in conditions, as null is.
+/// Prints as an unknown number in the language of the message, and is `none` and false in conditions, as null is.
 #[derive(Debug)]
-pub(super) struct Withheld;
+pub(super) struct Withheld(Language);
 
 impl Object for Withheld {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
@@ -28,7 +28,7 @@ impl Object for Withheld {
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(UNKNOWN_NUMBER)
+        f.write_str(&self.0.unknown_number())
     }
 }
 
@@ -38,7 +38,7 @@ pub(super) fn is_none(value: &Value) -> bool {
 }
 
 /// A call as a template shows it.
-struct InText<'a>(&'a Json);
+struct InText<'a>(&'a Json, Language);
 
 impl Serialize for InText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -48,7 +48,7 @@ impl Serialize for InText<'_> {
                 (
                     name,
                     if is_withheld {
-                        Field::Withheld(Value::from_object(Withheld))
+                        Field::Withheld(Value::from_object(Withheld(self.1)))
                     } else {
                         Field::Known(value)
                     },
@@ -71,8 +71,8 @@ fn is_blank(value: &Json) -> bool {
 }
 
 /// The call for a template, if its number was withheld.
-pub(super) fn in_text(call: &Json) -> Option<Value> {
-    call.get(CALLER).is_some_and(is_blank).then(|| Value::from(Serde(InText(call))))
+pub(super) fn in_text(call: &Json, language: Language) -> Option<Value> {
+    call.get(CALLER).is_some_and(is_blank).then(|| Value::from(Serde(InText(call, language))))
 }
 
 /// The value for programs, for whom a number that was withheld is null: of that number, a call, or a list of calls.

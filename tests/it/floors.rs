@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["rule", "template"],
     &["batch", "call", "change", "content", "event", "lens", "snapshot", "summary"],
-    &["calendar", "json", "kind", "name", "privacy", "style", "time"],
+    &["calendar", "json", "kind", "language", "name", "privacy", "style", "time"],
 ];
 
 /// What is told the time and does nothing else (invariant 1): folders and files below `src`.
@@ -35,6 +35,7 @@ const PURE: &[&str] = &[
     "delivery/queue",
     "delivery/rate.rs",
     "delivery/schedule.rs",
+    "language",
     "rule",
     "supervisor/plan.rs",
     "sync/planner",
@@ -74,6 +75,7 @@ const KEPT: &[(u8, &[&str], &[&str])] = &[
     (16, &["sled::"], &["store"]),
     (16, &["cel::"], &["rule/condition"]),
     (16, &["minijinja"], &["destination", "template"]),
+    (16, &["fluent_bundle"], &["language"]),
     (16, &["axum"], &["demo", "server"]),
     (16, &["lettre"], &["destination/email"]),
     (

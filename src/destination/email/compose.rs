@@ -12,14 +12,16 @@ use minijinja::{
     value::{Serde, Value as TemplateValue},
 };
 use ring::digest;
+use serde::Serialize;
 
 use super::EmailConfig;
 use crate::{
     destination::{
         Notification,
-        message::{Message, Moment, Writer},
+        message::{Message, Moment, WIDTH, Writer, in_front, urgency, wrapped},
     },
     event::{EventId, Severity},
+    language::capitalized,
     template::{self, truncate},
     time::Timestamp,
 };
@@ -97,7 +99,8 @@ impl Composer {
         if message.severity == Severity::Critical {
             builder = builder.raw_header(extra("Importance", "high"));
         }
-        let page = PAGE.get_template("email.html")?.render(TemplateValue::from(Serde(message)))?;
+        let page = Page { message, words: PageWords::of(message) };
+        let page = PAGE.get_template("email.html")?.render(TemplateValue::from(Serde(&page)))?;
         Ok(builder.multipart(MultiPart::alternative_plain_html(plain(message), page))?)
     }
 }
@@ -140,39 +143,88 @@ fn label(name: &str) -> String {
         .to_owned()
 }
 
+/// The values of the HTML part.
+#[derive(Serialize)]
+struct Page<'a> {
+    #[serde(flatten)]
+    message: &'a Message,
+    words: PageWords,
+}
+
+/// The words around the message, in its language.
+#[derive(Serialize)]
+struct PageWords {
+    /// `warning`; empty when it is not urgent.
+    urgency: String,
+    /// `Warning: `
+    in_front: String,
+    more: String,
+    transcript: String,
+    rules: String,
+    source: String,
+    noticed: String,
+    call: String,
+}
+
+impl PageWords {
+    fn of(message: &Message) -> Self {
+        let language = message.language;
+        let source = language.source_word();
+        let noticed = message.noticed.as_ref();
+        Self {
+            urgency: urgency(message.severity, language).unwrap_or_default(),
+            in_front: in_front(message.severity, language),
+            more: language.and_more(message.more),
+            transcript: language.transcript(),
+            rules: capitalized(&language.rule_word(message.rules.len() as u64)),
+            source: if message.rules.is_empty() { capitalized(&source) } else { source },
+            noticed: noticed.map(|Moment { when, .. }| language.noticed(when)).unwrap_or_default(),
+            call: capitalized(&language.call_word()),
+        }
+    }
+}
+
 /// The title, behind the severity in words: not every mail program shows importance.
 fn headline(message: &Message) -> String {
-    match message.severity {
-        Severity::Info => message.title.clone(),
-        Severity::Warning => format!("Warning: {}", message.title),
-        Severity::Critical => format!("Critical: {}", message.title),
-    }
+    in_front(message.severity, message.language) + &message.title
 }
 
 /// The text part.
 pub(in crate::destination) fn plain(message: &Message) -> String {
-    let rules = message.rules.join(", ");
-    let rules = match message.rules.len() {
-        0 => None,
-        1 => Some(format!("Rule {rules}")),
-        _ => Some(format!("Rules {rules}")),
-    };
-    let origin = match (rules, message.source.as_str()) {
-        (None, "") => String::new(),
-        (None, source) => format!("Source {source} · "),
-        (Some(rules), "") => format!("{rules} · "),
-        (Some(rules), source) => format!("{rules} · source {source} · "),
-    };
-    let noticed = message.noticed.as_ref().map(|Moment { when, .. }| format!(" · noticed {when}"));
-    let call = message.call.as_ref().map(|call| format!("\nCall {call}")).unwrap_or_default();
-    let links: String = message.links.iter().map(|link| format!("\n{}: {}", link.label, link.url)).collect();
-    format!(
-        "{}\n\n{}\n\n{FOOTER}\n{origin}{}{}{call}{links}\n",
-        headline(message),
-        without_footer(&message.in_columns()),
-        message.when,
-        noticed.unwrap_or_default(),
-    )
+    let language = message.language;
+    let rules = (!message.rules.is_empty())
+        .then(|| format!("{} {}", language.rule_word(message.rules.len() as u64), message.rules.join(", ")));
+    let source =
+        (!message.source.is_empty()).then(|| format!("{} {}", language.source_word(), message.source));
+    let noticed = message.noticed.as_ref().map(|Moment { when, .. }| language.noticed(when));
+    let origin = [rules, source, Some(message.when.clone()), noticed].into_iter().flatten();
+    let mut foot = capitalized(&in_lines(origin));
+    if let Some(call) = &message.call {
+        foot.push_str(&format!("\n{} {call}", capitalized(&language.call_word())));
+    }
+    for link in &message.links {
+        foot.push_str(&format!("\n{}", language.labelled(&link.label, &link.url)));
+    }
+    let text = without_footer(&message.in_columns());
+    format!("{}\n\n{text}\n\n{FOOTER}\n{foot}\n", wrapped(&headline(message), ""))
+}
+
+/// The parts beside each other, as many as fit into a line.
+fn in_lines(parts: impl Iterator<Item = String>) -> String {
+    let mut lines = String::new();
+    let mut width = 0;
+    for part in parts {
+        let length = part.chars().count();
+        let (between, before) = match width {
+            0 => ("", 0),
+            width if width + length + 3 > WIDTH => ("\n", 0),
+            width => (" · ", width + 3),
+        };
+        width = before + length;
+        lines.push_str(between);
+        lines.push_str(&wrapped(&part, "  "));
+    }
+    lines
 }
 
 /// The line that ends the text; mail programs take the rest for a signature (RFC 3676, section 4.3).

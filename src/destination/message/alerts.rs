@@ -3,8 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{facts::field, headline, times::time_and_zone};
-use crate::{calendar::Zone, event::Event, kind::Kind, privacy::one_line, time::Timestamp};
+use super::{facts::field, headline};
+use crate::{
+    calendar::Zone, event::Event, kind::Kind, language::Language, privacy::one_line, time::Timestamp,
+};
 
 /// The longest error that is quoted, in characters.
 const MAX_ERROR: usize = 300;
@@ -20,97 +22,54 @@ impl Alert {
     /// The words for an event about a source, a destination, a rule or the config; `None` for one that is about a call, or
     /// about silence. What the details do not say is left out. The details are callwatch's own, so `include` and `exclude`
     /// of the destination, which are about calls, do not count.
-    pub(super) fn of(event: &Event, zone: Zone) -> Option<Self> {
+    pub(super) fn of(event: &Event, zone: Zone, language: Language) -> Option<Self> {
         let details: Map<String, Value> = serde_json::from_str(event.record.get()).unwrap_or_default();
-        let told = Told { event, details: &details, zone };
+        let told = Told { event, details: &details, zone, language };
         let source = event.subject.source().map_or("", |source| source.as_str());
         let destination = event.subject.destination().map_or("", |destination| destination.as_str());
+        let (since, error) = (&*told.since(), &*told.error());
         let (title, text) = match event.kinds.first()? {
-            Kind::SourceFailing => (
-                format!("Source {source} is failing"),
-                format!(
-                    "Calls of {source} are not being seen{}{}. They will be told when the API answers as it should again.",
-                    told.since(),
-                    told.error()
-                ),
-            ),
-            Kind::SourceRecovered => (
-                format!("Source {source} answers again"),
-                format!(
-                    "Calls of {source} are seen again. They were not{}; what happened meanwhile is told now.",
-                    told.since()
-                ),
-            ),
+            Kind::SourceFailing => {
+                (language.source_failing_title(source), language.source_failing(source, since, error))
+            }
+            Kind::SourceRecovered => {
+                (language.source_recovered_title(source), language.source_recovered(source, since))
+            }
             Kind::DestinationFailing => {
-                let what_follows = match (
-                    told.count("waiting"),
-                    details.get("resumes") == Some(&Value::Bool(false)),
-                ) {
-                    (waiting, true) => format!(
-                        "{} Put right what it complains of, then run `callwatch deliveries resume {destination}`.",
-                        waits(waiting, "nothing is sent before it is resumed")
-                    ),
-                    (waiting, false) => waits(waiting, "what comes in is sent when it answers again"),
+                let waits = told.count("waiting");
+                let waiting = match details.get("resumes") {
+                    Some(Value::Bool(false)) => {
+                        let resume = format!("callwatch deliveries resume {destination}");
+                        language.waits_for_person(waits, &resume)
+                    }
+                    _ => language.waits_for_answer(waits),
                 };
+                let list = format!("callwatch deliveries list --destination {destination}");
                 (
-                    format!("Destination {destination} is failing"),
-                    format!(
-                        "{destination} has not taken anything{}{}. {what_follows} \
-                         `callwatch deliveries list --destination {destination}` shows what waits.",
-                        told.since(),
-                        told.error()
-                    ),
+                    language.destination_failing_title(destination),
+                    language.destination_failing(destination, since, error, &waiting, &list),
                 )
             }
             Kind::DestinationRecovered => (
-                format!("Destination {destination} takes notifications again"),
-                match told.count("waiting") {
-                    0 => format!(
-                        "{destination} had not taken anything{}. Nothing waits any more.",
-                        told.since()
-                    ),
-                    waiting => format!(
-                        "{destination} had not taken anything{}. {} and {} sent now.",
-                        told.since(),
-                        notifications(waiting, "waits", "wait"),
-                        if waiting == 1 { "is" } else { "are" }
-                    ),
-                },
+                language.destination_recovered_title(destination),
+                language.destination_recovered(destination, since, told.count("waiting")),
             ),
             Kind::DeliveryDead => {
                 let count = told.count("count");
+                let list = format!("callwatch deliveries list --destination {destination} --state dead");
+                let retry = format!("callwatch deliveries retry --all --destination {destination}");
                 (
-                    format!("{} to {destination} given up", notifications(count, "", "").trim_end()),
-                    format!(
-                        "{} given up{}; the last one because of this{}. They are kept: \
-                         `callwatch deliveries list --destination {destination} --state dead` shows why, and \
-                         `callwatch deliveries retry --all --destination {destination}` sends them again.",
-                        notifications(count, "was", "were"),
-                        told.since(),
-                        told.error()
-                    ),
+                    language.delivery_dead_title(count, destination),
+                    language.delivery_dead(count, since, error, &list, &retry),
                 )
             }
             Kind::RuleFailing => {
                 let rule = field(&details, "rule").unwrap_or("?");
-                (
-                    format!("Rule {rule} does not work"),
-                    format!(
-                        "The condition of {rule} could not be evaluated for any of the latest calls of {source}{}{}. The rule \
-                         tells nothing until that is mended: correct its `when`.",
-                        told.since(),
-                        told.error()
-                    ),
-                )
+                (language.rule_failing_title(rule), language.rule_failing(rule, source, since, error))
             }
-            Kind::ConfigRejected => (
-                "The new config is not used".to_owned(),
-                format!(
-                    "The config on the disk could not be put to work{}. callwatch goes on with the one before; \
-                     `callwatch check` shows every mistake.",
-                    told.error()
-                ),
-            ),
+            Kind::ConfigRejected => {
+                (language.config_rejected_title(), language.config_rejected(error, "callwatch check"))
+            }
             Kind::Ended
             | Kind::Started
             | Kind::Analyzed
@@ -129,6 +88,7 @@ struct Told<'a> {
     event: &'a Event,
     details: &'a Map<String, Value>,
     zone: Zone,
+    language: Language,
 }
 
 impl Told<'_> {
@@ -136,35 +96,19 @@ impl Told<'_> {
     fn since(&self) -> String {
         let since = field(self.details, "since").and_then(Timestamp::parse);
         since.map_or_else(String::new, |since| {
-            format!(" since {}", time_and_zone(since, self.event.at, self.zone))
+            format!(" {}", self.language.since(since, self.event.at, self.zone))
         })
     }
 
     /// `: connection refused`
     fn error(&self) -> String {
         let error = field(self.details, "error").map(|error| headline(&one_line(error), MAX_ERROR));
-        error.map_or_else(String::new, |error| format!(": {}", error.trim_end_matches('.')))
+        error.map_or_else(String::new, |error| self.language.labelled("", error.trim_end_matches('.')))
     }
 
     fn count(&self, name: &str) -> u64 {
         self.details.get(name).and_then(Value::as_u64).unwrap_or_default()
     }
-}
-
-/// `148 notifications wait; they are sent …`
-fn waits(waiting: u64, otherwise: &str) -> String {
-    let then = otherwise.strip_prefix("what comes in is ");
-    match (waiting, then) {
-        (0, _) => format!("Nothing waits for it; {otherwise}."),
-        (1, Some(then)) => format!("1 notification waits; it is {then}."),
-        (waiting, Some(then)) => format!("{waiting} notifications wait; they are {then}."),
-        (waiting, None) => format!("{}; {otherwise}.", notifications(waiting, "waits", "wait")),
-    }
-}
-
-/// `148 notifications were`
-fn notifications(count: u64, one: &str, many: &str) -> String {
-    if count == 1 { format!("1 notification {one}") } else { format!("{count} notifications {many}") }
 }
 
 #[cfg(test)]
@@ -179,6 +123,10 @@ mod tests {
     };
 
     fn said(subject: Subject, kind: Kind, details: &Value) -> (String, String) {
+        said_in(Language::English, subject, kind, details)
+    }
+
+    fn said_in(language: Language, subject: Subject, kind: Kind, details: &Value) -> (String, String) {
         let event = Event {
             id: EventId::from("evt_1"),
             subject,
@@ -189,7 +137,7 @@ mod tests {
             at: Timestamp::parse("2025-12-15T17:40:00Z").unwrap(),
             record: to_raw(details),
         };
-        let alert = Alert::of(&event, Zone::parse("Europe/Paris").unwrap()).unwrap();
+        let alert = Alert::of(&event, Zone::parse("Europe/Paris").unwrap(), language).unwrap();
         (alert.title, alert.text)
     }
 
@@ -236,5 +184,95 @@ mod tests {
              as it should again."
         );
         assert!(said(Subject::Config, Kind::ConfigRejected, &json!({})).1.contains("`callwatch check`"));
+    }
+
+    #[test]
+    fn an_alert_says_the_same_in_every_language() {
+        let since = "2025-12-15T17:27:00.000Z";
+        let (crm, clinic) = (Subject::Destination("crm".into()), Subject::Source("clinic".into()));
+        let details = |more: Value| {
+            let mut details =
+                json!({"since": since, "error": "connection refused.", "waiting": 3, "count": 3});
+            details.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            details
+        };
+        for (subject, kind, more, parts) in [
+            (&clinic, Kind::SourceFailing, json!({}), &["clinic", "18:27", "connection refused. "][..]),
+            (&clinic, Kind::SourceRecovered, json!({}), &["clinic", "18:27"]),
+            (
+                &crm,
+                Kind::DestinationFailing,
+                json!({}),
+                &[
+                    "crm",
+                    "18:27",
+                    "connection refused. ",
+                    "3",
+                    "`callwatch deliveries list --destination crm`",
+                ],
+            ),
+            (
+                &crm,
+                Kind::DestinationFailing,
+                json!({"resumes": false}),
+                &["crm", "18:27", "connection refused. ", "3", "`callwatch deliveries resume crm`"],
+            ),
+            (&crm, Kind::DestinationRecovered, json!({}), &["crm", "18:27", "3"]),
+            (
+                &crm,
+                Kind::DeliveryDead,
+                json!({}),
+                &[
+                    "18:27",
+                    "connection refused. ",
+                    "3",
+                    "`callwatch deliveries list --destination crm --state dead`",
+                    "`callwatch deliveries retry --all --destination crm`",
+                ],
+            ),
+            (
+                &clinic,
+                Kind::RuleFailing,
+                json!({"rule": "booked"}),
+                &["booked", "clinic", "18:27", "connection refused. ", "`when`"],
+            ),
+            (
+                &Subject::Config,
+                Kind::ConfigRejected,
+                json!({}),
+                &["connection refused. ", "`callwatch check`"],
+            ),
+        ] {
+            let details = details(more);
+            let told = Language::ALL.map(|language| said_in(language, subject.clone(), kind, &details));
+            for (title, text) in &told {
+                for part in parts {
+                    assert!(text.contains(part), "{part} in {text}");
+                }
+                assert!(!title.is_empty() && text.ends_with('.') && !text.contains(".."), "{text}");
+            }
+            // Nothing is left in English.
+            for (title, text) in &told[1..] {
+                assert!(*title != told[0].0 && *text != told[0].1, "{text}");
+            }
+        }
+        let failing = json!({"since": since, "error": "connection refused", "waiting": 148});
+        let told = |language| said_in(language, crm.clone(), Kind::DestinationFailing, &failing).1;
+        assert_eq!(
+            told(Language::French),
+            "crm n’a rien accepté depuis 18:27 CET\u{202f}: connection refused. 148\u{a0}notifications sont en attente\u{202f}; \
+             elles seront envoyées dès que la destination répondra de nouveau. `callwatch deliveries list --destination crm` \
+             affiche ce qui est en attente."
+        );
+        assert_eq!(
+            told(Language::German),
+            "crm hat seit 18:27 Uhr MEZ nichts angenommen: connection refused. 148\u{a0}Benachrichtigungen warten; sie werden \
+             gesendet, sobald das Ziel wieder antwortet. `callwatch deliveries list --destination crm` zeigt, was wartet."
+        );
+        assert_eq!(
+            told(Language::Spanish),
+            "crm no ha aceptado nada desde las 18:27 CET: connection refused. Hay 148\u{a0}notificaciones en espera; se enviarán \
+             en cuanto el destino vuelva a responder. `callwatch deliveries list --destination crm` muestra lo que está en espera."
+        );
     }
 }

@@ -30,11 +30,11 @@ impl Writer {
         };
         let mut shown = told
             .iter()
-            .map(|event| Visible::whole(event, message.severity, &self.fields))
+            .map(|event| Visible::whole(event, message.severity, self.language, &self.fields))
             .collect::<Result<Vec<_>, _>>()?;
         shown.sort_by_key(|item| Reverse((item.at(), item.event.at)));
         let calls: Vec<_> = shown.iter().filter_map(Visible::call).collect();
-        let whole = Visible::whole(event, message.severity, &self.fields)?;
+        let whole = Visible::whole(event, message.severity, self.language, &self.fields)?;
         let newest = shown.first().unwrap_or(&whole);
         let body = template.render_body(&Context {
             kinds: event.kinds,

@@ -4,11 +4,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{Link, says_something};
+use super::{Link, line, says_something};
 use crate::{
     call::{DOCUMENTED_FIELDS, Status},
-    privacy::{UNKNOWN_NUMBER, one_line},
-    template::{duration_in_words, truncate},
+    language::{Language, capitalized},
+    privacy::one_line,
+    template::truncate,
 };
 
 /// The longest value of a fact, in characters.
@@ -28,89 +29,119 @@ pub(in crate::destination) struct Fact {
 }
 
 /// The first of these facts, and a note when there are more.
-pub(super) fn first(mut facts: Vec<Fact>) -> (Vec<Fact>, Option<String>) {
+pub(super) fn first(mut facts: Vec<Fact>, language: Language) -> (Vec<Fact>, Option<String>) {
     let more = facts.len().saturating_sub(MAX_FACTS);
     facts.truncate(MAX_FACTS);
-    (facts, (more > 0).then(|| "(There are more fields than are shown here.)".to_owned()))
+    (facts, (more > 0).then(|| language.more_fields()))
 }
 
 /// The fields that changed, for people; a few more than a message has room for, at most.
-pub(super) fn changed(changes: &Map<String, Value>) -> Vec<Fact> {
+pub(super) fn changed(changes: &Map<String, Value>, language: Language) -> Vec<Fact> {
     let told = changes.iter().filter(|(name, _)| !matches!(name.as_str(), "updatedAt" | "callAnalysis"));
+    let differs = |name: &str, [from, to]: [Option<String>; 2]| {
+        fact(label(name, language), from_to(from, to, language))
+    };
     let analysis = changes.get("callAnalysis").into_iter().flat_map(|change| {
         let side = |side| change.get(side).and_then(Value::as_object);
         let to = side("to").into_iter().flatten();
         to.filter(move |(name, to)| side("from").and_then(|from| from.get(*name)) != Some(to)).map(
             move |(name, to)| {
                 let from = side("from").and_then(|from| from.get(name)).unwrap_or(&Value::Null);
-                fact(label(name), from_to(from, to))
+                differs(name, [from, to].map(|value| noted(name, value, language)))
             },
         )
     });
     let told = told.map(|(name, change)| match (change.get("from"), change.get("to")) {
-        (Some(from), Some(to)) => fact(label(name), from_to(&readable(name, from), &readable(name, to))),
-        _ => fact(label(name), "changed".to_owned()),
+        (Some(from), Some(to)) => differs(name, [from, to].map(|value| readable(name, value, language))),
+        _ => fact(label(name, language), language.changed()),
     });
     told.chain(analysis).take(MAX_FACTS + 1).collect()
 }
 
-/// The value of a field; a duration in words.
-fn readable(name: &str, value: &Value) -> Value {
-    match value.as_f64() {
-        Some(seconds) if name == "duration" => duration_in_words(seconds).into(),
-        _ => value.clone(),
+/// The value of a field of the call in words; a duration and a word of the API as people say them.
+fn readable(name: &str, value: &Value, language: Language) -> Option<String> {
+    match (name, value.as_f64()) {
+        ("duration", Some(seconds)) => Some(language.duration(seconds)),
+        ("status" | "evaluation" | "endedReason", _) => known(value, language),
+        _ => in_words(value, language),
     }
 }
 
+/// The value of a field of the analysis in words. Its fields differ from project to project, so only those of the API's
+/// documentation are taken to hold words that are known.
+fn noted(name: &str, value: &Value, language: Language) -> Option<String> {
+    match name {
+        "sentiment" | "leadQuality" => known(value, language),
+        _ => in_words(value, language),
+    }
+}
+
+fn known(value: &Value, language: Language) -> Option<String> {
+    let words = in_words(value, language)?;
+    Some(if value.is_string() { word(&words, &words, language) } else { words })
+}
+
+/// A word of the API, or `otherwise` when it is none that is known.
+pub(super) fn word(text: &str, otherwise: &str, language: Language) -> String {
+    let key = text.trim().to_lowercase().replace(['-', ' '], "_");
+    language.word(&key, otherwise)
+}
+
 /// `fail → success`; for long texts only `changed`, because the new one stands in the message anyway.
-fn from_to(from: &Value, to: &Value) -> String {
+fn from_to(from: Option<String>, to: Option<String>, language: Language) -> String {
     const SHORT: usize = 60;
-    let (from, to) = (in_words(from), in_words(to));
     match (from, to) {
-        (_, Some(to)) if to.chars().count() > SHORT => "changed".to_owned(),
+        (_, Some(to)) if to.chars().count() > SHORT => language.changed(),
         (Some(from), Some(to)) if from.chars().count() <= SHORT => format!("{from} → {to}"),
-        (_, Some(to)) => format!("now {to}"),
-        (_, None) => "removed".to_owned(),
+        (_, Some(to)) => language.now(&to),
+        (_, None) => language.removed(),
     }
 }
 
 /// The most telling fields, in the order in which people ask: who called, how it went, and with what outcome.
-pub(super) fn facts_of_call(call: &Map<String, Value>) -> Vec<Fact> {
+pub(super) fn facts_of_call(call: &Map<String, Value>, language: Language) -> Vec<Fact> {
     let mut facts = vec![];
-    let mut tell = |label: &str, value: Option<String>| {
-        facts.extend(value.filter(|value| !value.is_empty()).map(|value| fact(label.to_owned(), value)));
+    let mut tell = |label: String, value: Option<String>| {
+        facts.extend(value.filter(|value| !value.is_empty()).map(|value| fact(label, value)));
     };
-    tell("Caller", caller(call));
-    tell("Called", field(call, "calledNumber").map(str::to_owned));
+    tell(language.caller(), caller(call, language));
+    tell(language.called(), field(call, "calledNumber").map(str::to_owned));
     let live = field(call, "status").is_some_and(|word| Status::from(word) == Status::Live);
-    let status = field(call, "status").map(|status| if live { "Live now".to_owned() } else { label(status) });
+    let first = |text: &str| capitalized(&word(text, &spelled(text), language));
+    let status = field(call, "status").map(|status| if live { language.live_now() } else { first(status) });
     let duration = call.get("duration").and_then(Value::as_f64).filter(|seconds| !live && *seconds > 0.0);
-    let duration = duration.map(duration_in_words);
-    tell("Status", joined([status, duration]));
-    let ended = field(call, "endedReason").map(|reason| label(reason).to_lowercase());
-    tell("Outcome", joined([field(call, "evaluation").map(label), ended]));
-    tell("Engaged", call.get("isEngaged").and_then(in_words));
+    let duration = duration.map(|seconds| language.duration(seconds));
+    tell(language.status(), joined([status, duration]));
+    let ended = field(call, "endedReason")
+        .map(|reason| word(reason, &language.in_a_sentence(&spelled(reason)), language));
+    tell(language.outcome(), joined([field(call, "evaluation").map(first), ended]));
+    tell(language.engaged(), call.get("isEngaged").and_then(|engaged| in_words(engaged, language)));
     if let Some(Value::Object(analysis)) = call.get("callAnalysis") {
         for (name, value) in analysis.iter().take(MAX_FACTS + 1) {
-            tell(&label(name), in_words(value));
+            tell(label(name, language), noted(name, value, language));
         }
     }
     facts
 }
 
 /// The fields that the API does not document.
-pub(super) fn other_facts(fields: &Map<String, Value>) -> Vec<Fact> {
+pub(super) fn other_facts(fields: &Map<String, Value>, language: Language) -> Vec<Fact> {
     // The documented fields have a place of their own in a message, or mean nothing to people.
     let others = fields.iter().filter(|(name, _)| !DOCUMENTED_FIELDS.contains(&name.as_str()));
-    let facts = others.filter_map(|(name, value)| Some(fact(label(name), in_words(value)?)));
+    let facts =
+        others.filter_map(|(name, value)| Some(fact(label(name, language), in_words(value, language)?)));
     facts.take(MAX_FACTS + 1).collect()
 }
 
 /// The caller's number, or that it was withheld; `None` when the receiver is not shown it.
-pub(super) fn caller(call: &Map<String, Value>) -> Option<String> {
-    let number = call.get("callerNumber")?;
-    let known = number.as_str().filter(|number| !number.trim().is_empty());
-    Some(known.unwrap_or(UNKNOWN_NUMBER).to_owned())
+pub(super) fn caller(call: &Map<String, Value>, language: Language) -> Option<String> {
+    call.get("callerNumber")?;
+    Some(number(call).map_or_else(|| language.unknown_number(), str::to_owned))
+}
+
+/// The caller's number; `None` when it was withheld, or the receiver is not shown it.
+pub(super) fn number(call: &Map<String, Value>) -> Option<&str> {
+    field(call, "callerNumber")
 }
 
 /// The names of fields that hold the caller's name, as agents are often told to ask for it: in lower case, without `_`.
@@ -127,13 +158,13 @@ const NAMES: [&str; 9] = [
 ];
 
 /// The caller's name if one was noted, else the number; `None` when the receiver is shown neither.
-pub(super) fn name_or_number(call: &Map<String, Value>) -> Option<String> {
+pub(super) fn name_or_number(call: &Map<String, Value>, language: Language) -> Option<String> {
     let analysis = call.get("callAnalysis").and_then(Value::as_object);
     let mut fields = analysis.into_iter().flatten().chain(call);
     let is_name = |field: &str| NAMES.contains(&field.replace('_', "").to_lowercase().as_str());
     let name = fields.find_map(|(field, value)| value.as_str().filter(|_| is_name(field)));
     let name = name.map(|name| truncate(&one_line(name), MAX_NAME)).filter(|name| says_something(name));
-    name.or_else(|| caller(call).map(|number| truncate(&one_line(&number), MAX_NAME)))
+    name.or_else(|| caller(call, language).map(|number| truncate(&one_line(&number), MAX_NAME)))
 }
 
 /// The first field that holds a web address and does not stand in the API's documentation.
@@ -141,7 +172,7 @@ pub(super) fn link(call: &Map<String, Value>) -> Option<Link> {
     let others = call.iter().filter(|(name, _)| !DOCUMENTED_FIELDS.contains(&name.as_str()));
     others.filter_map(|(name, value)| Some((name, value.as_str()?))).find_map(|(name, text)| {
         let url = Url::parse(text).ok().filter(|url| url.scheme() == "https")?;
-        let label = label(name);
+        let label = spelled(name);
         let label = label.strip_suffix(" url").or(label.strip_suffix(" link")).unwrap_or(&label);
         Link::new(truncate(&one_line(label), MAX_NAME), &url)
     })
@@ -150,7 +181,7 @@ pub(super) fn link(call: &Map<String, Value>) -> Option<Link> {
 impl Fact {
     /// Cuts label and value to one line of limited length.
     pub(super) fn new(label: &str, value: &str) -> Self {
-        Self { label: truncate(&one_line(label), 60), value: truncate(&one_line(value), MAX_FACT) }
+        Self { label: truncate(&line(label), 60), value: truncate(&line(value), MAX_FACT) }
     }
 }
 
@@ -169,22 +200,23 @@ pub(super) fn field<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'
 }
 
 /// A value in words; `None` for null and for blank or empty values.
-fn in_words(value: &Value) -> Option<String> {
+fn in_words(value: &Value, language: Language) -> Option<String> {
     match value {
         Value::Null => None,
-        Value::Bool(true) => Some("yes".to_owned()),
-        Value::Bool(false) => Some("no".to_owned()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(true) => Some(language.yes()),
+        Value::Bool(false) => Some(language.no()),
+        Value::Number(number) => Some(language.number(number)),
         Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
         Value::Array(items) => {
-            let items: Vec<_> = items.iter().filter_map(in_words).collect();
+            let items: Vec<_> = items.iter().filter_map(|item| in_words(item, language)).collect();
             (!items.is_empty()).then(|| items.join(", "))
         }
         Value::Object(fields) => {
             let fields: Vec<_> = fields
                 .iter()
                 .filter_map(|(name, value)| {
-                    Some(format!("{}: {}", label(name).to_lowercase(), in_words(value)?))
+                    let label = language.in_a_sentence(&label(name, language));
+                    Some(language.labelled(&label, &in_words(value, language)?))
                 })
                 .collect();
             (!fields.is_empty()).then(|| fields.join(", "))
@@ -192,8 +224,13 @@ fn in_words(value: &Value) -> Option<String> {
     }
 }
 
-/// The name of a field as a label: `leadQuality` and `user_hangup` become `Lead quality` and `User hangup`.
-pub(super) fn label(name: &str) -> String {
+/// The name of a field as a label, in the reader's language if it is one that many calls have.
+pub(super) fn label(name: &str, language: Language) -> String {
+    language.field(name, &spelled(name))
+}
+
+/// A name in words: `leadQuality` and `user_hangup` become `Lead quality` and `User hangup`.
+pub(super) fn spelled(name: &str) -> String {
     let mut label = String::with_capacity(name.len() + 4);
     let mut after_lower = false;
     for c in name.chars() {
@@ -227,21 +264,65 @@ mod tests {
             ("appointmentBooked", "Appointment booked"),
             ("", ""),
         ] {
-            assert_eq!(label(name), words);
+            assert_eq!(spelled(name), words);
         }
     }
 
     #[test]
     fn values_become_words() {
+        let value = json!({ "likedIt": true, "topics": ["a", null, "b"], "x": null, "score": 4.5 });
         assert_eq!(
-            in_words(&json!({ "likedIt": true, "topics": ["a", null, "b"], "x": null })).unwrap(),
-            "liked it: yes, topics: a, b"
+            Language::ALL.map(|language| in_words(&value, language).unwrap()),
+            [
+                "liked it: yes, topics: a, b, score: 4.5",
+                "liked it\u{202f}: oui, topics\u{202f}: a, b, score\u{202f}: 4,5",
+                "Liked it: ja, Topics: a, b, Score: 4,5",
+                "liked it: sí, topics: a, b, score: 4,5",
+            ]
         );
-        assert_eq!(in_words(&json!([])), None);
-        assert_eq!(from_to(&json!("fail"), &json!("success")), "fail → success");
-        assert_eq!(from_to(&json!(null), &json!("success")), "now success");
-        assert_eq!(from_to(&json!("old"), &json!("new ".repeat(40))), "changed");
-        assert_eq!(from_to(&json!("old"), &json!(null)), "removed");
+        assert_eq!(in_words(&json!([]), Language::English), None);
+        let changed = |from, to, language| {
+            let [from, to] = [from, to].map(|value| readable("evaluation", &value, language));
+            from_to(from, to, language)
+        };
+        assert_eq!(changed(json!("fail"), json!("success"), Language::English), "fail → success");
+        assert_eq!(changed(json!("fail"), json!("Success"), Language::French), "échoué → réussi");
+        assert_eq!(changed(json!(null), json!("success"), Language::English), "now success");
+        assert_eq!(changed(json!("old"), json!("new ".repeat(40)), Language::German), "geändert");
+        assert_eq!(changed(json!("old"), json!(null), Language::Spanish), "eliminado");
+    }
+
+    #[test]
+    fn words_of_the_api_are_in_the_readers_language() {
+        let call = json!({
+            "status": "no-answer", "evaluation": "success", "endedReason": "user_hangup",
+            "callAnalysis": { "sentiment": "negative", "leadQuality": "hot", "mood": "negative" }
+        });
+        let told = |language| {
+            let facts = facts_of_call(call.as_object().unwrap(), language).into_iter();
+            facts.map(|fact| format!("{}: {}", fact.label, fact.value)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(Language::English),
+            [
+                "Status: No answer",
+                "Outcome: Success, user hangup",
+                "Sentiment: negative",
+                "Lead quality: hot",
+                "Mood: negative"
+            ]
+        );
+        // A word that only this project knows the meaning of is left as it is.
+        assert_eq!(
+            told(Language::German),
+            [
+                "Status: Nicht angenommen",
+                "Ergebnis: Erfolgreich, Anrufer hat aufgelegt",
+                "Stimmung: negativ",
+                "Lead-Qualität: heiß",
+                "Mood: negative"
+            ]
+        );
     }
 
     #[test]
@@ -250,7 +331,7 @@ mod tests {
             "callAnalysis": { "from": { "a": 1, "b": 2 }, "to": { "a": 1, "b": 3, "c": true } },
             "transcript": {}, "updatedAt": { "from": "x", "to": "y" }
         });
-        let told: Vec<_> = changed(changes.as_object().unwrap())
+        let told: Vec<_> = changed(changes.as_object().unwrap(), Language::English)
             .into_iter()
             .map(|fact| format!("{}: {}", fact.label, fact.value))
             .collect();

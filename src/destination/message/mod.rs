@@ -4,15 +4,16 @@
 mod alerts;
 mod body;
 mod facts;
+mod plain;
 mod several;
 mod single;
-mod times;
 mod visible;
 
 use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
+pub(super) use self::plain::{WIDTH, wrapped};
 use self::{facts::Fact, visible::Visible};
 use super::{DestinationConfig, FieldFilter, Links, Notification};
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     event::{Event, Severity},
     json::Budget,
     kind::Kind,
+    language::{Language, capitalized},
     name::Name,
     privacy::one_line,
     rule::{RuleSet, RuleText},
@@ -77,6 +79,8 @@ pub(super) struct Message {
     pub(super) when: String,
     /// When it was noticed, where that was minutes after it happened.
     pub(super) noticed: Option<Moment>,
+    /// The language that all of it is written in.
+    pub(super) language: Language,
 }
 
 /// A time, in seconds since the Unix epoch and for people.
@@ -119,7 +123,7 @@ pub(super) struct Entry {
     #[serde(serialize_with = "severity_word")]
     pub(super) severity: Severity,
     /// The caller's sentiment, if it is known.
-    pub(super) mood: Option<String>,
+    pub(super) mood: Option<Mood>,
     /// When the call was, in seconds since the Unix epoch.
     pub(super) at: i64,
     /// Whether that is the day of the message, in the destination's time zone.
@@ -128,10 +132,19 @@ pub(super) struct Entry {
     pub(super) when: String,
 }
 
+/// How a caller felt.
+#[derive(Debug, Serialize)]
+pub(super) struct Mood {
+    /// For people.
+    pub(super) word: String,
+    /// `good`, `bad`, or `soft` for what is neither.
+    tone: &'static str,
+}
+
 /// One turn of a transcript.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Turn {
-    /// `Agent` or `Caller`
+    /// The agent, the caller, or another part in the call.
     pub(super) who: String,
     pub(super) said: String,
 }
@@ -141,6 +154,7 @@ pub(super) struct Turn {
 pub(super) struct Writer {
     fields: FieldFilter,
     zone: Zone,
+    language: Language,
     links: Links,
     /// Receives a signal when a text cannot be rendered; `None` when nothing is sent, because the message's own note is
     /// enough then.
@@ -158,8 +172,8 @@ struct Words<'a> {
 impl Writer {
     /// A writer for this destination.
     pub(super) fn new(config: &DestinationConfig, telemetry: Option<Telemetry>) -> Self {
-        let DestinationConfig { fields, timezone, links, .. } = config;
-        Self { fields: fields.clone(), zone: *timezone, links: links.clone(), telemetry }
+        let DestinationConfig { fields, timezone, language, links, .. } = config;
+        Self { fields: fields.clone(), zone: *timezone, language: *language, links: links.clone(), telemetry }
     }
 
     /// Writes the message with the rule's own texts, or the default ones where the rule has none or they fail.
@@ -183,9 +197,9 @@ impl Writer {
         words: &mut Words<'_>,
     ) -> Result<Visible<'e>, serde_json::Error> {
         let mut budget = Budget::share(among);
-        let shown = Visible::new(event, words.severity(event), &self.fields, &mut budget)?;
+        let shown = Visible::new(event, words.severity(event), self.language, &self.fields, &mut budget)?;
         if budget.exceeded {
-            words.note("(This call is too large to be shown whole here.)".to_owned());
+            words.note(self.language.too_large());
         }
         Ok(shown)
     }
@@ -212,33 +226,26 @@ impl Words<'_> {
     /// The rule's own title.
     fn title(&mut self, context: &Context<'_>, rule: &Name) -> Option<String> {
         let template = self.of(rule)?.title.clone();
-        self.render("title", template.as_ref(), context, rule)
+        self.rendered("title", template.as_ref(), context, rule).unwrap_or_else(|error| {
+            self.note(self.writer.language.default_title(&error.to_string()));
+            None
+        })
     }
 
     /// The rule's own body.
     fn body(&mut self, context: &Context<'_>, rule: &Name) -> Option<String> {
         let template = self.of(rule)?.body.clone();
-        self.render("body", template.as_ref(), context, rule)
+        self.rendered("body", template.as_ref(), context, rule).unwrap_or_else(|error| {
+            self.note(self.writer.language.default_body(&error.to_string()));
+            None
+        })
     }
 
     /// The title of a rule that another rule's message tells as well.
     fn title_beside(&mut self, context: &Context<'_>, rule: &Name) -> Option<String> {
         let template = self.of(rule)?.title.clone();
         self.rendered("title", template.as_ref(), context, rule).unwrap_or_else(|error| {
-            self.note(format!("(the title of {rule} could not be rendered: {error})"));
-            None
-        })
-    }
-
-    fn render(
-        &mut self,
-        part: &'static str,
-        template: Option<&Template>,
-        context: &Context<'_>,
-        rule: &Name,
-    ) -> Option<String> {
-        self.rendered(part, template, context, rule).unwrap_or_else(|error| {
-            self.note(format!("(this is the default {part}: the rule's own could not be rendered: {error})"));
+            self.note(self.writer.language.no_title_of(rule.as_str(), &error.to_string()));
             None
         })
     }
@@ -268,58 +275,25 @@ impl Words<'_> {
     }
 }
 
-impl Message {
-    /// Everything after the title, as plain text.
-    pub(super) fn plain(&self) -> String {
-        self.in_lines(|label, value| format!("{label}: {value}"), |when, title| format!("{when} · {title}"))
-    }
-
-    /// The same in columns, for a typeface with characters of equal width.
-    pub(super) fn in_columns(&self) -> String {
-        let width = |cells: &mut dyn Iterator<Item = &String>| {
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let labels = width(&mut self.facts.iter().map(|fact| &fact.label));
-        let times = width(&mut self.entries.iter().map(|entry| &entry.when));
-        self.in_lines(
-            |label, value| format!("{label:labels$}  {value}"),
-            |when, title| format!("{when:times$}  {title}"),
-        )
-    }
-
-    fn in_lines(&self, fact: impl Fn(&str, &str) -> String, entry: impl Fn(&str, &str) -> String) -> String {
-        let mut parts = Vec::from_iter(self.lead.clone());
-        parts.push(lines(self.facts.iter().map(|Fact { label, value }| fact(label, value))));
-        parts.extend(self.text.clone());
-        let entries = self.entries.iter().map(|Entry { title, said, link, severity, mood, when, .. }| {
-            let mood = mood.as_ref().map(|mood| format!(" ({mood})")).unwrap_or_default();
-            let said = said.as_ref().map(|said| format!(" · {said}")).unwrap_or_default();
-            let link =
-                link.as_ref().map(|link| format!(" · {}: {}", link.label, link.url)).unwrap_or_default();
-            entry(when, &format!("{}{title}{mood}{said}{link}", in_brackets(*severity)))
-        });
-        let more = (self.more > 0).then(|| format!("and {} more", self.more));
-        parts.push(lines(entries.chain(more)));
-        let transcript = self.transcript.iter().map(|turn| format!("{}: {}", turn.who, turn.said));
-        if !self.transcript.is_empty() {
-            parts.push(lines(["Transcript".to_owned()].into_iter().chain(transcript)));
-        }
-        parts.extend(self.notes.iter().cloned());
-        parts.retain(|part| !part.is_empty());
-        parts.join("\n\n")
+/// The severity in a word; `None` for what nobody has to hurry for.
+pub(super) fn urgency(severity: Severity, language: Language) -> Option<String> {
+    match severity {
+        Severity::Info => None,
+        Severity::Warning => Some(language.warning()),
+        Severity::Critical => Some(language.critical()),
     }
 }
 
-fn lines(lines: impl Iterator<Item = String>) -> String {
-    lines.collect::<Vec<_>>().join("\n")
+/// `Warning: `, in front of a title.
+pub(super) fn in_front(severity: Severity, language: Language) -> String {
+    let word = urgency(severity, language);
+    word.map(|word| language.labelled(&capitalized(&word), "")).unwrap_or_default()
 }
 
 /// `[WARNING] `
-pub(super) fn in_brackets(severity: Severity) -> String {
-    match severity {
-        Severity::Info => String::new(),
-        severity => format!("[{}] ", severity.as_str().to_uppercase()),
-    }
+fn in_brackets(severity: Severity, language: Language) -> String {
+    let word = urgency(severity, language);
+    word.map(|word| format!("[{}] ", word.to_uppercase())).unwrap_or_default()
 }
 
 /// Whether a line holds more than white space, dashes and punctuation.
@@ -331,13 +305,32 @@ fn says_something(line: &str) -> bool {
 
 /// One line of at most `limit` characters.
 fn headline(text: &str, limit: usize) -> String {
-    truncate(&one_line(text), limit)
+    truncate(&line(text), limit)
+}
+
+/// A text on one line, as [`one_line`] makes it, with the no-break spaces that belong between a number and its unit.
+fn line(text: &str) -> String {
+    let is_no_break = |c: char| matches!(c, '\u{a0}' | '\u{202f}');
+    let mut whole = String::with_capacity(text.len());
+    for part in text.split_inclusive(is_no_break) {
+        let space = part.chars().next_back().filter(|last| is_no_break(*last));
+        whole.push_str(&one_line(part));
+        whole.extend(space.filter(|_| whole.chars().next_back().is_some_and(|last| !last.is_whitespace())));
+    }
+    whole.truncate(whole.trim_end().len());
+    whole
 }
 
 /// The caller's sentiment.
-fn mood(call: &serde_json::Map<String, Value>) -> Option<String> {
-    let sentiment = call.get("callAnalysis")?.get("sentiment")?.as_str()?;
-    Some(headline(sentiment, 40)).filter(|mood| !mood.is_empty())
+fn mood(call: &serde_json::Map<String, Value>, language: Language) -> Option<Mood> {
+    let sentiment = headline(call.get("callAnalysis")?.get("sentiment")?.as_str()?, 40);
+    let tone = match sentiment.as_str() {
+        "" => return None,
+        "positive" => "good",
+        "negative" => "bad",
+        _ => "soft",
+    };
+    Some(Mood { word: facts::word(&sentiment, &sentiment, language), tone })
 }
 
 fn severity_word<S: serde::Serializer>(severity: &Severity, serializer: S) -> Result<S::Ok, S::Error> {

@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::{
     Entry, Link, MAX_TITLE, Message, Visible, Words, Writer,
-    facts::{Fact, caller, field, link, name_or_number},
+    facts::{Fact, caller, field, label, link, name_or_number, word},
     headline, mood, says_something,
     single::without_controls,
-    times::{date, date_and_time, lasting, time, time_and_zone},
 };
 use crate::{
     event::{Event, Severity},
+    language::{self, Language, capitalized},
     name::Name,
     summary::{Reason, SENTIMENT, Summary},
     template::Template,
@@ -36,10 +36,10 @@ impl Writer {
         mut words: Words<'_>,
     ) -> Result<Message, serde_json::Error> {
         let items = summary.items.clone();
-        if let ([item], 1, Some(why)) = (&items[..], summary.count, why_late(summary.reason)) {
+        if let ([item], 1, Some(why)) = (&items[..], summary.count, why_late(summary.reason, self.language)) {
             let mut message = self.single(item, words)?;
             if event.at.since(item.at) >= SOON {
-                message.notes.push(why.to_owned());
+                message.notes.push(why);
             }
             return Ok(message);
         }
@@ -77,8 +77,9 @@ impl Writer {
             call: None,
             call_back: None,
             at: event.at.as_secs(),
-            when: date_and_time(event.at, self.zone),
+            when: self.language.date_and_time(event.at, self.zone),
             noticed: None,
+            language: self.language,
         })
     }
 
@@ -92,30 +93,24 @@ impl Writer {
         let count = summary.count;
         let title = summary.only_rule().and_then(|rule| words.of(rule)?.title.as_ref());
         let is_for_all = title.is_some_and(Template::speaks_of_all);
-        let many = counted(summary);
+        let (language, many) = (self.language, counted(summary, self.language));
         match (summary.reason, shown) {
             (_, [newest, ..]) if is_for_all => {
                 headline(&self.title(newest, calls, count, words), MAX_HEADLINE)
             }
-            (Reason::Digest, _) => format!("Digest: {many}"),
-            (Reason::Quiet, _) => format!("While it was quiet: {many}"),
+            (Reason::Digest, _) => language.digest(&many),
+            (Reason::Quiet, _) => language.while_quiet(&many),
             (_, [newest, ..]) => {
                 let title = self.title(newest, &Vec::from_iter(newest.call()), 1, words);
                 let more = match (calls_of(summary), count) {
-                    (_, 0 | 1) => String::new(),
-                    (None, events) => format!(" and {} more", events - 1),
-                    (Some(calls), events) if calls == events => format!(" and {} more", calls - 1),
-                    (Some(1), events) => format!(" ({events} events)"),
-                    (Some(calls), events) => {
-                        let calls = if calls == 2 {
-                            "1 more call".to_owned()
-                        } else {
-                            format!("{} more calls", calls - 1)
-                        };
-                        format!(" and {calls} ({events} events)")
-                    }
+                    (_, 0 | 1) => return headline(&title, MAX_HEADLINE),
+                    (None, events) => language.and_more_events(events - 1),
+                    (Some(calls), events) if calls == events => language.and_more_calls(calls - 1),
+                    (Some(1), events) => language.of_one_call(events),
+                    (Some(calls), events) => language.and_more_calls_of(calls - 1, events),
                 };
-                headline(&title, MAX_HEADLINE - more.chars().count()) + &more
+                let room = MAX_HEADLINE.saturating_sub(more.chars().count() + 1);
+                format!("{} {more}", headline(&title, room))
             }
             (_, []) => many,
         }
@@ -123,22 +118,23 @@ impl Writer {
 
     /// How many, and since when.
     fn lead(&self, event: &Event, summary: &Summary, shown: &[Visible<'_>]) -> String {
-        let (count, many) = (summary.count, counted(summary));
+        let language = self.language;
+        let many = counted(summary, language);
         let first = shown.iter().map(Visible::at).fold(summary.since, Timestamp::min);
-        let since = time_and_zone(first, event.at, self.zone);
+        let since = language.since(first, event.at, self.zone);
         let newest = summary.items.first().map_or(event.at, |item| item.at);
         match summary.reason {
-            Reason::Throttle => format!("{count} held back since {since}"),
+            Reason::Throttle => language.held_back(summary.count, &since),
             Reason::Count => match newest.since(summary.since) {
-                Duration::ZERO => format!("{many} at once"),
-                span => format!("{many} within {}", lasting(span)),
+                Duration::ZERO => language.at_once(&many),
+                span => language.within(&many, &language.duration(span.as_secs_f64())),
             },
             Reason::Digest => {
-                let from = time(first, event.at, self.zone);
-                format!("From {from} to {}", time_and_zone(event.at, event.at, self.zone))
+                let from = language.time(first, event.at, self.zone);
+                language.period(&from, &language.time_and_zone(event.at, self.zone))
             }
-            Reason::Group => format!("{many} since {since}"),
-            Reason::Quiet => format!("Since {since}"),
+            Reason::Group => language.many_since(&many, &since),
+            Reason::Quiet => capitalized(&since),
         }
     }
 
@@ -147,12 +143,14 @@ impl Writer {
         let several_rules = summary.only_rule().is_none();
         let mut totals = vec![];
         if several_rules {
-            totals.push(total("Rules", summary.rules.iter().map(|(rule, count)| (rule.as_str(), *count))));
+            let rules = summary.rules.iter().map(|(rule, count)| (rule.to_string(), *count));
+            totals.push(total(&self.language.rules(), rules));
         }
         let is_mixed = several_rules || matches!(summary.reason, Reason::Digest | Reason::Quiet);
         if is_mixed && !summary.sentiments.is_empty() && self.fields.shows(SENTIMENT) {
-            let sentiments = summary.sentiments.iter().map(|(sentiment, count)| (sentiment.as_str(), *count));
-            totals.push(total("Sentiment", sentiments));
+            let say = |sentiment: &str| word(sentiment, sentiment, self.language);
+            let sentiments = summary.sentiments.iter().map(|(sentiment, count)| (say(sentiment), *count));
+            totals.push(total(&label("sentiment", self.language), sentiments));
         }
         totals
     }
@@ -167,16 +165,24 @@ impl Writer {
             let said = field(item.fields(), "summary").map(|said| headline(said, MAX_SAID));
             Entry {
                 said: said.filter(|said| says_something(said) && !title.contains(said.trim_end_matches('…'))),
-                title: with_also(with_caller(title, item), also),
+                title: self.with_also(with_caller(title, item, self.language), also),
                 link: self.link(item),
                 severity: if differ { item.severity() } else { Severity::Info },
-                mood: mood(item.fields()),
+                mood: mood(item.fields(), self.language),
                 at: item.at().as_secs(),
-                today: date(item.at(), self.zone) == date(event.at, self.zone),
-                when: time(item.at(), event.at, self.zone),
+                today: language::date(item.at(), self.zone) == language::date(event.at, self.zone),
+                when: self.language.time(item.at(), event.at, self.zone),
             }
         };
         shown.iter().map(entry).collect()
+    }
+
+    /// The title with the other rules that the event tells.
+    fn with_also(&self, title: String, also: Option<String>) -> String {
+        match also {
+            Some(also) => headline(&self.language.title_also(&title, &also), MAX_TITLE),
+            None => title,
+        }
     }
 
     /// A link of the call. Such addresses often need no password, so only those are shown that were asked for.
@@ -188,41 +194,32 @@ impl Writer {
 }
 
 /// The title with the caller's name or number, unless it says who called.
-fn with_caller(title: String, item: &Visible<'_>) -> String {
+fn with_caller(title: String, item: &Visible<'_>, language: Language) -> String {
     let says = |who: &str| title.contains(who);
-    let who = item.call().and_then(|_| name_or_number(item.fields()));
-    let number = caller(item.fields());
+    let who = item.call().and_then(|_| name_or_number(item.fields(), language));
+    let number = caller(item.fields(), language);
     match who.filter(|who| !says(who) && !number.as_deref().is_some_and(says)) {
         Some(who) => headline(&format!("{title} · {who}"), MAX_TITLE),
         None => title,
     }
 }
 
-/// The title with the other rules that the event tells.
-fn with_also(title: String, also: Option<String>) -> String {
-    match also {
-        Some(also) => headline(&format!("{title} (also: {also})"), MAX_TITLE),
-        None => title,
-    }
-}
-
 /// Why an event that is alone in its batch was not told at once; `None` when even one event is shown as a list.
-fn why_late(reason: Reason) -> Option<&'static str> {
+fn why_late(reason: Reason, language: Language) -> Option<String> {
     match reason {
-        Reason::Quiet => Some("This waited for the quiet hours to end."),
-        Reason::Group => Some("This waited for others of its group."),
-        Reason::Throttle => Some("This was held back by the rule's throttle."),
+        Reason::Quiet => Some(language.waited_for_quiet()),
+        Reason::Group => Some(language.waited_for_group()),
+        Reason::Throttle => Some(language.held_by_throttle()),
         Reason::Count | Reason::Digest => None,
     }
 }
 
 /// `12 calls`, or `12 calls, 17 events`; `17 events` when they are not all about calls.
-fn counted(summary: &Summary) -> String {
-    let number = |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+fn counted(summary: &Summary, language: Language) -> String {
     match calls_of(summary) {
-        Some(calls) if calls == summary.count => number(calls, "call"),
-        Some(calls) => format!("{}, {}", number(calls, "call"), number(summary.count, "event")),
-        None => number(summary.count, "event"),
+        Some(calls) if calls == summary.count => language.calls(calls),
+        Some(calls) => format!("{}, {}", language.calls(calls), language.events(summary.count)),
+        None => language.events(summary.count),
     }
 }
 
@@ -236,7 +233,7 @@ fn calls_of(summary: &Summary) -> Option<u64> {
 }
 
 /// `negative 3, positive 1`
-fn total<'t>(label: &str, counts: impl Iterator<Item = (&'t str, u64)>) -> Fact {
+fn total(label: &str, counts: impl Iterator<Item = (String, u64)>) -> Fact {
     let mut counts: Vec<_> = counts.collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let counts: Vec<_> = counts.into_iter().map(|(what, count)| format!("{what} {count}")).collect();

@@ -7,17 +7,17 @@ use serde_json::{Map, Value};
 use super::{
     MAX_TITLE, Message, Moment, Turn, Visible, Words, Writer,
     alerts::Alert,
-    facts::{Fact, caller, changed, facts_of_call, field, first, label, other_facts},
-    headline, says_something,
-    times::{date_and_time, day_and_time, time},
+    facts::{caller, changed, facts_of_call, field, first, number, other_facts, spelled},
+    headline, line, says_something,
 };
 use crate::{
     calendar::Zone,
     event::Event,
     kind::Kind,
+    language::Language,
     name::Name,
     privacy::one_line,
-    template::{self, Context, truncate},
+    template::{Context, truncate},
     time::Timestamp,
 };
 
@@ -46,20 +46,22 @@ impl Writer {
         let fields = shown.fields();
         let kind = event.kinds.first().unwrap_or(Kind::Updated);
         let own_body = body.is_some();
-        let alert = Alert::of(event, self.zone);
+        let language = self.language;
+        let alert = Alert::of(event, self.zone, language);
         let facts = match kind {
             _ if own_body => vec![],
             kind if !kind.is_of_call() => vec![],
             kind => {
-                let mut facts = if kind == Kind::Updated { changed(shown.changes()) } else { vec![] };
-                facts.extend(facts_of_call(fields));
+                let mut facts =
+                    if kind == Kind::Updated { changed(shown.changes(), language) } else { vec![] };
+                facts.extend(facts_of_call(fields, language));
                 if self.fields.include.is_some() {
-                    facts.extend(other_facts(fields));
+                    facts.extend(other_facts(fields, language));
                 }
                 facts
             }
         };
-        let (facts, note) = first(facts);
+        let (facts, note) = first(facts, language);
         note.into_iter().for_each(|note| words.note(note));
         let quoted = !own_body && kind.is_of_call();
         let said = || match (kind, alert) {
@@ -68,7 +70,7 @@ impl Writer {
             _ => field(fields, "summary").map(|summary| truncate(summary, MAX_SUMMARY)),
         };
         let transcript = match fields.get("transcript") {
-            Some(Value::Array(turns)) if self.fields.shows_transcripts() => turns_of(turns),
+            Some(Value::Array(turns)) if self.fields.shows_transcripts() => turns_of(turns, language),
             _ => vec![],
         };
         let links = match (event.subject.source(), event.subject.call()) {
@@ -80,7 +82,7 @@ impl Writer {
         Ok(Message {
             title,
             severity: shown.severity(),
-            lead: also.map(|also| format!("Also: {also}")),
+            lead: also.map(|also| language.also(&also)),
             text: body.or_else(said).map(|text| without_controls(text.trim())),
             quoted,
             facts,
@@ -97,10 +99,11 @@ impl Writer {
                 .filter(|number| can_be_dialled(number))
                 .map(str::to_owned),
             at: shown.at().as_secs(),
-            when: date_and_time(shown.at(), self.zone),
+            when: language.date_and_time(shown.at(), self.zone),
             noticed: shown
                 .noticed()
-                .map(|at| Moment { at: at.as_secs(), when: time(at, shown.at(), self.zone) }),
+                .map(|at| Moment { at: at.as_secs(), when: language.time(at, shown.at(), self.zone) }),
+            language,
         })
     }
 
@@ -115,10 +118,10 @@ impl Writer {
         let own = words.title(&shown.context(count, calls), &shown.event.rule);
         let lasting = words.rules.get(&shown.event.rule).and_then(|rule| rule.lasting);
         let own = own.map(|title| headline(&title, MAX_TITLE)).filter(|title| says_something(title));
-        let title = own.unwrap_or_else(|| default_title(shown, lasting, self.zone));
+        let title = own.unwrap_or_else(|| default_title(shown, lasting, self.zone, self.language));
         // A test must not alarm anybody.
-        let mark = if shown.event.id.is_test() { "[test] " } else { "" };
-        headline(&format!("{mark}{title}"), MAX_TITLE)
+        let mark = shown.event.id.is_test().then(|| self.language.test() + " ");
+        headline(&(mark.unwrap_or_default() + &title), MAX_TITLE)
     }
 
     /// The other rules that the event tells: the title of each in its own words, or else its name; `None` when there are
@@ -140,60 +143,77 @@ impl Writer {
             said.push(own.unwrap_or_else(|| rule.to_string()));
         }
         let more = also.len().saturating_sub(MAX_ALSO);
-        said.extend((more > 0).then(|| format!("and {more} more")));
+        said.extend((more > 0).then(|| self.language.and_more_rules(more as u64)));
         (!said.is_empty()).then(|| said.join("; "))
     }
 
     /// `Call from +33612345678, 15 Dec 09:32`: of what lasts, as long as a call does.
     fn conversation(&self, shown: &Visible<'_>) -> Option<String> {
         shown.call().filter(|_| !shown.event.id.is_test())?;
-        let from = caller(shown.fields()).map(|caller| format!(" from {}", headline(&caller, MAX_CALLER)));
-        let when = shown.began().map(|at| format!(", {}", day_and_time(at, self.zone)));
-        // Without both, all calls would be one conversation.
-        let id = match (&from, &when) {
-            (_, Some(_)) => String::new(),
-            (_, None) => format!(" {}", headline(shown.event.subject.call()?.as_str(), MAX_CALLER)),
+        let (language, fields) = (self.language, shown.fields());
+        let caller = caller(fields, language).map(|caller| headline(&caller, MAX_CALLER));
+        let is_known = number(fields).is_some();
+        // Without its time, all calls of a caller would be one conversation.
+        let Some(began) = shown.began() else {
+            let id = headline(shown.event.subject.call()?.as_str(), MAX_CALLER);
+            return Some(match caller {
+                Some(caller) => language.conversation_of(&id, &caller),
+                None => language.conversation_id(&id),
+            });
         };
-        Some(format!("Call{id}{}{}", from.unwrap_or_default(), when.unwrap_or_default()))
+        let when = language.day_and_time(began, self.zone);
+        Some(match caller {
+            Some(caller) if is_known => language.conversation(&caller, &when),
+            Some(_) => language.conversation_unknown(&when),
+            None => language.conversation_bare(&when),
+        })
     }
 
     fn silent_since(&self, details: &Map<String, Value>) -> Option<String> {
         let since = Timestamp::parse(field(details, "since")?)?;
-        Some(format!("No call has come in since {}.", date_and_time(since, self.zone)))
+        Some(self.language.silent_since(since, self.zone))
     }
 }
 
 /// `Call ended · +33612345678 · 2m 25s`; of a rule with `for`, `still-live for 30m · +33612345678`.
-fn default_title(shown: &Visible<'_>, lasting: Option<Duration>, zone: Zone) -> String {
-    if let Some(alert) = Alert::of(shown.event, zone) {
+fn default_title(shown: &Visible<'_>, lasting: Option<Duration>, zone: Zone, language: Language) -> String {
+    if let Some(alert) = Alert::of(shown.event, zone, language) {
         return alert.title;
     }
     let (source, call) = (shown.source(), shown.fields());
     let kind = shown.event.kinds.first().unwrap_or(Kind::Updated);
     let what = match kind {
-        Kind::Started => "Call started",
-        Kind::Ended => "Call ended",
-        Kind::Analyzed => "Call analyzed",
-        Kind::Updated => "Call updated",
-        Kind::Deleted => "Call deleted",
+        Kind::Started => language.call_started(),
+        Kind::Ended => language.call_ended(),
+        Kind::Analyzed => language.call_analyzed(),
+        Kind::Updated => language.call_updated(),
+        Kind::Deleted => language.call_deleted(),
         Kind::SourceSilent => {
-            let lasting = field(call, "silence").map(|silence| format!(" for {silence}"));
-            return format!("No calls in {source}{}", lasting.unwrap_or_default());
+            // The details have it as it is written in a config.
+            let span = field(call, "silence").map(|silence| match humantime::parse_duration(silence) {
+                Ok(span) => language.span(span),
+                Err(_) => silence.to_owned(),
+            });
+            return match span {
+                Some(span) => language.no_calls_in_for(source, &span),
+                None => language.no_calls_in(source),
+            };
         }
         kind => return kind.to_string(),
     };
     let mut parts = match lasting {
-        Some(lasting) => vec![format!("{} for {}", shown.event.rule, humantime::format_duration(lasting))],
-        None => vec![what.to_owned()],
+        Some(lasting) => vec![language.rule_for(shown.event.rule.as_str(), &language.span(lasting))],
+        None => vec![what],
     };
-    parts.extend(caller(call));
+    parts.extend(caller(call, language));
     match kind {
         Kind::Ended | Kind::Analyzed => {
-            parts.extend(call.get("duration").and_then(Value::as_f64).map(template::duration_in_words));
+            let seconds = call.get("duration").and_then(Value::as_f64);
+            parts.extend(seconds.map(|seconds| language.duration(seconds)));
         }
         Kind::Updated => {
-            let labels: Vec<_> =
-                changed(shown.changes()).into_iter().map(|Fact { label, .. }| label.to_lowercase()).collect();
+            let facts = changed(shown.changes(), language).into_iter();
+            let labels: Vec<_> = facts.map(|fact| language.in_a_sentence(&fact.label)).collect();
             parts.extend(Some(labels.join(", ")).filter(|labels| !labels.is_empty()));
         }
         _ => {}
@@ -201,15 +221,15 @@ fn default_title(shown: &Visible<'_>, lasting: Option<Duration>, zone: Zone) -> 
     parts.join(" · ")
 }
 
-fn turns_of(turns: &[Value]) -> Vec<Turn> {
+fn turns_of(turns: &[Value], language: Language) -> Vec<Turn> {
     let mut told: Vec<_> = turns
         .iter()
         .take(MAX_TURNS)
         .filter_map(|turn| {
             let who = match turn.get("role").and_then(Value::as_str) {
-                Some("assistant") => "Agent".to_owned(),
-                Some("user") => "Caller".to_owned(),
-                Some(role) => label(&truncate(role, 40)),
+                Some("assistant") => language.agent(),
+                Some("user") => language.caller(),
+                Some(role) => spelled(&truncate(role, 40)),
                 None => "?".to_owned(),
             };
             let said = turn.get("content").and_then(Value::as_str)?;
@@ -217,15 +237,15 @@ fn turns_of(turns: &[Value]) -> Vec<Turn> {
         })
         .collect();
     if turns.len() > MAX_TURNS {
-        let left = turns.len() - MAX_TURNS;
-        told.push(Turn { who: "…".to_owned(), said: format!("and {left} more turns") });
+        let left = (turns.len() - MAX_TURNS) as u64;
+        told.push(Turn { who: "…".to_owned(), said: language.and_more_turns(left) });
     }
     told
 }
 
 /// The text without control characters, except line breaks.
 pub(super) fn without_controls(text: &str) -> String {
-    let mut lines: Vec<_> = text.lines().take(MAX_LINES + 1).map(one_line).collect();
+    let mut lines: Vec<_> = text.lines().take(MAX_LINES + 1).map(line).collect();
     if lines.len() > MAX_LINES {
         lines[MAX_LINES] = "…".to_owned();
     }

@@ -10,6 +10,7 @@ use crate::{
     destination::FieldFilter,
     event::{Event, Severity},
     json::{self, Budget, Shallow},
+    language::Language,
     template::{ChangeContext, Context, EventContext},
     time::Timestamp,
 };
@@ -21,6 +22,8 @@ const LATE: Duration = Duration::from_secs(120);
 pub(in crate::destination) struct Visible<'e> {
     pub(in crate::destination) event: &'e Event,
     severity: Severity,
+    /// The language of the message.
+    language: Language,
     /// The record, always an object.
     record: Value,
     changes: Cow<'e, Changes>,
@@ -40,12 +43,13 @@ impl<'e> Visible<'e> {
     pub(in crate::destination) fn new(
         event: &'e Event,
         severity: Severity,
+        language: Language,
         fields: &FieldFilter,
         budget: &mut Budget,
     ) -> Result<Self, serde_json::Error> {
         let record = json::excerpt(fields.record(&event.record)?.get(), budget).unwrap_or_default();
         let changes = Changes(json::excerpt_of_fields(&fields.changes(&event.changes)?.0, budget));
-        Ok(Self::of(event, severity, fields, record, Cow::Owned(changes)))
+        Ok(Self::of(event, severity, language, fields, record, Cow::Owned(changes)))
     }
 
     /// The whole event, for the body of a webhook.
@@ -55,15 +59,17 @@ impl<'e> Visible<'e> {
     pub(super) fn whole(
         event: &'e Event,
         severity: Severity,
+        language: Language,
         fields: &FieldFilter,
     ) -> Result<Self, serde_json::Error> {
         let record = json::fields(fields.record(&event.record)?.get()).unwrap_or_default();
-        Ok(Self::of(event, severity, fields, record, fields.changes(&event.changes)?))
+        Ok(Self::of(event, severity, language, fields, record, fields.changes(&event.changes)?))
     }
 
     fn of(
         event: &'e Event,
         severity: Severity,
+        language: Language,
         fields: &FieldFilter,
         record: Map<String, Value>,
         changes: Cow<'e, Changes>,
@@ -76,6 +82,7 @@ impl<'e> Visible<'e> {
         Self {
             event,
             severity,
+            language,
             record: Value::Object(record),
             changes,
             type_name: event.type_name(),
@@ -139,6 +146,7 @@ impl<'e> Visible<'e> {
             source: self.source(),
             rule: self.event.rule.as_str(),
             severity: self.severity,
+            language: self.language,
             event: EventContext { id: self.event.id.as_str(), r#type: &self.type_name, time: &self.time },
             count,
             calls,

@@ -6,8 +6,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    destination::message::{Link, Message, Moment},
+    destination::message::{Link, Message, Moment, urgency},
     event::Severity,
+    language::Language,
     template::slack_escape as escape,
 };
 
@@ -54,7 +55,8 @@ pub(super) fn render(message: &Message) -> Value {
         middle.push(section(&cut(&if message.quoted { quoted(&text) } else { text }, MAX_TEXT)));
     }
     let mut blocks = vec![head];
-    let mut room = MAX_WHOLE.saturating_sub(length(&blocks[0]) + length(&foot) + length(&rest_is_missing()));
+    let mut room = MAX_WHOLE
+        .saturating_sub(length(&blocks[0]) + length(&foot) + length(&rest_is_missing(message.language)));
     let taken: usize = middle.iter().map(length).sum();
     middle.extend(entries(message, room.saturating_sub(taken)));
     middle.extend(transcript(message));
@@ -66,7 +68,7 @@ pub(super) fn render(message: &Message) -> Value {
             blocks.push(block);
         }
         if !is_whole {
-            blocks.push(rest_is_missing());
+            blocks.push(rest_is_missing(message.language));
             break;
         }
     }
@@ -101,9 +103,9 @@ fn fitted(mut block: Value, room: usize, is_whole: &mut bool) -> Option<Value> {
     Some(block)
 }
 
-fn rest_is_missing() -> Value {
-    let note = "_Slack has no room for the rest of this message._";
-    json!({ "type": "context", "elements": [mrkdwn(note)] })
+fn rest_is_missing(language: Language) -> Value {
+    let note = format!("_{}_", language.no_room());
+    json!({ "type": "context", "elements": [mrkdwn(&note)] })
 }
 
 /// The length of a block as JSON, in characters.
@@ -114,24 +116,19 @@ fn length(block: &Value) -> usize {
 
 /// The last block: where the message comes from, and where there is more.
 fn foot(message: &Message) -> Value {
-    let severity = match message.severity {
-        Severity::Info => String::new(),
-        severity => format!("*{}* · ", severity.as_str()),
-    };
+    let language = message.language;
+    let severity = urgency(message.severity, language).map(|word| format!("*{word}*"));
     let rules: Vec<_> = message.rules.iter().map(|rule| format!("*{}*", escape(rule))).collect();
-    let rule = match rules.len() {
-        0 => String::new(),
-        1 => format!("rule {} · ", rules[0]),
-        _ => format!("rules {} · ", rules.join(", ")),
-    };
-    let call = message.call.as_ref().map(|call| format!(" · call {}", escape(call))).unwrap_or_default();
+    let rules = (!rules.is_empty())
+        .then(|| format!("{} {}", language.rule_word(rules.len() as u64), rules.join(", ")));
+    let source = (!message.source.is_empty())
+        .then(|| format!("{} *{}*", language.source_word(), escape(&message.source)));
+    let when = date(message.at, &message.when, message.noticed.is_none());
     let noticed = message.noticed.as_ref();
-    let noticed = noticed.map(|Moment { at, when }| format!(" · noticed {}", date(*at, when, true)));
-    let noticed = noticed.unwrap_or_default();
-    let (source, when) =
-        (escape(&message.source), date(message.at, &message.when, message.noticed.is_none()));
-    let source = if source.is_empty() { source } else { format!("source *{source}* · ") };
-    let origin = format!("{severity}{rule}{source}{when}{noticed}{call}");
+    let noticed = noticed.map(|Moment { at, when }| language.noticed(&date(*at, when, true)));
+    let call = message.call.as_ref().map(|call| format!("{} {}", language.call_word(), escape(call)));
+    let origin = [severity, rules, source, Some(when), noticed, call];
+    let origin = origin.into_iter().flatten().collect::<Vec<_>>().join(" · ");
     let links: Vec<_> = message.links.iter().map(|Link { label, url }| link(url, label)).collect();
     let mut context = vec![mrkdwn(&cut(&origin, MAX_FIELD))];
     context.extend((!links.is_empty()).then(|| mrkdwn(&links.join(" · "))));
@@ -144,7 +141,7 @@ fn foot(message: &Message) -> Value {
 fn words(title: &str, message: &Message) -> String {
     let origin = [message.rules.join(", "), message.source.clone(), message.when.clone()];
     let origin: Vec<_> = origin.into_iter().filter(|part| !part.is_empty()).collect();
-    let links = message.links.iter().map(|Link { label, url }| format!("{label}: {url}"));
+    let links = message.links.iter().map(|Link { label, url }| message.language.labelled(label, url));
     let parts = [title.to_owned(), message.plain(), origin.join(" · ")].into_iter().chain(links);
     let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
     let text = escape(&parts.join("\n"));
@@ -155,7 +152,7 @@ fn words(title: &str, message: &Message) -> String {
 /// The events of a batch, one in a line, as many as there is room for; the others are counted.
 fn entries(message: &Message, room: usize) -> Vec<Value> {
     let lines = message.entries.iter().take(MAX_ENTRIES).map(|entry| {
-        let mood = entry.mood.as_ref().map(|mood| format!(" · _{}_", escape(mood))).unwrap_or_default();
+        let mood = entry.mood.as_ref().map(|mood| format!(" · _{}_", escape(&mood.word))).unwrap_or_default();
         let said = entry.said.as_ref().map(|said| format!(" · {}", escape(said))).unwrap_or_default();
         let link = entry.link.as_ref().map(|Link { label, url }| format!(" · {}", link(url, label)));
         let (mark, title, link) = (mark(entry.severity), escape(&entry.title), link.unwrap_or_default());
@@ -164,7 +161,7 @@ fn entries(message: &Message, room: usize) -> Vec<Value> {
     let mut lines: Vec<_> = lines.collect();
     loop {
         let more = message.more + message.entries.len().saturating_sub(lines.len()) as u64;
-        let more = (more > 0).then(|| format!("and {more} more"));
+        let more = (more > 0).then(|| message.language.and_more(more));
         let blocks: Vec<_> =
             sections(lines.iter().cloned().chain(more)).iter().map(|text| section(text)).collect();
         if blocks.iter().map(length).sum::<usize>() <= room || lines.pop().is_none() {
@@ -175,12 +172,15 @@ fn entries(message: &Message, room: usize) -> Vec<Value> {
 
 /// The transcript in as few sections as possible.
 fn transcript(message: &Message) -> Vec<Value> {
-    let lines =
-        message.transcript.iter().map(|turn| format!("*{}:* {}\n", escape(&turn.who), escape(&turn.said)));
+    let colon = message.language.colon();
+    let lines = message
+        .transcript
+        .iter()
+        .map(|turn| format!("*{}{colon}* {}\n", escape(&turn.who), escape(&turn.said)));
     let mut sections = sections(lines);
     if sections.len() > MAX_TRANSCRIPT_BLOCKS {
         sections.truncate(MAX_TRANSCRIPT_BLOCKS);
-        sections.push("_… the rest of the transcript is not shown here_".to_owned());
+        sections.push(format!("_{}_", message.language.transcript_goes_on()));
     }
     sections.iter().map(|text| section(text)).collect()
 }

@@ -255,7 +255,7 @@ fn every_declared_default_is_the_default() {
             }
         }
     }
-    assert_eq!(checked, 54);
+    assert_eq!(checked, 55);
 }
 
 #[test]

@@ -422,6 +422,7 @@ pub fn config(name: &str) -> DestinationConfig {
         failing_after: Duration::from_secs(300),
         merge: false,
         timezone: callwatch::calendar::Zone::UTC,
+        language: Default::default(),
         quiet: None,
         fields: Default::default(),
         hash_secret: None,

@@ -77,7 +77,7 @@ pub(super) const MANAGER: &[&str] = &["Manager <manager@acme.example>"];
 const BOTH: &[&str] = &["a@acme.example", "b@acme.example"];
 
 /// A header of a mail, unfolded.
-fn header(mail: &str, name: &str) -> String {
+pub(super) fn header(mail: &str, name: &str) -> String {
     let head = mail.split("\r\n\r\n").next().unwrap().replace("\r\n ", " ");
     let found: Vec<_> = head.lines().filter_map(|line| line.strip_prefix(&format!("{name}: "))).collect();
     assert_eq!(found.len(), 1, "{name} in {head}");
@@ -85,7 +85,7 @@ fn header(mail: &str, name: &str) -> String {
 }
 
 /// The text and the HTML part of a mail, decoded.
-fn parts(mail: &str) -> [String; 2] {
+pub(super) fn parts(mail: &str) -> [String; 2] {
     let boundary = format!("\r\n--{}", header(mail, "Content-Type").split('"').nth(1).unwrap());
     let mut parts = mail.split(&boundary).skip(1).map(|part| {
         let (head, body) = part.split_once("\r\n\r\n").unwrap();

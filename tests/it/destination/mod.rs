@@ -5,6 +5,8 @@ mod docs;
 mod email;
 mod handshake;
 mod hostile;
+mod languages;
+mod mail_page;
 mod mail_servers;
 mod own_body;
 mod privacy;
@@ -30,6 +32,7 @@ use callwatch::{
     event::{Event, EventId, Subject},
     http,
     kind::{Kind, Kinds},
+    language::Language,
     name::Name,
     rule::{Rule, RuleSet, RuleText, Rules},
     summary::{Reason, Summarizer},
@@ -117,6 +120,7 @@ pub fn config(kind: DestinationKind) -> DestinationConfig {
         failing_after: Duration::from_secs(300),
         merge: false,
         timezone: Zone::UTC,
+        language: Language::English,
         quiet: None,
         fields: FieldFilter::default(),
         hash_secret: None,

@@ -14,7 +14,7 @@ use super::{
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
-fn to(url: &str, template: &str, content_type: &'static str) -> DestinationConfig {
+pub(super) fn to(url: &str, template: &str, content_type: &'static str) -> DestinationConfig {
     let body = WebhookBody {
         template: Template::compile_body(template, &["key"]).unwrap(),
         content_type: reqwest::header::HeaderValue::from_static(content_type),

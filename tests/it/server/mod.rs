@@ -4,7 +4,7 @@ mod hostile;
 pub mod http;
 mod openapi;
 mod page;
-mod pages;
+pub mod pages;
 
 use std::{collections::BTreeSet, net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf};
 

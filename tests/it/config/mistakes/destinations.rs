@@ -48,6 +48,42 @@ error: expected a text, found a list
 }
 
 #[test]
+fn languages() {
+    check(
+        r#"
+language = "french"
+[destinations.crm]
+type = "webhook"
+url = "https://crm.example.com/"
+language = "fe"
+[rules.r]
+on = ["ended"]
+to = ["crm"]
+"#,
+        r#"
+error: there is no language `french`
+ --> config.toml:1:12
+  |
+1 | language = "french"
+  |            ^^^^^^^^
+  |
+  = help: choose from `en` (English), `fr` (French), `de` (German), `es`
+          (Spanish)
+
+error: there is no language `fe`
+ --> config.toml:5:12
+  |
+5 | language = "fe"
+  |            ^^^^
+  |
+  = help: choose from `en` (English), `fr` (French), `de` (German), `es`
+          (Spanish)
+
+"#,
+    );
+}
+
+#[test]
 fn keys_common_to_all() {
     check(
         r#"
@@ -212,8 +248,8 @@ error: unknown key `webhook_url`
           `permanent`, `handshake`, `ca_file`, `client_cert`, `client_key`,
           `proxy`, `allow_private`, `retry`, `max_attempts_age`, `rate`,
           `concurrency`, `timeout`, `failing_after`, `merge`, `timezone`,
-          `quiet`, `show`, `include`, `exclude`, `mask`, `hash`, `hash_key`,
-          `redact`
+          `language`, `quiet`, `show`, `include`, `exclude`, `mask`, `hash`,
+          `hash_key`, `redact`
 
 error: callwatch sets this header itself
  --> config.toml:9:1

@@ -87,8 +87,9 @@ error: unknown key `logging`
 9 | [logging]
   |  ^^^^^^^
   |
-  = help: choose from `timezone`, `store`, `backup`, `delivery`, `reload`,
-          `server`, `sources`, `destinations`, `alerts`, `heartbeat`, `rules`
+  = help: choose from `timezone`, `language`, `store`, `backup`, `delivery`,
+          `reload`, `server`, `sources`, `destinations`, `alerts`,
+          `heartbeat`, `rules`
 
 "#,
     );

@@ -3,7 +3,7 @@
 mod browser;
 mod calls;
 mod charts;
-mod chromium;
+pub mod chromium;
 mod deliveries;
 mod many;
 mod sign_in;

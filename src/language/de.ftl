@@ -1,0 +1,211 @@
+# Titel.
+call_started = Anruf begonnen
+call_ended = Anruf beendet
+call_analyzed = Anruf ausgewertet
+call_updated = Anruf geändert
+call_deleted = Anruf gelöscht
+no_calls_in = Keine Anrufe in { $source }
+no_calls_in_for = { $source }: { $span } lang keine Anrufe
+rule_for = { $rule }, { $span } lang
+test = [Test]
+
+# Betreff aller Nachrichten zu einem Anruf.
+conversation = Anruf von { $caller }, { $when }
+conversation_unknown = Anruf von unbekannter Nummer, { $when }
+conversation_bare = Anruf, { $when }
+conversation_of = Anruf { $call } von { $caller }
+conversation_id = Anruf { $call }
+
+# Bezeichnungen und Werte.
+caller = Anrufer
+called = Angerufene Nummer
+status = Status
+outcome = Ergebnis
+engaged = Echtes Gespräch
+rules = Regeln
+live_now = Läuft gerade
+yes = ja
+no = nein
+unknown_number = unbekannte Nummer
+changed = geändert
+now = jetzt { $value }
+removed = entfernt
+field = { $name ->
+        [status] Status
+        [duration] Dauer
+        [summary] Zusammenfassung
+        [evaluation] Bewertung
+        [endedReason] Grund des Endes
+        [callerNumber] Nummer des Anrufers
+        [calledNumber] Angerufene Nummer
+        [isEngaged] Echtes Gespräch
+        [callAnalysis] Auswertung
+        [transcript] Gesprächsprotokoll
+        [createdAt] Beginn
+        [sentiment] Stimmung
+        [leadQuality] Lead-Qualität
+        [appointmentBooked] Termin vereinbart
+       *[other] { $label }
+    }
+word = { $key ->
+        [live] läuft gerade
+        [completed] beendet
+        [failed] fehlgeschlagen
+        [no_answer] nicht angenommen
+        [busy] besetzt
+        [canceled] abgebrochen
+        [cancelled] abgebrochen
+        [voicemail] Anrufbeantworter
+        [missed] verpasst
+        [success] erfolgreich
+        [fail] nicht erfolgreich
+        [user_hangup] Anrufer hat aufgelegt
+        [agent_hangup] Agent hat aufgelegt
+        [positive] positiv
+        [negative] negativ
+        [neutral] neutral
+        [mixed] gemischt
+        [hot] heiß
+        [warm] warm
+        [cold] kalt
+       *[other] { $word }
+    }
+more_fields = (Weitere Felder werden hier nicht angezeigt.)
+agent = Agent
+transcript = Gesprächsprotokoll
+
+# Mehrere Ereignisse in einer Nachricht.
+digest = Übersicht über { $many }
+while_quiet = Während der Ruhezeit: { $many }
+calls = { $count ->
+        [one] { $count } Anruf
+       *[other] { $count } Anrufe
+    }
+events = { $count ->
+        [one] { $count } Ereignis
+       *[other] { $count } Ereignisse
+    }
+and_more_calls = { $count ->
+        [one] und { $count } weiterer Anruf
+       *[other] und { $count } weitere Anrufe
+    }
+and_more_events = { $count ->
+        [one] und { $count } weiteres Ereignis
+       *[other] und { $count } weitere Ereignisse
+    }
+and_more_calls_of = { $calls ->
+        [one] und { $calls } weiterer Anruf ({ $events } Ereignisse)
+       *[other] und { $calls } weitere Anrufe ({ $events } Ereignisse)
+    }
+of_one_call = ({ $events } Ereignisse)
+held_back = { $count ->
+        [one] { $count } Benachrichtigung zurückgehalten { $since }
+       *[other] { $count } Benachrichtigungen zurückgehalten { $since }
+    }
+at_once = { $many } gleichzeitig
+within = { $many } in { $span }
+period = Zeitraum: { $from } bis { $to }
+many_since = { $many } { $since }
+and_more = { $count ->
+        [one] und { $count } weiterer Eintrag
+       *[other] und { $count } weitere Einträge
+    }
+and_more_turns = { $count ->
+        [one] und { $count } weiterer Beitrag
+       *[other] und { $count } weitere Beiträge
+    }
+also = Außerdem: { $also }
+title_also = { $title } (außerdem: { $also })
+and_more_rules = { $count ->
+        [one] und { $count } weitere
+       *[other] und { $count } weitere
+    }
+
+# Hinweise zur Nachricht selbst.
+waited_for_quiet = Diese Nachricht hat das Ende der Ruhezeit abgewartet.
+waited_for_group = Diese Nachricht hat auf weitere Ereignisse ihrer Gruppe gewartet.
+held_by_throttle = Diese Nachricht wurde durch die Begrenzung (throttle) der Regel zurückgehalten.
+too_large = (Dieser Anruf ist zu umfangreich, um hier vollständig angezeigt zu werden.)
+default_title = (Dies ist der Standardtitel, denn der Titel der Regel ließ sich nicht erzeugen: { $error })
+default_body = (Dies ist der Standardtext, denn der Text der Regel ließ sich nicht erzeugen: { $error })
+no_title_of = (Der Titel von { $rule } ließ sich nicht erzeugen: { $error })
+no_room = Für den Rest dieser Nachricht ist in Slack kein Platz.
+transcript_goes_on = … der Rest des Gesprächsprotokolls wird hier nicht angezeigt
+
+# Herkunft.
+warning = Warnung
+critical = kritisch
+rule_word = { $count ->
+        [one] Regel
+       *[other] Regeln
+    }
+source_word = Quelle
+call_word = Anruf
+noticed = bemerkt: { $when }
+open_call = Anruf öffnen
+open_details = Details in callwatch
+
+# callwatch selbst.
+source_failing_title = Quelle { $source } ist gestört
+source_failing = Anrufe von { $source } werden{ $since } nicht erfasst{ $error }. Sie werden gemeldet, sobald die API wieder ordnungsgemäß antwortet.
+source_recovered_title = Quelle { $source } antwortet wieder
+source_recovered = Anrufe von { $source } werden wieder erfasst, nachdem sie{ $since } nicht erfasst worden waren. Was in der Zwischenzeit geschehen ist, wird jetzt gemeldet.
+destination_failing_title = Ziel { $destination } ist gestört
+destination_failing = { $destination } hat{ $since } nichts angenommen{ $error }. { $waiting } `{ $list }` zeigt, was wartet.
+waits_for_answer = { $count ->
+        [0] Es wartet nichts; was hinzukommt, wird gesendet, sobald das Ziel wieder antwortet.
+        [one] { $count } Benachrichtigung wartet; sie wird gesendet, sobald das Ziel wieder antwortet.
+       *[other] { $count } Benachrichtigungen warten; sie werden gesendet, sobald das Ziel wieder antwortet.
+    }
+waits_for_person = { $count ->
+        [0] Es wartet nichts; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird. Beheben Sie, was es beanstandet, und führen Sie dann `{ $resume }` aus.
+        [one] { $count } Benachrichtigung wartet; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird. Beheben Sie, was es beanstandet, und führen Sie dann `{ $resume }` aus.
+       *[other] { $count } Benachrichtigungen warten; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird. Beheben Sie, was es beanstandet, und führen Sie dann `{ $resume }` aus.
+    }
+destination_recovered_title = Ziel { $destination } nimmt wieder Benachrichtigungen an
+destination_recovered = { $count ->
+        [0] { $destination } hatte{ $since } nichts angenommen. Jetzt wartet nichts mehr.
+        [one] { $destination } hatte{ $since } nichts angenommen. { $count } Benachrichtigung hat gewartet und wird jetzt gesendet.
+       *[other] { $destination } hatte{ $since } nichts angenommen. { $count } Benachrichtigungen haben gewartet und werden jetzt gesendet.
+    }
+delivery_dead_title = { $count ->
+        [one] Zustellung von { $count } Benachrichtigung an { $destination } eingestellt
+       *[other] Zustellung von { $count } Benachrichtigungen an { $destination } eingestellt
+    }
+delivery_dead = { $count ->
+        [one] Die Zustellung von { $count } Benachrichtigung wurde{ $since } eingestellt. Der Grund{ $error }. Sie bleibt erhalten: `{ $list }` zeigt, warum, und `{ $retry }` sendet sie erneut.
+       *[other] Die Zustellung von { $count } Benachrichtigungen wurde{ $since } eingestellt. Der Grund bei der letzten{ $error }. Sie bleiben erhalten: `{ $list }` zeigt, warum, und `{ $retry }` sendet sie erneut.
+    }
+rule_failing_title = Regel { $rule } funktioniert nicht
+rule_failing = Die Bedingung von { $rule } ließ sich{ $since } für keinen der letzten Anrufe von { $source } auswerten{ $error }. Die Regel meldet nichts, bis das behoben ist: Korrigieren Sie ihr `when`.
+config_rejected_title = Die neue Konfiguration wird nicht verwendet
+config_rejected = Die Konfiguration auf der Festplatte konnte nicht übernommen werden{ $error }. callwatch arbeitet mit der bisherigen weiter; `{ $check }` zeigt alle Fehler.
+
+# Datum und Uhrzeit.
+date_and_time_format = %a., %d.%m.%Y, %H:%M { $zone }
+day_and_time_format = %d.%m., %H:%M
+time_format = %H:%M
+time_this_week_format = %a., %H:%M
+time_this_year_format = %a., %d.%m., %H:%M
+time_any_year_format = %a., %d.%m.%Y, %H:%M
+time_and_zone_format = %H:%M Uhr { $zone }
+local_time_format = %d.%m.%Y, %H:%M
+since_format = seit %H:%M Uhr { $zone }
+since_this_week_format = seit %A, %H:%M Uhr { $zone }
+since_this_year_format = seit %A, dem %-d. %B, %H:%M Uhr { $zone }
+since_any_year_format = seit %A, dem %-d. %B %Y, %H:%M Uhr { $zone }
+silent_since_format = Seit %A, dem %-d. %B %Y, %H:%M Uhr { $zone }, ist kein Anruf eingegangen.
+zone_name = { $name ->
+        [CET] MEZ
+        [CEST] MESZ
+       *[other] { $name }
+    }
+
+# Dauer.
+seconds = { $count } s
+minutes = { $count } min
+hours = { $count } h
+days = { $count ->
+        [one] { $count } Tag
+       *[other] { $count } Tage
+    }

@@ -1,0 +1,154 @@
+# Titles of messages. An event about a call is named by what happened.
+call_started = Call started
+call_ended = Call ended
+call_analyzed = Call analyzed
+call_updated = Call updated
+call_deleted = Call deleted
+no_calls_in = No calls in { $source }
+no_calls_in_for = No calls in { $source } for { $span }
+# A rule whose condition has held for a while.
+rule_for = { $rule } for { $span }
+test = [test]
+
+# The subject of all mails about one call. $call is its id, which stands there when its time is not known.
+conversation = Call from { $caller }, { $when }
+conversation_unknown = Call from unknown number, { $when }
+conversation_bare = Call, { $when }
+conversation_of = Call { $call } from { $caller }
+conversation_id = Call { $call }
+
+# Labels of facts, and their values. Words that are written in small letters here begin with a capital where they stand first.
+caller = Caller
+called = Called
+status = Status
+outcome = Outcome
+engaged = Engaged
+rules = Rules
+live_now = Live now
+yes = yes
+no = no
+unknown_number = unknown number
+changed = changed
+now = now { $value }
+removed = removed
+# The name of a field, and a word of the API. $label and $word are what to print when it is none that is known.
+field = { $label }
+word = { $word }
+more_fields = (There are more fields than are shown here.)
+agent = Agent
+transcript = Transcript
+
+# Several events as one.
+digest = Digest: { $many }
+while_quiet = While it was quiet: { $many }
+calls = { $count ->
+        [one] { $count } call
+       *[other] { $count } calls
+    }
+events = { $count ->
+        [one] { $count } event
+       *[other] { $count } events
+    }
+and_more_calls = and { $count } more
+and_more_events = and { $count } more
+and_more_calls_of = { $calls ->
+        [one] and { $calls } more call ({ $events } events)
+       *[other] and { $calls } more calls ({ $events } events)
+    }
+of_one_call = ({ $events } events)
+held_back = { $count } held back { $since }
+at_once = { $many } at once
+within = { $many } within { $span }
+period = From { $from } to { $to }
+many_since = { $many } { $since }
+and_more = and { $count } more
+and_more_turns = and { $count } more turns
+also = Also: { $also }
+title_also = { $title } (also: { $also })
+and_more_rules = and { $count } more
+
+# Remarks about the message itself.
+waited_for_quiet = This waited for the quiet hours to end.
+waited_for_group = This waited for others of its group.
+held_by_throttle = This was held back by the rule's throttle.
+too_large = (This call is too large to be shown whole here.)
+default_title = (this is the default title: the rule's own could not be rendered: { $error })
+default_body = (this is the default body: the rule's own could not be rendered: { $error })
+no_title_of = (the title of { $rule } could not be rendered: { $error })
+no_room = Slack has no room for the rest of this message.
+transcript_goes_on = … the rest of the transcript is not shown here
+
+# Where a message comes from.
+warning = warning
+critical = critical
+rule_word = { $count ->
+        [one] rule
+       *[other] rules
+    }
+source_word = source
+call_word = call
+noticed = noticed { $when }
+open_call = Open the call
+open_details = Details in callwatch
+
+# callwatch itself. $since and $error are empty, or begin with what stands between them and the words before.
+source_failing_title = Source { $source } is failing
+source_failing = Calls of { $source } are not being seen{ $since }{ $error }. They will be told when the API answers as it should again.
+source_recovered_title = Source { $source } answers again
+source_recovered = Calls of { $source } are seen again. They were not{ $since }; what happened meanwhile is told now.
+destination_failing_title = Destination { $destination } is failing
+destination_failing = { $destination } has not taken anything{ $since }{ $error }. { $waiting } `{ $list }` shows what waits.
+waits_for_answer = { $count ->
+        [0] Nothing waits for it; what comes in is sent when it answers again.
+        [one] { $count } notification waits; it is sent when it answers again.
+       *[other] { $count } notifications wait; they are sent when it answers again.
+    }
+waits_for_person = { $count ->
+        [0] Nothing waits for it; nothing is sent before it is resumed. Put right what it complains of, then run `{ $resume }`.
+        [one] { $count } notification waits; nothing is sent before it is resumed. Put right what it complains of, then run `{ $resume }`.
+       *[other] { $count } notifications wait; nothing is sent before it is resumed. Put right what it complains of, then run `{ $resume }`.
+    }
+destination_recovered_title = Destination { $destination } takes notifications again
+destination_recovered = { $count ->
+        [0] { $destination } had not taken anything{ $since }. Nothing waits any more.
+        [one] { $destination } had not taken anything{ $since }. { $count } notification waits and is sent now.
+       *[other] { $destination } had not taken anything{ $since }. { $count } notifications wait and are sent now.
+    }
+delivery_dead_title = { $count ->
+        [one] { $count } notification to { $destination } given up
+       *[other] { $count } notifications to { $destination } given up
+    }
+delivery_dead = { $count ->
+        [one] { $count } notification was given up{ $since }; the last one because of this{ $error }. They are kept: `{ $list }` shows why, and `{ $retry }` sends them again.
+       *[other] { $count } notifications were given up{ $since }; the last one because of this{ $error }. They are kept: `{ $list }` shows why, and `{ $retry }` sends them again.
+    }
+rule_failing_title = Rule { $rule } does not work
+rule_failing = The condition of { $rule } could not be evaluated for any of the latest calls of { $source }{ $since }{ $error }. The rule tells nothing until that is mended: correct its `when`.
+config_rejected_title = The new config is not used
+config_rejected = The config on the disk could not be put to work{ $error }. callwatch goes on with the one before; `{ $check }` shows every mistake.
+
+# Times, as in strftime (https://docs.rs/chrono/latest/chrono/format/strftime/). $hour is for languages that say one o'clock
+# in another way.
+date_and_time_format = %a %-d %b %Y, %H:%M { $zone }
+day_and_time_format = %-d %b %H:%M
+time_format = %H:%M
+time_this_week_format = %a %H:%M
+time_this_year_format = %a %-d %b, %H:%M
+time_any_year_format = %a %-d %b %Y, %H:%M
+time_and_zone_format = %H:%M { $zone }
+local_time_format = %-d %b %Y, %H:%M
+since_format = since %H:%M { $zone }
+since_this_week_format = since %a %H:%M { $zone }
+since_this_year_format = since %a %-d %b, %H:%M { $zone }
+since_any_year_format = since %a %-d %b %Y, %H:%M { $zone }
+silent_since_format = No call has come in since %a %-d %b %Y, %H:%M { $zone }.
+zone_name = { $name }
+
+# Durations.
+seconds = { $count }s
+minutes = { $count }m
+hours = { $count }h
+days = { $count ->
+        [one] { $count } day
+       *[other] { $count } days
+    }

@@ -1,0 +1,210 @@
+# Títulos.
+call_started = Llamada iniciada
+call_ended = Llamada finalizada
+call_analyzed = Llamada analizada
+call_updated = Llamada modificada
+call_deleted = Llamada eliminada
+no_calls_in = Sin llamadas en { $source }
+no_calls_in_for = Sin llamadas en { $source } desde hace { $span }
+rule_for = { $rule } desde hace { $span }
+test = [prueba]
+
+# Asunto de todos los mensajes sobre una misma llamada.
+conversation = Llamada de { $caller }, { $when }
+conversation_unknown = Llamada de un número desconocido, { $when }
+conversation_bare = Llamada, { $when }
+conversation_of = Llamada { $call } de { $caller }
+conversation_id = Llamada { $call }
+
+# Etiquetas y valores.
+caller = Llamante
+called = Número marcado
+status = Estado
+outcome = Resultado
+engaged = Conversación real
+rules = Reglas
+live_now = En curso
+yes = sí
+no = no
+unknown_number = número desconocido
+changed = modificado
+now = ahora { $value }
+removed = eliminado
+field = { $name ->
+        [status] Estado
+        [duration] Duración
+        [summary] Resumen
+        [evaluation] Evaluación
+        [endedReason] Motivo de finalización
+        [callerNumber] Número del llamante
+        [calledNumber] Número marcado
+        [isEngaged] Conversación real
+        [callAnalysis] Análisis
+        [transcript] Transcripción
+        [createdAt] Inicio
+        [sentiment] Sentimiento
+        [leadQuality] Calidad del contacto
+        [appointmentBooked] Cita concertada
+       *[other] { $label }
+    }
+word = { $key ->
+        [live] en curso
+        [completed] finalizada
+        [failed] fallida
+        [no_answer] sin respuesta
+        [busy] ocupado
+        [canceled] cancelada
+        [cancelled] cancelada
+        [voicemail] buzón de voz
+        [missed] perdida
+        [success] con éxito
+        [fail] sin éxito
+        [user_hangup] colgó el llamante
+        [agent_hangup] colgó el agente
+        [positive] positivo
+        [negative] negativo
+        [neutral] neutro
+        [mixed] mixto
+        [hot] caliente
+        [warm] templado
+        [cold] frío
+       *[other] { $word }
+    }
+more_fields = (Hay más campos de los que se muestran aquí.)
+agent = Agente
+transcript = Transcripción
+
+# Varios eventos en un solo mensaje.
+digest = Resumen de { $many }
+while_quiet = Durante las horas de silencio: { $many }
+calls = { $count ->
+        [one] { $count } llamada
+       *[other] { $count } llamadas
+    }
+events = { $count ->
+        [one] { $count } evento
+       *[other] { $count } eventos
+    }
+and_more_calls = y { $count } más
+and_more_events = y { $count } más
+and_more_calls_of = { $calls ->
+        [one] y { $calls } llamada más ({ $events } eventos)
+       *[other] y { $calls } llamadas más ({ $events } eventos)
+    }
+of_one_call = ({ $events } eventos)
+held_back = { $count ->
+        [one] { $count } notificación retenida { $since }
+       *[other] { $count } notificaciones retenidas { $since }
+    }
+at_once = { $many } a la vez
+within = { $many } en { $span }
+period = Período: { $from } – { $to }
+many_since = { $many } { $since }
+and_more = y { $count } más
+and_more_turns = { $count ->
+        [one] y { $count } intervención más
+       *[other] y { $count } intervenciones más
+    }
+also = También: { $also }
+title_also = { $title } (también: { $also })
+and_more_rules = y { $count } más
+
+# Observaciones sobre el propio mensaje.
+waited_for_quiet = Este mensaje esperó a que terminaran las horas de silencio.
+waited_for_group = Este mensaje esperó a otros eventos de su grupo.
+held_by_throttle = Este mensaje fue retenido por la limitación (throttle) de la regla.
+too_large = (Esta llamada es demasiado extensa para mostrarla aquí completa.)
+default_title = (Título predeterminado, porque no se pudo generar el de la regla: { $error })
+default_body = (Texto predeterminado, porque no se pudo generar el de la regla: { $error })
+no_title_of = (No se pudo generar el título de { $rule }: { $error })
+no_room = El resto de este mensaje no cabe en Slack.
+transcript_goes_on = … el resto de la transcripción no se muestra aquí
+
+# Procedencia.
+warning = advertencia
+critical = crítico
+rule_word = { $count ->
+        [one] regla
+       *[other] reglas
+    }
+source_word = fuente
+call_word = llamada
+noticed = detectado: { $when }
+open_call = Abrir la llamada
+open_details = Detalles en callwatch
+
+# El propio callwatch.
+source_failing_title = La fuente { $source } está fallando
+source_failing = No se están viendo las llamadas de { $source }{ $since }{ $error }. Se notificarán en cuanto la API vuelva a responder correctamente.
+source_recovered_title = La fuente { $source } vuelve a responder
+source_recovered = Se vuelven a ver las llamadas de { $source }. No se veían{ $since }; lo ocurrido entretanto se notifica ahora.
+destination_failing_title = El destino { $destination } está fallando
+destination_failing = { $destination } no ha aceptado nada{ $since }{ $error }. { $waiting } `{ $list }` muestra lo que está en espera.
+waits_for_answer = { $count ->
+        [0] No hay nada en espera; lo que llegue se enviará en cuanto el destino vuelva a responder.
+        [one] Hay { $count } notificación en espera; se enviará en cuanto el destino vuelva a responder.
+       *[other] Hay { $count } notificaciones en espera; se enviarán en cuanto el destino vuelva a responder.
+    }
+waits_for_person = { $count ->
+        [0] No hay nada en espera; no se enviará nada hasta que se reanude el destino. Corrija el problema que señala y ejecute `{ $resume }`.
+        [one] Hay { $count } notificación en espera; no se enviará nada hasta que se reanude el destino. Corrija el problema que señala y ejecute `{ $resume }`.
+       *[other] Hay { $count } notificaciones en espera; no se enviará nada hasta que se reanude el destino. Corrija el problema que señala y ejecute `{ $resume }`.
+    }
+destination_recovered_title = El destino { $destination } vuelve a aceptar notificaciones
+destination_recovered = { $count ->
+        [0] { $destination } no había aceptado nada{ $since }. Ya no hay nada en espera.
+        [one] { $destination } no había aceptado nada{ $since }. Había { $count } notificación en espera, que se envía ahora.
+       *[other] { $destination } no había aceptado nada{ $since }. Había { $count } notificaciones en espera, que se envían ahora.
+    }
+delivery_dead_title = { $count ->
+        [one] { $count } notificación a { $destination } sin entregar
+       *[other] { $count } notificaciones a { $destination } sin entregar
+    }
+delivery_dead = { $count ->
+        [one] Se dejó de intentar la entrega de { $count } notificación{ $since }. Motivo{ $error }. Se conserva: `{ $list }` muestra por qué, y `{ $retry }` la vuelve a enviar.
+       *[other] Se dejó de intentar la entrega de { $count } notificaciones{ $since }. Motivo de la última{ $error }. Se conservan: `{ $list }` muestra por qué, y `{ $retry }` las vuelve a enviar.
+    }
+rule_failing_title = La regla { $rule } no funciona
+rule_failing = No se pudo evaluar la condición de { $rule } para ninguna de las últimas llamadas de { $source }{ $since }{ $error }. La regla no notificará nada hasta que se arregle: corrija su `when`.
+config_rejected_title = La nueva configuración no se utiliza
+config_rejected = No se pudo aplicar la configuración guardada en el disco{ $error }. callwatch sigue con la anterior; `{ $check }` muestra todos los errores.
+
+# Fechas y horas.
+date_and_time_format = %a, %-d %b %Y, %H:%M { $zone }
+day_and_time_format = %-d %b %H:%M
+time_format = %H:%M
+time_this_week_format = %a %H:%M
+time_this_year_format = %a, %-d %b, %H:%M
+time_any_year_format = %a, %-d %b %Y, %H:%M
+time_and_zone_format = %H:%M { $zone }
+local_time_format = %-d %b %Y, %H:%M
+since_format = { $hour ->
+        [1] desde la %H:%M { $zone }
+       *[other] desde las %H:%M { $zone }
+    }
+since_this_week_format = { $hour ->
+        [1] desde el %A a la %H:%M { $zone }
+       *[other] desde el %A a las %H:%M { $zone }
+    }
+since_this_year_format = { $hour ->
+        [1] desde el %A %-d de %B a la %H:%M { $zone }
+       *[other] desde el %A %-d de %B a las %H:%M { $zone }
+    }
+since_any_year_format = { $hour ->
+        [1] desde el %A %-d de %B de %Y a la %H:%M { $zone }
+       *[other] desde el %A %-d de %B de %Y a las %H:%M { $zone }
+    }
+silent_since_format = { $hour ->
+        [1] No ha entrado ninguna llamada desde el %A %-d de %B de %Y a la %H:%M { $zone }.
+       *[other] No ha entrado ninguna llamada desde el %A %-d de %B de %Y a las %H:%M { $zone }.
+    }
+zone_name = { $name }
+
+# Duraciones.
+seconds = { $count } s
+minutes = { $count } min
+hours = { $count } h
+days = { $count ->
+        [one] { $count } día
+       *[other] { $count } días
+    }

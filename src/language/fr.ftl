@@ -1,0 +1,207 @@
+# Titres. Les espaces devant : et ; sont fines et insécables (U+202F), celles entre un nombre et son unité insécables (U+00A0).
+call_started = Appel démarré
+call_ended = Appel terminé
+call_analyzed = Appel analysé
+call_updated = Appel modifié
+call_deleted = Appel supprimé
+no_calls_in = Aucun appel dans { $source }
+no_calls_in_for = Aucun appel dans { $source } depuis { $span }
+rule_for = { $rule } depuis { $span }
+test = [test]
+
+# Objet de tous les messages au sujet d’un même appel.
+conversation = Appel de { $caller }, { $when }
+conversation_unknown = Appel d’un numéro inconnu, { $when }
+conversation_bare = Appel, { $when }
+conversation_of = Appel { $call } de { $caller }
+conversation_id = Appel { $call }
+
+# Libellés et valeurs.
+caller = Appelant
+called = Numéro appelé
+status = Statut
+outcome = Résultat
+engaged = Conversation réelle
+rules = Règles
+live_now = En cours
+yes = oui
+no = non
+unknown_number = numéro inconnu
+changed = modifié
+now = désormais { $value }
+removed = supprimé
+field = { $name ->
+        [status] Statut
+        [duration] Durée
+        [summary] Résumé
+        [evaluation] Évaluation
+        [endedReason] Motif de fin
+        [callerNumber] Numéro de l’appelant
+        [calledNumber] Numéro appelé
+        [isEngaged] Conversation réelle
+        [callAnalysis] Analyse
+        [transcript] Transcription
+        [createdAt] Début
+        [sentiment] Sentiment
+        [leadQuality] Qualité du prospect
+        [appointmentBooked] Rendez-vous pris
+       *[other] { $label }
+    }
+word = { $key ->
+        [live] en cours
+        [completed] terminé
+        [failed] échoué
+        [no_answer] sans réponse
+        [busy] occupé
+        [canceled] annulé
+        [cancelled] annulé
+        [voicemail] messagerie vocale
+        [missed] manqué
+        [success] réussi
+        [fail] échoué
+        [user_hangup] l’appelant a raccroché
+        [agent_hangup] l’agent a raccroché
+        [positive] positif
+        [negative] négatif
+        [neutral] neutre
+        [mixed] mitigé
+        [hot] chaud
+        [warm] tiède
+        [cold] froid
+       *[other] { $word }
+    }
+more_fields = (D’autres champs ne sont pas affichés ici.)
+agent = Agent
+transcript = Transcription
+
+# Plusieurs événements en un seul message.
+digest = Récapitulatif de { $many }
+while_quiet = Pendant les heures calmes : { $many }
+calls = { $count ->
+        [one] { $count } appel
+       *[other] { $count } appels
+    }
+events = { $count ->
+        [one] { $count } événement
+       *[other] { $count } événements
+    }
+and_more_calls = { $count ->
+        [one] et { $count } autre
+       *[other] et { $count } autres
+    }
+and_more_events = { $count ->
+        [one] et { $count } autre
+       *[other] et { $count } autres
+    }
+and_more_calls_of = { $calls ->
+        [one] et { $calls } autre appel ({ $events } événements)
+       *[other] et { $calls } autres appels ({ $events } événements)
+    }
+of_one_call = ({ $events } événements)
+held_back = { $count ->
+        [one] { $count } notification retenue { $since }
+       *[other] { $count } notifications retenues { $since }
+    }
+at_once = { $many } en même temps
+within = { $many } en { $span }
+period = Période : { $from } – { $to }
+many_since = { $many } { $since }
+and_more = { $count ->
+        [one] et { $count } autre
+       *[other] et { $count } autres
+    }
+and_more_turns = { $count ->
+        [one] et { $count } autre réplique
+       *[other] et { $count } autres répliques
+    }
+also = Également : { $also }
+title_also = { $title } (également : { $also })
+and_more_rules = { $count ->
+        [one] et { $count } autre
+       *[other] et { $count } autres
+    }
+
+# Remarques sur le message lui-même.
+waited_for_quiet = Ce message a attendu la fin des heures calmes.
+waited_for_group = Ce message a attendu d’autres événements de son groupe.
+held_by_throttle = Ce message a été retenu par la limitation (throttle) de la règle.
+too_large = (Cet appel est trop volumineux pour être affiché ici en entier.)
+default_title = (Titre par défaut, car celui de la règle n’a pas pu être généré : { $error })
+default_body = (Texte par défaut, car celui de la règle n’a pas pu être généré : { $error })
+no_title_of = (Le titre de { $rule } n’a pas pu être généré : { $error })
+no_room = La suite de ce message dépasse la place disponible dans Slack.
+transcript_goes_on = … la suite de la transcription n’est pas affichée ici
+
+# Provenance.
+warning = attention
+critical = critique
+rule_word = { $count ->
+        [one] règle
+       *[other] règles
+    }
+source_word = source
+call_word = appel
+noticed = constaté : { $when }
+open_call = Ouvrir l’appel
+open_details = Détails dans callwatch
+
+# callwatch lui-même.
+source_failing_title = La source { $source } est en panne
+source_failing = Les appels de { $source } ne sont plus relevés{ $since }{ $error }. Ils seront signalés dès que l’API répondra de nouveau correctement.
+source_recovered_title = La source { $source } répond de nouveau
+source_recovered = Les appels de { $source } sont de nouveau relevés. Ils ne l’étaient plus{ $since } ; ce qui s’est passé entre-temps est signalé maintenant.
+destination_failing_title = La destination { $destination } est en panne
+destination_failing = { $destination } n’a rien accepté{ $since }{ $error }. { $waiting } `{ $list }` affiche ce qui est en attente.
+waits_for_answer = { $count ->
+        [0] Rien n’est en attente ; ce qui arrivera sera envoyé dès que la destination répondra de nouveau.
+        [one] { $count } notification est en attente ; elle sera envoyée dès que la destination répondra de nouveau.
+       *[other] { $count } notifications sont en attente ; elles seront envoyées dès que la destination répondra de nouveau.
+    }
+waits_for_person = { $count ->
+        [0] Rien n’est en attente ; rien ne sera envoyé avant la reprise de la destination. Corrigez le problème signalé, puis lancez `{ $resume }`.
+        [one] { $count } notification est en attente ; rien ne sera envoyé avant la reprise de la destination. Corrigez le problème signalé, puis lancez `{ $resume }`.
+       *[other] { $count } notifications sont en attente ; rien ne sera envoyé avant la reprise de la destination. Corrigez le problème signalé, puis lancez `{ $resume }`.
+    }
+destination_recovered_title = La destination { $destination } accepte de nouveau les notifications
+destination_recovered = { $count ->
+        [0] { $destination } n’avait rien accepté{ $since }. Plus rien n’est en attente.
+        [one] { $destination } n’avait rien accepté{ $since }. { $count } notification était en attente ; elle est envoyée maintenant.
+       *[other] { $destination } n’avait rien accepté{ $since }. { $count } notifications étaient en attente ; elles sont envoyées maintenant.
+    }
+delivery_dead_title = { $count ->
+        [one] { $count } notification à { $destination } abandonnée
+       *[other] { $count } notifications à { $destination } abandonnées
+    }
+delivery_dead = { $count ->
+        [one] L’envoi de { $count } notification a été abandonné{ $since }. Motif{ $error }. Elle est conservée : `{ $list }` en montre la raison, et `{ $retry }` la renvoie.
+       *[other] L’envoi de { $count } notifications a été abandonné{ $since }. Motif de la dernière{ $error }. Elles sont conservées : `{ $list }` en montre les raisons, et `{ $retry }` les renvoie.
+    }
+rule_failing_title = La règle { $rule } ne fonctionne pas
+rule_failing = La condition de { $rule } n’a pu être évaluée pour aucun des derniers appels de { $source }{ $since }{ $error }. La règle ne signale rien tant que ce n’est pas réparé : corrigez son `when`.
+config_rejected_title = La nouvelle configuration n’est pas utilisée
+config_rejected = La configuration enregistrée sur le disque n’a pas pu être appliquée{ $error }. callwatch continue avec la précédente ; `{ $check }` montre toutes les erreurs.
+
+# Dates et heures.
+date_and_time_format = %a %-d %b %Y, %H:%M { $zone }
+day_and_time_format = %-d %b %H:%M
+time_format = %H:%M
+time_this_week_format = %a %H:%M
+time_this_year_format = %a %-d %b, %H:%M
+time_any_year_format = %a %-d %b %Y, %H:%M
+time_and_zone_format = %H:%M { $zone }
+local_time_format = %-d %b %Y, %H:%M
+since_format = depuis %H:%M { $zone }
+since_this_week_format = depuis %A %H:%M { $zone }
+since_this_year_format = depuis le %A %-d %B à %H:%M { $zone }
+since_any_year_format = depuis le %A %-d %B %Y à %H:%M { $zone }
+silent_since_format = Aucun appel n’est arrivé depuis le %A %-d %B %Y à %H:%M { $zone }.
+zone_name = { $name }
+
+# Durées.
+seconds = { $count } s
+minutes = { $count } min
+hours = { $count } h
+days = { $count ->
+        [one] { $count } jour
+       *[other] { $count } jours
+    }
