@@ -15,7 +15,7 @@ use crate::{
     call::Call,
     callem::{Bounds, Page},
     change::Changes,
-    config::{LoadOptions, Secrets},
+    config::{Level, LoadOptions, Secrets},
     config_file::Config,
     destination,
     event::Severity,
@@ -52,7 +52,9 @@ pub fn config(bytes: &[u8]) {
             assert!(!report.mistakes().is_empty());
             report.render(true);
             report.to_json();
-            assert!(report.lines().iter().all(|line| !line.contains('\n')));
+            for level in [Level::Error, Level::Warning] {
+                assert!(report.lines(level).iter().all(|line| !line.contains('\n')));
+            }
         }
     }
 }

@@ -174,24 +174,24 @@ impl Report {
         out
     }
 
-    /// The report in one line for each mistake, without the lines of the file: for the log.
-    pub fn lines(&self) -> Vec<String> {
+    /// The mistakes of this level, each in one line without the lines of the file: for the log.
+    pub fn lines(&self, level: Level) -> Vec<String> {
+        let word = match level {
+            Level::Error => "error",
+            Level::Warning => "warning",
+        };
         let line = |mistake: &Mistake| {
-            let level = match mistake.level {
-                Level::Error => "error",
-                Level::Warning => "warning",
-            };
             let place = self.place(mistake).map(|(line, column)| format!(":{line}:{column}"));
             let hint = mistake.hint.as_ref().map(|hint| format!("; {hint}"));
             format!(
-                "{}{}: {level}: {}{}",
+                "{}{}: {word}: {}{}",
                 self.file.display(),
                 place.unwrap_or_default(),
                 mistake.message,
                 hint.unwrap_or_default()
             )
         };
-        self.mistakes.iter().map(line).collect()
+        self.mistakes.iter().filter(|mistake| mistake.level == level).map(line).collect()
     }
 
     /// How many errors and warnings there are: "2 errors and 1 warning".

@@ -29,8 +29,10 @@ pub(super) struct Breaker {
     openings: u32,
     /// Whether the one probe is in flight.
     probing: bool,
-    /// The time before which nothing begins.
-    paused_until: Timestamp,
+    /// The time before which nothing begins, because attempts failed.
+    own_until: Timestamp,
+    /// The time before which nothing begins, because the receiver asked for that.
+    asked_until: Timestamp,
     /// Whether people were told of a pause, and have to be told of its end.
     told: bool,
 }
@@ -49,8 +51,8 @@ pub(super) enum Shift {
 impl Breaker {
     /// How many attempts may begin at `now`.
     pub(super) fn room(&self, now: Timestamp) -> Room {
-        if now < self.paused_until {
-            Room::At(self.paused_until)
+        if now < self.until() {
+            Room::At(self.until())
         } else if self.openings == 0 {
             Room::For(usize::MAX)
         } else if self.probing {
@@ -62,7 +64,17 @@ impl Breaker {
 
     /// Whether the destination is left alone, or only probed.
     pub(super) fn is_open(&self, now: Timestamp) -> bool {
-        self.openings > 0 || now < self.paused_until
+        self.openings > 0 || now < self.until()
+    }
+
+    fn until(&self) -> Timestamp {
+        self.own_until.max(self.asked_until)
+    }
+
+    /// A person asks for attempts at `now`, because the cause of the failures may be gone: the next probe may begin at once. A
+    /// pause that the receiver asked for goes on.
+    pub(super) fn probe_soon(&mut self, now: Timestamp) {
+        self.own_until = self.own_until.min(now);
     }
 
     /// Notes that an attempt begins, which [`Breaker::room`] allowed; returns whether it is the probe.
@@ -85,7 +97,7 @@ impl Breaker {
                     self.openings = 0;
                 }
                 // A pause that was asked for goes on whatever arrives in the meantime.
-                let over = self.openings == 0 && now >= self.paused_until;
+                let over = self.openings == 0 && now >= self.until();
                 (over && std::mem::take(&mut self.told)).then_some(Shift::Resumed)
             }
             Reaction::Retry { after } => {
@@ -98,9 +110,9 @@ impl Breaker {
                     Duration::ZERO
                 };
                 let pause = asked.max(own);
-                let until = now.after(pause);
-                let news = !pause.is_zero() && until > self.paused_until.after(NEWS);
-                self.paused_until = self.paused_until.max(until);
+                let news = !pause.is_zero() && now.after(pause) > self.until().after(NEWS);
+                self.own_until = self.own_until.max(now.after(own));
+                self.asked_until = self.asked_until.max(now.after(asked));
                 self.told |= news;
                 news.then_some(if asked > own {
                     Shift::Asked { pause }
@@ -238,6 +250,24 @@ mod tests {
         assert_eq!(breaker.room(over), Room::For(usize::MAX), "it did not fail, it asked");
         assert_eq!(breaker.record(over, &Reaction::Delivered, false), Some(Shift::Resumed));
         assert_eq!(breaker.record(over, &Reaction::Delivered, false), None);
+    }
+
+    #[test]
+    fn a_person_has_a_probe_at_once_unless_the_receiver_asked_for_time() {
+        let mut breaker = open();
+        breaker.probe_soon(at(1));
+        assert_eq!(breaker.room(at(1)), Room::For(1));
+        assert!(breaker.begin());
+        assert!(matches!(breaker.record(at(2), &FAILED, true), Some(Shift::Opened { .. })));
+        assert_eq!(breaker.room(at(2)), Room::At(at(22)), "it is left alone for longer all the same");
+        breaker.probe_soon(at(3));
+        assert!(breaker.begin());
+        assert_eq!(breaker.record(at(4), &Reaction::Delivered, true), Some(Shift::Resumed));
+
+        let mut breaker = open();
+        assert!(breaker.record(at(1), &asked(600), false).is_some());
+        breaker.probe_soon(at(2));
+        assert_eq!(breaker.room(at(2)), Room::At(at(601)));
     }
 
     #[test]

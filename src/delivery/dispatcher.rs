@@ -35,7 +35,9 @@ use crate::{
     destination::{Answer, MAX_MEMO, Reaction},
     event::{Event, EventId, Subject},
     rule::Rules,
-    store::{Attempt, DeliveryId, Feed, Outcome, Pause, Position, Settlement, StoreError, Token, Verdict},
+    store::{
+        Attempt, DeliveryId, Entry, Feed, Outcome, Pause, Position, Settlement, StoreError, Token, Verdict,
+    },
     summary::Reason,
     telemetry::{Backlog, Signal},
     time::Timestamp,
@@ -163,6 +165,8 @@ impl Dispatcher {
             backlog: None,
             task,
         };
+        // The task before, if there was one, knew another config or another time.
+        dispatcher.task.telemetry.set_well(&dispatcher.task.config.name);
         // Nothing goes out before everything is known: a delivery that a person has retried comes late in the feed, and
         // first in its lane.
         while dispatcher.feed.unread {
@@ -557,6 +561,12 @@ impl Dispatcher {
     fn take_in(&mut self, feed: Feed, overlaps: bool) {
         let now = self.now();
         let Feed { entries, next, pause } = feed;
+        // What changes in the feed of a task at work and has begun anew was retried by a person.
+        let is_retried =
+            |entry: &Entry| matches!(entry, Entry::Unfinished(pending) if pending.restart.is_some());
+        if entries.iter().any(is_retried) {
+            self.breaker.probe_soon(now.steady);
+        }
         let is_end = entries.len() < FEED_PAGE;
         for (event, batch) in self.desk.take_in(entries, now) {
             self.task.telemetry.emit(Signal::Held { delivery: self.id(event), batch });

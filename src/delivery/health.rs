@@ -266,7 +266,8 @@ impl Health {
                 "count": self.dead_written - self.memory.dead_told,
                 "error": self.dead.reason,
             });
-            let number = self.memory.dead_told.to_string();
+            // The count begins anew with a new store, or goes back with a backup; the time does not.
+            let number = format!("{}-{}", self.memory.dead_told, self.dead.since.as_millis());
             self.memory.dead_told = self.dead_written;
             self.memory.dead_next = Some(Deadline::new(now.wall, DEAD_EVERY));
             self.dead_not_before = now.steady.after(DEAD_EVERY);

@@ -184,7 +184,7 @@ impl Narrator {
             | Signal::Stranded { .. }
             | Signal::Stopping { .. }
             | Signal::Stopped(_)
-            | Signal::HeartbeatSent
+            | Signal::HeartbeatSent { .. }
             | Signal::HeartbeatFailed { .. }
             | Signal::HeartbeatWithheld { .. }
             | Signal::Hindrance { .. } => return None,

@@ -110,6 +110,9 @@ impl Ops {
                 break;
             }
         }
+        if matched == 0 {
+            self.check_names(&filter).await?;
+        }
         if matched == 0 && filter.event.is_some() { Err(no_delivery(&filter)) } else { Ok(changed) }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     name::Name,
     privacy::mask_phones_in,
     store::{DeliveryRecord, DeliveryState, DeliveryStateKind, DestinationStanding, Store, StoreError},
+    telemetry::{Board, DestinationState},
     time::Timestamp,
 };
 
@@ -94,12 +95,15 @@ pub enum KeptBack {
     NotInConfig,
     /// Its destination is paused.
     Paused,
+    /// Its destination is left alone for a while, because too many attempts in a row failed.
+    Failing,
     /// It waits to be told with others.
     InBatch(BatchKey),
 }
 
 const NOT_IN_CONFIG: &str = "not in the config";
 const PAUSED: &str = "paused";
+const FAILING: &str = "failing";
 const IN_BATCH: &str = "in batch ";
 
 impl fmt::Display for KeptBack {
@@ -107,6 +111,7 @@ impl fmt::Display for KeptBack {
         match self {
             Self::NotInConfig => f.write_str(NOT_IN_CONFIG),
             Self::Paused => f.write_str(PAUSED),
+            Self::Failing => f.write_str(FAILING),
             Self::InBatch(batch) => write!(f, "{IN_BATCH}{batch}"),
         }
     }
@@ -117,6 +122,7 @@ impl<'de> Deserialize<'de> for KeptBack {
         match &*String::deserialize(deserializer)? {
             NOT_IN_CONFIG => Ok(Self::NotInConfig),
             PAUSED => Ok(Self::Paused),
+            FAILING => Ok(Self::Failing),
             text => match text.strip_prefix(IN_BATCH) {
                 Some(batch) => batch.parse().map(Self::InBatch).map_err(D::Error::custom),
                 None => Err(D::Error::custom(format!("{text:?} keeps no delivery back"))),
@@ -138,16 +144,26 @@ pub(super) struct Destinations {
     pub(super) configured: BTreeSet<Name>,
     /// The counts and the pause of each destination that has a delivery or a pause. Pauses that are over are left out.
     pub(super) standings: BTreeMap<Name, DestinationStanding>,
+    /// The destinations that are failing, as far as is known.
+    pub(super) failing: BTreeSet<Name>,
 }
 
 impl Destinations {
-    pub(super) async fn read(store: &dyn Store, config: &Config, now: Timestamp) -> Result<Self, StoreError> {
+    pub(super) async fn read(
+        store: &dyn Store,
+        config: &Config,
+        board: Option<&Board>,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
         let mut standings = store.destinations().await?;
         for standing in standings.values_mut() {
             standing.pause.take_if(|pause| pause.is_over(now));
         }
         let configured = config.destinations.iter().map(|destination| destination.name.clone()).collect();
-        Ok(Self { now, configured, standings })
+        let states = board.into_iter().flat_map(|board| &board.destinations);
+        let failing = states.filter(|(_, it)| matches!(it.state, DestinationState::Failing { .. }));
+        let failing = failing.map(|(name, _)| name.clone()).collect();
+        Ok(Self { now, configured, standings, failing })
     }
 
     /// All of them, by name.
@@ -207,6 +223,9 @@ impl Destinations {
                 Some(KeptBack::NotInConfig)
             }
             DeliveryState::Pending { .. } if is_paused() => Some(KeptBack::Paused),
+            DeliveryState::Pending { due } if self.failing.contains(destination) && due.due() <= self.now => {
+                Some(KeptBack::Failing)
+            }
             _ => None,
         }
     }

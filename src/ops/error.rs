@@ -34,6 +34,14 @@ pub enum OpsError {
         /// The sources there are.
         known: Vec<Name>,
     },
+    /// The config has no such rule, and no delivery that is kept tells it.
+    #[error("there is no rule `{name}`{}", choice(.known))]
+    NoRule {
+        /// The name that was asked for.
+        name: Name,
+        /// The rules there are.
+        known: Vec<Name>,
+    },
     /// No source knows the call.
     #[error("no call {call} is known of {}: callwatch has not seen it", quoted(.sources))]
     NoCall {
@@ -74,6 +82,8 @@ pub enum OpsErrorKind {
     NoDelivery,
     /// There is no such source.
     NoSource,
+    /// There is no such rule.
+    NoRule,
     /// No source knows the call.
     NoCall,
     /// Several sources know the call.
@@ -85,11 +95,12 @@ pub enum OpsErrorKind {
 }
 
 impl OpsErrorKind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Store,
         Self::NoDestination,
         Self::NoDelivery,
         Self::NoSource,
+        Self::NoRule,
         Self::NoCall,
         Self::AmbiguousCall,
         Self::Refused,
@@ -103,6 +114,7 @@ impl OpsErrorKind {
             Self::NoDestination => "no_destination",
             Self::NoDelivery => "no_delivery",
             Self::NoSource => "no_source",
+            Self::NoRule => "no_rule",
             Self::NoCall => "no_call",
             Self::AmbiguousCall => "ambiguous_call",
             Self::Refused => "refused",
@@ -125,6 +137,7 @@ impl OpsError {
             Self::NoDelivery(_) => OpsErrorKind::NoDelivery,
             Self::Refused(_) => OpsErrorKind::Refused,
             Self::NoSource { .. } => OpsErrorKind::NoSource,
+            Self::NoRule { .. } => OpsErrorKind::NoRule,
             Self::NoCall { .. } => OpsErrorKind::NoCall,
             Self::AmbiguousCall { .. } => OpsErrorKind::AmbiguousCall,
             Self::Answered { kind, .. } => *kind,

@@ -104,6 +104,9 @@ impl Ops {
             }
             end = Some(cursor);
         }
+        if events.is_empty() {
+            self.check_names(filter).await?;
+        }
         let newest: Vec<_> = events.iter().filter_map(|(_, records)| records.first().cloned()).collect();
         let happenings = of_events(&*self.store, &newest, |event| Happening::of(event, vec![])).await?;
         // A delivery that was dropped meanwhile has no event any more.

@@ -54,7 +54,7 @@ use crate::{
     config_file::Config,
     event::{Event, EventId},
     name::Name,
-    store::{Action, Cursor, Pause, Store, Tally},
+    store::{Action, Cursor, Pause, Store, StoreError, Tally},
     telemetry::Board,
     time::Clock,
 };
@@ -113,6 +113,9 @@ impl Ops {
         let records = scan.take(limit).await?;
         let end = records.last().map(|record| record.cursor());
         let next = if scan.next().await?.is_some() { end } else { None };
+        if records.is_empty() {
+            self.check_names(filter).await?;
+        }
         let callers = scan::of_events(&*self.store, &records, Event::masked_caller).await?;
         let items = records.into_iter().zip(callers).map(|(record, caller)| {
             let caller = caller.filter(|caller| !caller.is_empty());
@@ -136,6 +139,9 @@ impl Ops {
         let mut count = 0;
         while scan.next().await?.is_some() {
             count += 1;
+        }
+        if count == 0 {
+            self.check_names(filter).await?;
         }
         Ok(count)
     }
@@ -186,8 +192,32 @@ impl Ops {
         Ok(Resumed { was_paused: ended > 0, waiting })
     }
 
+    /// Fails when the filter names a rule or a source that neither the config nor a delivery knows. Asked only when nothing
+    /// matches: then a name may be a typing mistake.
+    async fn check_names(&self, filter: &Filter) -> Result<(), OpsError> {
+        let sources = || self.config.sources.iter().map(|source| source.name.clone());
+        if let Some(name) = filter.source.as_ref().filter(|name| !sources().any(|it| it == **name)) {
+            let of_source = Filter { source: Some(name.clone()), ..Filter::default() };
+            if !self.has_any(&of_source).await? {
+                return Err(OpsError::NoSource { name: name.clone(), known: sources().collect() });
+            }
+        }
+        let rules = || self.config.rules.iter().map(|rule| rule.name.clone());
+        if let Some(name) = filter.rule.as_ref().filter(|name| !rules().any(|it| it == **name)) {
+            let of_rule = Filter { rule: Some(name.clone()), ..Filter::default() };
+            if !self.has_any(&of_rule).await? {
+                return Err(OpsError::NoRule { name: name.clone(), known: rules().collect() });
+            }
+        }
+        Ok(())
+    }
+
+    async fn has_any(&self, filter: &Filter) -> Result<bool, StoreError> {
+        Ok(Scan::new(&*self.store, filter, None, 1, self.clock.wall()).next().await?.is_some())
+    }
+
     async fn destinations(&self) -> Result<Destinations, OpsError> {
-        Ok(Destinations::read(&*self.store, &self.config, self.clock.wall()).await?)
+        Ok(Destinations::read(&*self.store, &self.config, self.board.as_ref(), self.clock.wall()).await?)
     }
 
     /// The destinations, when the one that the filter names is among them. One that is named beside an event is not

@@ -110,7 +110,11 @@ fn check(
 fn silent(config: &SourceConfig, status: &SourceStatus, steady: Timestamp) -> Option<String> {
     let error = status.last_error.as_ref().filter(|_| status.failures > 0);
     let error = error.map(|error| format!(": {}", error.error)).unwrap_or_default();
-    let patience = config.failing_after.max(config.interval * 3) + config.timeout;
+    // A request that is under way may still be answered; one that failed was not.
+    let patience = match status.failures {
+        0 => config.failing_after.max(config.interval * 3) + config.timeout,
+        _ => config.failing_after,
+    };
     match status.lag(steady) {
         None => Some(format!("it has not answered yet{error}")),
         Some(lag) if lag > patience => Some(format!("it has not answered for {}{error}", whole(lag))),

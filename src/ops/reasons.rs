@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use super::{Delivery, Filter, KeptBack, Ops, OpsError, StateFilter, scan::Scan};
 use crate::{name::Name, privacy::HIDDEN, store::DeliveryStateKind, time::Timestamp};
 
-/// The most deliveries that are looked at, the newest.
+/// The most deliveries of each state that are looked at, the newest.
 const LOOKED_AT: usize = 2000;
 
 /// The reasons why deliveries that match a filter have not arrived.
@@ -13,7 +13,7 @@ const LOOKED_AT: usize = 2000;
 pub struct Reasons {
     /// Each of them once for each destination, the one of most deliveries first.
     pub reasons: Vec<Reason>,
-    /// How many deliveries were looked at, the newest.
+    /// How many deliveries were looked at, the newest of each state.
     pub looked_at: usize,
     /// Whether that were all of them.
     pub is_all: bool,
@@ -34,7 +34,8 @@ pub struct Reason {
     pub count: u64,
     /// When the first of them is tried.
     pub next: Option<Timestamp>,
-    /// The filter that finds them, and others that failed in the same way.
+    /// The filter that finds them, and others that failed in the same way. It finds those that were tried, too, when these
+    /// were not.
     pub filter: Filter,
 }
 
@@ -53,11 +54,20 @@ impl Ops {
         };
         let filter = Filter { state: Some(state), ..filter.clone() };
         let destinations = self.destinations_for(&filter).await?;
-        let mut scan = Scan::new(&*self.store, &filter, None, LOOKED_AT, destinations.now);
-        let records = scan.take(LOOKED_AT).await?;
-        let is_all = records.len() < LOOKED_AT || scan.next().await?.is_none();
-        let told = records.into_iter().map(|record| destinations.tell(record, false));
-        Ok(Reasons { is_all, ..Reasons::of(told, &filter) })
+        // State by state, so that a long backlog does not hide the few that were given up.
+        let states: &[StateFilter] = match state {
+            StateFilter::Undelivered => &[StateFilter::Dead, StateFilter::Pending, StateFilter::Held],
+            _ => std::slice::from_ref(&state),
+        };
+        let (mut told, mut is_all) = (vec![], true);
+        for state in states {
+            let of_state = Filter { state: Some(*state), ..filter.clone() };
+            let mut scan = Scan::new(&*self.store, &of_state, None, LOOKED_AT, destinations.now);
+            let records = scan.take(LOOKED_AT).await?;
+            is_all &= records.len() < LOOKED_AT || scan.next().await?.is_none();
+            told.extend(records.into_iter().map(|record| destinations.tell(record, false)));
+        }
+        Ok(Reasons { is_all, ..Reasons::of(told.into_iter(), &filter) })
     }
 }
 

@@ -45,7 +45,7 @@ described! {
     BatchKey: text("The deliveries that are told together."),
     CallCursor: text("Where a page ended. It stays valid while deliveries change."),
     Cursor: text("Where a page ended. It stays valid while deliveries change."),
-    KeptBack: text("`not in the config`, `paused`, or `in batch` and which."),
+    KeptBack: text("`not in the config`, `paused`, `failing`, or `in batch` and which."),
     BatchWait: text("A time, or what is waited for in words."),
     Kind: words(Kind::ALL.map(Kind::as_str)),
     Kinds: list(words(Kind::ALL.map(Kind::as_str))),

@@ -181,7 +181,24 @@ impl From<&DestinationStatus> for DestinationWork {
     }
 }
 
+impl Status {
+    /// Whether callwatch is at work and there is nothing that a person has to look at. What is tried again by itself, and has
+    /// not failed for long, is no trouble.
+    pub fn is_well(&self) -> bool {
+        self.service.as_ref().is_some_and(|service| service.readiness.ready)
+            && !self.destinations.iter().any(DestinationOverview::needs_somebody)
+    }
+}
+
 impl DestinationOverview {
+    /// Whether something is wrong with it that may need a person: it fails, is paused, has given something up, or is not in
+    /// the config while something waits for it.
+    pub fn needs_somebody(&self) -> bool {
+        let is_at_work = self.work.as_ref().is_none_or(|work| work.state == WorkState::Ok);
+        let is_missed = !self.is_configured && self.deliveries.unfinished() > 0;
+        !is_at_work || self.pause.is_some() || self.deliveries.dead > 0 || is_missed
+    }
+
     /// The last attempt, when it failed and what failed is tried again, although too few have failed for the destination to
     /// count as failing.
     pub fn retrying(&self) -> Option<&Mishap> {

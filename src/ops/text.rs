@@ -85,7 +85,10 @@ pub(super) mod duration {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        super::read_if_any(deserializer, humantime::parse_duration)
+        super::read_if_any(deserializer, |text| {
+            humantime::parse_duration(text)
+                .map_err(|_| format!("{text:?} is no time like 90s, 5m, 12h or 7d"))
+        })
     }
 }
 

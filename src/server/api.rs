@@ -5,9 +5,11 @@ use std::{str::FromStr, sync::LazyLock};
 use axum::{
     Json, Router,
     body::Bytes,
+    extract::Request,
     extract::State,
-    http::{HeaderMap, StatusCode, Uri, header},
-    response::IntoResponse,
+    http::{HeaderMap, Method, StatusCode, Uri, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -90,7 +92,17 @@ fn described() -> OpenApiRouter<Service> {
 }
 
 pub(super) fn routes() -> Router<Service> {
-    described().split_for_parts().0
+    described().split_for_parts().0.layer(middleware::from_fn(refuse_queries_of_changes))
+}
+
+/// A change says everything in its body. A query beside it, such as `dry_run=true`, would be overlooked, and the change made.
+async fn refuse_queries_of_changes(request: Request, next: Next) -> Result<Response, Problem> {
+    match request.uri().query() {
+        Some(query) if !query.is_empty() && request.method() == Method::POST => {
+            Err(Problem::malformed("what is meant is said in the body, as JSON; this address takes no query"))
+        }
+        _ => Ok(next.run(request).await),
+    }
 }
 
 /// Adds what holds for every route: it may answer with a problem, and it asks for the token where there is one.
@@ -140,8 +152,10 @@ async fn list(State(service): State<Service>, uri: Uri) -> Answer<Listing> {
 /// The limit, the cursor and the filter of a list.
 fn page_of<C: FromStr, F: DeserializeOwned>(uri: &Uri) -> Result<(usize, Option<C>, F), Problem> {
     let mut parts = Parts::of(uri);
-    let limit = parts.take("limit", |text| text.parse().ok().filter(|limit| (1..=MOST).contains(limit)))?;
-    let after = parts.take("after", |text| text.parse().ok())?;
+    let limit = parts.take("limit", |text| text.parse().ok().filter(|limit| (1..=MOST).contains(limit)));
+    let limit = limit.map_err(|problem| problem.and_say(format!("it is a number from 1 to {MOST}")))?;
+    let after = parts.take("after", |text| text.parse().ok());
+    let after = after.map_err(|problem| problem.and_say("it is the `next` of the page before"))?;
     Ok((limit.unwrap_or(PAGE), after, parts.rest()?))
 }
 
@@ -264,7 +278,13 @@ async fn resend(State(service): State<Service>, headers: HeaderMap, body: Bytes)
 
 /// Sends an event again to every destination at which it has arrived.
 #[utoipa::path(post, path = "/deliveries/{event}/resend", params(("event" = EventId, Path)), responses((status = 200, body = Changed)))]
-async fn resend_event(State(service): State<Service>, Segments(event): Segments<String>) -> Answer<Changed> {
+async fn resend_event(
+    State(service): State<Service>,
+    Segments(event): Segments<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer<Changed> {
+    let Nothing {} = query::json(&headers, &body)?;
     Ok(Json(service.ops()?.resend(&Filter::event(EventId::from(&*event), None), None, BulkMode::Act).await?))
 }
 
@@ -273,7 +293,10 @@ async fn resend_event(State(service): State<Service>, Segments(event): Segments<
 async fn resend_one(
     State(service): State<Service>,
     Segments((event, destination)): Segments<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
 ) -> Answer<Changed> {
+    let Nothing {} = query::json(&headers, &body)?;
     let filter = Filter::event(EventId::from(&*event), Some(destination.into()));
     Ok(Json(service.ops()?.resend(&filter, None, BulkMode::Act).await?))
 }
@@ -351,14 +374,23 @@ async fn act_on(ops: &Ops, action: &Action, filter: &Filter, mode: BulkMode) -> 
 async fn pause(
     State(service): State<Service>,
     Segments(name): Segments<String>,
+    headers: HeaderMap,
+    body: Bytes,
 ) -> Result<StatusCode, Problem> {
+    let Nothing {} = query::json(&headers, &body)?;
     service.ops()?.pause(&name.into()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Ends a pause, whoever made it.
 #[utoipa::path(post, path = "/destinations/{name}/resume", params(("name" = Name, Path)), responses((status = 200, body = Resumed)))]
-async fn resume(State(service): State<Service>, Segments(name): Segments<String>) -> Answer<Resumed> {
+async fn resume(
+    State(service): State<Service>,
+    Segments(name): Segments<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer<Resumed> {
+    let Nothing {} = query::json(&headers, &body)?;
     Ok(Json(service.ops()?.resume(&name.into()).await?))
 }
 
@@ -435,7 +467,8 @@ async fn explain(
 
 /// Puts the config file to work.
 #[utoipa::path(post, path = "/reload", responses((status = 200, body = Reloaded)))]
-async fn reload(State(service): State<Service>) -> Answer<Reloaded> {
+async fn reload(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Answer<Reloaded> {
+    let Nothing {} = query::json(&headers, &body)?;
     reload_config(service).await??;
     Ok(Json(Reloaded { reloaded: true }))
 }

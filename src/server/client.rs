@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 use tokio::{net::UnixStream, time::timeout};
 use url::form_urlencoded;
 
@@ -162,7 +163,7 @@ impl Client {
     /// # Errors
     /// As there.
     pub async fn pause(&self, destination: &Name) -> Result<(), OpsError> {
-        self.post(&format!("/destinations/{}/pause", segment(destination.as_str())), &()).await
+        self.post(&format!("/destinations/{}/pause", segment(destination.as_str())), &json!({})).await
     }
 
     /// As [`Ops::resume`](crate::ops::Ops::resume).
@@ -170,7 +171,7 @@ impl Client {
     /// # Errors
     /// As there.
     pub async fn resume(&self, destination: &Name) -> Result<Resumed, OpsError> {
-        self.post(&format!("/destinations/{}/resume", segment(destination.as_str())), &()).await
+        self.post(&format!("/destinations/{}/resume", segment(destination.as_str())), &json!({})).await
     }
 
     /// As [`Ops::explain`](crate::ops::Ops::explain).

@@ -70,6 +70,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
     }
 
+    /// With advice behind the reason.
+    pub(super) fn and_say(mut self, advice: impl AsRef<str>) -> Self {
+        self.detail = format!("{}; {}", self.detail, advice.as_ref());
+        self
+    }
+
     pub(super) fn with(self, name: &'static str, value: Value) -> Self {
         Self { more: Some(Box::new((name, value))), ..self }
     }
@@ -88,6 +94,7 @@ impl From<OpsError> for Problem {
             OpsErrorKind::NoDestination
             | OpsErrorKind::NoDelivery
             | OpsErrorKind::NoSource
+            | OpsErrorKind::NoRule
             | OpsErrorKind::NoCall => StatusCode::NOT_FOUND,
         };
         Self::new(status, error.kind().word(), error.to_string())
@@ -100,7 +107,7 @@ impl From<TrialError> for Problem {
             TrialError::Unknown { what: "destination", .. } => {
                 (StatusCode::NOT_FOUND, OpsErrorKind::NoDestination.word())
             }
-            TrialError::Unknown { .. } => (StatusCode::NOT_FOUND, "no_rule"),
+            TrialError::Unknown { .. } => (StatusCode::NOT_FOUND, OpsErrorKind::NoRule.word()),
             TrialError::NoSample(_) => (StatusCode::CONFLICT, "no_sample"),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "not_sent"),
         };

@@ -74,7 +74,11 @@ impl Upkeep {
         state: &mut State,
     ) {
         let (now, steady) = (self.clock.wall(), self.clock.steady());
-        let mut trouble = trouble(&self.telemetry.board(), sources, now, steady);
+        let board = self.telemetry.board();
+        if sources.keys().any(|name| is_unasked(&board, name)) {
+            return;
+        }
+        let mut trouble = trouble(&board, sources, now, steady);
         if trouble.is_none() {
             trouble = match timeout(DEADLINE, self.store.destinations()).await {
                 Ok(Ok(_)) => None,
@@ -88,18 +92,25 @@ impl Upkeep {
             }
             return;
         }
-        (state.withheld, state.tried) = (false, Some(Instant::now()));
+        state.tried = Some(Instant::now());
         match send(heartbeat, &mut state.client).await {
             Ok(()) => {
-                state.failed = false;
-                self.telemetry.emit(Signal::HeartbeatSent);
+                let resumed = state.withheld || state.failed;
+                (state.withheld, state.failed) = (false, false);
+                self.telemetry.emit(Signal::HeartbeatSent { resumed });
             }
             Err(error) => {
+                state.withheld = false;
                 let again = std::mem::replace(&mut state.failed, true);
                 self.telemetry.emit(Signal::HeartbeatFailed { error, again });
             }
         }
     }
+}
+
+/// Whether nothing is known of a source yet: its first request is under way.
+fn is_unasked(board: &Board, source: &Name) -> bool {
+    board.sources.get(source).is_none_or(|source| source.answered.is_none() && source.failures == 0)
 }
 
 /// Why no sign of life may be sent; `None` when every source has answered within its time and no delivery has been

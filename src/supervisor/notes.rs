@@ -52,7 +52,8 @@ impl Notes {
             return None;
         }
         self.rejected = Some(error.clone());
-        let details = json!({ "since": at.to_string(), "error": error });
+        // One line for each mistake, which a message puts on one.
+        let details = json!({ "since": at.to_string(), "error": error.replace('\n', "; ") });
         let number = at.as_millis().to_string();
         let incident =
             Incident { kind: Kind::ConfigRejected, subject: Subject::Config, number, details: &details };

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Handle, ReloadError};
 use crate::{
-    config::{Fingerprint, LoadOptions, Report},
+    config::{Fingerprint, Level, LoadOptions, Report},
     config_file::{Config, Loaded},
     telemetry::{Signal, Telemetry},
 };
@@ -62,7 +62,7 @@ impl Reloader {
             Ok(loaded) => loaded,
             Err(report) => return Err(self.rejected(ReloadError::Mistakes(report))),
         };
-        let doubts = warnings.lines();
+        let doubts = warnings.lines(Level::Warning);
         if !doubts.is_empty() {
             self.telemetry.emit(Signal::ConfigDoubtful { doubts });
         }
@@ -128,7 +128,7 @@ impl Reloader {
 
     fn rejected(&self, error: ReloadError) -> ReloadError {
         let mistakes = match &error {
-            ReloadError::Mistakes(report) => report.lines(),
+            ReloadError::Mistakes(report) => report.lines(Level::Error),
             _ => vec![],
         };
         self.telemetry.emit(Signal::ConfigRejected { error: error.to_string(), mistakes });

@@ -310,7 +310,7 @@ impl Board {
             | Signal::Stranded { .. }
             | Signal::Stopping { .. }
             | Signal::Stopped(_)
-            | Signal::HeartbeatSent
+            | Signal::HeartbeatSent { .. }
             | Signal::HeartbeatFailed { .. }
             | Signal::HeartbeatWithheld { .. }
             | Signal::Hindrance { .. } => {}

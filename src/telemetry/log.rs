@@ -122,10 +122,15 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
                     );
                 }
                 Verdict::Retry(at) => {
-                    let wait = whole_seconds(at.since(now));
+                    // One that is left alone has nothing to wait for but that.
+                    let wait = at.since(now);
+                    let next = match wait.as_secs() {
+                        0 => "it waits".to_owned(),
+                        _ => format!("next try in {}", whole_seconds(wait)),
+                    };
                     warn!(
                         %destination, attempt, took_ms, %event, %rule, call,
-                        "not delivered: {what}: {result}; next try in {wait}"
+                        "not delivered: {what}: {result}; {next}"
                     );
                 }
                 Verdict::Dead(why) => {
@@ -195,7 +200,8 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
                 "callwatch has stopped in good order: {delivered} delivered, {dead} given up"
             );
         }
-        Signal::HeartbeatSent => debug!("heartbeat sent"),
+        Signal::HeartbeatSent { resumed: true } => info!("heartbeats are sent again"),
+        Signal::HeartbeatSent { resumed: false } => debug!("heartbeat sent"),
         Signal::HeartbeatFailed { error, again: false } => {
             warn!("the heartbeat was not sent: {error} (further failures are counted)");
         }

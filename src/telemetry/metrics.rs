@@ -296,6 +296,8 @@ pub(super) struct Metrics {
     age_seconds: Metric<Histogram>,
     /// The name in the place of a label, for counts of callwatch as a whole.
     nobody: Name,
+    /// The counts of names that a config took away.
+    gone: Counts,
 }
 
 impl Metrics {
@@ -337,12 +339,14 @@ impl Metrics {
             results,
             counters: counters.into(),
             nobody,
+            gone: Counts::new(),
         };
         (metrics, registry)
     }
 
     /// Makes the series of these names, at zero, and drops those of all others.
     pub(super) fn prepare(&mut self, sources: &[&Name], destinations: &[&Name], rules: &[&Name]) {
+        let before = self.counts_at_work();
         let nobody = [&self.nobody];
         let names = |about| match about {
             SOURCE => sources,
@@ -357,6 +361,10 @@ impl Metrics {
         }
         self.kinds.prepare(sources);
         self.results.prepare(rules);
+        let left = self.counts_at_work();
+        for (about, count) in before.into_iter().filter(|(about, _)| !left.contains_key(about)) {
+            *self.gone.entry(about).or_default() += count;
+        }
     }
 
     fn add(&mut self, count: Count, name: &Name, many: u64) -> u64 {
@@ -439,7 +447,7 @@ impl Metrics {
             Signal::Store(StoreSignal::BackupFailed { .. }) => self.one_of_all(Count::BackupFailures),
             Signal::ConfigApplied { .. } => self.one_of_all(Count::ConfigApplications),
             Signal::ConfigRejected { .. } => self.one_of_all(Count::ConfigRejections),
-            Signal::HeartbeatSent => self.one_of_all(Count::Heartbeats),
+            Signal::HeartbeatSent { .. } => self.one_of_all(Count::Heartbeats),
             Signal::HeartbeatFailed { .. } => self.one_of_all(Count::HeartbeatFailures),
             Signal::HeartbeatWithheld { .. }
             | Signal::BaselineProgress { .. }
@@ -460,8 +468,16 @@ impl Metrics {
         }
     }
 
-    /// Every count that is not zero, by its short name and the source, destination or rule that it is about.
+    /// Every count since the start that is not zero, by its short name and the source, destination or rule that it is about.
     pub(super) fn counts(&self) -> Counts {
+        let mut counts = self.gone.clone();
+        for (about, count) in self.counts_at_work() {
+            *counts.entry(about).or_default() += count;
+        }
+        counts
+    }
+
+    fn counts_at_work(&self) -> Counts {
         let of = |(count, metric): (&Count, &Metric<Counter>)| {
             let (short, ..) = count.describe();
             let counted = |(name, counter): (&Name, &Counter)| ((short, name.to_string()), counter.get());

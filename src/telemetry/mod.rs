@@ -136,6 +136,12 @@ impl Telemetry {
         }
     }
 
+    /// Notes on the board that nothing is known against a destination. Its dispatcher calls this when it begins.
+    pub fn set_well(&self, destination: &Name) {
+        self.state().board.destination(destination).state = DestinationState::Ok;
+        self.note_news();
+    }
+
     /// Notes the backlog of a destination on the board. Its dispatcher calls this whenever the backlog changes.
     pub fn set_backlog(&self, destination: &Name, backlog: Backlog) {
         self.state().board.destination(destination).backlog = backlog;

@@ -321,7 +321,10 @@ pub enum Signal {
     /// The process has stopped in good order.
     Stopped(Totals),
     /// The heartbeat's receiver was told that all is well.
-    HeartbeatSent,
+    HeartbeatSent {
+        /// Whether none was sent for a while before it, or the one before failed.
+        resumed: bool,
+    },
     /// The heartbeat's receiver could not be told.
     HeartbeatFailed {
         /// The error, without the address.

@@ -299,3 +299,62 @@ async fn the_status_says_whether_it_works_what_is_stuck_and_what_to_do() {
     let (code, out, err) = run(&rig, &["status"]).await;
     assert_eq!((code, out.as_str()), (Some(78), ""), "{err}");
 }
+
+/// How crm stands, as `status` and the API have it.
+async fn state_of_crm(rig: &Rig) -> (Option<i32>, Value) {
+    let (code, out, err) = run(rig, &["status", "--json"]).await;
+    let status: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out} {err}"));
+    let crm = |it: &&Value| it["name"] == "crm";
+    let crm = status["destinations"].as_array().unwrap().iter().find(crm).unwrap().clone();
+    (code, crm)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_retries_is_tried_at_once_and_a_mended_destination_is_well_again() {
+    let rig = Rig::new().await;
+    let process = Process::start(&rig, &rig.config_text()).await;
+    process.says("calls baselined").await;
+    rig.crm.misbehave(u64::MAX, Misbehaviour::Status { code: 503, retry_after: None });
+    rig.callem.add(record("a", "completed"));
+    rig.callem.add(record("b", "completed"));
+    let failing = |out: &str| out.contains("failing");
+    let screen = until(&rig, &["status"], failing).await;
+    let screen = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        screen.contains("runs, and not all is well")
+            && screen.contains("retry --all --state pending --destination crm"),
+        "{screen}"
+    );
+    assert_eq!(state_of_crm(&rig).await.0, Some(1));
+    let shown = until(&rig, &["explain", "a"], |out| out.contains("crm is failing")).await;
+    assert!(!shown.contains("due now"), "{shown}");
+
+    // The receiver is mended. Left alone it is for ten seconds at least, but somebody says that it is well.
+    rig.crm.behave();
+    fine(&rig, &["deliveries", "retry", "--all", "--state", "pending", "--destination", "crm"]).await;
+    let arrived = |out: &str| {
+        let all: Vec<Value> = serde_json::from_str(out).unwrap_or_default();
+        all.len() == 2
+    };
+    let list = ["deliveries", "list", "--state", "delivered", "--destination", "crm", "--json"];
+    let all = until(&rig, &list, arrived).await;
+    let all: Vec<Value> = serde_json::from_str(&all).unwrap();
+    let waited = all.iter().map(|delivery| {
+        let log = delivery["log"].as_array().unwrap();
+        let at = |back: usize| Timestamp::parse(log[log.len() - back]["at"].as_str().unwrap()).unwrap();
+        at(1).since(at(2))
+    });
+    assert!(waited.min().unwrap() < Duration::from_secs(10), "{all:?}");
+
+    // It fails again, and is mended by an edit of the config.
+    rig.crm.misbehave(u64::MAX, Misbehaviour::Status { code: 503, retry_after: None });
+    rig.callem.add(record("c", "completed"));
+    rig.callem.add(record("d", "completed"));
+    until(&rig, &["status"], failing).await;
+    rig.crm.behave();
+    process.edit(&rig.config_text().replace("[destinations.crm]", "[destinations.crm]\ntimeout = \"9s\""));
+    until(&rig, &list, |out| serde_json::from_str::<Vec<Value>>(out).unwrap_or_default().len() == 4).await;
+    let (code, crm) = state_of_crm(&rig).await;
+    assert_eq!((code, &crm["work"]["state"]), (Some(0), &Value::from("ok")), "{crm}");
+    process.stop().await;
+}

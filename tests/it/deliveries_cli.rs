@@ -281,7 +281,6 @@ async fn the_list_is_filtered_and_limited() {
         (&["--limit", "2"], &["evt_o", "evt_p"]),
         (&["--state", "undelivered"], &["evt_o", "evt_p", "evt_d"]),
         (&["--rule", "call-completed", "--source", "clinic", "--kind", "ended", "--limit", "1"], &["evt_o"]),
-        (&["--rule", "booked"], &[]),
         (&["--error", "internal server"], &["evt_d"]),
         (&["--newer-than", "1s"], &[]),
         (&["--older-than", "2h", "--error", "timed out"], &["evt_p"]),
@@ -293,6 +292,8 @@ async fn the_list_is_filtered_and_limited() {
     assert!(out.contains("\nthe newest 1 of 4; --limit shows more\n"), "{out}");
     let err = stopped.run(&["list", "--destination", "cmr"]).await.failed(1);
     assert_eq!(err, "callwatch: there is no destination `cmr`; there is `crm`, `frontdesk`, `old-crm`\n");
+    let err = stopped.run(&["list", "--rule", "call-complete"]).await.failed(1);
+    assert_eq!(err, "callwatch: there is no rule `call-complete`; there is `call-completed`\n");
 }
 
 #[tokio::test]

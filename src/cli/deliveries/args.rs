@@ -24,14 +24,11 @@ pub(super) enum Command {
     List {
         #[command(flatten)]
         config: ConfigArg,
-        /// To this destination
-        #[arg(long, value_name = "NAME")]
-        destination: Option<Name>,
+        /// Of this event
+        #[arg(long, value_name = "ID")]
+        event: Option<String>,
         #[command(flatten)]
         which: KindArgs,
-        /// About this call
-        #[arg(long, value_name = "ID")]
-        call: Option<String>,
         /// At most this many
         #[arg(long, value_name = "N", default_value_t = 50)]
         limit: usize,
@@ -101,14 +98,8 @@ pub struct ReplayArgs {
     /// Tell this destination instead of those that were told before
     #[arg(long, value_name = "NAME")]
     pub(super) to: Option<Name>,
-    /// What went to this destination
-    #[arg(long, value_name = "NAME")]
-    pub(super) destination: Option<Name>,
     #[command(flatten)]
     pub(super) kind: KindArgs,
-    /// About this call
-    #[arg(long, value_name = "ID")]
-    pub(super) call: Option<String>,
     #[command(flatten)]
     pub(super) asking: Asking,
 }
@@ -116,8 +107,7 @@ pub struct ReplayArgs {
 impl ReplayArgs {
     /// The deliveries whose events are meant.
     pub(super) fn filter(&self) -> Filter {
-        let call = self.call.as_deref().map(Into::into);
-        Filter { destination: self.destination.clone(), call, ..self.kind.clone().filter() }
+        self.kind.clone().filter()
     }
 }
 
@@ -150,13 +140,10 @@ pub(super) struct Which {
     /// Only its delivery to this destination
     #[arg(value_name = "DESTINATION")]
     pub(super) only: Option<Name>,
-    /// All deliveries to a destination: `retry` takes the dead ones, `resend` those that have arrived, `drop` those that
-    /// have not
-    #[arg(long, requires = "destination", conflicts_with = "id")]
+    /// All deliveries that match what else is given: `retry` takes the dead ones, `resend` those that have arrived, `drop`
+    /// those that have not
+    #[arg(long, conflicts_with = "id", requires = "KindArgs")]
     pub(super) all: bool,
-    /// The destination whose deliveries are meant with --all
-    #[arg(long, value_name = "NAME", requires = "all")]
-    pub(super) destination: Option<Name>,
     #[command(flatten)]
     pub(super) kind: KindArgs,
 }
@@ -164,9 +151,15 @@ pub(super) struct Which {
 /// Which kind of deliveries is meant; every part that is given must match.
 #[derive(Clone, Debug, Args)]
 pub(super) struct KindArgs {
+    /// To this destination
+    #[arg(long, value_name = "NAME")]
+    destination: Option<Name>,
     /// In this state
     #[arg(long, value_enum)]
     state: Option<StateArg>,
+    /// About this call
+    #[arg(long, value_name = "ID")]
+    call: Option<String>,
     /// Of this rule
     #[arg(long, value_name = "NAME")]
     rule: Option<Name>,
@@ -193,15 +186,15 @@ fn parse_kind(text: &str) -> Result<Kind, String> {
 }
 
 impl KindArgs {
-    /// Whether none of it is given.
+    /// Whether none of it is given but a destination.
     pub(super) fn is_empty(&self) -> bool {
-        self.clone().filter() == Filter::default()
+        Filter { destination: None, ..self.clone().filter() } == Filter::default()
     }
 
     pub(super) fn filter(self) -> Filter {
-        let Self { state, rule, source, kind, error, older_than, newer_than } = self;
-        let state = state.map(Into::into);
-        Filter { state, rule, source, kind, error, older_than, newer_than, ..Filter::default() }
+        let Self { destination, state, call, rule, source, kind, error, older_than, newer_than } = self;
+        let (state, call) = (state.map(Into::into), call.as_deref().map(Into::into));
+        Filter { event: None, destination, state, call, rule, source, kind, error, older_than, newer_than }
     }
 }
 

@@ -108,9 +108,9 @@ async fn ask(
 /// Runs the subcommand; returns its output.
 async fn run(ops: &Reached, command: Command, zone: Zone) -> Result<String, DeliveriesError> {
     match command {
-        Command::List { destination, call, which, limit, json, .. } => {
-            let call = call.map(Into::into);
-            let filter = Filter { destination, call, ..which.filter() };
+        Command::List { event, which, limit, json, .. } => {
+            let event = event.as_deref().map(EventId::from);
+            let filter = Filter { event, ..which.filter() };
             let listing = ops.list(&filter, limit).await?;
             if json {
                 return Ok(super::json(&listing.items)?);
@@ -167,9 +167,9 @@ async fn run(ops: &Reached, command: Command, zone: Zone) -> Result<String, Deli
 impl Which {
     /// The deliveries that are meant.
     fn filter(&self) -> Filter {
-        let of_event = self.id.as_ref().map(|id| EventId::from(id.as_str()));
-        let destination = if of_event.is_some() { &self.only } else { &self.destination };
-        Filter { event: of_event, destination: destination.clone(), ..self.kind.clone().filter() }
+        let filter = self.kind.clone().filter();
+        let event = self.id.as_ref().map(|id| EventId::from(id.as_str()));
+        Filter { event, destination: self.only.clone().or(filter.destination), ..filter }
     }
 }
 

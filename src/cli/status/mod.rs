@@ -3,7 +3,7 @@
 mod view;
 
 use std::{
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
     time::Duration,
 };
@@ -17,18 +17,13 @@ use super::{
     json, print,
     reach::{ReachError, Target, at_work, reach},
 };
-use crate::{
-    config_file::Config,
-    ops::{OpsError, Status},
-    store::StoreError,
-    style::Style,
-};
+use crate::{config_file::Config, ops::OpsError, store::StoreError, style::Style};
 
 /// Time between two screens.
 const REDRAW: Duration = Duration::from_secs(2);
 
 /// Empties the screen, and goes to its beginning.
-const CLEAR: &str = "\x1b[2J\x1b[H";
+const CLEAR: &[u8] = b"\x1b[2J\x1b[H";
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
@@ -56,7 +51,7 @@ enum StatusError {
     Print(#[from] io::Error),
 }
 
-/// Shows the status; the exit code is 0 when callwatch works and all its checks are well, 1 otherwise, and 78 for a bad
+/// Shows the status; the exit code is 0 when callwatch works and nothing needs a person, 1 otherwise, and 78 for a bad
 /// config.
 pub async fn status(args: StatusArgs) -> ExitCode {
     let target = match Target::find(&args.config).await {
@@ -87,12 +82,12 @@ async fn once(target: Target, as_json: bool) -> Result<bool, StatusError> {
     closed?;
     let reader = Reader { now: status.at, zone };
     print(&if as_json { json(&status)? } else { view::screen(&status, reader, Style::of(&io::stdout())) })?;
-    Ok(is_well(&status))
+    Ok(status.is_well())
 }
 
 /// Shows the status again and again. A stopped callwatch is not asked, because its store could not be opened meanwhile.
 async fn watch(config: &Config) -> Result<bool, StatusError> {
-    let clear = if io::stdout().is_terminal() { CLEAR } else { "" };
+    let is_terminal = io::stdout().is_terminal();
     loop {
         let screen = match at_work(&config.store.path).await {
             Ok(Some(client)) => match client.status().await {
@@ -105,11 +100,14 @@ async fn watch(config: &Config) -> Result<bool, StatusError> {
             Ok(None) => "callwatch is stopped; `callwatch run` starts it\n".to_owned(),
             Err(error) => format!("{error}\n"),
         };
-        print(&format!("{clear}{screen}"))?;
+        // What is printed is escaped, so that nothing in it commands the terminal; this does, and is ours.
+        if is_terminal {
+            io::stdout().write_all(CLEAR)?;
+        }
+        print(&screen)?;
+        if !is_terminal {
+            print("\n")?;
+        }
         tokio::time::sleep(REDRAW).await;
     }
-}
-
-fn is_well(status: &Status) -> bool {
-    status.service.as_ref().is_some_and(|service| service.readiness.ready)
 }

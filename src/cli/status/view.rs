@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     cli::deliveries::{Reader, age, lay_out},
-    ops::{DestinationOverview, ServiceStatus, SourceOverview, Status, WorkState},
+    ops::{DestinationOverview, Mishap, ServiceStatus, SourceOverview, Status, WorkState},
     style::{Colour, Style, WIDTH, wrap},
     template::truncate,
     time::Timestamp,
@@ -49,8 +49,9 @@ pub(super) fn screen(status: &Status, reader: Reader, style: Style) -> String {
 fn headline(status: &Status, style: Style) -> String {
     match &status.service {
         None => style.paint(Colour::Yellow, "callwatch is stopped; this is how its store stands"),
-        Some(ServiceStatus { readiness, version, .. }) if readiness.ready => {
-            let is_retrying = status.destinations.iter().any(|it| it.retrying().is_some());
+        Some(ServiceStatus { version, sources, .. }) if status.is_well() => {
+            let is_retrying = status.destinations.iter().any(|it| it.retrying().is_some())
+                || sources.iter().any(|source| source.failures > 0);
             let (colour, well) = if is_retrying {
                 (Colour::Yellow, "some is tried again")
             } else {
@@ -115,6 +116,14 @@ fn advice(status: &Status, reader: Reader) -> Vec<String> {
             } else if service.config.differs.is_some() {
                 advice.push("put the config file to work with SIGHUP, or look why it differs".to_owned());
             }
+            let failed = service.sources.iter().filter(|source| source.failures > 0 && !source.refused);
+            advice.extend(failed.filter_map(|source| {
+                let Mishap { error, .. } = source.last_error.as_ref()?;
+                Some(format!(
+                    "{}: the last request failed ({error}); it is asked again by itself",
+                    source.name
+                ))
+            }));
             let refused = service.sources.iter().filter(|source| source.refused);
             advice.extend(refused.map(|source| {
                 format!(
@@ -148,7 +157,8 @@ fn advice(status: &Status, reader: Reader) -> Vec<String> {
         } else if let Some(work) = work.as_ref().filter(|work| work.state == WorkState::Failing) {
             let why = work.why.as_deref().unwrap_or_default();
             advice.push(format!(
-                "{name}: {why}; it is tried again by itself, `callwatch send {name}` tries it now"
+                "{name}: {why}; it is tried again by itself, and at once by `callwatch deliveries retry --all --state \
+                 pending --destination {name}`"
             ));
         }
         if let Some(failed) = destination.retrying() {

@@ -119,7 +119,8 @@ impl RuleStanding {
                 format!("did not fire: it looks at {}, and that has not happened", on.join(", "))
             }
             Self::Feed { fired: 0 } => {
-                "did not fire, or that is no longer kept: calls that were there when the watching began are not told"
+                "did not fire, or that is no longer kept: calls that were there when the watching began are not told, and \
+                 neither is what is older than the rule's `max_age`"
                     .to_owned()
             }
             Self::Feed { fired: 1 } => "fired once".to_owned(),

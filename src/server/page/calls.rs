@@ -287,7 +287,7 @@ async fn story(
         created,
         first_seen: known.first_seen,
         shrunk: known.shrunk,
-        moments: moments(happenings, sight, words, &visit.failing()),
+        moments: moments(happenings, sight, words),
         rules: rules.into_iter().map(|rule| RuleRow::of(rule, sight, words)).collect(),
         facts,
         transcript,
@@ -310,12 +310,11 @@ fn add_facts(facts: &mut Vec<(String, String)>, name: &str, value: &Value, sight
 }
 
 /// The events that were made of one observation stand together.
-fn moments(happenings: Vec<Happening>, sight: Sight, words: Words, failing: &[Name]) -> Vec<Moment> {
+fn moments(happenings: Vec<Happening>, sight: Sight, words: Words) -> Vec<Moment> {
     let mut moments: Vec<Moment> = vec![];
     for Happening { at, kinds, changes, rules, deliveries, .. } in happenings {
         let rules: Vec<_> = rules.iter().map(Name::as_str).collect();
-        let deliveries =
-            deliveries.into_iter().map(|it| (delivery_path(&it), Tag::of(&it, words, failing), it));
+        let deliveries = deliveries.into_iter().map(|it| (delivery_path(&it), Tag::of(&it, words), it));
         let told = Told {
             rules: rules.join(", "),
             deliveries: deliveries.map(|(path, tag, it)| (path, it, tag)).collect(),

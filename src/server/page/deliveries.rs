@@ -21,8 +21,8 @@ use crate::{
     event::EventId,
     name::Name,
     ops::{
-        BulkMode, Changed, Delivery, Filter, KeptBack, LoggedAttempt, OpsError, Reason, Reasons, Sent,
-        StateFilter,
+        BulkMode, Changed, Delivery, Filter, KeptBack, Listing, LoggedAttempt, OpsError, Reason, Reasons,
+        Sent, StateFilter,
     },
     server::{
         Service,
@@ -78,6 +78,8 @@ struct List {
     /// How many match, if that is known.
     count: Option<u64>,
     rows: Vec<Row>,
+    /// Why nothing matches, where that is known.
+    nothing: Option<String>,
     newest: Option<String>,
     older: Option<String>,
     /// Where all that match are retried or dropped; `None` when there is nothing that could be.
@@ -102,7 +104,7 @@ struct ReasonRow {
     it: Reason,
     state: Tag,
     advice: String,
-    list: String,
+    list: Option<String>,
     /// Where they are retried and dropped after a confirmation.
     retry: Option<String>,
     drop: Option<String>,
@@ -121,7 +123,13 @@ async fn list(visit: Visit, uri: Uri) -> Result<Response, Problem> {
     let after = parts.take("after", |text| text.parse::<Cursor>().ok())?;
     let done = done(&mut parts)?;
     let filter: Filter = parts.rest()?;
-    let listing = visit.ops.list(&filter, after, PAGE).await?;
+    // A name that the config does not have any more can still be asked for; when nothing is left of it, that is said.
+    let (listing, nothing) = match visit.ops.list(&filter, after, PAGE).await {
+        Err(error @ (OpsError::NoRule { .. } | OpsError::NoSource { .. })) => {
+            (Listing { items: vec![], next: None }, Some(error.to_string()))
+        }
+        listing => (listing?, None),
+    };
     let Reasons { mut reasons, looked_at, is_all } = visit.ops.reasons(&filter).await?;
     let more_reasons = reasons.len().saturating_sub(REASONS);
     reasons.truncate(REASONS);
@@ -133,18 +141,19 @@ async fn list(visit: Visit, uri: Uri) -> Result<Response, Problem> {
         let confirm = |action| address("/deliveries/confirm", &filter, &[("action", action)]);
         (confirm("retry"), confirm("drop"))
     });
-    let (words, failing) = (visit.words, visit.failing());
+    let words = visit.words;
     html(&List {
         frame: visit.frame(Place::Deliveries),
         words,
         form: Form::of(&filter, &visit)?,
         done,
-        reasons: reasons.into_iter().map(|reason| ReasonRow::of(reason, words, &failing)).collect(),
+        reasons: reasons.into_iter().map(|reason| ReasonRow::of(reason, words)).collect(),
         more_reasons,
         looked_at: looked_at as u64,
         is_all,
         count,
-        rows: listing.items.into_iter().map(|delivery| Row::of(delivery, words, &failing)).collect(),
+        nothing,
+        rows: listing.items.into_iter().map(|delivery| Row::of(delivery, words)).collect(),
         newest: after.map(|_| list_of(&filter)),
         older: listing.next.map(|next| address("/deliveries", &filter, &[("after", &next.to_string())])),
         bulk,
@@ -182,7 +191,7 @@ impl Form {
 }
 
 impl ReasonRow {
-    fn of(it: Reason, words: Words, failing: &[Name]) -> Self {
+    fn of(it: Reason, words: Words) -> Self {
         let text = it.error.as_deref().unwrap_or("not tried yet");
         let tone = if it.state == StateFilter::Dead { Tone::Bad } else { Tone::Wait };
         let state = Tag::new(tone, format!("{} × {text}", number(&it.count)));
@@ -190,12 +199,14 @@ impl ReasonRow {
             (StateFilter::Dead, _) => "given up; retry them when the cause is gone, or drop them".to_owned(),
             (StateFilter::Held, _) => "wait to be told with others".to_owned(),
             (_, Some(KeptBack::Paused)) => "wait until the destination is resumed".to_owned(),
+            (_, Some(KeptBack::Failing)) => {
+                let again = if it.error.is_some() { "again " } else { "" };
+                format!("tried {again}by itself when the destination takes messages again")
+            }
             (_, Some(KeptBack::NotInConfig)) => "wait until the destination is back in the config".to_owned(),
             _ => match it.next.map(|next| next.since(words.now)).filter(|wait| wait.as_secs() > 0) {
+                Some(wait) if it.error.is_none() => format!("tried by itself, first in {}", span(wait)),
                 Some(wait) => format!("tried again by itself, next in {}", span(wait)),
-                None if failing.contains(&it.destination) => {
-                    "tried again by itself when the destination takes messages again".to_owned()
-                }
                 None => "due now".to_owned(),
             },
         };
@@ -204,7 +215,8 @@ impl ReasonRow {
         Self {
             state,
             advice,
-            list: list_of(&it.filter),
+            // A filter cannot ask for those that were not tried yet.
+            list: it.error.is_some().then(|| list_of(&it.filter)),
             retry: is_sure.then(|| confirm("retry")),
             drop: is_sure.then(|| confirm("drop")),
             it,
@@ -213,7 +225,7 @@ impl ReasonRow {
 }
 
 impl Row {
-    fn of(it: Delivery, words: Words, failing: &[Name]) -> Self {
+    fn of(it: Delivery, words: Words) -> Self {
         let last = match (it.log.last(), &it.kept_back, &it.told_by) {
             (Some(attempt), ..) => attempt.result.clone(),
             (None, Some(why), _) => why.to_string(),
@@ -222,7 +234,7 @@ impl Row {
         };
         let call = it.source.as_ref().zip(it.call.as_ref());
         let call = call.map(|(source, call)| call_path(source, call.as_str()));
-        Self { state: Tag::of(&it, words, failing), path: delivery_path(&it), call, last, it }
+        Self { state: Tag::of(&it, words), path: delivery_path(&it), call, last, it }
     }
 }
 
@@ -294,6 +306,8 @@ struct Confirm {
     frame: Frame,
     action: Action,
     count: u64,
+    /// Whether those that have arrived are meant.
+    arrived: bool,
     /// The filter, part by part.
     parts: Vec<(String, String)>,
     back: String,
@@ -310,6 +324,7 @@ async fn confirm(visit: Visit, uri: Uri) -> Result<Response, Problem> {
         frame: visit.frame(Place::Deliveries),
         action,
         count: changed.count as u64,
+        arrived: matches!(filter.state, Some(StateFilter::Delivered | StateFilter::Merged)),
         parts: parts_of(&filter)?,
         back: back(&filter),
     })
@@ -407,7 +422,7 @@ async fn show(
     let (mut found, siblings): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|it| it.destination == destination);
     let it = found.pop().ok_or_else(|| OpsError::NoDelivery(format!("{event} to {destination}")))?;
-    let (words, failing) = (visit.words, visit.failing());
+    let words = visit.words;
     let rules: Vec<_> = std::iter::once(&it.rule).chain(&it.also).map(Name::as_str).collect();
     let show = visit.show();
     let sent = match shows_sent {
@@ -431,13 +446,13 @@ async fn show(
         frame: visit.frame(Place::Deliveries),
         words,
         done,
-        state: Tag::of(&it, words, &failing),
+        state: Tag::of(&it, words),
         rules: rules.join(", "),
         call: it.source.as_ref().zip(it.call.as_ref()).map(|(source, call)| call_path(source, call.as_str())),
         told_by: it.told_by.as_ref().map(|into| {
             format!("/deliveries/{}/{}", segment(into.as_str()), segment(it.destination.as_str()))
         }),
-        siblings: siblings.into_iter().map(|it| Row::of(it, words, &failing)).collect(),
+        siblings: siblings.into_iter().map(|it| Row::of(it, words)).collect(),
         with_answers: query(true, shows_sent),
         with_sent: query(has_answers, true),
         has_answers,

@@ -42,7 +42,6 @@ struct Overview {
     sources: Vec<SourceRow>,
     destinations: Vec<DestinationRow>,
     latest: Vec<Happening>,
-    failing: Vec<Name>,
     /// By the hour.
     hours: Vec<Chart>,
     /// By the day.
@@ -82,7 +81,7 @@ pub(super) fn routes() -> Router<Service> {
 
 async fn overview(visit: Visit, State(service): State<Service>) -> Result<Response, Problem> {
     let latest = visit.ops.latest(&Filter::default(), None, LATEST).await?.events;
-    let (frame, failing) = (visit.frame(Place::Overview), visit.failing());
+    let frame = visit.frame(Place::Overview);
     let Visit { status, words, verdict, .. } = visit;
     let sums = service.telemetry.sums();
     let lately: Vec<_> = sums.hours(words.now).collect();
@@ -98,7 +97,6 @@ async fn overview(visit: Visit, State(service): State<Service>) -> Result<Respon
         sources: sources.map(SourceRow::of).collect(),
         destinations: status.destinations.into_iter().map(destination).collect(),
         latest,
-        failing,
         hours: by_hour(&lately, words),
         days: by_day(&sums, words),
     })

@@ -57,7 +57,6 @@ struct RulePage {
     words: Words,
     row: Row,
     latest: Vec<Happening>,
-    failing: Vec<Name>,
 }
 
 struct Row {
@@ -116,8 +115,7 @@ async fn one(
     let filter = Filter { rule: Some(rule.name.clone()), ..Filter::default() };
     let latest = visit.ops.latest(&filter, None, LATEST).await?.events;
     let row = Row::of(0, rule, &visit, &Known::of(&service.telemetry, visit.words));
-    let failing = visit.failing();
-    html(&RulePage { frame: visit.frame(Place::Rules), words: visit.words, row, latest, failing })
+    html(&RulePage { frame: visit.frame(Place::Rules), words: visit.words, row, latest })
 }
 
 impl Row {

@@ -16,8 +16,7 @@ use super::{
 use crate::{
     config::ShownFields,
     config_file::Config,
-    name::Name,
-    ops::{DestinationOverview, Ops, Status, WorkState},
+    ops::{Ops, Status},
     server::{Service, guard::Entrance, problem::Problem},
 };
 
@@ -130,14 +129,6 @@ impl Visit {
             can_sign_out: self.can_sign_out,
             time: Some((self.words, self.words.zone.name().to_owned())),
         }
-    }
-
-    /// The destinations that take nothing at present, though nobody has paused them.
-    pub(super) fn failing(&self) -> Vec<Name> {
-        let is_failing = |it: &&DestinationOverview| {
-            it.pause.is_none() && it.work.as_ref().is_some_and(|work| work.state == WorkState::Failing)
-        };
-        self.status.destinations.iter().filter(is_failing).map(|it| it.name.clone()).collect()
     }
 
     /// The fields of calls that may be shown.

@@ -1,8 +1,11 @@
 //! The first words of the page: that all is well, or what is wrong and what to do. Pure.
 
-use super::words::{Tone, Words, list_of, messages, number, span, to};
+use super::words::{Tone, Words, address, list_of, messages, number, span, to};
 use crate::{
-    ops::{Check, ConfigOverview, DestinationOverview, ServiceStatus, StateFilter, Status, WorkState},
+    ops::{
+        Check, ConfigOverview, DestinationOverview, ServiceStatus, SourceOverview, StateFilter, Status,
+        WorkState,
+    },
     store::Tally,
 };
 
@@ -68,11 +71,20 @@ fn summary(status: &Status) -> String {
     let sources = status.service.iter().flat_map(|service| &service.sources);
     let (known, live) =
         sources.fold((0, 0), |(known, live), source| (known + source.known_calls, live + source.live_calls));
-    let waiting: u64 = status.destinations.iter().map(|it| it.deliveries.unfinished()).sum();
-    let waiting = match waiting {
-        0 => "Nothing waits to be told.".to_owned(),
-        1 => "1 message is on its way.".to_owned(),
-        many => format!("{} are on their way.", messages(many)),
+    let sum = |of: fn(&Tally) -> u64| status.destinations.iter().map(|it| of(&it.deliveries)).sum::<u64>();
+    let waiting = match (sum(|it| it.pending), sum(|it| it.held)) {
+        (0, 0) => "Nothing waits to be told.".to_owned(),
+        (1, 0) => "1 message is on its way.".to_owned(),
+        (many, 0) => format!("{} are on their way.", messages(many)),
+        (0, 1) => "1 message waits to be told with others.".to_owned(),
+        (0, many) => format!("{} wait to be told with others.", messages(many)),
+        (many, held) => format!(
+            "{} {} on the way, and {} {} to be told with others.",
+            messages(many),
+            if many == 1 { "is" } else { "are" },
+            number(&held),
+            if held == 1 { "waits" } else { "wait" },
+        ),
     };
     let calls = if known == 1 { "call is" } else { "calls are" };
     format!("{} {calls} known, {} live. {waiting}", number(&known), number(&live))
@@ -102,6 +114,25 @@ fn of_service(service: &ServiceStatus, status: &Status, points: &mut Vec<Point>)
             }),
         }
     }
+    for source in service.sources.iter().filter(|source| source.failures > 0) {
+        let is_told = points.iter().any(|point| of(source, &point.what));
+        if let Some(failed) = source.last_error.as_ref().filter(|_| !is_told) {
+            points.push(Point {
+                tone: Tone::Wait,
+                what: format!("The last request to {} failed", source.name),
+                advice: format!(
+                    "{}. It is asked again by itself.",
+                    capital(failed.error.trim_end_matches('.'))
+                ),
+                link: None,
+            });
+        }
+    }
+}
+
+/// Whether a line of a check is about this source.
+fn of(source: &SourceOverview, line: &str) -> bool {
+    line.strip_prefix(source.name.as_str()).is_some_and(|rest| rest.starts_with(':'))
 }
 
 /// Whether the line is about this destination, and the destination is failing.
@@ -111,10 +142,7 @@ fn is_failing_in(destination: &DestinationOverview, line: &str) -> bool {
 }
 
 fn of_source(line: &str, service: &ServiceStatus) -> Point {
-    let source = service
-        .sources
-        .iter()
-        .find(|source| line.strip_prefix(source.name.as_str()).is_some_and(|rest| rest.starts_with(':')));
+    let source = service.sources.iter().find(|source| of(source, line));
     let (tone, advice) = match source {
         Some(source) if source.refused => {
             (Tone::Bad, "The API refuses the key. Give it another one, and reload the config.")
@@ -147,7 +175,7 @@ fn of_config(config: &ConfigOverview) -> Point {
 
 fn of_destination(destination: &DestinationOverview, words: Words, points: &mut Vec<Point>) {
     let DestinationOverview { name, is_configured, pause, deliveries, work } = destination;
-    let Tally { dead, .. } = *deliveries;
+    let Tally { dead, pending, .. } = *deliveries;
     let waiting = deliveries.unfinished();
     let waits = match waiting {
         0 => "Nothing waits for it.".to_owned(),
@@ -185,11 +213,16 @@ fn of_destination(destination: &DestinationOverview, words: Words, points: &mut 
             None => "It is tried again by itself.".to_owned(),
         };
         let why = work.why.as_deref().unwrap_or("it failed too often");
+        let now = (pending > 0).then(|| {
+            let retry =
+                address("/deliveries/confirm", &to(name, StateFilter::Pending), &[("action", "retry")]);
+            (retry, "Try now…".to_owned())
+        });
         points.push(Point {
             tone: Tone::Bad,
             what: since,
             advice: format!("{}. {waits} {again}", capital(why.trim_end_matches('.'))),
-            link: show_waiting.clone(),
+            link: now.or(show_waiting.clone()),
         });
     }
     if let Some(failed) = destination.retrying() {
@@ -290,7 +323,7 @@ mod tests {
         let link = one.link().unwrap();
         assert_eq!(
             (&*link.0, &*link.1),
-            ("/deliveries?destination=frontdesk&state=undelivered", "Show the 6")
+            ("/deliveries/confirm?action=retry&destination=frontdesk&state=pending", "Try now…")
         );
 
         let mut paused = destination("crm");

@@ -159,23 +159,21 @@ impl Tag {
         Self { tone, text: text.into() }
     }
 
-    /// The state of a delivery. The destinations in `failing` take nothing at present, whatever is due.
-    pub(super) fn of(delivery: &Delivery, words: Words, failing: &[Name]) -> Self {
+    /// The state of a delivery.
+    pub(super) fn of(delivery: &Delivery, words: Words) -> Self {
         match (delivery.state, &delivery.kept_back) {
             (DeliveryStateKind::Delivered, _) => Self::new(Tone::Good, "✓ arrived"),
             (DeliveryStateKind::Dead, _) => Self::new(Tone::Bad, "✗ given up"),
             (DeliveryStateKind::Merged, _) => Self::new(Tone::Plain, "told with another"),
             (DeliveryStateKind::Held, _) => Self::new(Tone::Wait, "waits for others"),
             (DeliveryStateKind::Pending, Some(KeptBack::Paused)) => Self::new(Tone::Wait, "waits: paused"),
+            (DeliveryStateKind::Pending, Some(KeptBack::Failing)) => Self::new(Tone::Wait, "waits: failing"),
             (DeliveryStateKind::Pending, Some(KeptBack::NotInConfig)) => {
                 Self::new(Tone::Bad, "waits: not in the config")
             }
             (DeliveryStateKind::Pending, _) => {
                 match delivery.due.filter(|due| due.since(words.now) >= Duration::from_secs(1)) {
                     Some(due) => Self::new(Tone::Wait, format!("next try in {}", span(due.since(words.now)))),
-                    None if failing.contains(&delivery.destination) => {
-                        Self::new(Tone::Wait, "waits: failing")
-                    }
                     None => Self::new(Tone::Wait, "due now"),
                 }
             }

@@ -124,7 +124,8 @@ pub struct Missing {
 /// One clause, for people.
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} calls are missing from the list", self.calls, self.known)
+        let are = if self.calls == 1 { "is" } else { "are" };
+        write!(f, "{} of {} calls {are} missing from the list", self.calls, self.known)
     }
 }
 

@@ -183,6 +183,8 @@ async fn the_api_lists_shows_retries_drops_pauses_and_explains() {
         one["log"][0]["result"].as_str().unwrap().starts_with("400") && one["log"][0].get("answer").is_none(),
         "{one}"
     );
+    let nothing = ask(address, Ask::new("GET /api/v1/deliveries?rule=alll")).await;
+    assert_eq!((nothing.status, nothing.problem().as_str()), (404, "no_rule"), "{nothing:?}");
     let answers = get(address, &format!("/api/v1/deliveries/{event}?answers=true")).await;
     assert!(answers[0]["log"][0]["answer"].is_string(), "{answers}");
 
@@ -202,6 +204,16 @@ async fn the_api_lists_shows_retries_drops_pauses_and_explains() {
     assert_eq!(post("/api/v1/deliveries/drop", filter).await.json()["count"], 2);
     assert_eq!(post("/api/v1/deliveries/drop", &filter.replace("true", "false")).await.json()["count"], 2);
     assert_eq!(get(address, dead).await["count"], 0);
+
+    for (path, body) in [
+        ("/api/v1/deliveries/drop?dry_run=true", r#"{"filter": {"state": "delivered"}}"#),
+        ("/api/v1/destinations/crm/pause", r#"{"for": "5m"}"#),
+        ("/api/v1/destinations/crm/test?rule=booked", ""),
+    ] {
+        let refused = post(path, body).await;
+        assert_eq!((refused.status, refused.problem().as_str()), (400, "malformed"), "{path}: {refused:?}");
+    }
+    assert_eq!(get(address, "/api/v1/deliveries/count?destination=crm&state=delivered").await["count"], 1);
 
     assert_eq!(post("/api/v1/destinations/crm/pause", "").await.status, 204);
     let status = get(address, "/api/v1/status").await;

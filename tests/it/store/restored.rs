@@ -112,4 +112,9 @@ async fn the_commands_say_what_they_did() {
     assert!(code == Some(1) && said.contains("no backup") && said.contains("--from"), "{said}");
     let (code, said) = callwatch(&["restore", "--from", &to], &config_file).await;
     assert!(code == Some(0) && said.contains("start callwatch again"), "{said}");
+    // The store that is there now can be read, so somebody has to say that it may be replaced.
+    let (code, said) = callwatch(&["restore", "--from", &to], &config_file).await;
+    assert!(code == Some(2) && said.contains("can be read") && said.contains("--yes"), "{said}");
+    let (code, said) = callwatch(&["restore", "--from", &to, "--yes"], &config_file).await;
+    assert!(code == Some(0) && said.contains("the former store is in"), "{said}");
 }
