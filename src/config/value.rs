@@ -224,7 +224,9 @@ fn part_of_escaped(raw: &str, value: &str, part: Range<usize>) -> Option<Range<u
             Some('U') => code(8)?,
             // A backslash at the end of a line skips the line break and all white space after it.
             Some(c) if c.is_whitespace() => (1 + escaped.len() - escaped.trim_start().len(), 0),
-            _ => (2, 1),
+            // TOML has no such escape of other characters, but the place of what follows is still wanted.
+            Some(other) => (1 + other.len_utf8(), 1),
+            None => return None,
         };
         if given > 0 && read == part.start {
             start = Some(at);

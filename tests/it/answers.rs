@@ -649,7 +649,7 @@ async fn a_single_call_that_is_not_shown_for_a_while_is_neither_deleted_nor_upda
     api.has(vec![]);
     trouble(
         &mut running,
-        "1 of 1 calls are missing from the list; they count as deleted when that lasts for 10m",
+        "1 of 1 calls is missing from the list; they count as deleted when that lasts for 10m",
     )
     .await;
     answers(&mut running, 60).await;

@@ -108,6 +108,15 @@ fn cases() -> u32 {
 }
 
 #[test]
+fn an_escape_that_is_none_has_a_report() {
+    // Found by damage: the address has a mistake of its own, and its place is looked for behind the escape.
+    for escape in ["\\¥", "\\", "\\x", "\\u12", "\\😀={"] {
+        let smtp = format!("smtps{escape}={{//alerts%40example.com@smtp.example.com");
+        assert!(exercise(&SECRETS.replace("smtps://me:hush@smtp.example.com", &smtp)).contains("smtp"));
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
