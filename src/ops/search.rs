@@ -25,7 +25,7 @@ const PAGE: usize = 500;
 /// a search.
 const MOST_SORTED: usize = 100_000;
 
-/// The time after which a search ends with what it has found.
+/// The time after which a search ends with what it has found, once the calls are in order.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The fewest digits that a phone number is looked for by.
@@ -183,13 +183,13 @@ impl Ops {
         }
         let is_meant = |name: &Name| filter.source.as_ref().is_none_or(|source| source == name);
         let sources: Vec<_> = all.into_iter().filter(is_meant).collect();
-        let ends = Instant::now() + PATIENCE;
         let wanted = filter.text.as_deref().and_then(Wanted::of);
         let by_id = self.by_id(&sources, filter, wanted.as_ref()).await?;
         if !by_id.is_empty() {
             return Ok(FoundCalls { looked_at: by_id.len() as u64, calls: by_id, next: None });
         }
         let places = self.newest(&sources, filter, after).await?;
+        let ends = Instant::now() + PATIENCE;
         let matches = |place: &CallCursor, snapshot: &Snapshot| {
             filter.kind.is_none_or(|kind| snapshot.kinds_seen.contains(kind))
                 && wanted.as_ref().is_none_or(|wanted| wanted.is_in(&place.call, &snapshot.fields))
