@@ -4,7 +4,12 @@
 //! The targets in `fuzz/` look for such bytes for as long as they are let; the tests below try some in every `cargo test`. The
 //! program has none of this.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "to panic is what these functions are for"
+)]
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -8,7 +8,7 @@ mod redact;
 use std::{borrow::Cow, net::Ipv4Addr};
 
 pub use self::{
-    hash::{HashKey, is_phone_number, plain},
+    hash::{HashKey, hex, is_phone_number, plain},
     mask::{HIDDEN, Mask},
     redact::{Redact, redacted},
 };

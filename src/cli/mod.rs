@@ -205,6 +205,18 @@ fn printed(result: io::Result<()>) -> ExitCode {
     report(result.map_err(|error| format!("cannot print: {error}")))
 }
 
+/// A message as it would leave, and behind it the fields that are not in it as they are, each with the reason.
+fn leaving(mut message: String, reasons: &[(String, &'static str)]) -> String {
+    if !message.ends_with('\n') {
+        message.push('\n');
+    }
+    if !reasons.is_empty() {
+        message.push('\n');
+        reasons.iter().for_each(|(field, why)| message.extend([field, ": ", why, "\n"]));
+    }
+    message
+}
+
 /// Asks a person a question that is answered by yes or no; `None` where there is no terminal to ask at.
 async fn confirm(question: String) -> io::Result<Option<bool>> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {

@@ -85,8 +85,8 @@ pub async fn restore(args: RestoreArgs) -> ExitCode {
     }
 }
 
-/// Asks when the store can be read as it is; returns whether to go on, `None` when nobody can be asked. A store that is damaged, missing or in use is left to
-/// the restoring, which says so.
+/// Asks when the store can be read as it is; returns whether to go on, `None` when nobody can be asked. A store that is damaged,
+/// missing or in use is left to the restoring, which says so.
 async fn replaces_a_healthy_one(config: &StoreConfig) -> io::Result<Option<bool>> {
     let path = config.path.display();
     let Ok(store) = SledStore::open_existing(config).await else { return Ok(Some(true)) };

@@ -6,7 +6,7 @@ use std::{io, process::ExitCode};
 use clap::Args;
 use serde_json::json;
 
-use super::{check, complain, config_arg::ConfigArg, print};
+use super::{check, complain, config_arg::ConfigArg, leaving, print};
 use crate::{
     config_file::Config,
     destination,
@@ -102,9 +102,7 @@ async fn run(
         let text = destination::leaves(trial.to(), &trial.notification()).map_err(TrialError::from)?;
         let text = text.ok_or_else(|| SendError::NotWritten(destination.clone()))?;
         let reasons = if verbose { destination::reasons(trial.to(), trial.event()) } else { vec![] };
-        let reasons: String = reasons.iter().map(|(field, why)| format!("{field}: {why}\n")).collect();
-        let gap = if reasons.is_empty() { "" } else { "\n" };
-        print(&format!("{}\n{gap}{reasons}", text.trim_end()))?;
+        print(&leaving(text, &reasons))?;
         return Ok(true);
     }
     let tried = trial.send().await?;

@@ -150,8 +150,10 @@ pub(crate) fn language(value: &Value<'_>) -> Read<Language> {
     let text = value.text()?;
     Language::of_tag(text).ok_or_else(|| {
         // A slip in two letters makes another word, so none is guessed.
-        let hint = "choose from `en` (English), `fr` (French), `de` (German), `es` (Spanish)";
-        value.error(format!("there is no language `{}`", text.escape_debug())).hint(hint)
+        let all = Language::ALL.map(|language| format!("`{language}` ({language:?})")).join(", ");
+        value
+            .error(format!("there is no language `{}`", text.escape_debug()))
+            .hint(format!("choose from {all}"))
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::{self, Write as _},
+    fmt,
     path::PathBuf,
 };
 
@@ -23,6 +23,7 @@ use crate::{
     event::{Event, EventId, Subject},
     json::{Shallow, text as json_text},
     name::Name,
+    privacy::hex,
     store::{Action, DeliveryRecord, Token},
     summary,
     time::Timestamp,
@@ -101,7 +102,8 @@ impl Ops {
     /// deliveries and memos. What has not arrived does not go out any more. Reads everything there is, a little at a time.
     ///
     /// # Errors
-    /// [`OpsError::Refused`] when it is not clear who is meant, or nothing is known of them. After [`OpsError::Store`] a part may have been forgotten; it can be repeated.
+    /// [`OpsError::Refused`] when it is not clear who is meant, or nothing is known of them. After [`OpsError::Store`] a part may
+    /// have been forgotten; it can be repeated.
     pub async fn forget(&self, whom: &Whom, mode: BulkMode) -> Result<Erased, OpsError> {
         let number = match (&whom.number, &whom.call) {
             (Some(typed), None) => {
@@ -325,12 +327,7 @@ fn caller_of(record: &RawValue) -> String {
 
 /// See [`Erased::mark`].
 fn mark(digits: &str) -> String {
-    let hash = digest::digest(&digest::SHA256, digits.as_bytes());
-    hash.as_ref().iter().take(2).fold(String::new(), |mut hex, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&digest::digest(&digest::SHA256, digits.as_bytes()).as_ref()[..2])
 }
 
 impl Erased {

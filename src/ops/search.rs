@@ -196,8 +196,8 @@ impl Ops {
         };
         let (mut calls, mut looked_at) = (vec![], 0);
         // Few are in memory at a time: each may be as long as `max_record`.
-        let now = &places[..places.len().min(MOST_SORTED)];
-        'search: for places in now.chunk_by(|a, b| a.source == b.source).flat_map(|of| of.chunks(FEW)) {
+        let in_reach = &places[..places.len().min(MOST_SORTED)];
+        'search: for places in in_reach.chunk_by(|a, b| a.source == b.source).flat_map(|of| of.chunks(FEW)) {
             let Some(first) = places.first() else { break };
             let ids: Vec<_> = places.iter().map(|place| place.call.clone()).collect();
             let snapshots = self.store.snapshots(&first.source, &ids).await?;
@@ -215,7 +215,7 @@ impl Ops {
                 break;
             }
         }
-        let next = places.get(looked_at).and_then(|_| places.get(looked_at - 1)).cloned();
+        let next = in_reach[..looked_at].last().filter(|_| looked_at < places.len()).cloned();
         Ok(FoundCalls { calls, looked_at: looked_at as u64, next })
     }
 

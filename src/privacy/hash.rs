@@ -17,14 +17,13 @@ impl HashKey {
 
     /// 64 hexadecimal digits: HMAC-SHA256 over the bytes of the text. The same text always has the same.
     pub fn hash(&self, text: &str) -> String {
-        use fmt::Write as _;
-        let tag = hmac::sign(&self.0, text.as_bytes());
-        tag.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
-            // Writing to a text cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        hex(hmac::sign(&self.0, text.as_bytes()).as_ref())
     }
+}
+
+/// Two small hexadecimal digits for each byte.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Keys are the same when their hashes are.

@@ -5,8 +5,7 @@ use std::{str::FromStr, sync::LazyLock};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::Request,
-    extract::State,
+    extract::{Request, State},
     http::{HeaderMap, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},

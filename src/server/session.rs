@@ -7,6 +7,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 
 use super::token::Digest;
+use crate::privacy::hex;
 
 /// The most sessions at the same time; one more ends the oldest.
 const MOST: usize = 64;
@@ -35,7 +36,7 @@ impl Sessions {
     pub(super) fn open(&mut self, token: Digest, now: Instant) -> Option<String> {
         let mut bytes = [0; 32];
         SystemRandom::new().fill(&mut bytes).ok()?;
-        let key: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = hex(&bytes);
         self.0.retain(|session| session.ends > now);
         while self.0.len() >= MOST {
             self.0.pop_front();

@@ -11,6 +11,7 @@ use super::{
     fetch::Fetched,
 };
 use crate::{
+    cli::leaving,
     destination::{self, DestinationConfig, Notification},
     kind::Kinds,
     rehearsal::Told,
@@ -286,17 +287,10 @@ impl Preview<'_> {
 
     /// The message as it would leave, and behind it the reasons.
     fn leaving(&self, told: &Told, verbose: bool) -> String {
-        let Some((mut leaves, reasons)) = self.leaves(told) else {
-            return "(this message cannot be written)\n".to_owned();
-        };
-        if !leaves.ends_with('\n') {
-            leaves.push('\n');
+        match self.leaves(told) {
+            Some((leaves, reasons)) => leaving(leaves, if verbose { &reasons } else { &[] }),
+            None => "(this message cannot be written)\n".to_owned(),
         }
-        if verbose && !reasons.is_empty() {
-            leaves.push('\n');
-            reasons.iter().for_each(|(field, why)| leaves.extend([field, ": ", why, "\n"]));
-        }
-        leaves
     }
 
     /// The message as it would be sent; a webhook's body with one field per line.

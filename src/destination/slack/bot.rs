@@ -37,7 +37,7 @@ use crate::{
     http,
     kind::Kind,
     name::Name,
-    privacy::Mask,
+    privacy::{Mask, hex},
     rule::RuleSet,
 };
 
@@ -432,7 +432,7 @@ impl Sending<'_> {
         bytes.copy_from_slice(&digest.as_ref()[..16]);
         bytes[6] = bytes[6] & 0x0f | 0x80;
         bytes[8] = bytes[8] & 0x3f | 0x80;
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex(&bytes);
         let part = |range: std::ops::Range<usize>| &hex[range];
         [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
     }

@@ -98,9 +98,11 @@ impl Handshake {
         Err(format!("the receiver did not allow it when asked by OPTIONS: {why}; nothing was sent"))
     }
 
-    /// Has permission asked for again: the receiver may have changed its mind.
-    pub(super) async fn doubt(&self) {
-        *self.permission.lock().await = None;
+    /// Has permission asked for again: the receiver may have changed its mind. While it is being asked for, that is done already.
+    pub(super) fn doubt(&self) {
+        if let Ok(mut permission) = self.permission.try_lock() {
+            *permission = None;
+        }
     }
 
     /// How long the receiver's rate has no room; `None` takes the room for one request.

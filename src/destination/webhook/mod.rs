@@ -331,7 +331,7 @@ impl WebhookDestination {
         request.headers.insert(ORIGIN, handshake.origin());
         let answer = self.send(request, notification, deadline).await;
         if answer.reaction != Reaction::Delivered {
-            handshake.doubt().await;
+            handshake.doubt();
         }
         answer
     }

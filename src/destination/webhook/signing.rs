@@ -10,7 +10,7 @@ use ring::{hmac, signature::Ed25519KeyPair};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{NotReady, payload::callem_word};
-use crate::destination::Notification;
+use crate::{destination::Notification, privacy::hex};
 
 /// Secrets are base64 with or without its padding.
 const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -72,11 +72,7 @@ pub(super) fn sign_callem(
     headers.insert("x-callem-timestamp", HeaderValue::from(notification.now.as_secs()));
     if let Some(secret) = secret {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
-        let mut hex = String::with_capacity(64);
-        for byte in hmac::sign(&key, body).as_ref() {
-            hex.push_str(&format!("{byte:02x}"));
-        }
-        headers.insert("x-callem-signature", header(&hex));
+        headers.insert("x-callem-signature", header(&hex(hmac::sign(&key, body).as_ref())));
     }
 }
 

@@ -53,7 +53,7 @@ struct Search {
     words: Words,
     form: Form,
     rows: Vec<Row>,
-    /// Whether any call was looked for, and not all of them are shown.
+    /// Whether only some calls are asked for.
     is_search: bool,
     looked_at: u64,
     newest: Option<String>,
@@ -170,10 +170,7 @@ async fn search(visit: Visit, uri: Uri) -> Result<Response, Problem> {
 impl Form {
     fn of(filter: &CallFilter, visit: &Visit) -> Result<Self, Problem> {
         let mut parts = parts_of(filter)?;
-        let mut take = |name: &str| {
-            let at = parts.iter().position(|(part, _)| part == name);
-            at.map(|at| parts.remove(at).1).unwrap_or_default()
-        };
+        let mut take = |name| form::take(&mut parts, name);
         let sources = visit.config.sources.iter().map(|source| &source.name);
         Ok(Self {
             text: take("text"),

@@ -163,10 +163,7 @@ async fn list(visit: Visit, uri: Uri) -> Result<Response, Problem> {
 impl Form {
     fn of(filter: &Filter, visit: &Visit) -> Result<Self, Problem> {
         let mut parts = parts_of(filter)?;
-        let mut take = |name: &str| {
-            let at = parts.iter().position(|(part, _)| part == name);
-            at.map(|at| parts.remove(at).1).unwrap_or_default()
-        };
+        let mut take = |name| form::take(&mut parts, name);
         let config = &visit.config;
         Ok(Self {
             states: form::words(&STATES, &take("state")),

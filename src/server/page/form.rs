@@ -6,6 +6,12 @@ use crate::name::Name;
 pub(super) const AGES: [(&str, &str); 5] =
     [("", "any time"), ("1h", "last hour"), ("1d", "last day"), ("7d", "last week"), ("30d", "last 30 days")];
 
+/// Takes the part of this name out of a filter's parts; empty when it has none.
+pub(super) fn take(parts: &mut Vec<(String, String)>, name: &str) -> String {
+    let at = parts.iter().position(|(part, _)| part == name);
+    at.map(|at| parts.remove(at).1).unwrap_or_default()
+}
+
 /// One option of a field.
 pub(super) struct Choice {
     pub(super) value: String,

@@ -1,7 +1,7 @@
 //! What is read from the tree and from backups, given anything, for `crate::fuzzing`. Checksums are left out where they would
 //! keep everything else from being read.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "to panic is what these functions are for")]
 
 use super::{
     archive::Reader,
