@@ -201,8 +201,25 @@ pub(crate) fn field_path(value: &Value<'_>) -> Read<String> {
     if let Some(rest) = path.strip_prefix("call.") {
         let hint = format!("paths start inside the call: write \"{rest}\"");
         value.cx.add(value.warning("calls have no field `call`").hint(hint));
+    } else if let Some(meant) = misspelt(path) {
+        let message = format!("the API documents no field `{}`", path.escape_debug());
+        value.cx.add(value.warning(message).hint(format!("did you mean `{meant}`?")));
     }
     Ok(path.to_owned())
+}
+
+/// The documented field that is probably meant by one that is none: a slip in a list of fields to hide would show them.
+/// Calls may have more fields than the documented ones, so only what is close to one of those is taken for a slip.
+fn misspelt(path: &str) -> Option<&'static str> {
+    /// A swap of two letters, a letter too many, or another case.
+    const CLOSE: usize = 2;
+    let field: String = path.split('.').next()?.chars().take(50).collect();
+    if DOCUMENTED_FIELDS.contains(&field.as_str()) {
+        return None;
+    }
+    let distance = |known: &&str| strsim::osa_distance(&field.to_lowercase(), &known.to_lowercase());
+    let closest = DOCUMENTED_FIELDS.iter().copied().min_by_key(distance)?;
+    (distance(&closest) <= CLOSE).then_some(closest)
 }
 
 /// The words for kinds of change, in the order of [`Kind::ALL`].

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     batch::BatchKey,
-    destination::{Answer, MAX_MEMO, Reaction},
+    destination::{Answer, MAX_MEMO, Reaction, Turn},
     event::{Event, EventId, Subject},
     rule::Rules,
     store::{
@@ -359,19 +359,21 @@ impl Dispatcher {
             } else if let Room::For(_) = self.limits() {
                 let standing =
                     InLane { memo, sequence: delivery.sequence, followed: self.is_followed(token) };
-                let wait = {
+                let turn = {
                     let rules = self.rules.borrow();
-                    self.task.destination.wait(&standing.notification(&event, &rules, now.wall))
+                    self.task.destination.turn(&standing.notification(&event, &rules, now.wall))
                 };
-                if let Some(wait) = wait {
-                    self.desk.postpone(token, now.steady.after(wait));
-                    self.out -= 1;
-                    continue;
+                match (turn, &mut self.rate) {
+                    (Turn::In(wait), _) => {
+                        self.desk.postpone(token, now.steady.after(wait));
+                        self.out -= 1;
+                        continue;
+                    }
+                    (Turn::Now, Some(rate)) => rate.begin(now.steady),
+                    (Turn::Now, None) | (Turn::Unsent, _) => {}
                 }
-                let probe = self.breaker.begin();
-                if let Some(rate) = &mut self.rate {
-                    rate.begin(now.steady);
-                }
+                // It says nothing about the receiver, either.
+                let probe = turn != Turn::Unsent && self.breaker.begin();
                 self.flight.begin(token, event, standing, probe);
             } else {
                 self.put_back(token);

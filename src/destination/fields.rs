@@ -21,8 +21,7 @@ use crate::{
 };
 
 /// Fields that hold no free text.
-const IN_ORDER: [&str; 7] =
-    ["id", "status", "callerNumber", "calledNumber", "endedReason", "createdAt", "updatedAt"];
+const IN_ORDER: [&str; 6] = ["id", "status", "callerNumber", "calledNumber", "createdAt", "updatedAt"];
 
 /// Stands in place of a value that is nested too deeply to be looked into, as JSON.
 const TOO_DEEP_JSON: &str = "\"(nested too deeply to be shown)\"";

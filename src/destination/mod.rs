@@ -206,14 +206,25 @@ pub trait Destination: Send + Sync + 'static {
         false
     }
 
-    /// How long to wait before this may be sent, because the receiver limits what is sent to it from several sides; `None`
-    /// means that it may be sent now, and then it is: the room that it takes is used up. Never blocks.
-    fn wait(&self, _notification: &Notification<'_>) -> Option<Duration> {
-        None
+    /// Whether this may be sent now, because the receiver limits what is sent to it from several sides. When it may be, it
+    /// is: the room that it takes is used up. Never blocks.
+    fn turn(&self, _notification: &Notification<'_>) -> Turn {
+        Turn::Now
     }
 
     /// How long [`Destination::deliver`] may take at most; whoever waits longer may cut it off.
     fn longest_attempt(&self) -> Duration;
+}
+
+/// The turn of a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It may be sent now.
+    Now,
+    /// Nothing is sent for it, because a later one tells it, too. So it counts towards no limit.
+    Unsent,
+    /// It has to wait for so long.
+    In(Duration),
 }
 
 /// One event to send, and everything needed to render it.

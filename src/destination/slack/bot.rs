@@ -26,7 +26,7 @@ use super::{
 use crate::{
     config::{Fingerprint, SecretError},
     destination::{
-        Answer, Destination, MAX_MEMO, Notification, Reaction,
+        Answer, Destination, MAX_MEMO, Notification, Reaction, Turn,
         answer::retry_after,
         connection::in_words,
         message::{Message, Writer},
@@ -125,13 +125,13 @@ impl Destination for Bot {
         true
     }
 
-    fn wait(&self, notification: &Notification<'_>) -> Option<Duration> {
+    fn turn(&self, notification: &Notification<'_>) -> Turn {
         let deed = match self.course(notification) {
-            Course::Merge { .. } => return None,
+            Course::Merge { .. } => return Turn::Unsent,
             Course::Edit { .. } => Deed::Edit,
             Course::Post | Course::Reply { .. } => Deed::Post(&self.channel),
         };
-        self.budget.ask(deed, Instant::now())
+        self.budget.ask(deed, Instant::now()).map_or(Turn::Now, Turn::In)
     }
 
     fn longest_attempt(&self) -> Duration {

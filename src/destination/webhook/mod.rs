@@ -27,7 +27,7 @@ use self::{
     signing::{sign_callem, sign_standard},
 };
 use super::{
-    Answer, Destination, FieldFilter, Notification, Reaction,
+    Answer, Destination, FieldFilter, Notification, Reaction, Turn,
     address::{self, NotPublic},
     answer::retry_after,
     connection::in_words,
@@ -142,8 +142,9 @@ impl Destination for WebhookDestination {
         answer.clean(&Mask::of(secrets().flat_map(spellings).chain(urls.iter().flat_map(secrets_in_url))))
     }
 
-    fn wait(&self, _notification: &Notification<'_>) -> Option<Duration> {
-        self.handshake.as_ref()?.wait(Instant::now())
+    fn turn(&self, _notification: &Notification<'_>) -> Turn {
+        let wait = self.handshake.as_ref().and_then(|handshake| handshake.wait(Instant::now()));
+        wait.map_or(Turn::Now, Turn::In)
     }
 
     fn longest_attempt(&self) -> Duration {

@@ -14,7 +14,7 @@ use callwatch::{
     delivery::{self, DestinationTask},
     destination::{
         Answer, Destination, DestinationConfig, DestinationKind, Notification, Rate, Reaction, SlackConfig,
-        SlackWay,
+        SlackWay, Turn,
     },
     event::{Event, EventId, Severity, Subject},
     kind::Kind,
@@ -94,6 +94,7 @@ pub struct Receiver {
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
     keeps_memos: AtomicBool,
+    merges: AtomicBool,
     /// How long the deliveries of a call have to wait for their turn, each time they ask.
     turns: Mutex<Vec<(String, Duration)>>,
     /// Whether one event was ever in flight twice.
@@ -113,6 +114,11 @@ impl Receiver {
     /// From now on it asks for memos.
     pub fn keep_memos(&self) {
         self.keeps_memos.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on it sends nothing for a delivery behind which another one waits.
+    pub fn merge(&self) {
+        self.merges.store(true, Ordering::SeqCst);
     }
 
     /// The next delivery of this call that asks for its turn has to wait so long.
@@ -209,11 +215,14 @@ impl Destination for Receiver {
         self.keeps_memos.load(Ordering::SeqCst)
     }
 
-    fn wait(&self, notification: &Notification<'_>) -> Option<Duration> {
+    fn turn(&self, notification: &Notification<'_>) -> Turn {
+        if notification.followed && self.merges.load(Ordering::SeqCst) {
+            return Turn::Unsent;
+        }
         let mut turns = self.turns.lock().unwrap();
-        let call = notification.event.subject.call()?.to_string();
-        let place = turns.iter().position(|(it, _)| *it == call)?;
-        Some(turns.remove(place).1)
+        let Some(call) = notification.event.subject.call() else { return Turn::Now };
+        let place = turns.iter().position(|(it, _)| *it == call.to_string());
+        place.map_or(Turn::Now, |place| Turn::In(turns.remove(place).1))
     }
 
     fn longest_attempt(&self) -> Duration {
@@ -290,6 +299,7 @@ impl Stage {
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
             keeps_memos: AtomicBool::new(false),
+            merges: AtomicBool::new(false),
             turns: Mutex::default(),
             overlapped: AtomicBool::new(false),
             flying: Mutex::default(),

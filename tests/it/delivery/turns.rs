@@ -1,6 +1,6 @@
 //! Deliveries that wait for their turn, because their receiver limits what several destinations send to it together.
 
-use super::stage::{Reply, Stage, config, millis, secs};
+use super::stage::{Reply, Stage, config, millis, rate, secs};
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_its_turn_holds_up_no_other_call_and_is_not_asked_again_before() {
@@ -51,5 +51,22 @@ async fn with_quiet_hours_nobody_relies_on_the_next_of_the_lane() {
     let running = stage.serve(config, &receiver);
     stage.finished(2).await;
     assert!(receiver.tries().iter().all(|it| !it.followed));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_by_a_later_one_uses_up_no_rate() {
+    let mut stage = Stage::new();
+    let receiver = stage.receiver(|_| Reply::Ok);
+    receiver.merge();
+    let many: Vec<_> = (1..=50).map(|number| ("a", number)).collect();
+    stage.add("crm", &many).await;
+    let mut config = config("crm");
+    config.rate = rate(1, secs(60));
+    let begun = stage.clock.steady();
+    let running = stage.serve(config, &receiver);
+    stage.finished(50).await;
+    let waited = stage.clock.steady().since(begun);
+    assert!(waited < secs(60), "49 of them made no request, and still it took {waited:?}");
     running.stop().await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! Receivers that are asked before anything is sent to them.
 
-use callwatch::destination::{DestinationKind, Reaction, WebhookConfig};
+use callwatch::destination::{DestinationKind, Reaction, Turn, WebhookConfig};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 
 use super::{webhook::webhook, *};
@@ -117,7 +117,10 @@ async fn the_rate_that_it_allows_is_kept() {
             followed: false,
             now: now(),
         };
-        let wait = || receiver.wait(&notification).map_or(0.0, |wait| wait.as_secs_f64());
+        let wait = || match receiver.turn(&notification) {
+            Turn::In(wait) => wait.as_secs_f64(),
+            _ => 0.0,
+        };
         // Nothing is known of a rate before the first request.
         assert_eq!(wait(), 0.0);
         deliver_by(&*receiver).await;
