@@ -1,5 +1,6 @@
 //! Measures the store: `cargo bench --bench store`. It prints a table for each part. `-- WORD` runs only the parts whose
-//! name contains the word. `-- million` takes minutes and runs only when named.
+//! name contains the word. `-- million` takes minutes and runs only when named, and so does `-- nodes`, which needs an empty
+//! database in `DATABASE_URL`.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,14 +14,14 @@ use std::{
 
 use callwatch::{
     call::{Call, CallId},
-    config::StoreConfig,
+    config::{Connection, Secret, StoreConfig},
     content::ContentHash,
     kind::Kind,
     name::Name,
     snapshot::{RuleMemory, Snapshot},
     store::{
         Attempt, Claim, Commit, DeliveryFilter, DeliveryStateKind, Duty, Entry, Feed, Outcome, Position,
-        Query, Settlement, SledStore, Store, Token, Verdict,
+        PostgresConfig, PostgresStore, Query, Settlement, SledStore, Store, Token, Verdict,
     },
     time::Timestamp,
 };
@@ -51,6 +52,9 @@ async fn main() {
     }
     if "snapshots".contains(asked) {
         snapshots().await;
+    }
+    if asked == "nodes" {
+        nodes().await;
     }
     if asked == "million" {
         million().await;
@@ -116,7 +120,7 @@ async fn deliveries() {
     store.close().await.unwrap();
 }
 
-async fn fill(store: &SledStore, from: usize, count: usize, per_commit: usize, destinations: &[Name]) {
+async fn fill(store: &dyn Store, from: usize, count: usize, per_commit: usize, destinations: &[Name]) {
     let claim = claim(store, &Duty::Source("clinic".into())).await;
     for number in (from..from + count).step_by(per_commit) {
         let commit =
@@ -125,12 +129,12 @@ async fn fill(store: &SledStore, from: usize, count: usize, per_commit: usize, d
     }
 }
 
-async fn claim(store: &SledStore, duty: &Duty) -> Claim {
+async fn claim(store: &dyn Store, duty: &Duty) -> Claim {
     store.claim(duty).await.unwrap().unwrap()
 }
 
 /// All unfinished deliveries, read as the owner of a destination reads them.
-async fn tokens(store: &SledStore, claim: &Claim) -> Vec<Token> {
+async fn tokens(store: &dyn Store, claim: &Claim) -> Vec<Token> {
     let mut all = vec![];
     let mut next = Position::START;
     loop {
@@ -155,6 +159,76 @@ fn settlement(tokens: &[Token], verdict: &Verdict, lazy: bool) -> Settlement {
         verdict: verdict.clone(),
     };
     Settlement { outcomes: tokens.iter().map(outcome).collect(), lazy, ..Settlement::new(NOW) }
+}
+
+/// Commits and delivers with one, two and three processes' stores over one database, beside the embedded one. The processor
+/// time is that of this process: the database's is not in it.
+async fn nodes() {
+    const EACH: usize = 13_000;
+    println!("deliveries of 1 KB, committed in groups of 13, read, and settled in groups of 64, all durable");
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = open(folder.path()).await;
+    let meter = Meter::begin();
+    work(&embedded, 0, EACH).await;
+    meter.end("embedded", EACH);
+    embedded.close().await.unwrap();
+    let url: &str = &std::env::var("DATABASE_URL").expect("DATABASE_URL names an empty database");
+    for nodes in 1..=3 {
+        let mut stores = vec![];
+        for _ in 0..nodes {
+            let config = PostgresConfig {
+                url: Secret::from(url),
+                connection: Connection::default(),
+                lease: Duration::from_secs(600),
+            };
+            stores.push(PostgresStore::open(&config).await.unwrap());
+        }
+        let meter = Meter::begin();
+        let mut all = tokio::task::JoinSet::new();
+        for (number, store) in stores.into_iter().enumerate() {
+            all.spawn(async move {
+                work(&store, nodes * 10 + number, EACH).await;
+                store.close().await.unwrap();
+            });
+        }
+        all.join_all().await;
+        meter.end(&format!("PostgreSQL, {nodes} nodes"), nodes * EACH);
+    }
+}
+
+/// The work of a source and of its destination, at the same time.
+async fn work(store: &dyn Store, number: usize, count: usize) {
+    let destination = Name::from(format!("crm{number}"));
+    let source = claim(store, &Duty::Source(format!("clinic{number}").as_str().into())).await;
+    let owner = claim(store, &Duty::Destination(destination.clone())).await;
+    let committing = async {
+        for from in (0..count).step_by(13) {
+            let from = number * 1_000_000 + from;
+            let commit = observed::commit(from, 13, BYTES, std::slice::from_ref(&destination), NOW);
+            store.commit(&source, commit).await.unwrap();
+        }
+    };
+    let delivering = async {
+        let (mut next, mut done) = (Position::START, 0);
+        while done < count {
+            let Feed { entries, next: after, .. } = store.pending(&owner, next, 64).await.unwrap();
+            next = after;
+            let tokens: Vec<_> = (entries.iter())
+                .map(|entry| match entry {
+                    Entry::Unfinished(pending) => pending.token,
+                    Entry::Gone(token) => *token,
+                })
+                .collect();
+            if tokens.is_empty() {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            assert!(store.bodies(&tokens).await.unwrap().iter().all(Option::is_some));
+            store.settle(&owner, settlement(&tokens, &Verdict::Delivered, true)).await.unwrap();
+            done += tokens.len();
+        }
+    };
+    tokio::join!(committing, delivering);
 }
 
 /// Measures the memory, the disk space and the queries of a million pending deliveries.
@@ -295,7 +369,12 @@ fn settled(number: usize, shrunk: bool) -> (CallId, Snapshot) {
 }
 
 fn config(folder: &Path) -> StoreConfig {
-    StoreConfig { path: folder.join("callwatch.db"), retain: Duration::from_secs(86400), cache: 64_000_000 }
+    StoreConfig {
+        path: folder.join("callwatch.db"),
+        database: None,
+        retain: Duration::from_secs(86400),
+        cache: 64_000_000,
+    }
 }
 
 async fn open(folder: &Path) -> SledStore {

@@ -14,11 +14,11 @@ use serde_json::{Map, Value};
 use crate::{
     calendar::Zone,
     config::{
-        ALERTS, Absent, BACKUP, BackupConfig, COUNT_KEYS, DELIVERY, DeliveryConfig, Fingerprint, GROUP_KEYS,
-        HEARTBEAT, HeartbeatConfig, Key, Literal, LoadOptions, PROXY_KEYS, RELOAD, RULE, References,
-        ReloadConfig, Report, SERVER, SOURCE, STORE, Secrets, ServerConfig, SourceConfig, StoreConfig,
-        THROTTLE_KEYS, Table, ValueType, document, is_of_alerts, language, read_alerts, read_file,
-        read_rules, read_sources, zone,
+        ALERTS, Absent, BACKUP, BackupConfig, CLUSTER, COUNT_KEYS, ClusterConfig, DELIVERY, DeliveryConfig,
+        Fingerprint, GROUP_KEYS, HEARTBEAT, HeartbeatConfig, Key, Literal, LoadOptions, PROXY_KEYS, RELOAD,
+        RULE, References, ReloadConfig, Report, SERVER, SOURCE, STORE, Secrets, ServerConfig, SourceConfig,
+        StoreConfig, THROTTLE_KEYS, Table, ValueType, document, is_of_alerts, language, read_alerts,
+        read_file, read_rules, read_sources, zone,
     },
     destination::{self, DestinationConfig, Links},
     language::Language,
@@ -42,6 +42,8 @@ const LANGUAGE: Key = Key::new(
 .default(Literal::Text(Language::English.tag()));
 const STORE_TABLE: Key =
     Key::new("store", ValueType::Table(STORE), "where and how long things are remembered");
+const CLUSTER_TABLE: Key =
+    Key::new("cluster", ValueType::Table(CLUSTER), "several machines that share a database");
 const BACKUP_TABLE: Key = Key::new("backup", ValueType::Table(BACKUP), "copies of the store");
 const DELIVERY_TABLE: Key = Key::new("delivery", ValueType::Table(DELIVERY), "attempts of all destinations");
 const RELOAD_TABLE: Key = Key::new("reload", ValueType::Table(RELOAD), "changes of this file");
@@ -77,6 +79,8 @@ pub struct Config {
     pub timezone: Zone,
     /// `[store]`
     pub store: StoreConfig,
+    /// `[cluster]`
+    pub cluster: ClusterConfig,
     /// `[backup]`
     pub backup: BackupConfig,
     /// `[delivery]`
@@ -139,6 +143,7 @@ pub fn tables() -> Vec<TableKeys> {
     let mut tables = vec![
         table("The top of the file", TOP),
         table("[store]", STORE),
+        table("[cluster]", CLUSTER),
         table("[backup]", BACKUP),
         table("[delivery]", DELIVERY),
         table("[reload]", RELOAD),
@@ -170,12 +175,21 @@ impl Config {
     /// leaves out and that have one.
     pub fn effective(&self) -> Value {
         let mut all = self.shown.0.as_object().cloned().unwrap_or_default();
-        for table in [STORE_TABLE, BACKUP_TABLE, DELIVERY_TABLE, RELOAD_TABLE] {
+        for table in [STORE_TABLE, CLUSTER_TABLE, BACKUP_TABLE, DELIVERY_TABLE, RELOAD_TABLE] {
             all.entry(table.name).or_insert_with(|| Value::Object(Map::new()));
         }
         fill_in(
             &mut all,
-            &[TIMEZONE, LANGUAGE, STORE_TABLE, BACKUP_TABLE, DELIVERY_TABLE, RELOAD_TABLE, SERVER_TABLE],
+            &[
+                TIMEZONE,
+                LANGUAGE,
+                STORE_TABLE,
+                CLUSTER_TABLE,
+                BACKUP_TABLE,
+                DELIVERY_TABLE,
+                RELOAD_TABLE,
+                SERVER_TABLE,
+            ],
         );
         fill_in(&mut all, &[HEARTBEAT_TABLE]);
         each_table(&mut all, SOURCES, |table| fill_in(table, SOURCE));
@@ -242,6 +256,7 @@ impl Config {
         let timezone = root.read(&TIMEZONE, zone).unwrap_or(Zone::UTC);
         let language = root.read(&LANGUAGE, language).unwrap_or_default();
         let store = root.section(&STORE_TABLE, StoreConfig::read);
+        let cluster = root.section(&CLUSTER_TABLE, ClusterConfig::read);
         let backup = root.section(&BACKUP_TABLE, BackupConfig::read);
         let delivery = root.section(&DELIVERY_TABLE, DeliveryConfig::read);
         let reload = root.section(&RELOAD_TABLE, ReloadConfig::read);
@@ -265,6 +280,7 @@ impl Config {
             shown: Shown::default(),
             timezone,
             store: store.unwrap_or_else(|| StoreConfig::absent(cx)),
+            cluster: cluster.unwrap_or_default(),
             backup: backup.unwrap_or_default(),
             delivery: delivery.unwrap_or_default(),
             reload: reload.unwrap_or_default(),

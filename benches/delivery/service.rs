@@ -50,7 +50,12 @@ pub fn destinations(count: usize, url: &str) -> Vec<(Name, String)> {
 }
 
 pub fn store_config(folder: &Path) -> StoreConfig {
-    StoreConfig { path: folder.join("db"), retain: Duration::from_secs(86_400), cache: 64_000_000 }
+    StoreConfig {
+        path: folder.join("db"),
+        database: None,
+        retain: Duration::from_secs(86_400),
+        cache: 64_000_000,
+    }
 }
 
 /// Puts calls numbered from `from` into the store, each with a delivery to each destination. It runs in a process of

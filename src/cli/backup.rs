@@ -26,6 +26,12 @@ pub async fn backup(args: BackupArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    if config.store.database.is_some() {
+        complain(
+            "callwatch: the store is a database: back it up with its own tools, such as pg_dump --schema=callwatch",
+        );
+        return ExitCode::FAILURE;
+    }
     if let Err(error) = store_folder::look(&config) {
         complain(&format!("callwatch: {error}"));
         return ExitCode::FAILURE;

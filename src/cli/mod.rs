@@ -10,6 +10,8 @@ mod forget;
 mod generate;
 mod init;
 mod logging;
+mod migrate;
+mod opened;
 mod preview;
 mod reach;
 mod restore;
@@ -72,6 +74,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup in the place of a damaged store
     Restore(restore::RestoreArgs),
+    /// Carry a stopped store into a database that several machines share, or back
+    Migrate(migrate::MigrateArgs),
     /// List deliveries, retry, resend or drop them, pause and resume destinations
     Deliveries(deliveries::DeliveriesArgs),
     /// Tell events of the past again, to the same destinations or to another, after asking
@@ -96,6 +100,7 @@ impl Command {
             Self::Run(_)
                 | Self::Backup(_)
                 | Self::Restore(_)
+                | Self::Migrate(_)
                 | Self::Explain(_)
                 | Self::Deliveries(_)
                 | Self::Replay(_)
@@ -167,6 +172,10 @@ fn execute(command: Command, logging: &logging::LoggingArgs) -> ExitCode {
         Command::Restore(args) => {
             logging.start(logging::Default::Info);
             on_runtime(restore::restore(args))
+        }
+        Command::Migrate(args) => {
+            logging.start(logging::Default::Info);
+            on_runtime(migrate::migrate(args))
         }
         Command::Run(args) => {
             logging.start(logging::Default::Info);

@@ -10,6 +10,7 @@ use std::{
 use super::{
     check,
     config_arg::ConfigArg,
+    opened,
     store_folder::{self, NoStore},
 };
 use crate::{
@@ -92,9 +93,17 @@ pub(super) async fn reach(target: Target) -> Result<Reached, ReachError> {
         Target::Config(config) => *config,
         Target::AtWork(client) => return Ok(Reached::AtWork(client)),
     };
-    store_folder::look(&config)?;
+    if config.store.database.is_none() {
+        store_folder::look(&config)?;
+    }
     if let Some(client) = at_work(&config.store.path).await? {
         return Ok(Reached::AtWork(client));
+    }
+    // Anybody may open a database beside the service: actions need no claim.
+    if let Some(store) = opened::database(&config).await.map_err(ReachError::Store)? {
+        let store: Arc<dyn Store> = Arc::new(store);
+        let ops = Ops::new(Arc::clone(&store), Arc::new(config), Clock::system());
+        return Ok(Reached::Stopped(Box::new(ops), store));
     }
     match SledStore::open_existing(&config.store).await {
         Ok(store) => {

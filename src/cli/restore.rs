@@ -33,6 +33,10 @@ pub async fn restore(args: RestoreArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    if config.store.database.is_some() {
+        complain("callwatch: the store is a database: restore it with its own tools, such as pg_restore");
+        return ExitCode::FAILURE;
+    }
     if !args.yes {
         match replaces_a_healthy_one(&config.store).await {
             Ok(Some(true)) => {}

@@ -20,12 +20,13 @@ use tracing::error;
 use super::{
     check,
     config_arg::ConfigArg,
-    logging, restore,
+    logging,
+    opened::{self, Opened},
+    restore,
     service_manager::{self, Informant},
 };
 use crate::{
     server::{Server, Service},
-    store::{SledStore, Store},
     supervisor::{Reloader, RunError, Supervisor},
     telemetry::{Signal, StoreSignal, Telemetry},
     time::Clock,
@@ -53,8 +54,8 @@ pub async fn run(args: RunArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let store = match SledStore::open(&config.store).await {
-        Ok(store) => store,
+    let Opened { store, shown, findings } = match opened::open(&config).await {
+        Ok(opened) => opened,
         Err(error) => {
             error!("{}", restore::explain(&error, &config.path));
             return ExitCode::FAILURE;
@@ -63,12 +64,11 @@ pub async fn run(args: RunArgs) -> ExitCode {
     let path = config.path.clone();
     let clock = Clock::system();
     let telemetry = Telemetry::new(clock);
-    telemetry.emit(Signal::Started { version: env!("CARGO_PKG_VERSION"), store: config.store.path.clone() });
-    for finding in store.findings() {
-        let (path, finding) = (config.store.path.clone(), finding.clone());
+    telemetry.emit(Signal::Started { version: env!("CARGO_PKG_VERSION"), store: shown });
+    for finding in findings {
+        let path = config.store.path.clone();
         telemetry.emit(Signal::Store(StoreSignal::Found { path, finding }));
     }
-    let store: Arc<dyn Store> = Arc::new(store);
     let stop = CancellationToken::new();
     let supervisor = Supervisor::new(Arc::clone(&store), telemetry.clone(), clock);
     let handle = supervisor.handle();

@@ -57,8 +57,8 @@ impl Connection {
 
     /// Reads the keys but `proxy`, for a server that does not speak HTTP.
     pub(crate) fn read_direct(table: &mut Table<'_>) -> Self {
-        let ca_file = table.read(&CA_FILE, |value| file(value, "certificate", has_certificate));
-        let certificate = table.read(&CLIENT_CERT, |value| file(value, "certificate", has_certificate));
+        let ca_file = table.read(&CA_FILE, certificates);
+        let certificate = table.read(&CLIENT_CERT, certificates);
         let key = table.read(&CLIENT_KEY, |value| {
             let path = file(value, "private key", has_key)?;
             if value.cx.options.secrets == Secrets::Required {
@@ -115,6 +115,11 @@ fn proxy(value: &Value<'_>) -> Result<Secret, Mistake> {
         Some(Err(why)) => Err(value.error(why).hint("write \"http://proxy.example.com:3128\"")),
         Some(Ok(_)) | None => Ok(found.secret),
     }
+}
+
+/// The path of a PEM file with certificates to trust.
+pub(super) fn certificates(value: &Value<'_>) -> Result<PathBuf, Mistake> {
+    file(value, "certificate", has_certificate)
 }
 
 /// The path of a PEM file that holds a `what`.

@@ -8,12 +8,15 @@ use std::{
 };
 
 use ipnet::IpNet;
+use secrecy::ExposeSecret;
 use url::Url;
 
 use super::{
     Secrets,
+    connection::{Connection, certificates},
     context::Context,
     file::{OpenTo, open_to_others},
+    fingerprint::Fingerprint,
     key::{HOUR, Key, Literal, MINUTE, SECOND, ValueType, days},
     report::Mistake,
     secret::{Secret, password},
@@ -33,6 +36,12 @@ const PATH: Key = Key::new(
     "the folder of the store; `$STATE_DIRECTORY`, as systemd sets it, goes before the default",
 )
 .default(Literal::Text(STORE_FOLDER));
+const URL: Key = Key::new(
+    "url",
+    ValueType::Secret,
+    "a PostgreSQL database in place of the folder, shared by several machines: see [Several machines](cluster.md); `path` \
+     then is only where commands on this machine find the service",
+);
 const RETAIN: Key = Key::new(
     "retain",
     ValueType::Duration(SECOND, days(3650)),
@@ -43,7 +52,27 @@ const RETAIN: Key = Key::new(
 const CACHE: Key =
     Key::new("cache", ValueType::Size(1_000_000), "how much memory the store may use for its cache of pages")
         .default(Literal::Size(CACHE_DEFAULT));
-pub(crate) const STORE: &[Key] = &[PATH, RETAIN, CACHE];
+const STORE_CA_FILE: Key = Key::new(
+    "ca_file",
+    ValueType::Path,
+    "certificates (PEM) to trust for the database, beside the machine's own",
+);
+pub(crate) const STORE: &[Key] = &[PATH, URL, STORE_CA_FILE, RETAIN, CACHE];
+
+const LEASE_DEFAULT: Duration = Duration::from_secs(15);
+const LEASE: Key = Key::new(
+    "lease",
+    ValueType::Duration(Duration::from_secs(3), HOUR),
+    "how long another process waits before it takes over from one that is not heard of",
+)
+.default(Literal::Duration(LEASE_DEFAULT));
+const SHARED_IP: Key = Key::new(
+    "shared_ip",
+    ValueType::Boolean,
+    "the processes reach the API from one IP address, so they share `requests_per_minute`",
+)
+.default(Literal::Boolean(false));
+pub(crate) const CLUSTER: &[Key] = &[LEASE, SHARED_IP];
 
 const EVERY: Key = Key::new(
     "every",
@@ -119,13 +148,57 @@ pub(crate) const SERVER: &[Key] = &[LISTEN, TOKEN, PUBLIC_URL, TRUSTED_PROXY, SH
 /// `[store]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// The folder. Default: `$STATE_DIRECTORY`, else `callwatch.db` beside the config file.
+    /// The folder. Default: `$STATE_DIRECTORY`, else `callwatch.db` beside the config file. With a database, only the
+    /// socket for commands is there.
     pub path: PathBuf,
+    /// The database in place of the folder.
+    pub database: Option<DatabaseConfig>,
     /// How long finished deliveries and their events are kept, and snapshots of settled calls in full. Default
     /// 30 days.
     pub retain: Duration,
     /// How much memory the store may use for its cache of pages, in bytes. Default 64 MB.
     pub cache: u64,
+}
+
+/// The database that `[store]` names.
+#[derive(Clone, Debug)]
+pub struct DatabaseConfig {
+    /// Its address, with user and password.
+    pub url: Secret,
+    /// The certificates to trust.
+    pub connection: Connection,
+    /// Tells the table's address and certificates from any others.
+    pub fingerprint: Fingerprint,
+}
+
+impl PartialEq for DatabaseConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
+impl Eq for DatabaseConfig {}
+
+/// `[cluster]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// How long a claim holds unless it is renewed. Default 15 s.
+    pub lease: Duration,
+    /// Whether the processes share one budget of requests. Default false.
+    pub shared_ip: bool,
+}
+
+impl ClusterConfig {
+    /// Reads `[cluster]`.
+    pub(crate) fn read(table: &mut Table<'_>) -> Self {
+        Self { lease: table.duration(&LEASE), shared_ip: table.boolean(&SHARED_IP) }
+    }
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self { lease: LEASE_DEFAULT, shared_ip: false }
+    }
 }
 
 /// `[backup]`
@@ -242,8 +315,37 @@ impl StoreConfig {
             "" => Err(value.error("the path is empty")),
             path => Ok(cx.folder.join(path)),
         });
+        let has_url = table.has(&URL);
+        let url = table.read(&URL, |value| {
+            let found = password(value)?;
+            let is_database = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+            if found.content().is_some_and(|url| !is_database(url)) {
+                return Err(value
+                    .error("this is not the address of a PostgreSQL database")
+                    .hint("write it as in \"postgres://user:password@host/database\""));
+            }
+            Ok(found.secret)
+        });
+        let ca_file = table.read(&STORE_CA_FILE, certificates);
+        if !has_url && table.has(&STORE_CA_FILE) {
+            table.cx.add_absence(
+                Mistake::error(table.span_of(&STORE_CA_FILE), "`url` is missing")
+                    .hint("`ca_file` is about the connection to a database"),
+            );
+        }
+        let database = url.map(|url| {
+            let shown = format!("{url:?}");
+            let plain = match &url {
+                Secret::Plain(url) => url.expose_secret().to_owned(),
+                Secret::Env(_) | Secret::File(_) => String::new(),
+            };
+            let ca = ca_file.as_ref().map(|path: &PathBuf| path.display().to_string()).unwrap_or_default();
+            let fingerprint = Fingerprint::of_parts([shown.as_bytes(), plain.as_bytes(), ca.as_bytes()]);
+            DatabaseConfig { url, connection: Connection { ca_file, ..Connection::default() }, fingerprint }
+        });
         Self {
             path: checked(cx, table.span_of(&PATH), path.unwrap_or_else(|| default_folder(cx))),
+            database,
             retain: table.duration(&RETAIN),
             cache: table.read(&CACHE, |value| size(&CACHE, value)).unwrap_or(CACHE_DEFAULT),
         }
@@ -251,7 +353,8 @@ impl StoreConfig {
 
     /// The table when it is left out.
     pub(crate) fn absent(cx: &Context<'_>) -> Self {
-        Self { path: checked(cx, None, default_folder(cx)), retain: RETAIN_DEFAULT, cache: CACHE_DEFAULT }
+        let path = checked(cx, None, default_folder(cx));
+        Self { path, database: None, retain: RETAIN_DEFAULT, cache: CACHE_DEFAULT }
     }
 }
 

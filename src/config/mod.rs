@@ -28,7 +28,7 @@ pub(crate) use self::{
     alerts::{ALERTS, HEARTBEAT, read as read_alerts},
     connection::{CA_FILE, CLIENT_CERT, CLIENT_KEY, MAX_PEM, PROXY},
     file::read_regular,
-    general::{BACKUP, DELIVERY, PROXY_KEYS, RELOAD, SERVER, STORE, STORE_FOLDER},
+    general::{BACKUP, CLUSTER, DELIVERY, PROXY_KEYS, RELOAD, SERVER, STORE, STORE_FOLDER},
     key::{DAY, MINUTE, SECOND, days},
     load::{document, read_file},
     pacing::{COUNT_KEYS, GROUP_KEYS, THROTTLE_KEYS},
@@ -49,7 +49,8 @@ pub use self::{
     context::{LoadOptions, Secrets},
     fingerprint::Fingerprint,
     general::{
-        BackupConfig, DeliveryConfig, ReloadConfig, ServerConfig, ShownFields, StoreConfig, TrustedProxy,
+        BackupConfig, ClusterConfig, DatabaseConfig, DeliveryConfig, ReloadConfig, ServerConfig, ShownFields,
+        StoreConfig, TrustedProxy,
     },
     key::{Absent, Key, Literal, ValueType, written},
     report::{Level, Mistake, Report},

@@ -75,6 +75,8 @@ pub(super) struct Dispatcher {
     /// Whether the last attempt arrived.
     goes_well: bool,
     renew_at: Option<Instant>,
+    /// Until when the claim certainly holds, counted from when it was asked for; `None` when it cannot end.
+    holds_until: watch::Sender<Option<Instant>>,
     /// The backlog as the board shows it.
     backlog: Option<Backlog>,
 }
@@ -121,7 +123,11 @@ struct Settling {
 
 impl Dispatcher {
     /// Reads the unfinished deliveries.
-    pub(super) async fn load(task: Arc<DestinationTask>, owner: Owner) -> Result<Self, StoreError> {
+    pub(super) async fn load(
+        task: Arc<DestinationTask>,
+        owner: Owner,
+        asked: Instant,
+    ) -> Result<Self, StoreError> {
         let owner = Arc::new(owner);
         let config = &task.config;
         let schedule = Schedule { waits: config.retry.clone(), max_age: config.max_attempts_age };
@@ -138,9 +144,11 @@ impl Dispatcher {
         let rules = Arc::clone(&swapped.borrow_and_update());
         let desk = Desk::new(Arc::clone(&rules), config.quiet.clone(), ledgers);
         let destination = Arc::clone(&task.destination);
-        let flight = Flight::new(destination, rules, task.clock, config.concurrency);
+        let holds_until = watch::Sender::new(owner.claim.lease.map(|lease| asked + lease));
+        let open_until = holds_until.subscribe();
+        let flight = Flight::new(destination, rules, task.clock, config.concurrency, open_until);
         let errands = Errands::new(Arc::clone(&owner));
-        let renew_at = errands.lease().map(|lease| Instant::now() + lease / 3);
+        let renew_at = errands.lease().map(|lease| asked + lease / 3);
         let mut dispatcher = Self {
             rules: swapped,
             errands,
@@ -162,6 +170,7 @@ impl Dispatcher {
             health,
             goes_well: false,
             renew_at,
+            holds_until,
             backlog: None,
             task,
         };
@@ -260,7 +269,9 @@ impl Dispatcher {
             }
             Done::Settled(settlement, beside) => self.settled(settlement, beside),
             Done::Wrote(written) => self.next.written = Some(written),
-            Done::Renewed => {}
+            Done::Renewed(asked) => {
+                self.holds_until.send_replace(self.errands.lease().map(|lease| asked + lease));
+            }
             Done::Told(signals) => signals.into_iter().for_each(|signal| self.task.telemetry.emit(signal)),
         }
     }
@@ -319,6 +330,9 @@ impl Dispatcher {
 
     /// How many attempts may begin now, however many are in flight.
     fn limits(&mut self) -> Room {
+        if self.holds_until.borrow().is_some_and(|until| until <= Instant::now()) {
+            return Room::Full;
+        }
         let now = self.task.clock.steady();
         let rate = self.rate.as_mut().map_or(Room::For(usize::MAX), |rate| rate.room(now));
         self.pausing.room().and(self.breaker.room(now)).and(rate)

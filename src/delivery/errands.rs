@@ -3,6 +3,7 @@
 use std::{future::pending, pin::Pin, sync::Arc, time::Duration};
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{
     Bundle,
@@ -42,7 +43,7 @@ pub(super) struct Errands<C> {
     fetching: Call<(Vec<Fetched>, Vec<Taken>)>,
     settling: Call<(Settlement, C)>,
     writing: Call<Written>,
-    renewing: Call<()>,
+    renewing: Call<Instant>,
     telling: Call<Vec<Signal>>,
 }
 
@@ -54,7 +55,8 @@ pub(super) enum Done<C> {
     /// A settlement was written; with it comes what was handed over beside it.
     Settled(Settlement, C),
     Wrote(Written),
-    Renewed,
+    /// The claim was renewed, which was asked for at this time.
+    Renewed(Instant),
     /// Events about the destination itself were committed, so these signals may be emitted.
     Told(Vec<Signal>),
 }
@@ -108,7 +110,7 @@ impl<C: Send + 'static> Errands<C> {
             fetched = self.fetching.done() => fetched.map(|(fetched, left)| Done::Fetched(fetched, left)),
             feed = self.reading.done() => feed.map(Done::Read),
             written = self.writing.done() => written.map(Done::Wrote),
-            renewed = self.renewing.done() => renewed.map(|()| Done::Renewed),
+            renewed = self.renewing.done() => renewed.map(Done::Renewed),
             told = self.telling.done() => told.map(Done::Told),
         }
     }
@@ -186,10 +188,10 @@ impl<C: Send + 'static> Errands<C> {
     pub(super) fn renew(&mut self) {
         let owner = Arc::clone(&self.owner);
         self.renewing.begin(async move {
-            let claim = &owner.claim;
+            let (claim, asked) = (&owner.claim, Instant::now());
             let ask = || owner.store.claim(&claim.duty);
             match retry_io(&owner.telemetry, "renewing a claim", ask).await? {
-                Some(renewed) if renewed.epoch == claim.epoch => Ok(()),
+                Some(renewed) if renewed.epoch == claim.epoch => Ok(asked),
                 _ => Err(StoreError::ClaimLost { duty: claim.duty.clone() }),
             }
         });

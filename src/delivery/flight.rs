@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::{self, JoinError, JoinSet},
     time::{Instant, timeout},
 };
@@ -87,6 +87,8 @@ struct Gate {
     slots: Arc<Semaphore>,
     /// Cancelled to send the waiting attempts away.
     shut: CancellationToken,
+    /// Until when attempts may begin.
+    open_until: watch::Receiver<Option<Instant>>,
 }
 
 impl Flight {
@@ -95,8 +97,10 @@ impl Flight {
         rules: Rules,
         clock: Clock,
         concurrency: usize,
+        open_until: watch::Receiver<Option<Instant>>,
     ) -> Self {
-        let gate = Gate { slots: Arc::new(Semaphore::new(concurrency)), shut: CancellationToken::new() };
+        let slots = Arc::new(Semaphore::new(concurrency));
+        let gate = Gate { slots, shut: CancellationToken::new(), open_until };
         Self { destination, rules, clock, gate, attempts: JoinSet::new(), aboard: HashMap::new() }
     }
 
@@ -192,6 +196,10 @@ async fn attempt(
         // The semaphore is never closed.
         slot = gate.slots.acquire() => slot.ok()?,
     };
+    // A process that stood still for longer than its lease goes on here. Another one may be making this attempt by now.
+    if gate.open_until.borrow().is_some_and(|until| until <= Instant::now()) {
+        return None;
+    }
     let (at, begun) = (clock.wall(), Instant::now());
     let notification = standing.notification(&event, &rules, at);
     let deadline = destination.longest_attempt().saturating_add(CLEAN_UP);

@@ -45,8 +45,8 @@ pub use self::{
     search::{CallCursor, CallFilter, FoundCall, FoundCalls},
     sent::Sent,
     status::{
-        ConfigOverview, DestinationOverview, DestinationWork, Mishap, PauseStatus, ServiceStatus,
-        SourceOverview, Status, WorkState,
+        ConfigOverview, DestinationOverview, DestinationWork, DutyOverview, Mishap, NodeOverview,
+        PauseStatus, ServiceStatus, SourceOverview, Status, WorkState,
     },
 };
 use self::{delivery::Destinations, scan::Scan};

@@ -77,6 +77,10 @@ fn check(
 ) -> Readiness {
     let sources = config.sources.iter().filter_map(|source| {
         let status = board.sources.get(&source.name).cloned().unwrap_or_default();
+        // Whoever polls it says how it is.
+        if status.elsewhere {
+            return None;
+        }
         silent(source, &status, steady).map(|why| format!("{}: {why}", source.name))
     });
     let late = board.destinations.iter().filter_map(|(name, status)| {

@@ -9,7 +9,7 @@ use super::{Ops, OpsError, Readiness, text};
 use crate::{
     name::Name,
     privacy::mask_phones_in,
-    store::{Pause, Tally},
+    store::{Cluster, Held, Pause, Tally},
     telemetry::{Board, DestinationState, DestinationStatus, Incident, SourceStatus},
     time::Timestamp,
 };
@@ -24,6 +24,45 @@ pub struct Status {
     pub service: Option<ServiceStatus>,
     /// Every destination of the config, and every other that has a delivery or a pause, by name.
     pub destinations: Vec<DestinationOverview>,
+    /// The processes that share the work, the oldest first; empty where one does all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeOverview>,
+    /// Duties of those processes that nobody works on, as in `source clinic`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub free: Vec<DutyOverview>,
+}
+
+/// A process that shares the work with others, and its part of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeOverview {
+    /// The machine and the number of the process.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Whether it is the one that answers.
+    pub is_this: bool,
+    /// Whether it has been heard of lately.
+    pub live: bool,
+    /// Whether it is about to end.
+    pub leaving: bool,
+    /// When it began.
+    #[serde(with = "text::time")]
+    pub since: Timestamp,
+    /// When it was last heard of.
+    #[serde(with = "text::time")]
+    pub seen: Timestamp,
+    /// Its duties.
+    pub duties: Vec<DutyOverview>,
+}
+
+/// A duty, and since when a process has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DutyOverview {
+    /// `source clinic`, `destination crm`, or `upkeep of the store`.
+    pub duty: String,
+    /// Since when it is owned, or free.
+    #[serde(with = "text::time")]
+    pub since: Timestamp,
 }
 
 /// How the work of a callwatch goes.
@@ -79,6 +118,9 @@ pub struct SourceOverview {
     pub requests: u32,
     /// Requests a minute that all sources of the host share.
     pub requests_allowed: u32,
+    /// Whether another process polls it: nothing is known of it here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
 }
 
 /// How a destination stands.
@@ -92,8 +134,12 @@ pub struct DestinationOverview {
     pub pause: Option<PauseStatus>,
     /// How many deliveries it has in each state.
     pub deliveries: Tally,
-    /// How the work for it goes; `None` when callwatch is stopped, or the config does not have it.
+    /// How the work for it goes; `None` when callwatch is stopped, another process works on it, or the config does not have
+    /// it.
     pub work: Option<DestinationWork>,
+    /// Whether another process works on it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
 }
 
 /// How the work for a destination goes.
@@ -164,7 +210,9 @@ impl From<&Incident> for Mishap {
 }
 
 impl From<&DestinationStatus> for DestinationWork {
-    fn from(DestinationStatus { state, backlog, last_success, last_error }: &DestinationStatus) -> Self {
+    fn from(
+        DestinationStatus { state, backlog, last_success, last_error, elsewhere: _ }: &DestinationStatus,
+    ) -> Self {
         let (state, why, until) = match state {
             DestinationState::Ok => (WorkState::Ok, None, None),
             DestinationState::Failing { until, why } => (WorkState::Failing, Some(why), Some(*until)),
@@ -222,6 +270,7 @@ impl SourceOverview {
             baseline: status.baseline.map(|baseline| baseline.found),
             requests: status.budget.used(now),
             requests_allowed: status.budget.allowed,
+            elsewhere: status.elsewhere,
         }
     }
 }
@@ -239,6 +288,33 @@ impl ServiceStatus {
             sources: board.sources.iter().map(|(name, it)| SourceOverview::of(name, it, now)).collect(),
         }
     }
+}
+
+impl DutyOverview {
+    fn of(held: &Held) -> Self {
+        Self { duty: held.duty.to_string(), since: held.since }
+    }
+}
+
+/// The processes of a cluster with their duties, the oldest first.
+fn nodes(cluster: &Cluster, now: Timestamp) -> Vec<NodeOverview> {
+    let mut nodes: Vec<_> = (cluster.nodes.iter())
+        .map(|node| NodeOverview {
+            name: node.says.name.clone(),
+            version: node.says.version.clone(),
+            is_this: cluster.me.as_ref() == Some(&node.id),
+            live: node.live,
+            leaving: node.leaving,
+            since: node.since,
+            seen: now.before(node.silent),
+            duties: (cluster.duties.iter())
+                .filter(|held| held.owner.as_ref() == Some(&node.id))
+                .map(DutyOverview::of)
+                .collect(),
+        })
+        .collect();
+    nodes.sort_by(|a, b| (a.since, &a.name).cmp(&(b.since, &b.name)));
+    nodes
 }
 
 impl Ops {
@@ -260,10 +336,17 @@ impl Ops {
                 is_configured: all.configured.contains(name),
                 pause: standing.and_then(|standing| standing.pause.as_ref()).map(PauseStatus::from),
                 deliveries: standing.map(|standing| standing.tally).unwrap_or_default(),
-                work: at_work.get(name).map(DestinationWork::from),
+                work: at_work.get(name).filter(|it| !it.elsewhere).map(DestinationWork::from),
+                elsewhere: at_work.get(name).is_some_and(|it| it.elsewhere),
             }
         };
         let destinations = all.names().into_iter().map(status).collect();
-        Ok(Status { at: all.now, service, destinations })
+        let cluster = self.store.cluster().await?.unwrap_or_default();
+        let nodes = nodes(&cluster, all.now);
+        let is_served = |held: &&Held| {
+            cluster.nodes.iter().any(|node| node.live && node.says.serves.contains(&held.duty))
+        };
+        let free = cluster.duties.iter().filter(|held| held.owner.is_none()).filter(is_served);
+        Ok(Status { at: all.now, service, destinations, nodes, free: free.map(DutyOverview::of).collect() })
     }
 }

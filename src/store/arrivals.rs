@@ -20,6 +20,11 @@ impl Arrivals {
         Arc::clone(all.entry(destination.clone()).or_default())
     }
 
+    /// The destinations that were asked for.
+    pub(super) fn names(&self) -> Vec<Name> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     /// Wakes the task that waits for the destination; when none does, the next one to wait is woken at once.
     pub(super) fn wake(&self, destination: &Name) {
         self.of(destination).notify_one();

@@ -91,6 +91,14 @@ pub enum StoreError {
         /// The schema found.
         found: u32,
     },
+    /// The database does not do its work now.
+    #[error("the database {server} cannot be used: {why}; callwatch goes on by itself as soon as it can")]
+    Database {
+        /// Its hosts and its name.
+        server: String,
+        /// The reason, in the words of the database or of the system.
+        why: String,
+    },
     /// The duty has changed hands since it was claimed. Nothing was written.
     #[error("another callwatch has taken over the {duty}")]
     ClaimLost {
@@ -109,4 +117,12 @@ pub enum StoreError {
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Whether the work on a duty ends with it and can begin again with a new claim: another process has the duty, or a
+    /// shared store cannot be used for a while, in which the claim may run out.
+    pub fn is_about_the_claim(&self) -> bool {
+        matches!(self, Self::ClaimLost { .. } | Self::Database { .. })
+    }
 }

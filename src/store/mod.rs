@@ -22,6 +22,7 @@
 //! owner learns of it through its feed.
 
 mod arrivals;
+mod carry;
 mod claim;
 mod commit;
 mod error;
@@ -30,20 +31,26 @@ mod forgotten;
 mod memory;
 mod pause;
 mod pending;
+mod postgres;
 mod query;
 mod record;
 mod settlement;
+mod share;
 mod sled;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::sled::{read_any_backup, read_any_value};
 pub use self::{
+    carry::{CarryError, Content, carry},
     claim::{Claim, Duty},
     commit::{Commit, Hold, KnownCall, NewDelivery, NewEvent},
     error::StoreError,
@@ -51,11 +58,13 @@ pub use self::{
     memory::MemoryStore,
     pause::Pause,
     pending::{Entry, Feed, Pending, Position, Standing, Token},
+    postgres::{PostgresConfig, PostgresStore},
     query::{Action, Cursor, DeliveryFilter, DestinationStanding, Page, Query},
     record::{
         ATTEMPTS_KEPT, Attempt, DeliveryId, DeliveryRecord, DeliveryState, DeliveryStateKind, Restart, Tally,
     },
     settlement::{Merge, Outcome, PauseChange, Settlement, Verdict},
+    share::{Attendance, Cluster, Held, Node, Share},
     sled::{Backup, Probe, Restored, SledStore, Step, watch_steps},
 };
 use crate::{
@@ -80,6 +89,9 @@ pub struct BackedUp {
 /// cut.
 pub const LAZY_SYNC: Duration = Duration::from_millis(50);
 
+/// How often a duty that another process has is asked for where nothing tells when it is free.
+const VACANCY: Duration = Duration::from_secs(1);
+
 /// Keeps snapshots, events and deliveries. All methods may be called concurrently, and each sees everything that was
 /// acknowledged before it was called.
 ///
@@ -91,6 +103,26 @@ pub trait Store: Send + Sync + 'static {
 
     /// Gives a duty back, so that others can take it at once. A claim that was lost already is no error.
     async fn give_up(&self, claim: Claim) -> Result<(), StoreError>;
+
+    /// Says that this process takes part in the work, with these duties; from then on it is given no more than its share of
+    /// them. `None` says that it is about to end, so that others take its duties as soon as it gives them back. A store for
+    /// one process has nothing to share out.
+    fn attend(&self, _says: Option<Attendance>) {}
+
+    /// Waits until it may be worth while to ask for a duty that another process had.
+    async fn vacancy(&self, _duty: &Duty) {
+        sleep(VACANCY).await;
+    }
+
+    /// What falls to this process, as it changes; `None` when there is only this one.
+    fn share(&self) -> Option<watch::Receiver<Share>> {
+        None
+    }
+
+    /// All processes and duties; `None` when there is only this process.
+    async fn cluster(&self) -> Result<Option<Cluster>, StoreError> {
+        Ok(None)
+    }
 
     /// Makes everything one observation brought durable at once: all of it, or after an error or a crash none. When it
     /// returns `Ok`, a `kill -9` or a power cut loses nothing of it.

@@ -66,6 +66,18 @@ impl Upkeep {
         Ok(())
     }
 
+    /// Why the work as a whole is not done: somebody has to own each duty that a process serves.
+    async fn unattended(&self) -> Option<String> {
+        let cluster = match timeout(DEADLINE, self.store.cluster()).await {
+            Ok(Ok(cluster)) => cluster?,
+            Ok(Err(error)) => return Some(format!("the store fails: {error}")),
+            Err(_) => return Some("the store does not answer".to_owned()),
+        };
+        let is_served = |duty| cluster.nodes.iter().any(|node| node.live && node.says.serves.contains(duty));
+        let free = cluster.duties.iter().find(|held| held.owner.is_none() && is_served(&held.duty));
+        free.map(|held| format!("nobody works on the {}", held.duty))
+    }
+
     /// Sends a sign if all is well.
     async fn beat_once(
         &self,
@@ -81,7 +93,7 @@ impl Upkeep {
         let mut trouble = trouble(&board, sources, now, steady);
         if trouble.is_none() {
             trouble = match timeout(DEADLINE, self.store.destinations()).await {
-                Ok(Ok(_)) => None,
+                Ok(Ok(_)) => self.unattended().await,
                 Ok(Err(error)) => Some(format!("the store fails: {error}")),
                 Err(_) => Some("the store does not answer".to_owned()),
             };
@@ -123,6 +135,10 @@ fn trouble(
     steady: Timestamp,
 ) -> Option<String> {
     for (name, patience) in sources {
+        // Another process polls it, and says how it is.
+        if board.sources.get(name).is_some_and(|source| source.elsewhere) {
+            continue;
+        }
         let lag = board.sources.get(name).and_then(|source| source.lag(steady));
         if lag.is_none_or(|lag| lag > *patience) {
             return Some(format!("source {name} does not answer"));

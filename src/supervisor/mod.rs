@@ -24,7 +24,7 @@ mod reload;
 mod upkeep;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     build::{Built, Part},
-    plan::{Duty, Plan, Version},
+    plan::{Duty, Job, Plan, Version},
     upkeep::{Upkeep, UpkeepConfig},
 };
 pub use self::{
@@ -50,7 +50,7 @@ use crate::{
     config_file::Config,
     delivery::{self, DestinationTask},
     rule::{RuleSet, Rules},
-    store::{Store, StoreError},
+    store::{self, Attendance, Share, Store, StoreError},
     sync::task::SourceTask,
     telemetry::{Signal, Telemetry},
     time::Clock,
@@ -74,6 +74,10 @@ pub struct Supervisor {
     budgets: HashMap<Option<String>, Arc<Mutex<Budget>>>,
     /// The latest task of each duty, until it has ended.
     running: BTreeMap<Duty, Running>,
+    /// Duties that are being given back to others.
+    given_back: BTreeSet<Duty>,
+    /// How many processes share the work, as far as known.
+    nodes: u32,
     tasks: JoinSet<(Duty, Result<(), StoreError>)>,
     handle: Handle,
     requests: mpsc::Receiver<Request>,
@@ -138,6 +142,8 @@ impl Supervisor {
             upkeep: watch::Sender::new(UpkeepConfig::default()),
             budgets: HashMap::new(),
             running: BTreeMap::new(),
+            given_back: BTreeSet::new(),
+            nodes: 0,
             tasks: JoinSet::new(),
             handle: Handle { requests: sender, config: at_work },
             requests,
@@ -172,8 +178,18 @@ impl Supervisor {
         if outcome.is_err() {
             stop.cancel();
         }
+        let mut share = self.store.share();
         loop {
             tokio::select! {
+                () = stop.cancelled(), if share.is_some() => {
+                    // Others take what this process gives back as soon as it does.
+                    self.store.attend(None);
+                    share = None;
+                }
+                () = changed(&mut share), if !stop.is_cancelled() => {
+                    let share = share.as_mut().map(|share| share.borrow_and_update().clone());
+                    self.share(share.unwrap_or_default(), &stop).await;
+                }
                 Some(ended) = self.tasks.join_next() => {
                     let ended = self.note_end(ended);
                     // The first failure is the cause; the ones after it are its consequences.
@@ -212,10 +228,7 @@ impl Supervisor {
         // Nothing fails from here on.
         self.http = Some(http);
         prepare(&self.telemetry, &config);
-        for (host, limit) in budget::limits(&config.sources) {
-            let budget = self.budget(host, limit);
-            budget.lock().unwrap_or_else(PoisonError::into_inner).set_limit(limit);
-        }
+        self.set_budgets(&config);
         // The rules are swapped before tasks are stopped: what a rule fires for a destination that is gone would only
         // wait in the store.
         self.rules.send_replace(RuleSet::of(&config.rules));
@@ -237,6 +250,9 @@ impl Supervisor {
             started,
             stopped,
         });
+        if self.store.share().is_some() {
+            self.store.attend(Some(attendance(&config)));
+        }
         self.config.send_replace(Some(Arc::new(config)));
         for (duty, version, part) in parts {
             self.begin(duty, version, part, stop);
@@ -245,6 +261,50 @@ impl Supervisor {
             open();
         }
         Ok(())
+    }
+
+    /// Sets the budget of each host: all of it, or its part when other processes share the address.
+    fn set_budgets(&mut self, config: &Config) {
+        let by = if config.cluster.shared_ip { self.nodes.max(1) } else { 1 };
+        for (host, limit) in budget::limits(&config.sources) {
+            let limit = (limit / by).max(1);
+            let budget = self.budget(host, limit);
+            budget.lock().unwrap_or_else(PoisonError::into_inner).set_limit(limit);
+        }
+    }
+
+    /// Does what another share of the work asks for: duties that are given back begin anew, so that the task before ends in
+    /// good order and the next one waits until the duty falls to this process again.
+    async fn share(&mut self, share: Share, stop: &CancellationToken) {
+        let Some(config) = self.config.borrow().clone() else { return };
+        let nodes = u32::try_from(share.nodes).unwrap_or(u32::MAX);
+        if std::mem::replace(&mut self.nodes, nodes) != nodes {
+            self.set_budgets(&config);
+        }
+        let back: BTreeSet<Duty> = share.give_back.iter().map(Duty::from).collect();
+        self.given_back.retain(|duty| back.contains(duty));
+        let new: BTreeSet<_> = back.difference(&self.given_back).cloned().collect();
+        if new.is_empty() {
+            return;
+        }
+        let built = async {
+            let mut jobs = build::jobs(&config).await?;
+            jobs.retain(|job| new.contains(&job.duty()));
+            build::build(jobs, self.http.clone(), &self.telemetry).await
+        };
+        match built.await {
+            Ok(Built { http: _, parts }) => {
+                for (duty, version, part) in parts {
+                    self.begin(duty, version, part, stop);
+                }
+                self.given_back.extend(new);
+            }
+            // It keeps the duties, and tries again when something changes.
+            Err(error) => {
+                let text = format!("other processes have to wait for their share of the work: {error}");
+                self.telemetry.emit(Signal::Hindrance { text });
+            }
+        }
     }
 
     /// The budget of a host; one that is not there begins with this limit.
@@ -257,6 +317,12 @@ impl Supervisor {
         let Some(before) = &*self.config.borrow() else { return Ok(()) };
         if before.store.path != config.store.path {
             return Err(ApplyError::NeedsRestart("path"));
+        }
+        if before.store.database != config.store.database {
+            return Err(ApplyError::NeedsRestart("url"));
+        }
+        if before.cluster.lease != config.cluster.lease {
+            return Err(ApplyError::NeedsRestart("lease"));
         }
         if before.store.cache != config.store.cache {
             return Err(ApplyError::NeedsRestart("cache"));
@@ -320,6 +386,28 @@ impl Supervisor {
             prepare(&self.telemetry, config);
         }
         Ok(result?)
+    }
+}
+
+/// Waits for another share of the work; for ever when there is nothing to share.
+async fn changed(share: &mut Option<watch::Receiver<Share>>) {
+    // Without a sender nothing changes any more.
+    if let Some(share) = share
+        && share.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+/// What this process says of itself to those that share its store.
+fn attendance(config: &Config) -> Attendance {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let duties = Job::all_of(config);
+    Attendance {
+        name: format!("{host}/{}", std::process::id()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        serves: duties.iter().map(|job| store::Duty::from(&job.duty())).collect(),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     language::Language,
     name::Name,
     privacy::HashKey,
+    store,
 };
 
 /// A piece of work that has one task.
@@ -31,6 +32,26 @@ impl Duty {
         match self {
             Self::Source(name) | Self::Destination(name) => Some(name),
             Self::Upkeep => None,
+        }
+    }
+}
+
+impl From<&store::Duty> for Duty {
+    fn from(duty: &store::Duty) -> Self {
+        match duty {
+            store::Duty::Source(name) => Self::Source(name.clone()),
+            store::Duty::Destination(name) => Self::Destination(name.clone()),
+            store::Duty::Upkeep => Self::Upkeep,
+        }
+    }
+}
+
+impl From<&Duty> for store::Duty {
+    fn from(duty: &Duty) -> Self {
+        match duty {
+            Duty::Source(name) => Self::Source(name.clone()),
+            Duty::Destination(name) => Self::Destination(name.clone()),
+            Duty::Upkeep => Self::Upkeep,
         }
     }
 }

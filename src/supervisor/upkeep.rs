@@ -68,8 +68,8 @@ impl UpkeepConfig {
     }
 }
 
-/// How often the upkeep is claimed while another process does it.
-const CLAIM_EVERY: Duration = Duration::from_secs(5);
+/// How long it takes until a store that cannot be used is asked again.
+const STORE_AGAIN: Duration = Duration::from_secs(5);
 
 /// The task that keeps the store in shape.
 #[derive(Clone)]
@@ -91,9 +91,17 @@ impl Upkeep {
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
         while !stop.is_cancelled() {
             let claimed = self.store.claim(&Duty::Upkeep).await;
-            let Some(claim) = claimed.map_err(|error| self.failed("claiming the upkeep", error))? else {
-                stop.run_until_cancelled(sleep(CLAIM_EVERY)).await;
-                continue;
+            let claim = match claimed.map_err(|error| self.failed("claiming the upkeep", error)) {
+                Ok(Some(claim)) => claim,
+                Ok(None) => {
+                    stop.run_until_cancelled(self.store.vacancy(&Duty::Upkeep)).await;
+                    continue;
+                }
+                Err(StoreError::Database { .. }) => {
+                    stop.run_until_cancelled(sleep(STORE_AGAIN)).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             let kept = async {
                 tokio::try_join!(
@@ -105,8 +113,8 @@ impl Upkeep {
                 )
             };
             match kept.await {
-                // Another process does the upkeep now.
-                Err(StoreError::ClaimLost { .. }) => {}
+                // Another process does the upkeep now, or nobody can.
+                Err(error) if error.is_about_the_claim() => {}
                 Err(error) => return Err(error),
                 Ok(_) => return self.store.give_up(claim).await,
             }

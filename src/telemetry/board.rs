@@ -63,6 +63,8 @@ pub struct SourceStatus {
     pub baseline: Option<BaselineProgress>,
     /// The requests made lately, and the number allowed.
     pub budget: RequestsPerMinute,
+    /// Whether another process polls it: nothing is known of it here.
+    pub elsewhere: bool,
 }
 
 impl SourceStatus {
@@ -145,6 +147,8 @@ pub struct DestinationStatus {
     pub last_success: Option<Timestamp>,
     /// The last attempt that failed; it stays after a success.
     pub last_error: Option<Incident>,
+    /// Whether another process delivers to it: nothing is known of it here.
+    pub elsewhere: bool,
 }
 
 /// Whether a destination takes deliveries.

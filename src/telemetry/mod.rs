@@ -148,6 +148,30 @@ impl Telemetry {
         self.note_news();
     }
 
+    /// Says whether another process polls a source.
+    pub fn set_source_elsewhere(&self, source: &Name, elsewhere: bool) {
+        let mut state = self.state();
+        let status = state.board.source(source);
+        if elsewhere {
+            (status.calls, status.baseline, status.answered) = (Calls::default(), None, None);
+        }
+        status.elsewhere = elsewhere;
+        drop(state);
+        self.note_news();
+    }
+
+    /// Says whether another process delivers to a destination.
+    pub fn set_destination_elsewhere(&self, destination: &Name, elsewhere: bool) {
+        let mut state = self.state();
+        let status = state.board.destination(destination);
+        if elsewhere {
+            (status.backlog, status.state) = (Backlog::default(), DestinationState::default());
+        }
+        status.elsewhere = elsewhere;
+        drop(state);
+        self.note_news();
+    }
+
     /// Notes on the board how many calls of a source are known. Its task calls this whenever that changes.
     pub fn set_calls(&self, source: &Name, calls: Calls) {
         self.state().board.source(source).calls = calls;

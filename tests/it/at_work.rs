@@ -197,7 +197,12 @@ async fn what_is_retried_is_delivered_and_what_is_paused_waits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_are_as_long_as_they_were_asked_for() {
     let rig = Rig::new().await;
-    let config = StoreConfig { path: rig.store_path(), retain: Duration::from_secs(86_400), cache: 8 << 20 };
+    let config = StoreConfig {
+        path: rig.store_path(),
+        database: None,
+        retain: Duration::from_secs(86_400),
+        cache: 8 << 20,
+    };
     let store = SledStore::open(&config).await.unwrap();
     let claim = store.claim(&Duty::Source("clinic".into())).await.unwrap().unwrap();
     let now = Timestamp::from_millis(chrono::Utc::now().timestamp_millis());

@@ -107,9 +107,14 @@ impl Stopped {
 
     async fn store(&self) -> SledStore {
         let path = self.path("callwatch.db");
-        SledStore::open(&StoreConfig { path, retain: Duration::from_secs(86_400), cache: 8 << 20 })
-            .await
-            .unwrap()
+        SledStore::open(&StoreConfig {
+            path,
+            database: None,
+            retain: Duration::from_secs(86_400),
+            cache: 8 << 20,
+        })
+        .await
+        .unwrap()
     }
 
     async fn run(&self, args: &[&str]) -> Done {

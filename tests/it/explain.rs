@@ -225,7 +225,12 @@ async fn what_was_there_before_is_said_so_and_sources_are_told_apart() {
     assert_eq!(code, Some(1));
     assert!(err.contains("there is no store at "), "{err}");
 
-    let config = StoreConfig { path: rig.store_path(), retain: Duration::from_secs(86_400), cache: 8 << 20 };
+    let config = StoreConfig {
+        path: rig.store_path(),
+        database: None,
+        retain: Duration::from_secs(86_400),
+        cache: 8 << 20,
+    };
     let store = SledStore::open(&config).await.unwrap();
     let mut call = record("old", "completed");
     analyze(&mut call, "negative", false);

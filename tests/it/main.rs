@@ -27,6 +27,7 @@ mod oracle;
 mod package;
 mod pipeline;
 mod planner;
+mod postgres;
 mod preview;
 mod process;
 mod readme;

@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use crate::{
     cli::deliveries::{Reader, age, lay_out},
-    ops::{DestinationOverview, Mishap, ServiceStatus, SourceOverview, Status, WorkState},
+    ops::{
+        DestinationOverview, DutyOverview, Mishap, NodeOverview, ServiceStatus, SourceOverview, Status,
+        WorkState,
+    },
     style::{Colour, Style, WIDTH, wrap},
     template::truncate,
     time::Timestamp,
@@ -37,6 +40,15 @@ pub(super) fn screen(status: &Status, reader: Reader, style: Style) -> String {
     out.push('\n');
     let heads = ["DESTINATION", "STATE", "PENDING", "HELD", "DEAD", "ARRIVED", "OLDEST DUE"];
     table(&mut out, heads, &status.destinations, |destination| destination_row(destination, reader.now));
+    if !status.nodes.is_empty() {
+        out.push('\n');
+        table(&mut out, ["NODE", "SINCE", "HEARD OF", "WORKS ON"], &status.nodes, |node| {
+            node_row(node, reader.now)
+        });
+    }
+    for DutyOverview { duty, since } in &status.free {
+        item(&mut out, &format!("nobody works on the {duty}, for {}", age(reader.now.since(*since))));
+    }
     let advice = advice(status, reader);
     if !advice.is_empty() {
         out.push_str("\nwhat to do\n");
@@ -48,6 +60,9 @@ pub(super) fn screen(status: &Status, reader: Reader, style: Style) -> String {
 
 fn headline(status: &Status, style: Style) -> String {
     match &status.service {
+        None if status.nodes.iter().any(|node| node.live) => {
+            "callwatch runs on the nodes below; this is how its database stands".to_owned()
+        }
         None => style.paint(Colour::Yellow, "callwatch is stopped; this is how its store stands"),
         Some(ServiceStatus { version, sources, .. }) if status.is_well() => {
             let is_retrying = status.destinations.iter().any(|it| it.retrying().is_some())
@@ -67,6 +82,7 @@ fn headline(status: &Status, style: Style) -> String {
 
 fn source_row(source: &SourceOverview, now: Timestamp) -> [String; 5] {
     let answered = match (source.last_success, source.failures) {
+        _ if source.elsewhere => "elsewhere".to_owned(),
         (None, _) => "not yet".to_owned(),
         (Some(at), 0) => format!("{} ago", age(now.since(at))),
         (Some(at), failures) => format!("{} ago, failed {failures}×", age(now.since(at))),
@@ -88,6 +104,7 @@ fn destination_row(destination: &DestinationOverview, now: Timestamp) -> [String
             WorkState::Failing => "failing",
             WorkState::Paused => "paused",
         },
+        (None, None) if destination.elsewhere => "elsewhere",
         (None, None) if !destination.is_configured => "not in config",
         (None, None) => "stopped",
     };
@@ -105,10 +122,22 @@ fn destination_row(destination: &DestinationOverview, now: Timestamp) -> [String
     ]
 }
 
+fn node_row(node: &NodeOverview, now: Timestamp) -> [String; 4] {
+    let heard = match (node.live, node.leaving) {
+        (_, true) => "it is leaving".to_owned(),
+        (true, _) => "now".to_owned(),
+        (false, _) => format!("{} ago", age(now.since(node.seen))),
+    };
+    let duties: Vec<_> = node.duties.iter().map(|it| it.duty.as_str()).collect();
+    let name = truncate(&node.name, NAME_WIDTH);
+    [name, format!("{} ago", age(now.since(node.since))), heard, duties.join(", ")]
+}
+
 /// The next steps for a person, the most pressing first.
 fn advice(status: &Status, reader: Reader) -> Vec<String> {
     let mut advice = vec![];
     match &status.service {
+        None if status.nodes.iter().any(|node| node.live) => {}
         None => advice.push("start it: `callwatch run`".to_owned()),
         Some(service) => {
             if service.config.rejected.is_some() {
@@ -134,7 +163,7 @@ fn advice(status: &Status, reader: Reader) -> Vec<String> {
         }
     }
     for destination in &status.destinations {
-        let DestinationOverview { name, is_configured, pause, deliveries, work } = destination;
+        let DestinationOverview { name, is_configured, pause, deliveries, work, elsewhere: _ } = destination;
         if !is_configured && deliveries.unfinished() > 0 {
             advice.push(format!(
                 "{name}: put it back into the config, or forget what waits for it with `callwatch deliveries drop \

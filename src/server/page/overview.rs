@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     name::Name,
-    ops::{DestinationOverview, Filter, Happening, SourceOverview, StateFilter, WorkState},
+    ops::{
+        DestinationOverview, DutyOverview, Filter, Happening, NodeOverview, SourceOverview, StateFilter,
+        WorkState,
+    },
     rehearsal::trial::Tried,
     server::{Service, api::try_out, problem::Problem, query::Segments},
     telemetry::{Delays, Hour, Outcomes, Sentiment, Sums},
@@ -41,6 +44,10 @@ struct Overview {
     verdict: Verdict,
     sources: Vec<SourceRow>,
     destinations: Vec<DestinationRow>,
+    /// The processes that share the work, when there are several machines.
+    nodes: Vec<NodeOverview>,
+    /// Duties that nobody works on.
+    free: Vec<DutyOverview>,
     latest: Vec<Happening>,
     /// By the hour.
     hours: Vec<Chart>,
@@ -96,6 +103,8 @@ async fn overview(visit: Visit, State(service): State<Service>) -> Result<Respon
         verdict,
         sources: sources.map(SourceRow::of).collect(),
         destinations: status.destinations.into_iter().map(destination).collect(),
+        nodes: status.nodes,
+        free: status.free,
         latest,
         hours: by_hour(&lately, words),
         days: by_day(&sums, words),
@@ -105,6 +114,7 @@ async fn overview(visit: Visit, State(service): State<Service>) -> Result<Respon
 impl SourceRow {
     fn of(source: SourceOverview) -> Self {
         let state = match (source.baseline, source.refused, source.failures, source.last_success) {
+            _ if source.elsewhere => Tag::new(Tone::Plain, "polled by another process"),
             (_, true, ..) => Tag::new(Tone::Bad, "✗ refuses the key"),
             (Some(found), ..) => Tag::new(Tone::Wait, format!("first walk: {} calls so far", number(&found))),
             (None, _, 0, Some(_)) => Tag::new(Tone::Good, "✓ answers"),
@@ -133,6 +143,7 @@ impl DestinationRow {
                 }
                 _ => Tag::new(Tone::Bad, "✗ failing"),
             },
+            (None, None) if it.elsewhere => Tag::new(Tone::Plain, "served by another process"),
             (None, None) if !it.is_configured => Tag::new(Tone::Bad, "not in the config"),
             (None, None) => Tag::new(Tone::Plain, "not at work"),
         };

@@ -174,7 +174,7 @@ fn of_config(config: &ConfigOverview) -> Point {
 }
 
 fn of_destination(destination: &DestinationOverview, words: Words, points: &mut Vec<Point>) {
-    let DestinationOverview { name, is_configured, pause, deliveries, work } = destination;
+    let DestinationOverview { name, is_configured, pause, deliveries, work, elsewhere: _ } = destination;
     let Tally { dead, pending, .. } = *deliveries;
     let waiting = deliveries.unfinished();
     let waits = match waiting {
@@ -284,11 +284,12 @@ mod tests {
                 last_success: Some(ago(1440)),
                 last_error: None,
             }),
+            elsewhere: false,
         }
     }
 
     fn verdict(destinations: Vec<DestinationOverview>) -> Verdict {
-        let status = Status { at: NOW, service: None, destinations };
+        let status = Status { at: NOW, service: None, destinations, nodes: vec![], free: vec![] };
         Verdict::of(&status, Words { now: NOW, zone: Zone::UTC })
     }
 

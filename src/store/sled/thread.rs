@@ -421,7 +421,7 @@ mod tests {
     use crate::store::{Commit, Duty};
 
     fn config(folder: &Path) -> StoreConfig {
-        StoreConfig { path: folder.to_owned(), retain: Duration::ZERO, cache: 1 << 20 }
+        StoreConfig { path: folder.to_owned(), database: None, retain: Duration::ZERO, cache: 1 << 20 }
     }
 
     async fn start(folder: &Path) -> Thread {

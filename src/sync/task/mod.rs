@@ -55,8 +55,8 @@ const OLDER_EVERY: Duration = Duration::from_secs(60);
 /// How long an API is left alone that says 429 without saying for how long: its limit is per minute.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(10);
 
-/// How often a source that another process polls is asked for.
-const CLAIM_EVERY: Duration = Duration::from_secs(1);
+/// How long it takes until a store that cannot be used is asked again.
+const STORE_AGAIN: Duration = Duration::from_secs(2);
 
 /// Everything one source needs.
 pub struct SourceTask {
@@ -111,9 +111,10 @@ impl SourceTask {
     pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
         let task = Arc::new(self);
         while let Some(claim) = task.claim(&stop).await? {
-            let polled = Poller::start(Arc::clone(&task), claim).await?.run(&stop).await;
-            match polled {
-                Err(error @ StoreError::ClaimLost { .. }) => {
+            let polled = async { Poller::start(Arc::clone(&task), claim).await?.run(&stop).await };
+            match polled.await {
+                // What was not committed is looked at again, here or elsewhere.
+                Err(error) if error.is_about_the_claim() => {
                     task.telemetry.emit(Signal::StoreFailed { doing: "polling", error: error.to_string() });
                 }
                 ended => return ended,
@@ -126,10 +127,22 @@ impl SourceTask {
     async fn claim(&self, stop: &CancellationToken) -> Result<Option<Claim>, StoreError> {
         let duty = Duty::Source(self.config.name.clone());
         while !stop.is_cancelled() {
-            if let Some(claim) = self.store.claim(&duty).await? {
-                return Ok(Some(claim));
+            match self.store.claim(&duty).await {
+                Ok(Some(claim)) => {
+                    self.telemetry.set_source_elsewhere(&self.config.name, false);
+                    return Ok(Some(claim));
+                }
+                Ok(None) => {
+                    self.telemetry.set_source_elsewhere(&self.config.name, true);
+                    stop.run_until_cancelled(self.store.vacancy(&duty)).await;
+                }
+                Err(error @ StoreError::Database { .. }) => {
+                    let error = error.to_string();
+                    self.telemetry.emit(Signal::StoreFailed { doing: "claiming a source", error });
+                    stop.run_until_cancelled(sleep(STORE_AGAIN)).await;
+                }
+                Err(error) => return Err(error),
             }
-            stop.run_until_cancelled(sleep(CLAIM_EVERY)).await;
         }
         Ok(None)
     }

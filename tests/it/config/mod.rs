@@ -21,6 +21,7 @@ fn env(name: &str) -> Option<String> {
         "CALLEM_API_KEY" => KEY,
         "CALLWATCH_TOKEN" | "SMTP_PASSWORD" | "CRM_HASH_KEY" => "correct horse battery staple",
         "CRM_SECRET" | "CRM_SECRET_OLD" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "DATABASE_URL" => "postgres://callwatch:0123456789@db.example.com/callwatch",
         "HEARTBEAT_URL" => "https://hc.example.com/ping/0123456789",
         "CRM_AUTHORIZATION" => "Bearer 0123456789",
         "CRM_TOKEN" => "0123456789abcdef",

@@ -170,6 +170,7 @@ pub(super) fn table(heading: &str) -> &'static str {
     match heading {
         "The top of the file" => "",
         "[store]" => "[store]\n",
+        "[cluster]" => "[cluster]\n",
         "[backup]" => "[backup]\n",
         "[delivery]" => "[delivery]\n",
         "[reload]" => "[reload]\n",
@@ -227,7 +228,8 @@ fn every_declared_key_is_read_and_no_other() {
         let mut read: BTreeSet<_> =
             mistake.hint.as_deref().expect("a hint").split('`').skip(1).step_by(2).collect();
         if heading == "The top of the file" {
-            let tables = ["store", "backup", "delivery", "reload", "server", "sources", "destinations"];
+            let tables =
+                ["store", "cluster", "backup", "delivery", "reload", "server", "sources", "destinations"];
             for table in tables.into_iter().chain(["alerts", "heartbeat", "rules"]) {
                 assert!(read.remove(table), "{table}");
             }
@@ -255,7 +257,7 @@ fn every_declared_default_is_the_default() {
             }
         }
     }
-    assert_eq!(checked, 55);
+    assert_eq!(checked, 57);
 }
 
 #[test]
@@ -411,4 +413,29 @@ fn the_tables_of_the_reference_are_those_of_the_keys() {
             "docs/configuration.md differs: update it with UPDATE_REFERENCE=1\n{page}"
         );
     }
+}
+
+#[test]
+fn the_config_of_several_machines_is_fine() {
+    let page = include_str!("../../../docs/cluster.md");
+    let text = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let Loaded { config, warnings } = parse(&completed(text)).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(warnings.to_string(), "");
+    assert!(config.store.database.is_some());
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("0123456789"), "the password is not shown");
+}
+
+#[test]
+fn an_address_that_is_no_database_is_a_mistake() {
+    let wrong = |url: &str| {
+        let report = parse(&completed(&format!("[store]\nurl = \"{url}\"\n"))).unwrap_err();
+        messages(&report).join("; ")
+    };
+    assert_eq!(
+        wrong("mysql://root:hunter2@db/callwatch"),
+        "this is not the address of a PostgreSQL database"
+    );
+    let report = parse(&completed("[store]\nca_file = \"ca.pem\"\n")).unwrap_err();
+    assert!(report.to_string().contains("`url` is missing"), "{report}");
 }

@@ -49,7 +49,8 @@ pub struct Mortal {
 
 impl Mortal {
     pub async fn open(folder: &Path, death: Option<Death>) -> Self {
-        let config = StoreConfig { path: folder.to_owned(), retain: Duration::ZERO, cache: 1 << 20 };
+        let config =
+            StoreConfig { path: folder.to_owned(), database: None, retain: Duration::ZERO, cache: 1 << 20 };
         let inner = SledStore::open(&config).await.unwrap();
         Self { inner, death, is_dead: AtomicBool::new(false), writes: Mutex::default() }
     }

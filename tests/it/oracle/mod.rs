@@ -8,6 +8,7 @@ mod config;
 mod crowd;
 mod gate;
 mod history;
+mod nodes;
 mod payload;
 mod reloads;
 mod verdict;

@@ -6,6 +6,7 @@ mod process;
 // The embedded store's own tests:
 mod backup;
 mod blocks;
+mod carried;
 mod crash;
 mod damage;
 mod forgotten;

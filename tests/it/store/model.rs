@@ -454,7 +454,9 @@ fn filters() -> Vec<DeliveryFilter> {
 
 async fn open(path: &Path) -> SledStore {
     let path = path.join("callwatch.db");
-    SledStore::open(&StoreConfig { path, retain: Duration::from_secs(86400), cache: 8 << 20 }).await.unwrap()
+    SledStore::open(&StoreConfig { path, database: None, retain: Duration::from_secs(86400), cache: 8 << 20 })
+        .await
+        .unwrap()
 }
 
 /// The owner of a destination reads to the end, and is told all that it could not know.

@@ -87,8 +87,8 @@ error: unknown key `logging`
 9 | [logging]
   |  ^^^^^^^
   |
-  = help: choose from `timezone`, `language`, `store`, `backup`, `delivery`,
-          `reload`, `server`, `sources`, `destinations`, `alerts`,
+  = help: choose from `timezone`, `language`, `store`, `cluster`, `backup`,
+          `delivery`, `reload`, `server`, `sources`, `destinations`, `alerts`,
           `heartbeat`, `rules`
 
 "#,

@@ -1,6 +1,7 @@
 //! The kinds of store that the suite runs against.
 
 mod memory;
+mod postgres;
 pub(super) mod sled;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use callwatch::store::Store;
 
 pub(super) use self::{
     memory::{Memory, SharedMemory},
+    postgres::{Pooled, Postgres},
     sled::Sled,
 };
 
@@ -23,6 +25,16 @@ pub(super) trait Backend: Send + Sync {
     /// Lets every claim run out that is not renewed meanwhile. Only for stores that several processes share.
     async fn let_claims_expire(&self) {}
 
+    /// Whether it can be had on this machine.
+    async fn is_there(&self) -> bool {
+        true
+    }
+
+    /// Whether each step takes so long that fewer have to do.
+    fn is_slow(&self) -> bool {
+        false
+    }
+
     /// Checks the files that a test leaves on disk.
     fn inspect(&self) {}
 }
@@ -33,6 +45,8 @@ macro_rules! for_every_store {
         $crate::store::backend::for_store!(memory: Memory; $($test),*);
         $crate::store::backend::for_store!(shared_memory: SharedMemory; $($test),*);
         $crate::store::backend::for_store!(sled: Sled; $($test),*);
+        $crate::store::backend::for_store!(postgres: Postgres; $($test),*);
+        $crate::store::backend::for_store!(pooled_postgres: Pooled; $($test),*);
     };
 }
 
@@ -40,6 +54,7 @@ macro_rules! for_every_store {
 macro_rules! for_shared_stores {
     ($($test:ident),* $(,)?) => {
         $crate::store::backend::for_store!(processes_in_memory: SharedMemory; $($test),*);
+        $crate::store::backend::for_store!(processes_in_postgres: Postgres; $($test),*);
     };
 }
 
@@ -49,8 +64,10 @@ macro_rules! for_store {
             $(#[tokio::test]
             async fn $test() {
                 let backend = $crate::store::backend::$backend::new();
-                super::$test(&backend).await;
-                $crate::store::backend::Backend::inspect(&backend);
+                if $crate::store::backend::Backend::is_there(&backend).await {
+                    super::$test(&backend).await;
+                    $crate::store::backend::Backend::inspect(&backend);
+                }
             })*
         }
     };

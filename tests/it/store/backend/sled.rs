@@ -35,7 +35,12 @@ impl Backend for Sled {
 }
 
 pub(in crate::store) fn config(path: &Path) -> StoreConfig {
-    StoreConfig { path: path.join("callwatch.db"), retain: Duration::from_secs(86400), cache: 8 << 20 }
+    StoreConfig {
+        path: path.join("callwatch.db"),
+        database: None,
+        retain: Duration::from_secs(86400),
+        cache: 8 << 20,
+    }
 }
 
 pub(in crate::store) async fn open(path: &Path) -> Result<SledStore, StoreError> {

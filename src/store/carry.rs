@@ -1,0 +1,351 @@
+//! Carries everything that matters from one store to another, of whichever kinds: snapshots, checkpoints, memos, ledgers, pauses,
+//! and the deliveries that are not through, with their attempts. What has arrived stays behind.
+//!
+//! It goes by what every store can do: deliveries are committed, tried, held and retried anew, as they once were. Then both
+//! stores are read, and must say the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{
+    Action, Attempt, Claim, Commit, DeliveryFilter, DeliveryRecord, DeliveryState, DeliveryStateKind, Duty,
+    Hold, NewDelivery, NewEvent, Outcome, PauseChange, Query, Settlement, Store, StoreError, Token, Verdict,
+};
+use crate::{batch::BatchKey, call::CallId, event::Subject, name::Name, snapshot::Snapshot, time::Timestamp};
+
+/// How many calls or deliveries are carried at a time.
+const STEP: usize = 500;
+
+/// The states of deliveries that are carried.
+const STATES: [DeliveryStateKind; 3] =
+    [DeliveryStateKind::Pending, DeliveryStateKind::Held, DeliveryStateKind::Dead];
+
+/// What a store has, as far as it is carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// Known calls.
+    pub calls: u64,
+    /// Deliveries that are pending, held or dead.
+    pub deliveries: u64,
+    /// Checkpoints, memos, ledgers and pauses.
+    pub notes: u64,
+    /// A hash of all of it.
+    hash: u64,
+}
+
+/// Why nothing, or not everything, was carried.
+#[derive(Debug, thiserror::Error)]
+pub enum CarryError {
+    /// One of the stores failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is something in the other store.
+    #[error(
+        "the store to be filled has {} calls and {} deliveries already; empty it first, or name another one",
+        .0.calls, .0.deliveries
+    )]
+    NotEmpty(Content),
+    /// Somebody works on one of the stores.
+    #[error("another callwatch works on the {0}; stop all of them first")]
+    AtWork(Duty),
+    /// The other store does not say the same.
+    #[error(
+        "the store that was filled does not say the same as the one it was filled from ({} and {} calls, {} and {} \
+         deliveries, {} and {} notes): go on with the first one, which is as it was",
+        .filled.calls, .from.calls, .filled.deliveries, .from.deliveries, .filled.notes, .from.notes
+    )]
+    Differs {
+        /// What was to be carried.
+        from: Content,
+        /// What is there now.
+        filled: Content,
+    },
+}
+
+/// Carries what `from` has of these duties, and of all destinations with deliveries, to `to`, which must be empty.
+///
+/// # Errors
+/// [`CarryError`] says what was in the way; `from` is as it was.
+pub async fn carry(from: &dyn Store, to: &dyn Store, duties: &BTreeSet<Duty>) -> Result<Content, CarryError> {
+    let mut duties = duties.clone();
+    duties.extend(from.destinations().await?.into_keys().map(Duty::Destination));
+    let there = content(to, &duties).await?;
+    if there != content_of_nothing() {
+        return Err(CarryError::NotEmpty(there));
+    }
+    // Nobody else may work on it meanwhile.
+    let (mut here, mut claims) = (vec![], BTreeMap::new());
+    for duty in &duties {
+        here.push(from.claim(duty).await?.ok_or_else(|| CarryError::AtWork(duty.clone()))?);
+        let claim = to.claim(duty).await?.ok_or_else(|| CarryError::AtWork(duty.clone()))?;
+        claims.insert(duty.clone(), claim);
+    }
+    for (duty, claim) in &claims {
+        if let Duty::Source(source) = duty {
+            carry_calls(from, to, source, claim).await?;
+        }
+        if let Some(checkpoint) = from.checkpoint(duty).await? {
+            to.commit(claim, Commit { checkpoint: Some(checkpoint), ..Commit::default() }).await?;
+        }
+    }
+    let records = deliveries(from).await?;
+    let upkeep = to.claim(&Duty::Upkeep).await?.ok_or(CarryError::AtWork(Duty::Upkeep))?;
+    for records in records.chunks(STEP) {
+        carry_deliveries(from, to, &upkeep, &claims, records).await?;
+    }
+    for (duty, claim) in &claims {
+        if let Duty::Destination(destination) = duty {
+            carry_notes(from, to, destination, claim, &records).await?;
+        }
+    }
+    for claim in here {
+        from.give_up(claim).await?;
+    }
+    let (from, filled) = (content(from, &duties).await?, content(to, &duties).await?);
+    if from != filled { Err(CarryError::Differs { from, filled }) } else { Ok(filled) }
+}
+
+async fn carry_calls(
+    from: &dyn Store,
+    to: &dyn Store,
+    source: &Name,
+    claim: &Claim,
+) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let known = from.known(source, after.as_ref(), STEP).await?;
+        let Some(last) = known.last() else { return Ok(()) };
+        after = Some(last.id.clone());
+        let calls: Vec<_> = known.into_iter().map(|call| call.id).collect();
+        let found = from.snapshots(source, &calls).await?;
+        let snapshots: Vec<_> =
+            calls.into_iter().zip(found).filter_map(|(call, snapshot)| Some((call, snapshot?))).collect();
+        to.commit(claim, Commit { snapshots, ..Commit::default() }).await?;
+    }
+}
+
+/// Every delivery that is carried, the oldest first.
+async fn deliveries(store: &dyn Store) -> Result<Vec<DeliveryRecord>, StoreError> {
+    let mut all = vec![];
+    for state in STATES {
+        let filter = DeliveryFilter { state: Some(state), ..DeliveryFilter::default() };
+        let mut query = Query { filter, after: None, limit: STEP };
+        loop {
+            let page = store.query(&query).await?;
+            all.extend(page.items);
+            query.after = page.next;
+            if query.after.is_none() {
+                break;
+            }
+        }
+    }
+    all.sort_by_key(|record| record.token);
+    Ok(all)
+}
+
+/// The attempts that a delivery has had. Of those that are too long ago only the number is known, so another stands in.
+fn attempts(record: &DeliveryRecord) -> impl Iterator<Item = (u32, &Attempt)> {
+    let forgotten = record.attempts.saturating_sub(u32::try_from(record.log.len()).unwrap_or(u32::MAX));
+    (1..=record.attempts).filter_map(move |number| {
+        let at = number.saturating_sub(forgotten).max(1) as usize;
+        Some((number, record.log.get(at - 1)?))
+    })
+}
+
+async fn carry_deliveries(
+    from: &dyn Store,
+    to: &dyn Store,
+    upkeep: &Claim,
+    claims: &BTreeMap<Duty, Claim>,
+    records: &[DeliveryRecord],
+) -> Result<(), StoreError> {
+    let tokens: Vec<_> = records.iter().map(|record| record.token).collect();
+    let bodies = from.bodies(&tokens).await?;
+    let mut events = vec![];
+    for (record, body) in records.iter().zip(bodies) {
+        let Some(event) = body else { continue };
+        // When the thing happened is said by a hold alone, so each begins with one.
+        let hold = Some(Hold { batch: first_batch(record), happened: record.happened });
+        let delivery = NewDelivery {
+            destination: record.id.destination.clone(),
+            sequence: record.sequence,
+            created: record.created,
+            hold,
+        };
+        events.push(NewEvent { event: (*event).clone(), deliveries: vec![delivery] });
+    }
+    to.commit(upkeep, Commit { events, ..Commit::default() }).await?;
+
+    let mut by_destination: BTreeMap<&Name, Vec<&DeliveryRecord>> = BTreeMap::new();
+    for record in records {
+        by_destination.entry(&record.id.destination).or_default().push(record);
+    }
+    for (destination, records) in by_destination {
+        let Some(claim) = claims.get(&Duty::Destination(destination.clone())) else { continue };
+        for record in records {
+            let of_event = DeliveryFilter {
+                event: Some(record.id.event.clone()),
+                destination: Some(destination.clone()),
+                ..DeliveryFilter::default()
+            };
+            let found = to.query(&Query { filter: of_event, after: None, limit: 1 }).await?;
+            if let Some(new) = found.items.first() {
+                live_again(to, claim, new.token, record).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The batch that a delivery is held in at first.
+fn first_batch(record: &DeliveryRecord) -> BatchKey {
+    record.waits_in().cloned().unwrap_or(BatchKey::Quiet)
+}
+
+/// Lets a delivery that was just made go through what the other one has gone through.
+async fn live_again(
+    to: &dyn Store,
+    claim: &Claim,
+    token: Token,
+    record: &DeliveryRecord,
+) -> Result<(), StoreError> {
+    let is_as_made = record.attempts == 0 && record.restart.is_none();
+    if is_as_made && matches!(record.state, DeliveryState::Held { .. }) {
+        return Ok(());
+    }
+    let released = Settlement { releases: vec![token], ..Settlement::new(record.created) };
+    to.settle(claim, released).await?;
+    let last = record.attempts;
+    let restarted = record.restart.map_or(0, |restart| restart.attempts);
+    let outcome = |(number, attempt): (u32, &Attempt)| {
+        let again = Verdict::Retry(attempt.ended());
+        let verdict = match &record.state {
+            _ if number < last || (record.restart.is_some() && number <= restarted) => again,
+            DeliveryState::Pending { due } if due.made == attempt.ended() => Verdict::Retry(due.due()),
+            DeliveryState::Dead { reason, .. } => Verdict::Dead(reason.clone()),
+            _ => again,
+        };
+        Outcome { token, number, attempt: attempt.clone(), verdict }
+    };
+    let (before, after): (Vec<_>, Vec<_>) =
+        attempts(record).map(outcome).partition(|outcome| outcome.number <= restarted);
+    if !before.is_empty() {
+        to.settle(claim, Settlement { outcomes: before, ..Settlement::new(record.created) }).await?;
+    }
+    if let Some(restart) = record.restart {
+        to.act(Action::Retry { tokens: vec![token], at: restart.at }).await?;
+    }
+    let mut rest = Settlement { outcomes: after, ..Settlement::new(record.created) };
+    match &record.state {
+        DeliveryState::Held { batch } => rest.holds.push((token, batch.clone())),
+        // It was released from a batch after its last attempt.
+        DeliveryState::Pending { due } if due.wait().is_zero() && was_released(record, due.made) => {
+            rest.at = due.made;
+            rest.holds.push((token, BatchKey::Quiet));
+            rest.releases.push(token);
+        }
+        _ => {}
+    }
+    if !rest.is_empty() {
+        to.settle(claim, rest).await?;
+    }
+    Ok(())
+}
+
+/// Whether a delivery that is due since `made` became due by being released.
+fn was_released(record: &DeliveryRecord, made: Timestamp) -> bool {
+    let by_attempt = record.log.last().is_some_and(|attempt| attempt.ended() == made);
+    let by_hand = record.restart.is_some_and(|restart| restart.at == made);
+    !by_attempt && !by_hand && made != record.created
+}
+
+/// The lanes of a destination that may have memos: those with deliveries, and its own.
+fn lanes(destination: &Name, records: &[DeliveryRecord]) -> Vec<Subject> {
+    let own = Subject::Destination(destination.clone());
+    let of_it = records.iter().filter(|record| record.id.destination == *destination);
+    let lanes: BTreeSet<_> = of_it.map(|record| record.subject.clone()).chain([own]).collect();
+    lanes.into_iter().collect()
+}
+
+async fn carry_notes(
+    from: &dyn Store,
+    to: &dyn Store,
+    destination: &Name,
+    claim: &Claim,
+    records: &[DeliveryRecord],
+) -> Result<(), StoreError> {
+    let lanes = lanes(destination, records);
+    let memos = from.memos(destination, &lanes).await?;
+    let memos = lanes.into_iter().zip(memos).filter(|(_, memo)| memo.is_some()).collect();
+    let ledgers =
+        from.ledgers(destination).await?.into_iter().map(|(batch, ledger)| (batch, Some(ledger))).collect();
+    let pause = from.destinations().await?.remove(destination).and_then(|standing| standing.pause);
+    let at = records.iter().map(|record| record.created).max().unwrap_or_default();
+    let notes = Settlement { memos, ledgers, pause: pause.map(PauseChange::Begin), ..Settlement::new(at) };
+    if notes.is_empty() { Ok(()) } else { to.settle(claim, notes).await }
+}
+
+fn content_of_nothing() -> Content {
+    Content { hash: Xxh3::new().digest(), ..Content::default() }
+}
+
+/// Everything that is carried, counted and hashed.
+async fn content(store: &dyn Store, duties: &BTreeSet<Duty>) -> Result<Content, StoreError> {
+    let (mut content, mut hash) = (Content::default(), Xxh3::new());
+    let records = deliveries(store).await?;
+    for duty in duties {
+        if let Duty::Source(source) = duty {
+            let mut after = None;
+            loop {
+                let known = store.known(source, after.as_ref(), STEP).await?;
+                let Some(last) = known.last() else { break };
+                after = Some(last.id.clone());
+                let calls: Vec<_> = known.into_iter().map(|call| call.id).collect();
+                content.calls += calls.len() as u64;
+                let snapshots: Vec<Option<Snapshot>> = store.snapshots(source, &calls).await?;
+                let calls: Vec<_> = calls.iter().map(CallId::as_str).collect();
+                add(&mut hash, &(source, &calls, &snapshots));
+            }
+        }
+        if let Some(checkpoint) = store.checkpoint(duty).await? {
+            content.notes += 1;
+            add(&mut hash, &(duty, &checkpoint));
+        }
+        if let Duty::Destination(destination) = duty {
+            let lanes = lanes(destination, &records);
+            for (lane, memo) in lanes.iter().zip(store.memos(destination, &lanes).await?) {
+                if memo.is_some() {
+                    content.notes += 1;
+                    add(&mut hash, &(destination, lane, &memo));
+                }
+            }
+            for (batch, ledger) in store.ledgers(destination).await? {
+                content.notes += 1;
+                add(&mut hash, &(destination, batch, ledger));
+            }
+            if let Some(pause) = store.destinations().await?.remove(destination).and_then(|it| it.pause) {
+                content.notes += 1;
+                add(&mut hash, &(destination, pause));
+            }
+        }
+    }
+    for records in records.chunks(STEP) {
+        let tokens: Vec<_> = records.iter().map(|record| record.token).collect();
+        for (record, event) in records.iter().zip(store.bodies(&tokens).await?) {
+            content.deliveries += 1;
+            // Each store has tokens of its own.
+            let record = DeliveryRecord { token: Token(0), ..record.clone() };
+            add(&mut hash, &(&record, &event.as_deref()));
+        }
+    }
+    content.hash = hash.digest();
+    Ok(content)
+}
+
+/// Adds a value to a hash.
+fn add(hash: &mut Xxh3, value: &impl Serialize) {
+    // What cannot be written is the same nothing in both stores, and both have refused it before.
+    hash.update(&serde_json::to_vec(value).unwrap_or_default());
+}
