@@ -126,7 +126,12 @@ async fn connect(folder: &Path, database: &str) -> Result<Client, tokio_postgres
 }
 
 /// A program of PostgreSQL.
+/// A program of PostgreSQL: from the folder in `CALLWATCH_POSTGRES`, else of the newest that Debian's packages have installed, else
+/// from the path.
 fn program(name: &str) -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os("CALLWATCH_POSTGRES").filter(|_| name != "pgbouncer") {
+        return Some(Path::new(&folder).join(name)).filter(|path| path.is_file());
+    }
     let mut versions: Vec<_> =
         fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|it| it.path()).collect();
     versions.sort();
