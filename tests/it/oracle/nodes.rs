@@ -1,5 +1,5 @@
 //! Several processes over one PostgreSQL: they are killed, stopped for longer than their lease, cut off from the database, ended
-//! in good order, and the database crashes. Everything arrives all the same, in order and as it was.
+//! in good order, upgraded one after the other, and the database crashes. Everything arrives all the same, in order and as it was.
 //!
 //! `CALLWATCH_ROUNDS` sets how often something happens, and `CALLWATCH_SEED` what.
 
@@ -26,7 +26,7 @@ use super::{
 use crate::{postgres, rig::PATIENCE};
 
 /// How often something happens unless `CALLWATCH_ROUNDS` says otherwise.
-const ROUNDS: u64 = 6;
+const ROUNDS: u64 = 7;
 
 /// How many processes there are.
 const NODES: usize = 3;
@@ -84,6 +84,32 @@ async fn carry(
 async fn signal(node: &Instance, signal: &str) {
     let pid = node.process.as_ref().unwrap().id().unwrap().to_string();
     assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
+}
+
+/// Waits for the end after SIGTERM.
+async fn has_ended(node: &mut Instance) {
+    let mut process = node.process.take().unwrap();
+    let ended = timeout(PATIENCE, process.wait()).await.expect("it stops").unwrap();
+    // No exit code: the signal came before callwatch listened to it.
+    let is_fine = ended.code().is_none_or(|code| code == 0);
+    assert!(is_fine, "{ended:?}\n{}", last_lines(&node.log()));
+}
+
+/// Changes what tasks of a source and of a destination begin anew for.
+fn change(node: &Instance, number: u64) {
+    let path = node.path("config.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let changed: Vec<_> = (text.lines())
+        .map(|line| match line.split(" = ").next() {
+            Some("page_size") => format!("page_size = {}", 40 + number % 10),
+            // One at a time is what the order of all is tested with.
+            Some("concurrency") if line != "concurrency = 1" => format!("concurrency = {}", 2 + number % 7),
+            _ => line.to_owned(),
+        })
+        .collect();
+    let changed = changed.join("\n") + "\n";
+    assert_ne!(changed, text);
+    std::fs::write(path, changed).unwrap();
 }
 
 /// The processes and what is between them and the database.
@@ -150,6 +176,7 @@ struct Gaps {
     term: Duration,
     stop: Duration,
     cut: Duration,
+    upgrade: Duration,
     crash: Duration,
 }
 
@@ -174,7 +201,7 @@ async fn several_processes_over_one_database_lose_nothing_and_keep_the_order() {
     let stop = CancellationToken::new();
     let mischief = crowd.misbehave(seed, &stop);
     let mut gaps = Gaps::default();
-    let first = random.u64(..5);
+    let first = random.u64(..6);
     for round in 0..rounds {
         histories.go_on(&mut random, true);
         if round % 8 == 4 {
@@ -186,7 +213,7 @@ async fn several_processes_over_one_database_lose_nothing_and_keep_the_order() {
         let who = random.usize(..NODES);
         let began = Instant::now();
         // Each kind of trouble once before one comes again.
-        match (first + round) % 5 {
+        match (first + round) % 6 {
             0 => {
                 cluster.nodes[who].process.take().unwrap().kill().await.unwrap();
                 gaps.kill = gaps.kill.max(next_poll(&histories, began, &cluster).await);
@@ -195,12 +222,25 @@ async fn several_processes_over_one_database_lose_nothing_and_keep_the_order() {
             1 => {
                 signal(&cluster.nodes[who], "-TERM").await;
                 gaps.term = gaps.term.max(next_poll(&histories, began, &cluster).await);
-                let mut process = cluster.nodes[who].process.take().unwrap();
-                let ended = timeout(PATIENCE, process.wait()).await.expect("it stops").unwrap();
-                // No exit code: the signal came before callwatch listened to it.
-                let is_fine = ended.code().is_none_or(|code| code == 0);
-                assert!(is_fine, "{ended:?}\n{}", last_lines(&cluster.nodes[who].log()));
+                has_ended(&mut cluster.nodes[who]).await;
                 cluster.nodes[who].start(&histories);
+            }
+            // A rolling upgrade with another config: the others work by the former one meanwhile, and the last one reloads.
+            4 => {
+                for at in 0..NODES {
+                    let node = &mut cluster.nodes[(who + at) % NODES];
+                    let upgraded = round + 1;
+                    change(node, upgraded);
+                    if at + 1 < NODES {
+                        signal(node, "-TERM").await;
+                        has_ended(node).await;
+                        node.start(&histories);
+                    } else {
+                        signal(node, "-HUP").await;
+                    }
+                    let began = Instant::now();
+                    gaps.upgrade = gaps.upgrade.max(next_poll(&histories, began, &cluster).await);
+                }
             }
             2 => {
                 signal(&cluster.nodes[who], "-STOP").await;
