@@ -34,6 +34,8 @@ pub struct Balance<'a> {
     pub events: BTreeMap<String, u64>,
     /// In the order of the config.
     pub destinations: Vec<DestinationBalance>,
+    /// How many processes were killed on the way.
+    pub kills: u64,
     /// Whether the config was the user's own.
     pub own_config: bool,
 }
@@ -85,7 +87,10 @@ impl Balance<'_> {
             if !edits {
                 count(tally.delivered.saturating_sub(arrived), "marked as delivered, but never arrived");
             }
-            count(receipts.map_or(0, |receipts| receipts.unexpected), "arrived that no rule explains");
+            // A message that had arrived when its process was killed comes again. Without an id, it cannot be told from a new one.
+            let repeated = if *has_ids { 0 } else { self.kills };
+            let unexpected = receipts.map_or(0, |receipts| receipts.unexpected.saturating_sub(repeated));
+            count(unexpected, "arrived that no rule explains");
             count(receipts.map_or(0, |receipts| receipts.altered), "arrived again with other contents");
             count(*refused, "refused by the receiver");
         }
@@ -117,6 +122,16 @@ impl Balance<'_> {
             lines.push(format!(
                 "  {name} was made to answer 503 {}, to show a retry; its p99 includes that.",
                 if *provoked == 1 { "once".to_owned() } else { format!("{provoked} times") }
+            ));
+        }
+        if self.kills > 0 {
+            lines.push(format!(
+                "  {} killed. What had arrived without being noted comes again, with the same id.",
+                if self.kills == 1 {
+                    "One process was".to_owned()
+                } else {
+                    format!("{} processes were", self.kills)
+                }
             ));
         }
         lines.push(String::new());
@@ -230,6 +245,7 @@ mod tests {
             requests: 31,
             events: BTreeMap::from([("call-completed".to_owned(), 1)]),
             destinations: vec![destination],
+            kills: 0,
             own_config: false,
         }
     }

@@ -50,6 +50,7 @@ impl Narrator {
         config: &Config,
         old: u32,
         lasts: Option<Duration>,
+        nodes: Option<(usize, &str)>,
     ) -> Vec<String> {
         let row = |who: &str, address: &str, what: &str| {
             let who = format!("{who:<width$}", width = self.who + 1);
@@ -64,18 +65,27 @@ impl Narrator {
         let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let work = format!("polls every {}", humantime::format_duration(INTERVAL));
         let rules = counted(config.rules.len(), "rule");
-        lines.push(row("callwatch", &work, &format!("{rules}, a temporary store")));
+        let store = match nodes {
+            Some((1, _)) => "one process over a database".to_owned(),
+            Some((count, _)) => format!("{count} processes over one database"),
+            None => "a temporary store".to_owned(),
+        };
+        lines.push(row("callwatch", &work, &format!("{rules}, {store}")));
         for (name, receiver) in &world.destinations {
             lines.push(row(name.as_str(), &receiver.address(), receiver.describe()));
         }
-        let told = if world.paced {
-            vec![
+        let mut told = vec![];
+        if world.paced {
+            told.push(
                 "Nothing is held back here: groups, digests, throttles, counts and quiet hours play no part."
                     .to_owned(),
-            ]
-        } else {
-            vec![]
-        };
+            );
+        }
+        if let Some((_, server)) = nodes {
+            told.push(format!(
+                "One process after the other is killed and begins again; the database is one of its own beside {server}."
+            ));
+        }
         let end = match lasts {
             Some(lasts) => {
                 format!("Ends with a summary after {}, or at Ctrl-C.", humantime::format_duration(lasts))
@@ -223,6 +233,11 @@ impl Narrator {
     /// The line for a message that a receiver refused because it was wrong.
     pub fn refusal(&self, destination: &Name, why: &str, now: Timestamp) -> String {
         self.line(now, Mark::Trouble, destination.as_str(), &format!("refused by the receiver: {why}"))
+    }
+
+    /// The line for something that happens to a process.
+    pub fn node(&self, text: &str, now: Timestamp) -> String {
+        self.line(now, Mark::Trouble, "callwatch", text)
     }
 
     /// A remark between the lines.

@@ -58,7 +58,7 @@ pub use self::{
     memory::MemoryStore,
     pause::Pause,
     pending::{Entry, Feed, Pending, Position, Standing, Token},
-    postgres::{PostgresConfig, PostgresStore},
+    postgres::{PostgresConfig, PostgresStore, ScratchDatabase},
     query::{Action, Cursor, DeliveryFilter, DestinationStanding, Page, Query},
     record::{
         ATTEMPTS_KEPT, Attempt, DeliveryId, DeliveryRecord, DeliveryState, DeliveryStateKind, Restart, Tally,

@@ -65,6 +65,8 @@ pub struct Supervisor {
     config: watch::Sender<Option<Arc<Config>>>,
     /// Where people come in, if they can.
     door: Option<Box<dyn Door>>,
+    /// What other processes call this one.
+    name: String,
     /// The HTTP client that is shared by everything that needs no connections of its own.
     http: Option<reqwest::Client>,
     rules: watch::Sender<Rules>,
@@ -137,6 +139,7 @@ impl Supervisor {
             clock,
             config,
             door: None,
+            name: format!("{}/{}", rustix::system::uname().nodename().to_string_lossy(), std::process::id()),
             http: None,
             rules: watch::Sender::new(Rules::default()),
             upkeep: watch::Sender::new(UpkeepConfig::default()),
@@ -148,6 +151,11 @@ impl Supervisor {
             handle: Handle { requests: sender, config: at_work },
             requests,
         }
+    }
+
+    /// Has the processes that share the store call this one by `name`, in place of its machine and its number there.
+    pub fn named(self, name: String) -> Self {
+        Self { name, ..self }
     }
 
     /// Opens `door` for each config before that is put to work.
@@ -251,7 +259,7 @@ impl Supervisor {
             stopped,
         });
         if self.store.share().is_some() {
-            self.store.attend(Some(attendance(&config)));
+            self.store.attend(Some(self.attendance(&config)));
         }
         self.config.send_replace(Some(Arc::new(config)));
         for (duty, version, part) in parts {
@@ -304,6 +312,16 @@ impl Supervisor {
                 let text = format!("other processes have to wait for their share of the work: {error}");
                 self.telemetry.emit(Signal::Hindrance { text });
             }
+        }
+    }
+
+    /// What this process says of itself to those that share its store.
+    fn attendance(&self, config: &Config) -> Attendance {
+        let duties = Job::all_of(config);
+        Attendance {
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            serves: duties.iter().map(|job| store::Duty::from(&job.duty())).collect(),
         }
     }
 
@@ -398,17 +416,6 @@ async fn changed(share: &mut Option<watch::Receiver<Share>>) {
         return;
     }
     std::future::pending().await
-}
-
-/// What this process says of itself to those that share its store.
-fn attendance(config: &Config) -> Attendance {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let duties = Job::all_of(config);
-    Attendance {
-        name: format!("{host}/{}", std::process::id()),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        serves: duties.iter().map(|job| store::Duty::from(&job.duty())).collect(),
-    }
 }
 
 /// Makes room in the metrics and on the board for everything that the config names.

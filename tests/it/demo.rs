@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{rig::PATIENCE, server::until};
+use crate::{postgres, rig::PATIENCE, server::until};
 
 fn demo(args: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callwatch"));
@@ -166,4 +166,31 @@ async fn it_ends_when_nobody_reads_any_more() {
 
     assert!(timeout(PATIENCE, child.wait()).await.unwrap().is_ok());
     assert_eq!(entries(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn several_processes_lose_nothing_when_one_is_killed_and_leave_no_database_behind() {
+    let Some(database) = postgres::database().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+
+    let text =
+        printed(demo(&["--for", "10s", "--nodes", "2", "--store", database.url()], folder.path()), 0).await;
+
+    for part in ["2 processes over one database", "node 2 works on: ", "node 2 is killed", "none lost: "] {
+        assert!(text.contains(part), "{part:?} is missing in\n{text}");
+    }
+    assert_eq!(database.count("pg_database WHERE datname LIKE 'callwatch_demo_%'").await, 0);
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_had_is_told_without_its_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = demo(&["--nodes", "2"], folder.path());
+    command.env("CALLWATCH_DEMO_STORE", "postgres://me:hunter2@127.0.0.1:1/db");
+
+    let output = timeout(PATIENCE, command.output()).await.unwrap().unwrap();
+
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("127.0.0.1/db") && !error.contains("hunter2"), "{error}");
 }

@@ -116,6 +116,12 @@ impl Database {
     pub async fn run(&self, sql: &str) {
         connect(&self.folder, &self.name).await.unwrap().batch_execute(sql).await.unwrap();
     }
+
+    /// How many rows there are of this, as in `table WHERE …`.
+    pub async fn count(&self, of: &str) -> i64 {
+        let client = connect(&self.folder, &self.name).await.unwrap();
+        client.query_one(&format!("SELECT count(*) FROM {of}"), &[]).await.unwrap().get(0)
+    }
 }
 
 async fn connect(folder: &Path, database: &str) -> Result<Client, tokio_postgres::Error> {

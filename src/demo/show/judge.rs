@@ -16,7 +16,7 @@ impl Show {
     pub(super) async fn has_caught_up(&self) -> Result<bool, StoreError> {
         Ok(self.books.owed().is_empty()
             && self.stale().await? == 0
-            && self.store.destinations().await?.values().all(|it| it.tally.unfinished() == 0))
+            && self.nodes.store.destinations().await?.values().all(|it| it.tally.unfinished() == 0))
     }
 
     /// How many calls have a record in the store that is not, byte for byte, that of the simulated API.
@@ -27,7 +27,7 @@ impl Show {
             let mut up_to_date = 0;
             let mut after: Option<CallId> = None;
             loop {
-                let page = self.store.known(source, after.as_ref(), PAGE).await?;
+                let page = self.nodes.store.known(source, after.as_ref(), PAGE).await?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.id.clone());
                 let is_up_to_date = |call: &&KnownCall| {
@@ -43,7 +43,7 @@ impl Show {
 
     /// The lines of the summary, and whether anything was lost.
     pub(super) async fn summarize(&mut self) -> Result<(Vec<String>, Ending), DemoError> {
-        let standings = self.store.destinations().await?;
+        let standings = self.nodes.store.destinations().await?;
         let destination = |((name, receiver), refused): (&(Name, Receiver), &u64)| DestinationBalance {
             tally: standings.get(name).map(|it| it.tally).unwrap_or_default(),
             refused: *refused,
@@ -52,7 +52,6 @@ impl Show {
             edits: receiver.edits(),
             name: name.clone(),
         };
-        let events = self.telemetry.counts().into_iter().filter(|((what, _), _)| *what == "events");
         let sources = &self.world.sources;
         let balance = Balance {
             lasted: self.lasted,
@@ -61,7 +60,8 @@ impl Show {
             old_calls: u64::from(OLD_CALLS) * sources.len() as u64,
             stale: self.stale().await?,
             requests: sources.iter().map(|(_, callem)| callem.request_counts().total()).sum(),
-            events: events.map(|((_, rule), count)| (rule, count)).collect(),
+            events: self.nodes.events(),
+            kills: self.nodes.kills,
             destinations: self.world.destinations.iter().zip(&self.refused).map(destination).collect(),
             own_config: !self.promised,
         };

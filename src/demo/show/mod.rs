@@ -2,18 +2,11 @@
 
 mod interrupts;
 mod judge;
+mod nodes;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use tempfile::TempDir;
-use tokio::{
-    sync::mpsc::{self, UnboundedReceiver},
-    task::JoinSet,
-    time::{Instant, Interval, MissedTickBehavior, timeout, timeout_at},
-};
-use tokio_util::sync::CancellationToken;
-
-use self::interrupts::Interrupts;
+use self::{interrupts::Interrupts, nodes::Nodes};
 use super::{
     books::Books,
     narrator::Narrator,
@@ -25,13 +18,18 @@ use super::{
     world::{Receiver, World},
 };
 use crate::{
+    config::Secret,
     config_file::Config,
-    server::{Server, Service},
-    store::{SledStore, Store, StoreError},
+    store::{ScratchDatabase, StoreError},
     style::Style,
-    supervisor::{RunError, Supervisor},
-    telemetry::{Signal, Telemetry},
+    supervisor::RunError,
+    telemetry::Signal,
     time::Clock,
+};
+use tempfile::TempDir;
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, Interval, MissedTickBehavior, timeout_at},
 };
 
 /// How many calls each source has before the demo begins.
@@ -73,6 +71,17 @@ pub struct Options {
     pub lasts: Option<Duration>,
     /// The same seed simulates the same calls.
     pub seed: u64,
+    /// Several processes that share a database, of which one is killed now and then.
+    pub cluster: Option<ClusterOptions>,
+}
+
+/// The choices about several processes.
+#[derive(Debug)]
+pub struct ClusterOptions {
+    /// How many.
+    pub nodes: NonZeroUsize,
+    /// The address of a PostgreSQL server, where they get a database of their own for as long as the demo lasts.
+    pub server: Secret,
 }
 
 /// How a demo ended.
@@ -180,15 +189,10 @@ struct Show {
     provoked: u64,
     /// How many messages each receiver has refused because they were wrong, in the order of the config.
     refused: Vec<u64>,
-    store: Arc<dyn Store>,
-    telemetry: Telemetry,
-    /// Every signal is in it. It stays short, because [`Show::next`] takes from it without waiting for the terminal.
+    /// The pipeline.
+    nodes: Nodes,
+    /// What the pipeline did and ran into.
     signals: UnboundedReceiver<Signal>,
-    /// The pipeline, as the only task.
-    service: JoinSet<Result<(), RunError>>,
-    /// The page.
-    server: Server,
-    stop: CancellationToken,
     ticks: Interval,
     interrupts: Interrupts,
 }
@@ -215,7 +219,7 @@ enum Happened {
 
 impl Show {
     async fn set_up(options: Options, folder: &TempDir) -> Result<Self, DemoError> {
-        let Options { config, promises, lasts, seed } = options;
+        let Options { config, promises, lasts, seed, cluster } = options;
         let interrupts = Interrupts::new().map_err(DemoError::io("listen for Ctrl-C"))?;
         let around = World::around(config, folder.path()).await;
         let (world, mut config) = around.map_err(DemoError::io("start a local server"))?;
@@ -232,22 +236,18 @@ impl Show {
         let mut terminal = Terminal::start().map_err(DemoError::io("write to standard output"))?;
         let style = Style::of(&io::stdout());
         let narrator = Narrator::new(style, &world, begun);
-        for line in narrator.introduction(&world, &config, OLD_CALLS, lasts) {
+        let (count, database) = match cluster {
+            Some(ClusterOptions { nodes, server }) => {
+                (nodes.get(), Some(ScratchDatabase::make(server).await?))
+            }
+            None => (1, None),
+        };
+        let nodes = database.as_ref().map(|database| (count, database.server()));
+        for line in narrator.introduction(&world, &config, OLD_CALLS, lasts, nodes) {
             // When nobody reads it, the next line finds that out, too.
             let _ = terminal.show(line);
         }
-        let store: Arc<dyn Store> = Arc::new(SledStore::open(&config.store).await?);
-        let (sender, signals) = mpsc::unbounded_channel();
-        // Sending fails only when the show is over.
-        let telemetry = Telemetry::with_listener(clock, move |signal| drop(sender.send(signal.clone())));
-        let stop = CancellationToken::new();
-        let mut service = JoinSet::new();
-        let pipeline = Supervisor::new(Arc::clone(&store), telemetry.clone(), clock);
-        let handle = pipeline.handle();
-        // There is no file to reload: the user's own would send to the user's own receivers.
-        let server =
-            Server::new(Service::new(Arc::clone(&store), telemetry.clone(), clock, handle, None), &stop);
-        service.spawn(pipeline.with_door(server.clone()).run(config, stop.clone()));
+        let (nodes, signals) = Nodes::begin(config, database, count, clock).await?;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
@@ -265,12 +265,8 @@ impl Show {
             refused: vec![0; world.destinations.len()],
             shown: false,
             world,
-            store,
-            telemetry,
+            nodes,
             signals,
-            service,
-            server,
-            stop,
             ticks,
             interrupts,
         })
@@ -307,11 +303,20 @@ impl Show {
                 Happened::Interrupted => break,
                 Happened::Woken if end.is_some_and(|end| Instant::now() >= end) => break,
                 Happened::Woken => self.perform(begun.elapsed()),
-                Happened::Tick | Happened::Baselined | Happened::Other => {}
+                Happened::Tick => self.tell_of_nodes(true).await?,
+                Happened::Baselined | Happened::Other => {}
             }
         }
         self.lasted = begun.elapsed();
         Ok(self.terminal.show(self.narrator.note("no more changes; waiting for what is under way"))?)
+    }
+
+    /// Shows what happens to the processes.
+    async fn tell_of_nodes(&mut self, may_kill: bool) -> Result<(), Halt> {
+        for told in self.nodes.go_on(may_kill).await? {
+            self.terminal.show(self.narrator.node(&told, self.clock.wall()))?;
+        }
+        Ok(())
     }
 
     /// Performs all steps that are due after this time.
@@ -334,14 +339,17 @@ impl Show {
         loop {
             match self.next(deadline).await? {
                 Happened::Interrupted => return Err(Halt::Quit),
-                Happened::Tick => match timeout_at(deadline, self.has_caught_up()).await {
-                    Ok(caught_up) => {
-                        if caught_up? {
-                            break;
+                Happened::Tick => {
+                    self.tell_of_nodes(false).await?;
+                    match timeout_at(deadline, self.has_caught_up()).await {
+                        Ok(caught_up) => {
+                            if caught_up? {
+                                break;
+                            }
                         }
+                        Err(_) => break,
                     }
-                    Err(_) => break,
-                },
+                }
                 Happened::Woken => break,
                 Happened::Baselined | Happened::Other => {}
             }
@@ -355,10 +363,7 @@ impl Show {
     async fn next(&mut self, wake: Instant) -> Result<Happened, Halt> {
         tokio::select! {
             () = self.interrupts.next() => Ok(Happened::Interrupted),
-            Some(ended) = self.service.join_next() => Err(match ended {
-                Ok(Err(error)) => error.into(),
-                Ok(Ok(())) | Err(_) => DemoError::Ended.into(),
-            }),
+            failure = self.nodes.failure() => Err(failure.into()),
             Some(signal) = self.signals.recv() => {
                 if let Some(line) = self.narrator.signal(&signal, self.clock.wall()) {
                     self.terminal.show(line)?;
@@ -416,23 +421,16 @@ impl Show {
     }
 
     /// Stops the pipeline, then prints the summary.
-    async fn shut_down(
-        mut self,
-        outcome: &Result<(Vec<String>, Ending), DemoError>,
-    ) -> Result<(), DemoError> {
-        self.stop.cancel();
+    async fn shut_down(self, outcome: &Result<(Vec<String>, Ending), DemoError>) -> Result<(), DemoError> {
         let quick = matches!(outcome, Ok((_, Ending::Quit)));
-        let stopped = timeout(if quick { QUICK_STOP } else { STOP }, self.service.join_next()).await;
-        // A browser that keeps its connection is not waited for.
-        let _ = timeout(QUICK_STOP, self.server.close()).await;
+        let stopped = self.nodes.shut_down(if quick { QUICK_STOP } else { STOP }, QUICK_STOP).await;
         if let Ok((lines, _)) = outcome {
             self.terminal.finish(lines.clone()).await;
         }
         match stopped {
-            Ok(Some(Ok(Err(error)))) => Err(error.into()),
-            Ok(Some(Err(_))) => Err(DemoError::Ended),
-            Err(_) if !quick => Err(DemoError::NoStop),
-            _ => Ok(()),
+            Some(stopped) => stopped,
+            None if quick => Ok(()),
+            None => Err(DemoError::NoStop),
         }
     }
 }

@@ -195,6 +195,13 @@ impl Connector {
         timeout(CONNECT, connected).await.map_err(|_| Trouble::late(CONNECT))?
     }
 
+    /// Runs a statement that may not be in a transaction, over a connection of its own.
+    pub(super) async fn execute(&self, sql: &str) -> Result<(), Trouble> {
+        let line = self.connect(None).await?;
+        let done = timeout(EXCHANGE, line.client.batch_execute(sql)).await;
+        Ok(done.map_err(|_| Trouble::late(EXCHANGE))??)
+    }
+
     /// A connection of its own that listens to what other processes notify of.
     pub(super) async fn listen(&self, heard: Heard) -> Result<Line, Trouble> {
         let line = self.connect(Some(heard)).await?;

@@ -14,6 +14,7 @@ mod line;
 mod read;
 mod rows;
 mod schema;
+mod scratch;
 mod write;
 
 use std::{
@@ -33,6 +34,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use self::scratch::ScratchDatabase;
 use self::{
     line::{Connector, Line, Lines, Script, Session, Trouble},
     read::Sight,
