@@ -42,6 +42,7 @@ impl FieldFilter {
             return Ok(Cow::Borrowed(changes));
         }
         let mut shown = Changes::default();
+        let mut names = BTreeSet::new();
         for (field, change) in &changes.0 {
             let Some(included) = self.verdict(field, false) else { continue };
             let mut sides = Map::new();
@@ -51,7 +52,8 @@ impl FieldFilter {
                 let value = shown.map_or(Ok(Value::Null), |raw| serde_json::from_str(&raw))?;
                 sides.insert(side.clone(), value);
             }
-            shown.0.insert(field.clone(), Value::Object(sides));
+            let name = self.name(field, &mut names).unwrap_or_else(|| field.clone());
+            shown.0.insert(name, Value::Object(sides));
         }
         Ok(Cow::Owned(shown))
     }
@@ -124,7 +126,8 @@ impl FieldFilter {
     fn value(&self, value: &RawValue, path: &str, is_masked: bool) -> Result<String, serde_json::Error> {
         let is_text = value.get().starts_with('"');
         let is_hashed = is_at(&self.hash, path);
-        let is_shown = !is_masked && !is_hashed && (self.redact.is_empty() || !is_text);
+        let is_number = value.get().starts_with(|c: char| c == '-' || c.is_ascii_digit());
+        let is_shown = !is_masked && !is_hashed && (self.redact.is_empty() || !(is_text || is_number));
         // That there is nothing is no secret.
         if is_shown || matches!(value.get(), "null" | "\"\"") {
             return Ok(value.get().to_owned());
@@ -134,6 +137,13 @@ impl FieldFilter {
             // A number that is written without quotes.
             _ => value.get().into(),
         };
+        // A number stays one unless its digits are what is looked for.
+        if !is_text && !is_masked && !is_hashed {
+            let digits = plain_number(&text);
+            let clean = self.redacted(&digits);
+            let is_kept = IN_ORDER.contains(&path) || digits.contains('.') || clean == digits;
+            return if is_kept { Ok(value.get().to_owned()) } else { serde_json::to_string(&clean) };
+        }
         serde_json::to_string(&match (&self.hash_key, is_hashed) {
             (Some(key), true) if is_text => key.hash(&plain(&text)),
             (Some(key), true) => key.hash(&plain_number(&text)),
@@ -141,8 +151,26 @@ impl FieldFilter {
             _ if is_masked => masked(&text),
             // The values of these fields are no free text, though they look like it.
             _ if IN_ORDER.contains(&path) => text.into_owned(),
-            _ => redacted(&text, self.redact.iter().copied()),
+            _ => self.redacted(&text),
         })
+    }
+
+    fn redacted(&self, text: &str) -> String {
+        redacted(text, self.redact.iter().copied())
+    }
+
+    /// The name of a field as the receiver is shown it: it may be a number as well. No two of those in `names`, which are shown
+    /// already, are the same.
+    fn name(&self, name: &str, names: &mut BTreeSet<String>) -> Option<String> {
+        if self.redact.is_empty() {
+            return None;
+        }
+        let clean = self.redacted(name);
+        let numbered = (2..).map(|number| format!("{clean} ({number})"));
+        let mut candidates = std::iter::once(clean.clone()).chain(numbered);
+        let free = candidates.find(|candidate| !names.contains(candidate)).filter(|_| clean != name);
+        names.insert(free.clone().unwrap_or_else(|| name.to_owned()));
+        free
     }
 
     /// The part of the value at `path` that is shown. `included` says whether `include` names this path or one above it.
@@ -180,12 +208,14 @@ impl FieldFilter {
             }
             Some(b'{') => {
                 out.push('{');
+                let mut names = BTreeSet::new();
                 for (name, value) in Shallow::read(value.get())?.0 {
                     let (field, before) = (text(name), out.len());
                     let path = if path.is_empty() { field } else { format!("{path}.{field}") };
                     let Some(included) = self.verdict(&path, included) else { continue };
                     let comma = if before > start + 1 { "," } else { "" };
-                    out.extend([comma, name.get(), ":"]);
+                    let other = self.name(&text(name), &mut names).map(|name| serde_json::to_string(&name));
+                    out.extend([comma, other.transpose()?.as_deref().unwrap_or(name.get()), ":"]);
                     if !self.write(value, &path, included, depth + 1, out)? {
                         out.truncate(before);
                     }
@@ -376,6 +406,22 @@ mod tests {
         assert_eq!(shown["c"]["x"], shown["c"]["y"]);
         assert_ne!(shown["c"]["x"], shown["c"]["z"]);
         assert_eq!((&shown["d"], &shown["id"]), (&json!(2), &json!("c1")));
+    }
+
+    #[test]
+    fn numbers_and_names_of_fields_are_texts_to_redact() {
+        let record = r#"{"duration":145,"big":12345.50,"callAnalysis":{"n":33612345678,"card":4242424242424242,"ok":true,"+33612345678":1,"0612345678":2,"0612345679":3}}"#;
+        let redact = Redact::ALL.map(|(_, kind)| kind).into();
+        let filter = FieldFilter { redact, ..FieldFilter::default() };
+        let record: &RawValue = serde_json::from_str(record).unwrap();
+        assert_eq!(
+            filter.record(record).unwrap().get(),
+            r#"{"duration":145,"big":12345.50,"callAnalysis":{"n":"33612•••5678","card":"[card]","ok":true,"+3361•••5678":1,"•••":2,"••• (2)":3}}"#
+        );
+        let changes = json!({"callAnalysis": {"from": null, "to": {"n": 33612345678_u64}}});
+        let changes = Changes(serde_json::from_value(changes).unwrap());
+        let shown = serde_json::to_string(&*filter.changes(&changes).unwrap()).unwrap();
+        assert_eq!(shown, r#"{"callAnalysis":{"from":null,"to":{"n":"33612•••5678"}}}"#);
     }
 
     #[test]
