@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::glance::Glance;
+use crate::language::Language;
 
 /// The answers about the project.
 pub(super) struct Project {
@@ -17,7 +18,10 @@ pub(super) struct Project {
 pub(super) struct Draft {
     pub(super) project: Project,
     pub(super) timezone: String,
-    pub(super) receiver: Receiver,
+    pub(super) language: Language,
+    /// The token of the page and the admin API: other users of the machine can reach an address that asks for none.
+    pub(super) token: String,
+    pub(super) receivers: Vec<Receiver>,
     pub(super) rules: Vec<Preset>,
 }
 
@@ -47,6 +51,10 @@ const SLACK: &str = "SLACK_WEBHOOK_URL";
 const SLACK_TOKEN: &str = "SLACK_BOT_TOKEN";
 const WEBHOOK: &str = "WEBHOOK_URL";
 const PASSWORD: &str = "SMTP_PASSWORD";
+pub(super) const TOKEN: &str = "CALLWATCH_TOKEN";
+
+/// The file beside the config from which editors learn its keys.
+pub(super) const SCHEMA_FILE: &str = "callwatch.schema.json";
 
 /// The most fields of analyses that a rule is offered for.
 const MOST_FIELDS: usize = 5;
@@ -126,14 +134,16 @@ pub(super) fn text(text: &str) -> String {
 impl Draft {
     /// The variables of the environment that the config asks for, and their values.
     pub(super) fn secrets(&self) -> Vec<(&'static str, &str)> {
-        let mut secrets = vec![(API_KEY, self.project.api_key.as_str())];
-        match &self.receiver {
-            Receiver::Slack { webhook_url } => secrets.push((SLACK, webhook_url)),
-            Receiver::SlackApp { token, .. } => secrets.push((SLACK_TOKEN, token)),
-            Receiver::Email { password: Some(password), .. } => secrets.push((PASSWORD, password)),
-            // The address of a webhook is often all that it takes to write there.
-            Receiver::Webhook { url } => secrets.push((WEBHOOK, url)),
-            Receiver::Email { password: None, .. } => {}
+        let mut secrets = vec![(API_KEY, self.project.api_key.as_str()), (TOKEN, &self.token)];
+        for receiver in &self.receivers {
+            match receiver {
+                Receiver::Slack { webhook_url } => secrets.push((SLACK, webhook_url)),
+                Receiver::SlackApp { token, .. } => secrets.push((SLACK_TOKEN, token)),
+                Receiver::Email { password: Some(password), .. } => secrets.push((PASSWORD, password)),
+                // The address of a webhook is often all that it takes to write there.
+                Receiver::Webhook { url } => secrets.push((WEBHOOK, url)),
+                Receiver::Email { password: None, .. } => {}
+            }
         }
         secrets
     }
@@ -154,40 +164,62 @@ impl Draft {
         Ok(text)
     }
 
-    /// The name of the destination.
-    pub(super) fn destination(&self) -> &'static str {
-        match self.receiver {
+    /// The name of the destination of each receiver. There is one receiver of a kind at the most.
+    pub(super) fn destinations(&self) -> Vec<&'static str> {
+        let has_webhook = self.receivers.iter().any(|receiver| matches!(receiver, Receiver::Slack { .. }));
+        let name = |receiver: &Receiver| match receiver {
+            Receiver::SlackApp { .. } if has_webhook => "frontdesk-app",
             Receiver::Slack { .. } | Receiver::SlackApp { .. } => "frontdesk",
             Receiver::Webhook { .. } => "crm",
             Receiver::Email { .. } => "manager",
-        }
+        };
+        self.receivers.iter().map(name).collect()
     }
 
     /// The config. `secret` writes the secret of a variable: that it is in the environment, or the value itself.
     pub(super) fn config(&self, secret: &dyn Fn(&str) -> String) -> String {
         let mut config = format!(
-            "# Written by `callwatch init`. `callwatch check` finds mistakes in it; docs/configuration.md and\n\
+            "#:schema ./{SCHEMA_FILE}\n\
+             # Written by `callwatch init`. `callwatch check` finds mistakes in it; docs/configuration.md and\n\
              # `callwatch schema` have every key. An edit goes to work within seconds.\n\n\
-             timezone = {}   # of the times in messages\n\n\
+             timezone = {}   # of the times in messages\n\
+             language = \"{}\"   # of messages\n\n\
              [server]\n\
-             listen = \"127.0.0.1:9464\"   # a page, health, metrics and the admin API, for this machine alone\n\n\
+             listen = \"127.0.0.1:9464\"   # a page, health, metrics and the admin API, for this machine alone\n\
+             token = {}   # the page asks for it once\n\n\
              {}",
             text(&self.timezone),
+            self.language,
+            secret(TOKEN),
             self.project.table(secret),
         );
-        let _ = writeln!(config, "\n[destinations.{}]", self.destination());
-        config += &match &self.receiver {
-            Receiver::Slack { .. } => format!("type = \"slack\"\nwebhook_url = {}\n", secret(SLACK)),
-            Receiver::SlackApp { channel, .. } => format!(
+        let names = self.destinations();
+        for (receiver, name) in self.receivers.iter().zip(&names) {
+            let _ = write!(config, "\n[destinations.{name}]\n{}", receiver.lines(secret));
+        }
+        let to: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        for rule in &self.rules {
+            let _ = write!(config, "\n[rules.{}]\n{}to = [{}]\n", rule.name, rule.lines, to.join(", "));
+        }
+        config
+    }
+}
+
+impl Receiver {
+    /// The lines of its destination's table.
+    fn lines(&self, secret: &dyn Fn(&str) -> String) -> String {
+        match self {
+            Self::Slack { .. } => format!("type = \"slack\"\nwebhook_url = {}\n", secret(SLACK)),
+            Self::SlackApp { channel, .. } => format!(
                 "type = \"slack\"   # one message for each call: docs/slack.md\ntoken = {}\nchannel = {}\n",
                 secret(SLACK_TOKEN),
                 text(channel)
             ),
-            Receiver::Webhook { .. } => format!(
+            Self::Webhook { .. } => format!(
                 "type = \"webhook\"   # signed when it has a `secret`: docs/receiving-webhooks.md\nurl = {}\n",
                 secret(WEBHOOK)
             ),
-            Receiver::Email { smtp, password, from, to } => {
+            Self::Email { smtp, password, from, to } => {
                 let password = password.as_ref().map(|_| format!("password = {}\n", secret(PASSWORD)));
                 format!(
                     "type = \"email\"\nsmtp = {}\n{}from = {}\nto = [{}]\n",
@@ -197,11 +229,28 @@ impl Draft {
                     text(to)
                 )
             }
-        };
-        for rule in &self.rules {
-            let _ =
-                write!(config, "\n[rules.{}]\n{}to = [\"{}\"]\n", rule.name, rule.lines, self.destination());
         }
-        config
     }
 }
+
+/// The flag that answers for a line of a draft, counted from 1. `None` for the lines that are the same in every draft.
+pub(super) fn flag_of(config: &str, line: usize) -> Option<&'static str> {
+    let (key, _) = config.lines().nth(line.checked_sub(1)?)?.split_once(" = ")?;
+    Some(match key {
+        "timezone" => "--timezone",
+        "api_key" => API_KEY_FLAG,
+        "base_url" => "--base-url",
+        "webhook_url" => "--slack",
+        "token" => "--slack-token",
+        "channel" => "--slack-channel",
+        "url" => "--webhook",
+        "smtp" => "--smtp",
+        "password" => "--smtp-password",
+        "from" => "--from",
+        "to" => "--email",
+        _ => return None,
+    })
+}
+
+/// The flag of the key.
+pub(super) const API_KEY_FLAG: &str = "--api-key";

@@ -4,6 +4,7 @@ mod draft;
 mod glance;
 
 use std::{
+    env,
     fs::{self, OpenOptions},
     io::{self, IsTerminal, Write},
     os::unix::fs::OpenOptionsExt as _,
@@ -11,26 +12,29 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Args;
+use clap::{Args, builder::PossibleValuesParser};
 use dialoguer::{Confirm, Input, MultiSelect, Password, Select};
+use ring::rand::{SecureRandom, SystemRandom};
 use url::Url;
 
 use self::{
-    draft::{Draft, Preset, Project, Receiver, text},
+    draft::{API_KEY_FLAG, Draft, Preset, Project, Receiver, SCHEMA_FILE, TOKEN, flag_of, text},
     glance::Glance,
 };
-use super::{EXIT_USAGE, check, complain, print, send};
+use super::{EXIT_USAGE, check, complain, json, print, send};
 use crate::{
     calendar::Zone,
     callem::{Client, FetchError},
-    config::{LoadOptions, Report, SourceConfig},
-    config_file::{Config, Loaded},
+    config::{Level, LoadOptions, Report, SourceConfig},
+    config_file::{Config, Loaded, schema},
     http::{self, ConnectionError},
+    language::Language,
     name::Name,
+    privacy::hex,
     style::Style,
 };
 
-/// Arguments of `init`. Every question that a flag answers is not asked.
+/// Arguments of `init`. Every question that a flag answers is not asked. Every receiver that is named is told.
 #[derive(Debug, Args)]
 pub struct InitArgs {
     /// The config file to write; the secrets go into `.env` beside it
@@ -48,6 +52,9 @@ pub struct InitArgs {
     /// The time zone of messages [default: that of this machine]
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
+    /// The language of messages [default: that of this machine]
+    #[arg(long, value_name = "LANGUAGE", value_parser = PossibleValuesParser::new(Language::TAGS))]
+    language: Option<String>,
     /// Tell a Slack channel, by its incoming webhook
     #[arg(long, value_name = "URL", env = "SLACK_WEBHOOK_URL", hide_env_values = true)]
     slack: Option<String>,
@@ -58,24 +65,24 @@ pub struct InitArgs {
     #[arg(long, value_name = "CHANNEL", requires = "slack_token")]
     slack_channel: Option<String>,
     /// Tell a webhook
-    #[arg(long, value_name = "URL", conflicts_with = "email")]
+    #[arg(long, value_name = "URL")]
     webhook: Option<String>,
     /// Tell this address
     #[arg(long, value_name = "ADDRESS", requires = "smtp")]
     email: Option<String>,
     /// The mail server, as in smtps://user%40example.com@smtp.example.com
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", requires = "email")]
     smtp: Option<String>,
     /// The password of the account there
     #[arg(long, value_name = "PASSWORD", env = "SMTP_PASSWORD", hide_env_values = true)]
     smtp_password: Option<String>,
     /// The sender of mails [default: the address that is told]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", requires = "email")]
     from: Option<String>,
     /// A rule to write; as often as needed [default: all that make sense for the project]
     #[arg(long = "rule", value_name = "NAME")]
     rules: Vec<String>,
-    /// Send a test message and show the answer
+    /// Send every receiver a test message and show the answers; write nothing when one does not arrive
     #[arg(long, conflicts_with = "offline")]
     send_test: bool,
     /// Try nothing over the network
@@ -100,6 +107,14 @@ enum InitError {
     PasswordInUrl,
     #[error("{0}")]
     Config(Box<Report>),
+    #[error("{}", in_words(.0))]
+    Answers(Vec<Wrong>),
+    #[error(
+        "the test message did not arrive at {0}; nothing was written. Without --send-test nothing is sent"
+    )]
+    NotArrived(String),
+    #[error("the system has no random bytes for a token")]
+    NoToken,
     #[error("{0}; nothing was written. With --offline the key is not tried")]
     Key(#[from] FetchError),
     #[error(transparent)]
@@ -116,6 +131,17 @@ enum InitError {
     Print(#[from] io::Error),
 }
 
+/// An answer that cannot be used.
+#[derive(Debug)]
+struct Wrong {
+    flag: &'static str,
+    said: String,
+}
+
+fn in_words(wrong: &[Wrong]) -> String {
+    wrong.iter().map(|Wrong { flag, said }| format!("{flag}: {said}")).collect::<Vec<_>>().join("\n")
+}
+
 /// Asks, tries, and writes the files. Nothing is written before everything else has worked.
 pub async fn init(args: InitArgs) -> ExitCode {
     match run(&args).await {
@@ -126,9 +152,10 @@ pub async fn init(args: InitArgs) -> ExitCode {
                 error => complain(&format!("callwatch: {error}")),
             }
             match error {
-                InitError::Missing(_) | InitError::NoRule { .. } | InitError::PasswordInUrl => {
-                    EXIT_USAGE.into()
-                }
+                InitError::Missing(_)
+                | InitError::NoRule { .. }
+                | InitError::PasswordInUrl
+                | InitError::Answers(_) => EXIT_USAGE.into(),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -146,41 +173,56 @@ async fn run(args: &InitArgs) -> Result<(), InitError> {
     let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
     let (project, glance) = project(args, asks).await?;
     let timezone = timezone(args, asks)?;
-    let receiver = receiver(args, asks)?;
+    let language = language(args, asks)?;
+    let receivers = receivers(args, asks)?;
     let rules = rules(args, asks, Preset::all(glance.as_ref()))?;
-    let draft = Draft { project, timezone, receiver, rules };
+    let draft = Draft { project, timezone, language, token: token()?, receivers, rules };
     let (config, env) = (draft.config(&in_environment), draft.env_file().map_err(InitError::Secret)?);
     let env_of = |name: &str| Some(value(&draft, name).to_owned());
     let warnings = parse(&config, &args.config, &env_of)?.warnings;
     if !warnings.mistakes().is_empty() {
-        complain(&rendered(&warnings));
+        complain(&match answers(&warnings, &config) {
+            Some(odd) => format!("callwatch: {}", in_words(&odd)),
+            None => rendered(&warnings),
+        });
     }
     // With its secrets in it, to be tried out. It is never written.
     let trial = parse(&draft.config(&|name| text(value(&draft, name))), &args.config, &|_| None)?.config;
-    let wants_test = args.send_test
-        || asks
-            && !args.offline
-            && Confirm::new().with_prompt("Send a test message now?").default(true).interact()?;
-    if wants_test {
-        // The answer is shown; whatever it is, the config is worth keeping, because it can be edited.
-        let destination = Name::from(draft.destination());
-        let _ = send::try_out(&trial, &destination).await?;
+    let question = "Send a test message now?";
+    if args.send_test
+        || asks && !args.offline && Confirm::new().with_prompt(question).default(true).interact()?
+    {
+        let mut refused = vec![];
+        for destination in draft.destinations() {
+            if !send::try_out(&trial, &Name::from(destination)).await? {
+                refused.push(destination);
+            }
+        }
+        // Whoever looks on can judge the answer, and can edit the config.
+        let keep = "The test message did not arrive. Write the config all the same?";
+        if !refused.is_empty()
+            && (args.send_test || !Confirm::new().with_prompt(keep).default(true).interact()?)
+        {
+            return Err(InitError::NotArrived(refused.join(" and ")));
+        }
     }
     // Only its owner may read the secrets; the config holds none.
     write(&env_path, &env, 0o600)?;
-    if let Err(error) = write(&args.config, &config, 0o644) {
+    let schema_path = args.config.with_file_name(SCHEMA_FILE);
+    if let Err(error) = write_schema(&schema_path).and_then(|()| write(&args.config, &config, 0o644)) {
         // The next try would take it for somebody's own. The first error is the one to act on.
         let _ = fs::remove_file(&env_path);
         return Err(error);
     }
-    let (config, env) = (args.config.display(), env_path.display());
+    let (config, env, keys) = (args.config.display(), env_path.display(), schema_path.display());
     let named = match args.config.as_os_str() == "callwatch.toml" {
         true => String::new(),
         false => format!(" --config {config}"),
     };
     Ok(print(&format!(
-        "Wrote {config} ({}) and {env} (the secrets, for you alone). To start:\n\n  \
-         set -a; . {}; set +a\n  callwatch run{named}\n",
+        "Wrote {config} ({}), {env} (the secrets, for you alone) and {keys} (for editors). To start:\n\n  \
+         set -a; . {}; set +a\n  callwatch run{named}\n\n\
+         The page at http://127.0.0.1:9464/ asks for the {TOKEN} in {env}.\n",
         check::counts(&trial),
         Path::new(".").join(&env_path).display(),
     ))?)
@@ -197,7 +239,14 @@ async fn project(args: &InitArgs, asks: bool) -> Result<(Project, Option<Glance>
         };
         let name = args.project.as_ref().map_or("calls", Name::as_str).to_owned();
         let project = Project { name, api_key, base_url: args.base_url.clone() };
-        let config = parse(&project.table(&|_| text(&project.api_key)), &args.config, &|_| None)?.config;
+        let config = match parse(&project.table(&|_| text(&project.api_key)), &args.config, &|_| None) {
+            Ok(loaded) => loaded.config,
+            Err(InitError::Answers(wrong)) if asks && wrong.iter().all(|it| it.flag == API_KEY_FLAG) => {
+                complain(&format!("callwatch: {}", in_words(&wrong)));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let Some(source) = config.sources.first().filter(|_| !args.offline) else {
             return Ok((project, None));
         };
@@ -235,56 +284,101 @@ fn timezone(args: &InitArgs, asks: bool) -> Result<String, InitError> {
         .interact_text()?)
 }
 
-/// Asks who is to be told. A password within an address would end up in the config, which others may read.
-fn receiver(args: &InitArgs, asks: bool) -> Result<Receiver, InitError> {
-    let receiver = chosen(args, asks)?;
-    match &receiver {
-        Receiver::Email { smtp, .. } if Url::parse(smtp).is_ok_and(|smtp| smtp.password().is_some()) => {
-            Err(InitError::PasswordInUrl)
-        }
-        _ => Ok(receiver),
+fn language(args: &InitArgs, asks: bool) -> Result<Language, InitError> {
+    if let Some(language) = args.language.as_deref().and_then(Language::of_tag) {
+        return Ok(language);
     }
+    let here = language_of(&|name| env::var(name).ok());
+    if !asks {
+        return Ok(here);
+    }
+    let all = Language::ALL.map(|language| format!("{language:?}"));
+    let chosen =
+        Select::new().with_prompt("Language of messages").items(all).default(here as usize).interact()?;
+    Ok(Language::ALL.get(chosen).copied().unwrap_or(here))
 }
 
-fn chosen(args: &InitArgs, asks: bool) -> Result<Receiver, InitError> {
+/// The language of an environment: the first of these variables that is set says it (POSIX, Environment Variables, 8.2), as in
+/// `fr_FR.UTF-8`. English where it is another.
+fn language_of(variable: &dyn Fn(&str) -> Option<String>) -> Language {
+    let names = ["LC_ALL", "LC_MESSAGES", "LANG"];
+    let set = names.into_iter().filter_map(variable).find(|locale| !locale.is_empty()).unwrap_or_default();
+    let tag = set.split(['_', '-', '.', '@']).next().unwrap_or_default();
+    Language::of_tag(&tag.to_ascii_lowercase()).unwrap_or_default()
+}
+
+/// A token that nobody can guess.
+fn token() -> Result<String, InitError> {
+    let mut bytes = [0; 24];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| InitError::NoToken)?;
+    Ok(hex(&bytes))
+}
+
+/// Everybody who is to be told: all that flags and variables name, or one who is asked for.
+fn receivers(args: &InitArgs, asks: bool) -> Result<Vec<Receiver>, InitError> {
+    let mut receivers = named(args, asks)?;
+    if receivers.is_empty() {
+        if !asks {
+            return Err(InitError::Missing("--slack, --slack-token, --webhook or --email"));
+        }
+        receivers.push(chosen()?);
+    }
+    // A password within an address would end up in the config, which others may read.
+    for receiver in &receivers {
+        if let Receiver::Email { smtp, .. } = receiver
+            && Url::parse(smtp).is_ok_and(|smtp| smtp.password().is_some())
+        {
+            return Err(InitError::PasswordInUrl);
+        }
+    }
+    Ok(receivers)
+}
+
+fn named(args: &InitArgs, asks: bool) -> Result<Vec<Receiver>, InitError> {
+    let mut receivers = vec![];
+    if let Some(webhook_url) = &args.slack {
+        receivers.push(Receiver::Slack { webhook_url: webhook_url.clone() });
+    }
+    if let Some(token) = &args.slack_token {
+        let channel = match &args.slack_channel {
+            Some(channel) => channel.clone(),
+            None if asks => line(CHANNEL)?,
+            None => return Err(InitError::Missing("--slack-channel, beside the token")),
+        };
+        receivers.push(Receiver::SlackApp { token: token.clone(), channel });
+    }
     if let Some(url) = &args.webhook {
-        return Ok(Receiver::Webhook { url: url.clone() });
+        receivers.push(Receiver::Webhook { url: url.clone() });
     }
     if let (Some(to), Some(smtp)) = (&args.email, &args.smtp) {
         let from = args.from.as_ref().unwrap_or(to).clone();
         let password = args.smtp_password.clone();
-        return Ok(Receiver::Email { smtp: smtp.clone(), password, from, to: to.clone() });
+        receivers.push(Receiver::Email { smtp: smtp.clone(), password, from, to: to.clone() });
     }
-    if let (Some(token), Some(channel)) = (&args.slack_token, &args.slack_channel) {
-        return Ok(Receiver::SlackApp { token: token.clone(), channel: channel.clone() });
-    }
-    if let Some(webhook_url) = &args.slack {
-        return Ok(Receiver::Slack { webhook_url: webhook_url.clone() });
-    }
-    if !asks {
-        return Err(InitError::Missing(match args.slack_token {
-            Some(_) => "--slack-channel, beside the token",
-            None => "--slack, --slack-token, --webhook or --email",
-        }));
-    }
+    Ok(receivers)
+}
+
+const CHANNEL: &str = "Channel, by its id or name, which the app is in";
+
+fn line(prompt: &str) -> Result<String, InitError> {
+    Ok(Input::new().with_prompt(prompt).interact_text()?)
+}
+
+fn chosen() -> Result<Receiver, InitError> {
     let kinds = [
         "a Slack channel, by an incoming webhook",
         "a Slack channel, by an app's bot token: one message for each call, edited in place",
         "a webhook",
         "an email address",
     ];
-    let line = |prompt: &str| Input::<String>::new().with_prompt(prompt).interact_text();
     Ok(match Select::new().with_prompt("Who is to be told?").items(kinds).default(0).interact()? {
         0 => {
             let prompt = "URL of the channel's incoming webhook (not shown)";
             Receiver::Slack { webhook_url: Password::new().with_prompt(prompt).interact()? }
         }
         1 => {
-            let token = match &args.slack_token {
-                Some(token) => token.clone(),
-                None => Password::new().with_prompt("Bot token (xoxb-…, not shown)").interact()?,
-            };
-            Receiver::SlackApp { token, channel: line("Channel, by its id or name, which the app is in")? }
+            let token = Password::new().with_prompt("Bot token (xoxb-…, not shown)").interact()?;
+            Receiver::SlackApp { token, channel: line(CHANNEL)? }
         }
         2 => Receiver::Webhook { url: line("URL of the webhook")? },
         _ => {
@@ -322,7 +416,23 @@ fn rendered(report: &Report) -> String {
 /// A config as it would be at `path`, in an environment.
 fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, InitError> {
     let options = LoadOptions { env, ..LoadOptions::default() };
-    Config::parse(text, path, options).map_err(|report| InitError::Config(Box::new(report)))
+    Config::parse(text, path, options).map_err(|report| match answers(&report, text) {
+        Some(wrong) => InitError::Answers(wrong),
+        None => InitError::Config(Box::new(report)),
+    })
+}
+
+/// The answers that a report on a draft is about: there is no file yet whose lines could be looked at. `None` when it is about
+/// something else as well.
+fn answers(report: &Report, draft: &str) -> Option<Vec<Wrong>> {
+    // Beside errors, warnings can be about what is still missing from the draft.
+    let worst = if report.count(Level::Error) > 0 { Level::Error } else { Level::Warning };
+    let wrong = report.mistakes().iter().filter(|mistake| mistake.level == worst).map(|mistake| {
+        let flag = flag_of(draft, report.place(mistake)?.0)?;
+        let hint = mistake.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        Some(Wrong { flag, said: format!("{}{hint}", mistake.message) })
+    });
+    wrong.collect()
 }
 
 /// `{ env = "NAME" }`
@@ -335,10 +445,38 @@ fn value<'a>(draft: &'a Draft, name: &str) -> &'a str {
     draft.secrets().into_iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
 }
 
+/// Writes the keys of the config for editors. A file that is there already stays: nothing but an editor reads it.
+fn write_schema(path: &Path) -> Result<(), InitError> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(()),
+        Err(_) => write(path, &json(&schema())?, 0o644),
+    }
+}
+
 /// Writes a new file.
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), InitError> {
     let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     written
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|why| InitError::Write { path: path.to_owned(), why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_language_is_that_of_the_machine() {
+        for (set, wanted) in [
+            (&[("LANG", "fr_FR.UTF-8")][..], Language::French),
+            (&[("LANG", "fr_FR.UTF-8"), ("LC_ALL", "de_AT@euro")], Language::German),
+            (&[("LANG", "es"), ("LC_ALL", "")], Language::Spanish),
+            (&[("LANG", "fr_FR"), ("LC_MESSAGES", "C.UTF-8")], Language::English),
+            (&[("LANG", "nl_NL.UTF-8")], Language::English),
+            (&[], Language::English),
+        ] {
+            let variable = |name: &str| Some(set.iter().find(|(known, _)| *known == name)?.1.to_owned());
+            assert_eq!(language_of(&variable), wanted, "{set:?}");
+        }
+    }
 }

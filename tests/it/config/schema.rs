@@ -42,6 +42,19 @@ fn the_schema_accepts_the_example_with_every_key() {
     must_accept(&reference::uncommented());
 }
 
+/// The address in the first line of the example, and of what `callwatch init` writes.
+#[test]
+fn the_file_for_editors_is_the_schema() {
+    assert!(EXAMPLE.starts_with("#:schema ./callwatch.schema.json\n"));
+    let text = serde_json::to_string_pretty(&schema()).expect("it is JSON") + "\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/callwatch.schema.json");
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        std::fs::write(path, &text).expect("it can be written");
+    }
+    let file = std::fs::read_to_string(path).expect("it can be read");
+    assert!(file == text, "write it anew: UPDATE_REFERENCE=1 cargo test --test it config::schema");
+}
+
 #[test]
 fn the_schema_knows_the_keys_of_every_table_and_no_others() {
     for (heading, _) in reference::whole_tables() {
