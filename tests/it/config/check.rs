@@ -1,6 +1,14 @@
 //! `callwatch check` as a person or a script runs it.
 
-use std::process::{Command, Output};
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use callwatch::{
+    config::{LoadOptions, Secrets},
+    config_file::Config,
+};
 
 use super::KEY;
 
@@ -103,4 +111,34 @@ fn programs_get_json() {
     assert_eq!(output.status.code(), Some(78));
     let fine = check(&super::completed(""), &["--json"]);
     assert_eq!(printed(&fine), "[]\n");
+}
+
+#[test]
+fn configs_to_start_from_are_right() {
+    for (file, config) in [
+        ("deploy/config.example.toml", include_str!("../../../deploy/config.example.toml")),
+        ("fuzz/seeds/config/small.toml", include_str!("../../../fuzz/seeds/config/small.toml")),
+        ("fuzz/seeds/config/clinic.toml", include_str!("../../../fuzz/seeds/config/clinic.toml")),
+    ] {
+        let options = LoadOptions { secrets: Secrets::Ignored, ..super::OPTIONS };
+        if let Err(report) = Config::parse(config, Path::new("config.toml"), options) {
+            panic!("{file}:\n{}", report.render(false));
+        }
+    }
+}
+
+/// deploy/compose.yaml hands these over, and no others.
+#[test]
+fn the_config_for_containers_needs_what_compose_gives() {
+    let env = |name: &str| match name {
+        "CALLEM_API_KEY" | "CALLWATCH_TOKEN" => super::env(name),
+        _ => None,
+    };
+    let options = LoadOptions { env: &env, ..super::OPTIONS };
+    let config = include_str!("../../../deploy/config.example.toml");
+    let loaded = Config::parse(config, Path::new("config.toml"), options).unwrap();
+    let server = loaded.config.server.expect("it has a page");
+    assert!(server.listen.ip().is_unspecified() && server.token.is_some());
+    let compose = include_str!("../../../deploy/compose.yaml");
+    assert!(compose.contains("CALLEM_API_KEY: ") && compose.contains("CALLWATCH_TOKEN: "), "{compose}");
 }
