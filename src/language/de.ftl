@@ -99,8 +99,8 @@ and_more_calls_of = { $calls ->
     }
 of_one_call = ({ $events } Ereignisse)
 held_back = { $count ->
-        [one] { $count } Benachrichtigung zurückgehalten { $since }
-       *[other] { $count } Benachrichtigungen zurückgehalten { $since }
+        [one] { $count } Benachrichtigung { $since } zurückgehalten
+       *[other] { $count } Benachrichtigungen { $since } zurückgehalten
     }
 at_once = { $many } gleichzeitig
 within = { $many } in { $span }
@@ -173,8 +173,8 @@ delivery_dead_title = { $count ->
        *[other] Zustellung von { $count } Benachrichtigungen an { $destination } eingestellt
     }
 delivery_dead = { $count ->
-        [one] Die Zustellung von { $count } Benachrichtigung wurde{ $since } eingestellt. Der Grund{ $error }. Sie bleibt erhalten: `{ $list }` zeigt, warum, und `{ $retry }` sendet sie erneut.
-       *[other] Die Zustellung von { $count } Benachrichtigungen wurde{ $since } eingestellt. Der Grund bei der letzten{ $error }. Sie bleiben erhalten: `{ $list }` zeigt, warum, und `{ $retry }` sendet sie erneut.
+        [one] Die Zustellung von { $count } Benachrichtigung ist{ $since } eingestellt. Der Grund{ $error }. Sie bleibt erhalten: `{ $list }` zeigt, warum, und `{ $retry }` sendet sie erneut.
+       *[other] Die Zustellung von { $count } Benachrichtigungen ist{ $since } eingestellt. Der Grund bei der letzten{ $error }. Sie bleiben erhalten: `{ $list }` zeigt, warum, und `{ $retry }` sendet sie erneut.
     }
 rule_failing_title = Regel { $rule } funktioniert nicht
 rule_failing = Die Bedingung von { $rule } ließ sich{ $since } für keinen der letzten Anrufe von { $source } auswerten{ $error }. Die Regel meldet nichts, bis das behoben ist: Korrigieren Sie ihr `when`.

@@ -93,9 +93,9 @@ open_details = Details in callwatch
 
 # callwatch itself. $since and $error are empty, or begin with what stands between them and the words before.
 source_failing_title = Source { $source } is failing
-source_failing = Calls of { $source } are not being seen{ $since }{ $error }. They will be told when the API answers as it should again.
+source_failing = Calls of { $source } have not been seen{ $since }{ $error }. They will be told when the API answers as it should again.
 source_recovered_title = Source { $source } answers again
-source_recovered = Calls of { $source } are seen again. They were not{ $since }; what happened meanwhile is told now.
+source_recovered = Calls of { $source } are seen again. They had not been{ $since }; what happened meanwhile is told now.
 destination_failing_title = Destination { $destination } is failing
 destination_failing = { $destination } has not taken anything{ $since }{ $error }. { $waiting } `{ $list }` shows what waits.
 waits_for_answer = { $count ->
@@ -119,8 +119,8 @@ delivery_dead_title = { $count ->
        *[other] { $count } notifications to { $destination } given up
     }
 delivery_dead = { $count ->
-        [one] { $count } notification was given up{ $since }; the last one because of this{ $error }. They are kept: `{ $list }` shows why, and `{ $retry }` sends them again.
-       *[other] { $count } notifications were given up{ $since }; the last one because of this{ $error }. They are kept: `{ $list }` shows why, and `{ $retry }` sends them again.
+        [one] { $count } notification has been given up{ $since }, because of this{ $error }. It is kept: `{ $list }` shows it, and `{ $retry }` sends it again.
+       *[other] { $count } notifications have been given up{ $since }; the last one because of this{ $error }. They are kept: `{ $list }` shows why, and `{ $retry }` sends them again.
     }
 rule_failing_title = Rule { $rule } does not work
 rule_failing = The condition of { $rule } could not be evaluated for any of the latest calls of { $source }{ $since }{ $error }. The rule tells nothing until that is mended: correct its `when`.

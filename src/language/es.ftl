@@ -161,8 +161,8 @@ delivery_dead_title = { $count ->
        *[other] { $count } notificaciones a { $destination } sin entregar
     }
 delivery_dead = { $count ->
-        [one] Se dejó de intentar la entrega de { $count } notificación{ $since }. Motivo{ $error }. Se conserva: `{ $list }` muestra por qué, y `{ $retry }` la vuelve a enviar.
-       *[other] Se dejó de intentar la entrega de { $count } notificaciones{ $since }. Motivo de la última{ $error }. Se conservan: `{ $list }` muestra por qué, y `{ $retry }` las vuelve a enviar.
+        [one] La entrega de { $count } notificación está abandonada{ $since }. Motivo{ $error }. Se conserva: `{ $list }` muestra por qué, y `{ $retry }` la vuelve a enviar.
+       *[other] La entrega de { $count } notificaciones está abandonada{ $since }. Motivo de la última{ $error }. Se conservan: `{ $list }` muestra por qué, y `{ $retry }` las vuelve a enviar.
     }
 rule_failing_title = La regla { $rule } no funciona
 rule_failing = No se pudo evaluar la condición de { $rule } para ninguna de las últimas llamadas de { $source }{ $since }{ $error }. La regla no notificará nada hasta que se arregle: corrija su `when`.

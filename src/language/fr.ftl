@@ -173,8 +173,8 @@ delivery_dead_title = { $count ->
        *[other] { $count } notifications à { $destination } abandonnées
     }
 delivery_dead = { $count ->
-        [one] L’envoi de { $count } notification a été abandonné{ $since }. Motif{ $error }. Elle est conservée : `{ $list }` en montre la raison, et `{ $retry }` la renvoie.
-       *[other] L’envoi de { $count } notifications a été abandonné{ $since }. Motif de la dernière{ $error }. Elles sont conservées : `{ $list }` en montre les raisons, et `{ $retry }` les renvoie.
+        [one] L’envoi de { $count } notification est abandonné{ $since }. Motif{ $error }. Elle est conservée : `{ $list }` en montre la raison, et `{ $retry }` la renvoie.
+       *[other] L’envoi de { $count } notifications est abandonné{ $since }. Motif de la dernière{ $error }. Elles sont conservées : `{ $list }` en montre les raisons, et `{ $retry }` les renvoie.
     }
 rule_failing_title = La règle { $rule } ne fonctionne pas
 rule_failing = La condition de { $rule } n’a pu être évaluée pour aucun des derniers appels de { $source }{ $since }{ $error }. La règle ne signale rien tant que ce n’est pas réparé : corrigez son `when`.

@@ -166,7 +166,7 @@ mod tests {
         let details = json!({"since": since, "count": 148, "error": "404 Not Found: gone."});
         let (title, text) = said(crm(), Kind::DeliveryDead, &details);
         assert_eq!(title, "148 notifications to crm given up");
-        assert!(text.starts_with("148 notifications were given up since 18:27 CET"), "{text}");
+        assert!(text.starts_with("148 notifications have been given up since 18:27 CET"), "{text}");
         assert!(text.contains(": 404 Not Found: gone. They are kept"), "{text}");
 
         let (title, text) = said(crm(), Kind::DestinationRecovered, &json!({"since": since, "waiting": 3}));
@@ -180,7 +180,7 @@ mod tests {
             said(clinic, Kind::SourceFailing, &json!({"since": since, "error": "401 Invalid API key"}));
         assert_eq!(
             text,
-            "Calls of clinic are not being seen since 18:27 CET: 401 Invalid API key. They will be told when the API answers \
+            "Calls of clinic have not been seen since 18:27 CET: 401 Invalid API key. They will be told when the API answers \
              as it should again."
         );
         assert!(said(Subject::Config, Kind::ConfigRejected, &json!({})).1.contains("`callwatch check`"));

@@ -148,7 +148,7 @@ fn consequence(request: Request, word: &str) -> Consequence {
         }
         (_, word) if word.starts_with("token_") => Consequence::Pause(OTHER_TOKEN),
         (_, "no_permission" | "not_in_channel") => {
-            Consequence::Pause("the app is not in the channel; write there: /invite @ and the app's name")
+            Consequence::Pause("the app is not in the channel; invite it there with /invite @NAME-OF-THE-APP")
         }
         (_, "org_login_required" | "team_not_found") => Consequence::Pause(
             "the workspace is being moved, or is gone; when that is over, install the app there and set `token` to its token",
@@ -163,7 +163,7 @@ fn consequence(request: Request, word: &str) -> Consequence {
             | "two_factor_setup_required",
         ) => Consequence::Pause("an administrator of Slack does not let the app post from here; ask one"),
         (_, "channel_not_found") => Consequence::Pause(
-            "the app sees no such channel; check `channel`, and if it is a private one, write there: /invite @ and the app's name",
+            "the app sees no such channel; check `channel`, and if it is a private one, invite it there with /invite @NAME-OF-THE-APP",
         ),
         (_, "is_archived") => Consequence::Pause("unarchive the channel, or name another one in `channel`"),
         (_, word) if word.starts_with("restricted_action") => Consequence::Pause(

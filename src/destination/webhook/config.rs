@@ -278,7 +278,7 @@ fn webhook(table: &mut Table<'_>) -> Option<WebhookConfig> {
     let url = table.read(&URL, webhook_url);
     let methods = [Method::POST, Method::PUT, Method::PATCH];
     let method = table.choice(&METHOD, &methods).unwrap_or(Method::POST);
-    let auth = table.read(&AUTH, auth);
+    let auth = table.read(&AUTH, auth).flatten();
     let formats = [
         WebhookFormat::Standard,
         WebhookFormat::Callem,
@@ -341,8 +341,8 @@ fn webhook_url(value: &Value<'_>) -> Result<WebhookUrl, Mistake> {
     Err(value.error(why))
 }
 
-/// A token, or a user and a password.
-fn auth(value: &Value<'_>) -> Result<WebhookAuth, Mistake> {
+/// A token, or a user and a password; `None` when a mistake within has been reported.
+fn auth(value: &Value<'_>) -> Result<Option<WebhookAuth>, Mistake> {
     const HINT: &str =
         "write { bearer = { env = \"…\" } } or { basic = { user = \"…\", password = { env = \"…\" } } }";
     let mut table = Table::of(value).map_err(|mistake| mistake.hint(HINT))?;
@@ -355,13 +355,15 @@ fn auth(value: &Value<'_>) -> Result<WebhookAuth, Mistake> {
     let (has_bearer, has_basic) = (table.has(&BEARER), table.has(&BASIC));
     table.finish();
     match (bearer, basic.flatten()) {
-        _ if has_bearer == has_basic => {
-            Err(value.error("one of `bearer` and `basic` has to be here").hint(HINT))
+        _ if has_bearer && has_basic => {
+            Err(value.error("`bearer` and `basic` cannot both be here").hint("leave one of them out"))
         }
-        (Some(token), _) => Ok(WebhookAuth::Bearer(token)),
-        (_, Some((user, password))) => Ok(WebhookAuth::Basic { user, password }),
-        // It has been reported.
-        (None, None) => Err(value.error("this says nobody").hint(HINT)),
+        _ if !has_bearer && !has_basic => {
+            Err(value.error("`bearer` or `basic` is missing here").hint(HINT))
+        }
+        (Some(token), _) => Ok(Some(WebhookAuth::Bearer(token))),
+        (_, Some((user, password))) => Ok(Some(WebhookAuth::Basic { user, password })),
+        (None, None) => Ok(None),
     }
 }
 
@@ -393,7 +395,7 @@ fn pattern(value: &Value<'_>) -> Result<Regex, Mistake> {
     const LARGEST: usize = 1 << 20;
     let text = value.text()?;
     if text.is_empty() {
-        return Err(value.error("every answer holds nothing").hint("leave it out"));
+        return Err(value.error("this is empty, so every answer would hold it").hint("leave it out"));
     }
     let pattern = RegexBuilder::new(text).size_limit(LARGEST).build();
     pattern.map_err(|_| {
