@@ -266,7 +266,8 @@ pub struct Answer {
     /// Something small to keep for the lane: it is handed to the next attempt of this delivery, and to the next delivery
     /// of the lane, over restarts. `None` leaves what is kept as it is, `Some(Value::Null)` forgets it.
     ///
-    /// It stands in the store, so it holds no secret and nothing of the call, and is at most [`MAX_MEMO`] bytes of JSON.
+    /// It stands in the store, so it holds no secret, of the call no more than the subject of its mails, and is at most
+    /// [`MAX_MEMO`] bytes of JSON.
     pub memo: Option<Value>,
 }
 

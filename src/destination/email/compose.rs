@@ -50,6 +50,13 @@ pub(super) struct Composer {
     pub(super) writer: Writer,
 }
 
+/// A mail as it goes over the wire.
+pub(super) struct Composed {
+    pub(super) bytes: Vec<u8>,
+    /// Its subject, where the mails about its call are one conversation.
+    pub(super) conversation: Option<String>,
+}
+
 /// Why there is no mail.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotComposed {
@@ -67,10 +74,17 @@ impl Composer {
         Self { from: from.clone(), to: to.clone(), threads: *threads, writer }
     }
 
-    /// The mail as it goes over the wire.
-    pub(super) fn compose(&self, notification: &Notification<'_>) -> Result<Vec<u8>, NotComposed> {
-        let message = self.writer.write(notification)?;
-        Ok(self.mail(&notification.event.id, &message, notification.now)?.formatted())
+    /// Writes the mail. `subject` is that of the conversation, if it has begun.
+    pub(super) fn compose(
+        &self,
+        notification: &Notification<'_>,
+        subject: Option<&str>,
+    ) -> Result<Composed, NotComposed> {
+        let mut message = self.writer.write(notification)?;
+        let conversation = message.conversation.take().filter(|_| self.threads);
+        message.conversation = conversation.map(|own| truncate(subject.unwrap_or(&own), MAX_SUBJECT));
+        let bytes = self.mail(&notification.event.id, &message, notification.now)?.formatted();
+        Ok(Composed { bytes, conversation: message.conversation })
     }
 
     /// Writes the mail. It is the same at every attempt except for its date.
@@ -78,7 +92,7 @@ impl Composer {
         let domain = self.from.email.domain();
         let date = SystemTime::UNIX_EPOCH + now.since(Timestamp::from_millis(0));
         // Gmail and Outlook put mails into one conversation only if they have the same subject as well.
-        let conversation = message.conversation.as_ref().filter(|_| self.threads);
+        let conversation = message.conversation.as_ref();
         let subject = conversation.cloned().unwrap_or_else(|| headline(message));
         let mut builder = Mail::builder()
             .from(self.from.clone())

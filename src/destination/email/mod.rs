@@ -45,12 +45,19 @@ pub struct EmailDestination {
     timeout: Duration,
 }
 
-/// The memo of a mail that some recipients have while others could not be given it yet.
-#[derive(Deserialize, Serialize)]
-struct PartlySent {
-    /// The event of the mail; a memo about another one means nothing.
-    event: EventId,
+/// The memo of the mails about a call.
+#[derive(Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+struct Memo {
+    /// The subject of the first one, which the others keep: a caller may become known while the call goes on, and mails with
+    /// different subjects are no conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    /// The event of a mail that some recipients have while others could not be given it yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<EventId>,
     /// The addresses of those who have it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     have_it: Vec<String>,
 }
 
@@ -69,8 +76,9 @@ enum NotReady {
 
 /// The mail that would be sent; `None` when it cannot be written.
 pub(super) fn show(config: &EmailConfig, writer: Writer, notification: &Notification<'_>) -> Option<String> {
-    let mail = Composer::new(config, writer).compose(notification).ok()?;
-    Some(String::from_utf8_lossy(&mail).replace("\r\n", "\n"))
+    let subject = Memo::of(notification).subject;
+    let mail = Composer::new(config, writer).compose(notification, subject.as_deref()).ok()?;
+    Some(String::from_utf8_lossy(&mail.bytes).replace("\r\n", "\n"))
 }
 
 #[async_trait]
@@ -142,19 +150,22 @@ impl EmailDestination {
         secrets.extend(secret.clone());
         let event = notification.event;
         let (owned, composer) = (notification.owned(), Arc::clone(&self.composer));
-        let compose = move || composer.compose(&owned.borrowed());
+        let before = Memo::of(notification);
+        let subject = before.subject.clone();
+        let compose = move || composer.compose(&owned.borrowed(), subject.as_deref());
         let mail = self.renderer.run(Instant::now() + self.timeout, compose).await??;
-        let have_it = PartlySent::have_it(notification);
+        let have_it = before.have_it(&event.id);
         let is_missing = |to: &Address| !have_it.iter().any(|has| has == AsRef::<str>::as_ref(to));
         let to: Vec<_> = self.composer.to.iter().map(|to| to.email.clone()).filter(is_missing).collect();
-        let sent = self.server.send(credential, &self.composer.from.email, &to, &mail, self.timeout).await;
+        let sent =
+            self.server.send(credential, &self.composer.from.email, &to, &mail.bytes, self.timeout).await;
         // The server's words are masked before they are cut, because half a secret is not recognised.
         let mask = self.mask(secrets);
         Ok(match sent {
             Ok(receipt) => {
                 let receipt = masked(receipt, &mask);
                 let (answer, response) = judge(&receipt, have_it.len());
-                let memo = PartlySent::memo(&event.id, receipt, have_it);
+                let memo = before.after(&event.id, mail.conversation, receipt);
                 answer.with_response(response).with_memo(memo)
             }
             Err(SmtpError::Refused { words, blame, credentials }) => {
@@ -166,29 +177,43 @@ impl EmailDestination {
     }
 }
 
-impl PartlySent {
-    /// The recipients that have this mail from earlier attempts.
-    fn have_it(notification: &Notification<'_>) -> Vec<String> {
-        // A memo that cannot be read is no reason to hold the mail back: they get it again, with the same `Message-ID`.
-        let memo = notification.memo.and_then(|memo| Self::deserialize(memo).ok());
-        memo.filter(|memo| memo.event == notification.event.id).map(|memo| memo.have_it).unwrap_or_default()
+impl Memo {
+    /// The memo of the lane. One that cannot be read is no reason to hold the mail back: those who have it get it again, with the
+    /// same `Message-ID`.
+    fn of(notification: &Notification<'_>) -> Self {
+        notification.memo.and_then(|memo| Self::deserialize(memo).ok()).unwrap_or_default()
     }
 
-    /// The memo after an attempt: who has the mail while others wait for it, else that nothing is to be kept.
-    fn memo(event: &EventId, receipt: Receipt, mut have_it: Vec<String>) -> Option<Value> {
-        let had_some = !have_it.is_empty();
+    /// The recipients that have the mail of this event from earlier attempts.
+    fn have_it(&self, event: &EventId) -> Vec<String> {
+        if self.event.as_ref() == Some(event) { self.have_it.clone() } else { vec![] }
+    }
+
+    /// The memo after an attempt, if it is another one: who has the mail while others wait for it, and the subject of the
+    /// conversation once somebody has a mail of it.
+    fn after(&self, event: &EventId, conversation: Option<String>, receipt: Receipt) -> Option<Value> {
+        let mut have_it = self.have_it(event);
         have_it.extend(receipt.accepted.iter().map(Address::to_string));
-        if receipt.deferred.is_empty() || have_it.is_empty() {
-            return had_some.then_some(Value::Null);
+        let is_begun = !have_it.is_empty();
+        let is_partly = is_begun && !receipt.deferred.is_empty();
+        let mut memo = Self {
+            subject: self.subject.clone().or(conversation.filter(|_| is_begun)),
+            event: is_partly.then(|| event.clone()),
+            have_it: if is_partly { have_it } else { vec![] },
+        };
+        if memo == *self && !is_partly {
+            return None;
         }
-        // Recipients beyond the limit get the mail again with every attempt, with the same `Message-ID`.
-        let mut memo = Self { event: event.clone(), have_it };
+        if memo == Self::default() {
+            return Some(Value::Null);
+        }
         loop {
             let json = serde_json::to_value(&memo).ok()?;
+            // Recipients beyond the limit get the mail again with every attempt, with the same `Message-ID`.
             if json.to_string().len() <= MAX_MEMO {
                 return Some(json);
             }
-            memo.have_it.pop();
+            memo.have_it.pop()?;
         }
     }
 }

@@ -367,10 +367,32 @@ async fn who_has_a_mail_does_not_get_it_again_because_another_has_to_wait() {
     assert_retry(&second, None, "a@acme.example: 450 4.2.1 come back later; one recipient has it");
     receiver.refuse(vec![]);
     let third = attempt(&config, &event, second.memo.as_ref()).await;
-    assert_eq!((third.reaction, third.memo), (Reaction::Delivered, Some(Value::Null)));
+    assert_eq!(third.reaction, Reaction::Delivered);
+    // Nobody waits any more, and the conversation keeps its subject.
+    assert_eq!(third.memo, Some(json!({ "subject": SUBJECT })));
 
     let told: Vec<_> = receiver.mails().into_iter().flat_map(|mail| mail.to).collect();
     assert_eq!(told, ["b@acme.example", "a@acme.example"]);
+}
+
+/// Of the conversation about the call of the documentation.
+const SUBJECT: &str = "Call from +33612345678, 15 Dec 14:30";
+
+#[tokio::test]
+async fn a_conversation_keeps_its_subject_when_the_caller_becomes_known() {
+    let receiver = SmtpReceiver::start().await;
+    let config = to(&receiver, MANAGER);
+    let unknown = RECORD.replace("\"+33612345678\"", "\"\"");
+    let mut memo: Option<Value> = None;
+    for record in [unknown.as_str(), RECORD] {
+        let answer = attempt(&config, &Arc::new(event_of(Kind::Updated, record)), memo.as_ref()).await;
+        assert_eq!(answer.reaction, Reaction::Delivered, "{}", answer.result);
+        memo = answer.memo.or(memo);
+    }
+    let subjects: Vec<_> = receiver.mails().iter().map(|mail| header(&mail.text, "Subject")).collect();
+    assert_eq!(subjects.len(), 2);
+    assert!(subjects[0].starts_with("Call from unknown number"), "{subjects:?}");
+    assert_eq!(subjects[0], subjects[1]);
 }
 
 #[tokio::test]
@@ -379,7 +401,10 @@ async fn a_memo_about_another_mail_or_of_another_shape_keeps_nobody_from_this_on
     let (config, event) = (to(&receiver, BOTH), Arc::new(event(Kind::Ended)));
     for memo in [json!({ "event": "evt_other", "have_it": BOTH }), json!({ "have_it": 3 }), json!("?")] {
         let answer = attempt(&config, &event, Some(&memo)).await;
-        assert_eq!((answer.reaction, answer.memo), (Reaction::Delivered, None));
+        assert_eq!(
+            (answer.reaction, answer.memo),
+            (Reaction::Delivered, Some(json!({ "subject": SUBJECT })))
+        );
     }
     assert!(receiver.mails().iter().all(|mail| mail.to == BOTH) && receiver.mails().len() == 3);
 }
