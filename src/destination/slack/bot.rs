@@ -195,7 +195,7 @@ impl Bot {
         let course = self.course(notification);
         if let Course::Merge { posted } = course {
             let told = posted.telling(notification);
-            return Answer::delivered("told by the edit for the next change of this call")
+            return Answer::delivered("left to the edit for the next change of this call, which tells both")
                 .with_memo(told.memo());
         }
         match self.render(&course, notification, deadline).await {

@@ -202,8 +202,9 @@ async fn edits_that_wait_together_are_one_unless_they_ring() {
     assert_eq!(lane.channel().len(), 1, "a new message is posted at once");
     let merged = lane.deliver(&of("booked", Kind::Ended, 2), 2, true).await;
     assert_eq!(merged.reaction, Reaction::Delivered);
-    assert_eq!(merged.result, "told by the edit for the next change of this call");
+    assert_eq!(merged.result, "left to the edit for the next change of this call, which tells both");
     assert_eq!(lane.channel()[0].edits, 0);
+    // The edit that was to tell it may be given up: the next one, or a retry, names its rule as well, below.
     lane.deliver(&of("unhappy", Kind::Analyzed, 3), 3, true).await;
     assert_eq!(lane.channel().len(), 2, "a critical one does not wait");
     lane.delivered(&of("feed", Kind::Updated, 4), 4).await;
