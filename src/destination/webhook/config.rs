@@ -358,9 +358,7 @@ fn auth(value: &Value<'_>) -> Result<Option<WebhookAuth>, Mistake> {
         _ if has_bearer && has_basic => {
             Err(value.error("`bearer` and `basic` cannot both be here").hint("leave one of them out"))
         }
-        _ if !has_bearer && !has_basic => {
-            Err(value.error("`bearer` or `basic` is missing here").hint(HINT))
-        }
+        _ if !has_bearer && !has_basic => Err(value.error("`bearer` or `basic` is missing here").hint(HINT)),
         (Some(token), _) => Ok(Some(WebhookAuth::Bearer(token))),
         (_, Some((user, password))) => Ok(Some(WebhookAuth::Basic { user, password })),
         (None, None) => Ok(None),

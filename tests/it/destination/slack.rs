@@ -155,7 +155,7 @@ async fn the_title_says_what_happened() {
     assert_eq!(title(&message), "Source clinic is failing");
     assert_eq!(
         message["blocks"][1]["text"]["text"],
-        "Calls of clinic are not being seen: 401 Invalid API key. They will be told when the API answers as it should again."
+        "Calls of clinic have not been seen: 401 Invalid API key. They will be told when the API answers as it should again."
     );
     let silent = r#"{"since": "2025-12-15T12:20:00.000Z", "silence": "2h"}"#;
     let silent = Event { kinds: Kind::SourceSilent.into(), record: raw(silent), ..source_event() };
