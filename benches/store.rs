@@ -1,6 +1,6 @@
 //! Measures the store: `cargo bench --bench store`. It prints a table for each part. `-- WORD` runs only the parts whose
-//! name contains the word. `-- million` takes minutes and runs only when named, and so does `-- nodes`, which needs an empty
-//! database in `DATABASE_URL`.
+//! name contains the word. `-- million` takes minutes and runs only when named, and so do `-- nodes`, `-- shared-million` and
+//! `-- bloat`, which need an empty database in `DATABASE_URL`. `CALLWATCH_DELIVERIES` sets how many deliveries they are about.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
@@ -55,6 +55,12 @@ async fn main() {
     }
     if asked == "nodes" {
         nodes().await;
+    }
+    if asked == "shared-million" {
+        shared_million().await;
+    }
+    if asked == "bloat" {
+        bloat().await;
     }
     if asked == "million" {
         million().await;
@@ -172,16 +178,13 @@ async fn nodes() {
     work(&embedded, 0, EACH).await;
     meter.end("embedded", EACH);
     embedded.close().await.unwrap();
-    let url: &str = &std::env::var("DATABASE_URL").expect("DATABASE_URL names an empty database");
+    let meter = Meter::begin();
+    bare_loop(EACH).await;
+    meter.end("a bare loop over PostgreSQL", EACH);
     for nodes in 1..=3 {
         let mut stores = vec![];
         for _ in 0..nodes {
-            let config = PostgresConfig {
-                url: Secret::from(url),
-                connection: Connection::default(),
-                lease: Duration::from_secs(600),
-            };
-            stores.push(PostgresStore::open(&config).await.unwrap());
+            stores.push(shared().await);
         }
         let meter = Meter::begin();
         let mut all = tokio::task::JoinSet::new();
@@ -194,6 +197,102 @@ async fn nodes() {
         all.join_all().await;
         meter.end(&format!("PostgreSQL, {nodes} nodes"), nodes * EACH);
     }
+}
+
+/// The address of the database.
+fn database_url() -> String {
+    std::env::var("DATABASE_URL").expect("DATABASE_URL names an empty database")
+}
+
+async fn shared() -> PostgresStore {
+    let (url, connection) = (Secret::from(database_url().as_str()), Connection::default());
+    PostgresStore::open(&PostgresConfig { url, connection, lease: Duration::from_secs(6000) }).await.unwrap()
+}
+
+/// A connection to the database that knows nothing of callwatch.
+async fn plain() -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(&database_url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// The least that a queue in a database has to do: one table, rows that are inserted in groups of 13, locked in groups of 64, and
+/// updated. No claims, no counts, no order, no attempts.
+async fn bare_loop(count: usize) {
+    let (source, destination) = (plain().await, plain().await);
+    let table = "CREATE TABLE bare (id bigserial PRIMARY KEY, state smallint NOT NULL DEFAULT 0, body bytea NOT NULL); \
+                 CREATE INDEX ON bare (id) WHERE state = 0";
+    source.batch_execute(table).await.unwrap();
+    let committing = async {
+        let insert = source.prepare("INSERT INTO bare (body) SELECT unnest($1::bytea[])").await.unwrap();
+        for _ in (0..count).step_by(13) {
+            source.execute(&insert, &[&vec![vec![b'x'; BYTES]; 13]]).await.unwrap();
+        }
+    };
+    let delivering = async {
+        let take = "WITH taken AS (SELECT id FROM bare WHERE state = 0 ORDER BY id LIMIT 64 FOR UPDATE SKIP LOCKED) \
+                    UPDATE bare b SET state = 2 FROM taken WHERE b.id = taken.id RETURNING b.body";
+        let take = destination.prepare(take).await.unwrap();
+        let mut done = 0;
+        while done < count {
+            done += destination.query(&take, &[]).await.unwrap().len();
+        }
+    };
+    tokio::join!(committing, delivering);
+    source.batch_execute("DROP TABLE bare").await.unwrap();
+}
+
+/// How much each of the largest tables takes, with its indexes.
+async fn sizes(what: &str) {
+    let sql = "SELECT relname, pg_table_size(c.oid), pg_indexes_size(c.oid) FROM pg_class c \
+               JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'callwatch' AND relkind = 'r' \
+               ORDER BY pg_total_relation_size(c.oid) DESC LIMIT 4";
+    println!("  {what}");
+    for row in plain().await.query(sql, &[]).await.unwrap() {
+        let (name, table, indexes): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
+        println!("    {name:24} {:>9.1} MB, indexes {:>9.1} MB", table as f64 / 1e6, indexes as f64 / 1e6);
+    }
+}
+
+fn count_of(least: usize) -> usize {
+    std::env::var("CALLWATCH_DELIVERIES").map_or(least, |count| count.parse().unwrap())
+}
+
+/// Measures a million pending deliveries in a database.
+async fn shared_million() {
+    let count = count_of(1_000_000);
+    println!("{count} pending deliveries of 1 KB in a database, in commits of 100");
+    let store = shared().await;
+    let meter = Meter::begin();
+    fill(&store, 0, count, 100, &[Name::from("crm")]).await;
+    meter.end("filled", count);
+    println!("  memory after that        {:>9.0} MB", memory("VmRSS:") / 1e6);
+    sizes("in the database").await;
+    ask_about(&store).await;
+    store.close().await.unwrap();
+}
+
+/// Measures how tables and indexes grow while somebody holds an old snapshot, which keeps a vacuum from clearing up.
+async fn bloat() {
+    let count = count_of(2_000_000);
+    println!("{count} deliveries of 1 KB that are made and arrive, beside a transaction that stays open");
+    let (holder, store) = (plain().await, shared().await);
+    holder
+        .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM callwatch.duties")
+        .await
+        .unwrap();
+    let meter = Meter::begin();
+    work(&store, 0, count).await;
+    meter.end("made and arrived", count);
+    sizes("while it is open").await;
+    holder.batch_execute("COMMIT").await.unwrap();
+    plain().await.batch_execute("VACUUM").await.unwrap();
+    sizes("after it, and a vacuum").await;
+    let meter = Meter::begin();
+    work(&store, 1, count / 10).await;
+    meter.end("a tenth as many again", count / 10);
+    sizes("after those").await;
+    store.close().await.unwrap();
 }
 
 /// The work of a source and of its destination, at the same time.
@@ -233,7 +332,7 @@ async fn work(store: &dyn Store, number: usize, count: usize) {
 
 /// Measures the memory, the disk space and the queries of a million pending deliveries.
 async fn million() {
-    let count = std::env::var("CALLWATCH_DELIVERIES").map_or(1_000_000, |count| count.parse().unwrap());
+    let count = count_of(1_000_000);
     for per_commit in [13, 1] {
         println!("{count} pending deliveries of 1 KB in commits of {per_commit}");
         let folder = tempfile::tempdir().unwrap();
@@ -256,14 +355,21 @@ fn run_apart(part: &str, folder: &Path) {
 }
 
 async fn opened(folder: &Path) {
-    let before = memory("VmRSS:");
     let began = Instant::now();
     let store = open(folder).await;
     println!("  opened in                {:>9.2} s", began.elapsed().as_secs_f64());
     println!("  memory then              {:>9.0} MB", memory("VmRSS:") / 1e6);
-    let crm = claim(&store, &Duty::Destination("crm".into())).await;
+    ask_about(&store).await;
+    store.close().await.unwrap();
+    println!("  on disk                  {:>9.0} MB", size_of(folder) as f64 / 1e6);
+}
+
+/// Measures what the owner of a destination with a long backlog does, and the questions of people beside it.
+async fn ask_about(store: &dyn Store) {
+    let before = memory("VmRSS:");
+    let crm = claim(store, &Duty::Destination("crm".into())).await;
     let began = Instant::now();
-    let tokens = tokens(&store, &crm).await;
+    let tokens = tokens(store, &crm).await;
     println!("  feed of {:>9} read in {:>9.2} s", tokens.len(), began.elapsed().as_secs_f64());
     println!("  memory then              {:>9.0} MB ({:.0} before)", memory("VmRSS:") / 1e6, before / 1e6);
     let began = Instant::now();
@@ -305,12 +411,10 @@ async fn opened(folder: &Path) {
         let warm = times.iter().copied().fold(f64::MAX, f64::min);
         println!("  {what:26} {:>7.2} ms at first, {warm:.2} ms warm", times[0]);
     }
-    let upkeep = claim(&store, &Duty::Upkeep).await;
+    let upkeep = claim(store, &Duty::Upkeep).await;
     let meter = Meter::begin();
     let purged = store.purge(&upkeep, NOW.after(Duration::from_secs(9)), 100_000).await.unwrap();
     meter.end("purged", purged);
-    store.close().await.unwrap();
-    println!("  on disk                  {:>9.0} MB", size_of(folder) as f64 / 1e6);
 }
 
 /// Measures the memory of a process that has a store of known calls open, and how long it takes to read them.

@@ -15,10 +15,10 @@ use crate::{
     calendar::Zone,
     config::{
         ALERTS, Absent, BACKUP, BackupConfig, CLUSTER, COUNT_KEYS, ClusterConfig, DELIVERY, DeliveryConfig,
-        Fingerprint, GROUP_KEYS, HEARTBEAT, HeartbeatConfig, Key, Literal, LoadOptions, PROXY_KEYS, RELOAD,
-        RULE, References, ReloadConfig, Report, SERVER, SOURCE, STORE, Secrets, ServerConfig, SourceConfig,
-        StoreConfig, THROTTLE_KEYS, Table, ValueType, document, is_of_alerts, language, read_alerts,
-        read_file, read_rules, read_sources, zone,
+        Fingerprint, GROUP_KEYS, HEARTBEAT, HeartbeatConfig, Key, Literal, LoadOptions, Mistake, PROXY_KEYS,
+        RELOAD, RULE, References, ReloadConfig, Report, SERVER, SOURCE, STORE, Secrets, ServerConfig,
+        SourceConfig, StoreConfig, THROTTLE_KEYS, Table, ValueType, document, is_of_alerts, language,
+        read_alerts, read_file, read_rules, read_sources, zone,
     },
     destination::{self, DestinationConfig, Links},
     language::Language,
@@ -165,10 +165,25 @@ pub fn tables() -> Vec<TableKeys> {
     tables
 }
 
+/// The tables that are about a process and its machine.
+const OF_THE_MACHINE: [Key; 6] =
+    [STORE_TABLE, CLUSTER_TABLE, BACKUP_TABLE, RELOAD_TABLE, SERVER_TABLE, HEARTBEAT_TABLE];
+
 impl Config {
     /// How many rules `[rules]` has.
     pub fn rules_written(&self) -> usize {
         self.rules.iter().filter(|rule| !is_of_alerts(rule)).count()
+    }
+
+    /// Tells what there is to do from what another config has to do: everything but what may well differ between machines that
+    /// share the work.
+    pub fn of_the_work(&self) -> Fingerprint {
+        let mut shown = Value::clone(&self.shown.0);
+        if let Some(tables) = shown.as_object_mut() {
+            tables.retain(|name, _| !OF_THE_MACHINE.iter().any(|table| table.name == name));
+        }
+        shown.sort_all_objects();
+        Fingerprint::of_text(&shown.to_string())
     }
 
     /// The keys and values at work: those of the file, with `***` in place of secrets, and the defaults of those that it
@@ -257,6 +272,16 @@ impl Config {
         let language = root.read(&LANGUAGE, language).unwrap_or_default();
         let store = root.section(&STORE_TABLE, StoreConfig::read);
         let cluster = root.section(&CLUSTER_TABLE, ClusterConfig::read);
+        let has_database = store.as_ref().is_some_and(|store| store.database.is_some());
+        if root.has(&CLUSTER_TABLE) && !has_database {
+            root.cx.add(
+                Mistake::warning(
+                    root.span_of(&CLUSTER_TABLE),
+                    "`[cluster]` changes nothing without `url` in `[store]`",
+                )
+                .hint("several machines share the work over a database; one machine has a folder, and no cluster"),
+            );
+        }
         let backup = root.section(&BACKUP_TABLE, BackupConfig::read);
         let delivery = root.section(&DELIVERY_TABLE, DeliveryConfig::read);
         let reload = root.section(&RELOAD_TABLE, ReloadConfig::read);

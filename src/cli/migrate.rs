@@ -1,6 +1,6 @@
 //! `callwatch migrate`: carries a stopped store into a database that several machines share, or back into a folder.
 
-use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fs, io, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
 
@@ -8,7 +8,10 @@ use super::{check, complain, config_arg::ConfigArg, opened, print, printed, stor
 use crate::{
     config::{Secret, StoreConfig},
     config_file::Config,
-    store::{CarryError, Content, Duty, PostgresConfig, PostgresStore, SledStore, Store, StoreError, carry},
+    store::{
+        CarryError, Content, Duty, FillError, PostgresConfig, PostgresStore, SledStore, Store, StoreError,
+        carry,
+    },
 };
 
 /// Arguments of `migrate`.
@@ -31,8 +34,14 @@ enum MigrateError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Carry(#[from] CarryError),
+    #[error(transparent)]
+    Fill(#[from] FillError),
     #[error("{0} works with the database; stop every callwatch first")]
     AtWork(String),
+    #[error("there is something in the folder {0}; name one that is not there")]
+    NotEmpty(String),
+    #[error("the folder {path} cannot be made: {why}")]
+    Folder { path: String, why: io::Error },
 }
 
 /// Carries the store, and prints what was carried and how to go on.
@@ -57,22 +66,17 @@ pub async fn migrate(args: MigrateArgs) -> ExitCode {
 
 async fn carried(config: &Config, to: &str) -> Result<Content, MigrateError> {
     let from = from(config).await?;
-    let to = match self::to(config, to).await {
-        Ok(to) => to,
-        Err(error) => {
-            from.close().await?;
-            return Err(error.into());
-        }
-    };
     let sources = config.sources.iter().map(|source| Duty::Source(source.name.clone()));
     let destinations =
         config.destinations.iter().map(|destination| Duty::Destination(destination.name.clone()));
     let duties: BTreeSet<_> = sources.chain(destinations).chain([Duty::Upkeep]).collect();
-    let carried = carry(&*from, &*to, &duties).await;
-    let closed = (to.close().await, from.close().await);
+    let carried = match is_address(to) {
+        true => into_database(config, &*from, &duties, to).await,
+        false => into_folder(config, &*from, &duties, PathBuf::from(to)).await,
+    };
+    let closed = from.close().await;
     let carried = carried?;
-    closed.0?;
-    closed.1?;
+    closed?;
     Ok(carried)
 }
 
@@ -89,16 +93,68 @@ async fn from(config: &Config) -> Result<Arc<dyn Store>, MigrateError> {
     Ok(Arc::new(SledStore::open_existing(&config.store).await?))
 }
 
-async fn to(config: &Config, to: &str) -> Result<Arc<dyn Store>, StoreError> {
-    if to.contains("://") {
-        let connection = config.store.database.as_ref().map(|database| database.connection.clone());
-        let url = Secret::from(to);
-        let config = PostgresConfig { url, connection: connection.unwrap_or_default(), lease: LEASE };
-        return Ok(Arc::new(PostgresStore::open(&config).await?));
-    }
-    let store = StoreConfig { path: PathBuf::from(to), database: None, ..config.store.clone() };
-    Ok(Arc::new(SledStore::open(&store).await?))
+/// Whether it means a database. A mistake in an address must not make a folder whose name holds a password.
+fn is_address(to: &str) -> bool {
+    to.contains("://") || to.contains('@') || to.starts_with("postgres:") || to.starts_with("postgresql:")
 }
 
-/// How long the claims hold while it works. Nothing renews them, and nobody else may work on the database then.
-const LEASE: Duration = Duration::from_secs(3600);
+async fn into_database(
+    config: &Config,
+    from: &dyn Store,
+    duties: &BTreeSet<Duty>,
+    to: &str,
+) -> Result<Content, MigrateError> {
+    let connection = config.store.database.as_ref().map(|database| database.connection.clone());
+    let connection = connection.unwrap_or_default();
+    let to = PostgresStore::open_to_fill(&PostgresConfig { url: Secret::from(to), connection, lease: LEASE })
+        .await?;
+    let carried = carry(from, &to, duties).await;
+    // Until everything is there, nobody may work with it.
+    let filled = if carried.is_ok() { to.filled().await } else { Ok(()) };
+    let closed = to.close().await;
+    let carried = carried?;
+    filled.and(closed)?;
+    Ok(carried)
+}
+
+/// The folder gets its name when everything is in it, so nobody can take half a store for a whole one.
+async fn into_folder(
+    config: &Config,
+    from: &dyn Store,
+    duties: &BTreeSet<Duty>,
+    to: PathBuf,
+) -> Result<Content, MigrateError> {
+    let shown = to.display().to_string();
+    let cannot = |why| MigrateError::Folder { path: shown.clone(), why };
+    let there = to.clone();
+    match off_the_runtime(move || Ok(fs::read_dir(there)?.next().is_some())).await {
+        Ok(true) => return Err(MigrateError::NotEmpty(shown)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot(error)),
+        _ => {}
+    }
+    let path = PathBuf::from(format!("{}.filling", shown.trim_end_matches('/')));
+    let config = StoreConfig { path: path.clone(), database: None, ..config.store.clone() };
+    if path.is_dir() {
+        // An attempt was broken off, or goes on: that one has the lock.
+        SledStore::open(&config).await?.close().await?;
+        let path = path.clone();
+        off_the_runtime(move || fs::remove_dir_all(path)).await.map_err(cannot)?;
+    }
+    let store = SledStore::open(&config).await?;
+    let carried = carry(from, &store, duties).await;
+    let closed = store.close().await;
+    drop(store);
+    let carried = carried?;
+    closed?;
+    off_the_runtime(move || fs::rename(path, to)).await.map_err(cannot)?;
+    Ok(carried)
+}
+
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// How long claims hold unless they are renewed: so long it takes until another attempt may begin after one that was killed.
+const LEASE: Duration = Duration::from_secs(120);

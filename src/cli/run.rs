@@ -77,7 +77,8 @@ pub async fn run(args: RunArgs) -> ExitCode {
         Informant { store: Arc::clone(&store), telemetry: telemetry.clone(), clock, handle: handle.clone() };
     let service = Service::new(store, telemetry.clone(), clock, handle, Some(reloader.clone()));
     let server = Server::new(service, &stop);
-    tokio::spawn(stop_on_signal(telemetry.clone(), stop.clone()));
+    // Before any duty is claimed: whoever ends without giving them back leaves them free until the lease is over.
+    tokio::spawn(stop_on_signal(listen_for_stop(), telemetry.clone(), stop.clone()));
     tokio::spawn(reload_on_signal(hangup, reloader.clone(), telemetry.clone(), stop.clone()));
     tokio::spawn(reloader.watch(stop.clone()));
     if io::stderr().is_terminal() {
@@ -150,17 +151,19 @@ async fn reload_on_signal(
     }
 }
 
+/// Begins to listen to SIGINT, SIGTERM and SIGQUIT.
+fn listen_for_stop() -> io::Result<[unix::Signal; 3]> {
+    Ok([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::quit())?])
+}
+
 /// Cancels `stop` on SIGINT, SIGTERM or SIGQUIT; a second one ends the process at once. SIGQUIT ends it without the core
 /// dump that the system would make.
-async fn stop_on_signal(telemetry: Telemetry, stop: CancellationToken) {
-    let listen = || {
-        io::Result::Ok((
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::quit())?,
-        ))
-    };
-    let (mut interrupt, mut terminate, mut quit) = match listen() {
+async fn stop_on_signal(
+    signals: io::Result<[unix::Signal; 3]>,
+    telemetry: Telemetry,
+    stop: CancellationToken,
+) {
+    let [mut interrupt, mut terminate, mut quit] = match signals {
         Ok(signals) => signals,
         Err(error) => return cannot_be_caught(&telemetry, &error),
     };

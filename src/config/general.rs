@@ -324,6 +324,12 @@ impl StoreConfig {
                     .error("this is not the address of a PostgreSQL database")
                     .hint("write it as in \"postgres://user:password@host/database\""));
             }
+            // Several hosts each have a port, which is no URL.
+            let has_no_port =
+                |url: &str| !url.contains(',') && url::Url::parse(url) == Err(url::ParseError::InvalidPort);
+            if found.content().is_some_and(has_no_port) {
+                return Err(value.error("the port of this address is none: it is a number up to 65535"));
+            }
             Ok(found.secret)
         });
         let ca_file = table.read(&STORE_CA_FILE, certificates);

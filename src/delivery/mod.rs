@@ -30,10 +30,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::rehearsed::{Arrived, Rehearsed};
@@ -47,7 +44,7 @@ use crate::{
     batch::BatchKey,
     destination::{Destination, DestinationConfig},
     rule::Rules,
-    store::{Claim, Duty, Hold, Store, StoreError, Token},
+    store::{self, Duty, Hold, Store, StoreError, Token},
     telemetry::{Signal, Telemetry},
     time::{Clock, Timestamp},
 };
@@ -75,9 +72,6 @@ pub struct DestinationTask {
     pub grace: Duration,
 }
 
-/// How long it takes until a store that cannot be used is asked again.
-const STORE_AGAIN: Duration = Duration::from_secs(2);
-
 /// Serves one destination until `stop` is cancelled, whenever no other process does. Then nothing new is begun, attempts in
 /// flight have [`DestinationTask::grace`] to end, and those that did not are as if they had not been begun.
 ///
@@ -87,50 +81,17 @@ const STORE_AGAIN: Duration = Duration::from_secs(2);
 /// [`StoreError`] when the store failed and went on failing. Attempts in flight are then cut off.
 pub async fn run(task: DestinationTask, stop: CancellationToken) -> Result<(), StoreError> {
     let task = Arc::new(task);
-    while let Some((claim, asked)) = claim(&task, &stop).await? {
-        let (store, telemetry) = (Arc::clone(&task.store), task.telemetry.clone());
-        let destination = task.config.name.clone();
-        let owner = Owner { store, claim: claim.clone(), telemetry, destination };
-        let served = async { Dispatcher::load(Arc::clone(&task), owner, asked).await?.run(&stop).await };
-        match served.await {
-            Ok(()) => {
-                return retry_io(&task.telemetry, "giving up a claim", || task.store.give_up(claim.clone()))
-                    .await;
-            }
-            // Attempts in flight have been cut off with the dispatcher, and nothing of them is written.
-            Err(error) if error.is_about_the_claim() => {
-                task.telemetry.emit(Signal::StoreFailed { doing: "delivering", error: error.to_string() });
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Waits for the claim on a destination, and says when it was asked for; `None` when it is time to stop.
-async fn claim(
-    task: &DestinationTask,
-    stop: &CancellationToken,
-) -> Result<Option<(Claim, Instant)>, StoreError> {
     let duty = Duty::Destination(task.config.name.clone());
-    while !stop.is_cancelled() {
-        let asked = Instant::now();
-        match retry_io(&task.telemetry, "claiming a destination", || task.store.claim(&duty)).await {
-            Ok(Some(claim)) => {
-                task.telemetry.set_destination_elsewhere(&task.config.name, false);
-                return Ok(Some((claim, asked)));
-            }
-            Ok(None) => {
-                task.telemetry.set_destination_elsewhere(&task.config.name, true);
-                stop.run_until_cancelled(task.store.vacancy(&duty)).await;
-            }
-            Err(StoreError::Database { .. }) => {
-                stop.run_until_cancelled(sleep(STORE_AGAIN)).await;
-            }
-            Err(error) => return Err(error),
+    let work = |claim, asked| {
+        let (task, stop) = (Arc::clone(&task), stop.clone());
+        // When it ends early, attempts in flight are cut off with the dispatcher, and nothing of them is written.
+        async move {
+            let (store, telemetry) = (Arc::clone(&task.store), task.telemetry.clone());
+            let owner = Owner { store, claim, telemetry, destination: task.config.name.clone() };
+            Dispatcher::load(task, owner, asked).await?.run(&stop).await
         }
-    }
-    Ok(None)
+    };
+    store::work_in_turn(&*task.store, &duty, &stop, |turn| task.telemetry.note_turn(&duty, turn), work).await
 }
 
 /// When each batch goes out in which one of these deliveries is held, as far as is known now; `None` when more has to come

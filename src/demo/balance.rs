@@ -126,7 +126,7 @@ impl Balance<'_> {
         }
         if self.kills > 0 {
             lines.push(format!(
-                "  {} killed. What had arrived without being noted comes again, with the same id.",
+                "  {} killed. What had arrived without being noted comes again.",
                 if self.kills == 1 {
                     "One process was".to_owned()
                 } else {

@@ -197,6 +197,7 @@ impl Narrator {
             | Signal::HeartbeatSent { .. }
             | Signal::HeartbeatFailed { .. }
             | Signal::HeartbeatWithheld { .. }
+            | Signal::TakenOver { .. }
             | Signal::Hindrance { .. } => return None,
         })
     }

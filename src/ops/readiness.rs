@@ -57,13 +57,23 @@ impl Ops {
     /// Whether callwatch does its work: its sources answer, what is due goes out, the store answers, and the config on disk
     /// is the one at work. A store that does not answer is a failed check, no error.
     pub async fn readiness(&self) -> Readiness {
-        let store = match tokio::time::timeout(STORE_PATIENCE, self.store.destinations()).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(OpsError::from(error).to_string()),
-            Err(_) => Err(format!("no answer within {}", humantime::format_duration(STORE_PATIENCE))),
+        let asked = async {
+            self.store.destinations().await?;
+            self.store.cluster().await
         };
-        let board = self.board.clone().unwrap_or_default();
-        check(&board, &self.config, store, self.clock.wall(), self.clock.steady())
+        let (store, cluster) = match tokio::time::timeout(STORE_PATIENCE, asked).await {
+            Ok(Ok(cluster)) => (Ok(()), cluster),
+            Ok(Err(error)) => (Err(OpsError::from(error).to_string()), None),
+            Err(_) => {
+                let patience = humantime::format_duration(STORE_PATIENCE);
+                (Err(format!("no answer within {patience}")), None)
+            }
+        };
+        let board = match cluster {
+            Some(cluster) => self.board_with(&cluster),
+            None => self.board.clone(),
+        };
+        check(&board.unwrap_or_default(), &self.config, store, self.clock.wall(), self.clock.steady())
     }
 }
 
@@ -77,10 +87,6 @@ fn check(
 ) -> Readiness {
     let sources = config.sources.iter().filter_map(|source| {
         let status = board.sources.get(&source.name).cloned().unwrap_or_default();
-        // Whoever polls it says how it is.
-        if status.elsewhere {
-            return None;
-        }
         silent(source, &status, steady).map(|why| format!("{}: {why}", source.name))
     });
     let late = board.destinations.iter().filter_map(|(name, status)| {

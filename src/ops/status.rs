@@ -1,6 +1,6 @@
 //! How things stand now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use super::{Ops, OpsError, Readiness, text};
 use crate::{
     name::Name,
     privacy::mask_phones_in,
-    store::{Cluster, Held, Pause, Tally},
+    store::{Cluster, Pause, Tally},
     telemetry::{Board, DestinationState, DestinationStatus, Incident, SourceStatus},
     time::Timestamp,
 };
@@ -53,6 +53,9 @@ pub struct NodeOverview {
     pub seen: Timestamp,
     /// Its duties.
     pub duties: Vec<DutyOverview>,
+    /// Tells its config from those of the others, as far as the work is concerned.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub config: String,
 }
 
 /// A duty, and since when a process has it.
@@ -118,7 +121,7 @@ pub struct SourceOverview {
     pub requests: u32,
     /// Requests a minute that all sources of the host share.
     pub requests_allowed: u32,
-    /// Whether another process polls it: nothing is known of it here.
+    /// Whether another process polls it, which has reported the rest.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub elsewhere: bool,
 }
@@ -134,8 +137,8 @@ pub struct DestinationOverview {
     pub pause: Option<PauseStatus>,
     /// How many deliveries it has in each state.
     pub deliveries: Tally,
-    /// How the work for it goes; `None` when callwatch is stopped, another process works on it, or the config does not have
-    /// it.
+    /// How the work for it goes; `None` when callwatch is stopped, the config does not have it, or another process works on it
+    /// and has not reported yet.
     pub work: Option<DestinationWork>,
     /// Whether another process works on it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -210,9 +213,7 @@ impl From<&Incident> for Mishap {
 }
 
 impl From<&DestinationStatus> for DestinationWork {
-    fn from(
-        DestinationStatus { state, backlog, last_success, last_error, elsewhere: _ }: &DestinationStatus,
-    ) -> Self {
+    fn from(DestinationStatus { state, backlog, last_success, last_error, .. }: &DestinationStatus) -> Self {
         let (state, why, until) = match state {
             DestinationState::Ok => (WorkState::Ok, None, None),
             DestinationState::Failing { until, why } => (WorkState::Failing, Some(why), Some(*until)),
@@ -230,6 +231,13 @@ impl From<&DestinationStatus> for DestinationWork {
 }
 
 impl Status {
+    /// Whether processes that share the work have different configs, as while they are upgraded one after the other. A rule that
+    /// only some have fires while one of them polls.
+    pub fn configs_differ(&self) -> bool {
+        let configs = self.nodes.iter().filter(|node| node.live).map(|node| &node.config);
+        configs.collect::<BTreeSet<_>>().len() > 1
+    }
+
     /// Whether callwatch is at work and there is nothing that a person has to look at. What is tried again by itself, and has
     /// not failed for long, is no trouble.
     pub fn is_well(&self) -> bool {
@@ -290,12 +298,6 @@ impl ServiceStatus {
     }
 }
 
-impl DutyOverview {
-    fn of(held: &Held) -> Self {
-        Self { duty: held.duty.to_string(), since: held.since }
-    }
-}
-
 /// The processes of a cluster with their duties, the oldest first.
 fn nodes(cluster: &Cluster, now: Timestamp) -> Vec<NodeOverview> {
     let mut nodes: Vec<_> = (cluster.nodes.iter())
@@ -305,11 +307,15 @@ fn nodes(cluster: &Cluster, now: Timestamp) -> Vec<NodeOverview> {
             is_this: cluster.me.as_ref() == Some(&node.id),
             live: node.live,
             leaving: node.leaving,
-            since: node.since,
+            since: now.before(cluster.at.since(node.since)),
             seen: now.before(node.silent),
+            config: node.says.config.clone(),
             duties: (cluster.duties.iter())
                 .filter(|held| held.owner.as_ref() == Some(&node.id))
-                .map(DutyOverview::of)
+                .map(|held| DutyOverview {
+                    duty: held.duty.to_string(),
+                    since: now.before(cluster.at.since(held.since)),
+                })
                 .collect(),
         })
         .collect();
@@ -324,11 +330,13 @@ impl Ops {
     /// When the store fails.
     pub async fn status(&self) -> Result<Status, OpsError> {
         let all = self.destinations().await?;
-        let service = match &self.board {
+        let cluster = self.store.cluster().await?.unwrap_or_default();
+        let board = self.board_with(&cluster);
+        let service = match &board {
             Some(board) => Some(ServiceStatus::of(board, self.readiness().await, all.now)),
             None => None,
         };
-        let at_work = self.board.as_ref().map_or(const { &BTreeMap::new() }, |board| &board.destinations);
+        let at_work = board.as_ref().map_or(const { &BTreeMap::new() }, |board| &board.destinations);
         let status = |name: &Name| {
             let standing = all.standings.get(name);
             DestinationOverview {
@@ -336,17 +344,25 @@ impl Ops {
                 is_configured: all.configured.contains(name),
                 pause: standing.and_then(|standing| standing.pause.as_ref()).map(PauseStatus::from),
                 deliveries: standing.map(|standing| standing.tally).unwrap_or_default(),
-                work: at_work.get(name).filter(|it| !it.elsewhere).map(DestinationWork::from),
+                work: at_work
+                    .get(name)
+                    .filter(|it| !it.elsewhere || it.is_reported)
+                    .map(DestinationWork::from),
                 elsewhere: at_work.get(name).is_some_and(|it| it.elsewhere),
             }
         };
         let destinations = all.names().into_iter().map(status).collect();
-        let cluster = self.store.cluster().await?.unwrap_or_default();
         let nodes = nodes(&cluster, all.now);
-        let is_served = |held: &&Held| {
-            cluster.nodes.iter().any(|node| node.live && node.says.serves.contains(&held.duty))
-        };
-        let free = cluster.duties.iter().filter(|held| held.owner.is_none()).filter(is_served);
-        Ok(Status { at: all.now, service, destinations, nodes, free: free.map(DutyOverview::of).collect() })
+        let free = cluster.free().into_iter();
+        let free =
+            free.map(|(duty, age)| DutyOverview { duty: duty.to_string(), since: all.now.before(age) });
+        Ok(Status { at: all.now, service, destinations, nodes, free: free.collect() })
+    }
+
+    /// The board of the process, with what others have reported of the duties that are theirs.
+    pub(super) fn board_with(&self, cluster: &Cluster) -> Option<Board> {
+        let mut board = self.board.clone()?;
+        board.complete(cluster, self.clock.wall(), self.clock.steady());
+        Some(board)
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
@@ -71,20 +72,16 @@ pub enum CarryError {
 pub async fn carry(from: &dyn Store, to: &dyn Store, duties: &BTreeSet<Duty>) -> Result<Content, CarryError> {
     let mut duties = duties.clone();
     duties.extend(from.destinations().await?.into_keys().map(Duty::Destination));
-    let there = content(to, &duties).await?;
+    let there = content(to, &duties, &mut []).await?;
     if there != content_of_nothing() {
         return Err(CarryError::NotEmpty(there));
     }
-    // Nobody else may work on it meanwhile.
-    let (mut here, mut claims) = (vec![], BTreeMap::new());
-    for duty in &duties {
-        here.push(from.claim(duty).await?.ok_or_else(|| CarryError::AtWork(duty.clone()))?);
-        let claim = to.claim(duty).await?.ok_or_else(|| CarryError::AtWork(duty.clone()))?;
-        claims.insert(duty.clone(), claim);
-    }
+    // Nobody else may work on them meanwhile.
+    let mut hands = [Hands::on(from, &duties).await?, Hands::on(to, &duties).await?];
+    let claims = hands[1].claims.clone();
     for (duty, claim) in &claims {
         if let Duty::Source(source) = duty {
-            carry_calls(from, to, source, claim).await?;
+            carry_calls(from, to, source, claim, &mut hands).await?;
         }
         if let Some(checkpoint) = from.checkpoint(duty).await? {
             to.commit(claim, Commit { checkpoint: Some(checkpoint), ..Commit::default() }).await?;
@@ -93,6 +90,7 @@ pub async fn carry(from: &dyn Store, to: &dyn Store, duties: &BTreeSet<Duty>) ->
     let records = deliveries(from).await?;
     let upkeep = to.claim(&Duty::Upkeep).await?.ok_or(CarryError::AtWork(Duty::Upkeep))?;
     for records in records.chunks(STEP) {
+        keep(&mut hands).await?;
         carry_deliveries(from, to, &upkeep, &claims, records).await?;
     }
     for (duty, claim) in &claims {
@@ -100,11 +98,52 @@ pub async fn carry(from: &dyn Store, to: &dyn Store, duties: &BTreeSet<Duty>) ->
             carry_notes(from, to, destination, claim, &records).await?;
         }
     }
-    for claim in here {
-        from.give_up(claim).await?;
-    }
-    let (from, filled) = (content(from, &duties).await?, content(to, &duties).await?);
+    let (from, filled) = (content(from, &duties, &mut hands).await?, content(to, &duties, &mut hands).await?);
+    let [here, _] = hands;
+    here.give_back().await?;
     if from != filled { Err(CarryError::Differs { from, filled }) } else { Ok(filled) }
+}
+
+/// The claims on all duties of a store.
+struct Hands<'a> {
+    store: &'a dyn Store,
+    claims: BTreeMap<Duty, Claim>,
+    /// When they were asked for.
+    asked: Instant,
+}
+
+impl<'a> Hands<'a> {
+    async fn on(store: &'a dyn Store, duties: &BTreeSet<Duty>) -> Result<Self, CarryError> {
+        let (mut claims, asked) = (BTreeMap::new(), Instant::now());
+        for duty in duties {
+            let claim = store.claim(duty).await?.ok_or_else(|| CarryError::AtWork(duty.clone()))?;
+            claims.insert(duty.clone(), claim);
+        }
+        Ok(Self { store, claims, asked })
+    }
+
+    async fn give_back(self) -> Result<(), StoreError> {
+        for claim in self.claims.into_values() {
+            self.store.give_up(claim).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Renews the claims on both stores when a third of their leases is over.
+async fn keep(hands: &mut [Hands<'_>]) -> Result<(), CarryError> {
+    for hands in hands {
+        let lease = hands.claims.values().filter_map(|claim| claim.lease).min();
+        if lease.is_none_or(|lease| hands.asked.elapsed() < lease / 3) {
+            continue;
+        }
+        hands.asked = Instant::now();
+        for (duty, claim) in &hands.claims {
+            let renewed = hands.store.claim(duty).await?.filter(|renewed| renewed.epoch == claim.epoch);
+            renewed.ok_or_else(|| CarryError::AtWork(duty.clone()))?;
+        }
+    }
+    Ok(())
 }
 
 async fn carry_calls(
@@ -112,9 +151,11 @@ async fn carry_calls(
     to: &dyn Store,
     source: &Name,
     claim: &Claim,
-) -> Result<(), StoreError> {
+    hands: &mut [Hands<'_>],
+) -> Result<(), CarryError> {
     let mut after = None;
     loop {
+        keep(hands).await?;
         let known = from.known(source, after.as_ref(), STEP).await?;
         let Some(last) = known.last() else { return Ok(()) };
         after = Some(last.id.clone());
@@ -292,13 +333,18 @@ fn content_of_nothing() -> Content {
 }
 
 /// Everything that is carried, counted and hashed.
-async fn content(store: &dyn Store, duties: &BTreeSet<Duty>) -> Result<Content, StoreError> {
+async fn content(
+    store: &dyn Store,
+    duties: &BTreeSet<Duty>,
+    hands: &mut [Hands<'_>],
+) -> Result<Content, CarryError> {
     let (mut content, mut hash) = (Content::default(), Xxh3::new());
     let records = deliveries(store).await?;
     for duty in duties {
         if let Duty::Source(source) = duty {
             let mut after = None;
             loop {
+                keep(hands).await?;
                 let known = store.known(source, after.as_ref(), STEP).await?;
                 let Some(last) = known.last() else { break };
                 after = Some(last.id.clone());
@@ -332,6 +378,7 @@ async fn content(store: &dyn Store, duties: &BTreeSet<Duty>) -> Result<Content, 
         }
     }
     for records in records.chunks(STEP) {
+        keep(hands).await?;
         let tokens: Vec<_> = records.iter().map(|record| record.token).collect();
         for (record, event) in records.iter().zip(store.bodies(&tokens).await?) {
             content.deliveries += 1;

@@ -91,8 +91,23 @@ pub enum StoreError {
         /// The schema found.
         found: u32,
     },
+    /// A store is being carried into the database, or that was broken off.
+    #[error(
+        "the database {server} is being filled by `callwatch migrate`, or that was broken off: when none runs, start it \
+         again (it begins anew), or remove what is there with DROP SCHEMA callwatch CASCADE"
+    )]
+    BeingFilled {
+        /// Its hosts and its name.
+        server: String,
+    },
+    /// The address of a database cannot be read, or is none.
+    #[error("{why}")]
+    NoAddress {
+        /// The reason, without the address.
+        why: String,
+    },
     /// The database does not do its work now.
-    #[error("the database {server} cannot be used: {why}; callwatch goes on by itself as soon as it can")]
+    #[error("the database {server} cannot be used: {why}")]
     Database {
         /// Its hosts and its name.
         server: String,
@@ -117,12 +132,4 @@ pub enum StoreError {
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
-}
-
-impl StoreError {
-    /// Whether the work on a duty ends with it and can begin again with a new claim: another process has the duty, or a
-    /// shared store cannot be used for a while, in which the claim may run out.
-    pub fn is_about_the_claim(&self) -> bool {
-        matches!(self, Self::ClaimLost { .. } | Self::Database { .. })
-    }
 }

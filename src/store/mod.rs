@@ -37,6 +37,7 @@ mod record;
 mod settlement;
 mod share;
 mod sled;
+mod turn;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -58,7 +59,7 @@ pub use self::{
     memory::MemoryStore,
     pause::Pause,
     pending::{Entry, Feed, Pending, Position, Standing, Token},
-    postgres::{PostgresConfig, PostgresStore, ScratchDatabase},
+    postgres::{FillError, PostgresConfig, PostgresStore, ScratchDatabase},
     query::{Action, Cursor, DeliveryFilter, DestinationStanding, Page, Query},
     record::{
         ATTEMPTS_KEPT, Attempt, DeliveryId, DeliveryRecord, DeliveryState, DeliveryStateKind, Restart, Tally,
@@ -66,6 +67,7 @@ pub use self::{
     settlement::{Merge, Outcome, PauseChange, Settlement, Verdict},
     share::{Attendance, Cluster, Held, Node, Share},
     sled::{Backup, Probe, Restored, SledStore, Step, watch_steps},
+    turn::{Turn, work_in_turn},
 };
 use crate::{
     batch::BatchKey,
@@ -108,6 +110,9 @@ pub trait Store: Send + Sync + 'static {
     /// them. `None` says that it is about to end, so that others take its duties as soon as it gives them back. A store for
     /// one process has nothing to share out.
     fn attend(&self, _says: Option<Attendance>) {}
+
+    /// Has `work` asked how the duties of this process go, each time it says to the others that it is there.
+    fn report(&self, _work: Arc<dyn Fn() -> Value + Send + Sync>) {}
 
     /// Waits until it may be worth while to ask for a duty that another process had.
     async fn vacancy(&self, _duty: &Duty) {

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 use super::Duty;
 use crate::time::Timestamp;
 
@@ -19,6 +21,8 @@ pub struct Attendance {
     pub version: String,
     /// The duties of its config.
     pub serves: BTreeSet<Duty>,
+    /// Tells its config from any other, as far as the work is concerned.
+    pub config: String,
 }
 
 /// A process that takes part in the work, as the store knows it.
@@ -36,6 +40,9 @@ pub struct Node {
     pub since: Timestamp,
     /// How long ago it was heard of.
     pub silent: Duration,
+    /// How its duties went then, in its own words (see [`Store::report`](super::Store::report)). Only
+    /// [`Store::cluster`](super::Store::cluster) asks for it.
+    pub work: Option<Value>,
 }
 
 /// A duty, and who works on it.
@@ -45,8 +52,30 @@ pub struct Held {
     pub duty: Duty,
     /// The process whose claim has not run out; `None` when the duty is free.
     pub owner: Option<String>,
-    /// Since when it is owned, or was given up, by the store's clock.
+    /// Since when it is owned or free, by the store's clock.
     pub since: Timestamp,
+}
+
+impl Cluster {
+    /// The process that works on a duty: its claim holds, and it has been heard of lately.
+    pub fn owner(&self, duty: &Duty) -> Option<&Node> {
+        let owner = self.duties.iter().find(|held| held.duty == *duty)?.owner.as_ref()?;
+        self.nodes.iter().find(|node| node.live && node.id == *owner)
+    }
+
+    /// The duties that a live process serves and nobody works on, each with how long that has been so.
+    pub fn free(&self) -> Vec<(&Duty, Duration)> {
+        let mut free: BTreeMap<&Duty, Timestamp> = BTreeMap::new();
+        for node in self.nodes.iter().filter(|node| node.live) {
+            for duty in node.says.serves.iter().filter(|duty| self.owner(duty).is_none()) {
+                let held = self.duties.iter().find(|held| held.duty == *duty);
+                // A duty that nobody has ever claimed is free since somebody serves it.
+                let since = held.map_or(node.since, |held| held.since);
+                free.entry(duty).and_modify(|at| *at = since.min(*at)).or_insert(since);
+            }
+        }
+        free.into_iter().map(|(duty, since)| (duty, self.at.since(since))).collect()
+    }
 }
 
 /// All processes and duties of a store.
@@ -58,6 +87,8 @@ pub struct Cluster {
     pub duties: Vec<Held>,
     /// The process that asked, when it takes part.
     pub me: Option<String>,
+    /// The time, by the store's clock.
+    pub at: Timestamp,
 }
 
 /// The part of the work that falls to a process.
@@ -190,11 +221,17 @@ mod tests {
         fn cluster(&self, serves: &BTreeSet<Duty>) -> Cluster {
             let node = |(id, (seen, leaving)): (&String, &(u64, bool))| Node {
                 id: id.clone(),
-                says: Attendance { name: id.clone(), version: String::new(), serves: serves.clone() },
+                says: Attendance {
+                    name: id.clone(),
+                    version: String::new(),
+                    serves: serves.clone(),
+                    config: String::new(),
+                },
                 leaving: *leaving,
                 live: seen + LEASE > self.now,
                 since: Timestamp::default(),
                 silent: Duration::from_millis(self.now - seen),
+                work: None,
             };
             let held = |(duty, row): (&Duty, &Row)| Held {
                 duty: duty.clone(),
@@ -205,6 +242,7 @@ mod tests {
                 nodes: self.seen.iter().map(node).collect(),
                 duties: self.rows.iter().map(held).collect(),
                 me: None,
+                at: Timestamp::default(),
             }
         }
 
@@ -367,11 +405,17 @@ mod tests {
     fn node(id: &str, serves: &BTreeSet<Duty>) -> Node {
         Node {
             id: id.to_owned(),
-            says: Attendance { name: id.to_owned(), version: String::new(), serves: serves.clone() },
+            says: Attendance {
+                name: id.to_owned(),
+                version: String::new(),
+                serves: serves.clone(),
+                config: String::new(),
+            },
             leaving: false,
             live: true,
             since: Timestamp::default(),
             silent: Duration::ZERO,
+            work: None,
         }
     }
 
@@ -387,6 +431,7 @@ mod tests {
             nodes: vec![node("a", &all), node("b", &few)],
             duties: all.iter().map(held).collect(),
             me: None,
+            at: Timestamp::default(),
         };
         assert_eq!(Share::of(&cluster, "a").give_back, few, "the other one can do nothing else");
         cluster.duties.retain(|held| held.duty == Duty::Upkeep);

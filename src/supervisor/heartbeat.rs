@@ -21,6 +21,8 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A delivery that has been due for so long says that callwatch does not do its job, whoever is to blame.
 const OLDEST_DUE: Duration = Duration::from_secs(15 * 60);
+/// How long nobody may work on a duty. One that changes hands is free for a moment.
+const FREE_FOR: Duration = Duration::from_secs(15);
 /// How often it is looked whether all is well again, when the signs come more rarely.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -34,6 +36,8 @@ struct State {
     failed: bool,
     /// Whether it was told that none is sent.
     withheld: bool,
+    /// Since when there is a source that has not been asked yet.
+    unasked: Option<Instant>,
 }
 
 impl Upkeep {
@@ -66,18 +70,6 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Why the work as a whole is not done: somebody has to own each duty that a process serves.
-    async fn unattended(&self) -> Option<String> {
-        let cluster = match timeout(DEADLINE, self.store.cluster()).await {
-            Ok(Ok(cluster)) => cluster?,
-            Ok(Err(error)) => return Some(format!("the store fails: {error}")),
-            Err(_) => return Some("the store does not answer".to_owned()),
-        };
-        let is_served = |duty| cluster.nodes.iter().any(|node| node.live && node.says.serves.contains(duty));
-        let free = cluster.duties.iter().find(|held| held.owner.is_none() && is_served(&held.duty));
-        free.map(|held| format!("nobody works on the {}", held.duty))
-    }
-
     /// Sends a sign if all is well.
     async fn beat_once(
         &self,
@@ -85,19 +77,37 @@ impl Upkeep {
         sources: &BTreeMap<Name, Duration>,
         state: &mut State,
     ) {
-        let (now, steady) = (self.clock.wall(), self.clock.steady());
-        let board = self.telemetry.board();
-        if sources.keys().any(|name| is_unasked(&board, name)) {
-            return;
-        }
-        let mut trouble = trouble(&board, sources, now, steady);
-        if trouble.is_none() {
-            trouble = match timeout(DEADLINE, self.store.destinations()).await {
-                Ok(Ok(_)) => self.unattended().await,
-                Ok(Err(error)) => Some(format!("the store fails: {error}")),
-                Err(_) => Some("the store does not answer".to_owned()),
-            };
-        }
+        let asked = async {
+            self.store.destinations().await?;
+            self.store.cluster().await
+        };
+        let trouble = match timeout(DEADLINE, asked).await {
+            Ok(Ok(cluster)) => {
+                let (now, steady) = (self.clock.wall(), self.clock.steady());
+                let cluster = cluster.unwrap_or_default();
+                let mut board = self.telemetry.board();
+                board.complete(&cluster, now, steady);
+                // Nothing is known yet of a source whose first request is under way.
+                let unasked = sources.iter().find(|(name, _)| is_unasked(&board, name));
+                let unasked = unasked.map(|(name, patience)| {
+                    (name, patience, *state.unasked.get_or_insert_with(Instant::now))
+                });
+                match unasked {
+                    Some((_, patience, since)) if since.elapsed() <= *patience => return,
+                    Some((name, ..)) => Some(format!("source {name} has not been asked yet")),
+                    None => {
+                        state.unasked = None;
+                        trouble(&board, sources, now, steady).or_else(|| {
+                            let free = cluster.free();
+                            let (duty, _) = free.iter().find(|(_, age)| *age > FREE_FOR)?;
+                            Some(format!("nobody works on the {duty}"))
+                        })
+                    }
+                }
+            }
+            Ok(Err(error)) => Some(format!("the store fails: {error}")),
+            Err(_) => Some("the store does not answer".to_owned()),
+        };
         if let Some(why) = trouble {
             if !std::mem::replace(&mut state.withheld, true) {
                 self.telemetry.emit(Signal::HeartbeatWithheld { why });
@@ -135,10 +145,6 @@ fn trouble(
     steady: Timestamp,
 ) -> Option<String> {
     for (name, patience) in sources {
-        // Another process polls it, and says how it is.
-        if board.sources.get(name).is_some_and(|source| source.elsewhere) {
-            continue;
-        }
         let lag = board.sources.get(name).and_then(|source| source.lag(steady));
         if lag.is_none_or(|lag| lag > *patience) {
             return Some(format!("source {name} does not answer"));

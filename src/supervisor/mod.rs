@@ -47,6 +47,7 @@ pub use self::{
 };
 use crate::{
     callem::budget::{self, Budget},
+    config::SourceConfig,
     config_file::Config,
     delivery::{self, DestinationTask},
     rule::{RuleSet, Rules},
@@ -182,6 +183,8 @@ impl Supervisor {
     }
 
     async fn work(mut self, config: Config, stop: CancellationToken) -> Result<(), RunError> {
+        let telemetry = self.telemetry.clone();
+        self.store.report(Arc::new(move || telemetry.report()));
         let mut outcome = self.apply(config, &stop).await.map_err(RunError::from);
         if outcome.is_err() {
             stop.cancel();
@@ -235,7 +238,7 @@ impl Supervisor {
 
         // Nothing fails from here on.
         self.http = Some(http);
-        prepare(&self.telemetry, &config);
+        self.prepare(&config);
         self.set_budgets(&config);
         // The rules are swapped before tasks are stopped: what a rule fires for a destination that is gone would only
         // wait in the store.
@@ -271,11 +274,28 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Sets the budget of each host: all of it, or its part when other processes share the address.
-    fn set_budgets(&mut self, config: &Config) {
+    /// The sources with the requests that this process may make: all of them, or its part when others share the address.
+    fn sources(&self, config: &Config) -> Vec<SourceConfig> {
         let by = if config.cluster.shared_ip { self.nodes.max(1) } else { 1 };
-        for (host, limit) in budget::limits(&config.sources) {
-            let limit = (limit / by).max(1);
+        let mut sources = config.sources.clone();
+        for source in &mut sources {
+            source.requests_per_minute = (source.requests_per_minute / by).max(1);
+        }
+        sources
+    }
+
+    /// Makes room in the metrics and on the board for everything that the config names.
+    fn prepare(&self, config: &Config) {
+        let destinations: Vec<_> = config.destinations.iter().map(|it| &it.name).collect();
+        let rules: Vec<_> = config.rules.iter().map(|it| &it.name).collect();
+        self.telemetry.prepare(&self.sources(config), &destinations, &rules);
+        self.telemetry.set_zone(config.timezone);
+    }
+
+    /// Sets the budget of each host.
+    fn set_budgets(&mut self, config: &Config) {
+        let sources = self.sources(config);
+        for (host, limit) in budget::limits(&sources) {
             let budget = self.budget(host, limit);
             budget.lock().unwrap_or_else(PoisonError::into_inner).set_limit(limit);
         }
@@ -287,6 +307,7 @@ impl Supervisor {
         let Some(config) = self.config.borrow().clone() else { return };
         let nodes = u32::try_from(share.nodes).unwrap_or(u32::MAX);
         if std::mem::replace(&mut self.nodes, nodes) != nodes {
+            self.prepare(&config);
             self.set_budgets(&config);
         }
         let back: BTreeSet<Duty> = share.give_back.iter().map(Duty::from).collect();
@@ -322,6 +343,7 @@ impl Supervisor {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             serves: duties.iter().map(|job| store::Duty::from(&job.duty())).collect(),
+            config: config.of_the_work().as_str().to_owned(),
         }
     }
 
@@ -401,7 +423,7 @@ impl Supervisor {
         }
         if let Some(config) = &*self.config.borrow() {
             // Signals of a task that was stopping may have put its name back on the board.
-            prepare(&self.telemetry, config);
+            self.prepare(config);
         }
         Ok(result?)
     }
@@ -416,14 +438,6 @@ async fn changed(share: &mut Option<watch::Receiver<Share>>) {
         return;
     }
     std::future::pending().await
-}
-
-/// Makes room in the metrics and on the board for everything that the config names.
-fn prepare(telemetry: &Telemetry, config: &Config) {
-    let destinations: Vec<_> = config.destinations.iter().map(|it| &it.name).collect();
-    let rules: Vec<_> = config.rules.iter().map(|it| &it.name).collect();
-    telemetry.prepare(&config.sources, &destinations, &rules);
-    telemetry.set_zone(config.timezone);
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use crate::{
     config_file::Config,
     name::Name,
     rule::Rules,
-    store::{BackedUp, Backup, Claim, Duty, Store, StoreError},
-    telemetry::{Signal, StoreSignal, Telemetry},
+    store::{self, BackedUp, Backup, Claim, Duty, Store, StoreError, Tally, Turn},
+    telemetry::{ClusterStatus, Signal, StoreSignal, Telemetry},
     time::Clock,
 };
 
@@ -29,6 +29,9 @@ const SHRINK_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// A backup that failed is tried again after this time, or earlier when backups are made more often.
 const BACKUP_RETRY: Duration = Duration::from_secs(600);
+
+/// How often the cluster is looked at for its gauges.
+const SURVEY_EVERY: Duration = Duration::from_secs(15);
 
 /// How often the store is asked whether it still answers.
 const STORE_PROBE: Duration = Duration::from_secs(30);
@@ -68,9 +71,6 @@ impl UpkeepConfig {
     }
 }
 
-/// How long it takes until a store that cannot be used is asked again.
-const STORE_AGAIN: Duration = Duration::from_secs(5);
-
 /// The task that keeps the store in shape.
 #[derive(Clone)]
 pub(super) struct Upkeep {
@@ -89,34 +89,41 @@ impl Upkeep {
     /// # Errors
     /// When the store fails. A backup that fails is told and tried again; it stops nothing.
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
-        while !stop.is_cancelled() {
-            let claimed = self.store.claim(&Duty::Upkeep).await;
-            let claim = match claimed.map_err(|error| self.failed("claiming the upkeep", error)) {
-                Ok(Some(claim)) => claim,
-                Ok(None) => {
-                    stop.run_until_cancelled(self.store.vacancy(&Duty::Upkeep)).await;
-                    continue;
-                }
-                Err(StoreError::Database { .. }) => {
-                    stop.run_until_cancelled(sleep(STORE_AGAIN)).await;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let kept = async {
-                tokio::try_join!(
-                    self.clone().make_room(&claim, &stop),
-                    self.clone().back_up(&claim, &stop),
-                    self.renew(&claim, &stop),
-                    self.clone().keep_notes(&claim, &stop),
-                    self.clone().beat(&stop),
-                )
-            };
-            match kept.await {
-                // Another process does the upkeep now, or nobody can.
-                Err(error) if error.is_about_the_claim() => {}
-                Err(error) => return Err(error),
-                Ok(_) => return self.store.give_up(claim).await,
+        let work = |claim: Claim, _| {
+            let (it, stop) = (self.clone(), stop.clone());
+            async move {
+                let kept = tokio::try_join!(
+                    it.clone().make_room(&claim, &stop),
+                    it.clone().back_up(&claim, &stop),
+                    it.renew(&claim, &stop),
+                    it.clone().keep_notes(&claim, &stop),
+                    it.survey(&stop),
+                    it.clone().beat(&stop),
+                );
+                it.telemetry.set_cluster(None);
+                kept.map(drop)
+            }
+        };
+        let hear = |turn: Turn<'_>| self.telemetry.note_turn(&Duty::Upkeep, turn);
+        store::work_in_turn(&*self.store, &Duty::Upkeep, &stop, hear, work).await
+    }
+
+    /// Notes on the board how the cluster as a whole stands, until `stop` is cancelled.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn survey(&self, stop: &CancellationToken) -> Result<(), StoreError> {
+        let failed = |error| self.failed("looking at the cluster", error);
+        while let Some(cluster) = self.store.cluster().await.map_err(failed)? {
+            let destinations = self.store.destinations().await.map_err(failed)?;
+            let mut deliveries: BTreeMap<Name, Tally> = BTreeMap::new();
+            for destination in &self.config.borrow().destinations {
+                deliveries.insert(destination.clone(), Tally::default());
+            }
+            deliveries.extend(destinations.into_iter().map(|(name, standing)| (name, standing.tally)));
+            self.telemetry.set_cluster(Some(ClusterStatus::of(&cluster, deliveries)));
+            if stop.run_until_cancelled(sleep(SURVEY_EVERY)).await.is_none() {
+                break;
             }
         }
         Ok(())

@@ -5,8 +5,14 @@ use std::{
     time::Duration,
 };
 
-use super::{Signal, StoreSignal};
-use crate::{name::Name, store::Verdict, time::Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{ClusterStatus, Signal, StoreSignal};
+use crate::{
+    name::Name,
+    store::{Duty, Verdict},
+    time::Timestamp,
+};
 
 /// The state of everything callwatch works on.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +25,8 @@ pub struct Board {
     pub destinations: BTreeMap<Name, DestinationStatus>,
     /// The store.
     pub store: StoreStatus,
+    /// The processes that share it; `None` unless this one looks after the cluster.
+    pub cluster: Option<ClusterStatus>,
 }
 
 /// The config at work.
@@ -33,7 +41,7 @@ pub struct ConfigStatus {
 }
 
 /// Something that went wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
     /// When it happened.
     pub at: Timestamp,
@@ -42,7 +50,8 @@ pub struct Incident {
 }
 
 /// One source.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SourceStatus {
     /// When the last request was made, answered or not.
     pub last_poll: Option<Timestamp>,
@@ -61,9 +70,11 @@ pub struct SourceStatus {
     pub calls: Calls,
     /// The progress of the first walk over the list; `None` when it is not going on.
     pub baseline: Option<BaselineProgress>,
-    /// The requests made lately, and the number allowed.
+    /// The requests made lately, and the number allowed. They are not reported to other processes.
+    #[serde(skip)]
     pub budget: RequestsPerMinute,
-    /// Whether another process polls it: nothing is known of it here.
+    /// Whether another process polls it. What is known of it is then what that one has reported.
+    #[serde(skip)]
     pub elsewhere: bool,
 }
 
@@ -75,7 +86,7 @@ impl SourceStatus {
 }
 
 /// How many calls of a source are known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Calls {
     /// All known calls, except for deleted ones.
     pub known: u64,
@@ -84,7 +95,7 @@ pub struct Calls {
 }
 
 /// The progress of the first walk over a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaselineProgress {
     /// Calls remembered so far.
     pub found: u64,
@@ -137,7 +148,8 @@ impl RequestsPerMinute {
 }
 
 /// One destination.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DestinationStatus {
     /// Whether it takes deliveries.
     pub state: DestinationState,
@@ -147,12 +159,16 @@ pub struct DestinationStatus {
     pub last_success: Option<Timestamp>,
     /// The last attempt that failed; it stays after a success.
     pub last_error: Option<Incident>,
-    /// Whether another process delivers to it: nothing is known of it here.
+    /// Whether another process delivers to it.
+    #[serde(skip)]
     pub elsewhere: bool,
+    /// Whether that one has reported all this.
+    #[serde(skip)]
+    pub is_reported: bool,
 }
 
 /// Whether a destination takes deliveries.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DestinationState {
     /// It takes deliveries, as far as known.
     #[default]
@@ -174,7 +190,7 @@ pub enum DestinationState {
 }
 
 /// The deliveries that wait for a destination.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backlog {
     /// Deliveries that are due or wait for their next attempt.
     pub pending: u64,
@@ -226,6 +242,28 @@ impl Board {
     /// A destination's place; a name that has none gets one.
     pub(super) fn destination(&mut self, name: &Name) -> &mut DestinationStatus {
         place(&mut self.destinations, name)
+    }
+
+    /// Notes whether another process works on a duty. Nothing that was known of it here holds any more when one does.
+    pub(super) fn set_elsewhere(&mut self, duty: &Duty, elsewhere: bool) {
+        match duty {
+            Duty::Source(name) => {
+                let status = self.source(name);
+                if elsewhere {
+                    let budget = std::mem::take(&mut status.budget);
+                    *status = SourceStatus { budget, ..SourceStatus::default() };
+                }
+                status.elsewhere = elsewhere;
+            }
+            Duty::Destination(name) => {
+                let status = self.destination(name);
+                if elsewhere {
+                    *status = DestinationStatus::default();
+                }
+                status.elsewhere = elsewhere;
+            }
+            Duty::Upkeep => {}
+        }
     }
 
     /// Takes in what happened at `now` by the wall clock, and at `steady` by the steady one.
@@ -317,6 +355,7 @@ impl Board {
             | Signal::HeartbeatSent { .. }
             | Signal::HeartbeatFailed { .. }
             | Signal::HeartbeatWithheld { .. }
+            | Signal::TakenOver { .. }
             | Signal::Hindrance { .. } => {}
         }
     }

@@ -10,10 +10,14 @@ use prometheus_client::{
 };
 
 use super::{
-    Board, DestinationState, DestinationStatus, SourceStatus,
+    Board, ClusterStatus, DestinationState, DestinationStatus, SourceStatus,
     metrics::{Labels, PREFIX},
 };
-use crate::{name::Name, store::Figures, time::Timestamp};
+use crate::{
+    name::Name,
+    store::{Figures, Tally},
+    time::Timestamp,
+};
 
 /// A gauge of a `T`: its name without prefix and unit, its unit, its help, and where its value comes from, now.
 struct Of<T>(&'static str, Option<Unit>, &'static str, fn(&T, Timestamp) -> f64);
@@ -67,6 +71,30 @@ const DESTINATIONS: [Of<DestinationStatus>; 5] = [
     }),
 ];
 
+const CLUSTER: [Of<ClusterStatus>; 4] = [
+    Of("cluster_nodes", None, "Processes that share the work", |it, _| it.nodes as f64),
+    Of("cluster_duties", None, "Sources, destinations and the upkeep that they share", |it, _| {
+        it.duties as f64
+    }),
+    Of("cluster_free_duties", None, "Those of them that nobody works on", |it, _| it.free_duties as f64),
+    Of("cluster_configs", None, "Different configs that the processes have", |it, _| it.configs as f64),
+];
+
+const CLUSTER_DELIVERIES: [Of<Tally>; 3] = [
+    Of(
+        "cluster_pending_deliveries",
+        None,
+        "Deliveries that are still to be tried, of all processes",
+        |it, _| it.pending as f64,
+    ),
+    Of("cluster_held_deliveries", None, "Deliveries that are held for a batch, of all processes", |it, _| {
+        it.held as f64
+    }),
+    Of("cluster_dead_deliveries", None, "Deliveries that were given up, of all processes", |it, _| {
+        it.dead as f64
+    }),
+];
+
 const WHOLE: [Of<Board>; 5] = [
     Of("store_broken", None, "Whether the store refuses everything", |it, _| {
         it.store.broken.is_some().into()
@@ -86,23 +114,35 @@ const WHOLE: [Of<Board>; 5] = [
 /// All gauges, as the board is now.
 pub(super) fn of(board: &Board, store: &Figures, now: Timestamp) -> Registry {
     let mut registry = Registry::with_prefix(PREFIX);
+    // Of what another process works on, that one has the series: here they would stand still, and raise alarms.
+    let own_sources = || board.sources.iter().filter(|(_, it)| !it.elsewhere);
+    let own_destinations = || board.destinations.iter().filter(|(_, it)| !it.elsewhere);
     for gauge in SOURCES {
-        let sources = board.sources.iter();
+        let sources = own_sources();
         add(&mut registry, gauge, sources.map(|(name, it)| (label("source", name), it)), now);
     }
-    let left = board.sources.iter();
+    let left = own_sources();
     let left: Vec<_> = left.map(|(name, it)| (name, board.requests_left(&it.budget, now))).collect();
     let help = "Requests that the sources of its host may still make in this minute";
     let left = left.iter().map(|(name, left)| (label("source", name), left));
     add(&mut registry, Of("source_requests_left", None, help, |left, _| f64::from(*left)), left, now);
     for gauge in DESTINATIONS {
-        let destinations = board.destinations.iter();
+        let destinations = own_destinations();
         add(&mut registry, gauge, destinations.map(|(name, it)| (label("destination", name), it)), now);
     }
     for gauge in WHOLE {
         add(&mut registry, gauge, [(vec![], board)], now);
     }
-    let states = board.destinations.iter().flat_map(states);
+    if let Some(cluster) = &board.cluster {
+        for gauge in CLUSTER {
+            add(&mut registry, gauge, [(vec![], cluster)], now);
+        }
+        for gauge in CLUSTER_DELIVERIES {
+            let tallies = cluster.deliveries.iter();
+            add(&mut registry, gauge, tallies.map(|(name, it)| (label("destination", name), it)), now);
+        }
+    }
+    let states = own_destinations().flat_map(states);
     let help = "Whether the destination is in this state; it is in exactly one";
     add(&mut registry, Of("destination_state", None, help, |is, _| f64::from(*is)), states, now);
     let bytes = Of("store", Some(Unit::Bytes), "Bytes that the store takes on disk", |it: &Figures, _| {

@@ -464,6 +464,7 @@ impl Metrics {
             | Signal::Stranded { .. }
             | Signal::Stopping { .. }
             | Signal::Stopped(_)
+            | Signal::TakenOver { .. }
             | Signal::Hindrance { .. } => 0,
         }
     }

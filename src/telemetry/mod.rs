@@ -10,6 +10,7 @@ mod board;
 mod gauges;
 mod log;
 mod metrics;
+mod report;
 mod signal;
 mod sums;
 
@@ -23,17 +24,26 @@ use std::{
 };
 
 use prometheus_client::registry::Registry;
+use serde_json::Value;
 
-use self::metrics::Metrics;
 pub use self::{
     board::{
         Backlog, BaselineProgress, Board, Calls, ConfigStatus, DestinationState, DestinationStatus, Incident,
         RequestsPerMinute, SourceStatus, StoreStatus,
     },
+    report::ClusterStatus,
     signal::{Analysis, NotFired, Sentiment, Signal, StoreSignal, Totals},
     sums::{DAYS, Day, Delays, HOURS, Hour, Outcomes, RuleDay, Sums},
 };
-use crate::{calendar::Zone, callem::budget, config::SourceConfig, name::Name, store::Figures, time::Clock};
+use self::{metrics::Metrics, report::Report};
+use crate::{
+    calendar::Zone,
+    callem::budget,
+    config::SourceConfig,
+    name::Name,
+    store::{Duty, Figures, Turn},
+    time::Clock,
+};
 
 /// Called with every signal, after it was counted and logged. It must return quickly: it runs where the signal
 /// was emitted.
@@ -148,28 +158,35 @@ impl Telemetry {
         self.note_news();
     }
 
-    /// Says whether another process polls a source.
-    pub fn set_source_elsewhere(&self, source: &Name, elsewhere: bool) {
-        let mut state = self.state();
-        let status = state.board.source(source);
-        if elsewhere {
-            (status.calls, status.baseline, status.answered) = (Calls::default(), None, None);
+    /// Notes on the board whose turn it is to work on a duty, and tells what is in its way.
+    pub fn note_turn(&self, duty: &Duty, turn: Turn<'_>) {
+        match turn {
+            Turn::Own => self.state().board.set_elsewhere(duty, false),
+            Turn::Others => self.state().board.set_elsewhere(duty, true),
+            Turn::TakenOver => {
+                self.state().board.set_elsewhere(duty, true);
+                self.emit(Signal::TakenOver { duty: duty.clone() });
+            }
+            Turn::Unknown(error) => {
+                let error = format!("{error}; it is asked again by itself");
+                self.emit(Signal::StoreFailed { doing: "asking for work", error });
+            }
         }
-        status.elsewhere = elsewhere;
-        drop(state);
         self.note_news();
     }
 
-    /// Says whether another process delivers to a destination.
-    pub fn set_destination_elsewhere(&self, destination: &Name, elsewhere: bool) {
-        let mut state = self.state();
-        let status = state.board.destination(destination);
-        if elsewhere {
-            (status.backlog, status.state) = (Backlog::default(), DestinationState::default());
-        }
-        status.elsewhere = elsewhere;
-        drop(state);
+    /// Notes on the board how the cluster stands as a whole; `None` when this process does not look after it.
+    pub fn set_cluster(&self, cluster: Option<ClusterStatus>) {
+        self.state().board.cluster = cluster;
         self.note_news();
+    }
+
+    /// How the duties of this process go, for other processes, whose boards it [completes](Board::complete).
+    pub fn report(&self) -> Value {
+        let clock = &self.shared.clock;
+        let report = Report::of(&self.board(), clock.wall(), clock.steady());
+        // Only what cannot be a key of JSON is refused, and names can.
+        serde_json::to_value(report).unwrap_or_default()
     }
 
     /// Notes on the board how many calls of a source are known. Its task calls this whenever that changes.

@@ -10,7 +10,7 @@ use crate::{
     event::EventId,
     kind::Kinds,
     name::Name,
-    store::{DeliveryId, Verdict},
+    store::{DeliveryId, Duty, Verdict},
     summary::Reason,
     time::Timestamp,
 };
@@ -252,6 +252,11 @@ pub enum Signal {
     DestinationResumed {
         /// The destination.
         destination: Name,
+    },
+    /// Another process has taken over a duty that this one did not give back: it was silent for longer than its lease.
+    TakenOver {
+        /// The duty.
+        duty: Duty,
     },
     /// The store could not do something that callwatch asked of it.
     StoreFailed {

@@ -42,6 +42,7 @@ const PURE: &[&str] = &[
     "sync/planner",
     "sync/watcher",
     "telemetry/board.rs",
+    "telemetry/report.rs",
     "telemetry/sums.rs",
     "telling.rs",
 ];

@@ -6,6 +6,7 @@ mod answers;
 mod at_work;
 mod binary;
 mod clock_rules;
+mod cluster;
 mod config;
 mod deliveries_cli;
 mod delivery;

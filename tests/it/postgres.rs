@@ -12,7 +12,10 @@ use std::{
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::tools::skip;
+use crate::{destination::tls::write_identity, tools::skip};
+
+/// The port that names the socket of a server, unless it listens on one of its own.
+const PORT: u16 = 5432;
 
 /// The user that servers run as when the tests run as root, who may not run them.
 const NOBODY: u32 = 65_534;
@@ -27,6 +30,8 @@ pub struct Server {
     /// Ends the server when this process does, however it does: its input ends then.
     keeper: Child,
     is_shared: bool,
+    port: u16,
+    options: Vec<String>,
 }
 
 /// A PgBouncer in front of the server.
@@ -96,6 +101,24 @@ pub async fn server() -> Option<Server> {
     Server::start(false).await
 }
 
+/// A server that listens on a port of this machine, and speaks TLS there, with its port and the folder of its certificate.
+pub async fn server_with_tls() -> Option<(Server, u16, PathBuf)> {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let options = ["listen_addresses=127.0.0.1", "ssl=on", "ssl_cert_file=../cert.pem"];
+    let options = [&options[..], &["ssl_key_file=../key.pem"]].concat();
+    let server = Server::begin(false, port, &options, |folder| {
+        write_identity(folder);
+        let key = folder.join("key.pem");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&key, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+    });
+    let server = server.await?;
+    let folder = server.folder.clone();
+    Some((server, port, folder))
+}
+
 impl Database {
     /// Where it is.
     pub fn url(&self) -> &'static str {
@@ -125,13 +148,17 @@ impl Database {
 }
 
 async fn connect(folder: &Path, database: &str) -> Result<Client, tokio_postgres::Error> {
-    let (client, carrier) =
-        Config::new().host_path(folder).user("callwatch").dbname(database).connect(NoTls).await?;
+    connect_at(folder, PORT, database).await
+}
+
+async fn connect_at(folder: &Path, port: u16, database: &str) -> Result<Client, tokio_postgres::Error> {
+    let mut config = Config::new();
+    config.host_path(folder).port(port).user("callwatch").dbname(database);
+    let (client, carrier) = config.connect(NoTls).await?;
     tokio::spawn(carrier);
     Ok(client)
 }
 
-/// A program of PostgreSQL.
 /// A program of PostgreSQL: from the folder in `CALLWATCH_POSTGRES`, else of the newest that Debian's packages have installed, else
 /// from the path.
 fn program(name: &str) -> Option<PathBuf> {
@@ -159,6 +186,16 @@ fn as_user(program: impl AsRef<std::ffi::OsStr>) -> Command {
 
 impl Server {
     async fn start(is_shared: bool) -> Option<Self> {
+        Self::begin(is_shared, PORT, &[], |_| {}).await
+    }
+
+    /// Starts one with these options, after `prepare` has put files into its folder.
+    async fn begin(
+        is_shared: bool,
+        port: u16,
+        options: &[&str],
+        prepare: impl FnOnce(&Path),
+    ) -> Option<Self> {
         let Some(initdb) = program("initdb") else {
             skip("no PostgreSQL is installed, so stores in it are not tested");
             return None;
@@ -175,15 +212,17 @@ impl Server {
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let keeper = launch(&folder, is_shared);
-        let server = Self { folder, keeper, is_shared };
+        prepare(&folder);
+        let options: Vec<_> = options.iter().map(|it| (*it).to_owned()).collect();
+        let keeper = launch(&folder, is_shared, port, &options);
+        let server = Self { folder, keeper, is_shared, port, options };
         server.is_up().await;
         Some(server)
     }
 
     async fn is_up(&self) {
         let began = Instant::now();
-        while connect(&self.folder, "postgres").await.is_err() {
+        while connect_at(&self.folder, self.port, "postgres").await.is_err() {
             let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
             assert!(began.elapsed() < Duration::from_secs(60), "PostgreSQL does not start: {}", log());
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -195,7 +234,7 @@ impl Server {
         drop(self.keeper.stdin.take());
         self.keeper.wait().unwrap();
         tokio::time::sleep(pause).await;
-        self.keeper = launch(&self.folder, self.is_shared);
+        self.keeper = launch(&self.folder, self.is_shared, self.port, &self.options);
         self.is_up().await;
     }
 
@@ -214,7 +253,7 @@ impl Drop for Server {
 }
 
 /// Starts a server with the files in this folder.
-fn launch(folder: &Path, remove: bool) -> Child {
+fn launch(folder: &Path, remove: bool, port: u16, options: &[String]) -> Child {
     // The shell waits for the end of its input, which is the end of this process or of the server.
     let script = "\"$@\" & server=$!; read -r _; kill -QUIT $server; wait $server; [ -z \"$REMOVE\" ] || rm -rf \"$FOLDER\"";
     let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
@@ -227,6 +266,8 @@ fn launch(folder: &Path, remove: bool) -> Child {
         .arg(folder)
         .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=300"])
         .args(["-c", "shared_buffers=32MB", "-c", "autovacuum_naptime=5s"])
+        .args(["-c", &format!("port={port}")])
+        .args(options.iter().flat_map(|option| ["-c", option]))
         .env("FOLDER", folder)
         .env("REMOVE", if remove { "yes" } else { "" })
         .current_dir("/")

@@ -72,6 +72,13 @@ impl Process {
         self.child.id().expect("it runs")
     }
 
+    /// Waits until it ends by itself; returns its exit code and its log.
+    pub async fn ended(mut self) -> (Option<i32>, String) {
+        let ended = timeout(PATIENCE, self.child.wait()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("it goes on:\n{}", self.log())).unwrap();
+        (ended.code(), self.log())
+    }
+
     /// Ends it in good order; returns its log.
     pub async fn stop(self) -> String {
         self.stop_by("-TERM").await

@@ -42,9 +42,17 @@ pub(super) fn screen(status: &Status, reader: Reader, style: Style) -> String {
     table(&mut out, heads, &status.destinations, |destination| destination_row(destination, reader.now));
     if !status.nodes.is_empty() {
         out.push('\n');
-        table(&mut out, ["NODE", "SINCE", "HEARD OF", "WORKS ON"], &status.nodes, |node| {
-            node_row(node, reader.now)
-        });
+        out.push_str("nodes\n");
+        for node in status.nodes.iter().take(ROWS) {
+            item(&mut out, &node_line(node, reader.now));
+        }
+        more(&mut out, status.nodes.len());
+        if status.configs_differ() {
+            item(
+                &mut out,
+                "the nodes have different configs: a rule that only some have fires while one of them polls",
+            );
+        }
     }
     for DutyOverview { duty, since } in &status.free {
         item(&mut out, &format!("nobody works on the {duty}, for {}", age(reader.now.since(*since))));
@@ -82,13 +90,14 @@ fn headline(status: &Status, style: Style) -> String {
 
 fn source_row(source: &SourceOverview, now: Timestamp) -> [String; 5] {
     let answered = match (source.last_success, source.failures) {
-        _ if source.elsewhere => "elsewhere".to_owned(),
+        (None, _) if source.elsewhere => "elsewhere".to_owned(),
         (None, _) => "not yet".to_owned(),
         (Some(at), 0) => format!("{} ago", age(now.since(at))),
         (Some(at), failures) => format!("{} ago, failed {failures}×", age(now.since(at))),
     };
     let requests = match source.baseline {
         Some(found) => format!("baseline: {found} calls so far"),
+        None if source.elsewhere => "another node asks".to_owned(),
         None => format!("{} of {} a minute", source.requests, source.requests_allowed),
     };
     let name = truncate(source.name.as_str(), NAME_WIDTH);
@@ -122,15 +131,18 @@ fn destination_row(destination: &DestinationOverview, now: Timestamp) -> [String
     ]
 }
 
-fn node_row(node: &NodeOverview, now: Timestamp) -> [String; 4] {
-    let heard = match (node.live, node.leaving) {
-        (_, true) => "it is leaving".to_owned(),
-        (true, _) => "now".to_owned(),
-        (false, _) => format!("{} ago", age(now.since(node.seen))),
-    };
+/// A process and all it works on.
+fn node_line(node: &NodeOverview, now: Timestamp) -> String {
+    let (this, name) = (if node.is_this { " (this one)" } else { "" }, &node.name);
+    let since = age(now.since(node.since));
+    if !node.live {
+        let silent = age(now.since(node.seen));
+        return format!("{name}{this}: lost, last heard of {silent} ago; it began {since} ago");
+    }
+    let leaving = if node.leaving { ", is leaving" } else { "" };
     let duties: Vec<_> = node.duties.iter().map(|it| it.duty.as_str()).collect();
-    let name = truncate(&node.name, NAME_WIDTH);
-    [name, format!("{} ago", age(now.since(node.since))), heard, duties.join(", ")]
+    let duties = if duties.is_empty() { "nothing".to_owned() } else { duties.join(", ") };
+    format!("{name}{this}, for {since}{leaving}, works on: {duties}")
 }
 
 /// The next steps for a person, the most pressing first.

@@ -247,7 +247,12 @@ impl Show {
             // When nobody reads it, the next line finds that out, too.
             let _ = terminal.show(line);
         }
-        let (nodes, signals) = Nodes::begin(config, database, count, clock).await?;
+        let begun = Nodes::begin(config, database.clone(), count, clock).await;
+        if let (Err(_), Some(database)) = (&begun, database) {
+            // The reason why it did not begin says more than why it cannot be removed.
+            let _ = database.remove().await;
+        }
+        let (nodes, signals) = begun?;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {

@@ -46,6 +46,8 @@ struct Overview {
     destinations: Vec<DestinationRow>,
     /// The processes that share the work, when there are several machines.
     nodes: Vec<NodeOverview>,
+    /// Whether they have different configs.
+    configs_differ: bool,
     /// Duties that nobody works on.
     free: Vec<DutyOverview>,
     latest: Vec<Happening>,
@@ -96,6 +98,7 @@ async fn overview(visit: Visit, State(service): State<Service>) -> Result<Respon
         let delays = delays_of(&it.name, &lately);
         DestinationRow::of(it, delays, words)
     };
+    let configs_differ = status.configs_differ();
     let sources = status.service.into_iter().flat_map(|service| service.sources);
     html(&Overview {
         frame,
@@ -103,6 +106,7 @@ async fn overview(visit: Visit, State(service): State<Service>) -> Result<Respon
         verdict,
         sources: sources.map(SourceRow::of).collect(),
         destinations: status.destinations.into_iter().map(destination).collect(),
+        configs_differ,
         nodes: status.nodes,
         free: status.free,
         latest,
@@ -114,10 +118,10 @@ async fn overview(visit: Visit, State(service): State<Service>) -> Result<Respon
 impl SourceRow {
     fn of(source: SourceOverview) -> Self {
         let state = match (source.baseline, source.refused, source.failures, source.last_success) {
-            _ if source.elsewhere => Tag::new(Tone::Plain, "polled by another process"),
             (_, true, ..) => Tag::new(Tone::Bad, "✗ refuses the key"),
             (Some(found), ..) => Tag::new(Tone::Wait, format!("first walk: {} calls so far", number(&found))),
             (None, _, 0, Some(_)) => Tag::new(Tone::Good, "✓ answers"),
+            (None, _, 0, None) if source.elsewhere => Tag::new(Tone::Plain, "polled by another process"),
             (None, _, 0, None) => Tag::new(Tone::Wait, "not asked yet"),
             (None, _, failures, _) => Tag::new(Tone::Bad, format!("✗ failed {failures} times")),
         };

@@ -143,6 +143,7 @@ macro_rules! channel {
 pub(super) use channel;
 
 /// Makes connections. The address is read again for each, so that a password can be changed without a restart.
+#[derive(Clone)]
 pub(super) struct Connector {
     pub(super) url: Secret,
     pub(super) connection: Connection,
@@ -164,12 +165,17 @@ impl Drop for Line {
 impl Connector {
     /// The address as it is now.
     pub(super) async fn address(&self) -> Result<Address, Trouble> {
-        let url = self.url.load().await.map_err(|error| Trouble::Passing(error.to_string()))?;
-        Address::parse(url.expose_secret()).map_err(|error| Trouble::Passing(error.to_string()))
+        let no_address = |why: String| Trouble::Final(StoreError::NoAddress { why });
+        let url = self.url.load().await.map_err(|error| no_address(error.to_string()))?;
+        Address::parse(url.expose_secret()).map_err(|error| no_address(error.to_string()))
     }
 
     async fn connect(&self, heard: Option<Heard>) -> Result<Line, Trouble> {
-        let address = self.address().await?;
+        // Of a service at work a file with a password may be missing for a moment.
+        let address = self.address().await.map_err(|trouble| match trouble {
+            Trouble::Final(StoreError::NoAddress { why }) => Trouble::Passing(why),
+            other => other,
+        })?;
         let connection = self.connection.clone();
         let tls = match address.is_encrypted() {
             false => None,
@@ -483,6 +489,8 @@ pub(super) enum Trouble {
     Passing(String),
     /// Another transaction was in the way; it works at once when it is tried again.
     Clash(String),
+    /// Asking again at once does not help: a wrong password, a right that is missing.
+    Refused(String),
     /// The claim of the write is lost.
     Lost,
     /// The write tells of a call that was forgotten.
@@ -521,6 +529,8 @@ impl From<tokio_postgres::Error> for Trouble {
         match code {
             "CW001" => Self::Lost,
             "CW002" => Self::Forgotten,
+            // No access, no such database, no right, no such table.
+            "28000" | "28P01" | "3D000" | "42501" | "42P01" | "3F000" => Self::Refused(text),
             // A serialization failure, a deadlock, an event that was purged while a delivery of it was added.
             "40001" | "40P01" | "23503" => Self::Clash(text),
             _ => Self::Passing(text),

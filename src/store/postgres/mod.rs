@@ -20,7 +20,7 @@ mod write;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -32,13 +32,13 @@ use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep},
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
-pub use self::scratch::ScratchDatabase;
 use self::{
     line::{Connector, Line, Lines, Script, Session, Trouble},
-    read::Sight,
+    read::{Says, Sight},
 };
+pub use self::{schema::FillError, scratch::ScratchDatabase};
 use super::{
     Action, Attendance, Claim, Cluster, Commit, DeliveryRecord, DestinationStanding, Duty, Feed, Figures,
     KnownCall, Page, Position, Query, Settlement, Share, Store, StoreError, Token, arrivals::Arrivals,
@@ -89,13 +89,29 @@ pub struct PostgresConfig {
 /// A store in PostgreSQL. Several processes may have it open.
 pub struct PostgresStore {
     inner: Arc<Inner>,
-    _looking: DropGuard,
+    /// Ends what goes on beside the calls.
+    stop: CancellationToken,
 }
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Says how the duties of the process go.
+type Report = Arc<dyn Fn() -> Value + Send + Sync>;
 
 struct Inner {
     lines: Lines,
     /// What the process says of itself, once it takes part, and whether it is about to end.
     says: Mutex<Option<(Attendance, bool)>>,
+    /// Says how its duties go.
+    work: OnceLock<Report>,
+    /// Why the process must not work with the database any more, once that has been found.
+    barred: OnceLock<StoreError>,
+    /// Cancelled when it is barred.
+    bar: CancellationToken,
     /// Writes for one duty are made one after the other, also when the call of an earlier one was dropped.
     turns: Mutex<BTreeMap<Duty, Arc<tokio::sync::Mutex<()>>>>,
     /// The duties that it believes to own.
@@ -122,19 +138,42 @@ impl PostgresStore {
     /// Opens the store, and makes its schema if there is none.
     ///
     /// # Errors
-    /// [`StoreError::Database`] when the database cannot be reached or does not allow it, [`StoreError::TooNew`] when a
-    /// later version has changed the schema.
+    /// [`StoreError::NoAddress`] when the address is none, [`StoreError::Database`] when the database cannot be reached or does
+    /// not allow it, [`StoreError::TooNew`] when a later version has changed the schema, [`StoreError::BeingFilled`] when
+    /// another store is being carried into it.
     pub async fn open(config: &PostgresConfig) -> Result<Self, StoreError> {
+        let store = Self::connect(config).await?;
+        store.inner.ask(None, |session| schema::is_whole(session, &store.inner.server)).await?;
+        store.begin_to_look();
+        Ok(store)
+    }
+
+    /// Opens a database that another store is to be carried into. Until [`Self::filled`] nobody can open it to work with it, and
+    /// whoever has it open stops. What an attempt before has left there is removed.
+    ///
+    /// # Errors
+    /// [`FillError`] when there is something in it, or somebody works with it.
+    pub async fn open_to_fill(config: &PostgresConfig) -> Result<Self, FillError> {
+        let store = Self::connect(config).await?;
+        let (inner, lease) = (&store.inner, store.inner.lease_millis());
+        inner.ask(None, |session| schema::begin_filling(session, &inner.owner, lease)).await??;
+        Ok(store)
+    }
+
+    /// Says that everything has been carried.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] when the database cannot be reached.
+    pub async fn filled(&self) -> Result<(), StoreError> {
+        self.inner.ask(None, schema::end_filling).await
+    }
+
+    async fn connect(config: &PostgresConfig) -> Result<Self, StoreError> {
         let connector = Connector { url: config.url.clone(), connection: config.connection.clone() };
         let server = match connector.address().await {
             Ok(address) => address.shown,
             Err(Trouble::Final(error)) => return Err(error),
-            Err(Trouble::Passing(why) | Trouble::Clash(why)) => {
-                return Err(StoreError::Database { server: "that [store] url names".to_owned(), why });
-            }
-            Err(Trouble::Lost | Trouble::Forgotten) => {
-                return Err(StoreError::Mistake("nothing was claimed"));
-            }
+            Err(_) => return Err(StoreError::Mistake("an address was read from the database")),
         };
         let owner = format!("{:032x}", fastrand::u128(..));
         let inner = Arc::new(Inner {
@@ -144,6 +183,9 @@ impl PostgresStore {
             server,
             arrivals: Arrivals::default(),
             says: Mutex::default(),
+            work: OnceLock::new(),
+            barred: OnceLock::new(),
+            bar: CancellationToken::new(),
             turns: Mutex::default(),
             own: Mutex::default(),
             share: watch::Sender::new(Share::default()),
@@ -168,10 +210,13 @@ impl PostgresStore {
             })
             .await?;
         inner.ask(None, |session| schema::prepare(session, &inner.server)).await?;
-        let stop = CancellationToken::new();
-        tokio::spawn(look(Arc::clone(&inner), stop.clone()));
-        tokio::spawn(tell(Arc::clone(&inner), stop.clone()));
-        Ok(Self { inner, _looking: stop.drop_guard() })
+        Ok(Self { inner, stop: CancellationToken::new() })
+    }
+
+    /// Begins to look for what other processes do, and to tell them what this one does.
+    fn begin_to_look(&self) {
+        tokio::spawn(look(Arc::clone(&self.inner), self.stop.clone()));
+        tokio::spawn(tell(Arc::clone(&self.inner), self.stop.clone()));
     }
 
     /// The database, as people are told of it: without user and password.
@@ -220,6 +265,8 @@ async fn look(inner: Arc<Inner>, stop: CancellationToken) {
             return;
         }
         let says = lock(&inner.says).clone();
+        let takes_part = says.is_some();
+        let says = says.map(|says| (says, lock(&inner.own).clone()));
         let names: Vec<_> = inner.arrivals.names().iter().map(|name| name.as_str().to_owned()).collect();
         if says.is_none() && names.is_empty() {
             continue;
@@ -227,25 +274,37 @@ async fn look(inner: Arc<Inner>, stop: CancellationToken) {
         if says.is_some() {
             listener.keep(&inner).await;
         }
-        // It says that it is there when that has changed, and every third of the lease.
+        // It says that it is there when that or its duties have changed, and every third of the lease.
         let said = says.as_ref().filter(|now| {
             let is_due = |at: &Instant| at.elapsed() >= inner.lease / 3;
             seen.as_ref().is_none_or(|(before, at)| before != *now || is_due(at))
         });
         let looked = async {
             let session = inner.lines.session().await?;
-            let said = said.map(|(says, leaving)| (says, *leaving));
+            let said = said.map(|((attendance, leaving), _)| Says {
+                attendance,
+                leaving: *leaving,
+                work: inner.work.get().map(|work| work()),
+            });
+            let (owner, lease) = (&inner.owner, inner.lease_millis());
             let (sight, session) =
-                read::look(session, &inner.owner, said, inner.lease_millis(), names).await?;
+                read::look(session, &inner.server, owner, said.as_ref(), lease, names, false).await?;
             session.finish();
             Ok::<_, Trouble>(sight)
         };
-        // Whoever needs the database says that it is not there; looking again is all there is to do here.
-        let Some(Ok(Sight { cluster, changes })) = stop.run_until_cancelled(looked).await else { continue };
+        let Sight { cluster, changes } = match stop.run_until_cancelled(looked).await {
+            Some(Ok(sight)) => sight,
+            Some(Err(Trouble::Final(
+                error @ (StoreError::TooNew { .. } | StoreError::BeingFilled { .. }),
+            ))) => return inner.bar(error),
+            // Whoever needs the database says that it is not there; looking again is all there is to do here.
+            Some(Err(_)) => continue,
+            None => return,
+        };
         if let Some(said) = said {
             seen = Some((said.clone(), Instant::now()));
         }
-        if says.is_some() {
+        if takes_part {
             let share = Share::of(&cluster, &inner.owner);
             inner.share.send_if_modified(|before| std::mem::replace(before, share.clone()) != share);
         }
@@ -303,6 +362,21 @@ impl Inner {
     where
         F: Future<Output = Result<(T, Session), Trouble>>,
     {
+        if let Some(error) = self.barred.get() {
+            return Err(error.clone());
+        }
+        self.ask_all_the_same(claim, work).await
+    }
+
+    /// The same for a process that must not work with the database any more, and may only clear up.
+    async fn ask_all_the_same<T, F>(
+        &self,
+        claim: Option<&Claim>,
+        work: impl Fn(Session) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<(T, Session), Trouble>>,
+    {
         let began = Instant::now();
         let (mut wait, mut clashes) = (FIRST_WAIT, 0);
         loop {
@@ -336,6 +410,9 @@ impl Inner {
                     sleep(Duration::from_millis(fastrand::u64(1..20))).await;
                     continue;
                 }
+                Err(Trouble::Refused(why)) => {
+                    return Err(StoreError::Database { server: self.server.clone(), why });
+                }
                 Err(Trouble::Clash(why) | Trouble::Passing(why)) => why,
             };
             if began.elapsed() >= PATIENCE {
@@ -345,6 +422,12 @@ impl Inner {
             sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
+    }
+
+    /// Has every call fail from now on, and whoever waits for a duty ask once more.
+    fn bar(&self, error: StoreError) {
+        let _ = self.barred.set(error);
+        self.bar.cancel();
     }
 
     fn lease_millis(&self) -> i64 {
@@ -397,7 +480,12 @@ impl Store for PostgresStore {
         }
         self.write(async move {
             let lease = inner.lease_millis();
-            let epoch = inner.ask(None, |session| write::claim(session, &inner.owner, &duty, lease)).await?;
+            // A renewal must not take the duty again when it is given back at the same moment.
+            let epoch = if lock(&inner.own).contains(&duty) {
+                inner.ask(None, |session| write::renew(session, &inner.owner, &duty, lease)).await?
+            } else {
+                inner.ask(None, |session| write::claim(session, &inner.owner, &duty, lease)).await?
+            };
             inner.note(&duty, epoch.is_some());
             Ok(epoch.map(|epoch| Claim { duty, epoch, lease: Some(inner.lease) }))
         })
@@ -545,6 +633,10 @@ impl Store for PostgresStore {
         self.inner.look.notify_one();
     }
 
+    fn report(&self, work: Report) {
+        let _ = self.inner.work.set(work);
+    }
+
     async fn vacancy(&self, duty: &Duty) {
         if lock(&self.inner.says).is_none() {
             return sleep(LOOK_EVERY).await;
@@ -552,7 +644,7 @@ impl Store for PostgresStore {
         let mut share = self.inner.share.subscribe();
         let falls_to_it = share.wait_for(|share| share.take.contains(duty) || share.own.contains(duty));
         // The sender is as old as the store.
-        let _ = falls_to_it.await;
+        let _ = self.inner.bar.run_until_cancelled(falls_to_it).await;
     }
 
     fn share(&self) -> Option<watch::Receiver<Share>> {
@@ -560,9 +652,9 @@ impl Store for PostgresStore {
     }
 
     async fn cluster(&self) -> Result<Option<Cluster>, StoreError> {
-        let (owner, lease) = (&self.inner.owner, self.inner.lease_millis());
-        let sight = self.inner.ask(None, |session| read::look(session, owner, None, lease, vec![])).await?;
-        Ok(Some(sight.cluster))
+        let (server, owner, lease) = (&self.inner.server, &self.inner.owner, self.inner.lease_millis());
+        let look = |session| read::look(session, server, owner, None, lease, vec![], true);
+        Ok(Some(self.inner.ask(None, look).await?.cluster))
     }
 
     async fn figures(&self) -> Result<Figures, StoreError> {
@@ -572,7 +664,8 @@ impl Store for PostgresStore {
     async fn close(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
         self.write(async move {
-            let given = inner.ask(None, |session| write::give_up_all(session, &inner.owner)).await;
+            let give_up = |session| write::give_up_all(session, &inner.owner);
+            let given = inner.ask_all_the_same(None, give_up).await;
             inner.closed.store(true, Ordering::Relaxed);
             inner.lines.close();
             given

@@ -15,6 +15,7 @@ use super::{
         call_id, column, duty, duty_key, from_json, from_known, is_open, name, record, state_number, to_json,
         tokens_of,
     },
+    schema,
 };
 use crate::{
     batch::BatchKey,
@@ -252,47 +253,75 @@ pub(super) struct Sight {
     pub(super) changes: Vec<(Name, i64)>,
 }
 
-/// Says that the process is there, if it takes part, and looks around.
+/// What a process says of itself.
+pub(super) struct Says<'a> {
+    pub(super) attendance: &'a Attendance,
+    /// Whether it is about to end.
+    pub(super) leaving: bool,
+    /// How its duties go.
+    pub(super) work: Option<Value>,
+}
+
+/// Says that the process is there, if it takes part, and looks around. How the duties of all processes go is read only if
+/// `with_work`: it is much, and seldom asked for.
+///
+/// # Errors
+/// [`StoreError::TooNew`] and [`StoreError::BeingFilled`] when the process must not work with the database any more.
 pub(super) async fn look(
     session: Session,
+    server: &str,
     me: &str,
-    says: Option<(&Attendance, bool)>,
+    says: Option<&Says<'_>>,
     lease: i64,
     destinations: Vec<String>,
+    with_work: bool,
 ) -> Read<Sight> {
-    const HERE: &str = "INSERT INTO callwatch.nodes (id, name, version, serves, leaving, since, seen) \
-         VALUES ($1, $2, $3, $4, $5, clock_timestamp(), clock_timestamp()) \
-         ON CONFLICT (id) DO UPDATE SET serves = excluded.serves, leaving = excluded.leaving, seen = excluded.seen";
+    const HERE: &str = "INSERT INTO callwatch.nodes (id, name, version, serves, leaving, config, work, since, seen) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp(), clock_timestamp()) \
+         ON CONFLICT (id) DO UPDATE SET serves = excluded.serves, leaving = excluded.leaving, config = excluded.config, \
+         work = excluded.work, seen = excluded.seen";
     const NODES: &str = "SELECT id, name, version, serves, leaving, \
-         (extract(epoch FROM since) * 1000)::bigint, (extract(epoch FROM clock_timestamp() - seen) * 1000)::bigint \
-         FROM callwatch.nodes ORDER BY id";
+         (extract(epoch FROM since) * 1000)::bigint, (extract(epoch FROM clock_timestamp() - seen) * 1000)::bigint, \
+         config, CASE WHEN $1 THEN work END FROM callwatch.nodes ORDER BY id";
+    const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
     const DUTIES: &str = "SELECT duty, CASE WHEN until > clock_timestamp() THEN owner END, \
-         (extract(epoch FROM since) * 1000)::bigint FROM callwatch.duties";
+         (extract(epoch FROM CASE WHEN owner IS NOT NULL AND until <= clock_timestamp() THEN until ELSE since END) \
+         * 1000)::bigint FROM callwatch.duties";
     const CHANGES: &str = "SELECT name, changed FROM callwatch.destinations WHERE name = ANY($1)";
-    let mut script = Script::begin();
-    if let Some((says, leaving)) = says {
-        let serves = says.serves.iter().map(duty_key).collect();
+    let mut script = Script::begin().then(schema::VERSION, vec![]).then(schema::FILLING, vec![]);
+    if let Some(Says { attendance, leaving, work }) = says {
+        let serves = attendance.serves.iter().map(duty_key).collect();
+        let work = work.as_ref().map(to_json).transpose()?;
         script = script.then(
             HERE,
             vec![
                 text(me),
-                text(says.name.as_str()),
-                text(says.version.as_str()),
+                text(attendance.name.as_str()),
+                text(attendance.version.as_str()),
                 texts(serves),
-                value(Type::BOOL, leaving),
+                value(Type::BOOL, *leaving),
+                text(attendance.config.as_str()),
+                value(Type::BYTEA, work),
             ],
         );
     }
     let script = script
-        .then(NODES, vec![])
+        .then(NOW, vec![])
+        .then(NODES, vec![value(Type::BOOL, with_work)])
         .then(DUTIES, vec![])
         .then_if(!destinations.is_empty(), CHANGES, || vec![texts(destinations)])
         .commit();
     let mut answers = session.run(script).await?;
+    schema::version(&answers.next(), server)?;
+    if schema::is_being_filled(&answers.next())? {
+        return Err(StoreError::BeingFilled { server: server.to_owned() }.into());
+    }
     if says.is_some() {
         answers.next();
     }
-    let mut cluster = Cluster { me: Some(me.to_owned()), ..Cluster::default() };
+    let at = answers.next().first().map_or(Ok(0), |row| column(row, 0))?;
+    let mut cluster =
+        Cluster { me: Some(me.to_owned()), at: Timestamp::from_millis(at), ..Cluster::default() };
     for row in answers.next() {
         let silent = column::<i64>(&row, 6)?.max(0);
         cluster.nodes.push(Node {
@@ -301,11 +330,13 @@ pub(super) async fn look(
                 name: column(&row, 1)?,
                 version: column(&row, 2)?,
                 serves: column::<Vec<&str>>(&row, 3)?.into_iter().filter_map(duty).collect(),
+                config: column(&row, 7)?,
             },
             leaving: column(&row, 4)?,
             live: silent < lease,
             since: Timestamp::from_millis(column(&row, 5)?),
             silent: Duration::from_millis(silent.cast_unsigned()),
+            work: column::<Option<&[u8]>>(&row, 8)?.map(from_json).transpose()?,
         });
     }
     for row in answers.next() {

@@ -9,13 +9,18 @@ CREATE TABLE callwatch.duties (
     until timestamptz NOT NULL
 ) WITH (fillfactor = 50);
 
--- A process that takes part, as it last said itself.
+-- Has a row while a store is carried into this database: until then nobody may work on what is half a store.
+CREATE TABLE callwatch.filling (since timestamptz NOT NULL DEFAULT clock_timestamp());
+
+-- A process that takes part, as it last said itself. `config` tells configs apart, `work` says how its duties go.
 CREATE TABLE callwatch.nodes (
     id      text COLLATE "C" PRIMARY KEY,
     name    text NOT NULL,
     version text NOT NULL,
     serves  text[] NOT NULL,
     leaving boolean NOT NULL,
+    config  text NOT NULL,
+    work    bytea,
     since   timestamptz NOT NULL,
     seen    timestamptz NOT NULL
 ) WITH (fillfactor = 50);

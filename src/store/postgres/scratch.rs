@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 
 /// An empty database that a trial works in, on a server that is used for other things too. [`ScratchDatabase::remove`] removes it;
 /// it stays when the process ends before.
+#[derive(Clone)]
 pub struct ScratchDatabase {
     connector: Connector,
     name: String,
@@ -23,10 +24,8 @@ impl ScratchDatabase {
     /// [`StoreError::Database`] when the server cannot be reached or refuses.
     pub async fn make(url: Secret) -> Result<Self, StoreError> {
         let connector = Connector { url, connection: Connection::default() };
-        let server = match connector.address().await {
-            Ok(address) => address.shown,
-            Err(trouble) => return Err(failed("that --store names", trouble)),
-        };
+        let server =
+            connector.address().await.map_err(|trouble| failed("that --store names", trouble))?.shown;
         let name = format!("callwatch_demo_{:016x}", fastrand::u64(..));
         let made = connector.execute(&format!("CREATE DATABASE {name}")).await;
         made.map_err(|trouble| failed(&server, trouble))?;
@@ -61,7 +60,7 @@ impl ScratchDatabase {
 fn failed(server: &str, trouble: Trouble) -> StoreError {
     let why = match trouble {
         Trouble::Final(error) => return error,
-        Trouble::Passing(why) | Trouble::Clash(why) => why,
+        Trouble::Passing(why) | Trouble::Clash(why) | Trouble::Refused(why) => why,
         Trouble::Lost | Trouble::Forgotten => return StoreError::Mistake("nothing was claimed"),
     };
     StoreError::Database { server: server.to_owned(), why }

@@ -83,6 +83,7 @@ const MAKE_DELIVERIES: &str = "WITH given AS ( \
            count(*) FILTER (WHERE state = 1) AS held FROM made GROUP BY destination) c \
      WHERE d.name = c.destination RETURNING d.name, d.changed";
 const MAKE_EVENTS: &str = "INSERT INTO callwatch.events (id, body) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING";
+const DESTINATIONS: &str = "SELECT DISTINCT destination FROM callwatch.deliveries WHERE token = ANY($1)";
 const PAUSE: &str = "UPDATE callwatch.destinations SET pause = $2 WHERE name = $1";
 
 /// The values of [`HOLD`].
@@ -575,8 +576,7 @@ pub(super) async fn act(session: Session, action: &Action) -> Written<(usize, Wo
 
 /// The destinations of these deliveries.
 async fn destinations_of(session: &Session, tokens: &[Token]) -> Result<BTreeSet<Name>, Trouble> {
-    const SQL: &str = "SELECT DISTINCT destination FROM callwatch.deliveries WHERE token = ANY($1)";
-    let script = Script::begin().then(SQL, vec![ints(tokens_of(tokens.iter().copied()))]);
+    let script = Script::begin().then(DESTINATIONS, vec![ints(tokens_of(tokens.iter().copied()))]);
     session.run(script).await?.next().iter().map(|row| name(row, 0)).collect()
 }
 
@@ -700,7 +700,6 @@ async fn forget_calls(
     const WAIT: &str = "SELECT duty FROM callwatch.duties ORDER BY duty FOR UPDATE";
     const NOTE: &str = "INSERT INTO callwatch.forgotten (source, call) SELECT * FROM unnest($1::text[], $2::bytea[]) \
          ON CONFLICT DO NOTHING";
-    const WHERE: &str = "SELECT DISTINCT destination FROM callwatch.deliveries WHERE token = ANY($1)";
     const KNOWN: &str = "SELECT s.source, s.call, s.snapshot FROM callwatch.snapshots s \
          JOIN unnest($1::text[], $2::bytea[]) AS u(source, call) USING (source, call) ORDER BY 1, 2 FOR UPDATE OF s";
     const MEMOS: &str = "DELETE FROM callwatch.memos WHERE lane = ANY($1)";
@@ -714,7 +713,7 @@ async fn forget_calls(
     let script = Script::begin()
         .then(WAIT, vec![])
         .then(NOTE, named())
-        .then(WHERE, vec![ints(tokens_of(tokens.iter().copied()))])
+        .then(DESTINATIONS, vec![ints(tokens_of(tokens.iter().copied()))])
         .then(KNOWN, named());
     let mut answers = session.run(script).await?;
     answers.next();
@@ -849,7 +848,7 @@ pub(super) async fn shrink(
     Ok((next, session))
 }
 
-/// Takes a duty, or renews the claim that the process has on it; its epoch.
+/// Takes a duty that is free or, as the database says, the process's own; its epoch.
 pub(super) async fn claim(session: Session, owner: &str, duty: &Duty, lease: i64) -> Written<Option<u64>> {
     const SQL: &str = "INSERT INTO callwatch.duties AS d (duty, epoch, owner, since, until) \
          VALUES ($1, 1, $2, clock_timestamp(), clock_timestamp() + $3 * interval '1 millisecond') \
@@ -859,6 +858,16 @@ pub(super) async fn claim(session: Session, owner: &str, duty: &Duty, lease: i64
              until = clock_timestamp() + $3 * interval '1 millisecond' \
          WHERE d.owner IS NULL OR d.owner = $2 OR d.until <= clock_timestamp() \
          RETURNING epoch";
+    let script = Script::begin().then(SQL, vec![text(duty_key(duty)), text(owner), int(lease)]).commit();
+    let rows = session.run(script).await?.next();
+    let epoch: Option<i64> = rows.first().map(|row| column(row, 0)).transpose()?;
+    Ok((epoch.map(i64::cast_unsigned), session))
+}
+
+/// Renews the claim that the process has on a duty; its epoch, `None` when it has none any more.
+pub(super) async fn renew(session: Session, owner: &str, duty: &Duty, lease: i64) -> Written<Option<u64>> {
+    const SQL: &str = "UPDATE callwatch.duties SET until = clock_timestamp() + $3 * interval '1 millisecond' \
+         WHERE duty = $1 AND owner = $2 RETURNING epoch";
     let script = Script::begin().then(SQL, vec![text(duty_key(duty)), text(owner), int(lease)]).commit();
     let rows = session.run(script).await?.next();
     let epoch: Option<i64> = rows.first().map(|row| column(row, 0)).transpose()?;

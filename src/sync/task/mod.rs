@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +34,7 @@ use crate::{
     config::SourceConfig,
     rule::Rules,
     snapshot::Snapshot,
-    store::{Claim, Commit, Duty, KnownCall, Store, StoreError},
+    store::{self, Claim, Commit, Duty, KnownCall, Store, StoreError},
     telemetry::{Calls, Signal, Telemetry},
     time::{Clock, Timestamp},
 };
@@ -54,9 +54,6 @@ const OLDER_EVERY: Duration = Duration::from_secs(60);
 
 /// How long an API is left alone that says 429 without saying for how long: its limit is per minute.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(10);
-
-/// How long it takes until a store that cannot be used is asked again.
-const STORE_AGAIN: Duration = Duration::from_secs(2);
 
 /// Everything one source needs.
 pub struct SourceTask {
@@ -110,46 +107,19 @@ impl SourceTask {
     /// When the store fails: nothing can be promised any more.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
         let task = Arc::new(self);
-        while let Some(claim) = task.claim(&stop).await? {
-            let polled = async { Poller::start(Arc::clone(&task), claim).await?.run(&stop).await };
-            match polled.await {
-                // What was not committed is looked at again, here or elsewhere.
-                Err(error) if error.is_about_the_claim() => {
-                    task.telemetry.emit(Signal::StoreFailed { doing: "polling", error: error.to_string() });
-                }
-                ended => return ended,
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for the claim on the source; `None` when it is time to stop.
-    async fn claim(&self, stop: &CancellationToken) -> Result<Option<Claim>, StoreError> {
-        let duty = Duty::Source(self.config.name.clone());
-        while !stop.is_cancelled() {
-            match self.store.claim(&duty).await {
-                Ok(Some(claim)) => {
-                    self.telemetry.set_source_elsewhere(&self.config.name, false);
-                    return Ok(Some(claim));
-                }
-                Ok(None) => {
-                    self.telemetry.set_source_elsewhere(&self.config.name, true);
-                    stop.run_until_cancelled(self.store.vacancy(&duty)).await;
-                }
-                Err(error @ StoreError::Database { .. }) => {
-                    let error = error.to_string();
-                    self.telemetry.emit(Signal::StoreFailed { doing: "claiming a source", error });
-                    stop.run_until_cancelled(sleep(STORE_AGAIN)).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
+        let duty = Duty::Source(task.config.name.clone());
+        let work = |claim, _| {
+            let (task, stop) = (Arc::clone(&task), stop.clone());
+            // What was not committed is looked at again, here or elsewhere.
+            async move { Poller::start(task, claim).await?.run(&stop).await }
+        };
+        store::work_in_turn(&*task.store, &duty, &stop, |turn| task.telemetry.note_turn(&duty, turn), work)
+            .await
     }
 }
 
 impl Poller {
-    /// Polls until it is time to stop, and then keeps what a restart needs and gives the claim back.
+    /// Polls until it is time to stop, and then keeps what a restart needs.
     async fn run(mut self, stop: &CancellationToken) -> Result<(), StoreError> {
         self.show_calls();
         // Only waiting is cancelled; a commit that has begun is seen through.
@@ -157,8 +127,7 @@ impl Poller {
             self.renew().await?;
             self.step(stop).await?;
         }
-        self.save().await?;
-        self.task.store.give_up(self.claim).await
+        self.save().await
     }
 
     /// Renews the claim when a third of its lease is over.

@@ -4,7 +4,6 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt as _,
-    path::Path,
     process::Stdio,
     time::Duration,
 };
@@ -23,11 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    email::mail_by,
-    tls::{CERTIFICATE, KEY},
-    *,
-};
+use super::{email::mail_by, tls::write_identity, *};
 use crate::{
     rig::PATIENCE,
     tools::{library, program, skip},
@@ -69,16 +64,6 @@ fn is_the_trial(mail: &Value) {
     for line in [".", "..", ".hidden"] {
         assert!(lines.contains(&line), "{line:?} in {lines:?}");
     }
-}
-
-fn write_identity(folder: &Path) {
-    let certificate = format!("-----BEGIN CERTIFICATE-----\n{CERTIFICATE}\n-----END CERTIFICATE-----\n");
-    fs::write(folder.join("cert.pem"), certificate).unwrap();
-    fs::write(
-        folder.join("key.pem"),
-        format!("-----BEGIN PRIVATE KEY-----\n{KEY}\n-----END PRIVATE KEY-----\n"),
-    )
-    .unwrap();
 }
 
 /// A program that ends with the test, and the lines that it prints.

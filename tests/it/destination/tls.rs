@@ -110,3 +110,14 @@ async fn a_password_is_not_sent_to_somebody_nobody_vouches_for() {
     }
     assert!(!accepted.await.unwrap());
 }
+
+/// Writes the certificate and its key into a folder.
+pub fn write_identity(folder: &std::path::Path) {
+    let certificate = format!("-----BEGIN CERTIFICATE-----\n{CERTIFICATE}\n-----END CERTIFICATE-----\n");
+    std::fs::write(folder.join("cert.pem"), certificate).unwrap();
+    std::fs::write(
+        folder.join("key.pem"),
+        format!("-----BEGIN PRIVATE KEY-----\n{KEY}\n-----END PRIVATE KEY-----\n"),
+    )
+    .unwrap();
+}

@@ -124,7 +124,8 @@ async fn monitoring_sees_whether_it_works_and_what_is_wrong() {
             .map(|(at, _)| text[at..].split(|c| !is_of_name(c)).next().unwrap_or_default())
             .collect();
         assert!(named.len() >= least, "{named:?}");
-        for name in named {
+        // Those of several processes over a database are held by a test of such.
+        for name in named.into_iter().filter(|name| !name.starts_with("callwatch_cluster_")) {
             let mut series = metrics.body.lines().filter_map(|line| line.strip_prefix(name));
             assert!(series.any(|rest| rest.starts_with(['{', ' '])), "{name} is not in {}", metrics.body);
         }
