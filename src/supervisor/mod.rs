@@ -27,11 +27,13 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{JoinError, JoinSet},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +59,10 @@ use crate::{
     time::Clock,
 };
 
+/// How long it may take until others have a duty that was given back. One that this process still has then, or has again, is given
+/// back once more.
+const GIVE_BACK_AGAIN: Duration = Duration::from_secs(15);
+
 /// Keeps the tasks of a config running.
 pub struct Supervisor {
     store: Arc<dyn Store>,
@@ -77,8 +83,8 @@ pub struct Supervisor {
     budgets: HashMap<Option<String>, Arc<Mutex<Budget>>>,
     /// The latest task of each duty, until it has ended.
     running: BTreeMap<Duty, Running>,
-    /// Duties that are being given back to others.
-    given_back: BTreeSet<Duty>,
+    /// Duties that are being given back to others, and since when.
+    given_back: BTreeMap<Duty, Instant>,
     /// How many processes share the work, as far as known.
     nodes: u32,
     tasks: JoinSet<(Duty, Result<(), StoreError>)>,
@@ -146,7 +152,7 @@ impl Supervisor {
             upkeep: watch::Sender::new(UpkeepConfig::default()),
             budgets: HashMap::new(),
             running: BTreeMap::new(),
-            given_back: BTreeSet::new(),
+            given_back: BTreeMap::new(),
             nodes: 0,
             tasks: JoinSet::new(),
             handle: Handle { requests: sender, config: at_work },
@@ -311,8 +317,8 @@ impl Supervisor {
             self.set_budgets(&config);
         }
         let back: BTreeSet<Duty> = share.give_back.iter().map(Duty::from).collect();
-        self.given_back.retain(|duty| back.contains(duty));
-        let new: BTreeSet<_> = back.difference(&self.given_back).cloned().collect();
+        self.given_back.retain(|duty, at| back.contains(duty) && at.elapsed() < GIVE_BACK_AGAIN);
+        let new: BTreeSet<_> = back.into_iter().filter(|duty| !self.given_back.contains_key(duty)).collect();
         if new.is_empty() {
             return;
         }
@@ -326,7 +332,7 @@ impl Supervisor {
                 for (duty, version, part) in parts {
                     self.begin(duty, version, part, stop);
                 }
-                self.given_back.extend(new);
+                self.given_back.extend(new.into_iter().map(|duty| (duty, Instant::now())));
             }
             // It keeps the duties, and tries again when something changes.
             Err(error) => {

@@ -21,6 +21,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use prometheus_client::registry::Registry;
@@ -42,7 +43,7 @@ use crate::{
     config::SourceConfig,
     name::Name,
     store::{Duty, Figures, Turn},
-    time::Clock,
+    time::{Clock, Timestamp},
 };
 
 /// Called with every signal, after it was counted and logged. It must return quickly: it runs where the signal
@@ -52,6 +53,9 @@ type Listener = Box<dyn Fn(&Signal) + Send + Sync>;
 /// How often each thing has happened, by the name of the count (`delivered`) and of its source, destination or rule
 /// (`crm`).
 pub type Counts = BTreeMap<(&'static str, String), u64>;
+
+/// How often it is told that a store cannot be used, for the same reason, by all duties that wait for it together.
+const UNUSABLE_AGAIN: Duration = Duration::from_secs(60);
 
 /// Where signals go. Cheap to clone; all clones share one board.
 #[derive(Clone)]
@@ -77,6 +81,8 @@ struct State {
     zone: Zone,
     /// Whether the sums of the process before have been added.
     has_recalled: bool,
+    /// Why the store could not be used when that was last told, and when that was, by the steady clock.
+    unusable: Option<(String, Timestamp)>,
 }
 
 impl Default for Telemetry {
@@ -106,7 +112,8 @@ impl Telemetry {
     fn build(clock: Clock, listener: Option<Listener>) -> Self {
         let (metrics, registry) = Metrics::new();
         let (board, sums) = (Board::default(), Sums::default());
-        let state = Mutex::new(State { metrics, board, sums, zone: Zone::UTC, has_recalled: false });
+        let state =
+            Mutex::new(State { metrics, board, sums, zone: Zone::UTC, has_recalled: false, unusable: None });
         Self { shared: Arc::new(Shared { clock, registry, state, news: AtomicU64::new(0), listener }) }
     }
 
@@ -161,7 +168,11 @@ impl Telemetry {
     /// Notes on the board whose turn it is to work on a duty, and tells what is in its way.
     pub fn note_turn(&self, duty: &Duty, turn: Turn<'_>) {
         match turn {
-            Turn::Own => self.state().board.set_elsewhere(duty, false),
+            Turn::Own => {
+                let mut state = self.state();
+                state.board.set_elsewhere(duty, false);
+                state.unusable = None;
+            }
             Turn::Others => self.state().board.set_elsewhere(duty, true),
             Turn::TakenOver => {
                 self.state().board.set_elsewhere(duty, true);
@@ -169,6 +180,14 @@ impl Telemetry {
             }
             Turn::Unknown(error) => {
                 let error = format!("{error}; it is asked again by itself");
+                let now = self.shared.clock.steady();
+                let mut state = self.state();
+                let told = state.unusable.as_ref().filter(|(told, _)| *told == error);
+                if told.is_some_and(|(_, at)| now.since(*at) < UNUSABLE_AGAIN) {
+                    return;
+                }
+                state.unusable = Some((error.clone(), now));
+                drop(state);
                 self.emit(Signal::StoreFailed { doing: "asking for work", error });
             }
         }

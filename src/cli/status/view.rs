@@ -242,3 +242,54 @@ fn item(out: &mut String, text: &str) {
         let _ = writeln!(out, "{mark}{}", truncate(line, WIDTH - 4));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{calendar::Zone, time::Timestamp};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_765_809_145_000);
+
+    fn before(secs: u64) -> Timestamp {
+        NOW.before(std::time::Duration::from_secs(secs))
+    }
+
+    fn node(name: &str, seen: u64, duties: &[&str], config: &str) -> NodeOverview {
+        NodeOverview {
+            name: name.to_owned(),
+            version: "0.1.0".to_owned(),
+            is_this: name == "b/2",
+            live: seen == 0,
+            leaving: false,
+            since: before(7200),
+            seen: before(seen),
+            duties: duties.iter().map(|duty| DutyOverview { duty: (*duty).to_owned(), since: NOW }).collect(),
+            config: config.to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_node_and_all_it_works_on_has_room() {
+        let nodes = vec![
+            node(
+                "a/1",
+                0,
+                &["source clinic", "source garage", "destination crm", "destination frontdesk"],
+                "x",
+            ),
+            node("b/2", 0, &[], "y"),
+            node("c/3", 360, &[], "x"),
+        ];
+        let free = vec![DutyOverview { duty: "upkeep of the store".to_owned(), since: before(40) }];
+        let status = Status { at: NOW, service: None, destinations: vec![], nodes, free };
+        let shown = screen(&status, Reader { now: NOW, zone: Zone::UTC }, Style::PLAIN);
+        let nodes = shown.split_once("nodes\n").unwrap().1;
+        let expected = "  - a/1, for 2h, works on: source clinic, source garage, destination crm,\n    destination frontdesk\n  \
+                        - b/2 (this one), for 2h, works on: nothing\n  \
+                        - c/3: lost, last heard of 6m ago; it began 2h ago\n  \
+                        - the nodes have different configs: a rule that only some have fires while one\n    of them polls\n  \
+                        - nobody works on the upkeep of the store, for 40s\n";
+        assert_eq!(nodes, expected);
+        assert!(shown.lines().all(|line| line.chars().count() <= 80));
+    }
+}

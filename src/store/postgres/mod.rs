@@ -21,7 +21,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -108,6 +108,8 @@ struct Inner {
     says: Mutex<Option<(Attendance, bool)>>,
     /// Says how its duties go.
     work: OnceLock<Report>,
+    /// Counts how often it has taken a duty or given one back.
+    moves: AtomicU64,
     /// Why the process must not work with the database any more, once that has been found.
     barred: OnceLock<StoreError>,
     /// Cancelled when it is barred.
@@ -184,6 +186,7 @@ impl PostgresStore {
             arrivals: Arrivals::default(),
             says: Mutex::default(),
             work: OnceLock::new(),
+            moves: AtomicU64::new(0),
             barred: OnceLock::new(),
             bar: CancellationToken::new(),
             turns: Mutex::default(),
@@ -279,6 +282,7 @@ async fn look(inner: Arc<Inner>, stop: CancellationToken) {
             let is_due = |at: &Instant| at.elapsed() >= inner.lease / 3;
             seen.as_ref().is_none_or(|(before, at)| before != *now || is_due(at))
         });
+        let moves = inner.moves.load(Ordering::SeqCst);
         let looked = async {
             let session = inner.lines.session().await?;
             let said = said.map(|((attendance, leaving), _)| Says {
@@ -304,9 +308,16 @@ async fn look(inner: Arc<Inner>, stop: CancellationToken) {
         if let Some(said) = said {
             seen = Some((said.clone(), Instant::now()));
         }
-        if takes_part {
+        if takes_part && moves != inner.moves.load(Ordering::SeqCst) {
+            // It has taken a duty or given one back meanwhile, and may have seen the state before.
+            inner.look.notify_one();
+        } else if takes_part {
             let share = Share::of(&cluster, &inner.owner);
-            inner.share.send_if_modified(|before| std::mem::replace(before, share.clone()) != share);
+            // What is to be given back is asked for until it is.
+            let is_asked = !share.give_back.is_empty();
+            inner
+                .share
+                .send_if_modified(|before| is_asked | (std::mem::replace(before, share.clone()) != share));
         }
         inner.wake(changes);
     }
@@ -443,9 +454,12 @@ impl Inner {
     /// Takes note that a duty is, or is not, its own.
     fn note(&self, duty: &Duty, is_own: bool) {
         if is_own {
-            lock(&self.own).insert(duty.clone());
+            if lock(&self.own).insert(duty.clone()) {
+                self.moves.fetch_add(1, Ordering::SeqCst);
+            }
         } else {
             lock(&self.own).remove(duty);
+            self.moves.fetch_add(1, Ordering::SeqCst);
             self.share.send_if_modified(|share| share.take.remove(duty) | share.own.remove(duty));
         }
     }
@@ -496,7 +510,11 @@ impl Store for PostgresStore {
         let inner = Arc::clone(&self.inner);
         self.write(async move {
             inner.note(&claim.duty, false);
-            inner.ask(Some(&claim), |session| write::give_up(session, &inner.owner, &claim)).await
+            let given =
+                inner.ask(Some(&claim), |session| write::give_up(session, &inner.owner, &claim)).await;
+            // Whoever has looked in between has seen it as its own.
+            inner.note(&claim.duty, false);
+            given
         })
         .await
     }
