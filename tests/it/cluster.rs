@@ -117,6 +117,11 @@ async fn every_node_says_how_all_of_it_stands() {
                 {
                     assert!(text.contains(&format!("\ncallwatch_cluster_{line}")), "{line} is not in {text}");
                 }
+                // Every metric of a cluster that the alerting rules name is there.
+                let rules = include_str!("../../deploy/prometheus/callwatch.rules.yaml");
+                let named: Vec<_> = rules.split(|c: char| !c.is_ascii_lowercase() && c != '_').collect();
+                let named: Vec<_> = named.iter().filter(|it| it.starts_with("callwatch_cluster_")).collect();
+                assert!(named.len() >= 3 && named.iter().all(|name| text.contains(*name)), "{named:?}");
                 return all.iter().filter(|it| it.contains("callwatch_cluster_nodes")).count();
             }
             sleep(Duration::from_millis(100)).await;
