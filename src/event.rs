@@ -204,14 +204,20 @@ impl Event {
         #[derive(Deserialize)]
         struct Caller<'a> {
             #[serde(rename = "callerNumber", borrow, default)]
-            number: Option<Cow<'a, str>>,
+            number: Option<&'a RawValue>,
         }
         if self.subject.call().is_none() {
             return String::new();
         }
         let number =
             serde_json::from_str::<Caller<'_>>(self.record.get()).ok().and_then(|caller| caller.number);
-        number.map_or_else(String::new, |number| mask_phone(&number))
+        // Some projects have it as a number in JSON.
+        let number = number.map(|number| (number.get(), serde_json::from_str::<Cow<'_, str>>(number.get())));
+        match number {
+            Some((_, Ok(number))) => mask_phone(&number),
+            Some((json, Err(_))) if json.starts_with(|c: char| c.is_ascii_digit()) => mask_phone(json),
+            _ => String::new(),
+        }
     }
 
     /// The `type` of its payload: `call.ended`, `source.failing`, `summary`, …

@@ -18,10 +18,11 @@ pub(crate) const UNKNOWN_NUMBER: &str = "unknown number";
 
 /// A phone number with its middle hidden: `+33612345678` becomes `+3361•••5678`.
 ///
-/// Keeps the first five and the last four characters of a number of at least eleven, and nothing of a shorter one.
+/// Keeps the first five and the last four characters of a number of at least eleven, and nothing of a shorter one, or of what is
+/// no number: a name may stand in the place of one.
 pub fn mask_phone(number: &str) -> String {
     let chars: Vec<char> = number.chars().filter(|c| !c.is_control()).collect();
-    if chars.len() < 11 {
+    if chars.len() < 11 || chars.iter().any(|c| c.is_alphabetic()) {
         return HIDDEN.to_owned();
     }
     let head: String = chars[..5].iter().collect();

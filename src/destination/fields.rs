@@ -72,6 +72,11 @@ impl FieldFilter {
         included == Some(true)
     }
 
+    /// Whether `exclude`, `mask` or `hash` names this field: what is told of it otherwise would tell what they hide.
+    pub(super) fn hides(&self, field: &str) -> bool {
+        self.exclude.contains(field) || is_at(&self.mask, field) || is_at(&self.hash, field)
+    }
+
     /// Whether the receiver is shown any difference of these changes. Messages, which are not the call `in_full`, show a
     /// transcript only when asked for it.
     pub(super) fn shows_any_of(&self, changes: &Changes, in_full: bool) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -11,6 +11,7 @@ use crate::{
     call::CallId,
     config::{CallUrl, SourceConfig},
     name::Name,
+    privacy::HIDDEN,
     template::Context,
 };
 
@@ -23,6 +24,22 @@ struct Pages {
     at_vendor: BTreeMap<Name, CallUrl>,
     /// The address of callwatch's page, with a slash at the end.
     own: Option<Url>,
+}
+
+/// A text as one part of an address: all but the unreserved characters of RFC 3986 is encoded.
+fn encoded(text: &str) -> String {
+    const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, &RESERVED).to_string()
+}
+
+/// Encodes every text in a value.
+fn encode(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = encoded(text),
+        Value::Array(items) => items.iter_mut().for_each(encode),
+        Value::Object(fields) => fields.values_mut().for_each(encode),
+        _ => {}
+    }
 }
 
 impl Links {
@@ -43,9 +60,13 @@ impl Links {
         let at_vendor = self.0.at_vendor.get(source).and_then(|page| {
             let mut fields: Map<String, Value> = context.call?.as_object()?.clone();
             fields.insert("id".to_owned(), call.as_str().into());
-            page.of(&Context { call: Some(&Value::Object(fields)), ..*context })
+            // A value is one part of the address: no call can lead to another page of the vendor's.
+            let mut fields = Value::Object(fields);
+            encode(&mut fields);
+            let url = page.of(&Context { call: Some(&fields), ..*context })?;
+            // With a value that is masked it leads nowhere.
+            (!url.as_str().contains(&encoded(HIDDEN))).then_some(url)
         });
-        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let path = format!("calls/{}/{}", encoded(source.as_str()), encoded(call.as_str()));
         let own = self.0.own.as_ref().and_then(|own| own.join(&path).ok());
         let language = context.language;

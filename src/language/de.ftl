@@ -151,6 +151,7 @@ source_failing = Anrufe von { $source } werden{ $since } nicht erfasst{ $error }
 source_recovered_title = Quelle { $source } antwortet wieder
 source_recovered = Anrufe von { $source } werden wieder erfasst, nachdem sie{ $since } nicht erfasst worden waren. Was in der Zwischenzeit geschehen ist, wird jetzt gemeldet.
 destination_failing_title = Ziel { $destination } ist gestört
+destination_paused_title = Ziel { $destination } wartet auf Sie
 destination_failing = { $destination } hat{ $since } nichts angenommen{ $error }. { $waiting } `{ $list }` zeigt, was wartet.
 waits_for_answer = { $count ->
         [0] Es wartet nichts; was hinzukommt, wird gesendet, sobald das Ziel wieder antwortet.

@@ -97,6 +97,7 @@ source_failing = Calls of { $source } have not been seen{ $since }{ $error }. Th
 source_recovered_title = Source { $source } answers again
 source_recovered = Calls of { $source } are seen again. They had not been{ $since }; what happened meanwhile is told now.
 destination_failing_title = Destination { $destination } is failing
+destination_paused_title = Destination { $destination } waits for you
 destination_failing = { $destination } has not taken anything{ $since }{ $error }. { $waiting } `{ $list }` shows what waits.
 waits_for_answer = { $count ->
         [0] Nothing waits for it; what comes in is sent when it answers again.

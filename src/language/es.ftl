@@ -139,6 +139,7 @@ source_failing = No se están viendo las llamadas de { $source }{ $since }{ $err
 source_recovered_title = La fuente { $source } vuelve a responder
 source_recovered = Se vuelven a ver las llamadas de { $source }. No se veían{ $since }; lo ocurrido entretanto se notifica ahora.
 destination_failing_title = El destino { $destination } está fallando
+destination_paused_title = El destino { $destination } espera su intervención
 destination_failing = { $destination } no ha aceptado nada{ $since }{ $error }. { $waiting } `{ $list }` muestra lo que está en espera.
 waits_for_answer = { $count ->
         [0] No hay nada en espera; lo que llegue se enviará en cuanto el destino vuelva a responder.

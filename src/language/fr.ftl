@@ -151,6 +151,7 @@ source_failing = Les appels de { $source } ne sont plus relevés{ $since }{ $err
 source_recovered_title = La source { $source } répond de nouveau
 source_recovered = Les appels de { $source } sont de nouveau relevés. Ils ne l’étaient plus{ $since } ; ce qui s’est passé entre-temps est signalé maintenant.
 destination_failing_title = La destination { $destination } est en panne
+destination_paused_title = La destination { $destination } attend votre intervention
 destination_failing = { $destination } n’a rien accepté{ $since }{ $error }. { $waiting } `{ $list }` affiche ce qui est en attente.
 waits_for_answer = { $count ->
         [0] Rien n’est en attente ; ce qui arrivera sera envoyé dès que la destination répondra de nouveau.

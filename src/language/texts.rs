@@ -102,6 +102,7 @@ texts! {
     source_recovered_title(source: &str);
     source_recovered(source: &str, since: &str);
     destination_failing_title(destination: &str);
+    destination_paused_title(destination: &str);
     destination_failing(destination: &str, since: &str, error: &str, waiting: &str, list: &str);
     waits_for_answer(count: u64);
     waits_for_person(count: u64, resume: &str);

@@ -133,6 +133,7 @@ async fn a_caller_is_forgotten_beside_an_api_that_still_lists_the_calls() {
         sleep(Duration::from_millis(20)).await;
     }
     let (code, story, _) = run(&rig, &["explain", "hers-live"]).await;
+    assert!(story.contains("erased by `callwatch forget`"), "{story}");
     assert!(code == Some(0) && !story.contains("99998888"), "{story}");
     let log = process.stop().await;
     assert!(log.contains("its files were rewritten"), "{log}");

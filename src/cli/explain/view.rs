@@ -86,7 +86,9 @@ fn known(out: &mut String, known: &KnownOfCall, reader: Reader) {
     if known.deleted {
         line("now", "deleted; this is how it was last seen");
     }
-    if known.shrunk {
+    if known.erased {
+        line("fields", "erased by `callwatch forget`");
+    } else if known.shrunk {
         line("fields", "most are forgotten: it was settled longer ago than [store] retain");
     }
     for (name, value) in flat(&known.fields) {

@@ -37,18 +37,18 @@ impl Alert {
             }
             Kind::DestinationFailing => {
                 let waits = told.count("waiting");
-                let waiting = match details.get("resumes") {
+                let (title, waiting) = match details.get("resumes") {
                     Some(Value::Bool(false)) => {
                         let resume = format!("callwatch deliveries resume {destination}");
-                        language.waits_for_person(waits, &resume)
+                        (
+                            language.destination_paused_title(destination),
+                            language.waits_for_person(waits, &resume),
+                        )
                     }
-                    _ => language.waits_for_answer(waits),
+                    _ => (language.destination_failing_title(destination), language.waits_for_answer(waits)),
                 };
                 let list = format!("callwatch deliveries list --destination {destination}");
-                (
-                    language.destination_failing_title(destination),
-                    language.destination_failing(destination, since, error, &waiting, &list),
-                )
+                (title, language.destination_failing(destination, since, error, &waiting, &list))
             }
             Kind::DestinationRecovered => (
                 language.destination_recovered_title(destination),
@@ -150,6 +150,7 @@ mod tests {
             said(crm(), Kind::DestinationFailing, &details)
         };
         assert_eq!(failing(148, true).0, "Destination crm is failing");
+        assert_eq!(failing(148, false).0, "Destination crm waits for you");
         assert_eq!(
             failing(148, true).1,
             "crm has not taken anything since 18:27 CET: connection refused. 148 notifications wait; they are sent when it \

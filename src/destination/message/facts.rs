@@ -1,15 +1,19 @@
 //! The fields of a call as labelled values for people. Pure.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::{Link, line, says_something};
 use crate::{
+    calendar::Zone,
     call::{DOCUMENTED_FIELDS, Status},
     language::{Language, capitalized},
     privacy::one_line,
     template::truncate,
+    time::Timestamp,
 };
 
 /// The longest value of a fact, in characters.
@@ -26,6 +30,8 @@ const MAX_NAME: usize = 60;
 pub(in crate::destination) struct Fact {
     pub(in crate::destination) label: String,
     pub(in crate::destination) value: String,
+    /// The digits to dial, when the value is a phone number.
+    pub(in crate::destination) dial: Option<String>,
 }
 
 /// The first of these facts, and a note when there are more.
@@ -36,7 +42,7 @@ pub(super) fn first(mut facts: Vec<Fact>, language: Language) -> (Vec<Fact>, Opt
 }
 
 /// The fields that changed, for people; a few more than a message has room for, at most.
-pub(super) fn changed(changes: &Map<String, Value>, language: Language) -> Vec<Fact> {
+pub(super) fn changed(changes: &Map<String, Value>, language: Language, zone: Zone) -> Vec<Fact> {
     let told = changes.iter().filter(|(name, _)| !matches!(name.as_str(), "updatedAt" | "callAnalysis"));
     let differs = |name: &str, [from, to]: [Option<String>; 2]| {
         fact(label(name, language), from_to(from, to, language))
@@ -47,37 +53,39 @@ pub(super) fn changed(changes: &Map<String, Value>, language: Language) -> Vec<F
         to.filter(move |(name, to)| side("from").and_then(|from| from.get(*name)) != Some(to)).map(
             move |(name, to)| {
                 let from = side("from").and_then(|from| from.get(name)).unwrap_or(&Value::Null);
-                differs(name, [from, to].map(|value| noted(name, value, language)))
+                differs(name, [from, to].map(|value| noted(name, value, language, zone)))
             },
         )
     });
     let told = told.map(|(name, change)| match (change.get("from"), change.get("to")) {
-        (Some(from), Some(to)) => differs(name, [from, to].map(|value| readable(name, value, language))),
+        (Some(from), Some(to)) => {
+            differs(name, [from, to].map(|value| readable(name, value, language, zone)))
+        }
         _ => fact(label(name, language), language.changed()),
     });
     told.chain(analysis).take(MAX_FACTS + 1).collect()
 }
 
 /// The value of a field of the call in words; a duration and a word of the API as people say them.
-fn readable(name: &str, value: &Value, language: Language) -> Option<String> {
+fn readable(name: &str, value: &Value, language: Language, zone: Zone) -> Option<String> {
     match (name, value.as_f64()) {
         ("duration", Some(seconds)) => Some(language.duration(seconds)),
-        ("status" | "evaluation" | "endedReason", _) => known(value, language),
-        _ => in_words(value, language),
+        ("status" | "evaluation" | "endedReason", _) => known(value, language, zone),
+        _ => in_words(value, language, zone),
     }
 }
 
 /// The value of a field of the analysis in words. Its fields differ from project to project, so only those of the API's
 /// documentation are taken to hold words that are known.
-fn noted(name: &str, value: &Value, language: Language) -> Option<String> {
+fn noted(name: &str, value: &Value, language: Language, zone: Zone) -> Option<String> {
     match name {
-        "sentiment" | "leadQuality" => known(value, language),
-        _ => in_words(value, language),
+        "sentiment" | "leadQuality" => known(value, language, zone),
+        _ => in_words(value, language, zone),
     }
 }
 
-fn known(value: &Value, language: Language) -> Option<String> {
-    let words = in_words(value, language)?;
+fn known(value: &Value, language: Language, zone: Zone) -> Option<String> {
+    let words = in_words(value, language, zone)?;
     Some(if value.is_string() { word(&words, &words, language) } else { words })
 }
 
@@ -99,13 +107,18 @@ fn from_to(from: Option<String>, to: Option<String>, language: Language) -> Stri
 }
 
 /// The most telling fields, in the order in which people ask: who called, how it went, and with what outcome.
-pub(super) fn facts_of_call(call: &Map<String, Value>, language: Language) -> Vec<Fact> {
+pub(super) fn facts_of_call(call: &Map<String, Value>, language: Language, zone: Zone) -> Vec<Fact> {
     let mut facts = vec![];
+    let numbers = [
+        (language.caller(), caller(call, language)),
+        (language.called(), number(call, "calledNumber").map(Cow::into_owned)),
+    ];
+    for (label, value) in numbers {
+        facts.extend(value.map(|value| Fact { dial: dial(&value, true), ..fact(label, value) }));
+    }
     let mut tell = |label: String, value: Option<String>| {
         facts.extend(value.filter(|value| !value.is_empty()).map(|value| fact(label, value)));
     };
-    tell(language.caller(), caller(call, language));
-    tell(language.called(), field(call, "calledNumber").map(str::to_owned));
     let live = field(call, "status").is_some_and(|word| Status::from(word) == Status::Live);
     let first = |text: &str| capitalized(&word(text, &spelled(text), language));
     let status = field(call, "status").map(|status| if live { language.live_now() } else { first(status) });
@@ -115,33 +128,52 @@ pub(super) fn facts_of_call(call: &Map<String, Value>, language: Language) -> Ve
     let ended = field(call, "endedReason")
         .map(|reason| word(reason, &language.in_a_sentence(&spelled(reason)), language));
     tell(language.outcome(), joined([field(call, "evaluation").map(first), ended]));
-    tell(language.engaged(), call.get("isEngaged").and_then(|engaged| in_words(engaged, language)));
+    tell(language.engaged(), call.get("isEngaged").and_then(|engaged| in_words(engaged, language, zone)));
     if let Some(Value::Object(analysis)) = call.get("callAnalysis") {
         for (name, value) in analysis.iter().take(MAX_FACTS + 1) {
-            tell(label(name, language), noted(name, value, language));
+            tell(label(name, language), noted(name, value, language, zone));
         }
     }
     facts
 }
 
 /// The fields that the API does not document.
-pub(super) fn other_facts(fields: &Map<String, Value>, language: Language) -> Vec<Fact> {
+pub(super) fn other_facts(fields: &Map<String, Value>, language: Language, zone: Zone) -> Vec<Fact> {
     // The documented fields have a place of their own in a message, or mean nothing to people.
     let others = fields.iter().filter(|(name, _)| !DOCUMENTED_FIELDS.contains(&name.as_str()));
-    let facts =
-        others.filter_map(|(name, value)| Some(fact(label(name, language), in_words(value, language)?)));
+    let facts = others
+        .filter_map(|(name, value)| Some(fact(label(name, language), in_words(value, language, zone)?)));
     facts.take(MAX_FACTS + 1).collect()
 }
 
 /// The caller's number, or that it was withheld; `None` when the receiver is not shown it.
 pub(super) fn caller(call: &Map<String, Value>, language: Language) -> Option<String> {
     call.get("callerNumber")?;
-    Some(number(call).map_or_else(|| language.unknown_number(), str::to_owned))
+    Some(number(call, "callerNumber").map_or_else(|| language.unknown_number(), Cow::into_owned))
 }
 
-/// The caller's number; `None` when it was withheld, or the receiver is not shown it.
-pub(super) fn number(call: &Map<String, Value>) -> Option<&str> {
-    field(call, "callerNumber")
+/// A phone number of the call; `None` when it was withheld, or the receiver is not shown it. Some projects have numbers in JSON.
+pub(super) fn number<'a>(call: &'a Map<String, Value>, name: &str) -> Option<Cow<'a, str>> {
+    match call.get(name)? {
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        _ => field(call, name).map(Cow::Borrowed),
+    }
+}
+
+/// The digits of a phone number for a `tel:` link (RFC 3966), without what stands between them: of a number with its country, and,
+/// where a number is expected, of one that only phones in the same country can dial.
+fn dial(value: &str, is_expected: bool) -> Option<String> {
+    let (plus, rest) = value.strip_prefix('+').map_or(("", value), |rest| ("+", rest));
+    let is_between = |c: char| matches!(c, ' ' | '.' | '-' | '/' | '(' | ')' | '\u{a0}' | '\u{202f}');
+    // A zero in brackets is dialled in the country alone, and which one is meant cannot be known.
+    if rest.contains("(0)") || !rest.chars().all(|c| c.is_ascii_digit() || is_between(c)) {
+        return None;
+    }
+    let digits: String = rest.chars().filter(char::is_ascii_digit).collect();
+    // The longest numbers have 15 digits (ITU-T E.164).
+    let lengths = if plus.is_empty() { 3..=15 } else { 7..=15 };
+    let is_number = lengths.contains(&digits.len()) && (is_expected || !plus.is_empty());
+    is_number.then(|| format!("{plus}{digits}"))
 }
 
 /// The names of fields that hold the caller's name, as agents are often told to ask for it: in lower case, without `_`.
@@ -181,7 +213,8 @@ pub(super) fn link(call: &Map<String, Value>) -> Option<Link> {
 impl Fact {
     /// Cuts label and value to one line of limited length.
     pub(super) fn new(label: &str, value: &str) -> Self {
-        Self { label: truncate(&line(label), 60), value: truncate(&line(value), MAX_FACT) }
+        let value = truncate(&line(value), MAX_FACT);
+        Self { label: truncate(&line(label), 60), dial: dial(&value, false), value }
     }
 }
 
@@ -200,15 +233,18 @@ pub(super) fn field<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'
 }
 
 /// A value in words; `None` for null and for blank or empty values.
-fn in_words(value: &Value, language: Language) -> Option<String> {
+fn in_words(value: &Value, language: Language, zone: Zone) -> Option<String> {
     match value {
         Value::Null => None,
         Value::Bool(true) => Some(language.yes()),
         Value::Bool(false) => Some(language.no()),
         Value::Number(number) => Some(language.number(number)),
-        Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
+        Value::String(text) => match time(text) {
+            Some(at) => Some(language.date_and_time(at, zone)),
+            None => Some(text.clone()).filter(|text| !text.trim().is_empty()),
+        },
         Value::Array(items) => {
-            let items: Vec<_> = items.iter().filter_map(|item| in_words(item, language)).collect();
+            let items: Vec<_> = items.iter().filter_map(|item| in_words(item, language, zone)).collect();
             (!items.is_empty()).then(|| items.join(", "))
         }
         Value::Object(fields) => {
@@ -216,12 +252,18 @@ fn in_words(value: &Value, language: Language) -> Option<String> {
                 .iter()
                 .filter_map(|(name, value)| {
                     let label = language.in_a_sentence(&label(name, language));
-                    Some(language.labelled(&label, &in_words(value, language)?))
+                    Some(language.labelled(&label, &in_words(value, language, zone)?))
                 })
                 .collect();
             (!fields.is_empty()).then(|| fields.join(", "))
         }
     }
+}
+
+/// The moment that a text names: only when it says which zone it is of, as in `2025-12-17T14:00:00Z`.
+fn time(text: &str) -> Option<Timestamp> {
+    let is_like_one = text.len() >= 20 && text.as_bytes()[10] == b'T';
+    is_like_one.then(|| Timestamp::parse(text)).flatten()
 }
 
 /// The name of a field as a label, in the reader's language if it is one that many calls have.
@@ -256,6 +298,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn numbers_can_be_dialled_and_other_figures_cannot() {
+        let call = json!({
+            "callerNumber": 33612345678_u64, "calledNumber": "01 98 76 54 32",
+            "callAnalysis": { "back": "+33 6 12.34-56 78", "order": "12345678", "at": "+44 (0)20 7946 0018", "no": "+12 ext" }
+        });
+        let facts = facts_of_call(call.as_object().unwrap(), Language::English, Zone::UTC);
+        let told: Vec<_> = facts.iter().map(|fact| (fact.value.as_str(), fact.dial.as_deref())).collect();
+        assert_eq!(
+            told,
+            [
+                ("33612345678", Some("33612345678")),
+                ("01 98 76 54 32", Some("0198765432")),
+                ("+33 6 12.34-56 78", Some("+33612345678")),
+                ("12345678", None),
+                ("+44 (0)20 7946 0018", None),
+                ("+12 ext", None),
+            ]
+        );
+        let hidden = json!({ "callerNumber": "+3361•••5678", "calledNumber": "" });
+        let facts = facts_of_call(hidden.as_object().unwrap(), Language::English, Zone::UTC);
+        assert!(facts.iter().all(|fact| fact.dial.is_none()) && facts.len() == 1, "{facts:?}");
+    }
+
+    #[test]
+    fn a_time_with_a_zone_is_told_as_the_reader_tells_time() {
+        let paris = Zone::parse("Europe/Paris").unwrap();
+        let told = |value: Value| in_words(&value, Language::French, paris).unwrap();
+        assert_eq!(
+            told(json!("2025-12-17T14:00:00.000Z")),
+            Language::French.date_and_time(Timestamp::parse("2025-12-17T14:00:00Z").unwrap(), paris)
+        );
+        for text in ["2025-12-17", "2025-12-17T14:00:00", "room T-2025-12-17T14:00:00Z", "éééééééééééééééé"]
+        {
+            assert_eq!(told(json!(text)), text, "which zone it is of is not known, or it is no time");
+        }
+    }
+
+    #[test]
     fn names_become_labels() {
         for (name, words) in [
             ("leadQuality", "Lead quality"),
@@ -272,7 +352,7 @@ mod tests {
     fn values_become_words() {
         let value = json!({ "likedIt": true, "topics": ["a", null, "b"], "x": null, "score": 4.5 });
         assert_eq!(
-            Language::ALL.map(|language| in_words(&value, language).unwrap()),
+            Language::ALL.map(|language| in_words(&value, language, Zone::UTC).unwrap()),
             [
                 "liked it: yes, topics: a, b, score: 4.5",
                 "liked it\u{202f}: oui, topics\u{202f}: a, b, score\u{202f}: 4,5",
@@ -280,9 +360,9 @@ mod tests {
                 "liked it: sí, topics: a, b, score: 4,5",
             ]
         );
-        assert_eq!(in_words(&json!([]), Language::English), None);
+        assert_eq!(in_words(&json!([]), Language::English, Zone::UTC), None);
         let changed = |from, to, language| {
-            let [from, to] = [from, to].map(|value| readable("evaluation", &value, language));
+            let [from, to] = [from, to].map(|value| readable("evaluation", &value, language, Zone::UTC));
             from_to(from, to, language)
         };
         assert_eq!(changed(json!("fail"), json!("success"), Language::English), "fail → success");
@@ -299,7 +379,7 @@ mod tests {
             "callAnalysis": { "sentiment": "negative", "leadQuality": "hot", "mood": "negative" }
         });
         let told = |language| {
-            let facts = facts_of_call(call.as_object().unwrap(), language).into_iter();
+            let facts = facts_of_call(call.as_object().unwrap(), language, Zone::UTC).into_iter();
             facts.map(|fact| format!("{}: {}", fact.label, fact.value)).collect::<Vec<_>>()
         };
         assert_eq!(
@@ -331,7 +411,7 @@ mod tests {
             "callAnalysis": { "from": { "a": 1, "b": 2 }, "to": { "a": 1, "b": 3, "c": true } },
             "transcript": {}, "updatedAt": { "from": "x", "to": "y" }
         });
-        let told: Vec<_> = changed(changes.as_object().unwrap(), Language::English)
+        let told: Vec<_> = changed(changes.as_object().unwrap(), Language::English, Zone::UTC)
             .into_iter()
             .map(|fact| format!("{}: {}", fact.label, fact.value))
             .collect();

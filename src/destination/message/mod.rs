@@ -13,8 +13,11 @@ use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
-pub(super) use self::plain::{WIDTH, wrapped};
-use self::{facts::Fact, visible::Visible};
+use self::visible::Visible;
+pub(super) use self::{
+    facts::Fact,
+    plain::{WIDTH, wrapped},
+};
 use super::{DestinationConfig, FieldFilter, Links, Notification};
 use crate::{
     calendar::Zone,
@@ -71,8 +74,6 @@ pub(super) struct Message {
     pub(super) links: Vec<Link>,
     /// The id of the call, when it is about one.
     pub(super) call: Option<String>,
-    /// The caller's number, when it can be dialled.
-    pub(super) call_back: Option<String>,
     /// When the call was, in seconds since the Unix epoch; of several, and of what is no call, when it is told.
     pub(super) at: i64,
     /// The same time for people.

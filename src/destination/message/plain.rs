@@ -39,7 +39,7 @@ impl Message {
     ) -> String {
         let language = self.language;
         let mut parts: Vec<_> = self.lead.iter().map(|lead| text(lead)).collect();
-        parts.push(lines(self.facts.iter().map(|Fact { label, value }| fact(label, value))));
+        parts.push(lines(self.facts.iter().map(|Fact { label, value, .. }| fact(label, value))));
         parts.extend(self.text.iter().map(|own| text(own)));
         let entries = self.entries.iter().map(|Entry { title, said, link, severity, mood, when, .. }| {
             let mood = mood.as_ref().map(|mood| format!(" ({})", mood.word)).unwrap_or_default();

@@ -75,7 +75,6 @@ impl Writer {
             conversation: None,
             links: vec![],
             call: None,
-            call_back: None,
             at: event.at.as_secs(),
             when: self.language.date_and_time(event.at, self.zone),
             noticed: None,

@@ -52,11 +52,14 @@ impl Writer {
             _ if own_body => vec![],
             kind if !kind.is_of_call() => vec![],
             kind => {
-                let mut facts =
-                    if kind == Kind::Updated { changed(shown.changes(), language) } else { vec![] };
-                facts.extend(facts_of_call(fields, language));
+                let mut facts = if kind == Kind::Updated {
+                    changed(shown.changes(), language, self.zone)
+                } else {
+                    vec![]
+                };
+                facts.extend(facts_of_call(fields, language, self.zone));
                 if self.fields.include.is_some() {
-                    facts.extend(other_facts(fields, language));
+                    facts.extend(other_facts(fields, language, self.zone));
                 }
                 facts
             }
@@ -95,9 +98,6 @@ impl Writer {
             conversation: self.conversation(&shown),
             links,
             call: event.subject.call().map(|call| one_line(call.as_str())),
-            call_back: field(fields, "callerNumber")
-                .filter(|number| can_be_dialled(number))
-                .map(str::to_owned),
             at: shown.at().as_secs(),
             when: language.date_and_time(shown.at(), self.zone),
             noticed: shown
@@ -152,7 +152,7 @@ impl Writer {
         shown.call().filter(|_| !shown.event.id.is_test())?;
         let (language, fields) = (self.language, shown.fields());
         let caller = caller(fields, language).map(|caller| headline(&caller, MAX_CALLER));
-        let is_known = number(fields).is_some();
+        let is_known = number(fields, "callerNumber").is_some();
         // Without its time, all calls of a caller would be one conversation.
         let Some(began) = shown.began() else {
             let id = headline(shown.event.subject.call()?.as_str(), MAX_CALLER);
@@ -212,7 +212,7 @@ fn default_title(shown: &Visible<'_>, lasting: Option<Duration>, zone: Zone, lan
             parts.extend(seconds.map(|seconds| language.duration(seconds)));
         }
         Kind::Updated => {
-            let facts = changed(shown.changes(), language).into_iter();
+            let facts = changed(shown.changes(), language, zone).into_iter();
             let labels: Vec<_> = facts.map(|fact| language.in_a_sentence(&fact.label)).collect();
             parts.extend(Some(labels.join(", ")).filter(|labels| !labels.is_empty()));
         }
@@ -250,9 +250,4 @@ pub(super) fn without_controls(text: &str) -> String {
         lines[MAX_LINES] = "…".to_owned();
     }
     lines.join("\n")
-}
-
-fn can_be_dialled(number: &str) -> bool {
-    let digits = number.strip_prefix('+').unwrap_or(number);
-    (3..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
 }

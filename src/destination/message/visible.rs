@@ -29,7 +29,7 @@ pub(in crate::destination) struct Visible<'e> {
     changes: Cow<'e, Changes>,
     type_name: String,
     time: String,
-    /// When the call began; `None` when that is not known, or `exclude` names it.
+    /// When the call began; `None` when that is not known, or the receiver is not shown it.
     began: Option<Timestamp>,
     /// The latest time at which something is known to have happened to the call.
     happened: Option<Timestamp>,
@@ -75,7 +75,7 @@ impl<'e> Visible<'e> {
         changes: Cow<'e, Changes>,
     ) -> Self {
         let times = times(event);
-        let began = time_field(&times, "createdAt").filter(|_| !fields.exclude.contains("createdAt"));
+        let began = time_field(&times, "createdAt").filter(|_| !fields.hides("createdAt"));
         let duration = times.get("duration").and_then(Value::as_f64);
         let duration = duration.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let ended = began.map(|began| began.after(duration.unwrap_or_default()));

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    destination::message::{Link, Message, Moment, urgency},
+    destination::message::{Fact, Link, Message, Moment, urgency},
     event::Severity,
     language::Language,
     template::slack_escape as escape,
@@ -45,35 +45,60 @@ pub(super) fn render(message: &Message) -> Value {
         "text": { "type": "plain_text", "text": cut(&title, MAX_HEADER), "emoji": false }
     });
     let foot = foot(message);
+    let mut room =
+        MAX_WHOLE.saturating_sub(length(&head) + length(&foot) + length(&rest_is_missing(message.language)));
     // Slack shows only the first blocks until the message is unfolded, so headline, facts and summary come first.
-    let mut middle: Vec<Value> =
+    let mut first: Vec<Value> =
         message.lead.iter().map(|lead| section(&cut(&escape(lead), MAX_TEXT))).collect();
-    let fields: Vec<_> = message.facts.iter().map(|fact| field(&fact.label, &fact.value)).collect();
-    middle.extend(fields.chunks(MAX_FIELDS).map(|fields| json!({ "type": "section", "fields": fields })));
-    if let Some(text) = &message.text {
+    let fields: Vec<_> = message.facts.iter().map(field).collect();
+    first.extend(fields.chunks(MAX_FIELDS).map(|fields| json!({ "type": "section", "fields": fields })));
+    let text = message.text.as_ref().map(|text| {
         let text = escape(text);
-        middle.push(section(&cut(&if message.quoted { quoted(&text) } else { text }, MAX_TEXT)));
-    }
-    let mut blocks = vec![head];
-    let mut room = MAX_WHOLE
-        .saturating_sub(length(&blocks[0]) + length(&foot) + length(&rest_is_missing(message.language)));
-    let taken: usize = middle.iter().map(length).sum();
-    middle.extend(entries(message, room.saturating_sub(taken)));
-    middle.extend(transcript(message));
-    for block in middle {
-        let mut is_whole = blocks.len() < MAX_BLOCKS - 2;
-        let block = if is_whole { fitted(block, room, &mut is_whole) } else { None };
-        if let Some(block) = block {
-            room = room.saturating_sub(length(&block));
-            blocks.push(block);
-        }
-        if !is_whole {
-            blocks.push(rest_is_missing(message.language));
-            break;
-        }
+        section(&cut(&if message.quoted { quoted(&text) } else { text }, MAX_TEXT))
+    });
+    // Many facts must not leave out what was said.
+    let kept = text.as_ref().map_or(0, length).min(room / 2);
+    let mut blocks = Blocks { all: vec![head], is_cut: false };
+    room -= kept;
+    blocks.add(first, &mut room);
+    room += kept;
+    let facts_are_cut = std::mem::take(&mut blocks.is_cut);
+    blocks.add(text.into_iter().collect(), &mut room);
+    blocks.is_cut |= facts_are_cut;
+    let listed = entries(message, room);
+    blocks.add(listed, &mut room);
+    blocks.add(transcript(message), &mut room);
+    let Blocks { all: mut blocks, is_cut } = blocks;
+    if is_cut {
+        blocks.push(rest_is_missing(message.language));
     }
     blocks.push(foot);
     json!({ "text": words(&title, message), "blocks": blocks, "unfurl_links": false, "unfurl_media": false })
+}
+
+/// The blocks of a message, as many as there is room for.
+struct Blocks {
+    all: Vec<Value>,
+    /// Whether something had no room; nothing is added after it.
+    is_cut: bool,
+}
+
+impl Blocks {
+    fn add(&mut self, blocks: Vec<Value>, room: &mut usize) {
+        for block in blocks {
+            if self.is_cut {
+                return;
+            }
+            // The note that something is missing and the foot have to have a place.
+            let mut is_whole = self.all.len() < MAX_BLOCKS - 2;
+            let block = if is_whole { fitted(block, *room, &mut is_whole) } else { None };
+            if let Some(block) = block {
+                *room = room.saturating_sub(length(&block));
+                self.all.push(block);
+            }
+            self.is_cut = !is_whole;
+        }
+    }
 }
 
 /// A block that takes no more than `room`, if need be with less in it; `None` when there is no room for it. Notes when it is
@@ -137,16 +162,22 @@ fn foot(message: &Message) -> Value {
     json!({ "type": "context", "elements": context })
 }
 
-/// The whole message in words. Screen readers read nothing else, and notifications show its beginning.
+/// The whole message in words. Screen readers read nothing else, and notifications show its beginning. What is too long is cut in
+/// the middle: where it comes from and where there is more stands at the end.
 fn words(title: &str, message: &Message) -> String {
     let origin = [message.rules.join(", "), message.source.clone(), message.when.clone()];
     let origin: Vec<_> = origin.into_iter().filter(|part| !part.is_empty()).collect();
     let links = message.links.iter().map(|Link { label, url }| message.language.labelled(label, url));
-    let parts = [title.to_owned(), message.plain(), origin.join(" · ")].into_iter().chain(links);
-    let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
-    let text = escape(&parts.join("\n"));
-    let fits = text.char_indices().take_while(|(at, c)| at + c.len_utf8() <= MAX_WORDS).count();
-    cut(&text, fits)
+    let joined = |parts: Vec<String>| {
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        escape(&parts.join("\n"))
+    };
+    let end = joined([origin.join(" · ")].into_iter().chain(links).collect());
+    let end = if end.len() > MAX_WORDS / 2 { String::new() } else { format!("\n{end}") };
+    let text = joined(vec![title.to_owned(), message.plain()]);
+    let most = MAX_WORDS - end.len();
+    let fits = text.char_indices().take_while(|(at, c)| at + c.len_utf8() <= most).count();
+    format!("{}{end}", cut(&text, fits))
 }
 
 /// The events of a batch, one in a line, as many as there is room for; the others are counted.
@@ -217,10 +248,11 @@ fn date(at: i64, fallback: &str, recent: bool) -> String {
 }
 
 /// A labelled value; a phone number can be dialled.
-fn field(label: &str, value: &str) -> Value {
-    let digits = value.strip_prefix('+').unwrap_or_default();
-    let is_number = (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let value = if is_number { link(&format!("tel:{value}"), value) } else { escape(value) };
+fn field(Fact { label, value, dial }: &Fact) -> Value {
+    let value = match dial {
+        Some(number) => link(&format!("tel:{number}"), value),
+        None => escape(value),
+    };
     mrkdwn(&cut(&format!("*{}*\n{value}", escape(label)), MAX_FIELD))
 }
 

@@ -167,6 +167,10 @@ fn token(value: &Value<'_>) -> Result<Secret, Mistake> {
     if let Some(wrong) = wrong {
         return Err(value.error(wrong).hint(HINT));
     }
+    if content.starts_with("xoxp-") {
+        let message = "this is the token of a person: messages come in that person's name, and end when the person goes";
+        value.cx.add(value.warning(message).hint(HINT));
+    }
     if !["xoxb-", "xoxp-", "xoxe."].iter().any(|beginning| content.starts_with(beginning)) {
         value.cx.add(value.warning("this does not look like a token of Slack").hint(HINT));
     }

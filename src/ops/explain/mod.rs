@@ -73,6 +73,9 @@ pub struct KnownOfCall {
     pub deleted: bool,
     /// Whether most of its fields have been forgotten, because it was settled long ago.
     pub shrunk: bool,
+    /// Whether a person has had it forgotten: nothing of it is kept but that it is known.
+    #[serde(default)]
+    pub erased: bool,
     /// Its fields, without the transcript.
     #[schema(value_type = Object)]
     pub fields: Map<String, Value>,
@@ -323,6 +326,7 @@ impl KnownOfCall {
             states: snapshot.revision,
             deleted: snapshot.deleted,
             shrunk: snapshot.shrunk.is_some(),
+            erased: snapshot.is_forgotten(),
             fields: snapshot.fields.clone(),
         }
     }

@@ -386,3 +386,73 @@ async fn mattermost_shows_the_whole_message_although_it_knows_no_blocks() {
     assert_eq!(answer.reaction, Reaction::Retry { after: None });
     assert!(answer.response.contains("Invalid webhook."), "{answer:?}");
 }
+
+#[tokio::test]
+async fn many_long_fields_leave_room_for_what_was_said_and_for_where_it_comes_from() {
+    let mut event = event(Kind::Analyzed);
+    let mut record: Value = serde_json::from_str(event.record.get()).unwrap();
+    let analysis: serde_json::Map<_, _> =
+        (0..40).map(|number| (format!("field{number:02}"), json!("long ".repeat(60)))).collect();
+    record["callAnalysis"] = analysis.into();
+    record["summary"] = json!("She asked for an appointment. ".repeat(60));
+    event.record = std::sync::Arc::from(serde_json::value::to_raw_value(&record).unwrap());
+    let message = posted(|_| {}, &event, None).await;
+    assert_within_limits(&message);
+    let blocks = message["blocks"].as_array().unwrap();
+    let said = blocks.iter().filter_map(|block| block["text"]["text"].as_str());
+    assert!(
+        said.into_iter().any(|text| text.starts_with("> She asked for") && text.ends_with("appointment."))
+    );
+    assert!(message["blocks"].to_string().contains("no room"), "{message}");
+    let words = message["text"].as_str().unwrap();
+    assert!(words.starts_with("Call analysed") || words.starts_with("Call analyzed"), "{words}");
+    assert!(words.ends_with("call-completed · clinic · Mon 15 Dec 2025, 14:30 UTC"), "{words}");
+}
+
+#[tokio::test]
+async fn a_link_to_the_vendor_cannot_be_led_elsewhere_and_holds_no_masked_number() {
+    let page = |path: &str| {
+        let text = format!(
+            "[sources.clinic]\napi_key = \"ck_live_{}\"\ncall_url = \"https://app.example.com/{path}\"\n",
+            "0".repeat(60)
+        );
+        let text = format!(
+            "{text}[destinations.d]\ntype = \"slack\"\nwebhook_url = \"https://hooks.slack.com/services/T/B/x\"\n\
+                            [rules.r]\non = [\"ended\"]\nto = [\"d\"]\n"
+        );
+        let loaded = callwatch::config_file::Config::parse(
+            &text,
+            std::path::Path::new("c.toml"),
+            callwatch::config::LoadOptions::default(),
+        );
+        callwatch::destination::Links::of(&loaded.unwrap().config.sources, None)
+    };
+    let mut event = event(Kind::Ended);
+    let mut record: Value = serde_json::from_str(event.record.get()).unwrap();
+    record["room"] = json!("../admin?x=1#y");
+    event.record = std::sync::Arc::from(serde_json::value::to_raw_value(&record).unwrap());
+    let with = |path: &'static str, mask: bool| {
+        let links = page(path);
+        let event = event.clone();
+        async move {
+            let message = posted(
+                |config| {
+                    config.links = links;
+                    if mask {
+                        config.fields.mask.insert("callerNumber".to_owned());
+                    }
+                },
+                &event,
+                None,
+            )
+            .await;
+            message["blocks"].to_string()
+        }
+    };
+    let led = with("calls/{{ call.room }}", false).await;
+    assert!(led.contains("<https://app.example.com/calls/..%2Fadmin%3Fx%3D1%23y|"), "{led}");
+    let open = with("calls?from={{ call.callerNumber }}", false).await;
+    assert!(open.contains("<https://app.example.com/calls?from=%2B33612345678|"), "{open}");
+    let masked = with("calls?from={{ call.callerNumber }}", true).await;
+    assert!(!masked.contains("app.example.com"), "{masked}");
+}

@@ -204,7 +204,6 @@ async fn edits_that_wait_together_are_one_unless_they_ring() {
     assert_eq!(merged.reaction, Reaction::Delivered);
     assert_eq!(merged.result, "left to the edit for the next change of this call, which tells both");
     assert_eq!(lane.channel()[0].edits, 0);
-    // The edit that was to tell it may be given up: the next one, or a retry, names its rule as well, below.
     lane.deliver(&of("unhappy", Kind::Analyzed, 3), 3, true).await;
     assert_eq!(lane.channel().len(), 2, "a critical one does not wait");
     lane.delivered(&of("feed", Kind::Updated, 4), 4).await;
@@ -212,6 +211,26 @@ async fn edits_that_wait_together_are_one_unless_they_ring() {
     let footer = footer(&channel[0].message);
     assert!(footer.starts_with("*critical* · rules *unhappy*, *booked*, *feed*"), "{footer}");
     assert_eq!(channel[0].edits, 2);
+}
+
+#[tokio::test]
+async fn what_was_left_to_an_edit_that_is_given_up_is_told_by_the_next_one() {
+    let mut lane = Lane::new(SlackThread::Off).await;
+    lane.delivered(&of("feed", Kind::Started, 1), 1).await;
+    let merged = lane.deliver(&of("booked", Kind::Ended, 2), 2, true).await;
+    assert_eq!(merged.result, "left to the edit for the next change of this call, which tells both");
+    // The edit that was to tell it fails until it is given up.
+    lane.slack.misbehave(1, Misbehaviour::Status { code: 500, retry_after: None });
+    let failed = lane.deliver(&of("unhappy", Kind::Analyzed, 3), 3, false).await;
+    assert!(matches!(failed.reaction, Reaction::Retry { .. }), "{}", failed.result);
+    assert_eq!(lane.channel()[0].edits, 0);
+    lane.delivered(&of("feed", Kind::Updated, 4), 4).await;
+    let channel = lane.channel();
+    let footer = footer(&channel[0].message);
+    assert!(footer.contains("rules *booked*, *feed*"), "{footer}");
+    // A person retries the one that was given up, and it comes late.
+    lane.delivered(&of("unhappy", Kind::Analyzed, 3), 3).await;
+    assert_eq!(lane.channel().len(), 2);
 }
 
 #[tokio::test]
