@@ -328,7 +328,7 @@ impl StoreConfig {
             let has_no_port =
                 |url: &str| !url.contains(',') && url::Url::parse(url) == Err(url::ParseError::InvalidPort);
             if found.content().is_some_and(has_no_port) {
-                return Err(value.error("the port of this address is none: it is a number up to 65535"));
+                return Err(value.error("the port of this address is no number up to 65535"));
             }
             Ok(found.secret)
         });

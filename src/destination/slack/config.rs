@@ -168,7 +168,7 @@ fn token(value: &Value<'_>) -> Result<Secret, Mistake> {
         return Err(value.error(wrong).hint(HINT));
     }
     if content.starts_with("xoxp-") {
-        let message = "this is the token of a person: messages come in that person's name, and end when the person goes";
+        let message = "this is the token of a person, in whose name messages come";
         value.cx.add(value.warning(message).hint(HINT));
     }
     if !["xoxb-", "xoxp-", "xoxe."].iter().any(|beginning| content.starts_with(beginning)) {

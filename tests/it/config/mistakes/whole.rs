@@ -425,3 +425,65 @@ error: expected a text, { env = "NAME" } or { file = "path" }, found an integer
 "#,
     );
 }
+
+#[test]
+fn a_cluster_needs_a_database() {
+    check(
+        r#"
+[cluster]
+lease = "15s"
+"#,
+        r#"
+warning: `[cluster]` changes nothing without `url` in `[store]`
+ --> config.toml:1:1
+  |
+1 | [cluster]
+  | ^^^^^^^^^
+  |
+  = help: several machines share the work over a database; one machine has a
+          folder, and no cluster
+
+"#,
+    );
+}
+
+#[test]
+fn a_database_has_a_port_that_is_one() {
+    check(
+        r#"
+[store]
+url = "postgres://callwatch@db.example.com:99999/callwatch"
+"#,
+        r#"
+error: the port of this address is no number up to 65535
+ --> config.toml:2:7
+  |
+2 | url = "***************************************************"
+  |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+"#,
+    );
+}
+
+#[test]
+fn the_token_of_a_person_posts_in_their_name() {
+    check(
+        r##"
+[destinations.crm]
+type = "slack"
+token = "xoxp-1234567890"
+channel = "#calls"
+"##,
+        r#"
+warning: this is the token of a person, in whose name messages come
+ --> config.toml:3:9
+  |
+3 | token = "***************"
+  |         ^^^^^^^^^^^^^^^^^
+  |
+  = help: the Bot User OAuth Token of the app, under OAuth & Permissions,
+          begins with xoxb-
+
+"#,
+    );
+}
