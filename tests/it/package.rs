@@ -1,7 +1,8 @@
 //! The Debian package, from its installation to its purge, in a Debian of its own that `deploy/deb/test` makes. Without that, the
-//! package is not built and nothing is tested here.
+//! package is not built, and only the links among its docs are tested here.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -148,4 +149,60 @@ async fn it_is_installed_set_up_upgraded_and_purged() {
     ] {
         assert!(!debian.path(path).exists(), "{path} is left");
     }
+}
+
+/// The files of the repository that the package has, by their places in it.
+fn packaged() -> BTreeMap<PathBuf, PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table = fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().unwrap();
+    let mut packaged = BTreeMap::new();
+    for asset in assets {
+        let (from, to) = (asset[0].as_str().unwrap(), asset[1].as_str().unwrap());
+        // What is built is no page and has no links to it.
+        if from.starts_with("target/") {
+            continue;
+        }
+        let (folder, name) = from.rsplit_once('/').unwrap_or(("", from));
+        let files: Vec<_> = match name.strip_prefix('*') {
+            None => vec![root.join(from)],
+            Some(ending) => fs::read_dir(root.join(folder))
+                .unwrap()
+                .map(|file| file.unwrap().path())
+                .filter(|file| file.to_str().unwrap().ends_with(ending))
+                .collect(),
+        };
+        for file in files {
+            let place =
+                if to.ends_with('/') { Path::new(to).join(file.file_name().unwrap()) } else { to.into() };
+            packaged.insert(place, file);
+        }
+    }
+    packaged
+}
+
+#[test]
+fn every_link_in_its_docs_leads_to_what_it_has() {
+    let packaged = packaged();
+    let mut links = 0;
+    for (place, file) in packaged.iter().filter(|(place, _)| place.extension().is_some_and(|it| it == "md")) {
+        let page = fs::read_to_string(file).unwrap();
+        for link in page.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next()) {
+            if link.is_empty() || link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let mut target = place.parent().unwrap().to_owned();
+            for part in link.split('/').filter(|part| !part.is_empty()) {
+                if part == ".." {
+                    target.pop();
+                } else {
+                    target.push(part);
+                }
+            }
+            let is_there = packaged.keys().any(|place| place.starts_with(&target));
+            assert!(is_there, "{} links to {link}, which the package has not", file.display());
+            links += 1;
+        }
+    }
+    assert!(links > 50, "only {links} links were found");
 }
