@@ -193,9 +193,11 @@ impl Template {
 }
 
 /// A part of a text, made wider where it begins or ends inside a character, as some parts that minijinja finds wrong do.
+/// Others of them end before they begin.
 fn whole(text: &str, part: Range<usize>) -> Range<usize> {
-    let start = (0..=part.start).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    let end = (part.end..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    let (first, last) = (part.start.min(part.end), part.start.max(part.end));
+    let start = (0..=first).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end = (last..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
     start..end
 }
 
