@@ -159,7 +159,7 @@ async fn all_states() -> Fixture {
 
 const ALL: [&str; 7] = ["evt_s", "evt_m", "evt_h", "evt_o", "evt_p", "evt_d", "evt_a"];
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_list_is_newest_first_and_goes_on_where_the_last_page_ended() {
     let fixture = all_states().await;
     for limit in 1..9 {
@@ -177,7 +177,7 @@ async fn a_list_is_newest_first_and_goes_on_where_the_last_page_ended() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_list_is_filtered_by_every_part() {
     let fixture = all_states().await;
     let any = Filter::default;
@@ -219,7 +219,7 @@ async fn a_list_is_filtered_by_every_part() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_page_of_several_states_is_in_order_and_goes_on() {
     let fixture = Fixture::new().await;
     let ids: Vec<_> = (0..40).map(|number| format!("evt_{number:02}")).collect();
@@ -261,7 +261,7 @@ fn a_filter_is_flat_and_refuses_what_it_does_not_know() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_delivery_is_shown_with_what_keeps_it_back_and_no_phone_number() {
     let fixture = all_states().await;
     let shown =
@@ -286,7 +286,7 @@ async fn a_delivery_is_shown_with_what_keeps_it_back_and_no_phone_number() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dry_run_counts_what_the_action_then_does() {
     let by_event = |event: &str| Filter::event(event.into(), None);
     let to_crm = || Filter { destination: Some(crm()), ..Filter::default() };
@@ -324,7 +324,7 @@ async fn a_dry_run_counts_what_the_action_then_does() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_has_arrived_is_sent_again_and_what_waits_already_is_not() {
     let fixture = all_states().await;
     let resend = async |filter: &Filter, to: Option<&str>, mode| {
@@ -374,7 +374,7 @@ async fn what_has_arrived_is_sent_again_and_what_waits_already_is_not() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_went_to_a_destination_that_is_gone_is_not_sent_there_again() {
     let fixture = Fixture::new().await;
     fixture.commit(event("evt_1", &["old"], 60)).await;
@@ -392,7 +392,7 @@ async fn what_went_to_a_destination_that_is_gone_is_not_sent_there_again() {
     assert_eq!(moved, Changed { count: 1, ..Changed::default() });
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn more_than_a_bounded_number_is_refused_and_none_of_it_sent() {
     let fixture = Fixture::new().await;
     for number in 0..=MOST_RESENT {
@@ -409,7 +409,7 @@ async fn more_than_a_bounded_number_is_refused_and_none_of_it_sent() {
     assert_eq!(sent.count, MOST_RESENT);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn thousands_are_changed_page_by_page() {
     let fixture = Fixture::new().await;
     let ids: Vec<_> = (0..1_200).map(|number| format!("evt_{number:04}")).collect();
@@ -430,7 +430,7 @@ async fn thousands_are_changed_page_by_page() {
     assert!(left.items.iter().all(|delivery| delivery.destination.as_str() == "frontdesk"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_named_must_be_there() {
     let fixture = all_states().await;
     let cmr = Name::from("cmr");
@@ -457,7 +457,7 @@ async fn what_is_named_must_be_there() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_destination_is_paused_and_resumed() {
     let fixture = all_states().await;
     fixture.ops.pause(&crm()).await.unwrap();
@@ -475,7 +475,7 @@ async fn a_destination_is_paused_and_resumed() {
     assert!(fixture.ops.status().await.unwrap().destinations.iter().all(|it| it.pause.is_none()));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_pause_that_is_over_keeps_nothing_back() {
     let fixture = all_states().await;
     let pause = Pause { until: Some(NOW), ..Pause::by_hand(ago(60)) };
@@ -495,7 +495,7 @@ async fn remember(fixture: &Fixture, source: &str, id: &str) {
     fixture.store.commit(&claim, commit).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_call_is_explained_rule_by_rule() {
     let fixture = all_states().await;
     for id in ["call-of-evt_d", "call-of-evt_m", "call-of-evt_h"] {
@@ -527,7 +527,7 @@ async fn a_call_is_explained_rule_by_rule() {
     assert!(held.waits_for.is_some(), "{held:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_call_that_is_meant_must_be_known_and_only_one() {
     let fixture = Fixture::new().await;
     let call = CallId::from("call");
