@@ -205,11 +205,41 @@ pub struct RuleText {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::calendar::Zone;
 
     fn at(text: &str) -> Timestamp {
         Timestamp::parse(text).unwrap()
+    }
+
+    #[test]
+    fn an_update_that_a_destination_is_shown_nothing_of_is_not_told_by_a_feed() {
+        let blind = Sight::new(|_| false);
+        assert_eq!(format!("{blind:?}"), "Sight");
+        let all: Kinds = [Kind::Ended, Kind::Updated].into_iter().collect();
+        let feed = Rule {
+            sights: vec![
+                ("blind".into(), blind),
+                ("seeing".into(), Sight::new(|changes| !changes.0.is_empty())),
+            ],
+            ..Rule::new("feed".into(), all, vec![])
+        };
+        let when = Some(Condition::compile("call.isEngaged").unwrap());
+        let with_condition = Rule { when, ..feed.clone() };
+        let changes = Changes(serde_json::Map::from_iter([("summary".to_owned(), Value::Null)]));
+        for (rule, destination, kinds, changes, is_told) in [
+            (&feed, "blind", Kind::Updated.into(), &changes, false),
+            (&feed, "seeing", Kind::Updated.into(), &changes, true),
+            (&feed, "another", Kind::Updated.into(), &changes, true),
+            (&feed, "blind", Kind::Ended.into(), &changes, true),
+            (&feed, "blind", all, &changes, true),
+            (&feed, "blind", Kind::Updated.into(), &Changes::default(), true),
+            (&with_condition, "blind", Kind::Updated.into(), &changes, true),
+        ] {
+            assert_eq!(rule.tells(&destination.into(), kinds, changes), is_told, "{destination}, {kinds:?}");
+        }
     }
 
     #[test]

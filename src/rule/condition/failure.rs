@@ -50,7 +50,6 @@ pub(super) fn in_words(error: &ExecutionError) -> String {
         ExecutionError::NotSupportedAsMethod { method, target } => {
             format!("`{method}` does not work on {}", target.type_of())
         }
-        ExecutionError::UndeclaredReference(name) => format!("there is no `{name}`"),
         ExecutionError::InvalidArgumentCount { expected, actual } => {
             format!("a function wants {expected} arguments and was given {actual}")
         }

@@ -188,33 +188,27 @@ enum May<'a> {
     Kinds(Kinds),
 }
 
-/// The truth values that a condition may have.
+/// The truth values that a condition may have. Whether it may be unknown makes no difference to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Truths {
     yes: bool,
     no: bool,
-    unknown: bool,
 }
 
 impl Truths {
-    const ANY: Self = Self { yes: true, no: true, unknown: true };
-    const UNKNOWN: Self = Self { yes: false, no: false, unknown: true };
+    const ANY: Self = Self { yes: true, no: true };
+    const UNKNOWN: Self = Self { yes: false, no: false };
 
     fn exactly(truth: bool) -> Self {
-        Self { yes: truth, no: !truth, unknown: false }
+        Self { yes: truth, no: !truth }
     }
 
     fn not(self) -> Self {
-        Self { yes: self.no, no: self.yes, ..self }
+        Self { yes: self.no, no: self.yes }
     }
 
     fn and(self, other: Self) -> Self {
-        Self {
-            yes: self.yes && other.yes,
-            no: self.no || other.no,
-            unknown: self.unknown && (other.yes || other.unknown)
-                || other.unknown && (self.yes || self.unknown),
-        }
+        Self { yes: self.yes && other.yes, no: self.no || other.no }
     }
 
     fn or(self, other: Self) -> Self {
@@ -223,7 +217,7 @@ impl Truths {
 
     /// The union of both.
     fn either(self, other: Self) -> Self {
-        Self { yes: self.yes || other.yes, no: self.no || other.no, unknown: self.unknown || other.unknown }
+        Self { yes: self.yes || other.yes, no: self.no || other.no }
     }
 }
 
@@ -242,10 +236,9 @@ impl World {
             (operators::LOGICAL_NOT, [a]) => self.truth(a).not(),
             (operators::CONDITIONAL, [condition, yes, no]) => {
                 let condition = self.truth(condition);
-                let nothing = Truths { yes: false, no: false, unknown: condition.unknown };
-                let yes = if condition.yes { self.truth(yes) } else { nothing };
-                let no = if condition.no { self.truth(no) } else { nothing };
-                nothing.either(yes).either(no)
+                let yes = if condition.yes { self.truth(yes) } else { Truths::UNKNOWN };
+                let no = if condition.no { self.truth(no) } else { Truths::UNKNOWN };
+                yes.either(no)
             }
             (operators::EQUALS, [a, b]) => self.equal(a, b),
             (operators::NOT_EQUALS, [a, b]) => self.equal(a, b).not(),

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use cel::{
     IdedExpr,
-    common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, SourceInfo, operators},
+    common::ast::{CallExpr, Expr, LiteralValue, SourceInfo, operators},
 };
 
 /// The text of a condition, and the tokens that the parser recorded.
@@ -50,15 +50,6 @@ impl<'a> Source<'a> {
                     cover(self.word_after(token.end));
                 }
             }
-            Expr::List(list) => list.elements.iter().for_each(|part| cover(self.span(part))),
-            Expr::Map(map) => {
-                for entry in &map.entries {
-                    if let EntryExpr::MapEntry(entry) = &entry.expr {
-                        cover(self.span(&entry.key));
-                        cover(self.span(&entry.value));
-                    }
-                }
-            }
             Expr::Comprehension(inner) => cover(self.span(&inner.iter_range)),
             Expr::Literal(LiteralValue::Int(number)) if *number.inner() < 0 => {
                 span = self.back_over(span, '-')
@@ -66,6 +57,7 @@ impl<'a> Source<'a> {
             Expr::Literal(LiteralValue::Double(number)) if number.inner().is_sign_negative() => {
                 span = self.back_over(span, '-');
             }
+            // What is written out in brackets is all between them.
             _ => {}
         }
         self.balanced(self.with_name(node, span))
@@ -132,7 +124,7 @@ pub(super) fn code(text: &str) -> impl Iterator<Item = (usize, u8)> {
         loop {
             let byte = *bytes.get(at)?;
             if bytes[at..].starts_with(b"//") {
-                at += bytes[at..].iter().position(|b| *b == b'\n').unwrap_or(bytes.len() - at);
+                at += bytes[at..].iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
             } else if matches!(byte, b'"' | b'\'') {
                 let is_raw = at > 0 && matches!(bytes[at - 1], b'r' | b'R');
                 at = after_quoted(bytes, at, is_raw);

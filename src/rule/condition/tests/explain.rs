@@ -127,3 +127,16 @@ fn a_long_text_is_cut() {
     assert!(told.contains(&value) && told.lines().all(|line| line.chars().count() <= 80), "{told}");
     assert!(!told.contains("end"), "{told}");
 }
+
+#[test]
+fn only_what_a_comparison_had_to_work_out_is_shown() {
+    for (condition, shown, hidden) in [
+        ("uint(call.duration) == uint(3)", "uint(call.duration) is 145", "uint(3) is"),
+        ("has(call.nothing) == call.isEngaged", "call.isEngaged is true", "has(call.nothing) is"),
+        ("bool(string(call.isEngaged))", "call.isEngaged is true", "string(call.isEngaged) is"),
+    ] {
+        let condition = Condition::compile(condition).expect(condition);
+        let told = condition.explain(&activation(a_call(), Json::Null)).to_string();
+        assert!(told.contains(shown) && !told.contains(hidden), "{told}");
+    }
+}

@@ -233,17 +233,39 @@ fn unknown_gives_way_to_what_decides_without_it() {
 
 #[test]
 fn what_makes_no_sense_is_a_failure_that_quotes_nothing_of_the_call() {
-    for condition in [
-        "call.callAnalysis.sentiment < 3",
-        "call.callAnalysis.sentiment",
-        "call.duration / 0 == 1",
-        "call.callAnalysis.score + \"x\" == \"y\"",
-        "timestamp(call.callerNumber) < now",
-        "call.callAnalysis.sentiment && call.isEngaged",
+    for (condition, why) in [
+        ("call.callAnalysis.sentiment < 3", "`<` does not work on a text and a number"),
+        ("call.callAnalysis.sentiment", "its result is not true or false but a text"),
+        ("call.duration / 0 == 1", "a division by zero"),
+        ("call.callAnalysis.score + \"x\" == \"y\"", ""),
+        ("timestamp(call.callerNumber) < now", "`timestamp` could not work on its arguments"),
+        ("call.callAnalysis.sentiment && call.isEngaged", ""),
     ] {
         let failure = truth(condition, a_call()).expect_err(condition);
+        assert!(failure == why || why.is_empty(), "{condition}: {failure}");
         assert!(!failure.contains("336") && !failure.contains("negative"), "{condition}: {failure}");
     }
+}
+
+#[test]
+fn what_is_said_is_paid_for_by_the_transcript_alone_and_patterns_by_what_they_look_through() {
+    let mut call = a_call();
+    call["summary"] = "a".repeat(3_000_000).into();
+    let said = vec![r#"said(call, "user", "nothing")"#; 12].join(" || ");
+    assert_eq!(truth(&said, call.clone()), Ok(Truth::False));
+    let matched = vec![r#"call.summary.matches("b")"#; 3].join(" || ");
+    assert!(truth(&matched, call).is_err(), "the text is paid for four times by each");
+}
+
+#[test]
+fn a_condition_may_be_as_long_and_as_deep_as_is_said() {
+    let long = |length: usize| format!("{:length$}", "call.isEngaged");
+    assert_eq!(truth(&long(super::MAX_LEN), a_call()), Ok(Truth::True));
+    assert!(broken(&long(super::MAX_LEN + 1)).message.contains("2049 bytes long; at most 2048"));
+    let deep = |terms: usize| format!("1 {}> 0", "+ 1 ".repeat(terms));
+    let deepest = (1..100).find(|terms| Condition::compile(&deep(*terms)).is_err());
+    assert_eq!(deepest, Some(40));
+    assert_eq!(broken(&deep(40)).message, "the condition nests too deeply");
 }
 
 #[test]
@@ -340,7 +362,37 @@ fn a_walk_over_what_another_walk_made_is_refused() {
 }
 
 #[test]
+fn only_a_status_is_put_into_lower_case() {
+    let call = json!({ "status": "LIVE", "endedReason": "LIVE", "callAnalysis": { "status": "LIVE" } });
+    for (condition, expected) in [
+        (r#"call.status == "live""#, Truth::True),
+        (r#"call.endedReason == "LIVE""#, Truth::True),
+        (r#"call.callAnalysis.status == "LIVE""#, Truth::True),
+    ] {
+        assert_eq!(truth(condition, call.clone()), Ok(expected), "{condition}");
+    }
+}
+
+#[test]
+fn words_that_differ_by_too_much_are_not_taken_for_each_other() {
+    use super::types::closest;
+    assert_eq!(closest("modle", ["model"]), Some("model"));
+    assert_eq!(closest("models", ["modals", "mortal"]), Some("modals"));
+    // Two letters of six may be wrong, and of five only one.
+    assert_eq!(closest("novels", ["models"]), Some("models"));
+    assert_eq!(closest("novel", ["model"]), None);
+}
+
+#[test]
 fn what_lies_too_deep_is_null() {
+    for wrap in [|inner: Json| json!([inner]), |inner: Json| json!({ "in": inner })] {
+        let call = |depth: usize| {
+            let [one, other] = [1, 2].map(|end| (0..depth).fold(json!(end), |inner, _| wrap(inner)));
+            json!({ "one": one, "other": other })
+        };
+        assert_eq!(truth("call.one == call.other", call(60)), Ok(Truth::False));
+        assert_eq!(truth("call.one == call.other", call(70)), Ok(Truth::True));
+    }
     let mut call = a_call();
     let deep = (0..200).fold(json!(1), |inner, _| json!([inner]));
     call["callAnalysis"] = json!({ "deep": deep });
