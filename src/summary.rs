@@ -319,3 +319,126 @@ fn sentiment(record: &RawValue) -> Option<String> {
     let sentiment = analysis.get("sentiment").filter(|value| value.get().starts_with('"'))?;
     Some(json::text(sentiment).chars().take(MAX_SENTIMENT).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::kind::Kind;
+
+    fn raw(value: &Value) -> Arc<RawValue> {
+        serde_json::value::to_raw_value(value).unwrap().into()
+    }
+
+    /// What `rule` tells of a call, this many seconds after the first.
+    fn event(number: u64, call: &str, rule: &str, sentiment: &str) -> Event {
+        Event {
+            id: EventId::test(number),
+            subject: subject(call),
+            rule: rule.into(),
+            also: vec![],
+            kinds: Kind::Ended.into(),
+            changes: Changes::default(),
+            at: at(number),
+            record: raw(&json!({ "id": call, "callAnalysis": { "sentiment": sentiment }, "transcript": [] })),
+        }
+    }
+
+    fn subject(call: &str) -> Subject {
+        Subject::Call { source: "clinic".into(), call: call.into() }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(1_765_809_145_000 + 1000 * seconds.cast_signed())
+    }
+
+    fn told<'e>(events: impl IntoIterator<Item = &'e Event>) -> Event {
+        let mut summarizer = Summarizer::new(Reason::Digest);
+        for event in events {
+            summarizer.add(event);
+            assert!(summarizer.summary.items.len() <= 2 * MAX_ITEMS, "memory stays bounded");
+        }
+        summarizer.event(&"desk".into(), BatchKey::Quiet, at(1000)).unwrap()
+    }
+
+    /// Events, calls, rules and sentiments as numbers, and what is listed.
+    fn totals(summary: &Summary) -> String {
+        let Summary { count, calls, rules, sentiments, items, .. } = summary;
+        let counts = |counts: Vec<String>| counts.join(" ");
+        let rules = counts(rules.iter().map(|(rule, count)| format!("{rule}:{count}")).collect());
+        let sentiments = counts(sentiments.iter().map(|(word, count)| format!("{word}:{count}")).collect());
+        let items = counts(items.iter().map(|item| item.at.since(at(0)).as_secs().to_string()).collect());
+        format!("{count} of {calls}; {rules}; {sentiments}; {items}")
+    }
+
+    fn read(event: &Event) -> Summary {
+        Summary::of(event).unwrap().unwrap()
+    }
+
+    #[test]
+    fn events_are_counted_by_call_rule_and_sentiment_and_so_are_those_of_summaries() {
+        let first = [
+            event(1, "a", "unhappy", "negative"),
+            event(2, "b", "happy", "positive"),
+            event(3, "a", "unhappy", "neutral"),
+        ];
+        let one = told(&first);
+        let summary = read(&one);
+        assert_eq!(totals(&summary), "3 of 2; happy:1 unhappy:2; neutral:1 positive:1; 3 2 1");
+        assert_eq!((summary.since, summary.only_rule()), (at(1), None));
+        assert_eq!(one.rule.as_str(), "digest");
+        assert!(!one.record.get().contains("transcript"));
+
+        let other = told(&[event(5, "c", "unhappy", "negative"), event(6, "d", "unhappy", "negative")]);
+        assert_eq!(read(&other).only_rule(), Some(&"unhappy".into()));
+        assert_eq!(other.rule.as_str(), "unhappy");
+        let both = read(&told([&one, &other, &event(7, "e", "unhappy", "neutral")]));
+        assert_eq!(totals(&both), "6 of 5; happy:1 unhappy:5; negative:2 neutral:2 positive:1; 7 6 5 3 2 1");
+        assert_eq!(both.since, at(1));
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted_no_more() {
+        let events = [
+            event(1, "a", "unhappy", "negative"),
+            event(2, "b", "happy", "positive"),
+            event(3, "a", "unhappy", "neutral"),
+        ];
+        let whole = told(&events);
+        let left = |out: &str| {
+            without(&whole, |of| *of == subject(out)).map(|(event, summary)| {
+                assert_eq!((&event.id, totals(&read(&event))), (&whole.id, totals(&summary)));
+                totals(&summary)
+            })
+        };
+        assert_eq!(left("a").as_deref(), Some("1 of 1; happy:1; positive:1; 2"));
+        assert_eq!(left("b").as_deref(), Some("2 of 1; unhappy:2; neutral:1; 3 1"));
+        assert_eq!(left("c"), None);
+        assert!(without(&events[0], |_| true).is_none(), "it tells of one call");
+    }
+
+    #[test]
+    fn only_the_latest_are_listed() {
+        let events: Vec<_> = (0..120).map(|number| event(number, "a", "unhappy", "negative")).collect();
+        let summary = read(&told(&events));
+        assert_eq!((summary.count, summary.calls, summary.items.len()), (120, 1, MAX_ITEMS));
+        assert_eq!((summary.items[0].at, summary.items[49].at), (at(119), at(70)));
+    }
+
+    #[test]
+    fn a_long_record_loses_its_transcript_and_then_becomes_an_excerpt() {
+        let of_length = |length: usize, with: &str| {
+            let frame = format!("{{{with}\"summary\":\"\"}}").len();
+            let record = format!("{{{with}\"summary\":\"{}\"}}", "x".repeat(length - frame));
+            let record = RawValue::from_string(record).unwrap();
+            item_of(&Event { record: record.into(), ..event(1, "a", "unhappy", "negative") }).record
+        };
+        let transcript = "\"transcript\":[],";
+        assert_eq!(of_length(MAX_ITEM, transcript).get().len(), MAX_ITEM, "it is held whole");
+        let rest = of_length(MAX_ITEM + transcript.len(), transcript);
+        assert_eq!(rest.get().len(), MAX_ITEM, "the rest is held whole");
+        assert!(!rest.get().contains("transcript"));
+        assert!(of_length(MAX_ITEM + 1, "").get().len() < MAX_ITEM, "an excerpt is shorter");
+    }
+}

@@ -162,9 +162,11 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_open_it_and_one_probe_at_a_time_is_let_through() {
+        assert!(!Breaker::default().is_open(NOW));
         let mut breaker = open();
         assert_eq!(breaker.room(at(9)), Room::At(at(10)));
         assert_eq!(breaker.room(at(10)), Room::For(1));
+        assert!(breaker.is_open(at(9)) && breaker.is_open(at(10)), "it is only probed");
         assert!(breaker.begin());
         assert_eq!(breaker.room(at(10)), Room::Full);
         assert_eq!(breaker.record(at(11), &Reaction::Delivered, true), Some(Shift::Resumed));
@@ -248,6 +250,7 @@ mod tests {
         let over = at(3600).after(Duration::from_millis(300));
         assert_eq!(breaker.room(at(3600)), Room::At(over));
         assert_eq!(breaker.room(over), Room::For(usize::MAX), "it did not fail, it asked");
+        assert!(breaker.is_open(at(3600)) && !breaker.is_open(over));
         assert_eq!(breaker.record(over, &Reaction::Delivered, false), Some(Shift::Resumed));
         assert_eq!(breaker.record(over, &Reaction::Delivered, false), None);
     }

@@ -204,6 +204,7 @@ mod tests {
             Some(Telling::Paused(pause.clone(), Some(secs(50))))
         );
         assert_eq!(pausing.learn(Some(pause.clone()), after(20)), None);
+        assert!(pausing.knows(&Some(pause.clone())) && !pausing.knows(&None));
         assert_eq!(pausing.room(), Room::At(after(60).steady));
         assert_eq!(pausing.tick(after(59)), None);
         assert_eq!(pausing.tick(after(60)), Some(Telling::Resumed));

@@ -172,3 +172,103 @@ impl Batch {
         changed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1000 * seconds)
+    }
+
+    fn hit(number: u64, happened: i64, came: i64) -> Hit {
+        Hit { at: at(happened), came: at(came), token: serde_json::from_value(number.into()).unwrap() }
+    }
+
+    fn three_within(seconds: u64) -> Count {
+        Count { at_least: 3, within: std::time::Duration::from_secs(seconds), by: vec![] }
+    }
+
+    fn numbers(tokens: &[Token]) -> Vec<String> {
+        tokens.iter().map(Token::to_string).collect()
+    }
+
+    #[test]
+    fn a_count_is_reached_by_enough_that_happened_closely_and_what_comes_later_is_not_counted() {
+        let count = three_within(60);
+        let mut batch = Batch::default();
+        assert!(!batch.hit(hit(1, 0, 100), Some(&count)));
+        assert!(!batch.hit(hit(2, 61, 101), Some(&count)));
+        assert!(!batch.hit(hit(3, 62, 102), Some(&count)), "the three are 62 seconds apart");
+        // It comes last and happened between the others.
+        assert!(batch.hit(hit(4, 60, 110), Some(&count)));
+        assert_eq!(batch.ledger.reached, Some(at(110)));
+        assert!(!batch.hit(hit(5, 63, 111), Some(&count)));
+        assert_eq!(batch.hits.len(), 4, "one that comes in later is told with them and not counted");
+        assert!(!batch.hit(hit(6, 63, 110), Some(&count)), "it was reached before");
+        assert_eq!(batch.hits.len(), 5);
+        assert_eq!(numbers(&batch.drop_late(Some(&count), at(1000))), ["1"], "it made the count no fuller");
+    }
+
+    #[test]
+    fn what_a_count_came_too_late_for_is_dropped() {
+        let count = three_within(60);
+        let batch = || Batch { hits: vec![hit(1, 0, 100), hit(2, 50, 140)], ..Batch::default() };
+        let dropped =
+            |batch: &mut Batch, count: Option<&Count>, now| numbers(&batch.drop_late(count, at(now)));
+        assert_eq!(dropped(&mut batch(), Some(&count), 160), [""; 0]);
+        let mut late = batch();
+        assert_eq!(dropped(&mut late, Some(&count), 161), ["1"]);
+        assert_eq!(late.since, Some(at(140)));
+        assert_eq!(dropped(&mut batch(), None, 100), ["1", "2"], "the rule does not count any more");
+        // It was reached under another config, and its ledger may be one that could not be read.
+        let mut reached = Batch { ledger: Ledger::load(json!("damaged")), ..batch() };
+        assert_eq!(dropped(&mut reached, None, 1000), [""; 0]);
+        assert_eq!(reached.hits.len(), 2);
+    }
+
+    #[test]
+    fn of_a_count_that_was_reached_only_what_made_it_is_kept() {
+        let count = three_within(60);
+        let mut batch = Batch { hits: vec![hit(1, 0, 9), hit(2, 61, 9), hit(3, 70, 9)], ..Batch::default() };
+        assert!(batch.hit(hit(4, 80, 10), Some(&count)));
+        assert_eq!(numbers(&batch.drop_late(Some(&count), at(10))), ["1"]);
+        assert!(!batch.recount(Some(&count)), "it was reached before");
+    }
+
+    #[test]
+    fn a_rule_that_asks_for_less_finds_its_count_reached_by_what_came_last() {
+        let mut batch = Batch { hits: vec![hit(1, 0, 12), hit(2, 1, 11), hit(3, 2, 10)], ..Batch::default() };
+        assert!(!batch.recount(None));
+        assert!(!batch.recount(Some(&Count { at_least: 4, ..three_within(60) })));
+        assert!(batch.recount(Some(&three_within(60))));
+        assert_eq!(batch.ledger.reached, Some(at(12)));
+    }
+
+    #[test]
+    fn only_times_in_the_future_are_set_to_now() {
+        let ledger = || Ledger { sent: vec![at(9), at(10)], reached: None };
+        let mut batch = Batch { ledger: ledger(), since: Some(at(12)), hits: vec![hit(1, 13, 14)] };
+        assert!(!batch.not_after(at(10)), "nothing that is kept has changed");
+        assert_eq!((batch.since, batch.hits[0].at, batch.hits[0].came), (Some(at(10)), at(10), at(10)));
+        let mut batch = Batch { ledger: ledger(), ..Batch::default() };
+        assert!(batch.not_after(at(9)));
+        assert_eq!(batch.ledger.sent, [at(9), at(9)]);
+    }
+
+    #[test]
+    fn a_throttle_keeps_as_many_times_as_it_needs() {
+        let throttle = Throttle { at_most: 2, per: std::time::Duration::from_secs(60), by: vec![] };
+        let mut ledger = Ledger::default();
+        for now in [1, 2, 3] {
+            ledger.sent(at(now), Some(&throttle));
+        }
+        assert_eq!(ledger.sent, [at(2), at(3)]);
+        assert_eq!(ledger.slot(Some(&throttle)), at(62));
+        ledger.sent(at(4), None);
+        assert_eq!(ledger.sent, [at(4)]);
+        assert_eq!(ledger.slot(Some(&throttle)), Timestamp::default(), "another one may go at once");
+    }
+}

@@ -364,3 +364,60 @@ impl Pacer {
         Some(due.max(batch.ledger.slot(throttle)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        calendar::Zone,
+        kind::Kind,
+        rule::{
+            RuleSet,
+            pacing::{Group, Pacing},
+        },
+    };
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(&format!("2025-12-15T{text}Z")).unwrap()
+    }
+
+    /// A rule that groups for a minute.
+    fn grouping() -> Rule {
+        let minute = Duration::from_secs(60);
+        let group = Group { by: vec![], wait: minute, interval: minute };
+        let pacing = Pacing { group: Some(group), ..Pacing::default() };
+        Rule { pacing, ..Rule::new("unhappy".into(), Kind::Ended.into(), vec!["desk".into()]) }
+    }
+
+    fn group(by: u64) -> BatchKey {
+        BatchKey::Group { rule: "unhappy".into(), by }
+    }
+
+    /// Two groups, each with a delivery that came in then.
+    fn with_two_groups(came: &str) -> Pacer {
+        let quiet = Hours::parse(["MON-SUN 20:00-07:00"], Zone::UTC).unwrap();
+        let mut pacer = Pacer::new(RuleSet::of(&[grouping()]), Some(quiet), BTreeMap::new());
+        for number in [1, 2] {
+            let token = serde_json::from_value(number.into()).unwrap();
+            let newcomer = Newcomer { token, came: at(came), happened: at(came) };
+            assert!(!pacer.came(&group(number), newcomer, at(came)), "it waits");
+        }
+        pacer
+    }
+
+    #[test]
+    fn groups_go_out_by_themselves_unless_quiet_hours_held_them_back() {
+        let pacer = with_two_groups("19:58:00");
+        assert_eq!(pacer.goes_out(&group(1), at("19:58:00")), Some(at("19:59:00")));
+        assert_eq!(pacer.goes_out(&group(3), at("19:58:00")), None);
+        assert_eq!(pacer.due(at("19:58:59")), []);
+        let each = |by: u64| Outgoing { batches: vec![group(by)], reason: Some(Reason::Group) };
+        assert_eq!(pacer.due(at("19:59:00")), [each(1), each(2)]);
+
+        let pacer = with_two_groups("05:00:00");
+        assert_eq!(pacer.goes_out(&group(1), at("05:00:00")), Some(at("07:00:00")));
+        assert_eq!(pacer.due(at("06:59:59")), []);
+        let together = Outgoing { batches: vec![group(1), group(2)], reason: Some(Reason::Quiet) };
+        assert_eq!(pacer.due(at("07:00:00")), [together]);
+    }
+}

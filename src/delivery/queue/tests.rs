@@ -218,9 +218,18 @@ proptest! {
                 true => model.firsts().iter().map(|token| model.all[token].at).min(),
             };
             prop_assert_eq!(queue.next(), next);
-            for key in 0..3 {
-                prop_assert_eq!(queue.held(&batch(key)), model.with(Is::Held(key)));
+            match queue.due_since() {
+                Some(since) => prop_assert!(model.due(now).iter().any(|token| model.all[token].at == since)),
+                None => prop_assert!(model.due(now).is_empty()),
             }
+            let mut waiting = 0;
+            for key in 0..3 {
+                let held = model.with(Is::Held(key));
+                waiting += held.len();
+                prop_assert_eq!(queue.holds_any(&batch(key)), !held.is_empty());
+                prop_assert_eq!(queue.held(&batch(key)), held);
+            }
+            prop_assert_eq!(queue.held_len(), waiting);
             for (token, it) in &model.all {
                 let behind = |(other, that): (&Token, &Modelled)| {
                     that.lane == it.lane

@@ -235,6 +235,30 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_fits_into_one_page_is_looked_at_whole() {
+        for (present, rows) in [(0, 50), (49, 50), (50, IDLE_ROWS as u32), (1000, IDLE_ROWS as u32)] {
+            let mut head = Head::new(0, present);
+            head.begin(Poll { front: Front::Anywhere, present, ..POLL });
+            assert_eq!(head.request(), Some(((0, rows), true)), "{present} calls");
+        }
+    }
+
+    #[test]
+    fn the_next_poll_asks_for_half_as_much_again_as_it_took() {
+        let mut rows: Vec<Row> = (0..23).map(known).collect();
+        rows[19] = new(99);
+        let mut head = Head::new(0, 1000);
+        head.begin(Poll { live_depth: 40, ..POLL });
+        let ((offset, limit), _) = head.request().unwrap();
+        assert_eq!((offset, limit), (0, 40));
+        let page = Page { offset, limit, rows: &rows, received: 23, total: None };
+        assert_eq!(head.on_page(&page, POLL), DONE);
+        head.begin(POLL);
+        // The new one was the twentieth row, and three settled ones end a poll.
+        assert_eq!(head.request(), Some(((0, 23 + 11), true)));
+    }
+
+    #[test]
     fn calls_that_were_cut_off_by_the_end_of_the_process_are_looked_beyond() {
         let mut head = Head::new(2, 1000);
         assert_eq!(head.unsettled(), 2);

@@ -142,6 +142,20 @@ mod tests {
             .collect()
     }
 
+    #[test]
+    fn the_order_of_an_earlier_run_stands_until_a_pair_contradicts_it() {
+        for (order, fits, contradicts) in [
+            (Order::NewestFirst, [(2, 0), (1, 0)], [(1, 0), (2, 0)]),
+            (Order::OldestFirst, [(1, 0), (2, 0)], [(2, 0), (1, 0)]),
+            (Order::LatestUpdateFirst, [(0, 2), (0, 1)], [(0, 1), (0, 2)]),
+            (Order::LatestUpdateLast, [(0, 1), (0, 2)], [(0, 2), (0, 1)]),
+        ] {
+            let mut sense = OrderSense::new(order);
+            assert_eq!(sense.learn(&rows(&fits)), None, "{order:?}");
+            assert_eq!(sense.learn(&rows(&contradicts)), Some(Order::Unknown), "{order:?}");
+        }
+    }
+
     fn learned(times: &[(i64, i64)]) -> Order {
         let mut sense = OrderSense::default();
         sense.learn(&rows(times));

@@ -203,6 +203,10 @@ mod tests {
         assert_eq!(watches.look(&[1, 0, 2, 3], MEANS), Some((page, vec![0, 1, 2])));
         assert_eq!(watches.look(&[3, 0, 1, 2], MEANS), Some((Fetch::Call(3), vec![3])));
         assert_eq!(watches.look(&[], MEANS), None);
+        // A page with more of the others that does not show the first one does not do.
+        let watches = watching(&[100, 100, 101, 142]);
+        let page = Fetch::Page { offset: 97, limit: 50 };
+        assert_eq!(watches.look(&[3, 0, 1, 2], MEANS), Some((page, vec![2, 3])));
     }
 
     #[test]

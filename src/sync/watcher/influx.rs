@@ -47,5 +47,10 @@ mod tests {
         assert!(influx.is_flood(300, at(600)));
         assert!(influx.is_flood(0, at(600)));
         assert!(!influx.is_flood(0, at(640)));
+        // What is counted in the same minute is forgotten together.
+        let mut influx = Influx::default();
+        assert!(!influx.is_flood(6_000, at(0)) && influx.is_flood(6_000, at(0)));
+        assert!(influx.is_flood(0, at(59)));
+        assert!(!influx.is_flood(10_000, at(60)) && influx.is_flood(1, at(61)));
     }
 }
