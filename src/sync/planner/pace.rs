@@ -97,3 +97,37 @@ fn mix(seed: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_mixed_as_their_author_does() {
+        assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(mix(1_234_567), 6_457_827_717_110_365_317);
+    }
+
+    #[test]
+    fn pauses_double_to_a_bound_and_are_up_to_a_quarter_longer() {
+        let now = Timestamp::default();
+        for (refused, first, longest) in
+            [(false, FIRST_PAUSE, LONGEST_PAUSE), (true, REFUSED_PAUSE, LONGEST_REFUSED_PAUSE)]
+        {
+            let mut backoff = Backoff::new(Duration::from_secs(3600), 7, now);
+            let mut expected = first;
+            for _ in 0..40 {
+                backoff.failed(Trouble { refused, retry_after: None }, now);
+                let pause = backoff.until().since(now);
+                assert!(expected <= pause && pause <= expected + expected / 4, "{pause:?} for {expected:?}");
+                expected = (expected * 2).min(longest);
+            }
+            let day = Duration::from_secs(24 * 3600);
+            backoff.failed(Trouble { refused, retry_after: Some(day) }, now);
+            assert_eq!(backoff.until(), now.after(day));
+            backoff.succeeded();
+            backoff.failed(Trouble { refused, retry_after: None }, now);
+            assert!(backoff.until().since(now) <= first * 5 / 4);
+        }
+    }
+}

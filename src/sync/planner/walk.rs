@@ -420,6 +420,29 @@ mod tests {
     }
 
     #[test]
+    fn records_that_are_no_calls_count_as_rows_and_are_no_anchor() {
+        let mut walk = Walk::whole(0, 4, false, std::iter::empty());
+        let rows = [0, 1, 3].map(known);
+        assert_eq!(walk.on_page(&Page { received: 4, ..page(0, &rows) }), Walked::On);
+        assert_eq!(walk.bad(), 1);
+        assert_eq!(walk.on_page(&page(3, &[known(3)])), Walked::On);
+        assert_eq!(walk.on_page(&page(4, &[])), Walked::End { length: 4, complete: true });
+        let mut walk = begun();
+        walk.on_page(&Page { received: 4, ..page(3, &[5, 6, 7].map(known)) });
+        assert!(!walk.joined(), "only when stepping back does not help");
+    }
+
+    #[test]
+    fn the_end_is_looked_for_behind_a_short_page_that_shows_nothing_more() {
+        let mut walk = begun();
+        assert_eq!(walk.on_page(&page(3, &[3, 4].map(known))), Walked::On);
+        assert_eq!(walk.request().0, 4, "it overlaps a short page that showed another call");
+        let mut walk = begun();
+        assert_eq!(walk.on_page(&page(3, &[3, 2, 1, 0].map(known))), Walked::On);
+        assert_eq!(walk.request().0, 6, "and a full one that did not");
+    }
+
+    #[test]
     fn rows_that_change_places_between_two_pages_make_the_order_unstable() {
         let moved = Row { moved: true, ..known(2) };
         for (rows, is_unstable) in [

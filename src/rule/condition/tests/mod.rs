@@ -251,9 +251,9 @@ fn what_makes_no_sense_is_a_failure_that_quotes_nothing_of_the_call() {
 fn what_is_said_is_paid_for_by_the_transcript_alone_and_patterns_by_what_they_look_through() {
     let mut call = a_call();
     call["summary"] = "a".repeat(3_000_000).into();
-    let said = vec![r#"said(call, "user", "nothing")"#; 12].join(" || ");
+    let said = [r#"said(call, "user", "nothing")"#; 12].join(" || ");
     assert_eq!(truth(&said, call.clone()), Ok(Truth::False));
-    let matched = vec![r#"call.summary.matches("b")"#; 3].join(" || ");
+    let matched = [r#"call.summary.matches("b")"#; 3].join(" || ");
     assert!(truth(&matched, call).is_err(), "the text is paid for four times by each");
 }
 
