@@ -160,9 +160,19 @@ impl DestinationType {
     }
 }
 
+/// The words of all types, in their order.
+const TYPE_WORDS: [&str; TYPES.len()] = {
+    let mut words = [""; TYPES.len()];
+    let mut at = 0;
+    while at < words.len() {
+        words[at] = TYPES[at].word;
+        at += 1;
+    }
+    words
+};
 const TYPE: Key = Key::new(
     "type",
-    ValueType::Word { what: "type of destination", words: &[TYPES[0].word, TYPES[1].word, TYPES[2].word] },
+    ValueType::Word { what: "type of destination", words: &TYPE_WORDS },
     "what kind of receiver it is",
 )
 .required("\"webhook\" (or \"slack\", \"email\")");
