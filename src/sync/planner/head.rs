@@ -244,6 +244,15 @@ mod tests {
     }
 
     #[test]
+    fn a_walk_that_saw_every_call_leaves_nothing_unsettled() {
+        let mut head = Head::new(2, 1000);
+        head.swept(900, false);
+        assert_eq!((head.length(), head.unsettled()), (900, 2));
+        head.swept(800, true);
+        assert_eq!((head.length(), head.unsettled()), (800, 0));
+    }
+
+    #[test]
     fn the_next_poll_asks_for_half_as_much_again_as_it_took() {
         let mut rows: Vec<Row> = (0..23).map(known).collect();
         rows[19] = new(99);

@@ -115,13 +115,15 @@ mod tests {
             [(false, FIRST_PAUSE, LONGEST_PAUSE), (true, REFUSED_PAUSE, LONGEST_REFUSED_PAUSE)]
         {
             let mut backoff = Backoff::new(Duration::from_secs(3600), 7, now);
-            let mut expected = first;
+            let (mut expected, mut longer) = (first, 0);
             for _ in 0..40 {
                 backoff.failed(Trouble { refused, retry_after: None }, now);
                 let pause = backoff.until().since(now);
                 assert!(expected <= pause && pause <= expected + expected / 4, "{pause:?} for {expected:?}");
+                longer += u32::from(pause > expected);
                 expected = (expected * 2).min(longest);
             }
+            assert!(longer > 30, "they are spread");
             let day = Duration::from_secs(24 * 3600);
             backoff.failed(Trouble { refused, retry_after: Some(day) }, now);
             assert_eq!(backoff.until(), now.after(day));

@@ -443,6 +443,22 @@ mod tests {
     }
 
     #[test]
+    fn a_closing_walk_looks_at_the_beginning_once_more() {
+        let mut walk = Walk::whole(0, 4, true, std::iter::empty());
+        let rows = [0, 1, 2, 3].map(known);
+        assert_eq!(walk.on_page(&page(0, &rows)), Walked::On);
+        assert!(!walk.nears_end(u64::MAX));
+        assert_eq!(walk.on_page(&page(3, &[3, 4].map(known))), Walked::On);
+        assert!(walk.nears_end(u64::MAX) && !walk.nears_end(2), "unless the API gives no more than that");
+        assert_eq!(walk.on_page(&page(4, &[4].map(known))), Walked::On);
+        assert_eq!(walk.on_page(&page(5, &[])), Walked::On);
+        assert_eq!((walk.request().0, walk.resume_at()), (0, 5));
+        walk.set_limit(9);
+        assert_eq!(walk.request(), (0, 9));
+        assert_eq!(walk.on_page(&page(0, &rows)), Walked::End { length: 5, complete: true });
+    }
+
+    #[test]
     fn rows_that_change_places_between_two_pages_make_the_order_unstable() {
         let moved = Row { moved: true, ..known(2) };
         for (rows, is_unstable) in [
