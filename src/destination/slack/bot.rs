@@ -72,6 +72,13 @@ struct Posted {
     sequence: u64,
     /// The rules that it tells, the one that matters most first.
     rules: Vec<Name>,
+    /// How many changes were left to the next edit, and are told by nothing else.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    left: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The way a delivery takes.
@@ -194,17 +201,23 @@ impl Bot {
     ) -> Answer {
         let course = self.course(notification);
         if let Course::Merge { posted } = course {
-            let told = posted.telling(notification);
+            let left = posted.left + 1;
+            let told = Posted { left, ..posted.telling(notification) };
             return Answer::delivered("left to the edit for the next change of this call, which tells both")
                 .with_memo(told.memo());
         }
-        match self.render(&course, notification, deadline).await {
+        let left = match &course {
+            Course::Edit { posted, .. } => posted.left,
+            Course::Post | Course::Reply { .. } | Course::Merge { .. } => 0,
+        };
+        let answer = match self.render(&course, notification, deadline).await {
             Ok(rendered) => {
                 let sending = Sending { bot: self, token, notification, deadline };
                 sending.send(course, rendered).await.unwrap_or_else(|error| Answer::retry(error.to_string()))
             }
             Err(error) => Answer::retry(error.to_string()),
-        }
+        };
+        carrying(answer, left)
     }
 
     async fn render(
@@ -235,6 +248,25 @@ impl Bot {
         };
         Ok(self.renderer.run(deadline, render).await??)
     }
+}
+
+/// The answer to an edit that also tells so many earlier changes. Their deliveries count as delivered, so when the edit is given up,
+/// it says that they are not told either.
+fn carrying(mut answer: Answer, left: u64) -> Answer {
+    // What was posted in part has left a memo, and tells them.
+    if left > 0 && answer.memo.is_none() && answer.reaction != Reaction::Delivered {
+        let with = match left {
+            1 => "; an earlier change of this call was left to this edit, and is not told either".to_owned(),
+            left => format!(
+                "; {left} earlier changes of this call were left to this edit, and are not told either"
+            ),
+        };
+        answer.result.push_str(&with);
+        if let Reaction::Dead(reason) = &mut answer.reaction {
+            reason.push_str(&with);
+        }
+    }
+    answer
 }
 
 /// The event as the message about all of these rules tells it.
@@ -312,7 +344,7 @@ impl Sending<'_> {
                 let place = json!({ "channel": posted.channel, "ts": posted.ts });
                 match self.ask(Request::Edit, message.clone(), place).await? {
                     Outcome::Done(place) => {
-                        let told = posted.telling(self.notification);
+                        let told = Posted { left: 0, ..posted.telling(self.notification) };
                         match reply {
                             Some(reply) => {
                                 self.bot.budget.spend(Deed::Post(&self.bot.channel), Instant::now());
@@ -346,8 +378,14 @@ impl Sending<'_> {
                 match place.0.filter(|_| is_edited_later) {
                     Some((channel, ts)) => {
                         let before = before.map(|before| before.rules).unwrap_or_default();
-                        let posted =
-                            Posted { to: self.bot.channel.clone(), channel, ts, sequence, rules: before };
+                        let posted = Posted {
+                            to: self.bot.channel.clone(),
+                            channel,
+                            ts,
+                            sequence,
+                            rules: before,
+                            left: 0,
+                        };
                         answer.with_memo(posted.telling(self.notification).memo())
                     }
                     None => answer,

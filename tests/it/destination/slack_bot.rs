@@ -234,6 +234,33 @@ async fn what_was_left_to_an_edit_that_is_given_up_is_told_by_the_next_one() {
 }
 
 #[tokio::test]
+async fn an_edit_that_is_given_up_says_what_was_left_to_it() {
+    let mut lane = Lane::new(SlackThread::Off).await;
+    lane.deliver(&of("feed", Kind::Started, 1), 1, true).await;
+    for number in [2, 3] {
+        let merged = lane.deliver(&of("booked", Kind::Ended, number), number, true).await;
+        assert!(merged.result.starts_with("left to the edit"), "{}", merged.result);
+    }
+    let refusing = saying(EDIT, 200, json!({ "ok": false, "error": "msg_too_long" })).await;
+    // The same memo, as one that an older delivery has left.
+    let older = |memo: &Option<Value>| json!({ "sequence": 1, "left": memo.as_ref().unwrap()["left"] });
+    let memo = |lane: &Lane| {
+        let mut memo = posted_before();
+        memo.as_object_mut().unwrap().extend(older(&lane.memo).as_object().unwrap().clone());
+        memo["left"].is_null().then(|| memo.as_object_mut().unwrap().remove("left"));
+        memo
+    };
+    let given_up = sent(&refusing, Some(&memo(&lane)), of("feed", Kind::Analyzed, 4)).await;
+    let left = "; 2 earlier changes of this call were left to this edit, and are not told either";
+    assert!(given_up.result.ends_with(left), "{}", given_up.result);
+    assert!(matches!(&given_up.reaction, Reaction::Dead(why) if why.ends_with(left)), "{given_up:?}");
+    // An edit that arrives tells them, so the next one has nothing to say about them.
+    assert_eq!(lane.delivered(&of("feed", Kind::Updated, 5), 5).await, "ok, edited");
+    let given_up = sent(&refusing, Some(&memo(&lane)), of("feed", Kind::Updated, 6)).await;
+    assert!(matches!(&given_up.reaction, Reaction::Dead(why) if !why.contains("left to")), "{given_up:?}");
+}
+
+#[tokio::test]
 async fn what_is_about_no_call_is_never_edited() {
     let mut lane = Lane::new(SlackThread::Critical).await;
     for number in 1..=2 {
