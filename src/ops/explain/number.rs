@@ -58,11 +58,17 @@ impl Ops {
                     let snapshots = self.store.snapshots(source, &ids).await?;
                     for (call, snapshot) in known.iter().zip(snapshots) {
                         let Some(snapshot) = snapshot else { continue };
-                        let caller = snapshot.fields.get("callerNumber").and_then(|caller| caller.as_str());
-                        let Some(caller) = caller.filter(|caller| number.is(caller)) else { continue };
+                        let caller = match snapshot.fields.get("callerNumber") {
+                            Some(serde_json::Value::String(caller)) => caller.clone(),
+                            Some(serde_json::Value::Number(caller)) => caller.to_string(),
+                            _ => continue,
+                        };
+                        if !number.is(&caller) {
+                            continue;
+                        }
                         let at = call.created_at.unwrap_or(snapshot.first_seen);
                         let of_number = OtherCall { call: call.id.clone(), source: source.clone(), at };
-                        found.push((of_number, mask_phone(caller)));
+                        found.push((of_number, mask_phone(&caller)));
                     }
                 }
             }
