@@ -72,17 +72,23 @@ pub async fn forget(args: ForgetArgs) -> ExitCode {
             Target::Config(config) => Some(config.store.clone()),
             Target::AtWork(_) => None,
         };
+        let is_database = store.as_ref().is_some_and(|store| store.database.is_some());
         let reached = reach(target).await?;
         let is_at_work = reached.is_at_work();
         let forgotten = run(&reached, &args).await;
         let closed = reached.close().await.map_err(ForgetError::Close);
         let erased = forgotten?;
         closed?;
-        if let Some(store) = store.filter(|_| !is_at_work && !args.dry_run) {
+        if let Some(store) = store.filter(|_| !is_at_work && !is_database && !args.dry_run) {
             info!("{}", erased.line());
             rewrite(&store).await.map_err(ForgetError::NotRewritten)?;
         }
-        let text = if args.json { json(&erased)? } else { text(&erased, &args, is_at_work) };
+        let traces = match (is_database, is_at_work) {
+            (true, _) => "the database overwrites the rows when it vacuums; its own backups and logs hold them as long as they are kept\n",
+            (false, true) => "the store's files may hold traces until callwatch is started next\n",
+            (false, false) => "",
+        };
+        let text = if args.json { json(&erased)? } else { text(&erased, &args, traces) };
         Ok(print(&text)?)
     }
     .await;
@@ -139,7 +145,8 @@ fn in_words(Erased { calls, deliveries, undelivered, shared, .. }: &Erased) -> S
     words
 }
 
-fn text(erased: &Erased, args: &ForgetArgs, is_at_work: bool) -> String {
+/// `traces` says where something of it may be left.
+fn text(erased: &Erased, args: &ForgetArgs, traces: &str) -> String {
     if args.dry_run {
         return format!("{} would be forgotten\n", in_words(erased));
     }
@@ -147,9 +154,7 @@ fn text(erased: &Erased, args: &ForgetArgs, is_at_work: bool) -> String {
     if let Some(mark) = &erased.mark {
         said += &format!("the log says it of a number with mark {mark}\n");
     }
-    if is_at_work {
-        said += "the store's files may hold traces until callwatch is started next\n";
-    }
+    said += traces;
     for OldCopy { path, until } in &erased.copies {
         let until = match until {
             Some(until) => {

@@ -198,6 +198,7 @@ impl Narrator {
             | Signal::HeartbeatFailed { .. }
             | Signal::HeartbeatWithheld { .. }
             | Signal::TakenOver { .. }
+            | Signal::StoreBack
             | Signal::Hindrance { .. } => return None,
         })
     }

@@ -85,8 +85,13 @@ fn check(
     now: Timestamp,
     steady: Timestamp,
 ) -> Readiness {
+    let store_fails = store.is_err();
     let sources = config.sources.iter().filter_map(|source| {
         let status = board.sources.get(&source.name).cloned().unwrap_or_default();
+        // Whoever polls it says how it is, by way of the store; that the store fails is a check of its own.
+        if status.elsewhere && store_fails {
+            return None;
+        }
         silent(source, &status, steady).map(|why| format!("{}: {why}", source.name))
     });
     let late = board.destinations.iter().filter_map(|(name, status)| {
@@ -189,6 +194,21 @@ mod tests {
 
     fn backlog(oldest_due: Timestamp) -> Backlog {
         Backlog { pending: 1, held: 0, oldest_due: Some(oldest_due) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_another_process_polls_is_not_judged_while_the_store_fails() {
+        let telemetry = Telemetry::new(Clock::starting_at(NOON));
+        let config = config();
+        telemetry.prepare(&config.sources, &[&"crm".into()], &[]);
+        let clinic = crate::store::Duty::Source("clinic".into());
+        telemetry.note_turn(&clinic, crate::store::Turn::Others);
+        let failing = |store: Result<(), String>| {
+            let checks = check(&telemetry.board(), &config, store, NOON, NOON).checks;
+            checks.into_iter().filter(|check| !check.ok).map(|check| check.name).collect::<Vec<_>>()
+        };
+        assert_eq!(failing(Ok(())), ["sources"], "nobody has reported it");
+        assert_eq!(failing(Err("no answer within 2s".to_owned())), ["store"]);
     }
 
     #[tokio::test(start_paused = true)]

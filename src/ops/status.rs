@@ -242,6 +242,7 @@ impl Status {
     /// not failed for long, is no trouble.
     pub fn is_well(&self) -> bool {
         self.service.as_ref().is_some_and(|service| service.readiness.ready)
+            && !self.configs_differ()
             && !self.destinations.iter().any(DestinationOverview::needs_somebody)
     }
 }

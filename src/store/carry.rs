@@ -49,7 +49,10 @@ pub enum CarryError {
     )]
     NotEmpty(Content),
     /// Somebody works on one of the stores.
-    #[error("another callwatch works on the {0}; stop all of them first")]
+    #[error(
+        "another callwatch works on the {0}; stop all of them first, and wait for a `migrate` that was broken off: what it \
+         claimed is free again after two minutes at the latest"
+    )]
     AtWork(Duty),
     /// The other store does not say the same.
     #[error(

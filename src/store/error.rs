@@ -70,7 +70,7 @@ pub enum StoreError {
     },
     /// The store was written by a newer callwatch.
     #[error(
-        "the store {path} was written by a newer callwatch (schema {found}; this one knows up to {known}); install that version again"
+        "the store {path} was written by a newer callwatch (schema {found}; this one knows up to {known}); install that version, or a later one"
     )]
     TooNew {
         /// The store's folder.

@@ -121,7 +121,9 @@ impl Upkeep {
                 deliveries.insert(destination.clone(), Tally::default());
             }
             deliveries.extend(destinations.into_iter().map(|(name, standing)| (name, standing.tally)));
-            self.telemetry.set_cluster(Some(ClusterStatus::of(&cluster, deliveries)));
+            // Right after an outage of the database nobody has been heard of lately, this process included.
+            let status = ClusterStatus::of(&cluster, deliveries);
+            self.telemetry.set_cluster((status.nodes > 0).then_some(status));
             if stop.run_until_cancelled(sleep(SURVEY_EVERY)).await.is_none() {
                 break;
             }

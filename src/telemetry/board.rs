@@ -356,6 +356,7 @@ impl Board {
             | Signal::HeartbeatFailed { .. }
             | Signal::HeartbeatWithheld { .. }
             | Signal::TakenOver { .. }
+            | Signal::StoreBack
             | Signal::Hindrance { .. } => {}
         }
     }

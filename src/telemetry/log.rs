@@ -157,6 +157,7 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
         Signal::TakenOver { duty } => warn!(
             "another process has taken over the {duty}: this one was silent for longer than `[cluster] lease`; nothing is lost"
         ),
+        Signal::StoreBack => info!("the store can be used again; the work goes on"),
         Signal::StoreFailed { doing, error } => error!("the store failed while {doing}: {error}"),
         Signal::Store(signal) => store_line(signal),
         Signal::Started { version, store } => {

@@ -465,6 +465,7 @@ impl Metrics {
             | Signal::Stopping { .. }
             | Signal::Stopped(_)
             | Signal::TakenOver { .. }
+            | Signal::StoreBack
             | Signal::Hindrance { .. } => 0,
         }
     }

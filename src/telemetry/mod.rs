@@ -171,7 +171,11 @@ impl Telemetry {
             Turn::Own => {
                 let mut state = self.state();
                 state.board.set_elsewhere(duty, false);
-                state.unusable = None;
+                let is_back = state.unusable.take().is_some();
+                drop(state);
+                if is_back {
+                    self.emit(Signal::StoreBack);
+                }
             }
             Turn::Others => self.state().board.set_elsewhere(duty, true),
             Turn::TakenOver => {

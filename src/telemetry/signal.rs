@@ -258,6 +258,8 @@ pub enum Signal {
         /// The duty.
         duty: Duty,
     },
+    /// A store that could not be used, as was told, can be used again.
+    StoreBack,
     /// The store could not do something that callwatch asked of it.
     StoreFailed {
         /// The operation that failed (`leasing deliveries`).

@@ -182,3 +182,26 @@ async fn a_delivery_that_arrives_costs_no_memory() {
     let used = allocation_counter::measure(|| signals.into_iter().for_each(|signal| telemetry.emit(signal)));
     assert_eq!(used.count_total, 0, "{used:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn that_a_store_cannot_be_used_is_told_once_a_minute_and_so_is_its_return() {
+    use crate::store::{Duty, StoreError, Turn};
+    let told = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
+    let heard = std::sync::Arc::clone(&told);
+    let telemetry = Telemetry::with_listener(Clock::system(), move |signal| {
+        heard.lock().unwrap().push(match signal {
+            Signal::StoreFailed { error, .. } => error.clone(),
+            other => format!("{other:?}"),
+        });
+    });
+    let error = StoreError::Database { server: "db/x".to_owned(), why: "it is starting up".to_owned() };
+    for duty in [Duty::Source("clinic".into()), Duty::Destination("crm".into()), Duty::Upkeep] {
+        telemetry.note_turn(&duty, Turn::Unknown(&error));
+    }
+    tokio::time::advance(std::time::Duration::from_secs(61)).await;
+    telemetry.note_turn(&Duty::Upkeep, Turn::Unknown(&error));
+    telemetry.note_turn(&Duty::Upkeep, Turn::Own);
+    telemetry.note_turn(&Duty::Upkeep, Turn::Own);
+    let failed = "the database db/x cannot be used: it is starting up; it is asked again by itself";
+    assert_eq!(*told.lock().unwrap(), [failed, failed, "StoreBack"]);
+}

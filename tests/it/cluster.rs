@@ -155,7 +155,7 @@ async fn nodes_with_different_configs_are_told_of() {
     let other = format!("{config}\n[rules.only-here]\non = [\"ended\"]\nto = [\"crm\"]\n");
     let (one, two) = two(&rig, &folder, [&config, &other]).await;
     let shown = text(&said(&one.config, &["status"]).await);
-    assert!(shown.contains("the nodes have different configs: a rule that only some have fires"), "{shown}");
+    assert!(shown.contains("the nodes have different configs: give all of them the same"), "{shown}");
     one.stop().await;
     two.stop().await;
 }
@@ -177,6 +177,21 @@ async fn a_node_that_has_become_too_old_for_the_database_ends_and_says_so() {
         0,
         "the others need not wait"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forgotten_in_a_database_is_left_to_its_vacuum() {
+    let Some(database) = postgres::database().await else { return };
+    let rig = Rig::new().await;
+    rig.callem.add(record("a", "completed"));
+    let process = Process::start(&rig, &over(&rig, &database)).await;
+    process.says("calls baselined").await;
+    let config = process.config.clone();
+    process.stop().await;
+    let output = said(&config, &["forget", "--call", "a", "--yes"]).await;
+    let said = text(&output);
+    assert!(output.status.success() && said.contains("forgotten: 1 call and 0 deliveries"), "{said}");
+    assert!(said.contains("the database overwrites the rows when it vacuums"), "{said}");
 }
 
 fn fill(database: &Database) -> PostgresConfig {

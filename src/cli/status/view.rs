@@ -47,12 +47,6 @@ pub(super) fn screen(status: &Status, reader: Reader, style: Style) -> String {
             item(&mut out, &node_line(node, reader.now));
         }
         more(&mut out, status.nodes.len());
-        if status.configs_differ() {
-            item(
-                &mut out,
-                "the nodes have different configs: a rule that only some have fires while one of them polls",
-            );
-        }
     }
     for DutyOverview { duty, since } in &status.free {
         item(&mut out, &format!("nobody works on the {duty}, for {}", age(reader.now.since(*since))));
@@ -148,6 +142,13 @@ fn node_line(node: &NodeOverview, now: Timestamp) -> String {
 /// The next steps for a person, the most pressing first.
 fn advice(status: &Status, reader: Reader) -> Vec<String> {
     let mut advice = vec![];
+    if status.configs_differ() {
+        advice.push(
+            "the nodes have different configs: give all of them the same; a rule that only some have fires while one of \
+             them polls, and a source that only some have is polled only while one of them runs"
+                .to_owned(),
+        );
+    }
     match &status.service {
         None if status.nodes.iter().any(|node| node.live) => {}
         None => advice.push("start it: `callwatch run`".to_owned()),
@@ -287,8 +288,8 @@ mod tests {
         let expected = "  - a/1, for 2h, works on: source clinic, source garage, destination crm,\n    destination frontdesk\n  \
                         - b/2 (this one), for 2h, works on: nothing\n  \
                         - c/3: lost, last heard of 6m ago; it began 2h ago\n  \
-                        - the nodes have different configs: a rule that only some have fires while one\n    of them polls\n  \
-                        - nobody works on the upkeep of the store, for 40s\n";
+                        - nobody works on the upkeep of the store, for 40s\n\nwhat to do\n  \
+                        - the nodes have different configs: give all of them the same; a rule that\n    only some have fires while one of them polls, and a source that only some\n    have is polled only while one of them runs\n";
         assert_eq!(nodes, expected);
         assert!(shown.lines().all(|line| line.chars().count() <= 80));
     }

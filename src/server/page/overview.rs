@@ -46,8 +46,6 @@ struct Overview {
     destinations: Vec<DestinationRow>,
     /// The processes that share the work, when there are several machines.
     nodes: Vec<NodeOverview>,
-    /// Whether they have different configs.
-    configs_differ: bool,
     /// Duties that nobody works on.
     free: Vec<DutyOverview>,
     latest: Vec<Happening>,
@@ -98,7 +96,6 @@ async fn overview(visit: Visit, State(service): State<Service>) -> Result<Respon
         let delays = delays_of(&it.name, &lately);
         DestinationRow::of(it, delays, words)
     };
-    let configs_differ = status.configs_differ();
     let sources = status.service.into_iter().flat_map(|service| service.sources);
     html(&Overview {
         frame,
@@ -106,7 +103,6 @@ async fn overview(visit: Visit, State(service): State<Service>) -> Result<Respon
         verdict,
         sources: sources.map(SourceRow::of).collect(),
         destinations: status.destinations.into_iter().map(destination).collect(),
-        configs_differ,
         nodes: status.nodes,
         free: status.free,
         latest,

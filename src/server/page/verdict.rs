@@ -39,6 +39,16 @@ impl Verdict {
         for destination in &status.destinations {
             of_destination(destination, words, &mut points);
         }
+        if status.configs_differ() {
+            points.push(Point {
+                tone: Tone::Wait,
+                what: "The processes have different configs".to_owned(),
+                advice:
+                    "A rule that only some have fires while one of them polls. Give all of them the same."
+                        .to_owned(),
+                link: None,
+            });
+        }
         points.sort_by_key(|point| std::cmp::Reverse(point.tone));
         let (headline, more) = match &*points {
             [] => ("All is well".to_owned(), summary(status)),
