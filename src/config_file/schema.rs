@@ -13,6 +13,7 @@ use super::{
 use crate::{
     config::{Absent, Key, Literal, RULE, SOURCE, ValueType, written},
     destination::{self, DestinationType},
+    name::Name,
 };
 
 /// The schema of the config file.
@@ -35,7 +36,12 @@ pub fn schema() -> Value {
     let destination = json!({ "oneOf": destination::types().iter().map(of_destination).collect::<Vec<_>>() });
     for (key, content) in [(SOURCES, of_table(SOURCE)), (DESTINATIONS, destination), (RULES, of_table(RULE))]
     {
-        let named = json!({ "type": "object", "description": key.doc, "additionalProperties": content });
+        let named = json!({
+            "type": "object",
+            "description": key.doc,
+            "propertyNames": { "pattern": name_pattern() },
+            "additionalProperties": content,
+        });
         properties.insert(key.name.to_owned(), named);
     }
     json!({
@@ -106,14 +112,14 @@ fn of_value(takes: &ValueType) -> Value {
         ValueType::TableOf(element) => json!({ "type": "object", "additionalProperties": of_value(element) }),
         ValueType::Table(keys) => of_table(keys),
         ValueType::NamedTables => json!({ "type": "object" }),
+        ValueType::Duration(..) => json!({ "type": "string", "pattern": DURATION }),
+        ValueType::Size(_) => json!({ "type": "string", "pattern": SIZE }),
+        ValueType::Rate => json!({ "type": "string", "pattern": RATE }),
+        ValueType::Name(_) => json!({ "type": "string", "pattern": name_pattern() }),
         // Tools for TOML show the schema dates and times as texts.
         ValueType::Text
-        | ValueType::Duration(..)
-        | ValueType::Size(_)
-        | ValueType::Name(_)
         | ValueType::DateTime
         | ValueType::Time
-        | ValueType::Rate
         | ValueType::Schedule
         | ValueType::Zone
         | ValueType::Path
@@ -124,6 +130,17 @@ fn of_value(takes: &ValueType) -> Value {
         | ValueType::FieldPath
         | ValueType::GroupField => json!({ "type": "string" }),
     }
+}
+
+/// Numbers with units, as humantime reads them, so that an editor marks `"5x"`. Nothing that the reader takes may fail here.
+const DURATION: &str = "^\\s*(0|([0-9]+(\\.[0-9]+)?\\s*(nanos|nsec|ns|usec|us|µs|millis|msec|ms|seconds|second|secs|sec|s\
+    |minutes|minute|mins|min|m|hours|hour|hrs|hr|h|days|day|d|weeks|week|wks|wk|w|months|month|M|years|year|yrs|yr|y)\\s*)+)\\s*$";
+const SIZE: &str = "^[0-9]+\\s*(KB|kB|MB|GB|KiB|MiB|GiB)\\s*$";
+const RATE: &str = "^\\s*\\+?[0-9]+\\s*/\\s*[smh]\\s*$";
+
+/// As [`Name::is_valid`] has it.
+fn name_pattern() -> String {
+    format!("^[A-Za-z0-9._-]{{1,{}}}$", Name::MAX_LEN)
 }
 
 /// A secret that stands elsewhere: `{ env = … }`, `{ file = … }`.

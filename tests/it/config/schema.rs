@@ -77,6 +77,10 @@ fn the_schema_says_what_is_wrong_with_common_mistakes() {
         ("[sources.clinic]\ninterval = \"5s\"\n", "\"api_key\" is a required property"),
         ("[rules.a]\nto = [\"crm\"]\nseverity = \"bad\"\n", "/rules/a/severity"),
         ("[destinations.crm]\ntype = \"pager\"\n", "/destinations/crm"),
+        ("[sources.clinic]\napi_key = \"x\"\ninterval = \"5x\"\n", "/sources/clinic/interval"),
+        ("[sources.clinic]\napi_key = \"x\"\ninterval = \"15\"\n", "/sources/clinic/interval"),
+        ("[rules.a]\nto = [\"the crm\"]\n", "/rules/a/to"),
+        ("[rules.\"a b\"]\nto = [\"crm\"]\n", "a b"),
     ] {
         let said = mistake(&completed(table)).unwrap_or_default();
         assert!(said.contains(wanted), "{table}: {said}");
