@@ -215,12 +215,13 @@ fn printed(result: io::Result<()>) -> ExitCode {
 }
 
 /// A message as it would leave, and behind it the fields that are not in it as they are, each with the reason.
-fn leaving(mut message: String, reasons: &[(String, &'static str)]) -> String {
+fn leaving(mut message: String, carried_by: Option<String>, reasons: &[(String, &'static str)]) -> String {
     if !message.ends_with('\n') {
         message.push('\n');
     }
-    if !reasons.is_empty() {
+    if carried_by.is_some() || !reasons.is_empty() {
         message.push('\n');
+        carried_by.iter().for_each(|it| message.extend(["carried by ", it, "\n"]));
         reasons.iter().for_each(|(field, why)| message.extend([field, ": ", why, "\n"]));
     }
     message

@@ -102,7 +102,8 @@ async fn run(
         let text = destination::leaves(trial.to(), &trial.notification()).map_err(TrialError::from)?;
         let text = text.ok_or_else(|| SendError::NotWritten(destination.clone()))?;
         let reasons = if verbose { destination::reasons(trial.to(), trial.event()) } else { vec![] };
-        print(&leaving(text, &reasons))?;
+        let carried_by = destination::carried_by(trial.to()).filter(|_| verbose);
+        print(&leaving(text, carried_by, &reasons))?;
         return Ok(true);
     }
     let tried = trial.send().await?;

@@ -93,9 +93,13 @@ impl FieldFilter {
         include.is_none() && [exclude, mask, hash].iter().all(|paths| paths.is_empty()) && redact.is_empty()
     }
 
-    /// The fields of a record that the receiver is not shown as they are, each with the reason.
-    pub(super) fn reasons(&self, record: &RawValue) -> Vec<(String, &'static str)> {
+    /// The fields of a record that the receiver is not shown as they are, each with the reason. A message for people, which is
+    /// not the call `in_full`, names a call and its time whatever fields it shows.
+    pub(super) fn reasons(&self, record: &RawValue, in_full: bool) -> Vec<(String, &'static str)> {
         let fields = Shallow::read(record.get()).map(|fields| fields.0).unwrap_or_default();
+        let is_word = |json: &str| json == "null" || json == "true" || json == "false";
+        let words: BTreeSet<String> =
+            (fields.iter()).filter(|(_, value)| is_word(value.get())).map(|(name, _)| text(name)).collect();
         let mut names: Vec<_> = fields.into_iter().map(|(name, _)| text(name)).collect();
         // Of a field that stands below another one the config has to speak.
         let named = self.exclude.iter().chain(&self.mask).chain(&self.hash).filter(|path| path.contains('.'));
@@ -106,6 +110,10 @@ impl FieldFilter {
                 .collect::<Vec<_>>(),
         );
         let reason = |path: &str| match self.shows(path) {
+            false if !in_full && path == "id" => None,
+            false if !in_full && path == "createdAt" && !self.hides(path) => {
+                Some("left out as a field; when the call was is told all the same, unless `exclude` names it")
+            }
             false if self.exclude.contains(path) => Some("left out, by `exclude` or `show`"),
             false => Some("left out, because neither `include` nor `show` names it"),
             true if is_at(&self.mask, path) => Some("masked, by `mask`"),
@@ -113,7 +121,7 @@ impl FieldFilter {
                 Some("masked here, and hashed where `hash_key` can be read, by `hash`")
             }
             true if is_at(&self.hash, path) => Some("hashed, by `hash`"),
-            true if !self.redact.is_empty() && !IN_ORDER.contains(&path) => {
+            true if !self.redact.is_empty() && !IN_ORDER.contains(&path) && !words.contains(path) => {
                 Some("shown, but for what `redact` replaces in its texts")
             }
             true => None,
@@ -366,7 +374,7 @@ mod tests {
         let changes = Changes(changes.as_object().unwrap().clone());
         let shown = serde_json::to_string(&*filter.changes(&changes).unwrap()).unwrap();
         assert_eq!(shown, r#"{"callerNumber":{"from":null,"to":"+3361•••5678"}}"#);
-        let reasons = filter.reasons(record);
+        let reasons = filter.reasons(record, true);
         let of = |name: &str| reasons.iter().find(|(it, _)| it == name).map(|(_, reason)| *reason);
         assert_eq!(of("callerNumber"), Some("masked, by `mask`"));
         assert_eq!(of("callAnalysis.patient"), Some("masked, by `mask`"));

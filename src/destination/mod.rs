@@ -186,10 +186,22 @@ pub(crate) fn leaves(
     }
 }
 
+/// The request that carries these bytes, without its secrets; `None` for a mail, whose bytes are all of it.
+pub(crate) fn carried_by(config: &DestinationConfig) -> Option<String> {
+    match &config.kind {
+        DestinationKind::Webhook(webhook) => Some(webhook::carried_by(webhook)),
+        DestinationKind::Slack(slack) => Some(slack::carried_by(slack)),
+        DestinationKind::Email(_) => None,
+    }
+}
+
 /// The fields of an event's record that its receiver is not shown as they are, each with the reason.
 pub(crate) fn reasons(config: &DestinationConfig, event: &Event) -> Vec<(String, &'static str)> {
     match event.subject.call() {
-        Some(_) => config.fields.reasons(&event.record),
+        Some(_) => {
+            let in_full = matches!(config.kind, DestinationKind::Webhook(_));
+            config.fields.reasons(&event.record, in_full)
+        }
         None => vec![],
     }
 }

@@ -191,6 +191,7 @@ async fn what_would_leave_is_printed_byte_for_byte_with_the_reasons() {
     let caller = &body["data"]["call"]["callerNumber"];
     assert_eq!((caller, lines.next()), (&"+3361•••5678".into(), Some("")), "{out}");
     let reasons: Vec<_> = lines.collect();
+    assert!(reasons[0].starts_with("carried by a POST to http://127.0.0.1:"), "{reasons:?}");
     for reason in [
         "callAnalysis: masked, by `mask`",
         "callerNumber: masked here, and hashed where `hash_key` can be read, by `hash`",

@@ -74,6 +74,24 @@ async fn what_would_leave_is_shown_byte_for_byte_with_reasons_and_nothing_is_sen
         assert!(reasons.lines().any(|it| it == line), "{line} in {reasons}");
     }
 
+    assert!(
+        reasons.starts_with("carried by a POST to the address of an incoming webhook, which is a secret\n")
+    );
+    // Numbers are in these texts, and in no yes or no.
+    let redacting = config.replace("[destinations.crm]\n", "[destinations.crm]\nredact = [\"phone\"]\n");
+    let (_, shown, _) = send(&rig, &redacting, &["crm", "--show", "-v"]).await;
+    assert!(shown.contains("\nsummary: shown, but for what `redact` replaces"), "{shown}");
+    assert!(!shown.contains("\nisEngaged: "), "{shown}");
+    // A message names the call and its time whatever fields it has.
+    let few =
+        config.replace("[destinations.frontdesk]\n", "[destinations.frontdesk]\ninclude = [\"summary\"]\n");
+    let (_, shown, _) = send(&rig, &few, &["frontdesk", "--show", "-v"]).await;
+    assert!(
+        !shown.contains("\nid: ") && shown.contains("\ncreatedAt: left out as a field; when the call"),
+        "{shown}"
+    );
+    assert!(shown.contains("\nduration: left out, because"), "{shown}");
+
     let (code, shown, _) = send(&rig, &config, &["manager", "--show"]).await;
     assert_eq!(code, Some(0), "{shown}");
     assert!(

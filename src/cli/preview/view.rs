@@ -288,7 +288,10 @@ impl Preview<'_> {
     /// The message as it would leave, and behind it the reasons.
     fn leaving(&self, told: &Told, verbose: bool) -> String {
         match self.leaves(told) {
-            Some((leaves, reasons)) => leaving(leaves, if verbose { &reasons } else { &[] }),
+            Some((leaves, reasons)) if verbose => {
+                leaving(leaves, self.receiver(told).and_then(destination::carried_by), &reasons)
+            }
+            Some((leaves, _)) => leaving(leaves, None, &[]),
             None => "(this message cannot be written)\n".to_owned(),
         }
     }

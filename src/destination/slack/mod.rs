@@ -26,6 +26,18 @@ pub(super) fn show(message: &Message) -> Value {
     blocks::render(message)
 }
 
+/// The request that carries a message.
+pub(super) fn carried_by(config: &SlackConfig) -> String {
+    match &config.way {
+        SlackWay::Webhook(_) => "a POST to the address of an incoming webhook, which is a secret".to_owned(),
+        SlackWay::Bot(bot) => format!(
+            "chat.postMessage or chat.update at {}, with the channel {}, `client_msg_id`, and the event's id as `metadata`",
+            bot.api_url.origin().ascii_serialization(),
+            bot.channel
+        ),
+    }
+}
+
 /// Makes the destination that `config` describes, under its name in the config.
 pub(super) fn build(
     name: &Name,

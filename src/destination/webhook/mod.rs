@@ -152,6 +152,31 @@ impl Destination for WebhookDestination {
     }
 }
 
+/// The request that carries a body: its method, its host and the names of its headers.
+pub(super) fn carried_by(config: &WebhookConfig) -> String {
+    let to = match &config.url {
+        WebhookUrl::Plain(url) => url.origin().ascii_serialization(),
+        WebhookUrl::Secret(_) => "an address that is a secret".to_owned(),
+    };
+    let mut headers = vec!["content-type", "webhook-id"];
+    match config.format {
+        WebhookFormat::Callem => {
+            headers.extend(["x-callem-event", "x-callem-timestamp"]);
+            headers.extend((!config.secrets.is_empty()).then_some("x-callem-signature"));
+        }
+        _ => {
+            headers.push("webhook-timestamp");
+            headers.extend((!config.secrets.is_empty()).then_some("webhook-signature"));
+        }
+    }
+    if matches!(config.format, WebhookFormat::CloudeventsBinary) {
+        headers.push("those of its event, ce-…");
+    }
+    headers.extend(config.auth.is_some().then_some("authorization"));
+    headers.extend(config.headers.iter().map(|(name, _)| name.as_str()));
+    format!("a {} to {to}, with the headers {}", config.method, headers.join(", "))
+}
+
 /// The body that would be sent, with the secrets in it masked, and remarks about the message in it.
 pub(super) fn show(
     config: &WebhookConfig,

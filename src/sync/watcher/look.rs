@@ -142,7 +142,12 @@ impl Look<'_> {
     }
 
     fn apply_rules(&self, seen: &Seen<'_>, change: &Change, snapshot: &mut Snapshot, made: &mut Observation) {
-        let caller = seen.fields.get("callerNumber").and_then(Value::as_str).map(mask_phone);
+        // Some projects have it as a number in JSON.
+        let caller = match seen.fields.get("callerNumber") {
+            Some(Value::String(number)) => Some(mask_phone(number)),
+            Some(Value::Number(number)) => Some(mask_phone(&number.to_string())),
+            _ => None,
+        };
         made.signals.push(Signal::Changed {
             source: self.source.clone(),
             call: seen.id.clone(),
