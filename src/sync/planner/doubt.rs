@@ -62,7 +62,7 @@ impl Doubt {
     }
 
     /// Whether missing calls do not count as deleted now.
-    pub fn withholds(&self, believed_after: Duration) -> bool {
+    fn withholds(&self, believed_after: Duration) -> bool {
         let wait = self.wait(believed_after);
         self.standing.is_some_and(|(_, stood)| Duration::from_millis(stood) < wait)
     }

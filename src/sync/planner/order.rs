@@ -191,4 +191,16 @@ mod tests {
         times.swap(40, 41);
         assert_eq!(learned(&times), Order::NewestFirst);
     }
+
+    #[test]
+    fn a_list_that_turns_round_after_years_is_noticed_within_a_page() {
+        let falling: Vec<_> = (0..100).rev().map(|i| (i, 0)).collect();
+        let rising: Vec<_> = (0..100).map(|i| (i, 0)).collect();
+        let mut sense = OrderSense::default();
+        assert_eq!(sense.learn(&rows(&falling)), Some(Order::NewestFirst));
+        for _ in 0..500 {
+            assert_eq!(sense.learn(&rows(&falling)), None);
+        }
+        assert_eq!(sense.learn(&rows(&rising)), Some(Order::Unknown));
+    }
 }

@@ -132,4 +132,28 @@ mod tests {
             assert!(backoff.until().since(now) <= first * 5 / 4);
         }
     }
+
+    #[test]
+    fn polls_and_pauses_are_spread_whatever_the_seed() {
+        let now = Timestamp::default();
+        let interval = Duration::from_secs(15);
+        for seed in [0, 1, u64::MAX] {
+            let mut rounds = Rounds::new(interval, seed, now);
+            let mut backoff = Backoff::new(Duration::from_secs(3600), seed, now);
+            let (mut jitters, mut pauses) = (vec![], vec![]);
+            for _ in 0..40 {
+                jitters.push(rounds.due().since(rounds.beat));
+                rounds.begin(now);
+                backoff.failed(Trouble { refused: false, retry_after: None }, now);
+                pauses.push(backoff.until().since(now));
+            }
+            assert!(jitters.iter().all(|jitter| *jitter <= interval / JITTER), "{jitters:?}");
+            // The first pauses are still doubling.
+            for mut spread in [jitters, pauses.split_off(10)] {
+                spread.sort_unstable();
+                spread.dedup();
+                assert!(spread.len() > 20, "{seed}: {spread:?}");
+            }
+        }
+    }
 }

@@ -37,11 +37,13 @@ impl Roster {
         if index >= self.absences.len() {
             self.absences.resize(index + 1, UNKNOWN);
         }
-        if self.absences[index] != 0 {
-            self.missing -= u64::from(self.absences[index] < DELETED);
-            self.absences[index] = 0;
-            self.present += 1;
+        match self.absences(slot) {
+            Some(0) => return,
+            Some(_) => self.missing -= 1,
+            None => {}
         }
+        self.absences[index] = 0;
+        self.present += 1;
     }
 
     /// A complete walk did not show the call. Returns how many in a row did not.
@@ -68,9 +70,10 @@ impl Roster {
         if index >= self.absences.len() {
             self.absences.resize(index + 1, UNKNOWN);
         }
-        match self.absences[index] {
-            0 => self.present -= 1,
-            absences => self.missing -= u64::from(absences < DELETED),
+        match self.absences(slot) {
+            Some(0) => self.present -= 1,
+            Some(_) => self.missing -= 1,
+            None => {}
         }
         self.absences[index] = DELETED;
     }

@@ -67,8 +67,8 @@ pub(super) struct Walk {
     /// Every call seen since the walk began, by any request, with the latest pass of which it is an anchor; 0 for none, or
     /// [`MOVED`].
     trail: HashMap<Slot, u8>,
-    /// The calls of the last page, and its offset.
-    previous: (Vec<Slot>, u64),
+    /// The calls of the last page.
+    previous: Vec<Slot>,
     /// The end of the last page that joined, and by how many rows the page after it overlaps it.
     reached: u64,
     overlap: u64,
@@ -121,7 +121,7 @@ impl Walk {
             limit,
             stage: Stage::Forward,
             trail: moved.map(|slot| (slot, MOVED)).collect(),
-            previous: (vec![], 0),
+            previous: vec![],
             reached: 0,
             overlap: 0,
             joined: false,
@@ -222,7 +222,7 @@ impl Walk {
         self.bad += (page.received - page.rows.len() as u64).saturating_sub(again);
         self.widest = self.widest.max(page.received);
         let slots: Vec<Slot> = page.rows.iter().map(|row| row.slot).collect();
-        let same = !slots.is_empty() && slots == self.previous.0;
+        let same = !slots.is_empty() && slots == self.previous;
         if let Stage::Recheck(next) = self.stage {
             if same {
                 return Walked::Flat;
@@ -234,7 +234,7 @@ impl Walk {
             return Walked::On;
         }
         // Stepping back, calls that went from above show the same page by right.
-        self.repeats = if same && page.offset > self.previous.1 { self.repeats + 1 } else { 0 };
+        self.repeats = if same && self.back == 0 { self.repeats + 1 } else { 0 };
         self.unstable |= self.is_reordered(page.rows);
         let walked = match self.stage {
             Stage::Probe if page.received == 0 => self.end_of_pass(page.offset),
@@ -246,7 +246,7 @@ impl Walk {
             }
             Stage::Forward | Stage::Recheck(_) => self.forward(page),
         };
-        self.previous = (slots, page.offset);
+        self.previous = slots;
         if self.repeats >= 2 && walked == Walked::On {
             self.stage = Stage::Recheck(self.next);
             self.next = 0;
@@ -273,10 +273,9 @@ impl Walk {
         self.back = 0;
         self.joined = true;
         self.anchored = true;
-        let settled = self.pass > 1
-            && page.rows.iter().any(|row| {
-                !row.moved && self.trail.get(&row.slot).is_some_and(|pass| (1..self.pass).contains(pass))
-            });
+        let settled = page.rows.iter().any(|row| {
+            !row.moved && self.trail.get(&row.slot).is_some_and(|pass| (1..self.pass).contains(pass))
+        });
         let progress = self.remember(page, true);
         self.stalls = !progress;
         if progress {
@@ -318,7 +317,7 @@ impl Walk {
     /// Whether rows that were on the last page and have not moved now stand in another order.
     fn is_reordered(&self, rows: &[Row]) -> bool {
         let before: HashMap<Slot, usize> =
-            self.previous.0.iter().enumerate().map(|(i, slot)| (*slot, i)).collect();
+            self.previous.iter().enumerate().map(|(i, slot)| (*slot, i)).collect();
         let common = rows
             .iter()
             .filter(|row| !row.moved && self.is_anchor(row.slot))
@@ -367,7 +366,7 @@ impl Walk {
         (self.next, self.reached, self.overlap) = (0, 0, 0);
         (self.widest, self.found, self.bad) = (0, 0, 0);
         (self.strays, self.back, self.loose) = (0, 0, false);
-        self.previous = (vec![], 0);
+        self.previous = vec![];
         Walked::On
     }
 }
@@ -480,5 +479,58 @@ mod tests {
         assert_eq!(walk.request().0, 4, "it looks past the end");
         assert_eq!(walk.on_page(&page(4, &[])), Walked::End { length: 4, complete: true });
         assert!(walk.has_seen(3) && !walk.has_seen(4));
+    }
+
+    #[test]
+    fn records_that_are_no_calls_are_the_overlap_when_stepping_back_twice_did_not_help() {
+        let third = |received| {
+            let mut walk = begun();
+            for (offset, rows) in [(3, [5, 6, 7, 8]), (1, [9, 10, 11, 12])] {
+                walk.on_page(&page(offset, &rows.map(known)));
+                assert!(!walk.joined());
+            }
+            walk.on_page(&Page { received, ..page(1, &[13, 14, 15].map(known)) });
+            walk.joined()
+        };
+        assert!(third(4), "one of four is no call");
+        assert!(!third(3), "all of them are calls");
+    }
+
+    /// The pass in which the walk gives up, where `list` gives the list at each request.
+    fn passes(mut walk: Walk, list: impl Fn(usize) -> Vec<Row>) -> u8 {
+        for request in 0..10_000 {
+            let (offset, limit) = walk.request();
+            let rows: Vec<Row> =
+                list(request).into_iter().skip(offset as usize).take(limit as usize).collect();
+            match walk.on_page(&page(offset, &rows)) {
+                Walked::On => {}
+                walked => {
+                    assert!(matches!(walked, Walked::End { complete: false, .. }), "{walked:?}");
+                    return walk.pass;
+                }
+            }
+        }
+        panic!("it goes on for ever");
+    }
+
+    #[test]
+    fn a_walk_gives_up_after_more_passes_where_the_order_differs_every_time() {
+        let whole = || Walk::whole(0, 10, false, std::iter::empty());
+        // Each call is shown twice, so that the length never fits.
+        let moved = |slot| Row { moved: true, ..known(slot) };
+        let loose = |_| (0..10).chain(0..10).map(moved).collect();
+        assert_eq!(passes(whole(), loose), PASSES);
+        let shuffled = |request: usize| {
+            let mut random = fastrand::Rng::with_seed(request as u64);
+            let mut rows: Vec<Row> = (0..10).chain(0..10).map(known).collect();
+            random.shuffle(&mut rows);
+            rows
+        };
+        assert_eq!(passes(whole(), shuffled), PASSES_UNSTABLE);
+        assert_eq!(
+            passes(Walk::part(0, 10, std::iter::empty()), shuffled),
+            1,
+            "a poll begins anew by itself"
+        );
     }
 }

@@ -10,7 +10,7 @@ use callwatch::{
     sync::{
         flapping::Flapping,
         index::Index,
-        planner::{Fetch, Notice, Planner, Row, Settings, Slot, Step, Trouble},
+        planner::{Fetch, Missing, Notice, Planner, Row, Settings, Slot, Step, Trouble},
     },
 };
 use serde_json::Value;
@@ -92,6 +92,11 @@ impl Driver {
         self.store.get(&id).map(|(call, known)| (call.version, known.deleted))
     }
 
+    /// The calls that the planner doubts to be gone.
+    pub fn doubted(&self) -> Option<Missing> {
+        self.planner.missing()
+    }
+
     pub fn known_ids(&self) -> impl Iterator<Item = u32> + '_ {
         self.store.keys().copied()
     }
@@ -146,6 +151,9 @@ impl Driver {
                     assert!(!self.planner.in_baseline());
                     self.checkpoint = Some(self.planner.checkpoint());
                     self.baselined = Some(self.now);
+                }
+                if let Notice::Missing(_) | Notice::Whole = notice {
+                    self.checkpoint = Some(self.planner.checkpoint());
                 }
                 self.notices.push(notice);
             }

@@ -1,6 +1,6 @@
 //! Histories picked by hand.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use callwatch::{
     callem::budget::Priority,
@@ -41,6 +41,20 @@ fn seldom_swept(manners: Manners, history: u32, happenings: Vec<(i64, Happening)
     let mut settings = settings(100, 100, 1);
     settings.sweep = Duration::from_secs(3600);
     Driver::new(Api::new(manners, history, 0, 1), settings, happenings, vec![])
+}
+
+/// The times of the requests of walks over the whole list within this time.
+fn walking(driver: &Driver, within: Range<i64>) -> Vec<&Request> {
+    let is_of_a_walk = |request: &&Request| {
+        request.priority == Priority::Sweep && matches!(request.fetch, Fetch::Page { .. })
+    };
+    driver.requests.iter().filter(is_of_a_walk).filter(|request| within.contains(&request.at)).collect()
+}
+
+/// How many passes over the whole list began within this time.
+fn walks(driver: &Driver, within: Range<i64>) -> usize {
+    let begins = |request: &&&Request| matches!(request.fetch, Fetch::Page { offset: 0, .. });
+    walking(driver, within).iter().filter(begins).count()
 }
 
 fn new_calls(driver: &Driver) -> Vec<u32> {
@@ -179,6 +193,7 @@ fn a_count_that_does_not_fit_is_looked_into_at_once() {
     let [new, deleted] = told[..] else { panic!("{told:?}") };
     assert!(new.what == What::New && new.at - 10 * MINUTE < 15_000, "{new:?}");
     // Two walks, and a third because no single call has shown yet that a 404 can be believed.
+    assert!(walks(&driver, 20 * MINUTE..deleted.at) >= 3);
     assert!(deleted.what == What::Deleted && deleted.at - 20 * MINUTE < 60_000, "{deleted:?}");
 }
 
@@ -435,14 +450,17 @@ fn a_list_that_is_empty_for_a_while_deletes_nothing() {
             driver.api.manners.shows_one_in = Some(0);
             driver.run(4 * MINUTE);
             let all = u64::from(history);
-            assert_eq!(missing(&driver)[0], Missing { calls: all, known: all });
+            let gone = Missing { calls: all, known: all };
+            assert_eq!((missing(&driver)[0], driver.doubted()), (gone, Some(gone)));
             // Neither does a restart in the middle of it.
             driver.restart();
+            assert_eq!(driver.doubted(), Some(gone));
             driver.run(6 * MINUTE);
             assert!(!is_whole_again(&driver));
             driver.api.manners.shows_one_in = None;
             driver.run(9 * MINUTE);
             assert!(is_whole_again(&driver), "{order:?}");
+            assert_eq!(driver.doubted(), None);
             assert_eq!(deleted(&driver), [0; 0]);
             assert_eq!(driver.reports.len(), history as usize, "{order:?}: nothing but the baseline");
         }
@@ -568,4 +586,178 @@ fn an_empty_list_of_a_few_calls_is_doubted_for_a_while_and_then_believed() {
         };
         assert_eq!((shows(true), shows(false)), (0, history as usize));
     }
+}
+
+#[test]
+fn missing_calls_are_looked_for_until_it_is_sure_and_then_no_more_often_than_ever() {
+    for proven in [false, true] {
+        let mut happenings = vec![];
+        if proven {
+            // A live call so far down that it is asked for by itself.
+            happenings.push((MINUTE, Happening::Start));
+            happenings.extend((0..120).flat_map(|i| {
+                let time = MINUTE + 15_000 + i * 1000;
+                [(time, Happening::Start), (time + 1, Happening::Complete(1))]
+            }));
+            happenings.push((8 * MINUTE, Happening::Complete(0)));
+        }
+        let mut driver = seldom_swept(friendly(Order::Newest), 450, happenings);
+        driver.run(10 * MINUTE);
+        let gets = driver.requests.iter().filter(|request| matches!(request.fetch, Fetch::Call(_))).count();
+        assert_eq!(gets > 0, proven);
+        driver.api.manners.shows_one_in = Some(2);
+        driver.run(20 * MINUTE);
+        // Each walk that misses them is told of.
+        assert_eq!(missing(&driver).len(), if proven { 2 } else { 3 });
+    }
+}
+
+#[test]
+fn a_call_that_cannot_be_had_by_itself_is_asked_for_once_after_each_walk() {
+    // The list ends with a live call; after it there was another.
+    let known: Vec<Row> = (0..21).map(|slot| row(slot, slot == 19)).collect();
+    let checkpoint = serde_json::json!({ "order": "newest-first", "length": 21 });
+    let mut planner = Planner::new(settings(10, 100, 1), known.clone(), Some(&checkpoint), at(0));
+    let (mut now, mut walks, mut asked) = (0, 0, vec![]);
+    loop {
+        match planner.next(at(now)) {
+            Step::Sleep(until) => now = until.as_millis(),
+            Step::Notice(_) => {}
+            Step::Deleted(slot) => break assert_eq!((slot, asked), (20, vec![2, 3])),
+            Step::Fetch(Fetch::Page { offset, limit }, _) => {
+                walks += u32::from(offset == 20);
+                let rows = &known[offset as usize..20.min(offset as usize + limit as usize)];
+                planner.on_page(rows, rows.len(), Some(20), at(now));
+            }
+            Step::Fetch(Fetch::Call(20), _) => {
+                asked.push(walks);
+                assert!(asked.len() < 3, "{asked:?}");
+                match walks {
+                    2 => planner.on_call_unavailable(),
+                    _ => planner.on_call(None, at(now)),
+                }
+            }
+            Step::Fetch(Fetch::Call(slot), _) => planner.on_call(Some(known[slot as usize]), at(now)),
+        }
+    }
+}
+
+#[test]
+fn a_call_that_goes_past_a_walk_is_seen_by_a_poll_and_costs_no_second_pass() {
+    let manners = Manners { total: Total::Missing, ..friendly(Order::LatestUpdateFirst) };
+    let mut driver = driver(manners, 60, 20, vec![]);
+    driver.run(3 * MINUTE);
+    let begun = walks(&driver, 0..driver.now);
+    while walks(&driver, 0..driver.now) == begun {
+        driver.run(driver.now + 1);
+    }
+    let now = driver.now;
+    driver.run(now + 1000);
+    // The last of the list goes to its beginning.
+    driver.api.happen(Happening::Edit(0), now + 1000);
+    driver.run(now + 115_000);
+    assert_eq!(driver.known(0), Some((1, false)));
+    assert_eq!(walks(&driver, now..driver.now), 1, "{:?}", walking(&driver, now - 1000..driver.now));
+}
+
+#[test]
+fn in_a_list_without_an_order_only_a_single_get_tells_a_deletion() {
+    let manners = Manners { has_get: false, ..friendly(Order::Unstable) };
+    let mut driver = driver(manners, 450, 100, vec![(3 * MINUTE, Happening::Delete(7))]);
+    driver.run(20 * MINUTE);
+    assert_eq!(deleted(&driver), [0; 0]);
+}
+
+#[test]
+fn the_order_is_told_with_what_it_costs_to_poll_it() {
+    let told = |driver: &Driver| {
+        let text = |notice: &Notice| if let Notice::Order(text) = notice { Some(text.clone()) } else { None };
+        driver.notices.iter().filter_map(text).next_back().unwrap()
+    };
+    let unknown = "the list is in no order callwatch knows";
+    let walk = "7 requests, 0.1 minutes of the budget";
+    let by_total = format!("{unknown}: when `total` changes callwatch walks all of it ({walk})");
+    let by_sweep = format!(
+        "{unknown}: new calls are found within one sweep ({walk}); a shorter `sweep` finds them sooner"
+    );
+    for (total, text) in [(Total::True, &by_total), (Total::Missing, &by_sweep), (Total::Erratic, &by_sweep)]
+    {
+        let mut driver = seldom_swept(Manners { total, ..friendly(Order::Newest) }, 450, vec![]);
+        // Within the hour a total that lies is found out.
+        driver.run(60 * MINUTE);
+        assert_eq!(told(&driver), "the list is newest first: a poll is one request");
+        driver.api.manners.order = Order::Shuffled;
+        driver.run(65 * MINUTE);
+        assert_eq!(told(&driver), *text, "{total:?}");
+    }
+}
+
+#[test]
+fn a_walk_is_spread_over_the_time_of_a_sweep_where_pages_are_short() {
+    let manners = Manners { clamp: Some(10), ..friendly(Order::Newest) };
+    let mut driver = seldom_swept(manners, 200, vec![]);
+    driver.run(50 * MINUTE);
+    let pages = walking(&driver, 10 * MINUTE..50 * MINUTE);
+    assert!(pages.len() > 10);
+    assert!(pages.windows(2).all(|pair| pair[1].at - pair[0].at > 2 * MINUTE), "{pages:?}");
+}
+
+#[test]
+fn a_total_that_follows_a_call_that_comes_and_goes_is_no_lie() {
+    let mut driver = seldom_swept(friendly(Order::Shuffled), 450, vec![]);
+    for round in 1..=5 {
+        driver.run(round * 10 * MINUTE);
+        let call = driver.api.list.remove(7);
+        driver.run(driver.now + 12_000);
+        assert!(walks(&driver, round * 10 * MINUTE..driver.now) > 0, "the total sends it walking");
+        driver.api.list.insert(7, call);
+    }
+    driver.run(60 * MINUTE);
+    assert_eq!(deleted(&driver), [0; 0]);
+    assert!(!driver.notices.iter().any(|notice| matches!(notice, Notice::Odd(_))), "{:?}", driver.notices);
+}
+
+#[test]
+fn by_how_much_the_total_is_off_is_known_after_a_restart() {
+    for off in [-3, 0, 3] {
+        let manners = Manners { total: Total::Off(off), ..friendly(Order::Newest) };
+        let mut driver = seldom_swept(manners, 450, vec![(10 * MINUTE, Happening::Start)]);
+        driver.run(15 * MINUTE);
+        driver.restart();
+        let restarted = driver.now;
+        driver.run(restarted + 5 * MINUTE);
+        let pages = walking(&driver, restarted..driver.now);
+        assert_eq!(pages.len(), 1, "the first of a sweep that takes its time, {off}: {pages:?}");
+    }
+}
+
+#[test]
+fn a_call_that_comes_back_can_be_deleted_again() {
+    let mut driver = driver(friendly(Order::Newest), 60, 100, vec![]);
+    driver.run(3 * MINUTE);
+    let call = driver.api.list.remove(7);
+    driver.run(6 * MINUTE);
+    assert_eq!(deleted(&driver), [call.id]);
+    driver.api.list.insert(7, call.clone());
+    driver.run(9 * MINUTE);
+    assert_eq!(driver.known(call.id), Some((call.version, false)));
+    driver.api.list.remove(7);
+    driver.run(12 * MINUTE);
+    assert_eq!(deleted(&driver), [call.id, call.id]);
+}
+
+#[test]
+fn calls_may_be_missing_from_hundreds_of_walks_and_come_back_all_the_same() {
+    let mut settings = settings(100, 100, 1);
+    settings.deletions_believed_after = Duration::from_secs(24 * 3600);
+    let mut driver = Driver::new(Api::new(friendly(Order::Newest), 20, 0, 1), settings, vec![], vec![]);
+    driver.run(2 * MINUTE);
+    driver.api.manners.shows_one_in = Some(0);
+    driver.run(6 * 60 * MINUTE);
+    assert!(walks(&driver, 2 * MINUTE..driver.now) > 300);
+    assert!(!is_whole_again(&driver));
+    driver.api.manners.shows_one_in = None;
+    driver.run(driver.now + 3 * MINUTE);
+    assert!(is_whole_again(&driver));
+    assert_eq!(deleted(&driver), [0; 0]);
 }

@@ -71,11 +71,8 @@ impl Planner {
             self.saw(&row, None, &purpose, now);
         } else if let Purpose::Verify = purpose {
             self.suspects.retain(|suspect| *suspect != slot);
-            let withheld = self.doubt.withholds(self.settings.deletions_believed_after);
-            if !withheld
-                && self.gets == Gets::Proven
-                && self.roster.absences(slot).is_some_and(|absences| absences > 1)
-            {
+            // A doubt clears the suspects, and no walk goes on while there are any: two walks in a row missed this one.
+            if self.gets == Gets::Proven {
                 self.delete(slot);
             }
         } else {
@@ -163,24 +160,21 @@ impl Planner {
             self.notice_order();
             return;
         }
-        let mut confirm = false;
+        // Two walks and a single get tell a deletion, or three walks where no single get can be trusted yet.
+        let enough = if self.gets == Gets::Proven { 2 } else { 3 };
+        if swept.absent.iter().any(|(_, absences)| *absences < enough) {
+            self.sweeps.confirm(now);
+        }
         let vanished = swept.absent.iter().filter(|(_, absences)| *absences == 1).count() as u64;
         if swept.complete && self.is_doubtful(vanished, swept.bad, now) {
-            confirm = swept.absent.iter().any(|(_, absences)| *absences < 3);
             swept.absent.clear();
         }
         for (slot, absences) in swept.absent {
             match (self.gets, absences) {
                 (Gets::Untried | Gets::Broken, 3..) if !swept.unstable => self.delete(slot),
-                (Gets::Untried | Gets::Proven, 2..) => {
-                    self.suspects.push_back(slot);
-                    confirm |= self.gets == Gets::Untried && absences < 3;
-                }
-                _ => confirm |= absences < 3,
+                (Gets::Untried | Gets::Proven, 2..) => self.suspects.push_back(slot),
+                _ => {}
             }
-        }
-        if confirm {
-            self.sweeps.confirm(now);
         }
         // The 404 may have been a passing fault, so single gets are tried again.
         if self.gets == Gets::Broken {
