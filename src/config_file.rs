@@ -172,7 +172,7 @@ const OF_THE_MACHINE: [Key; 6] =
 impl Config {
     /// How many rules `[rules]` has.
     pub fn rules_written(&self) -> usize {
-        self.rules.iter().filter(|rule| !is_of_alerts(rule)).count()
+        self.rules.iter().filter(|rule| !is_of_alerts(rule.name.as_str())).count()
     }
 
     /// Tells what there is to do from what another config has to do: everything but what may well differ between machines that

@@ -161,6 +161,22 @@ impl FetchError {
         }
     }
 
+    /// The kind of error in a word, for the details of `source.failing`: `key`, `limited`, `server`, `unreachable` or `answer`.
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::KeyRefused { .. } | Self::NoKey(_) => "key",
+            Self::RateLimited { .. } => "limited",
+            Self::Server { .. } => "server",
+            Self::Network(_) => "unreachable",
+            Self::Rejected { .. }
+            | Self::BrokenOff(_)
+            | Self::TooLarge(_)
+            | Self::Encoded(_)
+            | Self::NotJson(_)
+            | Self::WrongShape(_) => "answer",
+        }
+    }
+
     /// Whether only a person can mend it.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::KeyRefused { .. } | Self::NoKey(_))

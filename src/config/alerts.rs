@@ -31,9 +31,9 @@ pub(crate) const ALERTS: &[Key] = &[TO];
 /// The name of the rule that `[alerts]` stands for. No table can be called so.
 const RULE_NAME: &str = "[alerts]";
 
-/// Whether it is the rule that `[alerts]` stands for, which is none of `[rules]`.
-pub fn is_of_alerts(rule: &Rule) -> bool {
-    rule.name.as_str() == RULE_NAME
+/// Whether it is the name of the rule that `[alerts]` stands for, which is none of `[rules]`.
+pub fn is_of_alerts(rule: &str) -> bool {
+    rule == RULE_NAME
 }
 
 const URL: Key = Key::new(

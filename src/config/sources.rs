@@ -15,9 +15,10 @@ use super::{
     values::{field_path, mistake_in, parse_web_address, size, web_address},
 };
 use crate::{
+    kind::Kind,
     lens::{Lens, OVER_DEFAULT},
     name::Name,
-    template::{Context, Template},
+    template::{Context, Occasion, Template},
 };
 
 const BASE_URL_DEFAULT: &str = "https://api.callem.ai/v1";
@@ -185,7 +186,11 @@ impl CallUrl {
     fn read(value: &Value<'_>) -> Result<Self, Mistake> {
         const HINT: &str = "write it as in \"https://app.example.com/calls/{{ call.id }}\"";
         let text = value.text()?;
-        let template = Template::compile(text).map_err(|error| mistake_in(value, error))?;
+        let template = Template::compile_address(text).map_err(|error| mistake_in(value, error))?;
+        let of_calls = Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect();
+        for doubt in template.doubts(Occasion { kinds: of_calls, when: None }) {
+            value.cx.add(mistake_in(value, doubt).into_warning());
+        }
         let beginning = &text[..text.find(['{', '#', '?']).unwrap_or(text.len())];
         let beginning = parse_web_address(beginning).map_err(|why| value.error(why).hint(HINT))?;
         let has_path = text.trim_start_matches("https://").trim_start_matches("http://").contains('/');

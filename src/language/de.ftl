@@ -21,6 +21,7 @@ caller = Anrufer
 called = Angerufene Nummer
 status = Status
 outcome = Ergebnis
+how_it_ended = Gesprächsende
 engaged = Echtes Gespräch
 rules = Regeln
 live_now = Läuft gerade
@@ -35,7 +36,7 @@ field = { $name ->
         [duration] Dauer
         [summary] Zusammenfassung
         [evaluation] Bewertung
-        [endedReason] Grund des Endes
+        [endedReason] Gesprächsende
         [callerNumber] Nummer des Anrufers
         [calledNumber] Angerufene Nummer
         [isEngaged] Echtes Gespräch
@@ -43,7 +44,7 @@ field = { $name ->
         [transcript] Gesprächsprotokoll
         [createdAt] Beginn
         [sentiment] Stimmung
-        [leadQuality] Lead-Qualität
+        [leadQuality] Interesse
         [appointmentBooked] Termin vereinbart
        *[other] { $label }
     }
@@ -65,9 +66,9 @@ word = { $key ->
         [negative] negativ
         [neutral] neutral
         [mixed] gemischt
-        [hot] heiß
-        [warm] warm
-        [cold] kalt
+        [hot] hoch
+        [warm] mittel
+        [cold] gering
        *[other] { $word }
     }
 more_fields = (Weitere Felder werden hier nicht angezeigt.)
@@ -134,29 +135,50 @@ transcript_goes_on = … der Rest des Gesprächsprotokolls wird hier nicht angez
 
 # Herkunft.
 warning = Warnung
-critical = kritisch
+critical = dringend
 rule_word = { $count ->
         [one] Regel
        *[other] Regeln
     }
 source_word = Quelle
+alert_of = Meldung von callwatch
 call_word = Anruf
+began = Beginn: { $when }
 noticed = bemerkt: { $when }
 open_call = Anruf öffnen
-open_details = Details in callwatch
+open_details = Warum diese Nachricht
 
 # callwatch selbst.
-source_failing_title = Quelle { $source } ist gestört
-source_failing = Anrufe von { $source } werden{ $since } nicht erfasst{ $error }. Sie werden gemeldet, sobald die API wieder ordnungsgemäß antwortet.
-source_recovered_title = Quelle { $source } antwortet wieder
-source_recovered = Anrufe von { $source } werden wieder erfasst, nachdem sie{ $since } nicht erfasst worden waren. Was in der Zwischenzeit geschehen ist, wird jetzt gemeldet.
+reason = Technische Angabe: { $error }
+reason_of_last = Technische Angabe zur letzten: { $error }
+source_failing_title = { $cause ->
+        [missing] In der Liste von { $source } fehlen Anrufe
+        [flood] In { $source } tauchen zu viele Anrufe auf
+        [full] Neue Anrufe von { $source } werden ausgelassen
+       *[other] callwatch sieht die Anrufe von { $source } nicht mehr
+    }
+source_failing = { $cause ->
+        [missing] In der Liste von { $source } fehlen{ $since } Anrufe, die callwatch kennt. Alle anderen Anrufe werden wie gewohnt gemeldet. Wurden die fehlenden beim Anbieter gelöscht, ist nichts zu tun; sonst fragen Sie ihn, wo sie geblieben sind.
+        [flood] In { $source } tauchen{ $since } mehr Anrufe auf, als wahrscheinlich ist. Sind sie echt, ist nichts zu tun; sonst fragen Sie den Anbieter danach und halten Sie die überfluteten Ziele an.
+        [full] callwatch merkt sich so viele Anrufe von { $source }, wie es darf, und lässt neue{ $since } aus: Niemand erfährt von ihnen. Erhöhen Sie das `max_calls` der Quelle.
+       *[other] callwatch kann die Anrufe von { $source }{ $since } nicht lesen und meldet daher keine neuen. Das Telefon wird vielleicht wie gewohnt beantwortet. callwatch versucht es weiter: Sobald es gelingt, erfahren Sie es, und was inzwischen geschehen ist, wird gemeldet.
+    }
+source_advice = { $cause ->
+        [key] Die API weist den Schlüssel zurück: Berichtigen Sie `api_key` in der Konfiguration oder die Liste der Adressen, die den Schlüssel verwenden dürfen.
+        [limited] Die API verlangt weniger Anfragen. Hält das an, verringern Sie `requests_per_minute` oder suchen Sie, wer die API noch von derselben Adresse aus nutzt.
+        [server] Die API selbst ist gestört. Hält das an, fragen Sie den Anbieter.
+        [answer] Die API antwortet anders als erwartet. Prüfen Sie `base_url`; stimmt sie, fragen Sie den Anbieter, was sich geändert hat.
+       *[other] Die API ist nicht erreichbar. Hält das an, prüfen Sie das Netz des Rechners und fragen Sie den Anbieter.
+    }
+source_recovered_title = callwatch sieht die Anrufe von { $source } wieder
+source_recovered = Mit den Anrufen von { $source } ist wieder alles in Ordnung. Das war{ $since } nicht so; was in der Zwischenzeit geschehen ist, wird jetzt gemeldet. Zu tun ist nichts.
 destination_failing_title = Ziel { $destination } ist gestört
 destination_paused_title = Ziel { $destination } wartet auf Sie
-destination_failing = { $destination } hat{ $since } nichts angenommen{ $error }. { $waiting } `{ $list }` zeigt, was wartet.
+destination_failing = { $destination } hat{ $since } nichts angenommen. { $waiting } `{ $list }` zeigt, was wartet.
 waits_for_answer = { $count ->
-        [0] Es wartet nichts; was hinzukommt, wird gesendet, sobald das Ziel wieder antwortet.
-        [one] { $count } Benachrichtigung wartet; sie wird gesendet, sobald das Ziel wieder antwortet.
-       *[other] { $count } Benachrichtigungen warten; sie werden gesendet, sobald das Ziel wieder antwortet.
+        [0] Es wartet nichts; was hinzukommt, wird gesendet, sobald das Ziel wieder antwortet. Hält das an, muss jemand nachsehen, woran es liegt.
+        [one] { $count } Benachrichtigung wartet; sie wird gesendet, sobald das Ziel wieder antwortet. Hält das an, muss jemand nachsehen, woran es liegt.
+       *[other] { $count } Benachrichtigungen warten; sie werden gesendet, sobald das Ziel wieder antwortet. Hält das an, muss jemand nachsehen, woran es liegt.
     }
 waits_for_person = { $count ->
         [0] Es wartet nichts; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird. Beheben Sie, was es beanstandet, und führen Sie dann `{ $resume }` aus.
@@ -174,13 +196,13 @@ delivery_dead_title = { $count ->
        *[other] Zustellung von { $count } Benachrichtigungen an { $destination } eingestellt
     }
 delivery_dead = { $count ->
-        [one] Die Zustellung von { $count } Benachrichtigung ist{ $since } eingestellt. Der Grund{ $error }. Sie bleibt erhalten: `{ $list }` zeigt, warum, und `{ $retry }` sendet sie erneut.
-       *[other] Die Zustellung von { $count } Benachrichtigungen ist{ $since } eingestellt. Der Grund bei der letzten{ $error }. Sie bleiben erhalten: `{ $list }` zeigt, warum, und `{ $retry }` sendet sie erneut.
+        [one] Die Zustellung von { $count } Benachrichtigung ist{ $since } eingestellt. Sie bleibt erhalten: `{ $list }` zeigt, warum, und `{ $retry }` sendet sie erneut, sobald der Grund behoben ist.
+       *[other] Die Zustellung von { $count } Benachrichtigungen ist{ $since } eingestellt. Sie bleiben erhalten: `{ $list }` zeigt, warum, und `{ $retry }` sendet sie erneut, sobald der Grund behoben ist.
     }
 rule_failing_title = Regel { $rule } funktioniert nicht
-rule_failing = Die Bedingung von { $rule } ließ sich{ $since } für keinen der letzten Anrufe von { $source } auswerten{ $error }. Die Regel meldet nichts, bis das behoben ist: Korrigieren Sie ihr `when`.
+rule_failing = Die Bedingung von { $rule } ließ sich{ $since } für keinen der letzten Anrufe von { $source } auswerten. Die Regel meldet nichts, bis das behoben ist: Korrigieren Sie ihr `when`.
 config_rejected_title = Die neue Konfiguration wird nicht verwendet
-config_rejected = Die Konfiguration auf der Festplatte konnte nicht übernommen werden{ $error }. callwatch arbeitet mit der bisherigen weiter; `{ $check }` zeigt alle Fehler.
+config_rejected = Die Konfiguration auf der Festplatte konnte nicht übernommen werden. callwatch arbeitet mit der bisherigen weiter; `{ $check }` zeigt alle Fehler.
 
 # Datum und Uhrzeit.
 date_and_time_format = %a., %d.%m.%Y, %H:%M { $zone }

@@ -19,10 +19,11 @@ conversation_id = Call { $call }
 
 # Labels of facts, and their values. Words that are written in small letters here begin with a capital where they stand first.
 caller = Caller
-called = Called
+called = Number called
 status = Status
 outcome = Outcome
-engaged = Engaged
+how_it_ended = How it ended
+engaged = Real conversation
 rules = Rules
 live_now = Live now
 yes = yes
@@ -32,8 +33,18 @@ changed = changed
 now = now { $value }
 removed = removed
 # The name of a field, and a word of the API. $label and $word are what to print when it is none that is known.
-field = { $label }
-word = { $word }
+field = { $name ->
+        [endedReason] How it ended
+        [isEngaged] Real conversation
+       *[other] { $label }
+    }
+word = { $key ->
+        [success] successful
+        [fail] failed
+        [user_hangup] the caller hung up
+        [agent_hangup] the agent hung up
+       *[other] { $word }
+    }
 more_fields = (There are more fields than are shown here.)
 agent = Agent
 transcript = Transcript
@@ -86,23 +97,45 @@ rule_word = { $count ->
        *[other] rules
     }
 source_word = source
+alert_of = Alert of callwatch
 call_word = call
+began = began { $when }
 noticed = noticed { $when }
 open_call = Open the call
-open_details = Details in callwatch
+open_details = Why this was sent
 
-# callwatch itself. $since and $error are empty, or begin with what stands between them and the words before.
-source_failing_title = Source { $source } is failing
-source_failing = Calls of { $source } have not been seen{ $since }{ $error }. They will be told when the API answers as it should again.
-source_recovered_title = Source { $source } answers again
-source_recovered = Calls of { $source } are seen again. They had not been{ $since }; what happened meanwhile is told now.
+# callwatch itself. $since is empty, or begins with what stands between it and the words before.
+reason = Reason: { $error }
+reason_of_last = Reason of the last one: { $error }
+source_failing_title = { $cause ->
+        [missing] Calls are missing from the list of { $source }
+        [flood] Too many calls appear in { $source }
+        [full] New calls of { $source } are left out
+       *[other] callwatch cannot see the calls of { $source }
+    }
+source_failing = { $cause ->
+        [missing] Calls that callwatch knows have been missing from the list of { $source }{ $since }. All other calls are told as usual. If the calls were deleted at the vendor, nothing has to be done; else ask the vendor where they are.
+        [flood] More calls have appeared in { $source }{ $since } than is likely. If they are real, nothing has to be done; else ask the vendor about them, and pause the destinations that are flooded.
+        [full] callwatch remembers as many calls of { $source } as it may, and has left out new ones{ $since }: nobody is told of them. Raise `max_calls` of the source.
+       *[other] callwatch has not been able to read the calls of { $source }{ $since }, and tells nobody of new ones. The phone may be answered as usual. callwatch goes on trying: when it succeeds, you are told, and so is what happened meanwhile.
+    }
+# Follows source_failing, when the calls cannot be read.
+source_advice = { $cause ->
+        [key] The API refuses the key: put `api_key` in the config right, or the list of addresses that may use the key.
+        [limited] The API asks for fewer requests. If that lasts, make `requests_per_minute` smaller, or look what else uses the API from the same address.
+        [server] The API itself is in trouble. If that lasts, ask the vendor.
+        [answer] The API answers otherwise than expected. Look whether `base_url` is right; if it is, ask the vendor what has changed.
+       *[other] The API cannot be reached. If that lasts, look at the network of the machine, and ask the vendor.
+    }
+source_recovered_title = callwatch sees the calls of { $source } again
+source_recovered = Everything is as it should be with the calls of { $source } again. It had not been{ $since }; what happened meanwhile is told now. Nothing has to be done.
 destination_failing_title = Destination { $destination } is failing
 destination_paused_title = Destination { $destination } waits for you
-destination_failing = { $destination } has not taken anything{ $since }{ $error }. { $waiting } `{ $list }` shows what waits.
+destination_failing = { $destination } has not taken anything{ $since }. { $waiting } `{ $list }` shows what waits.
 waits_for_answer = { $count ->
-        [0] Nothing waits for it; what comes in is sent when it answers again.
-        [one] { $count } notification waits; it is sent when it answers again.
-       *[other] { $count } notifications wait; they are sent when it answers again.
+        [0] Nothing waits for it; what comes in is sent when it answers again. If that lasts, somebody has to look why.
+        [one] { $count } notification waits; it is sent when it answers again. If that lasts, somebody has to look why.
+       *[other] { $count } notifications wait; they are sent when it answers again. If that lasts, somebody has to look why.
     }
 waits_for_person = { $count ->
         [0] Nothing waits for it; nothing is sent before it is resumed. Put right what it complains of, then run `{ $resume }`.
@@ -120,13 +153,13 @@ delivery_dead_title = { $count ->
        *[other] { $count } notifications to { $destination } given up
     }
 delivery_dead = { $count ->
-        [one] { $count } notification has been given up{ $since }, because of this{ $error }. It is kept: `{ $list }` shows it, and `{ $retry }` sends it again.
-       *[other] { $count } notifications have been given up{ $since }; the last one because of this{ $error }. They are kept: `{ $list }` shows why, and `{ $retry }` sends them again.
+        [one] { $count } notification has been given up{ $since }. It is kept: `{ $list }` shows it, and `{ $retry }` sends it again once the reason is gone.
+       *[other] { $count } notifications have been given up{ $since }. They are kept: `{ $list }` shows why, and `{ $retry }` sends them again once the reason is gone.
     }
 rule_failing_title = Rule { $rule } does not work
-rule_failing = The condition of { $rule } could not be evaluated for any of the latest calls of { $source }{ $since }{ $error }. The rule tells nothing until that is mended: correct its `when`.
+rule_failing = The condition of { $rule } could not be evaluated for any of the latest calls of { $source }{ $since }. The rule tells nothing until that is mended: correct its `when`.
 config_rejected_title = The new config is not used
-config_rejected = The config on the disk could not be put to work{ $error }. callwatch goes on with the one before; `{ $check }` shows every mistake.
+config_rejected = The config on the disk could not be put to work. callwatch goes on with the one before; `{ $check }` shows every mistake.
 
 # Times, as in strftime (https://docs.rs/chrono/latest/chrono/format/strftime/). $hour is for languages that say one o'clock
 # in another way.

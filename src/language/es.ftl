@@ -21,6 +21,7 @@ caller = Llamante
 called = Número marcado
 status = Estado
 outcome = Resultado
+how_it_ended = Fin de la llamada
 engaged = Conversación real
 rules = Reglas
 live_now = En curso
@@ -35,7 +36,7 @@ field = { $name ->
         [duration] Duración
         [summary] Resumen
         [evaluation] Evaluación
-        [endedReason] Motivo de finalización
+        [endedReason] Fin de la llamada
         [callerNumber] Número del llamante
         [calledNumber] Número marcado
         [isEngaged] Conversación real
@@ -43,7 +44,7 @@ field = { $name ->
         [transcript] Transcripción
         [createdAt] Inicio
         [sentiment] Sentimiento
-        [leadQuality] Calidad del contacto
+        [leadQuality] Nivel de interés
         [appointmentBooked] Cita concertada
        *[other] { $label }
     }
@@ -65,9 +66,9 @@ word = { $key ->
         [negative] negativo
         [neutral] neutro
         [mixed] mixto
-        [hot] caliente
-        [warm] templado
-        [cold] frío
+        [hot] alto
+        [warm] medio
+        [cold] bajo
        *[other] { $word }
     }
 more_fields = (Hay más campos de los que se muestran aquí.)
@@ -122,29 +123,50 @@ transcript_goes_on = … el resto de la transcripción no se muestra aquí
 
 # Procedencia.
 warning = advertencia
-critical = crítico
+critical = urgente
 rule_word = { $count ->
         [one] regla
        *[other] reglas
     }
 source_word = fuente
+alert_of = Aviso de callwatch
 call_word = llamada
+began = inicio: { $when }
 noticed = detectado: { $when }
 open_call = Abrir la llamada
-open_details = Detalles en callwatch
+open_details = Por qué este mensaje
 
 # El propio callwatch.
-source_failing_title = La fuente { $source } está fallando
-source_failing = No se están viendo las llamadas de { $source }{ $since }{ $error }. Se notificarán en cuanto la API vuelva a responder correctamente.
-source_recovered_title = La fuente { $source } vuelve a responder
-source_recovered = Se vuelven a ver las llamadas de { $source }. No se veían{ $since }; lo ocurrido entretanto se notifica ahora.
+reason = Detalle técnico: { $error }
+reason_of_last = Detalle técnico de la última: { $error }
+source_failing_title = { $cause ->
+        [missing] Faltan llamadas en la lista de { $source }
+        [flood] Aparecen demasiadas llamadas en { $source }
+        [full] Se omiten llamadas nuevas de { $source }
+       *[other] callwatch ya no ve las llamadas de { $source }
+    }
+source_failing = { $cause ->
+        [missing] En la lista de { $source } faltan llamadas que callwatch conoce{ $since }. Todas las demás se notifican como siempre. Si se eliminaron en el proveedor, no hay que hacer nada; si no, pregúntele dónde están.
+        [flood] En { $source } aparecen más llamadas de lo probable{ $since }. Si son reales, no hay que hacer nada; si no, consulte al proveedor y pause los destinos desbordados.
+        [full] callwatch recuerda tantas llamadas de { $source } como se le permite y omite las nuevas{ $since }: nadie se entera de ellas. Aumente el `max_calls` de la fuente.
+       *[other] callwatch no puede leer las llamadas de { $source }{ $since }, así que no notifica ninguna nueva. Es posible que el teléfono se atienda con normalidad. callwatch lo sigue intentando: en cuanto lo consiga, se le avisará, y se notificará lo ocurrido entretanto.
+    }
+source_advice = { $cause ->
+        [key] La API rechaza la clave: corrija `api_key` en la configuración, o la lista de direcciones que pueden usar la clave.
+        [limited] La API pide menos peticiones. Si continúa, reduzca `requests_per_minute` o busque qué más usa la API desde la misma dirección.
+        [server] La propia API tiene problemas. Si continúa, consulte al proveedor.
+        [answer] La API no responde como se esperaba. Compruebe `base_url`; si es correcta, pregunte al proveedor qué ha cambiado.
+       *[other] No se puede acceder a la API. Si continúa, revise la red de la máquina y consulte al proveedor.
+    }
+source_recovered_title = callwatch vuelve a ver las llamadas de { $source }
+source_recovered = Todo vuelve a estar en orden con las llamadas de { $source }. No lo estaba{ $since }; lo ocurrido entretanto se notifica ahora. No hay que hacer nada.
 destination_failing_title = El destino { $destination } está fallando
 destination_paused_title = El destino { $destination } espera su intervención
-destination_failing = { $destination } no ha aceptado nada{ $since }{ $error }. { $waiting } `{ $list }` muestra lo que está en espera.
+destination_failing = { $destination } no ha aceptado nada{ $since }. { $waiting } `{ $list }` muestra lo que está en espera.
 waits_for_answer = { $count ->
-        [0] No hay nada en espera; lo que llegue se enviará en cuanto el destino vuelva a responder.
-        [one] Hay { $count } notificación en espera; se enviará en cuanto el destino vuelva a responder.
-       *[other] Hay { $count } notificaciones en espera; se enviarán en cuanto el destino vuelva a responder.
+        [0] No hay nada en espera; lo que llegue se enviará en cuanto el destino vuelva a responder. Si continúa, alguien tiene que buscar la causa.
+        [one] Hay { $count } notificación en espera; se enviará en cuanto el destino vuelva a responder. Si continúa, alguien tiene que buscar la causa.
+       *[other] Hay { $count } notificaciones en espera; se enviarán en cuanto el destino vuelva a responder. Si continúa, alguien tiene que buscar la causa.
     }
 waits_for_person = { $count ->
         [0] No hay nada en espera; no se enviará nada hasta que se reanude el destino. Corrija el problema que señala y ejecute `{ $resume }`.
@@ -162,13 +184,13 @@ delivery_dead_title = { $count ->
        *[other] { $count } notificaciones a { $destination } sin entregar
     }
 delivery_dead = { $count ->
-        [one] La entrega de { $count } notificación está abandonada{ $since }. Motivo{ $error }. Se conserva: `{ $list }` muestra por qué, y `{ $retry }` la vuelve a enviar.
-       *[other] La entrega de { $count } notificaciones está abandonada{ $since }. Motivo de la última{ $error }. Se conservan: `{ $list }` muestra por qué, y `{ $retry }` las vuelve a enviar.
+        [one] La entrega de { $count } notificación está abandonada{ $since }. Se conserva: `{ $list }` muestra por qué, y `{ $retry }` la vuelve a enviar cuando la causa esté resuelta.
+       *[other] La entrega de { $count } notificaciones está abandonada{ $since }. Se conservan: `{ $list }` muestra por qué, y `{ $retry }` las vuelve a enviar cuando la causa esté resuelta.
     }
 rule_failing_title = La regla { $rule } no funciona
-rule_failing = No se pudo evaluar la condición de { $rule } para ninguna de las últimas llamadas de { $source }{ $since }{ $error }. La regla no notificará nada hasta que se arregle: corrija su `when`.
+rule_failing = No se pudo evaluar la condición de { $rule } para ninguna de las últimas llamadas de { $source }{ $since }. La regla no notificará nada hasta que se arregle: corrija su `when`.
 config_rejected_title = La nueva configuración no se utiliza
-config_rejected = No se pudo aplicar la configuración guardada en el disco{ $error }. callwatch sigue con la anterior; `{ $check }` muestra todos los errores.
+config_rejected = No se pudo aplicar la configuración guardada en el disco. callwatch sigue con la anterior; `{ $check }` muestra todos los errores.
 
 # Fechas y horas.
 date_and_time_format = %a, %-d %b %Y, %H:%M { $zone }

@@ -21,6 +21,7 @@ caller = Appelant
 called = Numéro appelé
 status = Statut
 outcome = Résultat
+how_it_ended = Fin de l’appel
 engaged = Conversation réelle
 rules = Règles
 live_now = En cours
@@ -35,7 +36,7 @@ field = { $name ->
         [duration] Durée
         [summary] Résumé
         [evaluation] Évaluation
-        [endedReason] Motif de fin
+        [endedReason] Fin de l’appel
         [callerNumber] Numéro de l’appelant
         [calledNumber] Numéro appelé
         [isEngaged] Conversation réelle
@@ -43,7 +44,7 @@ field = { $name ->
         [transcript] Transcription
         [createdAt] Début
         [sentiment] Sentiment
-        [leadQuality] Qualité du prospect
+        [leadQuality] Niveau d’intérêt
         [appointmentBooked] Rendez-vous pris
        *[other] { $label }
     }
@@ -65,9 +66,9 @@ word = { $key ->
         [negative] négatif
         [neutral] neutre
         [mixed] mitigé
-        [hot] chaud
-        [warm] tiède
-        [cold] froid
+        [hot] élevé
+        [warm] moyen
+        [cold] faible
        *[other] { $word }
     }
 more_fields = (D’autres champs ne sont pas affichés ici.)
@@ -134,29 +135,50 @@ transcript_goes_on = … la suite de la transcription n’est pas affichée ici
 
 # Provenance.
 warning = attention
-critical = critique
+critical = urgent
 rule_word = { $count ->
         [one] règle
        *[other] règles
     }
 source_word = source
+alert_of = Alerte de callwatch
 call_word = appel
+began = début : { $when }
 noticed = constaté : { $when }
 open_call = Ouvrir l’appel
-open_details = Détails dans callwatch
+open_details = Pourquoi ce message
 
 # callwatch lui-même.
-source_failing_title = La source { $source } est en panne
-source_failing = Les appels de { $source } ne sont plus relevés{ $since }{ $error }. Ils seront signalés dès que l’API répondra de nouveau correctement.
-source_recovered_title = La source { $source } répond de nouveau
-source_recovered = Les appels de { $source } sont de nouveau relevés. Ils ne l’étaient plus{ $since } ; ce qui s’est passé entre-temps est signalé maintenant.
+reason = Détail technique : { $error }
+reason_of_last = Détail technique de la dernière : { $error }
+source_failing_title = { $cause ->
+        [missing] Des appels manquent dans la liste de { $source }
+        [flood] Trop d’appels apparaissent dans { $source }
+        [full] De nouveaux appels de { $source } sont ignorés
+       *[other] callwatch ne voit plus les appels de { $source }
+    }
+source_failing = { $cause ->
+        [missing] Des appels connus de callwatch manquent dans la liste de { $source }{ $since }. Tous les autres appels sont signalés normalement. Si ces appels ont été supprimés chez le fournisseur, il n’y a rien à faire ; sinon, demandez-lui où ils sont passés.
+        [flood] Plus d’appels que de raison apparaissent dans { $source }{ $since }. S’ils sont réels, il n’y a rien à faire ; sinon, interrogez le fournisseur et suspendez les destinations submergées.
+        [full] callwatch retient autant d’appels de { $source } qu’il en a le droit et ignore les nouveaux{ $since } : personne n’en est informé. Augmentez le `max_calls` de la source.
+       *[other] callwatch ne parvient plus à lire les appels de { $source }{ $since } et n’en signale donc aucun nouveau. Le téléphone fonctionne peut-être normalement. callwatch continue d’essayer : dès qu’il y parviendra, vous en serez informé, et ce qui s’est passé entre-temps sera signalé.
+    }
+source_advice = { $cause ->
+        [key] L’API refuse la clé : corrigez `api_key` dans la configuration, ou la liste des adresses autorisées pour cette clé.
+        [limited] L’API demande moins de requêtes. Si cela dure, réduisez `requests_per_minute` ou cherchez ce qui utilise aussi l’API depuis la même adresse.
+        [server] L’API elle-même est en difficulté. Si cela dure, contactez le fournisseur.
+        [answer] L’API ne répond pas comme prévu. Vérifiez `base_url` ; si elle est juste, demandez au fournisseur ce qui a changé.
+       *[other] L’API est injoignable. Si cela dure, vérifiez le réseau de la machine et contactez le fournisseur.
+    }
+source_recovered_title = callwatch voit de nouveau les appels de { $source }
+source_recovered = Tout est rentré dans l’ordre pour les appels de { $source }. Ce n’était plus le cas{ $since } ; ce qui s’est passé entre-temps est signalé maintenant. Il n’y a rien à faire.
 destination_failing_title = La destination { $destination } est en panne
 destination_paused_title = La destination { $destination } attend votre intervention
-destination_failing = { $destination } n’a rien accepté{ $since }{ $error }. { $waiting } `{ $list }` affiche ce qui est en attente.
+destination_failing = { $destination } n’a rien accepté{ $since }. { $waiting } `{ $list }` affiche ce qui est en attente.
 waits_for_answer = { $count ->
-        [0] Rien n’est en attente ; ce qui arrivera sera envoyé dès que la destination répondra de nouveau.
-        [one] { $count } notification est en attente ; elle sera envoyée dès que la destination répondra de nouveau.
-       *[other] { $count } notifications sont en attente ; elles seront envoyées dès que la destination répondra de nouveau.
+        [0] Rien n’est en attente ; ce qui arrivera sera envoyé dès que la destination répondra de nouveau. Si cela dure, quelqu’un doit en chercher la cause.
+        [one] { $count } notification est en attente ; elle sera envoyée dès que la destination répondra de nouveau. Si cela dure, quelqu’un doit en chercher la cause.
+       *[other] { $count } notifications sont en attente ; elles seront envoyées dès que la destination répondra de nouveau. Si cela dure, quelqu’un doit en chercher la cause.
     }
 waits_for_person = { $count ->
         [0] Rien n’est en attente ; rien ne sera envoyé avant la reprise de la destination. Corrigez le problème signalé, puis lancez `{ $resume }`.
@@ -174,13 +196,13 @@ delivery_dead_title = { $count ->
        *[other] { $count } notifications à { $destination } abandonnées
     }
 delivery_dead = { $count ->
-        [one] L’envoi de { $count } notification est abandonné{ $since }. Motif{ $error }. Elle est conservée : `{ $list }` en montre la raison, et `{ $retry }` la renvoie.
-       *[other] L’envoi de { $count } notifications est abandonné{ $since }. Motif de la dernière{ $error }. Elles sont conservées : `{ $list }` en montre les raisons, et `{ $retry }` les renvoie.
+        [one] L’envoi de { $count } notification est abandonné{ $since }. Elle est conservée : `{ $list }` en montre la raison, et `{ $retry }` la renvoie une fois la cause écartée.
+       *[other] L’envoi de { $count } notifications est abandonné{ $since }. Elles sont conservées : `{ $list }` en montre les raisons, et `{ $retry }` les renvoie une fois la cause écartée.
     }
 rule_failing_title = La règle { $rule } ne fonctionne pas
-rule_failing = La condition de { $rule } n’a pu être évaluée pour aucun des derniers appels de { $source }{ $since }{ $error }. La règle ne signale rien tant que ce n’est pas réparé : corrigez son `when`.
+rule_failing = La condition de { $rule } n’a pu être évaluée pour aucun des derniers appels de { $source }{ $since }. La règle ne signale rien tant que ce n’est pas réparé : corrigez son `when`.
 config_rejected_title = La nouvelle configuration n’est pas utilisée
-config_rejected = La configuration enregistrée sur le disque n’a pas pu être appliquée{ $error }. callwatch continue avec la précédente ; `{ $check }` montre toutes les erreurs.
+config_rejected = La configuration enregistrée sur le disque n’a pas pu être appliquée. callwatch continue avec la précédente ; `{ $check }` montre toutes les erreurs.
 
 # Dates et heures.
 date_and_time_format = %a %-d %b %Y, %H:%M { $zone }

@@ -44,6 +44,7 @@ texts! {
     called();
     status();
     outcome();
+    how_it_ended();
     engaged();
     rules();
     live_now();
@@ -92,28 +93,33 @@ texts! {
     critical();
     rule_word(count: u64);
     source_word();
+    alert_of();
     call_word();
+    began(when: &str);
     noticed(when: &str);
     open_call();
     open_details();
 
-    source_failing_title(source: &str);
-    source_failing(source: &str, since: &str, error: &str);
+    reason(error: &str);
+    reason_of_last(error: &str);
+    source_failing_title(cause: &str, source: &str);
+    source_failing(cause: &str, source: &str, since: &str);
+    source_advice(cause: &str);
     source_recovered_title(source: &str);
     source_recovered(source: &str, since: &str);
     destination_failing_title(destination: &str);
     destination_paused_title(destination: &str);
-    destination_failing(destination: &str, since: &str, error: &str, waiting: &str, list: &str);
+    destination_failing(destination: &str, since: &str, waiting: &str, list: &str);
     waits_for_answer(count: u64);
     waits_for_person(count: u64, resume: &str);
     destination_recovered_title(destination: &str);
     destination_recovered(destination: &str, since: &str, count: u64);
     delivery_dead_title(count: u64, destination: &str);
-    delivery_dead(count: u64, since: &str, error: &str, list: &str, retry: &str);
+    delivery_dead(count: u64, since: &str, list: &str, retry: &str);
     rule_failing_title(rule: &str);
-    rule_failing(rule: &str, source: &str, since: &str, error: &str);
+    rule_failing(rule: &str, source: &str, since: &str);
     config_rejected_title();
-    config_rejected(error: &str, check: &str);
+    config_rejected(check: &str);
 
     date_and_time_format(zone: &str, hour: u64);
     day_and_time_format(zone: &str, hour: u64);

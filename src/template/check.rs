@@ -10,7 +10,7 @@ use minijinja::{
 };
 
 use super::{
-    context::{MESSAGE_VARIABLES, VARIABLES},
+    context::{IN_ADDRESS, MESSAGE_VARIABLES, VARIABLES},
     environment::{ENVIRONMENT, zone_and_format, zone_named},
 };
 
@@ -66,6 +66,19 @@ pub(super) enum Use<'a> {
     Text,
     /// The body of a webhook with secrets of these names.
     Body { secrets: &'a [&'a str] },
+    /// The address of a call's page.
+    Address,
+}
+
+impl Use<'_> {
+    /// The consequence for an event that it fails for, in words.
+    pub(super) const fn consequence(self) -> &'static str {
+        match self {
+            Self::Text => "where it fails, the default text is sent",
+            Self::Body { .. } => "a delivery for which it fails is dead",
+            Self::Address => "a message for which it fails has no such link",
+        }
+    }
 }
 
 /// Checks a compiled template and returns its first mistake.
@@ -343,7 +356,11 @@ pub(super) fn check_size(source: &str) -> Result<(), TemplateError> {
 
 fn variable(name: &str, r#use: Use<'_>) -> Option<String> {
     match (name, r#use) {
-        (name, _) if VARIABLES.contains(&name) || is_global(name) => None,
+        (name, _) if is_global(name) => None,
+        (name, Use::Address) if !IN_ADDRESS.contains(&name) => {
+            Some(format!("an address can use `call` and `source`, and not `{name}`"))
+        }
+        (name, _) if VARIABLES.contains(&name) => None,
         (name, Use::Body { .. }) if MESSAGE_VARIABLES.contains(&name) => None,
         ("before", _) => {
             Some("`before` is only there in conditions; a template has `changes.FIELD.from`".to_owned())
@@ -351,7 +368,7 @@ fn variable(name: &str, r#use: Use<'_>) -> Option<String> {
         (name, Use::Text) if MESSAGE_VARIABLES.contains(&name) => {
             Some(format!("`{name}` is only there in the `body` of a webhook"))
         }
-        (name, Use::Text) => Some(unknown("variable", name, &VARIABLES)),
+        (name, Use::Text | Use::Address) => Some(unknown("variable", name, &VARIABLES)),
         (name, Use::Body { .. }) => {
             Some(unknown("variable", name, &[&VARIABLES[..], &MESSAGE_VARIABLES[..]].concat()))
         }

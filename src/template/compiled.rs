@@ -32,8 +32,8 @@ pub struct Template {
     /// Holds the compiled template under [`NAME`].
     environment: Arc<Environment<'static>>,
     speaks_of_all: bool,
-    /// Whether it makes the whole body of a webhook, and nothing can stand in its place.
-    is_body: bool,
+    /// The consequence for an event that it fails for, in words.
+    consequence: &'static str,
 }
 
 /// Not one that ends in `.html`: its output would be escaped.
@@ -57,13 +57,25 @@ impl Template {
         Self::compile_for(source, Use::Body { secrets })
     }
 
+    /// Compiles the address of a call's page. Whoever renders it encodes what it can use, so `urlencode` does nothing more.
+    ///
+    /// # Errors
+    /// As [`Template::compile`].
+    pub fn compile_address(source: &str) -> Result<Self, TemplateError> {
+        Self::compile_for(source, Use::Address)
+    }
+
     fn compile_for(source: &str, r#use: Use<'_>) -> Result<Self, TemplateError> {
         check_size(source)?;
         let mut environment = ENVIRONMENT.clone();
-        if let Use::Body { .. } = r#use {
-            environment.set_fuel(Some(FUEL_OF_BODY));
-            // Nothing can stand in place of a body, so what is missing reads like null; no delivery dies of it.
-            environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+        match r#use {
+            Use::Text => {}
+            Use::Body { .. } => {
+                environment.set_fuel(Some(FUEL_OF_BODY));
+                // Nothing can stand in place of a body, so what is missing reads like null; no delivery dies of it.
+                environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+            }
+            Use::Address => environment.add_filter("urlencode", |text: Value| text),
         }
         let wrong = |error: Error| TemplateError {
             message: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
@@ -93,7 +105,6 @@ impl Template {
         }
         let variables = template.undeclared_variables(false);
         let speaks_of_all = OF_ALL.iter().any(|name| variables.contains(*name));
-        let is_body = matches!(r#use, Use::Body { .. });
         let dashed = Dashed::of(source).filter(|dashed| {
             let mut trial = environment.clone();
             let compiles = trial.add_template_owned(NAME, dashed.source.clone()).is_ok();
@@ -103,7 +114,13 @@ impl Template {
             compiles
         });
         let (source, dashed) = (source.into(), dashed.map(Arc::new));
-        Ok(Self { source, dashed, environment: Arc::new(environment), speaks_of_all, is_body })
+        Ok(Self {
+            source,
+            dashed,
+            environment: Arc::new(environment),
+            speaks_of_all,
+            consequence: r#use.consequence(),
+        })
     }
 
     /// The template's text.
@@ -156,11 +173,7 @@ impl Template {
 
     /// The consequence for an event that it fails for, in words.
     pub(super) fn consequence(&self) -> &'static str {
-        if self.is_body {
-            "a delivery for which it fails is dead"
-        } else {
-            "where it fails, the default text is sent"
-        }
+        self.consequence
     }
 
     pub(super) fn compiled(&self) -> Result<minijinja::Template<'_, '_>, Error> {

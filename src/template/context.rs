@@ -78,6 +78,9 @@ pub(super) const VARIABLES: [&str; 12] = [
     "count", "calls",
 ];
 
+/// The names that the address of a call's page can use: all else may hold what a caller said, and is not made part of an address.
+pub(super) const IN_ADDRESS: [&str; 2] = ["call", "source"];
+
 /// The names in a [`MessageContext`].
 pub(super) const MESSAGE_VARIABLES: [&str; 3] = ["title", "message", "secrets"];
 

@@ -61,7 +61,7 @@ async fn a_dead_crm_is_told_in_slack_and_by_mail_and_its_recovery_without_a_sire
     assert!(text.contains(" 1 notification waits; it is sent when it answers again."), "{text}");
     assert!(text.contains("`callwatch deliveries list --destination crm`"), "{text}");
     let footer = alert["blocks"].as_array().unwrap().last().unwrap()["elements"][0]["text"].to_string();
-    assert!(footer.contains("rule *[alerts]* · ") && !footer.contains("source"), "{footer}");
+    assert!(footer.contains("Alert of callwatch · ") && !footer.contains("source"), "{footer}");
 
     rig.crm.behave();
     until("the recovery", async || rig.slack_texts().len() > 1).await;
@@ -83,7 +83,7 @@ async fn a_config_that_cannot_be_put_to_work_is_told_once() {
         running.handle.apply(rig.parse(&other)).await.unwrap_err();
     }
     until("the alert", async || !rig.slack_texts().is_empty()).await;
-    assert_eq!(rig.slack_texts(), ["🚨 The new config is not used"]);
+    assert_eq!(rig.slack_texts(), ["🚨 Critical: The new config is not used"]);
     let text = slack_bodies(&rig)[0]["blocks"][1]["text"]["text"].to_string();
     assert!(text.contains("[store] `path` is another one than at the start"), "{text}");
     until("the mail", async || !rig.mail_titles().is_empty()).await;
@@ -108,7 +108,7 @@ async fn a_rule_that_fails_for_every_call_is_told_once() {
     until("the alert", async || !rig.slack_texts().is_empty()).await;
     running.quiet_polls(2).await;
     running.settled().await;
-    assert_eq!(rig.slack_texts(), ["🚨 Rule odd does not work"]);
+    assert_eq!(rig.slack_texts(), ["🚨 Critical: Rule odd does not work"]);
     running.stop().await;
 }
 

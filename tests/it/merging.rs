@@ -63,7 +63,7 @@ async fn two_rules_of_one_change_are_one_message_to_people_and_two_webhooks() {
     let also = vec!["Unhappy caller +33612345678".to_owned()];
     assert_eq!(
         said(rig.frontdesk.inbox().arrivals()),
-        [("🚨 Booked by +33612345678".to_owned(), also.clone())]
+        [("🚨 Critical: Booked by +33612345678".to_owned(), also.clone())]
     );
     assert_eq!(said(rig.manager.inbox().arrivals()), [("Critical: Booked by +33612345678".to_owned(), also)]);
     let Message::Slack(slack) = &rig.frontdesk.inbox().arrivals()[0].message else {

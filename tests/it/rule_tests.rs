@@ -310,7 +310,7 @@ async fn sources_are_told_apart_and_can_fail() {
         [[test.expect]]
         at = "20s"
         rule = "away"
-        title = "Source annex is failing"
+        title = "callwatch cannot see the calls of annex"
         [[test.expect]]
         at = "30s"
         rule = "many"

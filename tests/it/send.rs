@@ -155,7 +155,7 @@ async fn a_rule_of_any_sort_has_a_sample() {
         "#;
     for (rule, title) in [
         ("quiet-phone", "[test] Nobody calls clinic"),
-        ("away", "[test] Source clinic is failing"),
+        ("away", "[test] callwatch cannot see the calls of clinic"),
         ("long", "[test] Still on the phone: +33"),
         ("never", "[test] Never"),
     ] {

@@ -134,6 +134,7 @@ async fn run(test: &Test, config: &Config) -> Result<Rehearsal, StoreError> {
             Happening::OfSource(kind) => {
                 let mut details = serde_json::json!({ "since": step.at.to_string() });
                 if *kind == Kind::SourceFailing {
+                    details["cause"] = "unreachable".into();
                     details["error"] = "the API cannot be reached: connection refused".into();
                 }
                 rehearsal.tell_of_source(&step.source, *kind, step.at, &details).await?;

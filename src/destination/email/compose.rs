@@ -8,7 +8,7 @@ use lettre::message::{
     header::{HeaderName, HeaderValue},
 };
 use minijinja::{
-    Environment,
+    Environment, HtmlEscape,
     value::{Serde, Value as TemplateValue},
 };
 use ring::digest;
@@ -18,7 +18,7 @@ use super::EmailConfig;
 use crate::{
     destination::{
         Notification,
-        message::{Message, Moment, WIDTH, Writer, in_front, urgency, wrapped},
+        message::{Message, WIDTH, Writer, in_front, urgency, wrapped},
     },
     event::{EventId, Severity},
     language::capitalized,
@@ -174,25 +174,22 @@ struct PageWords {
     in_front: String,
     more: String,
     transcript: String,
-    rules: String,
-    source: String,
-    noticed: String,
+    /// HTML.
+    origin: String,
     call: String,
 }
 
 impl PageWords {
     fn of(message: &Message) -> Self {
         let language = message.language;
-        let source = language.source_word();
-        let noticed = message.noticed.as_ref();
+        let html = |text: &str| HtmlEscape(text).to_string();
+        let origin = message.origin(|name| format!("<b>{}</b>", html(name)), |_, when| html(when));
         Self {
             urgency: urgency(message.severity, language).unwrap_or_default(),
             in_front: in_front(message.severity, language),
             more: language.and_more(message.more),
             transcript: language.transcript(),
-            rules: capitalized(&language.rule_word(message.rules.len() as u64)),
-            source: if message.rules.is_empty() { capitalized(&source) } else { source },
-            noticed: noticed.map(|Moment { when, .. }| language.noticed(when)).unwrap_or_default(),
+            origin: capitalized(&origin.join(" · ")),
             call: capitalized(&language.call_word()),
         }
     }
@@ -206,13 +203,8 @@ fn headline(message: &Message) -> String {
 /// The text part.
 pub(in crate::destination) fn plain(message: &Message) -> String {
     let language = message.language;
-    let rules = (!message.rules.is_empty())
-        .then(|| format!("{} {}", language.rule_word(message.rules.len() as u64), message.rules.join(", ")));
-    let source =
-        (!message.source.is_empty()).then(|| format!("{} {}", language.source_word(), message.source));
-    let noticed = message.noticed.as_ref().map(|Moment { when, .. }| language.noticed(when));
-    let origin = [rules, source, Some(message.when.clone()), noticed].into_iter().flatten();
-    let mut foot = capitalized(&in_lines(origin));
+    let origin = message.origin(str::to_owned, |_, when| when.to_owned());
+    let mut foot = capitalized(&in_lines(origin.into_iter()));
     if let Some(call) = &message.call {
         foot.push_str(&format!("\n{} {call}", capitalized(&language.call_word())));
     }

@@ -27,10 +27,15 @@ impl Alert {
         let told = Told { event, details: &details, zone, language };
         let source = event.subject.source().map_or("", |source| source.as_str());
         let destination = event.subject.destination().map_or("", |destination| destination.as_str());
-        let (since, error) = (&*told.since(), &*told.error());
-        let (title, text) = match event.kinds.first()? {
+        let since = &*told.since();
+        let (title, mut text) = match event.kinds.first()? {
             Kind::SourceFailing => {
-                (language.source_failing_title(source), language.source_failing(source, since, error))
+                let cause = field(&details, "cause").unwrap_or_default();
+                let mut text = language.source_failing(cause, source, since);
+                if !matches!(cause, "" | "missing" | "flood" | "full") {
+                    text = format!("{text} {}", language.source_advice(cause));
+                }
+                (language.source_failing_title(cause, source), text)
             }
             Kind::SourceRecovered => {
                 (language.source_recovered_title(source), language.source_recovered(source, since))
@@ -48,7 +53,7 @@ impl Alert {
                     _ => (language.destination_failing_title(destination), language.waits_for_answer(waits)),
                 };
                 let list = format!("callwatch deliveries list --destination {destination}");
-                (title, language.destination_failing(destination, since, error, &waiting, &list))
+                (title, language.destination_failing(destination, since, &waiting, &list))
             }
             Kind::DestinationRecovered => (
                 language.destination_recovered_title(destination),
@@ -60,15 +65,15 @@ impl Alert {
                 let retry = format!("callwatch deliveries retry --all --destination {destination}");
                 (
                     language.delivery_dead_title(count, destination),
-                    language.delivery_dead(count, since, error, &list, &retry),
+                    language.delivery_dead(count, since, &list, &retry),
                 )
             }
             Kind::RuleFailing => {
                 let rule = field(&details, "rule").unwrap_or("?");
-                (language.rule_failing_title(rule), language.rule_failing(rule, source, since, error))
+                (language.rule_failing_title(rule), language.rule_failing(rule, source, since))
             }
             Kind::ConfigRejected => {
-                (language.config_rejected_title(), language.config_rejected(error, "callwatch check"))
+                (language.config_rejected_title(), language.config_rejected("callwatch check"))
             }
             Kind::Ended
             | Kind::Started
@@ -79,6 +84,15 @@ impl Alert {
                 return None;
             }
         };
+        // The words of an error are English and often another program's, so they stand in a line of their own.
+        let error = field(&details, "error").map(|error| headline(&one_line(error), MAX_ERROR));
+        if let Some(error) = error.as_deref().map(|error| error.trim_end_matches('.')) {
+            let error = match event.kinds.first()? {
+                Kind::DeliveryDead if told.count("count") > 1 => language.reason_of_last(error),
+                _ => language.reason(error),
+            };
+            text = format!("{text}\n{error}");
+        }
         Some(Self { title, text })
     }
 }
@@ -98,12 +112,6 @@ impl Told<'_> {
         since.map_or_else(String::new, |since| {
             format!(" {}", self.language.since(since, self.event.at, self.zone))
         })
-    }
-
-    /// `: connection refused`
-    fn error(&self) -> String {
-        let error = field(self.details, "error").map(|error| headline(&one_line(error), MAX_ERROR));
-        error.map_or_else(String::new, |error| self.language.labelled("", error.trim_end_matches('.')))
     }
 
     fn count(&self, name: &str) -> u64 {
@@ -153,8 +161,9 @@ mod tests {
         assert_eq!(failing(148, false).0, "Destination crm waits for you");
         assert_eq!(
             failing(148, true).1,
-            "crm has not taken anything since 18:27 CET: connection refused. 148 notifications wait; they are sent when it \
-             answers again. `callwatch deliveries list --destination crm` shows what waits."
+            "crm has not taken anything since 18:27 CET. 148 notifications wait; they are sent when it answers again. If that \
+             lasts, somebody has to look why. `callwatch deliveries list --destination crm` shows what waits.\n\
+             Reason: connection refused"
         );
         assert!(failing(1, true).1.contains("1 notification waits; it is sent when it answers again."));
         assert!(
@@ -168,7 +177,7 @@ mod tests {
         let (title, text) = said(crm(), Kind::DeliveryDead, &details);
         assert_eq!(title, "148 notifications to crm given up");
         assert!(text.starts_with("148 notifications have been given up since 18:27 CET"), "{text}");
-        assert!(text.contains(": 404 Not Found: gone. They are kept"), "{text}");
+        assert!(text.ends_with("\nReason of the last one: 404 Not Found: gone"), "{text}");
 
         let (title, text) = said(crm(), Kind::DestinationRecovered, &json!({"since": since, "waiting": 3}));
         assert_eq!(title, "Destination crm takes notifications again");
@@ -177,13 +186,29 @@ mod tests {
             "crm had not taken anything since 18:27 CET. 3 notifications wait and are sent now."
         );
         let clinic = Subject::Source("clinic".into());
-        let (_, text) =
-            said(clinic, Kind::SourceFailing, &json!({"since": since, "error": "401 Invalid API key"}));
+        let (_, text) = said(
+            clinic.clone(),
+            Kind::SourceFailing,
+            &json!({"since": since, "cause": "key", "error": "401 Invalid API key"}),
+        );
         assert_eq!(
             text,
-            "Calls of clinic have not been seen since 18:27 CET: 401 Invalid API key. They will be told when the API answers \
-             as it should again."
+            "callwatch has not been able to read the calls of clinic since 18:27 CET, and tells nobody of new ones. The phone \
+             may be answered as usual. callwatch goes on trying: when it succeeds, you are told, and so is what happened \
+             meanwhile. The API refuses the key: put `api_key` in the config right, or the list of addresses that may use the \
+             key.\nReason: 401 Invalid API key"
         );
+        let details =
+            json!({"since": since, "cause": "missing", "error": "12 of 40 calls are missing from the list"});
+        let (title, text) = said(clinic, Kind::SourceFailing, &details);
+        assert_eq!(title, "Calls are missing from the list of clinic");
+        assert!(
+            text.starts_with(
+                "Calls that callwatch knows have been missing from the list of clinic since 18:27 CET."
+            ),
+            "{text}"
+        );
+        assert!(!text.contains("cannot be reached"), "it can: {text}");
         assert!(said(Subject::Config, Kind::ConfigRejected, &json!({})).1.contains("`callwatch check`"));
     }
 
@@ -192,31 +217,24 @@ mod tests {
         let since = "2025-12-15T17:27:00.000Z";
         let (crm, clinic) = (Subject::Destination("crm".into()), Subject::Source("clinic".into()));
         let details = |more: Value| {
-            let mut details =
-                json!({"since": since, "error": "connection refused.", "waiting": 3, "count": 3});
+            let mut details = json!({"since": since, "cause": "server", "error": "connection refused.", "waiting": 3, "count": 3});
             details.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             details
         };
         for (subject, kind, more, parts) in [
-            (&clinic, Kind::SourceFailing, json!({}), &["clinic", "18:27", "connection refused. "][..]),
+            (&clinic, Kind::SourceFailing, json!({}), &["clinic", "18:27", "\n", "connection refused"][..]),
             (&clinic, Kind::SourceRecovered, json!({}), &["clinic", "18:27"]),
             (
                 &crm,
                 Kind::DestinationFailing,
                 json!({}),
-                &[
-                    "crm",
-                    "18:27",
-                    "connection refused. ",
-                    "3",
-                    "`callwatch deliveries list --destination crm`",
-                ],
+                &["crm", "18:27", "connection refused", "3", "`callwatch deliveries list --destination crm`"],
             ),
             (
                 &crm,
                 Kind::DestinationFailing,
                 json!({"resumes": false}),
-                &["crm", "18:27", "connection refused. ", "3", "`callwatch deliveries resume crm`"],
+                &["crm", "18:27", "connection refused", "3", "`callwatch deliveries resume crm`"],
             ),
             (&crm, Kind::DestinationRecovered, json!({}), &["crm", "18:27", "3"]),
             (
@@ -225,7 +243,7 @@ mod tests {
                 json!({}),
                 &[
                     "18:27",
-                    "connection refused. ",
+                    "connection refused",
                     "3",
                     "`callwatch deliveries list --destination crm --state dead`",
                     "`callwatch deliveries retry --all --destination crm`",
@@ -235,14 +253,9 @@ mod tests {
                 &clinic,
                 Kind::RuleFailing,
                 json!({"rule": "booked"}),
-                &["booked", "clinic", "18:27", "connection refused. ", "`when`"],
+                &["booked", "clinic", "18:27", "connection refused", "`when`"],
             ),
-            (
-                &Subject::Config,
-                Kind::ConfigRejected,
-                json!({}),
-                &["connection refused. ", "`callwatch check`"],
-            ),
+            (&Subject::Config, Kind::ConfigRejected, json!({}), &["connection refused", "`callwatch check`"]),
         ] {
             let details = details(more);
             let told = Language::ALL.map(|language| said_in(language, subject.clone(), kind, &details));
@@ -250,7 +263,7 @@ mod tests {
                 for part in parts {
                     assert!(text.contains(part), "{part} in {text}");
                 }
-                assert!(!title.is_empty() && text.ends_with('.') && !text.contains(".."), "{text}");
+                assert!(!title.is_empty() && !text.contains("..") && !text.contains("  "), "{text}");
             }
             // Nothing is left in English.
             for (title, text) in &told[1..] {
@@ -261,19 +274,21 @@ mod tests {
         let told = |language| said_in(language, crm.clone(), Kind::DestinationFailing, &failing).1;
         assert_eq!(
             told(Language::French),
-            "crm n’a rien accepté depuis 18:27 CET\u{202f}: connection refused. 148\u{a0}notifications sont en attente\u{202f}; \
-             elles seront envoyées dès que la destination répondra de nouveau. `callwatch deliveries list --destination crm` \
-             affiche ce qui est en attente."
+            "crm n’a rien accepté depuis 18:27 CET. 148\u{a0}notifications sont en attente\u{202f}; elles seront envoyées dès que \
+             la destination répondra de nouveau. Si cela dure, quelqu’un doit en chercher la cause. `callwatch deliveries list \
+             --destination crm` affiche ce qui est en attente.\nDétail technique\u{202f}: connection refused"
         );
         assert_eq!(
             told(Language::German),
-            "crm hat seit 18:27 Uhr MEZ nichts angenommen: connection refused. 148\u{a0}Benachrichtigungen warten; sie werden \
-             gesendet, sobald das Ziel wieder antwortet. `callwatch deliveries list --destination crm` zeigt, was wartet."
+            "crm hat seit 18:27 Uhr MEZ nichts angenommen. 148\u{a0}Benachrichtigungen warten; sie werden gesendet, sobald das \
+             Ziel wieder antwortet. Hält das an, muss jemand nachsehen, woran es liegt. `callwatch deliveries list \
+             --destination crm` zeigt, was wartet.\nTechnische Angabe: connection refused"
         );
         assert_eq!(
             told(Language::Spanish),
-            "crm no ha aceptado nada desde las 18:27 CET: connection refused. Hay 148\u{a0}notificaciones en espera; se enviarán \
-             en cuanto el destino vuelva a responder. `callwatch deliveries list --destination crm` muestra lo que está en espera."
+            "crm no ha aceptado nada desde las 18:27 CET. Hay 148\u{a0}notificaciones en espera; se enviarán en cuanto el destino \
+             vuelva a responder. Si continúa, alguien tiene que buscar la causa. `callwatch deliveries list --destination crm` \
+             muestra lo que está en espera.\nDetalle técnico: connection refused"
         );
     }
 }

@@ -58,6 +58,10 @@ pub(super) fn changed(changes: &Map<String, Value>, language: Language, zone: Zo
         )
     });
     let told = told.map(|(name, change)| match (change.get("from"), change.get("to")) {
+        // The new summary stands in the message as a whole.
+        (Some(_), Some(Value::String(_))) if name == "summary" => {
+            fact(label(name, language), language.changed())
+        }
         (Some(from), Some(to)) => {
             differs(name, [from, to].map(|value| readable(name, value, language, zone)))
         }
@@ -125,9 +129,9 @@ pub(super) fn facts_of_call(call: &Map<String, Value>, language: Language, zone:
     let duration = call.get("duration").and_then(Value::as_f64).filter(|seconds| !live && *seconds > 0.0);
     let duration = duration.map(|seconds| language.duration(seconds));
     tell(language.status(), joined([status, duration]));
-    let ended = field(call, "endedReason")
-        .map(|reason| word(reason, &language.in_a_sentence(&spelled(reason)), language));
-    tell(language.outcome(), joined([field(call, "evaluation").map(first), ended]));
+    let ended = field(call, "endedReason").map(first);
+    tell(language.outcome(), field(call, "evaluation").map(first));
+    tell(language.how_it_ended(), ended);
     tell(language.engaged(), call.get("isEngaged").and_then(|engaged| in_words(engaged, language, zone)));
     if let Some(Value::Object(analysis)) = call.get("callAnalysis") {
         for (name, value) in analysis.iter().take(MAX_FACTS + 1) {
@@ -365,9 +369,9 @@ mod tests {
             let [from, to] = [from, to].map(|value| readable("evaluation", &value, language, Zone::UTC));
             from_to(from, to, language)
         };
-        assert_eq!(changed(json!("fail"), json!("success"), Language::English), "fail → success");
+        assert_eq!(changed(json!("fail"), json!("success"), Language::English), "failed → successful");
         assert_eq!(changed(json!("fail"), json!("Success"), Language::French), "échoué → réussi");
-        assert_eq!(changed(json!(null), json!("success"), Language::English), "now success");
+        assert_eq!(changed(json!(null), json!("success"), Language::English), "now successful");
         assert_eq!(changed(json!("old"), json!("new ".repeat(40)), Language::German), "geändert");
         assert_eq!(changed(json!("old"), json!(null), Language::Spanish), "eliminado");
     }
@@ -386,7 +390,8 @@ mod tests {
             told(Language::English),
             [
                 "Status: No answer",
-                "Outcome: Success, user hangup",
+                "Outcome: Successful",
+                "How it ended: The caller hung up",
                 "Sentiment: negative",
                 "Lead quality: hot",
                 "Mood: negative"
@@ -397,9 +402,10 @@ mod tests {
             told(Language::German),
             [
                 "Status: Nicht angenommen",
-                "Ergebnis: Erfolgreich, Anrufer hat aufgelegt",
+                "Ergebnis: Erfolgreich",
+                "Gesprächsende: Anrufer hat aufgelegt",
                 "Stimmung: negativ",
-                "Lead-Qualität: heiß",
+                "Interesse: hoch",
                 "Mood: negative"
             ]
         );

@@ -21,6 +21,7 @@ pub(super) use self::{
 use super::{DestinationConfig, FieldFilter, Links, Notification};
 use crate::{
     calendar::Zone,
+    config::is_of_alerts,
     event::{Event, Severity},
     json::Budget,
     kind::Kind,
@@ -78,6 +79,8 @@ pub(super) struct Message {
     pub(super) at: i64,
     /// The same time for people.
     pub(super) when: String,
+    /// Whether that is when the call began.
+    pub(super) is_since_it_began: bool,
     /// When it was noticed, where that was minutes after it happened.
     pub(super) noticed: Option<Moment>,
     /// The language that all of it is written in.
@@ -273,6 +276,34 @@ impl Words<'_> {
         if self.notes.len() < MAX_NOTES && !self.notes.contains(&note) {
             self.notes.push(note);
         }
+    }
+}
+
+impl Message {
+    /// Where it comes from, part by part: its rules, its source, and when it was. `strong` marks a name, and `time` a time, given in
+    /// seconds since the Unix epoch and for people.
+    pub(super) fn origin(
+        &self,
+        strong: impl Fn(&str) -> String,
+        time: impl Fn(i64, &str) -> String,
+    ) -> Vec<String> {
+        let language = self.language;
+        let mut parts = vec![];
+        match &self.rules[..] {
+            [] => {}
+            [only] if is_of_alerts(only) => parts.push(language.alert_of()),
+            rules => {
+                let names: Vec<_> = rules.iter().map(|rule| strong(rule)).collect();
+                parts.push(format!("{} {}", language.rule_word(rules.len() as u64), names.join(", ")));
+            }
+        }
+        if !self.source.is_empty() {
+            parts.push(format!("{} {}", language.source_word(), strong(&self.source)));
+        }
+        let when = time(self.at, &self.when);
+        parts.push(if self.is_since_it_began { language.began(&when) } else { when });
+        parts.extend(self.noticed.as_ref().map(|Moment { at, when }| language.noticed(&time(*at, when))));
+        parts
     }
 }
 

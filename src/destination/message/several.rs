@@ -77,6 +77,7 @@ impl Writer {
             call: None,
             at: event.at.as_secs(),
             when: self.language.date_and_time(event.at, self.zone),
+            is_since_it_began: false,
             noticed: None,
             language: self.language,
         })

@@ -1,13 +1,11 @@
 //! A message about one event.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value};
 
 use super::{
     MAX_TITLE, Message, Moment, Turn, Visible, Words, Writer,
     alerts::Alert,
-    facts::{caller, changed, facts_of_call, field, first, number, other_facts, spelled},
+    facts::{caller, changed, facts_of_call, field, first, name_or_number, number, other_facts, spelled},
     headline, line, says_something,
 };
 use crate::{
@@ -17,6 +15,7 @@ use crate::{
     language::Language,
     name::Name,
     privacy::one_line,
+    rule::Rule,
     template::{Context, truncate},
     time::Timestamp,
 };
@@ -100,6 +99,7 @@ impl Writer {
             call: event.subject.call().map(|call| one_line(call.as_str())),
             at: shown.at().as_secs(),
             when: language.date_and_time(shown.at(), self.zone),
+            is_since_it_began: shown.began().is_some(),
             noticed: shown
                 .noticed()
                 .map(|at| Moment { at: at.as_secs(), when: language.time(at, shown.at(), self.zone) }),
@@ -116,9 +116,10 @@ impl Writer {
         words: &mut Words<'_>,
     ) -> String {
         let own = words.title(&shown.context(count, calls), &shown.event.rule);
-        let lasting = words.rules.get(&shown.event.rule).and_then(|rule| rule.lasting);
         let own = own.map(|title| headline(&title, MAX_TITLE)).filter(|title| says_something(title));
-        let title = own.unwrap_or_else(|| default_title(shown, lasting, self.zone, self.language));
+        let title = own.unwrap_or_else(|| {
+            default_title(shown, words.rules.get(&shown.event.rule), self.zone, self.language)
+        });
         // A test must not alarm anybody.
         let mark = shown.event.id.is_test().then(|| self.language.test() + " ");
         headline(&(mark.unwrap_or_default() + &title), MAX_TITLE)
@@ -175,8 +176,9 @@ impl Writer {
     }
 }
 
-/// `Call ended · +33612345678 · 2m 25s`; of a rule with `for`, `still-live for 30m · +33612345678`.
-fn default_title(shown: &Visible<'_>, lasting: Option<Duration>, zone: Zone, language: Language) -> String {
+/// `Call ended · +33612345678 · 2m 25s`; of a rule with a condition, which is what happened, `Appointment booked · Nina Mercier ·
+/// 2m 25s` or `Still live for 30m · +33612345678`.
+fn default_title(shown: &Visible<'_>, rule: Option<&Rule>, zone: Zone, language: Language) -> String {
     if let Some(alert) = Alert::of(shown.event, zone, language) {
         return alert.title;
     }
@@ -201,11 +203,13 @@ fn default_title(shown: &Visible<'_>, lasting: Option<Duration>, zone: Zone, lan
         }
         kind => return kind.to_string(),
     };
-    let mut parts = match lasting {
-        Some(lasting) => vec![language.rule_for(shown.event.rule.as_str(), &language.span(lasting))],
-        None => vec![what],
-    };
-    parts.extend(caller(call, language));
+    let name = || spelled(shown.event.rule.as_str());
+    let mut parts = vec![match rule {
+        Some(Rule { lasting: Some(lasting), .. }) => language.rule_for(&name(), &language.span(*lasting)),
+        Some(Rule { when: Some(_), .. }) => name(),
+        _ => what,
+    }];
+    parts.extend(name_or_number(call, language));
     match kind {
         Kind::Ended | Kind::Analyzed => {
             let seconds = call.get("duration").and_then(Value::as_f64);

@@ -6,9 +6,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    destination::message::{Fact, Link, Message, Moment, urgency},
+    destination::message::{Fact, Link, Message, in_front, urgency},
     event::Severity,
-    language::Language,
+    language::{Language, capitalized},
     template::slack_escape as escape,
 };
 
@@ -39,7 +39,8 @@ const MAX_TRANSCRIPT_BLOCKS: usize = 10;
 
 /// The parts of a message that Slack asks for.
 pub(super) fn render(message: &Message) -> Value {
-    let title = format!("{}{}", mark(message.severity), message.title);
+    let mark = mark(message.severity);
+    let title = format!("{mark}{}", message.title);
     let head = json!({
         "type": "header",
         "text": { "type": "plain_text", "text": cut(&title, MAX_HEADER), "emoji": false }
@@ -73,7 +74,9 @@ pub(super) fn render(message: &Message) -> Value {
         blocks.push(rest_is_missing(message.language));
     }
     blocks.push(foot);
-    json!({ "text": words(&title, message), "blocks": blocks, "unfurl_links": false, "unfurl_media": false })
+    // Of the mark a screen reader says only its picture.
+    let in_words = format!("{mark}{}{}", in_front(message.severity, message.language), message.title);
+    json!({ "text": words(&in_words, message), "blocks": blocks, "unfurl_links": false, "unfurl_media": false })
 }
 
 /// The blocks of a message, as many as there is room for.
@@ -143,17 +146,11 @@ fn length(block: &Value) -> usize {
 fn foot(message: &Message) -> Value {
     let language = message.language;
     let severity = urgency(message.severity, language).map(|word| format!("*{word}*"));
-    let rules: Vec<_> = message.rules.iter().map(|rule| format!("*{}*", escape(rule))).collect();
-    let rules = (!rules.is_empty())
-        .then(|| format!("{} {}", language.rule_word(rules.len() as u64), rules.join(", ")));
-    let source = (!message.source.is_empty())
-        .then(|| format!("{} *{}*", language.source_word(), escape(&message.source)));
-    let when = date(message.at, &message.when, message.noticed.is_none());
-    let noticed = message.noticed.as_ref();
-    let noticed = noticed.map(|Moment { at, when }| language.noticed(&date(*at, when, true)));
+    let is_recent = |at| message.noticed.as_ref().is_none_or(|noticed| noticed.at == at);
+    let origin =
+        message.origin(|name| format!("*{}*", escape(name)), |at, when| date(at, when, is_recent(at)));
     let call = message.call.as_ref().map(|call| format!("{} {}", language.call_word(), escape(call)));
-    let origin = [severity, rules, source, Some(when), noticed, call];
-    let origin = origin.into_iter().flatten().collect::<Vec<_>>().join(" · ");
+    let origin = severity.into_iter().chain(origin).chain(call).collect::<Vec<_>>().join(" · ");
     let links: Vec<_> = message.links.iter().map(|Link { label, url }| link(url, label)).collect();
     let mut context = vec![mrkdwn(&cut(&origin, MAX_FIELD))];
     context.extend((!links.is_empty()).then(|| mrkdwn(&links.join(" · "))));
@@ -165,14 +162,13 @@ fn foot(message: &Message) -> Value {
 /// The whole message in words. Screen readers read nothing else, and notifications show its beginning. What is too long is cut in
 /// the middle: where it comes from and where there is more stands at the end.
 fn words(title: &str, message: &Message) -> String {
-    let origin = [message.rules.join(", "), message.source.clone(), message.when.clone()];
-    let origin: Vec<_> = origin.into_iter().filter(|part| !part.is_empty()).collect();
+    let origin = message.origin(str::to_owned, |_, when| when.to_owned());
     let links = message.links.iter().map(|Link { label, url }| message.language.labelled(label, url));
     let joined = |parts: Vec<String>| {
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         escape(&parts.join("\n"))
     };
-    let end = joined([origin.join(" · ")].into_iter().chain(links).collect());
+    let end = joined([capitalized(&origin.join(" · "))].into_iter().chain(links).collect());
     let end = if end.len() > MAX_WORDS / 2 { String::new() } else { format!("\n{end}") };
     let text = joined(vec![title.to_owned(), message.plain()]);
     let most = MAX_WORDS - end.len();

@@ -99,7 +99,7 @@ async fn of_source(
     let details = match (&rule.silence, kind) {
         (Some(silence), _) => silence.details(since),
         (None, Kind::SourceFailing) => {
-            json!({ "since": since.to_string(), "error": "the API cannot be reached: connection refused" })
+            json!({ "since": since.to_string(), "cause": "unreachable", "error": "the API cannot be reached: connection refused" })
         }
         _ => json!({ "since": since.to_string() }),
     };

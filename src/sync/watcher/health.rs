@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::Now;
-use crate::time::Timestamp;
+use crate::{callem::FetchError, time::Timestamp};
 
 /// Something about a source's answers that is wrong although it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +17,15 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// A word for it, for the details of `source.failing`.
+    const fn cause(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Flood => "flood",
+            Self::Full => "full",
+        }
+    }
+
     /// The words for its end.
     pub(super) const fn relief(self) -> &'static str {
         match self {
@@ -42,23 +51,32 @@ struct Outage {
     since: Timestamp,
     /// When it has lasted for `failing_after`, by the steady clock.
     failing_at: Timestamp,
+    why: Why,
+}
+
+/// Why a source is failing.
+#[derive(Debug)]
+pub(super) struct Why {
+    /// In a word, from [`FetchError::cause`] or [`Standing`].
+    pub(super) cause: &'static str,
     /// The latest error.
-    error: String,
+    pub(super) error: String,
 }
 
 impl Outage {
-    fn new(error: String, failing_after: Duration, now: Now) -> Self {
-        Self { since: now.wall, failing_at: now.steady.after(failing_after), error }
+    fn new(why: Why, failing_after: Duration, now: Now) -> Self {
+        Self { since: now.wall, failing_at: now.steady.after(failing_after), why }
     }
 }
 
 impl Health {
     /// A request failed. Returns how many have failed in a row.
-    pub(super) fn failed(&mut self, error: String, failing_after: Duration, now: Now) -> u32 {
+    pub(super) fn failed(&mut self, error: &FetchError, failing_after: Duration, now: Now) -> u32 {
         self.failures = self.failures.saturating_add(1);
+        let why = Why { cause: error.cause(), error: error.to_string() };
         match &mut self.outage {
-            Some(outage) => outage.error = error,
-            None => self.outage = Some(Outage::new(error, failing_after, now)),
+            Some(outage) => outage.why = why,
+            None => self.outage = Some(Outage::new(why, failing_after, now)),
         }
         self.failures
     }
@@ -73,12 +91,13 @@ impl Health {
     pub(super) fn troubled(
         &mut self,
         standing: Standing,
-        why: String,
+        error: String,
         failing_after: Duration,
         now: Now,
     ) -> bool {
+        let why = Why { cause: standing.cause(), error };
         match self.standing.get_mut(&standing) {
-            Some(outage) => outage.error = why,
+            Some(outage) => outage.why = why,
             None => {
                 self.standing.insert(standing, Outage::new(why, failing_after, now));
                 return true;
@@ -108,12 +127,12 @@ impl Health {
     }
 
     /// Since when the source has not answered, by the wall clock, and why, if that has to be told by now.
-    pub(super) fn outage(&self, steady: Timestamp) -> Option<(Timestamp, &str)> {
+    pub(super) fn outage(&self, steady: Timestamp) -> Option<(Timestamp, &Why)> {
         told_by(self.outage.iter(), steady)
     }
 
     /// Since when the answers have been wrong, by the wall clock, and in which way, if that has to be told by now.
-    pub(super) fn wrong(&self, steady: Timestamp) -> Option<(Timestamp, &str)> {
+    pub(super) fn wrong(&self, steady: Timestamp) -> Option<(Timestamp, &Why)> {
         told_by(self.standing.values(), steady)
     }
 }
@@ -121,7 +140,7 @@ impl Health {
 fn told_by<'o>(
     mut outages: impl Iterator<Item = &'o Outage>,
     steady: Timestamp,
-) -> Option<(Timestamp, &'o str)> {
+) -> Option<(Timestamp, &'o Why)> {
     let outage = outages.find(|outage| outage.failing_at <= steady)?;
-    Some((outage.since, &outage.error))
+    Some((outage.since, &outage.why))
 }

@@ -21,7 +21,13 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use self::{conditions::Conditions, health::Health, influx::Influx, look::Look, timers::Timers};
+use self::{
+    conditions::Conditions,
+    health::{Health, Why},
+    influx::Influx,
+    look::Look,
+    timers::Timers,
+};
 pub use self::{health::Standing, observation::Observation};
 use crate::{
     call::{Call, CallId},
@@ -263,7 +269,7 @@ impl Watcher {
     /// A request failed. What is known of the source's calls stays as it is; that the source is failing is told by
     /// [`Watcher::tick`] when no request has been answered for `failing_after`.
     pub fn failed(&mut self, error: &FetchError, failing_after: Duration, now: Now) -> Signal {
-        let failures = self.health.failed(error.to_string(), failing_after, now);
+        let failures = self.health.failed(error, failing_after, now);
         Signal::FetchFailed {
             source: self.source.clone(),
             error: error.to_string(),
@@ -318,9 +324,9 @@ impl Watcher {
             [(self.health.outage(now.steady), outage_since), (self.health.wrong(now.steady), failing_since)];
         let mut failing = vec![];
         for (trouble, told) in untold {
-            if let (Some((since, error)), None) = (trouble, &told) {
+            if let (Some((since, Why { cause, error })), None) = (trouble, &told) {
                 *told = Some(since);
-                failing.push((since, json!({ "since": since.to_string(), "error": error })));
+                failing.push((since, json!({ "since": since.to_string(), "cause": cause, "error": error })));
             }
         }
         for (since, details) in failing {

@@ -138,10 +138,11 @@ async fn a_mail_says_who_called_how_it_went_and_why_they_are_told() {
         "Call ended · +33612345678 · 2m 25s
 
 Caller              +33612345678
-Called              +33198765432
+Number called       +33198765432
 Status              Completed, 2m 25s
-Outcome             Success, user hangup
-Engaged             yes
+Outcome             Successful
+How it ended        The caller hung up
+Real conversation   yes
 Sentiment           positive
 Lead quality        hot
 Appointment booked  yes
@@ -149,7 +150,7 @@ Appointment booked  yes
 The caller asked about appointment availability next Tuesday. …
 
 -- 
-Rule call-completed · source clinic · Mon 15 Dec 2025, 14:30 UTC
+Rule call-completed · source clinic · began Mon 15 Dec 2025, 14:30 UTC
 Call 6789abcdef0123456789abcd"
     );
     for part in
@@ -254,7 +255,7 @@ async fn a_conversation_is_named_by_what_the_reader_may_know_of_the_call() {
     // A mail about no call, and a test mail, has a subject of its own.
     let receiver = SmtpReceiver::start().await;
     deliver(&to(&receiver, MANAGER), &source_event()).await;
-    assert_eq!(header(&receiver.only_mail().text, "Subject"), "Source clinic is failing");
+    assert_eq!(header(&receiver.only_mail().text, "Subject"), "callwatch cannot see the calls of clinic");
     let receiver = SmtpReceiver::start().await;
     deliver(&to(&receiver, MANAGER), &Event { id: EventId::test(1), ..event(Kind::Ended) }).await;
     assert!(!header(&receiver.only_mail().text, "Subject").starts_with("Call from"));

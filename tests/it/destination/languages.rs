@@ -101,7 +101,7 @@ struct Expected {
     language: Language,
     subject: &'static str,
     call: &'static str,
-    fields: [&'static str; 8],
+    fields: [&'static str; 9],
     foot: &'static str,
     digest: &'static str,
     digest_line: &'static str,
@@ -158,10 +158,11 @@ async fn english() {
         call: "Call ended · +33612345678 · 2m 25s
 
 Caller              +33612345678
-Called              +33198765432
+Number called       +33198765432
 Status              Completed, 2m 25s
-Outcome             Success, user hangup
-Engaged             yes
+Outcome             Successful
+How it ended        The caller hung up
+Real conversation   yes
 Sentiment           positive
 Lead quality        hot
 Appointment booked  yes
@@ -169,19 +170,20 @@ Appointment booked  yes
 The caller asked about appointment availability next Tuesday. …
 
 -- 
-Rule call-completed · source clinic · Mon 15 Dec 2025, 15:30 CET
+Rule call-completed · source clinic · began Mon 15 Dec 2025, 15:30 CET
 Call 6789abcdef0123456789abcd",
         fields: [
             "*Caller* <tel:+33612345678|+33612345678>",
-            "*Called* <tel:+33198765432|+33198765432>",
+            "*Number called* <tel:+33198765432|+33198765432>",
             "*Status* Completed, 2m 25s",
-            "*Outcome* Success, user hangup",
-            "*Engaged* yes",
+            "*Outcome* Successful",
+            "*How it ended* The caller hung up",
+            "*Real conversation* yes",
             "*Sentiment* positive",
             "*Lead quality* hot",
             "*Appointment booked* yes",
         ],
-        foot: "rule *call-completed* · source *clinic* · <!date^1765809000^{date_short_pretty}, {time}|Mon 15 Dec 2025, \
+        foot: "rule *call-completed* · source *clinic* · began <!date^1765809000^{date_short_pretty}, {time}|Mon 15 Dec 2025, \
                15:30 CET> · call 6789abcdef0123456789abcd",
         digest: "Warning: Digest: 3 calls
 
@@ -199,16 +201,18 @@ Source clinic · Mon 15 Dec 2025, 15:32 CET",
         digest_line: "<!date^1765809090^{date_short_pretty}, {time}|15:31>  ⚠️ Call ended · +33612340001 · 1m 1s · _negative_ · A summary.",
         health: "Destination crm is failing
 
-crm has not taken anything since 15:00 CET: connection refused. 148
-notifications wait; they are sent when it answers again. `callwatch deliveries
-list --destination crm` shows what waits.
+crm has not taken anything since 15:00 CET. 148 notifications wait; they are
+sent when it answers again. If that lasts, somebody has to look why.
+`callwatch deliveries list --destination crm` shows what waits.
+Reason: connection refused
 
 -- 
-Rule [alerts] · Mon 15 Dec 2025, 15:32 CET",
+Alert of callwatch · Mon 15 Dec 2025, 15:32 CET",
         health_words: "Destination crm is failing
-crm has not taken anything since 15:00 CET: connection refused. 148 notifications wait; they are sent when it answers again. \
+crm has not taken anything since 15:00 CET. 148 notifications wait; they are sent when it answers again. If that lasts, somebody has to look why. \
 `callwatch deliveries list --destination crm` shows what waits.
-[alerts] · Mon 15 Dec 2025, 15:32 CET",
+Reason: connection refused
+Alert of callwatch · Mon 15 Dec 2025, 15:32 CET",
     })
     .await;
 }
@@ -223,28 +227,30 @@ async fn french() {
 Appelant             +33612345678
 Numéro appelé        +33198765432
 Statut               Terminé, 2_min 25_s
-Résultat             Réussi, l’appelant a raccroché
+Résultat             Réussi
+Fin de l’appel       L’appelant a raccroché
 Conversation réelle  oui
 Sentiment            positif
-Qualité du prospect  chaud
+Niveau d’intérêt     élevé
 Rendez-vous pris     oui
 
 The caller asked about appointment availability next Tuesday. …
 
 -- 
-Règle call-completed · source clinic · lun. 15 déc. 2025, 15:30 CET
+Règle call-completed · source clinic · début~: lun. 15 déc. 2025, 15:30 CET
 Appel 6789abcdef0123456789abcd",
         fields: [
             "*Appelant* <tel:+33612345678|+33612345678>",
             "*Numéro appelé* <tel:+33198765432|+33198765432>",
             "*Statut* Terminé, 2_min 25_s",
-            "*Résultat* Réussi, l’appelant a raccroché",
+            "*Résultat* Réussi",
+            "*Fin de l’appel* L’appelant a raccroché",
             "*Conversation réelle* oui",
             "*Sentiment* positif",
-            "*Qualité du prospect* chaud",
+            "*Niveau d’intérêt* élevé",
             "*Rendez-vous pris* oui",
         ],
-        foot: "règle *call-completed* · source *clinic* · <!date^1765809000^{date_short_pretty}, {time}|lun. 15 déc. 2025, \
+        foot: "règle *call-completed* · source *clinic* · début~: <!date^1765809000^{date_short_pretty}, {time}|lun. 15 déc. 2025, \
                15:30 CET> · appel 6789abcdef0123456789abcd",
         digest: "Attention~: Récapitulatif de 3_appels
 
@@ -265,17 +271,19 @@ Source clinic · lun. 15 déc. 2025, 15:32 CET",
         digest_line: "<!date^1765809090^{date_short_pretty}, {time}|15:31>  ⚠️ Appel terminé · +33612340001 · 1_min 1_s · _négatif_ · A summary.",
         health: "La destination crm est en panne
 
-crm n’a rien accepté depuis 15:00 CET~: connection refused. 148_notifications
-sont en attente~; elles seront envoyées dès que la destination répondra de
-nouveau. `callwatch deliveries list --destination crm` affiche ce qui est en
-attente.
+crm n’a rien accepté depuis 15:00 CET. 148_notifications sont en attente~;
+elles seront envoyées dès que la destination répondra de nouveau. Si cela
+dure, quelqu’un doit en chercher la cause. `callwatch deliveries list
+--destination crm` affiche ce qui est en attente.
+Détail technique~: connection refused
 
 -- 
-Règle [alerts] · lun. 15 déc. 2025, 15:32 CET",
+Alerte de callwatch · lun. 15 déc. 2025, 15:32 CET",
         health_words: "La destination crm est en panne
-crm n’a rien accepté depuis 15:00 CET~: connection refused. 148_notifications sont en attente~; elles seront envoyées dès que \
-la destination répondra de nouveau. `callwatch deliveries list --destination crm` affiche ce qui est en attente.
-[alerts] · lun. 15 déc. 2025, 15:32 CET",
+crm n’a rien accepté depuis 15:00 CET. 148_notifications sont en attente~; elles seront envoyées dès que la destination répondra de nouveau. Si cela dure, quelqu’un doit en chercher la cause. \
+`callwatch deliveries list --destination crm` affiche ce qui est en attente.
+Détail technique~: connection refused
+Alerte de callwatch · lun. 15 déc. 2025, 15:32 CET",
     })
     .await;
 }
@@ -290,28 +298,30 @@ async fn german() {
 Anrufer            +33612345678
 Angerufene Nummer  +33198765432
 Status             Beendet, 2_min 25_s
-Ergebnis           Erfolgreich, Anrufer hat aufgelegt
+Ergebnis           Erfolgreich
+Gesprächsende      Anrufer hat aufgelegt
 Echtes Gespräch    ja
 Stimmung           positiv
-Lead-Qualität      heiß
+Interesse          hoch
 Termin vereinbart  ja
 
 The caller asked about appointment availability next Tuesday. …
 
 -- 
-Regel call-completed · Quelle clinic · Mo., 15.12.2025, 15:30 MEZ
+Regel call-completed · Quelle clinic · Beginn: Mo., 15.12.2025, 15:30 MEZ
 Anruf 6789abcdef0123456789abcd",
         fields: [
             "*Anrufer* <tel:+33612345678|+33612345678>",
             "*Angerufene Nummer* <tel:+33198765432|+33198765432>",
             "*Status* Beendet, 2_min 25_s",
-            "*Ergebnis* Erfolgreich, Anrufer hat aufgelegt",
+            "*Ergebnis* Erfolgreich",
+            "*Gesprächsende* Anrufer hat aufgelegt",
             "*Echtes Gespräch* ja",
             "*Stimmung* positiv",
-            "*Lead-Qualität* heiß",
+            "*Interesse* hoch",
             "*Termin vereinbart* ja",
         ],
-        foot: "Regel *call-completed* · Quelle *clinic* · <!date^1765809000^{date_short_pretty}, {time}|Mo., 15.12.2025, 15:30 \
+        foot: "Regel *call-completed* · Quelle *clinic* · Beginn: <!date^1765809000^{date_short_pretty}, {time}|Mo., 15.12.2025, 15:30 \
                MEZ> · Anruf 6789abcdef0123456789abcd",
         digest: "Warnung: Übersicht über 3_Anrufe
 
@@ -330,16 +340,19 @@ Quelle clinic · Mo., 15.12.2025, 15:32 MEZ",
         digest_line: "<!date^1765809090^{date_short_pretty}, {time}|15:31>  ⚠️ Anruf beendet · +33612340001 · 1_min 1_s · _negativ_ · A summary.",
         health: "Ziel crm ist gestört
 
-crm hat seit 15:00 Uhr MEZ nichts angenommen: connection refused.
-148_Benachrichtigungen warten; sie werden gesendet, sobald das Ziel wieder
-antwortet. `callwatch deliveries list --destination crm` zeigt, was wartet.
+crm hat seit 15:00 Uhr MEZ nichts angenommen. 148_Benachrichtigungen warten;
+sie werden gesendet, sobald das Ziel wieder antwortet. Hält das an, muss
+jemand nachsehen, woran es liegt. `callwatch deliveries list --destination
+crm` zeigt, was wartet.
+Technische Angabe: connection refused
 
 -- 
-Regel [alerts] · Mo., 15.12.2025, 15:32 MEZ",
+Meldung von callwatch · Mo., 15.12.2025, 15:32 MEZ",
         health_words: "Ziel crm ist gestört
-crm hat seit 15:00 Uhr MEZ nichts angenommen: connection refused. 148_Benachrichtigungen warten; sie werden gesendet, sobald \
-das Ziel wieder antwortet. `callwatch deliveries list --destination crm` zeigt, was wartet.
-[alerts] · Mo., 15.12.2025, 15:32 MEZ",
+crm hat seit 15:00 Uhr MEZ nichts angenommen. 148_Benachrichtigungen warten; sie werden gesendet, sobald das Ziel wieder antwortet. Hält das an, muss jemand nachsehen, woran es liegt. \
+`callwatch deliveries list --destination crm` zeigt, was wartet.
+Technische Angabe: connection refused
+Meldung von callwatch · Mo., 15.12.2025, 15:32 MEZ",
     })
     .await;
 }
@@ -351,31 +364,33 @@ async fn spanish() {
         subject: "Llamada de +33612345678, 15 dic 15:30",
         call: "Llamada finalizada · +33612345678 · 2_min 25_s
 
-Llamante              +33612345678
-Número marcado        +33198765432
-Estado                Finalizada, 2_min 25_s
-Resultado             Con éxito, colgó el llamante
-Conversación real     sí
-Sentimiento           positivo
-Calidad del contacto  caliente
-Cita concertada       sí
+Llamante           +33612345678
+Número marcado     +33198765432
+Estado             Finalizada, 2_min 25_s
+Resultado          Con éxito
+Fin de la llamada  Colgó el llamante
+Conversación real  sí
+Sentimiento        positivo
+Nivel de interés   alto
+Cita concertada    sí
 
 The caller asked about appointment availability next Tuesday. …
 
 -- 
-Regla call-completed · fuente clinic · lun, 15 dic 2025, 15:30 CET
+Regla call-completed · fuente clinic · inicio: lun, 15 dic 2025, 15:30 CET
 Llamada 6789abcdef0123456789abcd",
         fields: [
             "*Llamante* <tel:+33612345678|+33612345678>",
             "*Número marcado* <tel:+33198765432|+33198765432>",
             "*Estado* Finalizada, 2_min 25_s",
-            "*Resultado* Con éxito, colgó el llamante",
+            "*Resultado* Con éxito",
+            "*Fin de la llamada* Colgó el llamante",
             "*Conversación real* sí",
             "*Sentimiento* positivo",
-            "*Calidad del contacto* caliente",
+            "*Nivel de interés* alto",
             "*Cita concertada* sí",
         ],
-        foot: "regla *call-completed* · fuente *clinic* · <!date^1765809000^{date_short_pretty}, {time}|lun, 15 dic 2025, 15:30 \
+        foot: "regla *call-completed* · fuente *clinic* · inicio: <!date^1765809000^{date_short_pretty}, {time}|lun, 15 dic 2025, 15:30 \
                CET> · llamada 6789abcdef0123456789abcd",
         digest: "Advertencia: Resumen de 3_llamadas
 
@@ -394,17 +409,19 @@ Fuente clinic · lun, 15 dic 2025, 15:32 CET",
         digest_line: "<!date^1765809090^{date_short_pretty}, {time}|15:31>  ⚠️ Llamada finalizada · +33612340001 · 1_min 1_s · _negativo_ · A summary.",
         health: "El destino crm está fallando
 
-crm no ha aceptado nada desde las 15:00 CET: connection refused. Hay
-148_notificaciones en espera; se enviarán en cuanto el destino vuelva a
-responder. `callwatch deliveries list --destination crm` muestra lo que está
-en espera.
+crm no ha aceptado nada desde las 15:00 CET. Hay 148_notificaciones en espera;
+se enviarán en cuanto el destino vuelva a responder. Si continúa, alguien
+tiene que buscar la causa. `callwatch deliveries list --destination crm`
+muestra lo que está en espera.
+Detalle técnico: connection refused
 
 -- 
-Regla [alerts] · lun, 15 dic 2025, 15:32 CET",
+Aviso de callwatch · lun, 15 dic 2025, 15:32 CET",
         health_words: "El destino crm está fallando
-crm no ha aceptado nada desde las 15:00 CET: connection refused. Hay 148_notificaciones en espera; se enviarán en cuanto el \
-destino vuelva a responder. `callwatch deliveries list --destination crm` muestra lo que está en espera.
-[alerts] · lun, 15 dic 2025, 15:32 CET",
+crm no ha aceptado nada desde las 15:00 CET. Hay 148_notificaciones en espera; se enviarán en cuanto el destino vuelva a responder. Si continúa, alguien tiene que buscar la causa. \
+`callwatch deliveries list --destination crm` muestra lo que está en espera.
+Detalle técnico: connection refused
+Aviso de callwatch · lun, 15 dic 2025, 15:32 CET",
     })
     .await;
 }

@@ -222,7 +222,7 @@ async fn discord_gets_embeds_that_mention_nobody() {
         let described = embed["description"].as_str().unwrap();
         assert_eq!(described.matches('[').count(), described.matches("\\[").count());
     }
-    assert_eq!(sent[2].1["embeds"][0]["title"], "Source clinic is failing");
+    assert_eq!(sent[2].1["embeds"][0]["title"], "callwatch cannot see the calls of clinic");
 }
 
 #[tokio::test]

@@ -275,16 +275,20 @@ fn began(created: &str, fields: Value) -> Event {
 async fn a_message_says_when_the_call_was_and_when_that_was_noticed_if_it_was_late() {
     let berlin = |config: &mut DestinationConfig| config.timezone = Zone::parse("Europe/Berlin").unwrap();
     for (created, fields, footer) in [
-        ("2025-12-15T14:31:00.000Z", json!({}), "Mon 15 Dec 2025, 15:31 CET"),
-        ("2025-12-15T08:32:00.000Z", json!({}), "Mon 15 Dec 2025, 09:32 CET · noticed 15:32"),
-        ("2025-12-13T08:32:00.000Z", json!({}), "Sat 13 Dec 2025, 09:32 CET · noticed Mon 15 Dec, 15:32"),
+        ("2025-12-15T14:31:00.000Z", json!({}), "began Mon 15 Dec 2025, 15:31 CET"),
+        ("2025-12-15T08:32:00.000Z", json!({}), "began Mon 15 Dec 2025, 09:32 CET · noticed 15:32"),
+        (
+            "2025-12-13T08:32:00.000Z",
+            json!({}),
+            "began Sat 13 Dec 2025, 09:32 CET · noticed Mon 15 Dec, 15:32",
+        ),
         // A long call that was noticed as soon as it was over.
-        ("2025-12-15T13:32:00.000Z", json!({ "duration": 3600 }), "Mon 15 Dec 2025, 14:32 CET"),
+        ("2025-12-15T13:32:00.000Z", json!({ "duration": 3600 }), "began Mon 15 Dec 2025, 14:32 CET"),
         // An analysis long after the call.
         (
             "2025-12-15T08:32:00.000Z",
             json!({ "updatedAt": "2025-12-15T14:32:00.000Z" }),
-            "Mon 15 Dec 2025, 09:32 CET",
+            "began Mon 15 Dec 2025, 09:32 CET",
         ),
         ("never", json!({}), "Mon 15 Dec 2025, 15:32 CET"),
     ] {
@@ -298,7 +302,7 @@ async fn a_message_says_when_the_call_was_and_when_that_was_noticed_if_it_was_la
     let message = posted(berlin, &began("2025-12-13T08:32:00.000Z", json!({})), None).await;
     assert_eq!(
         *sections(&message).last().unwrap(),
-        "rule *call-completed* · source *clinic* · <!date^1765614720^{date_long_pretty}, {time}|Sat 13 Dec 2025, 09:32 CET> · noticed <!date^1765809150^{date_short_pretty}, {time}|Mon 15 Dec, 15:32> · call 2025-12-13T08:32:00.000Z"
+        "rule *call-completed* · source *clinic* · began <!date^1765614720^{date_long_pretty}, {time}|Sat 13 Dec 2025, 09:32 CET> · noticed <!date^1765809150^{date_short_pretty}, {time}|Mon 15 Dec, 15:32> · call 2025-12-13T08:32:00.000Z"
     );
     // Unless the receiver is not to know when the call was.
     let secretive = |config: &mut DestinationConfig| config.fields = filter(None, &["createdAt"]);

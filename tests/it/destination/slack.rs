@@ -115,10 +115,11 @@ async fn a_reader_sees_who_called_how_it_went_and_why_they_are_told() {
             } },
             { "type": "section", "fields": [
                 { "type": "mrkdwn", "verbatim": true, "text": "*Caller*\n<tel:+33612345678|+33612345678>" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*Called*\n<tel:+33198765432|+33198765432>" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Number called*\n<tel:+33198765432|+33198765432>" },
                 { "type": "mrkdwn", "verbatim": true, "text": "*Status*\nCompleted, 2m 25s" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*Outcome*\nSuccess, user hangup" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*Engaged*\nyes" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Outcome*\nSuccessful" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*How it ended*\nThe caller hung up" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Real conversation*\nyes" },
                 { "type": "mrkdwn", "verbatim": true, "text": "*Sentiment*\npositive" },
                 { "type": "mrkdwn", "verbatim": true, "text": "*Lead quality*\nhot" },
                 { "type": "mrkdwn", "verbatim": true, "text": "*Appointment booked*\nyes" }
@@ -129,7 +130,7 @@ async fn a_reader_sees_who_called_how_it_went_and_why_they_are_told() {
             } },
             { "type": "context", "elements": [{
                 "type": "mrkdwn", "verbatim": true,
-                "text": "rule *call-completed* · source *clinic* · <!date^1765809000^{date_short_pretty}, {time}|Mon 15 Dec 2025, 14:30 UTC> · call 6789abcdef0123456789abcd"
+                "text": "rule *call-completed* · source *clinic* · began <!date^1765809000^{date_short_pretty}, {time}|Mon 15 Dec 2025, 14:30 UTC> · call 6789abcdef0123456789abcd"
             }] }
         ])
     );
@@ -152,10 +153,12 @@ async fn the_title_says_what_happened() {
         assert_eq!(self::title(&message), title);
     }
     let message = posted(|_| {}, &source_event(), None).await;
-    assert_eq!(title(&message), "Source clinic is failing");
+    assert_eq!(title(&message), "callwatch cannot see the calls of clinic");
     assert_eq!(
         message["blocks"][1]["text"]["text"],
-        "Calls of clinic have not been seen: 401 Invalid API key. They will be told when the API answers as it should again."
+        "callwatch has not been able to read the calls of clinic, and tells nobody of new ones. The phone may be answered as \
+         usual. callwatch goes on trying: when it succeeds, you are told, and so is what happened meanwhile.\n\
+         Reason: 401 Invalid API key"
     );
     let silent = r#"{"since": "2025-12-15T12:20:00.000Z", "silence": "2h"}"#;
     let silent = Event { kinds: Kind::SourceSilent.into(), record: raw(silent), ..source_event() };
@@ -406,7 +409,10 @@ async fn many_long_fields_leave_room_for_what_was_said_and_for_where_it_comes_fr
     assert!(message["blocks"].to_string().contains("no room"), "{message}");
     let words = message["text"].as_str().unwrap();
     assert!(words.starts_with("Call analysed") || words.starts_with("Call analyzed"), "{words}");
-    assert!(words.ends_with("call-completed · clinic · Mon 15 Dec 2025, 14:30 UTC"), "{words}");
+    assert!(
+        words.ends_with("Rule call-completed · source clinic · began Mon 15 Dec 2025, 14:30 UTC"),
+        "{words}"
+    );
 }
 
 #[tokio::test]
@@ -453,6 +459,11 @@ async fn a_link_to_the_vendor_cannot_be_led_elsewhere_and_holds_no_masked_number
     assert!(led.contains("<https://app.example.com/calls/..%2Fadmin%3Fx%3D1%23y|"), "{led}");
     let open = with("calls?from={{ call.callerNumber }}", false).await;
     assert!(open.contains("<https://app.example.com/calls?from=%2B33612345678|"), "{open}");
+    let twice = with("calls/{{ call.room|urlencode }}", false).await;
+    assert!(
+        twice.contains("<https://app.example.com/calls/..%2Fadmin%3Fx%3D1%23y|"),
+        "encoded once: {twice}"
+    );
     let masked = with("calls?from={{ call.callerNumber }}", true).await;
     assert!(!masked.contains("app.example.com"), "{masked}");
 }

@@ -135,10 +135,12 @@ async fn words_and_metadata_say_all_and_no_more() {
     lane.delivered(&event, 1).await;
     let message = &lane.channel()[0].message;
     let words = message["text"].as_str().unwrap();
-    assert!(words.starts_with("⚠️ Booked by +33612345678\n"), "{words}");
-    for part in
-        ["Sentiment: positive", "appointment availability next Tuesday", "booked · clinic · Mon 15 Dec 2025"]
-    {
+    assert!(words.starts_with("⚠️ Warning: Booked by +33612345678\n"), "{words}");
+    for part in [
+        "Sentiment: positive",
+        "appointment availability next Tuesday",
+        "Rule booked · source clinic · began Mon 15 Dec 2025",
+    ] {
         assert!(words.contains(part), "{words}");
     }
     let payload = json!({ "event_type": "callwatch", "event_payload": { "event_id": event.id.as_str() } });
@@ -591,12 +593,9 @@ async fn a_call_has_links_to_its_page() {
     let foot = message["blocks"].as_array().unwrap().last().unwrap();
     let vendors = "https://app.example.com/clinic/6789abcdef0123456789abcd?from=%7C%3Cevil%3E";
     let own = "https://callwatch.example.com/page/calls/clinic/6789abcdef0123456789abcd";
-    assert_eq!(
-        foot["elements"][1]["text"],
-        format!("<{vendors}|Open the call> · <{own}|Details in callwatch>")
-    );
+    assert_eq!(foot["elements"][1]["text"], format!("<{vendors}|Open the call> · <{own}|Why this was sent>"));
     let words = message["text"].as_str().unwrap();
-    assert!(words.contains(&format!("Open the call: {vendors}\nDetails in callwatch: {own}")), "{words}");
+    assert!(words.contains(&format!("Open the call: {vendors}\nWhy this was sent: {own}")), "{words}");
     // A field that the destination does not show is in no link either.
     config.fields = filter(None, &["callerNumber"]);
     deliver(&config, &Event { id: EventId::from("evt_2"), ..event_of(Kind::Ended, &record) }).await;

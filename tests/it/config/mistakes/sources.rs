@@ -272,6 +272,37 @@ warning: source `a` has the same key
 }
 
 #[test]
+fn the_address_of_a_calls_page() {
+    check(
+        r#"
+[sources.a]
+api_key = "ck_live_000000000000000000000000000000000000000000000000000000000000"
+call_url = "https://app.example.com/{{ call.ID }}"
+
+[sources.b]
+api_key = "ck_live_111111111111111111111111111111111111111111111111111111111111"
+call_url = "https://app.example.com/{{ changes.summary.to }}"
+"#,
+        r#"
+warning: the API documents no field `ID` of a call
+ --> config.toml:3:40
+  |
+3 | call_url = "https://app.example.com/{{ call.ID }}"
+  |                                        ^^^^^^^
+  |
+  = help: did you mean `call.id`?
+
+error: an address can use `call` and `source`, and not `changes`
+ --> config.toml:7:40
+  |
+7 | call_url = "https://app.example.com/{{ changes.summary.to }}"
+  |                                        ^^^^^^^^^^^^^^^
+
+"#,
+    );
+}
+
+#[test]
 fn a_key_is_missing() {
     check(
         r#"
