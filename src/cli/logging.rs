@@ -46,7 +46,7 @@ static LOG: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 /// Form and filter of the log.
 #[derive(Debug, Args)]
 pub struct LoggingArgs {
-    /// Form of the log lines
+    /// Form of the log lines: for people, or an object a line
     #[arg(long, global = true, value_enum, default_value_t = Format::Human, env = "CALLWATCH_LOG_FORMAT")]
     log_format: Format,
     /// What to log: error, warn, info, debug, trace, or a filter like `callwatch=debug,hyper=warn`
@@ -56,9 +56,8 @@ pub struct LoggingArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people: local time, coloured on a terminal
+    // No docs: clap would print them below every command, and every option on lines of its own.
     Human,
-    /// One JSON object per line
     Json,
 }
 

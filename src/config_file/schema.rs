@@ -99,7 +99,10 @@ fn of_value(takes: &ValueType) -> Value {
         ValueType::Boolean => json!({ "type": "boolean" }),
         ValueType::Integer(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         ValueType::Word { words, .. } => json!({ "type": "string", "enum": words }),
-        ValueType::Hours => of_value(&ValueType::OneOrList(&ValueType::Text)),
+        ValueType::Hours => {
+            let one = json!({ "type": "string", "pattern": hours_pattern() });
+            json!({ "anyOf": [one, { "type": "array", "items": one }] })
+        }
         ValueType::Secret => json!({ "anyOf": [
             { "type": "string" },
             of_reference("env", "the name of an environment variable"),
@@ -115,12 +118,12 @@ fn of_value(takes: &ValueType) -> Value {
         ValueType::Duration(..) => json!({ "type": "string", "pattern": DURATION }),
         ValueType::Size(_) => json!({ "type": "string", "pattern": SIZE }),
         ValueType::Rate => json!({ "type": "string", "pattern": RATE }),
+        ValueType::Schedule => json!({ "type": "string", "pattern": SCHEDULE }),
         ValueType::Name(_) => json!({ "type": "string", "pattern": name_pattern() }),
         // Tools for TOML show the schema dates and times as texts.
         ValueType::Text
         | ValueType::DateTime
         | ValueType::Time
-        | ValueType::Schedule
         | ValueType::Zone
         | ValueType::Path
         | ValueType::Url
@@ -137,6 +140,31 @@ const DURATION: &str = "^\\s*(0|([0-9]+(\\.[0-9]+)?\\s*(nanos|nsec|ns|usec|us|µ
     |minutes|minute|mins|min|m|hours|hour|hrs|hr|h|days|day|d|weeks|week|wks|wk|w|months|month|M|years|year|yrs|yr|y)\\s*)+)\\s*$";
 const SIZE: &str = "^[0-9]+\\s*(KB|kB|MB|GB|KiB|MiB|GiB)\\s*$";
 const RATE: &str = "^\\s*\\+?[0-9]+\\s*/\\s*[smh]\\s*$";
+/// The five fields of a crontab. Only minutes and hours have no names.
+const SCHEDULE: &str = "^\\s*[0-9*,/-]+\\s+[0-9*,/-]+(\\s+\\S+){3}\\s*$";
+
+/// Days, hours, or both, as [`Hours`](crate::calendar::Hours) reads them.
+fn hours_pattern() -> String {
+    let time = "(([01]?[0-9]|2[0-3]):[0-5][0-9]|24:00)";
+    // Patterns of a schema have no flag for any case.
+    let any_case = |c: char| format!("[{}{c}]", c.to_ascii_uppercase());
+    let any_case = |word: &str| word.chars().map(any_case).collect::<String>();
+    let name = |(short, rest): (&str, &str)| format!("{}({})?", any_case(short), any_case(rest));
+    let day = format!("({})", DAYS.map(name).join("|"));
+    let days = format!("{day}(-{day})?(,{day}(-{day})?)*");
+    format!("^\\s*({days}(\\s+{time}-{time})?|{time}-{time})\\s*$")
+}
+
+/// Short names of the days, and how they go on.
+const DAYS: [(&str, &str); 7] = [
+    ("mon", "day"),
+    ("tue", "sday"),
+    ("wed", "nesday"),
+    ("thu", "rsday"),
+    ("fri", "day"),
+    ("sat", "urday"),
+    ("sun", "day"),
+];
 
 /// As [`Name::is_valid`] has it.
 fn name_pattern() -> String {

@@ -1,16 +1,28 @@
 //! `callwatch init` as an administrator's script meets it: flags in, a config out, and nothing overwritten.
 
 use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::Path,
-    process::{Output, Stdio},
+    process::{ExitStatus, Output, Stdio},
+    thread,
+    time::Duration,
 };
 
+use rustix::{
+    fs::{Mode, OFlags},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
+};
 use serde_json::json;
-use tokio::process::Command;
+use tokio::{
+    process::{Child, Command},
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    time::{sleep, timeout},
+};
 
-use crate::rig::{Rig, record};
+use crate::rig::{PATIENCE, Rig, record};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_callwatch");
 
@@ -18,17 +30,98 @@ fn key() -> String {
     format!("ck_live_{}", "0".repeat(60))
 }
 
-/// Runs it in a folder of its own, with nobody to ask.
-async fn init(rig: &Rig, args: &[&str]) -> Output {
+/// It, in a folder of its own.
+fn command(rig: &Rig, args: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
-    command.arg("init").args(args).current_dir(rig.dir.path()).stdin(Stdio::null());
+    command.arg("init").args(args).current_dir(rig.dir.path()).kill_on_drop(true);
     for name in
         ["CALLEM_API_KEY", "SLACK_WEBHOOK_URL", "SLACK_BOT_TOKEN", "SMTP_PASSWORD", "LC_ALL", "LC_MESSAGES"]
     {
         command.env_remove(name);
     }
     command.env("LANG", "de_DE.UTF-8");
-    command.output().await.unwrap()
+    command
+}
+
+/// Runs it with nobody to ask.
+async fn init(rig: &Rig, args: &[&str]) -> Output {
+    command(rig, args).stdin(Stdio::null()).output().await.unwrap()
+}
+
+/// Somebody at a terminal, who reads the questions and types the answers.
+struct Person {
+    keyboard: File,
+    screen: UnboundedReceiver<Vec<u8>>,
+    /// Everything that stood on the screen, and how much of it has been read.
+    shown: String,
+    read: usize,
+    child: Child,
+}
+
+impl Person {
+    fn at(rig: &Rig, args: &[&str]) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let size = Winsize { ws_row: 40, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&ours, size).unwrap();
+        let name = ptsname(&ours, vec![]).unwrap();
+        let its = || -> OwnedFd {
+            rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap()
+        };
+        let mut command = command(rig, args);
+        command.stdin(its()).stdout(its()).stderr(its()).env("TERM", "xterm");
+        let child = command.spawn().unwrap();
+        let keyboard = File::from(ours);
+        let mut from = keyboard.try_clone().unwrap();
+        let (to, screen) = unbounded_channel();
+        // Ends with an error when nobody has the terminal any more.
+        thread::spawn(move || {
+            let mut some = [0; 4096];
+            while let Ok(n) = from.read(&mut some) {
+                if n == 0 || to.send(some[..n].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { keyboard, screen, shown: String::new(), read: 0, child }
+    }
+
+    /// Waits until `text` stands on the screen, below what was read so far.
+    async fn sees(&mut self, text: &str) {
+        let waiting = async {
+            loop {
+                if let Some(place) = self.shown[self.read..].find(text) {
+                    self.read += place + text.len();
+                    return true;
+                }
+                let Some(more) = self.screen.recv().await else { return false };
+                self.shown += &String::from_utf8_lossy(&more);
+            }
+        };
+        let seen = timeout(PATIENCE, waiting).await == Ok(true);
+        assert!(seen, "`{text}` is not there, but: {}", &self.shown[self.read..]);
+    }
+
+    /// Types when the question is ready, which is when keys are no longer shown by the terminal itself.
+    async fn types(&mut self, keys: &str) {
+        let ready = async {
+            while tcgetattr(&self.keyboard).unwrap().local_modes.contains(LocalModes::ECHO) {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(PATIENCE, ready).await.expect("a question is asked");
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Reads the rest, to the end of the process.
+    async fn leaves(mut self) -> (ExitStatus, String) {
+        let status = timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap();
+        while let Some(more) = timeout(PATIENCE, self.screen.recv()).await.expect("the terminal is free") {
+            self.shown += &String::from_utf8_lossy(&more);
+        }
+        (status, self.shown)
+    }
 }
 
 fn said(output: &Output) -> String {
@@ -173,7 +266,16 @@ async fn an_answer_that_is_missing_or_wrong_is_named() {
         (vec![&*key, "--base-url", "api.callem.ai"], "callwatch: --base-url: "),
         (vec![&*key, "--webhook", "crm.example.com"], "callwatch: --webhook: "),
         (vec![&*key, "--email", "a@b", "--smtp", "mail.example.com"], "callwatch: --smtp: "),
-        (vec![&*key, "--email", "a", "--smtp", "smtps://mail.example.com"], "\n--email: "),
+        (
+            vec![&*key, "--email", "a", "--smtp", "smtps://mail.example.com"],
+            "callwatch: --email: this is not an email address; write \"alerts@example.com\" or \"Callwatch <alerts@example.com>\"\n",
+        ),
+        (
+            vec![&*key, "--email", "a@example.com", "--from", "b", "--smtp", "smtps://mail.example.com"],
+            "callwatch: --from: ",
+        ),
+        (vec![&*key, "--project", "the clinic"], "'--project <NAME>': a name is up to 64 letters"),
+        (vec!["ck_live_'"], "CALLEM_API_KEY cannot be written"),
         (vec![&*key, "--language", "it"], "[possible values: en, fr, de, es]"),
         (vec![&*key, "--smtp", "smtps://mail.example.com"], "--email <ADDRESS>"),
     ] {
@@ -256,5 +358,89 @@ async fn a_receiver_that_refuses_the_test_message_ends_it() {
     assert!(text.contains("did not arrive: 404"), "{text}");
     assert!(text.contains("the test message did not arrive at crm; nothing was written"), "{text}");
     assert_eq!(rig.slack_texts().len(), 1, "every receiver is tried");
+    assert_eq!(files(rig.dir.path()), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_answer_is_asked_for_again() {
+    let rig = Rig::new().await;
+    let key = key();
+    rig.callem.set_key(&key);
+    rig.callem.add(record("1", "completed"));
+    let (api, slack) = (rig.callem.base_url().to_string(), rig.frontdesk.url().to_string());
+    let mut person = Person::at(&rig, &["--base-url", &api]);
+    person.sees("API key").await;
+    person.types("ck_live_ä\r").await;
+    person.sees("callwatch: a key cannot hold control or non-ASCII characters").await;
+    person.types("ck_live_another\r").await;
+    person.sees("the API refused the key (401").await;
+    // As it is often copied.
+    person.types(&format!(" {key} \r")).await;
+    person.sees("The API answers: 1 call").await;
+    person.sees("Time zone of messages").await;
+    person.types("Europe/Pariss\r").await;
+    person.sees("there is no such time zone").await;
+    person.types("Europe/Paris\r").await;
+    person.sees("Language of messages").await;
+    person.types("\r").await;
+    person.sees("> a Slack channel").await;
+    person.types("\x1b[B\x1b[B\x1b[B\r").await;
+    person.sees("Address").await;
+    person.types("manager\r").await;
+    person.sees("this is not an email address").await;
+    person.types("manager@example.com\r").await;
+    person.sees("Mail server").await;
+    person.types("smtps://manager:hush@example.com\r").await;
+    person.sees("leave the password out").await;
+    person.types("smtp://127.0.0.1:1\r").await;
+    person.sees("Password there").await;
+    person.types("\r").await;
+    person.sees("Sender").await;
+    person.types("\r").await;
+    // Without a sentiment or a truth in the only analysis there is one rule to choose, and it cannot be left out.
+    person.sees("> [x] Every call that has ended").await;
+    person.types(" \r").await;
+    person.sees("nothing would ever be told").await;
+    person.types("\r").await;
+    person.sees("Send a test message now?").await;
+    person.types("y").await;
+    person.sees("did not arrive").await;
+    // Everything but the receiver is kept.
+    person.sees("> write the config all the same").await;
+    person.types("\x1b[B\r").await;
+    person.sees("> a Slack channel").await;
+    person.types("\r").await;
+    person.sees("incoming webhook (not shown)").await;
+    person.types("hooks.slack.com/services\r").await;
+    person.sees("this is not a whole URL").await;
+    person.types(&format!("{slack}\r")).await;
+    person.sees("Send a test message now?").await;
+    person.types("y").await;
+    person.sees("arrived").await;
+    let (status, shown) = person.leaves().await;
+    assert!(status.success(), "{shown}");
+    assert!(!shown.contains(&key) && !shown.contains("smtps://manager:hush@example.com\n"), "{shown}");
+    assert_eq!(rig.slack_texts().len(), 1);
+    let read = |name: &str| fs::read_to_string(rig.dir.path().join(name)).unwrap();
+    let (config, secrets) = (read("callwatch.toml"), read(".env"));
+    for line in ["timezone = \"Europe/Paris\"", "language = \"de\"", "[rules.call-ended]", "type = \"slack\""]
+    {
+        assert!(config.contains(line), "{line} is not in\n{config}");
+    }
+    assert!(secrets.contains(&format!("CALLEM_API_KEY='{key}'\n")) && !config.contains("email"), "{config}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_is_left_in_order_when_the_questions_are_given_up() {
+    let rig = Rig::new().await;
+    let key = key();
+    let mut person =
+        Person::at(&rig, &["--offline", "--api-key", &key, "--timezone", "UTC", "--language", "en"]);
+    person.sees("\x1b[?25l").await;
+    person.sees("> a Slack channel").await;
+    person.types("\x03").await;
+    let (status, shown) = person.leaves().await;
+    assert_eq!(status.code(), Some(130), "{shown}");
+    assert!(shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l"), "the cursor is hidden: {shown:?}");
     assert_eq!(files(rig.dir.path()), [""; 0]);
 }

@@ -109,7 +109,8 @@ async fn it_is_installed_set_up_upgraded_and_purged() {
     let config = "/etc/callwatch/config.toml";
     let set_up =
         ["--api-key", &key, "--base-url", &api, "--slack", &slack, "--rule", "call-ended", "--send-test"];
-    debian.run(&[&["callwatch", "init", "--config", config][..], &set_up].concat());
+    let said = debian.run(&[&["callwatch", "init", "--config", config][..], &set_up].concat());
+    assert!(said.contains("  sudo systemctl enable --now callwatch\n"), "{said}");
     assert_eq!(rig.slack_texts().len(), 1, "the test message arrived");
     let text = fs::read_to_string(debian.path(config)).unwrap();
     let text = text.replace("127.0.0.1:9464", "127.0.0.1:0");

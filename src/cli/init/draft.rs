@@ -135,16 +135,7 @@ impl Draft {
     /// The variables of the environment that the config asks for, and their values.
     pub(super) fn secrets(&self) -> Vec<(&'static str, &str)> {
         let mut secrets = vec![(API_KEY, self.project.api_key.as_str()), (TOKEN, &self.token)];
-        for receiver in &self.receivers {
-            match receiver {
-                Receiver::Slack { webhook_url } => secrets.push((SLACK, webhook_url)),
-                Receiver::SlackApp { token, .. } => secrets.push((SLACK_TOKEN, token)),
-                Receiver::Email { password: Some(password), .. } => secrets.push((PASSWORD, password)),
-                // The address of a webhook is often all that it takes to write there.
-                Receiver::Webhook { url } => secrets.push((WEBHOOK, url)),
-                Receiver::Email { password: None, .. } => {}
-            }
-        }
+        secrets.extend(self.receivers.iter().filter_map(Receiver::secret));
         secrets
     }
 
@@ -206,6 +197,24 @@ impl Draft {
 }
 
 impl Receiver {
+    /// The variable of the environment that its destination asks for, and its value.
+    fn secret(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::Slack { webhook_url } => Some((SLACK, webhook_url)),
+            Self::SlackApp { token, .. } => Some((SLACK_TOKEN, token)),
+            // The address of a webhook is often all that it takes to write there.
+            Self::Webhook { url } => Some((WEBHOOK, url)),
+            Self::Email { password, .. } => Some((PASSWORD, password.as_deref()?)),
+        }
+    }
+
+    /// A config that tells this receiver, with its secrets in it, to see whether the reader takes the answers.
+    pub(super) fn trial(&self, project: &Project) -> String {
+        let project = project.table(&|_| text(&project.api_key));
+        let lines = self.lines(&|_| text(self.secret().map_or("", |(_, value)| value)));
+        format!("{project}\n[destinations.trial]\n{lines}")
+    }
+
     /// The lines of its destination's table.
     fn lines(&self, secret: &dyn Fn(&str) -> String) -> String {
         match self {

@@ -9,12 +9,14 @@ use std::{
     io::{self, IsTerminal, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode},
 };
 
 use clap::{Args, builder::PossibleValuesParser};
-use dialoguer::{Confirm, Input, MultiSelect, Password, Select};
+use dialoguer::{Confirm, Input, MultiSelect, Password, Select, console::Term};
 use ring::rand::{SecureRandom, SystemRandom};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
 use self::{
@@ -34,14 +36,17 @@ use crate::{
     style::Style,
 };
 
+/// The config file that is written if none is named.
+const DEFAULT_CONFIG: &str = "callwatch.toml";
+
 /// Arguments of `init`. Every question that a flag answers is not asked. Every receiver that is named is told.
 #[derive(Debug, Args)]
 pub struct InitArgs {
     /// The config file to write; the secrets go into `.env` beside it
-    #[arg(short, long, value_name = "FILE", default_value = "callwatch.toml")]
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
     /// A name for the project
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     project: Option<Name>,
     /// The project's key
     #[arg(long, value_name = "KEY", env = "CALLEM_API_KEY", hide_env_values = true)]
@@ -132,7 +137,7 @@ enum InitError {
 }
 
 /// An answer that cannot be used.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Wrong {
     flag: &'static str,
     said: String,
@@ -142,10 +147,25 @@ fn in_words(wrong: &[Wrong]) -> String {
     wrong.iter().map(|Wrong { flag, said }| format!("{flag}: {said}")).collect::<Vec<_>>().join("\n")
 }
 
+/// The same for somebody who was asked, and knows for what.
+fn said(wrong: &[Wrong]) -> String {
+    let mut said: Vec<_> = wrong.iter().map(|wrong| wrong.said.as_str()).collect();
+    said.dedup();
+    said.join("; ")
+}
+
 /// Asks, tries, and writes the files. Nothing is written before everything else has worked.
 pub async fn init(args: InitArgs) -> ExitCode {
-    match run(&args).await {
+    // Both, because the questions are written to standard error and answered on standard input.
+    let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
+    let terminal = asks.then(Terminal::keep);
+    match run(&args, asks).await {
         Ok(()) => ExitCode::SUCCESS,
+        // A question that is waiting hears of Ctrl-C as well.
+        Err(InitError::Asked(dialoguer::Error::IO(why))) if why.kind() == io::ErrorKind::Interrupted => {
+            terminal.iter().for_each(Terminal::restore);
+            INTERRUPTED.into()
+        }
         Err(error) => {
             match &error {
                 InitError::Config(report) => complain(&rendered(report)),
@@ -154,6 +174,7 @@ pub async fn init(args: InitArgs) -> ExitCode {
             match error {
                 InitError::Missing(_)
                 | InitError::NoRule { .. }
+                | InitError::Secret(_)
                 | InitError::PasswordInUrl
                 | InitError::Answers(_) => EXIT_USAGE.into(),
                 _ => ExitCode::FAILURE,
@@ -162,50 +183,78 @@ pub async fn init(args: InitArgs) -> ExitCode {
     }
 }
 
-async fn run(args: &InitArgs) -> Result<(), InitError> {
+/// The exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// The terminal as it was before the first question: some hide the cursor or what is typed.
+#[derive(Clone)]
+struct Terminal(Option<Termios>);
+
+impl Terminal {
+    /// From now on Ctrl-C ends the process with the terminal in order, wherever it waits.
+    fn keep() -> Self {
+        let terminal = Self(tcgetattr(io::stdin()).ok());
+        // Without it Ctrl-C ends the process all the same.
+        if let Ok(mut interrupts) = signal(SignalKind::interrupt()) {
+            let terminal = terminal.clone();
+            tokio::spawn(async move {
+                if interrupts.recv().await.is_some() {
+                    terminal.restore();
+                    process::exit(INTERRUPTED.into());
+                }
+            });
+        }
+        terminal
+    }
+
+    fn restore(&self) {
+        // A terminal that takes neither cannot be helped.
+        let _ = Term::stderr().show_cursor();
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
+        }
+        complain("");
+    }
+}
+
+async fn run(args: &InitArgs, asks: bool) -> Result<(), InitError> {
     let env_path = args.config.with_file_name(".env");
     for path in [&args.config, &env_path] {
         if path.symlink_metadata().is_ok() {
             return Err(InitError::Exists(path.clone()));
         }
     }
-    // Both, because the questions are written to standard error and answered on standard input.
-    let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
     let (project, glance) = project(args, asks).await?;
     let timezone = timezone(args, asks)?;
     let language = language(args, asks)?;
-    let receivers = receivers(args, asks)?;
+    let receivers = receivers(args, asks, &project)?;
     let rules = rules(args, asks, Preset::all(glance.as_ref()))?;
-    let draft = Draft { project, timezone, language, token: token()?, receivers, rules };
-    let (config, env) = (draft.config(&in_environment), draft.env_file().map_err(InitError::Secret)?);
-    let env_of = |name: &str| Some(value(&draft, name).to_owned());
-    let warnings = parse(&config, &args.config, &env_of)?.warnings;
-    if !warnings.mistakes().is_empty() {
-        complain(&match answers(&warnings, &config) {
-            Some(odd) => format!("callwatch: {}", in_words(&odd)),
-            None => rendered(&warnings),
-        });
-    }
-    // With its secrets in it, to be tried out. It is never written.
-    let trial = parse(&draft.config(&|name| text(value(&draft, name))), &args.config, &|_| None)?.config;
-    let question = "Send a test message now?";
-    if args.send_test
-        || asks && !args.offline && Confirm::new().with_prompt(question).default(true).interact()?
-    {
-        let mut refused = vec![];
-        for destination in draft.destinations() {
-            if !send::try_out(&trial, &Name::from(destination)).await? {
-                refused.push(destination);
-            }
+    let mut draft = Draft { project, timezone, language, token: token()?, receivers, rules };
+    let trial = loop {
+        let trial = trial(&draft, args)?;
+        let question = "Send a test message now?";
+        if !args.send_test
+            && (!asks || args.offline || !Confirm::new().with_prompt(question).default(true).interact()?)
+        {
+            break trial;
+        }
+        let refused = refusals(&trial, &draft).await?;
+        if refused.is_empty() {
+            break trial;
+        }
+        if args.send_test || !asks {
+            return Err(InitError::NotArrived(refused));
         }
         // Whoever looks on can judge the answer, and can edit the config.
-        let keep = "The test message did not arrive. Write the config all the same?";
-        if !refused.is_empty()
-            && (args.send_test || !Confirm::new().with_prompt(keep).default(true).interact()?)
-        {
-            return Err(InitError::NotArrived(refused.join(" and ")));
+        let prompt = "The test message did not arrive. What now";
+        let ways = ["write the config all the same", "name another receiver", "write nothing"];
+        match Select::new().with_prompt(prompt).items(ways).default(0).interact()? {
+            0 => break trial,
+            1 => draft.receivers = vec![chosen(args, &draft.project)?],
+            _ => return Err(InitError::NotArrived(refused)),
         }
-    }
+    };
+    let (config, env) = (draft.config(&in_environment), draft.env_file().map_err(InitError::Secret)?);
     // Only its owner may read the secrets; the config holds none.
     write(&env_path, &env, 0o600)?;
     let schema_path = args.config.with_file_name(SCHEMA_FILE);
@@ -215,34 +264,75 @@ async fn run(args: &InitArgs) -> Result<(), InitError> {
         return Err(error);
     }
     let (config, env, keys) = (args.config.display(), env_path.display(), schema_path.display());
-    let named = match args.config.as_os_str() == "callwatch.toml" {
-        true => String::new(),
-        false => format!(" --config {config}"),
-    };
     Ok(print(&format!(
-        "Wrote {config} ({}), {env} (the secrets, for you alone) and {keys} (for editors). To start:\n\n  \
-         set -a; . {}; set +a\n  callwatch run{named}\n\n\
+        "Wrote {config} ({}), {env} (the secrets, for you alone) and {keys} (for editors). To start:\n\n\
+         {}\n\
          The page at http://127.0.0.1:9464/ asks for the {TOKEN} in {env}.\n",
         check::counts(&trial),
-        Path::new(".").join(&env_path).display(),
+        to_start(&args.config, &env_path),
     ))?)
 }
+
+/// The draft as a config with its secrets in it, to be tried out; it is never written. Says what is odd about the one that is.
+fn trial(draft: &Draft, args: &InitArgs) -> Result<Config, InitError> {
+    draft.env_file().map_err(InitError::Secret)?;
+    let config = draft.config(&in_environment);
+    let env_of = |name: &str| Some(value(draft, name).to_owned());
+    let warnings = parse(&config, args, &env_of)?.warnings;
+    if !warnings.mistakes().is_empty() {
+        complain(&match answers(&warnings, &config, args) {
+            Some(odd) => format!("callwatch: {}", in_words(&odd)),
+            None => rendered(&warnings),
+        });
+    }
+    Ok(parse(&draft.config(&|name| text(value(draft, name))), args, &|_| None)?.config)
+}
+
+/// Sends every receiver a test message, and says at which it did not arrive.
+async fn refusals(trial: &Config, draft: &Draft) -> Result<String, InitError> {
+    let mut refused = vec![];
+    for destination in draft.destinations() {
+        if !send::try_out(trial, &Name::from(destination)).await? {
+            refused.push(destination);
+        }
+    }
+    Ok(refused.join(" and "))
+}
+
+/// The commands that start the service with a config: those of its unit, if it is the unit's.
+fn to_start(config: &Path, env: &Path) -> String {
+    let unit = |folder: &str| Path::new(folder).join("callwatch.service").exists();
+    if config == Path::new(CONFIG_OF_UNIT) && UNITS.into_iter().any(unit) {
+        return "  sudo systemctl enable --now callwatch\n".to_owned();
+    }
+    let named = match config.as_os_str() == DEFAULT_CONFIG {
+        true => String::new(),
+        false => format!(" --config {}", config.display()),
+    };
+    format!("  set -a; . {}; set +a\n  callwatch run{named}\n", Path::new(".").join(env).display())
+}
+
+/// The config that `deploy/callwatch.service` runs.
+const CONFIG_OF_UNIT: &str = "/etc/callwatch/config.toml";
+
+/// Where units of services are.
+const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
 /// Asks for the key until one works, and looks at the first page of calls.
 async fn project(args: &InitArgs, asks: bool) -> Result<(Project, Option<Glance>), InitError> {
     let mut given = args.api_key.clone();
     loop {
         let api_key = match given.take() {
-            Some(key) => key,
-            None if asks => Password::new().with_prompt("API key (ck_live_…, not shown)").interact()?,
+            Some(key) => key.trim().to_owned(),
+            None if asks => hidden("API key (ck_live_…, not shown)", &|_| Ok(()))?,
             None => return Err(InitError::Missing("--api-key (or CALLEM_API_KEY)")),
         };
         let name = args.project.as_ref().map_or("calls", Name::as_str).to_owned();
         let project = Project { name, api_key, base_url: args.base_url.clone() };
-        let config = match parse(&project.table(&|_| text(&project.api_key)), &args.config, &|_| None) {
+        let config = match parse(&project.table(&|_| text(&project.api_key)), args, &|_| None) {
             Ok(loaded) => loaded.config,
             Err(InitError::Answers(wrong)) if asks && wrong.iter().all(|it| it.flag == API_KEY_FLAG) => {
-                complain(&format!("callwatch: {}", in_words(&wrong)));
+                complain(&format!("callwatch: {}", said(&wrong)));
                 continue;
             }
             Err(error) => return Err(error),
@@ -315,18 +405,18 @@ fn token() -> Result<String, InitError> {
 }
 
 /// Everybody who is to be told: all that flags and variables name, or one who is asked for.
-fn receivers(args: &InitArgs, asks: bool) -> Result<Vec<Receiver>, InitError> {
-    let mut receivers = named(args, asks)?;
+fn receivers(args: &InitArgs, asks: bool, project: &Project) -> Result<Vec<Receiver>, InitError> {
+    let mut receivers = named(args, asks, project)?;
     if receivers.is_empty() {
         if !asks {
             return Err(InitError::Missing("--slack, --slack-token, --webhook or --email"));
         }
-        receivers.push(chosen()?);
+        receivers.push(chosen(args, project)?);
     }
     // A password within an address would end up in the config, which others may read.
     for receiver in &receivers {
         if let Receiver::Email { smtp, .. } = receiver
-            && Url::parse(smtp).is_ok_and(|smtp| smtp.password().is_some())
+            && has_password(smtp)
         {
             return Err(InitError::PasswordInUrl);
         }
@@ -334,7 +424,7 @@ fn receivers(args: &InitArgs, asks: bool) -> Result<Vec<Receiver>, InitError> {
     Ok(receivers)
 }
 
-fn named(args: &InitArgs, asks: bool) -> Result<Vec<Receiver>, InitError> {
+fn named(args: &InitArgs, asks: bool, project: &Project) -> Result<Vec<Receiver>, InitError> {
     let mut receivers = vec![];
     if let Some(webhook_url) = &args.slack {
         receivers.push(Receiver::Slack { webhook_url: webhook_url.clone() });
@@ -342,7 +432,7 @@ fn named(args: &InitArgs, asks: bool) -> Result<Vec<Receiver>, InitError> {
     if let Some(token) = &args.slack_token {
         let channel = match &args.slack_channel {
             Some(channel) => channel.clone(),
-            None if asks => line(CHANNEL)?,
+            None if asks => channel(args, project, token)?,
             None => return Err(InitError::Missing("--slack-channel, beside the token")),
         };
         receivers.push(Receiver::SlackApp { token: token.clone(), channel });
@@ -358,38 +448,91 @@ fn named(args: &InitArgs, asks: bool) -> Result<Vec<Receiver>, InitError> {
     Ok(receivers)
 }
 
-const CHANNEL: &str = "Channel, by its id or name, which the app is in";
-
-fn line(prompt: &str) -> Result<String, InitError> {
-    Ok(Input::new().with_prompt(prompt).interact_text()?)
-}
-
-fn chosen() -> Result<Receiver, InitError> {
+/// Asks who is to be told. An answer that the reader of the config would not take is asked for again.
+fn chosen(args: &InitArgs, project: &Project) -> Result<Receiver, InitError> {
     let kinds = [
         "a Slack channel, by an incoming webhook",
         "a Slack channel, by an app's bot token: one message for each call, edited in place",
         "a webhook",
         "an email address",
     ];
-    Ok(match Select::new().with_prompt("Who is to be told?").items(kinds).default(0).interact()? {
+    let check = |receiver: Receiver| usable(&receiver, args, project);
+    Ok(match Select::new().with_prompt("Who is to be told").items(kinds).default(0).interact()? {
         0 => {
+            let receiver = |url: &str| Receiver::Slack { webhook_url: url.to_owned() };
             let prompt = "URL of the channel's incoming webhook (not shown)";
-            Receiver::Slack { webhook_url: Password::new().with_prompt(prompt).interact()? }
+            receiver(&hidden(prompt, &|url| check(receiver(url)))?)
         }
         1 => {
-            let token = Password::new().with_prompt("Bot token (xoxb-…, not shown)").interact()?;
-            Receiver::SlackApp { token, channel: line(CHANNEL)? }
+            let receiver =
+                |token: &str| Receiver::SlackApp { token: token.to_owned(), channel: "C0".to_owned() };
+            let token = hidden("Bot token (xoxb-…, not shown)", &|token| check(receiver(token)))?;
+            let channel = channel(args, project, &token)?;
+            Receiver::SlackApp { token, channel }
         }
-        2 => Receiver::Webhook { url: line("URL of the webhook")? },
+        2 => {
+            let receiver = |url: &str| Receiver::Webhook { url: url.to_owned() };
+            receiver(&line("URL of the webhook", None, &|url| check(receiver(url)))?)
+        }
         _ => {
-            let to = line("Address")?;
-            let smtp = line("Mail server, as in smtps://user%40example.com@smtp.example.com")?;
+            let receiver = |smtp: &str, from: &str, to: &str| Receiver::Email {
+                smtp: smtp.to_owned(),
+                password: None,
+                from: from.to_owned(),
+                to: to.to_owned(),
+            };
+            let anywhere = "smtps://smtp.example.com";
+            let to = line("Address", None, &|to| check(receiver(anywhere, to, to)))?;
+            let prompt = "Mail server, as in smtps://user%40example.com@smtp.example.com";
+            let smtp = line(prompt, None, &|smtp| match has_password(smtp) {
+                true => Err("leave the password out; it is asked for next".to_owned()),
+                false => check(receiver(smtp, &to, &to)),
+            })?;
             let prompt = "Password there (not shown; empty for none)";
             let password = Password::new().with_prompt(prompt).allow_empty_password(true).interact()?;
-            let from = Input::new().with_prompt("Sender").default(to.clone()).interact_text()?;
+            let from = line("Sender", Some(&to), &|from| check(receiver(&smtp, from, &to)))?;
             Receiver::Email { smtp, password: Some(password).filter(|it| !it.is_empty()), from, to }
         }
     })
+}
+
+fn channel(args: &InitArgs, project: &Project, token: &str) -> Result<String, InitError> {
+    let receiver =
+        |channel: &str| Receiver::SlackApp { token: token.to_owned(), channel: channel.to_owned() };
+    let prompt = "Channel, by its id or name, which the app is in";
+    line(prompt, None, &|channel| usable(&receiver(channel), args, project))
+}
+
+/// Whether a config can tell this receiver, or what is wrong with the answers.
+fn usable(receiver: &Receiver, args: &InitArgs, project: &Project) -> Result<(), String> {
+    match parse(&receiver.trial(project), args, &|_| None) {
+        Ok(_) => Ok(()),
+        Err(InitError::Answers(wrong)) => Err(said(&wrong)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn has_password(smtp: &str) -> bool {
+    Url::parse(smtp).is_ok_and(|smtp| smtp.password().is_some())
+}
+
+/// Asks for a line until it is a right one. Blanks around it, which come along when a text is copied, are none of it.
+fn line(
+    prompt: &str,
+    default: Option<&str>,
+    check: &dyn Fn(&str) -> Result<(), String>,
+) -> Result<String, InitError> {
+    let mut input = Input::new().with_prompt(prompt).validate_with(|line: &String| check(line.trim()));
+    if let Some(default) = default {
+        input = input.default(default.to_owned());
+    }
+    Ok(input.interact_text()?.trim().to_owned())
+}
+
+/// The same for a secret.
+fn hidden(prompt: &str, check: &dyn Fn(&str) -> Result<(), String>) -> Result<String, InitError> {
+    let input = Password::new().with_prompt(prompt).validate_with(|line: &String| check(line.trim()));
+    Ok(input.interact()?.trim().to_owned())
 }
 
 fn rules(args: &InitArgs, asks: bool, mut presets: Vec<Preset>) -> Result<Vec<Preset>, InitError> {
@@ -400,9 +543,15 @@ fn rules(args: &InitArgs, asks: bool, mut presets: Vec<Preset>) -> Result<Vec<Pr
     if !args.rules.is_empty() {
         presets.retain(|preset| args.rules.contains(&preset.name));
     } else if asks {
-        let prompt = "What is to be told? (space chooses, enter goes on)";
-        let questions = presets.iter().map(|preset| (preset.question.clone(), true));
-        let chosen = MultiSelect::new().with_prompt(prompt).items_checked(questions).interact()?;
+        let prompt = "What is to be told (space chooses, enter goes on)";
+        let chosen = loop {
+            let questions = presets.iter().map(|preset| (preset.question.clone(), true));
+            let chosen = MultiSelect::new().with_prompt(prompt).items_checked(questions).interact()?;
+            if !chosen.is_empty() {
+                break chosen;
+            }
+            complain("callwatch: nothing would ever be told; choose one at least");
+        };
         presets = chosen.into_iter().filter_map(|place| presets.get(place).cloned()).collect();
     }
     Ok(presets)
@@ -413,10 +562,10 @@ fn rendered(report: &Report) -> String {
     report.render(Style::of(&io::stderr()).is_coloured()).trim_end().to_owned()
 }
 
-/// A config as it would be at `path`, in an environment.
-fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, InitError> {
+/// A config as it would be in its file, in an environment.
+fn parse(text: &str, args: &InitArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, InitError> {
     let options = LoadOptions { env, ..LoadOptions::default() };
-    Config::parse(text, path, options).map_err(|report| match answers(&report, text) {
+    Config::parse(text, &args.config, options).map_err(|report| match answers(&report, text, args) {
         Some(wrong) => InitError::Answers(wrong),
         None => InitError::Config(Box::new(report)),
     })
@@ -424,15 +573,29 @@ fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Resul
 
 /// The answers that a report on a draft is about: there is no file yet whose lines could be looked at. `None` when it is about
 /// something else as well.
-fn answers(report: &Report, draft: &str) -> Option<Vec<Wrong>> {
+fn answers(report: &Report, draft: &str, args: &InitArgs) -> Option<Vec<Wrong>> {
     // Beside errors, warnings can be about what is still missing from the draft.
     let worst = if report.count(Level::Error) > 0 { Level::Error } else { Level::Warning };
     let wrong = report.mistakes().iter().filter(|mistake| mistake.level == worst).map(|mistake| {
-        let flag = flag_of(draft, report.place(mistake)?.0)?;
+        let flag = match flag_of(draft, report.place(mistake)?.0)? {
+            // Nobody gave a sender: it is the address that is told.
+            "--from" if args.from.is_none() => "--email",
+            flag => flag,
+        };
         let hint = mistake.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
         Some(Wrong { flag, said: format!("{}{hint}", mistake.message) })
     });
-    wrong.collect()
+    let mut wrong: Vec<_> = wrong.collect::<Option<_>>()?;
+    wrong.dedup();
+    Some(wrong)
+}
+
+/// A name of a table, as an argument.
+fn name(text: &str) -> Result<Name, String> {
+    match Name::is_valid(text) {
+        true => Ok(Name::from(text)),
+        false => Err(format!("a name is up to {} letters, digits, `-`, `_` and `.`", Name::MAX_LEN)),
+    }
 }
 
 /// `{ env = "NAME" }`
