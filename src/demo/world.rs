@@ -177,11 +177,17 @@ impl Receiver {
 
     /// Whether one message that it has taken may tell several deliveries, because it edits messages.
     pub fn edits(&self) -> bool {
-        matches!(self, Self::Slack(receiver) if !receiver.channel().is_empty())
+        match self {
+            Self::Slack(receiver) => !receiver.channel().is_empty(),
+            Self::Webhook(_) | Self::Email(_) => false,
+        }
     }
 
     /// Whether its messages have the id of their event. Slack messages have none.
     pub fn has_ids(&self) -> bool {
-        !matches!(self, Self::Slack(_))
+        match self {
+            Self::Webhook(_) | Self::Email(_) => true,
+            Self::Slack(_) => false,
+        }
     }
 }

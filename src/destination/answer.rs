@@ -90,6 +90,14 @@ fn cut(text: &str, limit: usize) -> &str {
     &text[..end]
 }
 
+/// `200 OK`
+pub(super) fn status_line(status: StatusCode) -> String {
+    match status.canonical_reason() {
+        Some(reason) => format!("{} {reason}", status.as_u16()),
+        None => status.as_u16().to_string(),
+    }
+}
+
 /// `Retry-After`, if the status is one by which a receiver asks for a pause.
 pub(super) fn retry_after(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let asks = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);

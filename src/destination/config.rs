@@ -352,9 +352,9 @@ impl DestinationConfig {
     pub(crate) fn target(&self) -> Target {
         let only_single = match &self.kind {
             DestinationKind::Webhook(webhook) => webhook.format.only_single(),
-            DestinationKind::Slack(_) | DestinationKind::Email(_) => None,
+            _ => None,
         };
-        let in_full = matches!(self.kind, DestinationKind::Webhook(_));
+        let in_full = !self.kind.is_for_people();
         let fields = self.fields.clone();
         let sight = (!in_full || !fields.shows_all())
             .then(|| Sight::new(move |changes| fields.shows_any_of(changes, in_full)));

@@ -9,6 +9,7 @@ mod answer;
 mod config;
 mod connection;
 mod email;
+mod exchange;
 mod fields;
 mod links;
 mod message;
@@ -53,6 +54,25 @@ pub enum DestinationKind {
     Email(EmailConfig),
 }
 
+impl DestinationKind {
+    /// How its server is reached.
+    pub(crate) fn connection(&self) -> &Connection {
+        match self {
+            Self::Webhook(webhook) => &webhook.connection,
+            Self::Slack(slack) => &slack.connection,
+            Self::Email(email) => &email.connection,
+        }
+    }
+
+    /// Whether it is given messages for people, and not the record of a call for programs.
+    pub(crate) fn is_for_people(&self) -> bool {
+        match self {
+            Self::Webhook(_) => false,
+            Self::Slack(_) | Self::Email(_) => true,
+        }
+    }
+}
+
 /// A type of destination: its word, its own keys, and its defaults for the common ones.
 #[derive(Clone, Copy, Debug)]
 pub struct DestinationType {
@@ -95,19 +115,16 @@ pub fn build(
     let (fields, timeout) = (config.fields.clone(), config.timeout);
     let writer = Writer::new(config, Some(telemetry.clone()));
     let wrong = |source| BuildError::Connection { destination: config.name.clone(), source };
-    let client = |connection: &Connection| {
-        if connection.is_plain() {
-            return Ok(client.clone());
-        }
-        connection::client_for(connection).map_err(wrong)
+    // Only a destination over HTTP asks for one.
+    let client = || match config.kind.connection() {
+        connection if connection.is_plain() => Ok(client.clone()),
+        connection => connection::client_for(connection).map_err(wrong),
     };
     Ok(match &config.kind {
         DestinationKind::Webhook(webhook) => {
-            Arc::new(WebhookDestination::new(webhook, fields, writer, timeout, client(&webhook.connection)?))
+            Arc::new(WebhookDestination::new(webhook, fields, writer, timeout, client()?))
         }
-        DestinationKind::Slack(slack) => {
-            slack::build(&config.name, slack, writer, timeout, client(&slack.connection)?)
-        }
+        DestinationKind::Slack(slack) => slack::build(&config.name, slack, writer, timeout, client()?),
         DestinationKind::Email(email) => {
             Arc::new(EmailDestination::new(email, writer, timeout, config.concurrency).map_err(wrong)?)
         }
@@ -160,7 +177,7 @@ pub(crate) fn show(
             let (text, notes) = webhook::show(webhook, &config.fields, &writer, notification)?;
             Shown { title: None, text, notes }
         }
-        DestinationKind::Slack(_) | DestinationKind::Email(_) => {
+        _ => {
             let message = writer.write(notification)?;
             Shown { text: email::plain(&message), title: Some(message.title), notes: message.notes }
         }
@@ -198,10 +215,7 @@ pub(crate) fn carried_by(config: &DestinationConfig) -> Option<String> {
 /// The fields of an event's record that its receiver is not shown as they are, each with the reason.
 pub(crate) fn reasons(config: &DestinationConfig, event: &Event) -> Vec<(String, &'static str)> {
     match event.subject.call() {
-        Some(_) => {
-            let in_full = matches!(config.kind, DestinationKind::Webhook(_));
-            config.fields.reasons(&event.record, in_full)
-        }
+        Some(_) => config.fields.reasons(&event.record, !config.kind.is_for_people()),
         None => vec![],
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     calendar::Zone,
     config::{Fingerprint, SourceConfig},
     config_file::Config,
-    destination::{DestinationConfig, DestinationKind, Links},
+    destination::{DestinationConfig, Links},
     language::Language,
     name::Name,
     privacy::HashKey,
@@ -119,12 +119,8 @@ impl Job {
                 *content = Fingerprint::of_parts([connection.as_str().as_bytes(), key]);
             }
             Self::Destination { config, content, .. } => {
-                *content = match &config.kind {
-                    DestinationKind::Webhook(webhook) => webhook.connection.content(),
-                    DestinationKind::Slack(slack) => slack.connection.content(),
-                    // It reads its secrets for every mail.
-                    DestinationKind::Email(email) => email.connection.content(),
-                }
+                // Its secrets are read for every attempt.
+                *content = config.kind.connection().content();
             }
             Self::Upkeep => {}
         }

@@ -22,7 +22,7 @@ use crate::{
         kind, read_file, reference,
     },
     config_file::Config,
-    destination::{DestinationConfig, DestinationKind},
+    destination::DestinationConfig,
     kind::Kind,
     name::Name,
     rule::Rule,
@@ -322,8 +322,7 @@ impl<'c> Names<'c> {
 
     fn is_for_people(&self, name: &Name) -> bool {
         let is_it = |it: &&DestinationConfig| it.name == *name;
-        let kind = self.config.destinations.iter().find(is_it).map(|it| &it.kind);
-        !matches!(kind, Some(DestinationKind::Webhook(_)))
+        self.config.destinations.iter().find(is_it).is_none_or(|it| it.kind.is_for_people())
     }
 }
 

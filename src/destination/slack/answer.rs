@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::destination::{Answer, webhook::status_line};
+use crate::destination::{Answer, answer::status_line};
 
 /// How long Slack is left alone when it asks for it without saying how long.
 const LEFT_ALONE: Duration = Duration::from_secs(30);

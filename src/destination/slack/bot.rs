@@ -28,7 +28,7 @@ use crate::{
     destination::{
         Answer, Destination, MAX_MEMO, Notification, Reaction, Turn,
         answer::retry_after,
-        connection::in_words,
+        exchange::exchange,
         message::{Message, Writer},
         rendering::{NotRendered, Renderer},
         secrets::FreshSecret,
@@ -440,18 +440,13 @@ impl Sending<'_> {
             "event_payload": { "event_id": self.notification.event.id.as_str() },
         } });
         let body = serde_json::to_vec(&with(with(message, metadata), place))?;
-        let exchange = async {
-            let json = HeaderValue::from_static("application/json; charset=utf-8");
-            let posting = self.bot.client.post(url).header(AUTHORIZATION, authorization);
-            let response = posting.header(CONTENT_TYPE, json).body(body).send().await?;
-            let (status, headers) = (response.status(), response.headers().clone());
-            let (body, _more) = http::read_capped(response, MAX_ANSWER).await?;
-            Ok((status, headers, String::from_utf8_lossy(&body).into_owned()))
-        };
-        let (status, headers, body) = match timeout_at(self.deadline, exchange).await {
-            Ok(Ok(answered)) => answered,
-            Ok(Err(error)) => return Ok(Outcome::Answer(Answer::retry(in_words(&error, self.bot.timeout)))),
-            Err(_) => return Ok(Outcome::Answer(Answer::retry(http::timed_out(self.bot.timeout)))),
+        let json = HeaderValue::from_static("application/json; charset=utf-8");
+        let posting = self.bot.client.post(url).header(AUTHORIZATION, authorization);
+        let posting = posting.header(CONTENT_TYPE, json).body(body);
+        let answered = exchange(posting, MAX_ANSWER, self.deadline, self.bot.timeout).await;
+        let (status, headers, body) = match answered {
+            Ok(answered) => answered,
+            Err(answer) => return Ok(Outcome::Answer(answer)),
         };
         let outcome = judge(request, status, retry_after(status, &headers, self.notification.now), &body);
         // Others who use the same token need not find out for themselves.

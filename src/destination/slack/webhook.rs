@@ -15,12 +15,11 @@ use crate::{
     config::{Secret, SecretError},
     destination::{
         Answer, Destination, Notification,
-        answer::retry_after,
-        connection::in_words,
+        answer::{retry_after, status_line},
+        exchange::{MAX_RESPONSE, exchange},
         message::Writer,
         rendering::{NotRendered, Renderer},
-        secrets::FreshSecret,
-        webhook::{MAX_RESPONSE, secrets_in_url, status_line},
+        secrets::{FreshSecret, secrets_in_url},
     },
     http,
     privacy::Mask,
@@ -84,19 +83,13 @@ impl Webhook {
             Ok(request) => request,
             Err(error) => return Answer::retry(error.to_string()),
         };
-        let exchange = async {
-            let json = HeaderValue::from_static("application/json");
-            let response = self.client.post(url).header(CONTENT_TYPE, json).body(body).send().await?;
-            let (status, headers) = (response.status(), response.headers().clone());
-            let (body, _more) = http::read_capped(response, MAX_RESPONSE).await?;
-            Ok((status, headers, String::from_utf8_lossy(&body).into_owned()))
-        };
-        match timeout_at(deadline, exchange).await {
-            Ok(Ok((status, headers, body))) => judge(status, &body)
+        let json = HeaderValue::from_static("application/json");
+        let request = self.client.post(url).header(CONTENT_TYPE, json).body(body);
+        match exchange(request, MAX_RESPONSE, deadline, self.timeout).await {
+            Ok((status, headers, body)) => judge(status, &body)
                 .after(retry_after(status, &headers, notification.now))
                 .with_response(body),
-            Ok(Err(error)) => Answer::retry(in_words(&error, self.timeout)),
-            Err(_) => Answer::retry(http::timed_out(self.timeout)),
+            Err(answer) => answer,
         }
     }
 

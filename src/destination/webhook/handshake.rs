@@ -12,8 +12,10 @@ use reqwest::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{MAX_RESPONSE, status_line};
-use crate::{destination::connection::in_words, http};
+use crate::{
+    destination::{answer::status_line, connection::in_words, exchange::MAX_RESPONSE},
+    http,
+};
 
 const REQUEST_ORIGIN: HeaderName = HeaderName::from_static("webhook-request-origin");
 const ALLOWED_ORIGIN: HeaderName = HeaderName::from_static("webhook-allowed-origin");

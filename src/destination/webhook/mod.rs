@@ -29,23 +29,18 @@ use self::{
 use super::{
     Answer, Destination, FieldFilter, Notification, Reaction, Turn,
     address::{self, NotPublic},
-    answer::retry_after,
+    answer::{retry_after, status_line},
     connection::in_words,
+    exchange::MAX_RESPONSE,
     message::Writer,
     rendering::{NotRendered, Renderer},
-    secrets::FreshSecret,
+    secrets::{FreshSecret, SECRET_IN_PATH, secrets_in_url},
 };
 use crate::{
     config::{SecretError, is_loopback},
     http,
     privacy::{HIDDEN, Mask},
 };
-
-/// How much of a response is read, in bytes.
-pub(super) const MAX_RESPONSE: usize = 64 * 1024;
-
-/// A segment of a URL's path that is this long is taken for a secret.
-const SECRET_IN_PATH: usize = 16;
 
 /// `type = "webhook"`
 pub struct WebhookDestination {
@@ -452,27 +447,12 @@ fn without_secrets(target: &Url, own: &Url) -> String {
     format!("{}{}{query}", target.origin().ascii_serialization(), path.join("/"))
 }
 
-/// `200 OK`
-pub(super) fn status_line(status: StatusCode) -> String {
-    match status.canonical_reason() {
-        Some(reason) => format!("{} {reason}", status.as_u16()),
-        None => status.as_u16().to_string(),
-    }
-}
-
 /// The spellings in which a receiver may echo a secret: whole, or without its prefix.
 fn spellings(secret: &str) -> impl Iterator<Item = Cow<'_, str>> {
     [Some(secret), secret.strip_prefix("whsec_"), secret.strip_prefix("whsk_")]
         .into_iter()
         .flatten()
         .map(Cow::Borrowed)
-}
-
-/// The parts of a URL that can be secrets: the password, the query, and long segments of the path.
-pub(super) fn secrets_in_url(url: &Url) -> impl Iterator<Item = Cow<'_, str>> {
-    let path = url.path().split('/').filter(|part| part.len() >= SECRET_IN_PATH);
-    let parts = url.password().into_iter().chain(url.query()).chain(path).map(Cow::Borrowed);
-    parts.chain(url.query_pairs().map(|(_, value)| value))
 }
 
 /// Shows the host and the format, and nothing that could be a secret.
