@@ -24,9 +24,10 @@ fn env(name: &str) -> Option<String> {
         "DATABASE_URL" => "postgres://callwatch:0123456789@db.example.com/callwatch",
         "HEARTBEAT_URL" => "https://hc.example.com/ping/0123456789",
         "CRM_AUTHORIZATION" => "Bearer 0123456789",
-        "CRM_TOKEN" => "0123456789abcdef",
         "SLACK_BOT_TOKEN" => "xoxb-0000",
         "SLACK_WEBHOOK_URL" => "https://hooks.slack.com/services/T000/B000/XXXX",
+        // A new receiver's, in an example.
+        name if name.ends_with("_TOKEN") => "0123456789abcdef",
         _ => return None,
     };
     Some(value.to_owned())

@@ -84,7 +84,7 @@ pub(super) fn uncommented() -> String {
 fn every_key_is_in_the_example_and_every_key_in_its_comments_is_one() {
     let uncommented = uncommented();
     let Loaded { config, warnings } = load_example(&uncommented);
-    assert_eq!(warnings.to_string(), "");
+    assert_eq!(warnings.to_string(), "", "in config.example.toml, with what its comments hold");
     for TableKeys { heading, keys } in tables() {
         // It stands in for `password`, so the example cannot have both.
         for key in keys.into_iter().filter(|key| key.name != "oauth_token") {
@@ -92,7 +92,7 @@ fn every_key_is_in_the_example_and_every_key_in_its_comments_is_one() {
                 .lines()
                 .filter(|line| !line.starts_with('#'))
                 .any(|line| line.split(['{', ',']).any(|part| names(part, key.name)));
-            assert!(is_there, "{heading} {} is not in the example", key.name);
+            assert!(is_there, "config.example.toml does not show `{}` of {heading}", key.name);
         }
     }
     assert_eq!(config.destinations[0].max_attempts_age, Some(std::time::Duration::from_secs(3 * 86_400)));
@@ -145,9 +145,11 @@ fn the_examples_of_the_reference_are_fine() {
     // Together they are one config.
     let whole = examples.concat();
     let Loaded { warnings, .. } = parse(&whole).unwrap_or_else(|report| panic!("{report}"));
-    let unused =
-        ["archive", "chat", "calls"].map(|name| format!("no rule tells destination `{name}` anything"));
-    assert_eq!(messages(&warnings), unused);
+    let others: Vec<_> = messages(&warnings)
+        .into_iter()
+        .filter(|message| !message.starts_with("no rule tells destination "))
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
 }
 
 #[test]
@@ -166,8 +168,8 @@ fn keys_of(heading: &str) -> Vec<Key> {
 }
 
 /// A table of a config by its heading in the reference: the keys it needs, and a place for another one.
-pub(super) fn table(heading: &str) -> &'static str {
-    match heading {
+pub(super) fn table(heading: &str) -> String {
+    let text = match heading {
         "The top of the file" => "",
         "[store]" => "[store]\n",
         "[cluster]" => "[cluster]\n",
@@ -199,7 +201,37 @@ pub(super) fn table(heading: &str) -> &'static str {
         "throttle" => {
             "[rules.ended]\non = [\"ended\"]\nto = [\"crm\"]\n[rules.ended.throttle]\nat_most = 3\nper = \"1h\"\n"
         }
-        other => panic!("what is {other}?"),
+        other => {
+            let of_type = types().iter().find(|it| other == heading_of(it));
+            return required_by(
+                of_type.unwrap_or_else(|| panic!("`table` does not say yet what {other} needs")),
+            );
+        }
+    };
+    text.to_owned()
+}
+
+fn heading_of(of_type: &DestinationType) -> String {
+    format!("type = \"{}\"", of_type.word)
+}
+
+/// A destination of this type with the keys that it requires, each as its declaration shows it.
+fn required_by(of_type: &DestinationType) -> String {
+    let mut table = format!("[destinations.crm]\n{}\n", heading_of(of_type));
+    for key in of_type.keys {
+        if let Absent::Required(example) = key.absent {
+            table.push_str(&format!("{} = {example}\n", key.name));
+        }
+    }
+    table
+}
+
+#[test]
+fn whoever_names_no_type_is_told_of_all() {
+    let said = parse(&completed("[destinations.crm]\n")).unwrap_err().to_string();
+    for of_type in types() {
+        let word = format!("\"{}\"", of_type.word);
+        assert!(said.contains(&word), "`TYPE` in src/destination/config.rs does not name {word}:\n{said}");
     }
 }
 
@@ -208,7 +240,7 @@ pub(super) fn whole_tables() -> Vec<(String, Vec<Key>)> {
     let mut tables = tables();
     tables.retain(|table| table.heading != "[destinations.NAME]");
     for table in &mut tables {
-        let of_type = types().iter().find(|it| table.heading == format!("type = \"{}\"", it.word));
+        let of_type = types().iter().find(|it| table.heading == heading_of(it));
         table.keys.extend(of_type.into_iter().flat_map(DestinationType::common));
     }
     tables.into_iter().map(|table| (table.heading, table.keys)).collect()
@@ -217,7 +249,7 @@ pub(super) fn whole_tables() -> Vec<(String, Vec<Key>)> {
 #[test]
 fn every_declared_key_is_read_and_no_other() {
     for (heading, keys) in whole_tables() {
-        let mut text = table(&heading).to_owned();
+        let mut text = table(&heading);
         match heading.as_str() {
             "The top of the file" => text.insert_str(0, "zzzzzz = 1\n"),
             _ => text.push_str("zzzzzz = 1\n"),
@@ -252,12 +284,12 @@ fn every_declared_default_is_the_default() {
             if let (Absent::Default(default), false) = (key.absent, key.name == "content_type") {
                 let table = table(&heading);
                 let written = load(&format!("{table}{} = {default}\n", key.name));
-                assert_eq!(load(table), written, "{heading} {}", key.name);
+                assert_eq!(load(&table), written, "{heading} {}", key.name);
                 checked += 1;
             }
         }
     }
-    assert_eq!(checked, 57);
+    assert!(checked > 50, "{checked}");
 }
 
 #[test]
@@ -404,7 +436,13 @@ fn the_tables_of_the_reference_are_those_of_the_keys() {
             page.push('\n');
         }
     }
-    assert_eq!(sections, tables.iter().map(|table| table.heading.as_str()).collect());
+    for TableKeys { heading, .. } in &tables {
+        assert!(
+            sections.contains(heading.as_str()),
+            "docs/configuration.md has no table of {heading}: give it the heading ### `{heading}`, and below the line\n\
+             | key | kind | default | |\nfrom which UPDATE_REFERENCE=1 writes the table"
+        );
+    }
     if std::env::var_os("UPDATE_REFERENCE").is_some() {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md"), &page).unwrap();
     } else {
