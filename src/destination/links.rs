@@ -10,6 +10,7 @@ use super::message::Link;
 use crate::{
     call::CallId,
     config::{CallUrl, SourceConfig},
+    language::Language,
     name::Name,
     privacy::HIDDEN,
     template::Context,
@@ -72,5 +73,10 @@ impl Links {
         let language = context.language;
         let links = [(language.open_call(), at_vendor), (language.open_details(), own)];
         links.into_iter().filter_map(|(label, url)| Link::new(label, &url?)).collect()
+    }
+
+    /// The link to callwatch's page, for what is about no call: it says how everything stands.
+    pub(super) fn to_page(&self, language: Language) -> Vec<Link> {
+        self.0.own.iter().filter_map(|own| Link::new(language.open_page(), own)).collect()
     }
 }

@@ -147,6 +147,7 @@ began = Beginn: { $when }
 noticed = bemerkt: { $when }
 open_call = Anruf öffnen
 open_details = Warum diese Nachricht
+open_page = callwatch öffnen
 
 # callwatch selbst.
 reason = Technische Angabe: { $error }

@@ -103,6 +103,7 @@ began = began { $when }
 noticed = noticed { $when }
 open_call = Open the call
 open_details = Why this was sent
+open_page = Open callwatch
 
 # callwatch itself. $since is empty, or begins with what stands between it and the words before.
 reason = Reason: { $error }

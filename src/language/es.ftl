@@ -135,6 +135,7 @@ began = inicio: { $when }
 noticed = detectado: { $when }
 open_call = Abrir la llamada
 open_details = Por qué este mensaje
+open_page = Abrir callwatch
 
 # El propio callwatch.
 reason = Detalle técnico: { $error }

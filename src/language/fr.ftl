@@ -147,6 +147,7 @@ began = début : { $when }
 noticed = constaté : { $when }
 open_call = Ouvrir l’appel
 open_details = Pourquoi ce message
+open_page = Ouvrir callwatch
 
 # callwatch lui-même.
 reason = Détail technique : { $error }

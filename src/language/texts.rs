@@ -99,6 +99,7 @@ texts! {
     noticed(when: &str);
     open_call();
     open_details();
+    open_page();
 
     reason(error: &str);
     reason_of_last(error: &str);

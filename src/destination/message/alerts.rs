@@ -33,7 +33,7 @@ impl Alert {
                 let cause = field(&details, "cause").unwrap_or_default();
                 let mut text = language.source_failing(cause, source, since);
                 if !matches!(cause, "" | "missing" | "flood" | "full") {
-                    text = format!("{text} {}", language.source_advice(cause));
+                    text = format!("{text}\n\n{}", language.source_advice(cause));
                 }
                 (language.source_failing_title(cause, source), text)
             }
@@ -91,7 +91,7 @@ impl Alert {
                 Kind::DeliveryDead if told.count("count") > 1 => language.reason_of_last(error),
                 _ => language.reason(error),
             };
-            text = format!("{text}\n{error}");
+            text = format!("{text}\n\n{error}");
         }
         Some(Self { title, text })
     }
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(
             failing(148, true).1,
             "crm has not taken anything since 18:27 CET. 148 notifications wait; they are sent when it answers again. If that \
-             lasts, somebody has to look why. `callwatch deliveries list --destination crm` shows what waits.\n\
+             lasts, somebody has to look why. `callwatch deliveries list --destination crm` shows what waits.\n\n\
              Reason: connection refused"
         );
         assert!(failing(1, true).1.contains("1 notification waits; it is sent when it answers again."));
@@ -177,7 +177,7 @@ mod tests {
         let (title, text) = said(crm(), Kind::DeliveryDead, &details);
         assert_eq!(title, "148 notifications to crm given up");
         assert!(text.starts_with("148 notifications have been given up since 18:27 CET"), "{text}");
-        assert!(text.ends_with("\nReason of the last one: 404 Not Found: gone"), "{text}");
+        assert!(text.ends_with("\n\nReason of the last one: 404 Not Found: gone"), "{text}");
 
         let (title, text) = said(crm(), Kind::DestinationRecovered, &json!({"since": since, "waiting": 3}));
         assert_eq!(title, "Destination crm takes notifications again");
@@ -195,8 +195,8 @@ mod tests {
             text,
             "callwatch has not been able to read the calls of clinic since 18:27 CET, and tells nobody of new ones. The phone \
              may be answered as usual. callwatch goes on trying: when it succeeds, you are told, and so is what happened \
-             meanwhile. The API refuses the key: put `api_key` in the config right, or the list of addresses that may use the \
-             key.\nReason: 401 Invalid API key"
+             meanwhile.\n\nThe API refuses the key: put `api_key` in the config right, or the list of addresses that may use the \
+             key.\n\nReason: 401 Invalid API key"
         );
         let details =
             json!({"since": since, "cause": "missing", "error": "12 of 40 calls are missing from the list"});
@@ -276,19 +276,19 @@ mod tests {
             told(Language::French),
             "crm n’a rien accepté depuis 18:27 CET. 148\u{a0}notifications sont en attente\u{202f}; elles seront envoyées dès que \
              la destination répondra de nouveau. Si cela dure, quelqu’un doit en chercher la cause. `callwatch deliveries list \
-             --destination crm` affiche ce qui est en attente.\nDétail technique\u{202f}: connection refused"
+             --destination crm` affiche ce qui est en attente.\n\nDétail technique\u{202f}: connection refused"
         );
         assert_eq!(
             told(Language::German),
             "crm hat seit 18:27 Uhr MEZ nichts angenommen. 148\u{a0}Benachrichtigungen warten; sie werden gesendet, sobald das \
              Ziel wieder antwortet. Hält das an, muss jemand nachsehen, woran es liegt. `callwatch deliveries list \
-             --destination crm` zeigt, was wartet.\nTechnische Angabe: connection refused"
+             --destination crm` zeigt, was wartet.\n\nTechnische Angabe: connection refused"
         );
         assert_eq!(
             told(Language::Spanish),
             "crm no ha aceptado nada desde las 18:27 CET. Hay 148\u{a0}notificaciones en espera; se enviarán en cuanto el destino \
              vuelva a responder. Si continúa, alguien tiene que buscar la causa. `callwatch deliveries list --destination crm` \
-             muestra lo que está en espera.\nDetalle técnico: connection refused"
+             muestra lo que está en espera.\n\nDetalle técnico: connection refused"
         );
     }
 }

@@ -77,7 +77,7 @@ impl Writer {
         };
         let links = match (event.subject.source(), event.subject.call()) {
             (Some(source), Some(call)) => self.links.to_call(source, call, &context),
-            _ => vec![],
+            _ => self.links.to_page(language),
         };
         let title = self.title(&shown, &calls, 1, &mut words);
         let also = self.also(&shown, &calls, &title, &mut words);

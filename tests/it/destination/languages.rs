@@ -204,6 +204,7 @@ Source clinic · Mon 15 Dec 2025, 15:32 CET",
 crm has not taken anything since 15:00 CET. 148 notifications wait; they are
 sent when it answers again. If that lasts, somebody has to look why.
 `callwatch deliveries list --destination crm` shows what waits.
+
 Reason: connection refused
 
 -- 
@@ -211,6 +212,7 @@ Alert of callwatch · Mon 15 Dec 2025, 15:32 CET",
         health_words: "Destination crm is failing
 crm has not taken anything since 15:00 CET. 148 notifications wait; they are sent when it answers again. If that lasts, somebody has to look why. \
 `callwatch deliveries list --destination crm` shows what waits.
+
 Reason: connection refused
 Alert of callwatch · Mon 15 Dec 2025, 15:32 CET",
     })
@@ -275,6 +277,7 @@ crm n’a rien accepté depuis 15:00 CET. 148_notifications sont en attente~;
 elles seront envoyées dès que la destination répondra de nouveau. Si cela
 dure, quelqu’un doit en chercher la cause. `callwatch deliveries list
 --destination crm` affiche ce qui est en attente.
+
 Détail technique~: connection refused
 
 -- 
@@ -282,6 +285,7 @@ Alerte de callwatch · lun. 15 déc. 2025, 15:32 CET",
         health_words: "La destination crm est en panne
 crm n’a rien accepté depuis 15:00 CET. 148_notifications sont en attente~; elles seront envoyées dès que la destination répondra de nouveau. Si cela dure, quelqu’un doit en chercher la cause. \
 `callwatch deliveries list --destination crm` affiche ce qui est en attente.
+
 Détail technique~: connection refused
 Alerte de callwatch · lun. 15 déc. 2025, 15:32 CET",
     })
@@ -344,6 +348,7 @@ crm hat seit 15:00 Uhr MEZ nichts angenommen. 148_Benachrichtigungen warten;
 sie werden gesendet, sobald das Ziel wieder antwortet. Hält das an, muss
 jemand nachsehen, woran es liegt. `callwatch deliveries list --destination
 crm` zeigt, was wartet.
+
 Technische Angabe: connection refused
 
 -- 
@@ -351,6 +356,7 @@ Meldung von callwatch · Mo., 15.12.2025, 15:32 MEZ",
         health_words: "Ziel crm ist gestört
 crm hat seit 15:00 Uhr MEZ nichts angenommen. 148_Benachrichtigungen warten; sie werden gesendet, sobald das Ziel wieder antwortet. Hält das an, muss jemand nachsehen, woran es liegt. \
 `callwatch deliveries list --destination crm` zeigt, was wartet.
+
 Technische Angabe: connection refused
 Meldung von callwatch · Mo., 15.12.2025, 15:32 MEZ",
     })
@@ -413,6 +419,7 @@ crm no ha aceptado nada desde las 15:00 CET. Hay 148_notificaciones en espera;
 se enviarán en cuanto el destino vuelva a responder. Si continúa, alguien
 tiene que buscar la causa. `callwatch deliveries list --destination crm`
 muestra lo que está en espera.
+
 Detalle técnico: connection refused
 
 -- 
@@ -420,6 +427,7 @@ Aviso de callwatch · lun, 15 dic 2025, 15:32 CET",
         health_words: "El destino crm está fallando
 crm no ha aceptado nada desde las 15:00 CET. Hay 148_notificaciones en espera; se enviarán en cuanto el destino vuelva a responder. Si continúa, alguien tiene que buscar la causa. \
 `callwatch deliveries list --destination crm` muestra lo que está en espera.
+
 Detalle técnico: connection refused
 Aviso de callwatch · lun, 15 dic 2025, 15:32 CET",
     })

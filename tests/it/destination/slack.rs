@@ -157,7 +157,7 @@ async fn the_title_says_what_happened() {
     assert_eq!(
         message["blocks"][1]["text"]["text"],
         "callwatch has not been able to read the calls of clinic, and tells nobody of new ones. The phone may be answered as \
-         usual. callwatch goes on trying: when it succeeds, you are told, and so is what happened meanwhile.\n\
+         usual. callwatch goes on trying: when it succeeds, you are told, and so is what happened meanwhile.\n\n\
          Reason: 401 Invalid API key"
     );
     let silent = r#"{"since": "2025-12-15T12:20:00.000Z", "silence": "2h"}"#;

@@ -596,10 +596,16 @@ async fn a_call_has_links_to_its_page() {
     assert_eq!(foot["elements"][1]["text"], format!("<{vendors}|Open the call> · <{own}|Why this was sent>"));
     let words = message["text"].as_str().unwrap();
     assert!(words.contains(&format!("Open the call: {vendors}\nWhy this was sent: {own}")), "{words}");
+    // What is about no call leads to the page that says how everything stands.
+    let alert = Event { id: EventId::from("evt_3"), ..super::languages::failing() };
+    deliver(&config, &alert).await;
+    let message = slack.channel().remove(1).message;
+    let foot = message["blocks"].as_array().unwrap().last().unwrap();
+    assert_eq!(foot["elements"][1]["text"], "<https://callwatch.example.com/page/|Open callwatch>");
     // A field that the destination does not show is in no link either.
     config.fields = filter(None, &["callerNumber"]);
     deliver(&config, &Event { id: EventId::from("evt_2"), ..event_of(Kind::Ended, &record) }).await;
-    let message = slack.channel().remove(1).message;
+    let message = slack.channel().remove(2).message;
     assert!(!message.to_string().contains("app.example.com"), "{message}");
 }
 
