@@ -20,9 +20,9 @@ conversation_id = Anruf { $call }
 caller = Anrufer
 called = Angerufene Nummer
 status = Status
-outcome = Ergebnis
+outcome = Anliegen
 how_it_ended = Gesprächsende
-engaged = Echtes Gespräch
+engaged = Gespräch zustande gekommen
 rules = Regeln
 live_now = Läuft gerade
 yes = ja
@@ -35,11 +35,11 @@ field = { $name ->
         [status] Status
         [duration] Dauer
         [summary] Zusammenfassung
-        [evaluation] Bewertung
+        [evaluation] Anliegen
         [endedReason] Gesprächsende
         [callerNumber] Nummer des Anrufers
         [calledNumber] Angerufene Nummer
-        [isEngaged] Echtes Gespräch
+        [isEngaged] Gespräch zustande gekommen
         [callAnalysis] Auswertung
         [transcript] Gesprächsprotokoll
         [createdAt] Beginn
@@ -58,15 +58,15 @@ word = { $key ->
         [cancelled] abgebrochen
         [voicemail] Anrufbeantworter
         [missed] verpasst
-        [success] erfolgreich
-        [fail] nicht erfolgreich
+        [success] geklärt
+        [fail] nicht geklärt
         [user_hangup] Anrufer hat aufgelegt
         [agent_hangup] Agent hat aufgelegt
         [positive] positiv
         [negative] negativ
         [neutral] neutral
         [mixed] gemischt
-        [hot] hoch
+        [hot] groß
         [warm] mittel
         [cold] gering
        *[other] { $word }
@@ -146,12 +146,12 @@ call_word = Anruf
 began = Beginn: { $when }
 noticed = bemerkt: { $when }
 open_call = Anruf öffnen
-open_details = Warum diese Nachricht
+open_details = Warum erhalte ich diese Nachricht?
 open_page = callwatch öffnen
 
 # callwatch selbst.
-reason = Technische Angabe: { $error }
-reason_of_last = Technische Angabe zur letzten: { $error }
+reason = Technische Details: { $error }
+reason_of_last = Technische Details zur letzten: { $error }
 source_failing_title = { $cause ->
         [missing] In der Liste von { $source } fehlen Anrufe
         [flood] In { $source } tauchen zu viele Anrufe auf
@@ -159,27 +159,27 @@ source_failing_title = { $cause ->
        *[other] callwatch sieht die Anrufe von { $source } nicht mehr
     }
 source_failing = { $cause ->
-        [missing] In der Liste von { $source } fehlen{ $since } Anrufe, die callwatch kennt. Alle anderen Anrufe werden wie gewohnt gemeldet. Wurden die fehlenden beim Anbieter gelöscht, ist nichts zu tun; sonst fragen Sie ihn, wo sie geblieben sind.
-        [flood] In { $source } tauchen{ $since } mehr Anrufe auf, als wahrscheinlich ist. Sind sie echt, ist nichts zu tun; sonst fragen Sie den Anbieter danach und halten Sie die überfluteten Ziele an.
+        [missing] In der Liste von { $source } fehlen{ $since } Anrufe, die callwatch kennt. Alle anderen Anrufe werden wie gewohnt gemeldet. Wurden sie absichtlich gelöscht, ist nichts zu tun; sonst fragen Sie den Anbieter des Sprachagenten, wo sie geblieben sind.
+        [flood] In { $source } tauchen{ $since } mehr Anrufe auf, als wahrscheinlich ist. Sind sie echt, ist nichts zu tun; sonst fragen Sie den Anbieter des Sprachagenten danach und halten Sie die überfluteten Ziele an.
         [full] callwatch merkt sich so viele Anrufe von { $source }, wie es darf, und lässt neue{ $since } aus: Niemand erfährt von ihnen. Erhöhen Sie das `max_calls` der Quelle.
-       *[other] callwatch kann die Anrufe von { $source }{ $since } nicht lesen und meldet daher keine neuen. Das Telefon wird vielleicht wie gewohnt beantwortet. callwatch versucht es weiter: Sobald es gelingt, erfahren Sie es, und was inzwischen geschehen ist, wird gemeldet.
+       *[other] callwatch kann die Anrufe von { $source }{ $since } nicht mehr abrufen und meldet daher keine neuen. Anrufe werden vermutlich weiterhin wie gewohnt angenommen. callwatch versucht es weiter: Sobald es wieder gelingt, erhalten Sie eine Nachricht, und die Anrufe aus der Zwischenzeit werden nachträglich gemeldet.
     }
 source_advice = { $cause ->
         [key] Die API weist den Schlüssel zurück: Berichtigen Sie `api_key` in der Konfiguration oder die Liste der Adressen, die den Schlüssel verwenden dürfen.
-        [limited] Die API verlangt weniger Anfragen. Hält das an, verringern Sie `requests_per_minute` oder suchen Sie, wer die API noch von derselben Adresse aus nutzt.
-        [server] Die API selbst ist gestört. Hält das an, fragen Sie den Anbieter.
-        [answer] Die API antwortet anders als erwartet. Prüfen Sie `base_url`; stimmt sie, fragen Sie den Anbieter, was sich geändert hat.
-       *[other] Die API ist nicht erreichbar. Hält das an, prüfen Sie das Netz des Rechners und fragen Sie den Anbieter.
+        [limited] Die API verlangt weniger Anfragen. Hält das Problem an, verringern Sie `requests_per_minute` oder suchen Sie, wer die API noch von derselben Adresse aus nutzt.
+        [server] Die API selbst ist gestört. Hält das Problem an, wenden Sie sich an den Anbieter des Sprachagenten.
+        [answer] Die API antwortet anders als erwartet. Prüfen Sie `base_url`; stimmt sie, fragen Sie den Anbieter des Sprachagenten, was sich geändert hat.
+       *[other] Die API ist nicht erreichbar. Hält das Problem an, prüfen Sie die Netzwerkverbindung des Servers, auf dem callwatch läuft, und wenden Sie sich an den Anbieter des Sprachagenten.
     }
 source_recovered_title = callwatch sieht die Anrufe von { $source } wieder
-source_recovered = Mit den Anrufen von { $source } ist wieder alles in Ordnung. Das war{ $since } nicht so; was in der Zwischenzeit geschehen ist, wird jetzt gemeldet. Zu tun ist nichts.
+source_recovered = Mit den Anrufen von { $source } ist wieder alles in Ordnung. Das war{ $since } nicht so; die Anrufe aus der Zwischenzeit werden jetzt gemeldet. Zu tun ist nichts.
 destination_failing_title = Ziel { $destination } ist gestört
 destination_paused_title = Ziel { $destination } wartet auf Sie
 destination_failing = { $destination } hat{ $since } nichts angenommen. { $waiting } `{ $list }` zeigt, was wartet.
 waits_for_answer = { $count ->
-        [0] Es wartet nichts; was hinzukommt, wird gesendet, sobald das Ziel wieder antwortet. Hält das an, muss jemand nachsehen, woran es liegt.
-        [one] { $count } Benachrichtigung wartet; sie wird gesendet, sobald das Ziel wieder antwortet. Hält das an, muss jemand nachsehen, woran es liegt.
-       *[other] { $count } Benachrichtigungen warten; sie werden gesendet, sobald das Ziel wieder antwortet. Hält das an, muss jemand nachsehen, woran es liegt.
+        [0] Es wartet nichts; was hinzukommt, wird gesendet, sobald das Ziel wieder antwortet. Hält das Problem an, muss jemand nachsehen, woran es liegt.
+        [one] { $count } Benachrichtigung wartet; sie wird gesendet, sobald das Ziel wieder antwortet. Hält das Problem an, muss jemand nachsehen, woran es liegt.
+       *[other] { $count } Benachrichtigungen warten; sie werden gesendet, sobald das Ziel wieder antwortet. Hält das Problem an, muss jemand nachsehen, woran es liegt.
     }
 waits_for_person = { $count ->
         [0] Es wartet nichts; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird. Beheben Sie, was es beanstandet, und führen Sie dann `{ $resume }` aus.
@@ -206,7 +206,7 @@ config_rejected_title = Die neue Konfiguration wird nicht verwendet
 config_rejected = Die Konfiguration auf der Festplatte konnte nicht übernommen werden. callwatch arbeitet mit der bisherigen weiter; `{ $check }` zeigt alle Fehler.
 
 # Datum und Uhrzeit.
-date_and_time_format = %a., %d.%m.%Y, %H:%M { $zone }
+date_and_time_format = %a., %d.%m.%Y, %H:%M Uhr { $zone }
 day_and_time_format = %d.%m., %H:%M
 time_format = %H:%M
 time_this_week_format = %a., %H:%M

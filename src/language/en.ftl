@@ -21,7 +21,7 @@ conversation_id = Call { $call }
 caller = Caller
 called = Number called
 status = Status
-outcome = Outcome
+outcome = Goal
 how_it_ended = How it ended
 engaged = Real conversation
 rules = Rules
@@ -34,13 +34,14 @@ now = now { $value }
 removed = removed
 # The name of a field, and a word of the API. $label and $word are what to print when it is none that is known.
 field = { $name ->
+        [evaluation] Goal
         [endedReason] How it ended
         [isEngaged] Real conversation
        *[other] { $label }
     }
 word = { $key ->
-        [success] successful
-        [fail] failed
+        [success] reached
+        [fail] not reached
         [user_hangup] the caller hung up
         [agent_hangup] the agent hung up
        *[other] { $word }
@@ -97,7 +98,7 @@ rule_word = { $count ->
        *[other] rules
     }
 source_word = source
-alert_of = Alert of callwatch
+alert_of = callwatch alert
 call_word = call
 began = began { $when }
 noticed = noticed { $when }
@@ -115,28 +116,28 @@ source_failing_title = { $cause ->
        *[other] callwatch cannot see the calls of { $source }
     }
 source_failing = { $cause ->
-        [missing] Calls that callwatch knows have been missing from the list of { $source }{ $since }. All other calls are told as usual. If the calls were deleted at the vendor, nothing has to be done; else ask the vendor where they are.
-        [flood] More calls have appeared in { $source }{ $since } than is likely. If they are real, nothing has to be done; else ask the vendor about them, and pause the destinations that are flooded.
+        [missing] Calls that callwatch knows have been missing from the list of { $source }{ $since }. All other calls are told as usual. If they were deleted on purpose, nothing has to be done; else ask the provider of the phone agent where they are.
+        [flood] More calls have appeared in { $source }{ $since } than is likely. If they are real, nothing has to be done; else ask the provider of the phone agent about them, and pause the destinations that are flooded.
         [full] callwatch remembers as many calls of { $source } as it may, and has left out new ones{ $since }: nobody is told of them. Raise `max_calls` of the source.
-       *[other] callwatch has not been able to read the calls of { $source }{ $since }, and tells nobody of new ones. The phone may be answered as usual. callwatch goes on trying: when it succeeds, you are told, and so is what happened meanwhile.
+       *[other] callwatch has not been able to read the calls of { $source }{ $since }, so it does not report new ones. The phone line itself is probably working. callwatch keeps trying: when it succeeds, you are told, and calls that came in meanwhile are reported late.
     }
 # Follows source_failing, when the calls cannot be read.
 source_advice = { $cause ->
         [key] The API refuses the key: put `api_key` in the config right, or the list of addresses that may use the key.
-        [limited] The API asks for fewer requests. If that lasts, make `requests_per_minute` smaller, or look what else uses the API from the same address.
-        [server] The API itself is in trouble. If that lasts, ask the vendor.
-        [answer] The API answers otherwise than expected. Look whether `base_url` is right; if it is, ask the vendor what has changed.
-       *[other] The API cannot be reached. If that lasts, look at the network of the machine, and ask the vendor.
+        [limited] The API asks for fewer requests. If this continues, make `requests_per_minute` smaller, or find out what else uses the API from the same address.
+        [server] The API itself is in trouble. If this continues, contact the provider of the phone agent.
+        [answer] The API does not answer as expected. Check `base_url`; if it is right, ask the provider of the phone agent what has changed.
+       *[other] The API cannot be reached. If this continues, check the network of the server that callwatch runs on, and contact the provider of the phone agent.
     }
 source_recovered_title = callwatch sees the calls of { $source } again
-source_recovered = Everything is as it should be with the calls of { $source } again. It had not been{ $since }; what happened meanwhile is told now. Nothing has to be done.
+source_recovered = All is well again with the calls of { $source }. It had not been{ $since }; calls that came in meanwhile are reported now. Nothing has to be done.
 destination_failing_title = Destination { $destination } is failing
 destination_paused_title = Destination { $destination } waits for you
 destination_failing = { $destination } has not taken anything{ $since }. { $waiting } `{ $list }` shows what waits.
 waits_for_answer = { $count ->
-        [0] Nothing waits for it; what comes in is sent when it answers again. If that lasts, somebody has to look why.
-        [one] { $count } notification waits; it is sent when it answers again. If that lasts, somebody has to look why.
-       *[other] { $count } notifications wait; they are sent when it answers again. If that lasts, somebody has to look why.
+        [0] Nothing waits for it; what comes in is sent when it answers again. If this continues, somebody has to find out why.
+        [one] { $count } notification waits; it is sent when it answers again. If this continues, somebody has to find out why.
+       *[other] { $count } notifications wait; they are sent when it answers again. If this continues, somebody has to find out why.
     }
 waits_for_person = { $count ->
         [0] Nothing waits for it; nothing is sent before it is resumed. Put right what it complains of, then run `{ $resume }`.

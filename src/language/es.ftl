@@ -17,12 +17,12 @@ conversation_of = Llamada { $call } de { $caller }
 conversation_id = Llamada { $call }
 
 # Etiquetas y valores.
-caller = Llamante
+caller = Quién llama
 called = Número marcado
 status = Estado
-outcome = Resultado
+outcome = Objetivo
 how_it_ended = Fin de la llamada
-engaged = Conversación real
+engaged = Hubo conversación
 rules = Reglas
 live_now = En curso
 yes = sí
@@ -35,11 +35,11 @@ field = { $name ->
         [status] Estado
         [duration] Duración
         [summary] Resumen
-        [evaluation] Evaluación
+        [evaluation] Objetivo
         [endedReason] Fin de la llamada
-        [callerNumber] Número del llamante
+        [callerNumber] Número de quien llama
         [calledNumber] Número marcado
-        [isEngaged] Conversación real
+        [isEngaged] Hubo conversación
         [callAnalysis] Análisis
         [transcript] Transcripción
         [createdAt] Inicio
@@ -58,9 +58,9 @@ word = { $key ->
         [cancelled] cancelada
         [voicemail] buzón de voz
         [missed] perdida
-        [success] con éxito
-        [fail] sin éxito
-        [user_hangup] colgó el llamante
+        [success] alcanzado
+        [fail] no alcanzado
+        [user_hangup] colgó quien llamaba
         [agent_hangup] colgó el agente
         [positive] positivo
         [negative] negativo
@@ -134,7 +134,7 @@ call_word = llamada
 began = inicio: { $when }
 noticed = detectado: { $when }
 open_call = Abrir la llamada
-open_details = Por qué este mensaje
+open_details = ¿Por qué recibo este mensaje?
 open_page = Abrir callwatch
 
 # El propio callwatch.
@@ -147,27 +147,27 @@ source_failing_title = { $cause ->
        *[other] callwatch ya no ve las llamadas de { $source }
     }
 source_failing = { $cause ->
-        [missing] En la lista de { $source } faltan llamadas que callwatch conoce{ $since }. Todas las demás se notifican como siempre. Si se eliminaron en el proveedor, no hay que hacer nada; si no, pregúntele dónde están.
-        [flood] En { $source } aparecen más llamadas de lo probable{ $since }. Si son reales, no hay que hacer nada; si no, consulte al proveedor y pause los destinos desbordados.
+        [missing] En la lista de { $source } faltan llamadas que callwatch conoce{ $since }. Todas las demás se notifican como siempre. Si se eliminaron a propósito, no hay que hacer nada; si no, pregunte al proveedor del agente de voz dónde están.
+        [flood] En { $source } aparecen más llamadas de lo probable{ $since }. Si son reales, no hay que hacer nada; si no, consulte al proveedor del agente de voz y pause los destinos desbordados.
         [full] callwatch recuerda tantas llamadas de { $source } como se le permite y omite las nuevas{ $since }: nadie se entera de ellas. Aumente el `max_calls` de la fuente.
-       *[other] callwatch no puede leer las llamadas de { $source }{ $since }, así que no notifica ninguna nueva. Es posible que el teléfono se atienda con normalidad. callwatch lo sigue intentando: en cuanto lo consiga, se le avisará, y se notificará lo ocurrido entretanto.
+       *[other] callwatch no consigue consultar las llamadas de { $source }{ $since }, por lo que no avisa de las nuevas. Es probable que las llamadas se sigan atendiendo con normalidad. callwatch lo sigue intentando: en cuanto lo consiga, recibirá un aviso, y las llamadas de ese tiempo se notificarán con retraso.
     }
 source_advice = { $cause ->
         [key] La API rechaza la clave: corrija `api_key` en la configuración, o la lista de direcciones que pueden usar la clave.
-        [limited] La API pide menos peticiones. Si continúa, reduzca `requests_per_minute` o busque qué más usa la API desde la misma dirección.
-        [server] La propia API tiene problemas. Si continúa, consulte al proveedor.
-        [answer] La API no responde como se esperaba. Compruebe `base_url`; si es correcta, pregunte al proveedor qué ha cambiado.
-       *[other] No se puede acceder a la API. Si continúa, revise la red de la máquina y consulte al proveedor.
+        [limited] La API pide menos peticiones. Si el problema continúa, reduzca `requests_per_minute` o busque qué más usa la API desde la misma dirección.
+        [server] La propia API tiene problemas. Si el problema continúa, póngase en contacto con el proveedor del agente de voz.
+        [answer] La API no responde como se esperaba. Compruebe `base_url`; si es correcta, pregunte al proveedor del agente de voz qué ha cambiado.
+       *[other] No se puede acceder a la API. Si el problema continúa, revise la conexión de red del servidor en el que se ejecuta callwatch y póngase en contacto con el proveedor del agente de voz.
     }
 source_recovered_title = callwatch vuelve a ver las llamadas de { $source }
-source_recovered = Todo vuelve a estar en orden con las llamadas de { $source }. No lo estaba{ $since }; lo ocurrido entretanto se notifica ahora. No hay que hacer nada.
+source_recovered = Todo vuelve a estar en orden con las llamadas de { $source }. No lo estaba{ $since }; las llamadas de ese tiempo se notifican ahora. No hay que hacer nada.
 destination_failing_title = El destino { $destination } está fallando
 destination_paused_title = El destino { $destination } espera su intervención
 destination_failing = { $destination } no ha aceptado nada{ $since }. { $waiting } `{ $list }` muestra lo que está en espera.
 waits_for_answer = { $count ->
-        [0] No hay nada en espera; lo que llegue se enviará en cuanto el destino vuelva a responder. Si continúa, alguien tiene que buscar la causa.
-        [one] Hay { $count } notificación en espera; se enviará en cuanto el destino vuelva a responder. Si continúa, alguien tiene que buscar la causa.
-       *[other] Hay { $count } notificaciones en espera; se enviarán en cuanto el destino vuelva a responder. Si continúa, alguien tiene que buscar la causa.
+        [0] No hay nada en espera; lo que llegue se enviará en cuanto el destino vuelva a responder. Si el problema continúa, alguien tiene que buscar la causa.
+        [one] Hay { $count } notificación en espera; se enviará en cuanto el destino vuelva a responder. Si el problema continúa, alguien tiene que buscar la causa.
+       *[other] Hay { $count } notificaciones en espera; se enviarán en cuanto el destino vuelva a responder. Si el problema continúa, alguien tiene que buscar la causa.
     }
 waits_for_person = { $count ->
         [0] No hay nada en espera; no se enviará nada hasta que se reanude el destino. Corrija el problema que señala y ejecute `{ $resume }`.

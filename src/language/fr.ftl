@@ -20,9 +20,9 @@ conversation_id = Appel { $call }
 caller = Appelant
 called = Numéro appelé
 status = Statut
-outcome = Résultat
+outcome = Objectif
 how_it_ended = Fin de l’appel
-engaged = Conversation réelle
+engaged = Véritable échange
 rules = Règles
 live_now = En cours
 yes = oui
@@ -35,11 +35,11 @@ field = { $name ->
         [status] Statut
         [duration] Durée
         [summary] Résumé
-        [evaluation] Évaluation
+        [evaluation] Objectif
         [endedReason] Fin de l’appel
         [callerNumber] Numéro de l’appelant
         [calledNumber] Numéro appelé
-        [isEngaged] Conversation réelle
+        [isEngaged] Véritable échange
         [callAnalysis] Analyse
         [transcript] Transcription
         [createdAt] Début
@@ -58,8 +58,8 @@ word = { $key ->
         [cancelled] annulé
         [voicemail] messagerie vocale
         [missed] manqué
-        [success] réussi
-        [fail] échoué
+        [success] atteint
+        [fail] non atteint
         [user_hangup] l’appelant a raccroché
         [agent_hangup] l’agent a raccroché
         [positive] positif
@@ -146,7 +146,7 @@ call_word = appel
 began = début : { $when }
 noticed = constaté : { $when }
 open_call = Ouvrir l’appel
-open_details = Pourquoi ce message
+open_details = Pourquoi ce message ?
 open_page = Ouvrir callwatch
 
 # callwatch lui-même.
@@ -159,27 +159,27 @@ source_failing_title = { $cause ->
        *[other] callwatch ne voit plus les appels de { $source }
     }
 source_failing = { $cause ->
-        [missing] Des appels connus de callwatch manquent dans la liste de { $source }{ $since }. Tous les autres appels sont signalés normalement. Si ces appels ont été supprimés chez le fournisseur, il n’y a rien à faire ; sinon, demandez-lui où ils sont passés.
-        [flood] Plus d’appels que de raison apparaissent dans { $source }{ $since }. S’ils sont réels, il n’y a rien à faire ; sinon, interrogez le fournisseur et suspendez les destinations submergées.
+        [missing] Des appels connus de callwatch manquent dans la liste de { $source }{ $since }. Tous les autres appels sont signalés normalement. S’ils ont été supprimés volontairement, il n’y a rien à faire ; sinon, demandez au prestataire de l’agent vocal où ils sont passés.
+        [flood] Plus d’appels que de raison apparaissent dans { $source }{ $since }. S’ils sont réels, il n’y a rien à faire ; sinon, interrogez le prestataire de l’agent vocal et suspendez les destinations submergées.
         [full] callwatch retient autant d’appels de { $source } qu’il en a le droit et ignore les nouveaux{ $since } : personne n’en est informé. Augmentez le `max_calls` de la source.
-       *[other] callwatch ne parvient plus à lire les appels de { $source }{ $since } et n’en signale donc aucun nouveau. Le téléphone fonctionne peut-être normalement. callwatch continue d’essayer : dès qu’il y parviendra, vous en serez informé, et ce qui s’est passé entre-temps sera signalé.
+       *[other] callwatch ne parvient plus à lire les appels de { $source }{ $since } et ne signale donc plus les nouveaux. La ligne téléphonique, elle, fonctionne sans doute normalement. callwatch continue d’essayer : dès qu’il y parviendra, vous en serez informé, et les appels reçus entre-temps seront signalés avec retard.
     }
 source_advice = { $cause ->
         [key] L’API refuse la clé : corrigez `api_key` dans la configuration, ou la liste des adresses autorisées pour cette clé.
-        [limited] L’API demande moins de requêtes. Si cela dure, réduisez `requests_per_minute` ou cherchez ce qui utilise aussi l’API depuis la même adresse.
-        [server] L’API elle-même est en difficulté. Si cela dure, contactez le fournisseur.
-        [answer] L’API ne répond pas comme prévu. Vérifiez `base_url` ; si elle est juste, demandez au fournisseur ce qui a changé.
-       *[other] L’API est injoignable. Si cela dure, vérifiez le réseau de la machine et contactez le fournisseur.
+        [limited] L’API demande moins de requêtes. Si le problème persiste, réduisez `requests_per_minute` ou cherchez ce qui utilise aussi l’API depuis la même adresse.
+        [server] L’API elle-même est en difficulté. Si le problème persiste, contactez le prestataire de l’agent vocal.
+        [answer] L’API ne répond pas comme prévu. Vérifiez `base_url` ; si elle est juste, demandez au prestataire de l’agent vocal ce qui a changé.
+       *[other] L’API est injoignable. Si le problème persiste, vérifiez la connexion réseau du serveur où tourne callwatch et contactez le prestataire de l’agent vocal.
     }
 source_recovered_title = callwatch voit de nouveau les appels de { $source }
-source_recovered = Tout est rentré dans l’ordre pour les appels de { $source }. Ce n’était plus le cas{ $since } ; ce qui s’est passé entre-temps est signalé maintenant. Il n’y a rien à faire.
+source_recovered = Tout est rentré dans l’ordre pour les appels de { $source }. Ce n’était plus le cas{ $since } ; les appels reçus entre-temps sont signalés maintenant. Il n’y a rien à faire.
 destination_failing_title = La destination { $destination } est en panne
 destination_paused_title = La destination { $destination } attend votre intervention
 destination_failing = { $destination } n’a rien accepté{ $since }. { $waiting } `{ $list }` affiche ce qui est en attente.
 waits_for_answer = { $count ->
-        [0] Rien n’est en attente ; ce qui arrivera sera envoyé dès que la destination répondra de nouveau. Si cela dure, quelqu’un doit en chercher la cause.
-        [one] { $count } notification est en attente ; elle sera envoyée dès que la destination répondra de nouveau. Si cela dure, quelqu’un doit en chercher la cause.
-       *[other] { $count } notifications sont en attente ; elles seront envoyées dès que la destination répondra de nouveau. Si cela dure, quelqu’un doit en chercher la cause.
+        [0] Rien n’est en attente ; ce qui arrivera sera envoyé dès que la destination répondra de nouveau. Si le problème persiste, il faut en chercher la cause.
+        [one] { $count } notification est en attente ; elle sera envoyée dès que la destination répondra de nouveau. Si le problème persiste, il faut en chercher la cause.
+       *[other] { $count } notifications sont en attente ; elles seront envoyées dès que la destination répondra de nouveau. Si le problème persiste, il faut en chercher la cause.
     }
 waits_for_person = { $count ->
         [0] Rien n’est en attente ; rien ne sera envoyé avant la reprise de la destination. Corrigez le problème signalé, puis lancez `{ $resume }`.

@@ -170,7 +170,7 @@ fn times_are_for_people() {
     for (language, whole, short) in [
         (Language::English, "Sat 6 Dec 2025, 00:02 CET", "6 Dec 00:02"),
         (Language::French, "sam. 6 déc. 2025, 00:02 CET", "6 déc. 00:02"),
-        (Language::German, "Sa., 06.12.2025, 00:02 MEZ", "06.12., 00:02"),
+        (Language::German, "Sa., 06.12.2025, 00:02 Uhr MEZ", "06.12., 00:02"),
         (Language::Spanish, "sáb, 6 dic 2025, 00:02 CET", "6 dic 00:02"),
     ] {
         assert_eq!(

@@ -61,7 +61,7 @@ async fn a_dead_crm_is_told_in_slack_and_by_mail_and_its_recovery_without_a_sire
     assert!(text.contains(" 1 notification waits; it is sent when it answers again."), "{text}");
     assert!(text.contains("`callwatch deliveries list --destination crm`"), "{text}");
     let footer = alert["blocks"].as_array().unwrap().last().unwrap()["elements"][0]["text"].to_string();
-    assert!(footer.contains("Alert of callwatch · ") && !footer.contains("source"), "{footer}");
+    assert!(footer.contains("callwatch alert · ") && !footer.contains("source"), "{footer}");
 
     rig.crm.behave();
     until("the recovery", async || rig.slack_texts().len() > 1).await;

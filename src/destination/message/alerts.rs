@@ -161,8 +161,8 @@ mod tests {
         assert_eq!(failing(148, false).0, "Destination crm waits for you");
         assert_eq!(
             failing(148, true).1,
-            "crm has not taken anything since 18:27 CET. 148 notifications wait; they are sent when it answers again. If that \
-             lasts, somebody has to look why. `callwatch deliveries list --destination crm` shows what waits.\n\n\
+            "crm has not taken anything since 18:27 CET. 148 notifications wait; they are sent when it answers again. If this \
+             continues, somebody has to find out why. `callwatch deliveries list --destination crm` shows what waits.\n\n\
              Reason: connection refused"
         );
         assert!(failing(1, true).1.contains("1 notification waits; it is sent when it answers again."));
@@ -193,9 +193,10 @@ mod tests {
         );
         assert_eq!(
             text,
-            "callwatch has not been able to read the calls of clinic since 18:27 CET, and tells nobody of new ones. The phone \
-             may be answered as usual. callwatch goes on trying: when it succeeds, you are told, and so is what happened \
-             meanwhile.\n\nThe API refuses the key: put `api_key` in the config right, or the list of addresses that may use the \
+            "callwatch has not been able to read the calls of clinic since 18:27 CET, so it does not report new ones. The phone \
+             line itself is probably working. callwatch keeps trying: when it succeeds, you are told, and calls that came in \
+             meanwhile are reported late.\n\n\
+             The API refuses the key: put `api_key` in the config right, or the list of addresses that may use the \
              key.\n\nReason: 401 Invalid API key"
         );
         let details =
@@ -275,19 +276,19 @@ mod tests {
         assert_eq!(
             told(Language::French),
             "crm n’a rien accepté depuis 18:27 CET. 148\u{a0}notifications sont en attente\u{202f}; elles seront envoyées dès que \
-             la destination répondra de nouveau. Si cela dure, quelqu’un doit en chercher la cause. `callwatch deliveries list \
+             la destination répondra de nouveau. Si le problème persiste, il faut en chercher la cause. `callwatch deliveries list \
              --destination crm` affiche ce qui est en attente.\n\nDétail technique\u{202f}: connection refused"
         );
         assert_eq!(
             told(Language::German),
             "crm hat seit 18:27 Uhr MEZ nichts angenommen. 148\u{a0}Benachrichtigungen warten; sie werden gesendet, sobald das \
-             Ziel wieder antwortet. Hält das an, muss jemand nachsehen, woran es liegt. `callwatch deliveries list \
-             --destination crm` zeigt, was wartet.\n\nTechnische Angabe: connection refused"
+             Ziel wieder antwortet. Hält das Problem an, muss jemand nachsehen, woran es liegt. `callwatch deliveries list \
+             --destination crm` zeigt, was wartet.\n\nTechnische Details: connection refused"
         );
         assert_eq!(
             told(Language::Spanish),
             "crm no ha aceptado nada desde las 18:27 CET. Hay 148\u{a0}notificaciones en espera; se enviarán en cuanto el destino \
-             vuelva a responder. Si continúa, alguien tiene que buscar la causa. `callwatch deliveries list --destination crm` \
+             vuelva a responder. Si el problema continúa, alguien tiene que buscar la causa. `callwatch deliveries list --destination crm` \
              muestra lo que está en espera.\n\nDetalle técnico: connection refused"
         );
     }

@@ -113,13 +113,11 @@ fn from_to(from: Option<String>, to: Option<String>, language: Language) -> Stri
 /// The most telling fields, in the order in which people ask: who called, how it went, and with what outcome.
 pub(super) fn facts_of_call(call: &Map<String, Value>, language: Language, zone: Zone) -> Vec<Fact> {
     let mut facts = vec![];
-    let numbers = [
-        (language.caller(), caller(call, language)),
-        (language.called(), number(call, "calledNumber").map(Cow::into_owned)),
-    ];
-    for (label, value) in numbers {
-        facts.extend(value.map(|value| Fact { dial: dial(&value, true), ..fact(label, value) }));
-    }
+    let caller = caller(call, language);
+    facts.extend(caller.map(|value| Fact { dial: dial(&value, true), ..fact(language.caller(), value) }));
+    // Nobody is to dial their own number by mistake.
+    let called = number(call, "calledNumber").map(Cow::into_owned);
+    facts.extend(called.map(|value| Fact { dial: None, ..fact(language.called(), value) }));
     let mut tell = |label: String, value: Option<String>| {
         facts.extend(value.filter(|value| !value.is_empty()).map(|value| fact(label, value)));
     };
@@ -132,7 +130,9 @@ pub(super) fn facts_of_call(call: &Map<String, Value>, language: Language, zone:
     let ended = field(call, "endedReason").map(first);
     tell(language.outcome(), field(call, "evaluation").map(first));
     tell(language.how_it_ended(), ended);
-    tell(language.engaged(), call.get("isEngaged").and_then(|engaged| in_words(engaged, language, zone)));
+    // That somebody talked goes without saying.
+    let engaged = call.get("isEngaged").filter(|engaged| **engaged != Value::Bool(true));
+    tell(language.engaged(), engaged.and_then(|engaged| in_words(engaged, language, zone)));
     if let Some(Value::Object(analysis)) = call.get("callAnalysis") {
         for (name, value) in analysis.iter().take(MAX_FACTS + 1) {
             tell(label(name, language), noted(name, value, language, zone));
@@ -313,7 +313,7 @@ mod tests {
             told,
             [
                 ("33612345678", Some("33612345678")),
-                ("01 98 76 54 32", Some("0198765432")),
+                ("01 98 76 54 32", None),
                 ("+33 6 12.34-56 78", Some("+33612345678")),
                 ("12345678", None),
                 ("+44 (0)20 7946 0018", None),
@@ -369,9 +369,9 @@ mod tests {
             let [from, to] = [from, to].map(|value| readable("evaluation", &value, language, Zone::UTC));
             from_to(from, to, language)
         };
-        assert_eq!(changed(json!("fail"), json!("success"), Language::English), "failed → successful");
-        assert_eq!(changed(json!("fail"), json!("Success"), Language::French), "échoué → réussi");
-        assert_eq!(changed(json!(null), json!("success"), Language::English), "now successful");
+        assert_eq!(changed(json!("fail"), json!("success"), Language::English), "not reached → reached");
+        assert_eq!(changed(json!("fail"), json!("Success"), Language::French), "non atteint → atteint");
+        assert_eq!(changed(json!(null), json!("success"), Language::English), "now reached");
         assert_eq!(changed(json!("old"), json!("new ".repeat(40)), Language::German), "geändert");
         assert_eq!(changed(json!("old"), json!(null), Language::Spanish), "eliminado");
     }
@@ -390,7 +390,7 @@ mod tests {
             told(Language::English),
             [
                 "Status: No answer",
-                "Outcome: Successful",
+                "Goal: Reached",
                 "How it ended: The caller hung up",
                 "Sentiment: negative",
                 "Lead quality: hot",
@@ -402,10 +402,10 @@ mod tests {
             told(Language::German),
             [
                 "Status: Nicht angenommen",
-                "Ergebnis: Erfolgreich",
+                "Anliegen: Geklärt",
                 "Gesprächsende: Anrufer hat aufgelegt",
                 "Stimmung: negativ",
-                "Interesse: hoch",
+                "Interesse: groß",
                 "Mood: negative"
             ]
         );

@@ -39,8 +39,8 @@ impl Message {
     ) -> String {
         let language = self.language;
         let mut parts: Vec<_> = self.lead.iter().map(|lead| text(lead)).collect();
-        parts.push(lines(self.facts.iter().map(|Fact { label, value, .. }| fact(label, value))));
         parts.extend(self.text.iter().map(|own| text(own)));
+        parts.push(lines(self.facts.iter().map(|Fact { label, value, .. }| fact(label, value))));
         let entries = self.entries.iter().map(|Entry { title, said, link, severity, mood, when, .. }| {
             let mood = mood.as_ref().map(|mood| format!(" ({})", mood.word)).unwrap_or_default();
             let said = said.as_ref().map(|said| format!(" · {said}")).unwrap_or_default();

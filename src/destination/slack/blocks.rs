@@ -48,24 +48,16 @@ pub(super) fn render(message: &Message) -> Value {
     let foot = foot(message);
     let mut room =
         MAX_WHOLE.saturating_sub(length(&head) + length(&foot) + length(&rest_is_missing(message.language)));
-    // Slack shows only the first blocks until the message is unfolded, so headline, facts and summary come first.
-    let mut first: Vec<Value> =
-        message.lead.iter().map(|lead| section(&cut(&escape(lead), MAX_TEXT))).collect();
-    let fields: Vec<_> = message.facts.iter().map(field).collect();
-    first.extend(fields.chunks(MAX_FIELDS).map(|fields| json!({ "type": "section", "fields": fields })));
-    let text = message.text.as_ref().map(|text| {
+    // Slack shows only the first blocks until the message is unfolded, so headline, summary and facts come first.
+    let lead = message.lead.iter().map(|lead| section(&cut(&escape(lead), MAX_TEXT)));
+    let text = message.text.iter().map(|text| {
         let text = escape(text);
         section(&cut(&if message.quoted { quoted(&text) } else { text }, MAX_TEXT))
     });
-    // Many facts must not leave out what was said.
-    let kept = text.as_ref().map_or(0, length).min(room / 2);
+    let fields: Vec<_> = message.facts.iter().map(field).collect();
+    let facts = fields.chunks(MAX_FIELDS).map(|fields| json!({ "type": "section", "fields": fields }));
     let mut blocks = Blocks { all: vec![head], is_cut: false };
-    room -= kept;
-    blocks.add(first, &mut room);
-    room += kept;
-    let facts_are_cut = std::mem::take(&mut blocks.is_cut);
-    blocks.add(text.into_iter().collect(), &mut room);
-    blocks.is_cut |= facts_are_cut;
+    blocks.add(lead.chain(text).chain(facts).collect(), &mut room);
     let listed = entries(message, room);
     blocks.add(listed, &mut room);
     blocks.add(transcript(message), &mut room);

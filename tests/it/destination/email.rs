@@ -137,17 +137,16 @@ async fn a_mail_says_who_called_how_it_went_and_why_they_are_told() {
         text.trim_end(),
         "Call ended · +33612345678 · 2m 25s
 
+The caller asked about appointment availability next Tuesday. …
+
 Caller              +33612345678
 Number called       +33198765432
 Status              Completed, 2m 25s
-Outcome             Successful
+Goal                Reached
 How it ended        The caller hung up
-Real conversation   yes
 Sentiment           positive
 Lead quality        hot
 Appointment booked  yes
-
-The caller asked about appointment availability next Tuesday. …
 
 -- 
 Rule call-completed · source clinic · began Mon 15 Dec 2025, 14:30 UTC

@@ -45,7 +45,7 @@ async fn the_receiver_gets_its_own_shape_in_the_rules_words() {
         body,
         json!({
             "text": "Call \"+33612345678\"",
-            "more": "Caller: +33612345678\nNumber called: +33198765432\nStatus: Completed, 2m 25s\nOutcome: Successful\nHow it ended: The caller hung up\nReal conversation: yes\nSentiment: positive\nLead quality: hot\nAppointment booked: yes\n\nThe caller asked about appointment availability next Tuesday. …",
+            "more": "The caller asked about appointment availability next Tuesday. …\n\nCaller: +33612345678\nNumber called: +33198765432\nStatus: Completed, 2m 25s\nGoal: Reached\nHow it ended: The caller hung up\nSentiment: positive\nLead quality: hot\nAppointment booked: yes",
             "key": KEY,
             "n": 145,
         })

@@ -202,7 +202,10 @@ async fn teams_gets_cards_without_markdown() {
     }
     let blocks = &sent[0].1["attachments"][0]["content"]["body"];
     assert_eq!(blocks[0]["inlines"][0]["text"], "Call ended · +33612345678 · 2m 25s");
-    assert_eq!(blocks[1]["inlines"][0]["text"], "Caller: +33612345678");
+    assert!(
+        blocks[1]["inlines"][0]["text"].as_str().unwrap().starts_with("The caller asked about"),
+        "{blocks}"
+    );
 }
 
 #[tokio::test]

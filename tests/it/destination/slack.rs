@@ -113,21 +113,20 @@ async fn a_reader_sees_who_called_how_it_went_and_why_they_are_told() {
             { "type": "header", "text": {
                 "type": "plain_text", "text": "Call ended · +33612345678 · 2m 25s", "emoji": false
             } },
-            { "type": "section", "fields": [
-                { "type": "mrkdwn", "verbatim": true, "text": "*Caller*\n<tel:+33612345678|+33612345678>" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*Number called*\n<tel:+33198765432|+33198765432>" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*Status*\nCompleted, 2m 25s" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*Outcome*\nSuccessful" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*How it ended*\nThe caller hung up" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*Real conversation*\nyes" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*Sentiment*\npositive" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*Lead quality*\nhot" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*Appointment booked*\nyes" }
-            ] },
             { "type": "section", "text": {
                 "type": "mrkdwn", "verbatim": true,
                 "text": "> The caller asked about appointment availability next Tuesday. …"
             } },
+            { "type": "section", "fields": [
+                { "type": "mrkdwn", "verbatim": true, "text": "*Caller*\n<tel:+33612345678|+33612345678>" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Number called*\n+33198765432" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Status*\nCompleted, 2m 25s" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Goal*\nReached" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*How it ended*\nThe caller hung up" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Sentiment*\npositive" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Lead quality*\nhot" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Appointment booked*\nyes" }
+            ] },
             { "type": "context", "elements": [{
                 "type": "mrkdwn", "verbatim": true,
                 "text": "rule *call-completed* · source *clinic* · began <!date^1765809000^{date_short_pretty}, {time}|Mon 15 Dec 2025, 14:30 UTC> · call 6789abcdef0123456789abcd"
@@ -156,8 +155,9 @@ async fn the_title_says_what_happened() {
     assert_eq!(title(&message), "callwatch cannot see the calls of clinic");
     assert_eq!(
         message["blocks"][1]["text"]["text"],
-        "callwatch has not been able to read the calls of clinic, and tells nobody of new ones. The phone may be answered as \
-         usual. callwatch goes on trying: when it succeeds, you are told, and so is what happened meanwhile.\n\n\
+        "callwatch has not been able to read the calls of clinic, so it does not report new ones. The phone line itself is \
+         probably working. callwatch keeps trying: when it succeeds, you are told, and calls that came in meanwhile are \
+         reported late.\n\n\
          Reason: 401 Invalid API key"
     );
     let silent = r#"{"since": "2025-12-15T12:20:00.000Z", "silence": "2h"}"#;
@@ -186,7 +186,7 @@ async fn a_template_that_fails_loses_nothing() {
     let text = text(Some("{{ call.mood }}"), Some("  "), Severity::Info);
     let message = posted(|_| {}, &event(Kind::Ended), Some(&text)).await;
     assert_eq!(title(&message), "Call ended · +33612345678 · 2m 25s");
-    assert_eq!(message["blocks"][1]["fields"][0]["text"], "*Caller*\n<tel:+33612345678|+33612345678>");
+    assert_eq!(message["blocks"][2]["fields"][0]["text"], "*Caller*\n<tel:+33612345678|+33612345678>");
     assert_eq!(
         message["blocks"][3]["elements"][1]["text"],
         "(this is the default title: the rule's own could not be rendered: `call.mood` is not there; it is missing in this call or left out by the destination)"
