@@ -135,8 +135,9 @@ fn of_value(takes: &ValueType) -> Value {
     }
 }
 
-/// Numbers with units, as humantime reads them, so that an editor marks `"5x"`. Nothing that the reader takes may fail here.
-const DURATION: &str = "^\\s*(0|([0-9]+(\\.[0-9]+)?\\s*(nanos|nsec|ns|usec|us|µs|millis|msec|ms|seconds|second|secs|sec|s\
+/// Numbers with units, as humantime reads them, so that an editor marks `"5x"`. Nothing that the reader takes may fail here, and it
+/// takes blanks even between digits.
+const DURATION: &str = "^\\s*(0|([0-9][0-9\\s]*(\\.\\s*[0-9][0-9\\s]*)?(nanos|nsec|ns|usec|us|µs|millis|msec|ms|seconds|second|secs|sec|s\
     |minutes|minute|mins|min|m|hours|hour|hrs|hr|h|days|day|d|weeks|week|wks|wk|w|months|month|M|years|year|yrs|yr|y)\\s*)+)\\s*$";
 const SIZE: &str = "^[0-9]+\\s*(KB|kB|MB|GB|KiB|MiB|GiB)\\s*$";
 const RATE: &str = "^\\s*\\+?[0-9]+\\s*/\\s*[smh]\\s*$";

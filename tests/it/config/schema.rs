@@ -193,6 +193,14 @@ const OF_DURATIONS: &[&str] = &[
     "-", "\t", "hr", "mon", "x",
 ];
 
+#[test]
+fn a_duration_may_have_blanks_even_between_its_digits() {
+    for duration in ["1 5s", "0\t0s", "1. 5 h 3 0m", " 2 m "] {
+        assert!(humantime::parse_duration(duration).is_ok(), "{duration:?}");
+        assert!(INTERVAL.is_valid(&duration.into()), "{duration:?}");
+    }
+}
+
 proptest! {
     /// An editor must not mark what works.
     #[test]
