@@ -146,7 +146,7 @@ call_word = Anruf
 began = Beginn: { $when }
 noticed = bemerkt: { $when }
 open_call = Anruf öffnen
-open_details = Warum erhalte ich diese Nachricht?
+open_details = Warum Sie dies erhalten
 open_page = callwatch öffnen
 
 # callwatch selbst.

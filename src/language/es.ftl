@@ -134,7 +134,7 @@ call_word = llamada
 began = inicio: { $when }
 noticed = detectado: { $when }
 open_call = Abrir la llamada
-open_details = ¿Por qué recibo este mensaje?
+open_details = Por qué recibe este mensaje
 open_page = Abrir callwatch
 
 # El propio callwatch.

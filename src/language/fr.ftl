@@ -146,7 +146,7 @@ call_word = appel
 began = début : { $when }
 noticed = constaté : { $when }
 open_call = Ouvrir l’appel
-open_details = Pourquoi ce message ?
+open_details = Pourquoi ce message
 open_page = Ouvrir callwatch
 
 # callwatch lui-même.
