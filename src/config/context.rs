@@ -112,6 +112,13 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The file of environment variables beside this one, if there is one, as a shell can read it.
+    pub fn env_file(&self) -> Option<String> {
+        let file = self.path.with_file_name(".env");
+        // Without a slash in it a shell would search for it.
+        file.is_file().then(|| Path::new(".").join(file).display().to_string())
+    }
+
     pub fn add(&self, mistake: Mistake) {
         self.mistakes.borrow_mut().push(mistake);
     }

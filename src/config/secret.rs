@@ -176,7 +176,11 @@ pub(crate) fn secret(value: &Value<'_>) -> Result<Found, Mistake> {
         let mistake = |message| Mistake::error(place.clone(), message);
         match error {
             SecretError::NoVariable(ref name) => {
-                mistake(error.to_string()).hint(format!("set it first: export {name}=…"))
+                mistake(error.to_string()).hint(match value.cx.env_file() {
+                    // As `callwatch init` writes it.
+                    Some(file) => format!("if it is in {file}, read that first: set -a; . {file}; set +a"),
+                    None => format!("set it first: export {name}=…"),
+                })
             }
             SecretError::NoFile { .. } if is_secret(value, &secret) => {
                 value.hide();

@@ -136,9 +136,17 @@ pub(crate) fn zone(value: &Value<'_>) -> Read<Zone> {
     let text = value.text()?;
     Zone::parse(text).ok_or_else(|| {
         let mistake = value.error(format!("there is no time zone `{}`", text.escape_debug()));
-        // There are hundreds, so only one that contains the text is suggested.
-        let near = Zone::names().filter(|name| name.to_lowercase().contains(&text.to_lowercase()));
-        match near.min_by_key(|name| name.len()).filter(|_| text.len() > 2) {
+        let lower = text.to_lowercase();
+        let contains = Zone::names().filter(|name| name.to_lowercase().contains(&lower));
+        let contains = contains.min_by_key(|name| name.len()).filter(|_| text.len() > 2);
+        // There are hundreds, and names with a slip in them begin right and are short.
+        let initial = lower.get(..1).filter(|_| lower.len() <= 32);
+        let alike = Zone::names()
+            .filter(|name| initial.is_some_and(|it| name[..1].eq_ignore_ascii_case(it)))
+            .map(|name| (strsim::osa_distance(&lower, &name.to_lowercase()), name))
+            .min()
+            .filter(|(distance, _)| *distance <= 2);
+        match contains.or(alike.map(|(_, name)| name)) {
             Some(name) => mistake.hint(format!("did you mean `{name}`?")),
             None => mistake.hint("write a name of the IANA database, as in \"Europe/Berlin\""),
         }

@@ -141,8 +141,8 @@ const DURATION: &str = "^\\s*(0|([0-9][0-9\\s]*(\\.\\s*[0-9][0-9\\s]*)?(nanos|ns
     |minutes|minute|mins|min|m|hours|hour|hrs|hr|h|days|day|d|weeks|week|wks|wk|w|months|month|M|years|year|yrs|yr|y)\\s*)+)\\s*$";
 const SIZE: &str = "^[0-9]+\\s*(KB|kB|MB|GB|KiB|MiB|GiB)\\s*$";
 const RATE: &str = "^\\s*\\+?[0-9]+\\s*/\\s*[smh]\\s*$";
-/// The five fields of a crontab. Only minutes and hours have no names.
-const SCHEDULE: &str = "^\\s*[0-9*,/-]+\\s+[0-9*,/-]+(\\s+\\S+){3}\\s*$";
+/// The five fields of a crontab. The reader takes names of months and days in all of them.
+const SCHEDULE: &str = "^\\s*[0-9A-Za-z*,/-]+\\s+[0-9A-Za-z*,/-]+(\\s+\\S+){3}\\s*$";
 
 /// Days, hours, or both, as [`Hours`](crate::calendar::Hours) reads them.
 fn hours_pattern() -> String {

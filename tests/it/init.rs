@@ -188,6 +188,12 @@ async fn flags_alone_lead_to_a_config_that_works() {
     let mut check = std::process::Command::new("sh");
     let check = check.args(["-euc", script, BINARY]).current_dir(folder).output().unwrap();
     assert_eq!(said(&check), "callwatch.toml is fine: 1 source, 1 destination, 3 rules\n");
+    // Somebody who forgot the first of them is reminded.
+    let mut check = std::process::Command::new(BINARY);
+    let check = check.arg("check").current_dir(folder).env_remove("SLACK_WEBHOOK_URL").output().unwrap();
+    let reminder = "if it is in ./.env, read that first: set -a; . ./.env; set +a";
+    let words: Vec<_> = said(&check).split_whitespace().map(str::to_owned).collect();
+    assert!(words.join(" ").contains(reminder), "{}", said(&check));
 
     // Nothing is overwritten, neither the config nor the secrets.
     let output = init(&rig, &args).await;
@@ -379,7 +385,7 @@ async fn a_wrong_answer_is_asked_for_again() {
     person.sees("The API answers: 1 call").await;
     person.sees("Time zone of messages").await;
     person.types("Europe/Pariss\r").await;
-    person.sees("there is no such time zone").await;
+    person.sees("there is no time zone `Europe/Pariss`; did you mean `Europe/Paris`?").await;
     person.types("Europe/Paris\r").await;
     person.sees("Language of messages").await;
     person.types("\r").await;

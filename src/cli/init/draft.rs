@@ -21,6 +21,8 @@ pub(super) struct Draft {
     pub(super) language: Language,
     /// The token of the page and the admin API: other users of the machine can reach an address that asks for none.
     pub(super) token: String,
+    /// Where the store is, if not at the usual place.
+    pub(super) store: Option<&'static str>,
     pub(super) receivers: Vec<Receiver>,
     pub(super) rules: Vec<Preset>,
 }
@@ -177,13 +179,15 @@ impl Draft {
              language = \"{}\"   # of messages\n\n\
              [server]\n\
              listen = \"127.0.0.1:9464\"   # a page, health, metrics and the admin API, for this machine alone\n\
-             token = {}   # the page asks for it once\n\n\
-             {}",
+             token = {}   # the page asks for it once\n\n",
             text(&self.timezone),
             self.language,
             secret(TOKEN),
-            self.project.table(secret),
         );
+        if let Some(store) = self.store {
+            let _ = writeln!(config, "[store]\npath = {}   # where the service keeps it\n", text(store));
+        }
+        config.push_str(&self.project.table(secret));
         let names = self.destinations();
         for (receiver, name) in self.receivers.iter().zip(&names) {
             let _ = write!(config, "\n[destinations.{name}]\n{}", receiver.lines(secret));

@@ -25,7 +25,6 @@ use self::{
 };
 use super::{EXIT_USAGE, check, complain, json, print, send};
 use crate::{
-    calendar::Zone,
     callem::{Client, FetchError},
     config::{Level, LoadOptions, Report, SourceConfig},
     config_file::{Config, Loaded, schema},
@@ -225,11 +224,13 @@ async fn run(args: &InitArgs, asks: bool) -> Result<(), InitError> {
         }
     }
     let (project, glance) = project(args, asks).await?;
-    let timezone = timezone(args, asks)?;
+    let timezone = timezone(args, asks, &project)?;
     let language = language(args, asks)?;
     let receivers = receivers(args, asks, &project)?;
     let rules = rules(args, asks, Preset::all(glance.as_ref()))?;
-    let mut draft = Draft { project, timezone, language, token: token()?, receivers, rules };
+    // In a shell commands would look for it beside the config.
+    let store = is_of_unit(&args.config).then_some(STORE_OF_UNIT);
+    let mut draft = Draft { project, timezone, language, token: token()?, store, receivers, rules };
     let trial = loop {
         let trial = trial(&draft, args)?;
         let question = "Send a test message now?";
@@ -301,8 +302,7 @@ async fn refusals(trial: &Config, draft: &Draft) -> Result<String, InitError> {
 
 /// The commands that start the service with a config: those of its unit, if it is the unit's.
 fn to_start(config: &Path, env: &Path) -> String {
-    let unit = |folder: &str| Path::new(folder).join("callwatch.service").exists();
-    if config == Path::new(CONFIG_OF_UNIT) && UNITS.into_iter().any(unit) {
+    if is_of_unit(config) {
         return "  sudo systemctl enable --now callwatch\n".to_owned();
     }
     let named = match config.as_os_str() == DEFAULT_CONFIG {
@@ -312,8 +312,15 @@ fn to_start(config: &Path, env: &Path) -> String {
     format!("  set -a; . {}; set +a\n  callwatch run{named}\n", Path::new(".").join(env).display())
 }
 
-/// The config that `deploy/callwatch.service` runs.
+/// Whether a config is that of the unit that is installed on this machine.
+fn is_of_unit(config: &Path) -> bool {
+    let unit = |folder: &str| Path::new(folder).join("callwatch.service").exists();
+    config == Path::new(CONFIG_OF_UNIT) && UNITS.into_iter().any(unit)
+}
+
+/// The config that `deploy/callwatch.service` runs, and the folder that systemd makes for its state.
 const CONFIG_OF_UNIT: &str = "/etc/callwatch/config.toml";
+const STORE_OF_UNIT: &str = "/var/lib/callwatch";
 
 /// Where units of services are.
 const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
@@ -358,7 +365,7 @@ async fn first_page(source: &SourceConfig) -> Result<Glance, InitError> {
     Ok(Glance::of(&client.page(0, source.page_size).await?.body))
 }
 
-fn timezone(args: &InitArgs, asks: bool) -> Result<String, InitError> {
+fn timezone(args: &InitArgs, asks: bool, project: &Project) -> Result<String, InitError> {
     if let Some(zone) = &args.timezone {
         return Ok(zone.clone());
     }
@@ -366,12 +373,9 @@ fn timezone(args: &InitArgs, asks: bool) -> Result<String, InitError> {
     if !asks {
         return Ok(here);
     }
-    let is_zone = |zone: &String| Zone::parse(zone).map(drop).ok_or("there is no such time zone");
-    Ok(Input::new()
-        .with_prompt("Time zone of messages")
-        .default(here)
-        .validate_with(is_zone)
-        .interact_text()?)
+    let draft =
+        |zone: &str| format!("timezone = {}\n{}", text(zone), project.table(&|_| text(&project.api_key)));
+    line("Time zone of messages", Some(&here), &|zone| is_taken(&draft(zone), args))
 }
 
 fn language(args: &InitArgs, asks: bool) -> Result<Language, InitError> {
@@ -505,7 +509,12 @@ fn channel(args: &InitArgs, project: &Project, token: &str) -> Result<String, In
 
 /// Whether a config can tell this receiver, or what is wrong with the answers.
 fn usable(receiver: &Receiver, args: &InitArgs, project: &Project) -> Result<(), String> {
-    match parse(&receiver.trial(project), args, &|_| None) {
+    is_taken(&receiver.trial(project), args)
+}
+
+/// Whether the reader of the config takes a draft, or what is wrong with the answers in it.
+fn is_taken(draft: &str, args: &InitArgs) -> Result<(), String> {
+    match parse(draft, args, &|_| None) {
         Ok(_) => Ok(()),
         Err(InitError::Answers(wrong)) => Err(said(&wrong)),
         Err(error) => Err(error.to_string()),

@@ -124,8 +124,10 @@ impl<'a> Checker<'a> {
             format!("write `call.callAnalysis.{name}`")
         } else if let Some(near) = closest(name, VARIABLES) {
             format!("did you mean `{near}`?")
+        } else if let Some(word) = ["true", "false", "null"].iter().find(|it| name.eq_ignore_ascii_case(it)) {
+            format!("write `{word}`")
         } else {
-            format!("there are {}", VARIABLES.map(|name| format!("`{name}`")).join(", "))
+            format!("a text has quotes: \"{name}\"; a field of the call is `call.{name}`")
         };
         self.refuse(node, format!("there is no `{name}`"), hint);
         Any

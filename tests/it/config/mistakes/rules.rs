@@ -512,3 +512,56 @@ error: `[alerts]` cannot be a name
 "#,
     );
 }
+
+#[test]
+fn a_text_without_quotes_and_words_of_other_languages() {
+    check(
+        r#"
+timezone = "Eurpoe/Paris"
+[rules.r]
+when = "call.callAnalysis.sentiment == negative || call.isEngaged == True"
+title = "{{ call.callerNumber }"
+"#,
+        r#"
+error: there is no time zone `Eurpoe/Paris`
+ --> config.toml:1:12
+  |
+1 | timezone = "Eurpoe/Paris"
+  |            ^^^^^^^^^^^^^^
+  |
+  = help: did you mean `Europe/Paris`?
+
+error: `to` is missing
+ --> config.toml:2:1
+  |
+2 | [rules.r]
+  | ^^^^^^^^^
+  |
+  = help: add to = ["crm"]
+
+error: there is no `negative`
+ --> config.toml:3:40
+  |
+3 | when = "call.callAnalysis.sentiment == negative || call.isEngaged == True"
+  |                                        ^^^^^^^^
+  |
+  = help: a text has quotes: "negative"; a field of the call is
+          `call.negative`
+
+error: there is no `True`
+ --> config.toml:3:70
+  |
+3 | when = "call.callAnalysis.sentiment == negative || call.isEngaged == True"
+  |                                                                      ^^^^
+  |
+  = help: write `true`
+
+error: unexpected `}`, expected end of variable block
+ --> config.toml:4:31
+  |
+4 | title = "{{ call.callerNumber }"
+  |                               ^
+
+"#,
+    );
+}
