@@ -359,4 +359,59 @@ mod tests {
         snapshot = next(&snapshot, 5);
         assert_eq!(snapshot.occurrence(), 2, "one that is remembered goes on where it was");
     }
+
+    fn of(record: Value) -> Snapshot {
+        let call = Call::parse(&serde_json::value::to_raw_value(&record).unwrap()).unwrap();
+        Snapshot::first(&call, Kinds::NONE, at(10))
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1000 * seconds)
+    }
+
+    #[test]
+    fn a_state_implies_the_kinds_of_change_that_lead_to_it() {
+        use Kind::{Analyzed, Deleted, Ended, Started, Updated};
+        let analysis = json!({ "sentiment": "negative" });
+        for (status, implied) in [("live", Started), ("completed", Ended), ("ringing", Updated)] {
+            for is_deleted in [false, true] {
+                let implied = if is_deleted { Deleted } else { implied };
+                let bare = Snapshot { deleted: is_deleted, ..of(json!({ "id": "a", "status": status })) };
+                assert_eq!(bare.kinds_now(), implied.into(), "{status}");
+                let mut analyzed = of(json!({ "id": "a", "status": status, "callAnalysis": analysis }));
+                analyzed.deleted = is_deleted;
+                let both = [implied, Analyzed].into_iter().collect();
+                assert_eq!(analyzed.kinds_now(), both, "{status}");
+                analyzed.shrink();
+                assert_eq!(analyzed.kinds_now(), both, "{status}, most of it forgotten");
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_is_settled_some_time_after_it_was_over_and_last_updated() {
+        let over = of(json!({ "id": "a", "status": "completed" }));
+        assert!(over.is_settled(at(11)) && !over.is_settled(at(10)), "it was over at 10");
+        let updated = of(json!({ "id": "a", "status": "completed", "updatedAt": at(20).to_string() }));
+        assert!(updated.is_settled(at(21)) && !updated.is_settled(at(20)));
+        let live = of(json!({ "id": "a", "status": "live" }));
+        assert!(!live.is_settled(at(1000)));
+        assert!(Snapshot { deleted: true, ..live }.is_settled(at(11)), "nothing more comes of it");
+    }
+
+    #[test]
+    fn of_a_forgotten_call_only_the_shape_is_left() {
+        let record = json!({ "id": "a", "status": "completed", "callerNumber": "+33612345678",
+            "callAnalysis": { "sentiment": "negative" }, "transcript": [{ "content": "secret" }] });
+        let mut snapshot = of(record);
+        let told = format!("{snapshot:?}");
+        assert!(told.contains("Completed") && !told.contains("336") && !told.contains("negative"), "{told}");
+        assert!(!snapshot.is_forgotten());
+        snapshot.forget();
+        assert!(snapshot.is_forgotten());
+        let kept = serde_json::to_value(&snapshot).unwrap();
+        assert_eq!(kept["fields"], json!({ "id": "a", "status": "completed" }));
+        assert_eq!((&kept["past"], &kept["transcript"]), (&json!([]), &Value::Null));
+        assert_eq!(snapshot.kinds_now(), Kind::Ended.into(), "not even that there was an analysis");
+    }
 }

@@ -29,6 +29,9 @@ use crate::{
 /// The most events that a summary lists; of the others it only gives the number.
 pub const MAX_ITEMS: usize = 50;
 
+/// So many are held until all but the latest are let go, so that not each one has to be sorted in.
+const MAX_HELD: usize = 2 * MAX_ITEMS;
+
 /// The field that says how a caller felt.
 pub const SENTIMENT: &str = "callAnalysis.sentiment";
 
@@ -212,7 +215,7 @@ impl Summarizer {
             }
             summary.items.push(item_of(event));
         }
-        if summary.items.len() > 2 * MAX_ITEMS {
+        if summary.items.len() > MAX_HELD {
             self.keep_latest();
         }
     }
@@ -357,7 +360,7 @@ mod tests {
         let mut summarizer = Summarizer::new(Reason::Digest);
         for event in events {
             summarizer.add(event);
-            assert!(summarizer.summary.items.len() <= 2 * MAX_ITEMS, "memory stays bounded");
+            assert!(summarizer.summary.items.len() <= MAX_HELD, "memory stays bounded");
         }
         summarizer.event(&"desk".into(), BatchKey::Quiet, at(1000)).unwrap()
     }
@@ -424,6 +427,8 @@ mod tests {
         let summary = read(&told(&events));
         assert_eq!((summary.count, summary.calls, summary.items.len()), (120, 1, MAX_ITEMS));
         assert_eq!((summary.items[0].at, summary.items[49].at), (at(119), at(70)));
+        let summary = read(&told(events[..MAX_HELD - 1].iter().chain([&told(&events)])));
+        assert_eq!((summary.count, summary.items.len(), summary.items[0].at), (219, MAX_ITEMS, at(119)));
     }
 
     #[test]

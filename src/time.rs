@@ -181,7 +181,7 @@ impl Deadline {
     /// How much of the wait is left when the wall clock says `now`: all of it when the deadline is from the future, and
     /// never more.
     pub fn left(self, now: Timestamp) -> Duration {
-        if now < self.made { self.wait() } else { self.wait().saturating_sub(now.since(self.made)) }
+        self.wait().saturating_sub(now.since(self.made))
     }
 }
 
@@ -248,6 +248,15 @@ mod tests {
         assert_eq!(deadline.left(NOON.before(Duration::from_secs(2 * 86_400))), wait);
         assert_eq!(Deadline::at(NOON, NOON.before(wait)).left(NOON), Duration::ZERO);
         assert_eq!(Deadline::new(NOON, Duration::MAX).left(NOON), Duration::from_millis(u64::MAX));
+    }
+
+    #[test]
+    fn the_systems_clock_says_what_time_it_is() {
+        let since_1970 = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        let now = Timestamp::default().after(since_1970);
+        for said in [Clock::system().wall(), Clock::system().steady()] {
+            assert!(said >= now && said.since(now) < Duration::from_secs(3600), "{said} is not {now}");
+        }
     }
 
     /// Events on the machine while something waits.

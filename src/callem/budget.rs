@@ -295,6 +295,19 @@ mod tests {
     }
 
     #[test]
+    fn every_eighth_request_goes_to_who_has_waited_longest_and_no_other() {
+        let mut budget = Budget::new(200);
+        budget.block_until(at(1000));
+        let wants = [
+            (Name::from("sweeping"), Priority::Sweep, Duration::ZERO),
+            (Name::from("live"), Priority::Live, Duration::ZERO),
+        ];
+        let granted = run(&mut budget, &wants, at(2000));
+        let turn = granted.iter().position(|(name, ..)| name.as_str() == "sweeping");
+        assert_eq!(turn, Some(7), "{granted:?}");
+    }
+
+    #[test]
     fn sources_of_one_priority_share_alike() {
         let wants: Vec<_> = ["a", "b", "c"]
             .map(|name| (Name::from(name), Priority::Live, Duration::ZERO))

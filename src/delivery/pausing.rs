@@ -239,6 +239,15 @@ mod tests {
         assert_eq!(pausing.wrote(change, after(5)), None);
         assert_eq!(pausing.room(), Room::Full, "the store keeps the longer one");
         assert_eq!(pausing.learn(None, after(6)), Some(Telling::Resumed));
+        // Of two that end the later end counts, whichever was written first.
+        let begin = |pause| PauseChange::Begin(pause);
+        for (first, second) in [(60, 90), (90, 60)] {
+            let mut pausing = Pausing::new("first".to_owned());
+            assert_eq!(pausing.wrote(begin(asked(7, Some(first))), after(7)), None);
+            assert_eq!(pausing.room(), Room::At(after(first).steady));
+            assert_eq!(pausing.wrote(begin(asked(8, Some(second))), after(8)), None);
+            assert_eq!(pausing.room(), Room::At(after(90).steady));
+        }
     }
 
     #[test]

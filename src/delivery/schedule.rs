@@ -169,6 +169,11 @@ mod tests {
         let mut schedule = schedule(&[60, 60, 60]);
         schedule.max_age = Some(Duration::from_secs(100));
         assert!(matches!(schedule.verdict(tried(1), &failed(None), 0.9), Verdict::Retry(_)));
+        let just = Tried { attempts: 2, age: Duration::from_secs(40), ended: NOW };
+        assert!(
+            matches!(schedule.verdict(just, &failed(None), 0.0), Verdict::Retry(_)),
+            "at its age, not beyond"
+        );
         let second = Tried { attempts: 2, age: Duration::from_secs(65), ended: NOW };
         assert_eq!(
             schedule.verdict(second, &failed(None), 0.0),

@@ -42,3 +42,15 @@ pub struct Claim {
     /// [`Store::claim`](super::Store::claim); `None` when nobody else could take it.
     pub lease: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duty_is_named_for_people() {
+        let duties = [Duty::Source("clinic".into()), Duty::Destination("desk".into()), Duty::Upkeep];
+        let names = duties.map(|duty| duty.to_string());
+        assert_eq!(names, ["source clinic", "destination desk", "upkeep of the store"]);
+    }
+}

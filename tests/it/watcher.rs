@@ -455,6 +455,7 @@ fn silence_is_not_told_while_the_list_is_doubted_and_an_outage_is_a_failing_of_i
     let mut watcher = watcher(&rules);
     watcher.baseline_done(at(0));
     let _ = watcher.troubled(Standing::Missing, "8 of 8 calls are missing".to_owned(), 5 * MINUTE, both(1));
+    assert_eq!(watcher.failing_at(), Some(at(6)));
     let _ = watcher.answered(at(10));
     assert_eq!(names(&watcher.tick(both(10))), ["down"]);
     let _ = watcher.answered(at(61));
@@ -506,4 +507,115 @@ fn calls_that_a_baseline_missed_are_no_news_and_late_ones_are() {
     let late: Vec<_> =
         (590..599).map(|minute| over(minute, 601)).chain([over(600, 600), over(602, 602)]).collect();
     assert_eq!((told(0, &late), told(5, &late)), (late.len(), late.len()), "they ended after watching began");
+}
+
+#[test]
+fn the_memory_is_saved_when_it_has_changed_and_not_otherwise() {
+    let mut watcher = watcher(&[nobody_calls()]);
+    watcher.begin(at(0), Duration::ZERO);
+    watcher.baseline_done(at(1));
+    watcher.save();
+    let first = live("a", at(5));
+    assert_eq!((watcher.meet([&first]), watcher.is_unsaved()), (0, false), "it was not there before");
+    let _ = watcher.observe(None, &first, at(6));
+    assert!(watcher.is_unsaved(), "silence counts from it on");
+    watcher.save();
+    let _ = watcher.observe(None, &live("b", at(4)), at(7));
+    assert!(!watcher.is_unsaved(), "another was later");
+}
+
+#[test]
+fn silence_is_due_after_the_baseline_by_the_rules_of_the_source_alone() {
+    let mut watcher = watcher(&[nobody_calls()]);
+    watcher.heard(at(0));
+    assert_eq!(watcher.due(), None);
+    watcher.resume(at(0));
+    assert_eq!(watcher.due(), Some(at(60)));
+    let elsewhere = Rule { sources: Some(["other".into()].into()), ..nobody_calls() };
+    watcher.set_rules(RuleSet::of(&[elsewhere]), []);
+    assert_eq!(watcher.due(), None);
+}
+
+#[test]
+fn a_rule_whose_condition_fails_for_every_call_is_told_of() {
+    let odd = Condition::compile("call.a / call.b > 1").unwrap();
+    let odd = Rule { when: Some(odd), ..feed("odd", Kind::Started) };
+    let mut watcher = watcher(&[odd, feed("alarm", Kind::RuleFailing)]);
+    watcher.resume(at(0));
+    let look = |watcher: &mut Watcher, id: &str, b: u64| {
+        let record = json!({ "id": id, "status": "live", "a": 1, "b": b });
+        watcher.observe(None, &call(&record), at(1))
+    };
+    // What the rule does not look at says nothing of it.
+    let over = json!({ "id": "over", "status": "completed", "a": 1, "b": 0 });
+    for id in ["a", "b"] {
+        assert!(names(&look(&mut watcher, id, 0)).is_empty());
+        assert!(names(&watcher.observe(None, &call(&over), at(1))).is_empty());
+    }
+    let told = look(&mut watcher, "c", 0);
+    assert_eq!(names(&told), ["alarm"]);
+    let told = details(&told.events[0].event);
+    assert_eq!((&told["rule"], &told["error"]), (&json!("odd"), &json!("a division by zero")));
+    watcher.save();
+    assert!(names(&look(&mut watcher, "d", 0)).is_empty() && !watcher.is_unsaved(), "it was told");
+    let _ = look(&mut watcher, "e", 1);
+    assert!(watcher.is_unsaved(), "it works again, and is told of when it fails again");
+}
+
+#[test]
+fn a_forgotten_call_is_followed_without_a_word() {
+    let mut watcher = watcher(&[feed("all", Kind::Ended), feed("gone", Kind::Deleted)]);
+    watcher.resume(at(0));
+    let mut before = snapshot(&watcher.observe(None, &live("a", at(0)), at(0)));
+    before.forget();
+    let over =
+        call(&json!({ "id": "a", "status": "completed", "summary": "bad", "updatedAt": at(1).to_string() }));
+    let made = watcher.observe(Some(&before), &over, at(1));
+    assert!(made.events.is_empty() && made.signals.is_empty() && !made.changed, "{made:?}");
+    let after = snapshot(&made);
+    assert!(after.is_forgotten() && !after.fields.contains_key("summary"));
+    assert_eq!(after.record, over.record_hash(), "the same bytes are not read again");
+    let made = watcher.observe_deletion(&"a".into(), &after, at(2));
+    assert!(made.events.is_empty() && made.signals.is_empty(), "{made:?}");
+    assert!(snapshot(&made).deleted && snapshot(&made).is_forgotten());
+}
+
+#[test]
+fn a_rule_that_does_not_repeat_tells_one_stretch_of_a_call() {
+    let mut watcher = watcher(&[still_live(HOUR)]);
+    watcher.resume(at(0));
+    let mut seen = snapshot(&watcher.observe(None, &live("a", at(0)), at(0)));
+    let made = watcher.observe_again(&"a".into(), &seen, at(60));
+    assert_eq!(names(&made), ["still-live"]);
+    seen = snapshot(&made);
+    for (minute, status) in [(61, "completed"), (62, "live")] {
+        let record = json!({ "id": "a", "status": status, "updatedAt": at(minute).to_string() });
+        seen = snapshot(&watcher.observe(Some(&seen), &call(&record), at(minute)));
+    }
+    assert_eq!(watcher.due(), None, "nothing is waited for");
+    assert!(names(&watcher.observe_again(&"a".into(), &seen, at(200))).is_empty());
+}
+
+#[test]
+fn how_long_a_condition_lasts_is_measured_by_the_clock_of_waits() {
+    let mut watcher = watcher(&[still_live(HOUR)]);
+    watcher.resume(at(0));
+    // The API's clock is ten minutes behind.
+    let made = watcher.observe(None, &live("a", at(85)), Now { api: at(90), ..both(100) });
+    assert_eq!(watcher.due(), Some(at(95 + 60)), "by then it had been live for five minutes");
+    let again = Now { api: at(145), ..both(155) };
+    assert_eq!(names(&watcher.observe_again(&"a".into(), &snapshot(&made), again)), ["still-live"]);
+}
+
+#[test]
+fn fields_that_differ_are_named_down_to_the_fifth_level() {
+    let mut watcher = watcher(&[]);
+    watcher.resume(at(0));
+    let record = |deep: u64| {
+        let inner = json!({ "d": { "e": { "f": { "g": deep } } }, "same": 1 });
+        call(&json!({ "id": "a", "status": "live", "a": { "b": { "c": inner } } }))
+    };
+    let before = snapshot(&watcher.observe(None, &record(1), at(0)));
+    let made = watcher.observe(Some(&before), &record(2), at(1));
+    assert_eq!(made.differing, ["a.b.c.d.e"]);
 }

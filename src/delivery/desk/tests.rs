@@ -430,6 +430,30 @@ fn a_leap_of_the_clock_makes_no_delivery_too_old() {
     assert_eq!((world.messages(), world.dead.len()), (vec![(65, 1)], 0));
 }
 
+#[test]
+fn a_new_start_that_a_person_gave_counts_from_then_whatever_the_clock_says() {
+    let mut world = World::new(vec![rule("feed", Severity::Info, Pacing::default())], &[]);
+    let pending = Pending {
+        token: serde_json::from_value(1.into()).unwrap(),
+        event: "evt_1".into(),
+        subject: Subject::Call { source: "clinic".into(), call: "1".into() },
+        rule: "feed".into(),
+        sequence: 1,
+        created: world.now,
+        attempts: 7,
+        restart: Some(Restart { at: world.now.after(secs(3600)), attempts: 7 }),
+        standing: Standing::Due(Deadline::at_once(world.now.after(secs(3600)))),
+    };
+    // By the steady clock a year has gone by, and by the one for people an hour and a minute.
+    let steady = world.steady.after(365 * secs(86_400));
+    let now = Moment { wall: world.now.after(secs(3660)), steady };
+    world.desk.take_in([Entry::Unfinished(pending)], now);
+    let due = world.desk.take(1, now);
+    let [taken] = due.as_slice() else { panic!("{due:?}") };
+    let restart = taken.restart.map(|restart| (restart.at, restart.attempts));
+    assert_eq!(restart, Some((steady.before(secs(60)), 7)));
+}
+
 #[derive(Clone, Debug)]
 enum Happening {
     Event(usize, u8),

@@ -153,8 +153,8 @@ impl Batch {
 
     /// Moves all times that this machine has measured; whether any of them is kept.
     pub(super) fn shift(&mut self, by: impl Fn(Timestamp) -> Timestamp) -> bool {
+        let is_kept = !self.ledger.is_empty();
         let Ledger { sent, reached } = &mut self.ledger;
-        let is_kept = !sent.is_empty() || reached.is_some();
         let came = self.hits.iter_mut().map(|hit| &mut hit.came);
         sent.iter_mut().chain(reached).chain(&mut self.since).chain(came).for_each(|at| *at = by(*at));
         is_kept
@@ -164,7 +164,7 @@ impl Batch {
     /// late as it was. Whether anything changed that is kept.
     pub(super) fn not_after(&mut self, now: Timestamp) -> bool {
         let hits = self.hits.iter_mut().flat_map(|hit| [&mut hit.at, &mut hit.came]);
-        self.since.iter_mut().chain(hits).filter(|at| **at > now).for_each(|at| *at = now);
+        self.since.iter_mut().chain(hits).for_each(|at| *at = now.min(*at));
         let Ledger { sent, reached } = &mut self.ledger;
         let late: Vec<_> = sent.iter_mut().chain(reached).filter(|at| **at > now).collect();
         let changed = !late.is_empty();

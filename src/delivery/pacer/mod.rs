@@ -51,8 +51,6 @@ pub(super) struct Pacer {
     going: Vec<BatchKey>,
     /// The next time at which there is something to do, or an earlier one.
     next: Option<Timestamp>,
-    /// The time that was passed in last.
-    now: Timestamp,
     /// The time by both clocks when they were looked at last.
     looked: Option<Moment>,
 }
@@ -82,16 +80,7 @@ impl Pacer {
         let batches = ledgers.into_iter().map(|(key, kept)| (key, batch(kept))).collect();
         // A ledger may have expired by now.
         let next = Some(Timestamp::default());
-        Self {
-            rules,
-            quiet,
-            batches,
-            changed: BTreeSet::new(),
-            going: vec![],
-            next,
-            now: Timestamp::default(),
-            looked: None,
-        }
+        Self { rules, quiet, batches, changed: BTreeSet::new(), going: vec![], next, looked: None }
     }
 
     /// Takes in the time, before anything else is asked. When the clock for people was set since, what is measured moves
@@ -127,7 +116,6 @@ impl Pacer {
 
     /// Takes in a delivery that is held; returns whether it is to be released at once instead of waiting.
     pub(super) fn came(&mut self, key: &BatchKey, newcomer: Newcomer, now: Timestamp) -> bool {
-        self.look_at_the_clock(now);
         if self.may_go_at_once(key, newcomer.came, now) {
             if let BatchKey::Throttle { rule, .. } = key {
                 let throttle = self.rules.get(rule).and_then(|rule| rule.pacing.throttle.as_ref());
@@ -287,17 +275,8 @@ impl Pacer {
     }
 
     /// Whether there is something to do.
-    pub(super) fn is_due(&mut self, now: Timestamp) -> bool {
-        self.look_at_the_clock(now);
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
         self.next.is_some_and(|next| next <= now)
-    }
-
-    /// Corrects times in the future when the clock has been set back.
-    fn look_at_the_clock(&mut self, now: Timestamp) {
-        if now < self.now {
-            self.next = Some(Timestamp::default());
-        }
-        self.now = now;
     }
 
     /// When there is something to do: then [`Pacer::expire`] and [`Pacer::due`] are to be asked.
@@ -373,7 +352,7 @@ mod tests {
         kind::Kind,
         rule::{
             RuleSet,
-            pacing::{Group, Pacing},
+            pacing::{Count, Group, Pacing, Throttle},
         },
     };
 
@@ -419,5 +398,66 @@ mod tests {
         assert_eq!(pacer.due(at("06:59:59")), []);
         let together = Outgoing { batches: vec![group(1), group(2)], reason: Some(Reason::Quiet) };
         assert_eq!(pacer.due(at("07:00:00")), [together]);
+    }
+
+    fn newcomer(number: u64, came: &str) -> Newcomer {
+        let token = serde_json::from_value(number.into()).unwrap();
+        Newcomer { token, came: at(came), happened: at(came) }
+    }
+
+    #[test]
+    fn only_a_clock_that_was_set_moves_what_was_measured() {
+        let kept = |time: Timestamp| serde_json::json!({ "sent": [time] });
+        let both = |text: &str| Moment { wall: at(text), steady: at(text) };
+        let moved = |by: Duration| {
+            let ledgers = BTreeMap::from([(group(1), kept(at("12:00:00")))]);
+            let mut pacer = Pacer::new(RuleSet::of(&[grouping()]), None, ledgers);
+            pacer.look_at_the_clocks(both("12:00:10"));
+            let Moment { wall, steady } = both("12:00:20");
+            pacer.look_at_the_clocks(Moment { wall: wall.after(by), steady });
+            pacer.changes()
+        };
+        assert_eq!(moved(Duration::ZERO), []);
+        assert_eq!(moved(LEAP - MOMENT), []);
+        assert_eq!(moved(LEAP), [(group(1), Some(kept(at("12:00:01"))))]);
+    }
+
+    #[test]
+    fn what_comes_while_nothing_holds_it_goes_at_once() {
+        let throttle = Throttle { at_most: 2, per: Duration::from_secs(60), by: vec![] };
+        let pacing = Pacing { throttle: Some(throttle), ..Pacing::default() };
+        let rule = Rule { pacing, ..Rule::new("unhappy".into(), Kind::Ended.into(), vec!["desk".into()]) };
+        let throttled = BatchKey::Throttle { rule: "unhappy".into(), by: 1 };
+        for key in [throttled, BatchKey::Quiet] {
+            // What came in while the hours were on goes out with all else that they held back, also when it is seen later.
+            for (came, seen, expected) in [
+                ("12:00:00", "12:00:01", true),
+                ("05:00:00", "07:00:01", false),
+                ("19:59:59", "20:00:00", false),
+            ] {
+                let quiet = Hours::parse(["MON-SUN 20:00-07:00"], Zone::UTC).unwrap();
+                let mut pacer =
+                    Pacer::new(RuleSet::of(std::slice::from_ref(&rule)), Some(quiet), BTreeMap::new());
+                assert_eq!(pacer.came(&key, newcomer(1, came), at(seen)), expected, "{key}, {came}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_person_took_out_of_a_batch_is_not_counted_in_it() {
+        let count = Count { at_least: 3, within: Duration::from_secs(60), by: vec![] };
+        let pacing = Pacing { count: Some(count), ..Pacing::default() };
+        let rule = Rule { pacing, ..Rule::new("unhappy".into(), Kind::Ended.into(), vec!["desk".into()]) };
+        let key = BatchKey::Count { rule: "unhappy".into(), by: 1 };
+        let mut pacer = Pacer::new(RuleSet::of(&[rule]), None, BTreeMap::new());
+        let now = at("12:00:00");
+        assert!(!pacer.came(&key, newcomer(1, "12:00:00"), now));
+        pacer.left(&key, newcomer(1, "12:00:00").token, true);
+        for number in [2, 3] {
+            assert!(!pacer.came(&key, newcomer(number, "12:00:00"), now));
+        }
+        assert_eq!(pacer.goes_out(&key, now), None);
+        assert!(!pacer.came(&key, newcomer(4, "12:00:00"), now));
+        assert_eq!(pacer.goes_out(&key, now), Some(now));
     }
 }

@@ -290,7 +290,6 @@ fn is_of_transcript(node: &IdedExpr) -> bool {
         Expr::Select(select) => select.field == TRANSCRIPT || is_of_transcript(&select.operand),
         Expr::Call(call) => {
             call.func_name == "transcript_text"
-                || text(node) == Some(TRANSCRIPT)
                 || call.target.as_deref().into_iter().chain(&call.args).any(is_of_transcript)
         }
         Expr::Literal(_) => text(node) == Some(TRANSCRIPT),

@@ -41,9 +41,6 @@ pub(super) fn in_words(error: &ExecutionError) -> String {
                 .collect::<Vec<_>>()
                 .join(" and ")
         ),
-        ExecutionError::ValuesNotComparable(a, b) => {
-            format!("{} and {} cannot be compared", a.type_of(), b.type_of())
-        }
         ExecutionError::UnsupportedBinaryOperator(name, a, b) => {
             format!("`{}` does not work on {} and {}", operator(name), a.type_of(), b.type_of())
         }
@@ -53,7 +50,12 @@ pub(super) fn in_words(error: &ExecutionError) -> String {
         ExecutionError::InvalidArgumentCount { expected, actual } => {
             format!("a function wants {expected} arguments and was given {actual}")
         }
-        ExecutionError::UnexpectedType { want, .. } => format!("a value is not of type {want}"),
+        ExecutionError::UnexpectedType { want, .. } if want == "bool" => {
+            "a value is neither true nor false".to_owned()
+        }
+        ExecutionError::UnexpectedType { want, .. } if want == "iterable" => {
+            "a value is no list to walk over".to_owned()
+        }
         ExecutionError::FunctionError { function, .. } if function == CHARGED => {
             "it takes too much time or memory".to_owned()
         }

@@ -290,7 +290,8 @@ impl World {
                 Some(None) => May::Null,
                 Some(Some(_)) => May::There,
             },
-            Expr::Ident(name) if matches!(name.as_str(), "call" | "change") => May::There,
+            // Every other variable is always there.
+            Expr::Ident(_) => May::There,
             Expr::Select(select) => {
                 let of = self.value(&select.operand);
                 let word = |status: Option<Status>| match status {

@@ -738,12 +738,18 @@ fn a_call_that_comes_back_can_be_deleted_again() {
     let call = driver.api.list.remove(7);
     driver.run(6 * MINUTE);
     assert_eq!(deleted(&driver), [call.id]);
+    driver.restart();
+    driver.run(7 * MINUTE);
     driver.api.list.insert(7, call.clone());
     driver.run(9 * MINUTE);
     assert_eq!(driver.known(call.id), Some((call.version, false)));
     driver.api.list.remove(7);
     driver.run(12 * MINUTE);
     assert_eq!(deleted(&driver), [call.id, call.id]);
+    // Of the others none is missing.
+    driver.api.manners.shows_one_in = Some(0);
+    driver.run(15 * MINUTE);
+    assert_eq!(missing(&driver)[0], Missing { calls: 59, known: 59 });
 }
 
 #[test]

@@ -45,6 +45,10 @@ fn what_is_unknown_says_what_is_not_there() {
             "\nunknown  call.callAnalysis.topic.name == 1\n           call.callAnalysis.topic is null\n",
         ),
         ("before.duration > 3", "\nunknown  before.duration > 3\n           before is null\n"),
+        (
+            r#""x" in [call.evaluation, "y"]"#,
+            "\nunknown  \"x\" in [call.evaluation, \"y\"]\n           call.evaluation is null\n",
+        ),
     ] {
         explained(condition, expected);
     }

@@ -7,6 +7,9 @@ fn mistakes_are_found_before_anything_runs() {
     for (condition, message, marked, hint) in [
         (r#"call.status = "live""#, "`=` is not an operator", "=", Some("write `==`")),
         ("call.isEngaged and call.duration > 3", "`and` is not an operator", "and", Some("write `&&`")),
+        // Words that begin or end like one are none.
+        (r#"call.brand = "or""#, "`=` is not an operator", "=", Some("write `==`")),
+        ("call.or = 1", "`=` is not an operator", "=", Some("write `==`")),
         ("call.status == “live”", "`“` is a typographic quote", "“", Some("write \"…\" or '…'")),
         (r#"call.status === "live""#, "`===` is not an operator", "===", Some("write `==`")),
         (r#"call.status !== "live""#, "`!==` is not an operator", "!==", Some("write `!=`")),
@@ -362,6 +365,10 @@ fn what_the_api_may_come_to_know_is_a_warning() {
         let doubts = Condition::compile(condition).expect(condition).check(calls());
         assert!(matches!(doubts.as_slice(), [doubt] if doubt.is_warning), "{condition}: {doubts:?}");
     }
+    // Nobody but callwatch says what there are of these.
+    for condition in [r#""exploded" in change.kinds"#, r#"now.weekday("Europe/Berlin") == "doomsday""#] {
+        assert!(!broken(condition).is_warning, "{condition}");
+    }
 }
 
 #[test]
@@ -487,6 +494,14 @@ fn what_can_never_hold_for_the_kinds_a_rule_looks_at_is_a_mistake() {
             false,
             "`call.status` is one thing at a time",
         ),
+        (
+            &[Started],
+            "before == before",
+            "before == before",
+            true,
+            "the call is seen for the first time: `before` is null",
+        ),
+        (&[Updated], "now == null", "now == null", false, ""),
     ] {
         let doubts = Condition::compile(condition).expect(condition).check(on.iter().copied().collect());
         let [doubt] = doubts.as_slice() else { panic!("{condition}: {doubts:?}") };
@@ -510,10 +525,14 @@ fn what_can_never_hold_for_the_kinds_a_rule_looks_at_is_a_mistake() {
         (Analyzed, r#"call.status == "live""#),
         (Deleted, r#"call.status == "live" && before.status == "live""#),
         (Updated, "before.duration < call.duration"),
+        (Analyzed, "before.callAnalysis == null"),
         (Started, r#"call.status == "completed" || call.duration > 3"#),
     ] {
         assert_eq!(Condition::compile(condition).expect(condition).check(on.into()), [], "{condition}");
     }
+    // Only those of a change are known.
+    let doubts = Condition::compile(r#""vip" in call.kinds"#).expect("compiles").check(Updated.into());
+    assert!(doubts.iter().all(|doubt| !doubt.message.contains("never holds")), "{doubts:?}");
 }
 
 #[test]

@@ -169,6 +169,7 @@ fn what_was_said_is_found_by_whole_words_in_any_case() {
         { "role": "assistant", "content": "We do refunds. Don’t worry." },
         { "role": "user", "content": "I WANT a Refund,  my\nmoney back; +33 6 12" },
         { "role": "user" },
+        { "role": "user", "content": "please call  me tomorrow" },
         { "content": "nobody" },
         null,
     ]});
@@ -177,6 +178,7 @@ fn what_was_said_is_found_by_whole_words_in_any_case() {
         (r#"said(call, "assistant", "refund")"#, Truth::False),
         (r#"said(call, "assistant", "don't worry")"#, Truth::True),
         (r#"said(call, "user", "money back")"#, Truth::True),
+        (r#"said(call, "user", "call me tomorrow")"#, Truth::True),
         (r#"said(call, "user", "fund")"#, Truth::False),
         (r#"said(call, "user", "+33 6")"#, Truth::True),
         (r#"said(call, "user", ".*")"#, Truth::False),
@@ -240,6 +242,9 @@ fn what_makes_no_sense_is_a_failure_that_quotes_nothing_of_the_call() {
         ("call.callAnalysis.score + \"x\" == \"y\"", ""),
         ("timestamp(call.callerNumber) < now", "`timestamp` could not work on its arguments"),
         ("call.callAnalysis.sentiment && call.isEngaged", ""),
+        ("call.callAnalysis.score ? true : false", "a value is neither true nor false"),
+        ("call.callAnalysis.score.exists(x, x == 1)", "a value is no list to walk over"),
+        ("size(call.callAnalysis.score) == 1", "`size` does not work on a number"),
     ] {
         let failure = truth(condition, a_call()).expect_err(condition);
         assert!(failure == why || why.is_empty(), "{condition}: {failure}");
@@ -308,6 +313,7 @@ fn an_edited_condition_is_another_one() {
     let one = Condition::compile("call.duration > 60").expect("compiles");
     let other = Condition::compile("call.duration > 61").expect("compiles");
     assert_ne!(one.fingerprint(), other.fingerprint());
+    assert_eq!(format!("{one:?}"), r#""call.duration > 60""#);
 }
 
 #[test]
