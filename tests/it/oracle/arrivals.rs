@@ -39,7 +39,7 @@ pub enum Payload {
 }
 
 /// How titles that are a warning begin in Slack and in mails.
-pub const MARKS: [&str; 2] = ["⚠️ ", "Warning: "];
+pub const MARKS: [&str; 2] = ["⚠️ Warning: ", "Warning: "];
 
 impl Arrivals {
     pub fn at(crowd: &Crowd) -> Self {
