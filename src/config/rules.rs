@@ -40,6 +40,12 @@ const TITLE: Key =
         .means("what happened and with whom");
 const BODY: Key = Key::new("body", ValueType::Template, "the text that follows the title")
     .means("the summary and the most telling fields");
+const ADVICE: Key = Key::new(
+    "advice",
+    ValueType::Template,
+    "what the reader should do, as in `Call back before noon`; `\"\"` for nothing",
+)
+.means("words for its `severity`");
 const SEVERITY: Key = Key::new(
     "severity",
     ValueType::Word {
@@ -65,8 +71,8 @@ const FOR: Key = Key::new(
 
 /// The keys of `[rules.NAME]`.
 pub(crate) const RULE: &[Key] = &[
-    ON, WHEN, TO, SOURCES, TITLE, BODY, SEVERITY, REPEAT, MAX_AGE, FOR, SILENCE, HOURS, COUNT, GROUP, DIGEST,
-    THROTTLE, TIMEZONE,
+    ON, WHEN, TO, SOURCES, TITLE, BODY, ADVICE, SEVERITY, REPEAT, MAX_AGE, FOR, SILENCE, HOURS, COUNT, GROUP,
+    DIGEST, THROTTLE, TIMEZONE,
 ];
 
 /// The keys under which the tables stand that rules refer to, and their own.
@@ -156,11 +162,13 @@ pub(crate) fn read(
         let text = RuleText {
             title: table.read(&TITLE, template),
             body: table.read(&BODY, template),
+            advice: table.read(&ADVICE, template),
             severity: table.choice(&SEVERITY, &Severity::ALL).unwrap_or_default(),
         };
         let occasion = Occasion { kinds: looks_at, when: when.as_ref().map(Condition::source) };
         doubts(table, &TITLE, text.title.as_ref(), occasion);
         doubts(table, &BODY, text.body.as_ref(), occasion);
+        doubts(table, &ADVICE, text.advice.as_ref(), occasion);
         let to = to?;
         insist(cx, table.span_of(&TO), looks_at, &to, &destinations);
         let sorted = sorted(table, &to, &pacing, text.severity, targets);

@@ -20,8 +20,8 @@ conversation_id = Anruf { $call }
 caller = Anrufer
 called = Angerufene Nummer
 status = Status
-outcome = Anliegen
-how_it_ended = Gesprächsende
+outcome = Gesprächsziel
+how_it_ended = Beendet von
 engaged = Gespräch zustande gekommen
 rules = Regeln
 live_now = Läuft gerade
@@ -35,8 +35,8 @@ field = { $name ->
         [status] Status
         [duration] Dauer
         [summary] Zusammenfassung
-        [evaluation] Anliegen
-        [endedReason] Gesprächsende
+        [evaluation] Gesprächsziel
+        [endedReason] Beendet von
         [callerNumber] Nummer des Anrufers
         [calledNumber] Angerufene Nummer
         [isEngaged] Gespräch zustande gekommen
@@ -44,7 +44,7 @@ field = { $name ->
         [transcript] Gesprächsprotokoll
         [createdAt] Beginn
         [sentiment] Stimmung
-        [leadQuality] Interesse
+        [leadQuality] Verkaufspotenzial
         [appointmentBooked] Termin vereinbart
        *[other] { $label }
     }
@@ -58,15 +58,17 @@ word = { $key ->
         [cancelled] abgebrochen
         [voicemail] Anrufbeantworter
         [missed] verpasst
-        [success] geklärt
-        [fail] nicht geklärt
-        [user_hangup] Anrufer hat aufgelegt
-        [agent_hangup] Agent hat aufgelegt
+        [success] erreicht
+        [fail] nicht erreicht
+        [user_hangup] Anrufer
+        [agent_hangup] Agent
+        [customer_ended_call] Anrufer
+        [assistant_ended_call] Agent
         [positive] positiv
         [negative] negativ
         [neutral] neutral
         [mixed] gemischt
-        [hot] groß
+        [hot] hoch
         [warm] mittel
         [cold] gering
        *[other] { $word }
@@ -129,6 +131,7 @@ held_by_throttle = Diese Nachricht wurde durch die Begrenzung (throttle) der Reg
 too_large = (Dieser Anruf ist zu umfangreich, um hier vollständig angezeigt zu werden.)
 default_title = (Dies ist der Standardtitel, denn der Titel der Regel ließ sich nicht erzeugen: { $error })
 default_body = (Dies ist der Standardtext, denn der Text der Regel ließ sich nicht erzeugen: { $error })
+default_advice = (Was zu tun ist, ließ sich aus der Regel nicht erzeugen: { $error })
 no_title_of = (Der Titel von { $rule } ließ sich nicht erzeugen: { $error })
 no_room = Für den Rest dieser Nachricht ist in Slack kein Platz.
 transcript_goes_on = … der Rest des Gesprächsprotokolls wird hier nicht angezeigt
@@ -141,12 +144,28 @@ rule_word = { $count ->
        *[other] Regeln
     }
 source_word = Quelle
-alert_of = Meldung von callwatch
+alert_of = Sie erhalten Meldungen über callwatch selbst ([alerts] in seiner Konfiguration)
 call_word = Anruf
+-ring = Rufen Sie zur Probe die eigene Nummer an; nimmt niemand an, wenden Sie sich an den Anbieter des Sprachagenten.
+-forward = Kümmert sich jemand anderes um callwatch, leiten Sie diese Nachricht jetzt an diese Person weiter.
+what_to_do = Zu tun
+advice = { $urgency ->
+        [critical] Rufen Sie jetzt zurück, sofern es nicht schon erledigt ist.
+        [warning] Rufen Sie heute noch zurück, sofern es nicht schon erledigt ist.
+        [unsettled] Prüfen Sie, ob noch etwas zu erledigen ist.
+       *[other] Nichts, außer es wurde um etwas gebeten.
+    }
+advice_unsaid = { $severity ->
+        [critical] Gehen Sie dem jetzt nach.
+        [warning] Gehen Sie dem noch heute nach.
+       *[other] Nichts, dies dient nur zur Information.
+    }
+silent_advice = { -ring }
+why = Grund dieser Nachricht: { $what }
 began = Beginn: { $when }
 noticed = bemerkt: { $when }
 open_call = Anruf öffnen
-open_details = Warum Sie dies erhalten
+open_details = Einzelheiten in callwatch
 open_page = callwatch öffnen
 
 # callwatch selbst.
@@ -159,33 +178,38 @@ source_failing_title = { $cause ->
        *[other] callwatch sieht die Anrufe von { $source } nicht mehr
     }
 source_failing = { $cause ->
-        [missing] In der Liste von { $source } fehlen{ $since } Anrufe, die callwatch kennt. Alle anderen Anrufe werden wie gewohnt gemeldet. Wurden sie absichtlich gelöscht, ist nichts zu tun; sonst fragen Sie den Anbieter des Sprachagenten, wo sie geblieben sind.
-        [flood] In { $source } tauchen{ $since } mehr Anrufe auf, als wahrscheinlich ist. Sind sie echt, ist nichts zu tun; sonst fragen Sie den Anbieter des Sprachagenten danach und halten Sie die überfluteten Ziele an.
-        [full] callwatch merkt sich so viele Anrufe von { $source }, wie es darf, und lässt neue{ $since } aus: Niemand erfährt von ihnen. Erhöhen Sie das `max_calls` der Quelle.
-       *[other] callwatch kann die Anrufe von { $source }{ $since } nicht mehr abrufen und meldet daher keine neuen. Anrufe werden vermutlich weiterhin wie gewohnt angenommen. callwatch versucht es weiter: Sobald es wieder gelingt, erhalten Sie eine Nachricht, und die Anrufe aus der Zwischenzeit werden nachträglich gemeldet.
+        [missing] In der Liste von { $source } fehlen{ $since } Anrufe, die callwatch kennt. Alle anderen Anrufe werden wie gewohnt gemeldet.
+        [flood] In { $source } tauchen{ $since } mehr Anrufe auf, als wahrscheinlich ist.
+        [full] callwatch merkt sich so viele Anrufe von { $source }, wie es darf, und lässt neue{ $since } aus: Niemand erfährt von ihnen.
+       *[other] callwatch kann die Anrufe von { $source }{ $since } nicht mehr abrufen und meldet daher keine neuen. Ob Anrufe angenommen werden, lässt sich daran nicht erkennen. callwatch versucht es weiter; sobald der Abruf wieder gelingt, steht es hier, und die Anrufe aus der Zwischenzeit werden nachgereicht.
     }
 source_advice = { $cause ->
-        [key] Die API weist den Schlüssel zurück: Berichtigen Sie `api_key` in der Konfiguration oder die Liste der Adressen, die den Schlüssel verwenden dürfen.
-        [limited] Die API verlangt weniger Anfragen. Hält das Problem an, verringern Sie `requests_per_minute` oder suchen Sie, wer die API noch von derselben Adresse aus nutzt.
-        [server] Die API selbst ist gestört. Hält das Problem an, wenden Sie sich an den Anbieter des Sprachagenten.
-        [answer] Die API antwortet anders als erwartet. Prüfen Sie `base_url`; stimmt sie, fragen Sie den Anbieter des Sprachagenten, was sich geändert hat.
-       *[other] Die API ist nicht erreichbar. Hält das Problem an, prüfen Sie die Netzwerkverbindung des Servers, auf dem callwatch läuft, und wenden Sie sich an den Anbieter des Sprachagenten.
+        [missing] { -forward } Wurden sie absichtlich gelöscht, müssen Sie nichts tun; sonst fragen Sie den Anbieter des Sprachagenten, wo sie geblieben sind.
+        [flood] { -forward } Sind sie echt, müssen Sie nichts tun; sonst fragen Sie den Anbieter des Sprachagenten danach und halten Sie die überfluteten Ziele an.
+        [full] { -forward } Erhöhen Sie das `max_calls` der Quelle in der Konfiguration.
+        [key] { -ring } { -forward } Die API des Anbieters weist den Schlüssel zurück: Berichtigen Sie `api_key` in der Konfiguration oder die Liste der Adressen, die ihn verwenden dürfen.
+        [limited] { -ring } { -forward } Die API des Anbieters verlangt weniger Anfragen; das gibt sich oft von selbst. Kommt innerhalb von 15 Minuten keine Entwarnung, verringern Sie `requests_per_minute` oder suchen Sie, wer die API noch von derselben Adresse aus nutzt.
+        [server] { -ring } { -forward } Die API des Anbieters ist gestört; das gibt sich oft von selbst. Kommt innerhalb von 15 Minuten keine Entwarnung, wenden Sie sich an den Anbieter.
+        [answer] { -ring } { -forward } Die API des Anbieters antwortet anders als erwartet: Prüfen Sie `base_url` in der Konfiguration; stimmt die Adresse, fragen Sie den Anbieter, was sich geändert hat.
+       *[other] { -ring } { -forward } Die API des Anbieters ist nicht erreichbar oder lehnt Verbindungen ab; das gibt sich oft von selbst. Kommt innerhalb von 15 Minuten keine Entwarnung, prüfen Sie `base_url` in der Konfiguration und die Netzwerkverbindung des Servers, auf dem callwatch läuft; danach wenden Sie sich an den Anbieter.
     }
 source_recovered_title = callwatch sieht die Anrufe von { $source } wieder
 source_recovered = Mit den Anrufen von { $source } ist wieder alles in Ordnung. Das war{ $since } nicht so; die Anrufe aus der Zwischenzeit werden jetzt gemeldet. Zu tun ist nichts.
 destination_failing_title = Ziel { $destination } ist gestört
 destination_paused_title = Ziel { $destination } wartet auf Sie
-destination_failing = { $destination } hat{ $since } nichts angenommen. { $waiting } `{ $list }` zeigt, was wartet.
+destination_failing = { $destination } hat{ $since } nichts angenommen. { $waiting }
 waits_for_answer = { $count ->
-        [0] Es wartet nichts; was hinzukommt, wird gesendet, sobald das Ziel wieder antwortet. Hält das Problem an, muss jemand nachsehen, woran es liegt.
-        [one] { $count } Benachrichtigung wartet; sie wird gesendet, sobald das Ziel wieder antwortet. Hält das Problem an, muss jemand nachsehen, woran es liegt.
-       *[other] { $count } Benachrichtigungen warten; sie werden gesendet, sobald das Ziel wieder antwortet. Hält das Problem an, muss jemand nachsehen, woran es liegt.
+        [0] Es wartet nichts; was hinzukommt, wird gesendet, sobald das Ziel wieder antwortet.
+        [one] { $count } Benachrichtigung wartet; sie wird gesendet, sobald das Ziel wieder antwortet.
+       *[other] { $count } Benachrichtigungen warten; sie werden gesendet, sobald das Ziel wieder antwortet.
     }
 waits_for_person = { $count ->
-        [0] Es wartet nichts; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird. Beheben Sie, was es beanstandet, und führen Sie dann `{ $resume }` aus.
-        [one] { $count } Benachrichtigung wartet; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird. Beheben Sie, was es beanstandet, und führen Sie dann `{ $resume }` aus.
-       *[other] { $count } Benachrichtigungen warten; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird. Beheben Sie, was es beanstandet, und führen Sie dann `{ $resume }` aus.
+        [0] Es wartet nichts; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird.
+        [one] { $count } Benachrichtigung wartet; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird.
+       *[other] { $count } Benachrichtigungen warten; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird.
     }
+destination_advice = { -forward } Kommt innerhalb von 15 Minuten keine Entwarnung, finden Sie heraus, warum das Ziel nicht antwortet; `{ $list }` zeigt, was wartet.
+destination_paused_advice = { -forward } Beheben Sie, was es beanstandet, und führen Sie dann `{ $resume }` aus; `{ $list }` zeigt, was wartet.
 destination_recovered_title = Ziel { $destination } nimmt wieder Benachrichtigungen an
 destination_recovered = { $count ->
         [0] { $destination } hatte{ $since } nichts angenommen. Jetzt wartet nichts mehr.
@@ -197,13 +221,19 @@ delivery_dead_title = { $count ->
        *[other] Zustellung von { $count } Benachrichtigungen an { $destination } eingestellt
     }
 delivery_dead = { $count ->
-        [one] Die Zustellung von { $count } Benachrichtigung ist{ $since } eingestellt. Sie bleibt erhalten: `{ $list }` zeigt, warum, und `{ $retry }` sendet sie erneut, sobald der Grund behoben ist.
-       *[other] Die Zustellung von { $count } Benachrichtigungen ist{ $since } eingestellt. Sie bleiben erhalten: `{ $list }` zeigt, warum, und `{ $retry }` sendet sie erneut, sobald der Grund behoben ist.
+        [one] Die Zustellung von { $count } Benachrichtigung ist{ $since } eingestellt. Sie bleibt erhalten.
+       *[other] Die Zustellung von { $count } Benachrichtigungen ist{ $since } eingestellt. Sie bleiben erhalten.
+    }
+delivery_dead_advice = { $count ->
+        [one] { -forward } Beheben Sie den Grund und führen Sie dann `{ $retry }` aus, was sie erneut sendet; `{ $list }` zeigt sie.
+       *[other] { -forward } Beheben Sie die Gründe und führen Sie dann `{ $retry }` aus, was sie erneut sendet; `{ $list }` zeigt sie.
     }
 rule_failing_title = Regel { $rule } funktioniert nicht
-rule_failing = Die Bedingung von { $rule } ließ sich{ $since } für keinen der letzten Anrufe von { $source } auswerten. Die Regel meldet nichts, bis das behoben ist: Korrigieren Sie ihr `when`.
+rule_failing = Die Bedingung von { $rule } ließ sich{ $since } für keinen der letzten Anrufe von { $source } auswerten. Die Regel meldet nichts, bis das behoben ist.
+rule_failing_advice = { -forward } Berichtigen Sie das `when` der Regel in der Konfiguration.
 config_rejected_title = Die neue Konfiguration wird nicht verwendet
-config_rejected = Die Konfiguration auf der Festplatte konnte nicht übernommen werden. callwatch arbeitet mit der bisherigen weiter; `{ $check }` zeigt alle Fehler.
+config_rejected = Die Konfiguration auf der Festplatte konnte nicht übernommen werden. callwatch arbeitet mit der bisherigen weiter.
+config_rejected_advice = { -forward } Berichtigen Sie die Konfiguration; `{ $check }` zeigt alle Fehler.
 
 # Datum und Uhrzeit.
 date_and_time_format = %a., %d.%m.%Y, %H:%M Uhr { $zone }

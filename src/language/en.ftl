@@ -22,7 +22,7 @@ caller = Caller
 called = Number called
 status = Status
 outcome = Goal
-how_it_ended = How it ended
+how_it_ended = Ended by
 engaged = Real conversation
 rules = Rules
 live_now = Live now
@@ -35,15 +35,23 @@ removed = removed
 # The name of a field, and a word of the API. $label and $word are what to print when it is none that is known.
 field = { $name ->
         [evaluation] Goal
-        [endedReason] How it ended
+        [endedReason] Ended by
+        [createdAt] Began
         [isEngaged] Real conversation
+        [leadQuality] Sales potential
        *[other] { $label }
     }
 word = { $key ->
-        [success] reached
-        [fail] not reached
-        [user_hangup] the caller hung up
-        [agent_hangup] the agent hung up
+        [completed] ended
+        [success] met
+        [fail] not met
+        [user_hangup] the caller
+        [agent_hangup] the agent
+        [customer_ended_call] the caller
+        [assistant_ended_call] the agent
+        [hot] high
+        [warm] medium
+        [cold] low
        *[other] { $word }
     }
 more_fields = (There are more fields than are shown here.)
@@ -86,6 +94,7 @@ held_by_throttle = This was held back by the rule's throttle.
 too_large = (This call is too large to be shown whole here.)
 default_title = (this is the default title: the rule's own could not be rendered: { $error })
 default_body = (this is the default body: the rule's own could not be rendered: { $error })
+default_advice = (the rule's own advice could not be rendered: { $error })
 no_title_of = (the title of { $rule } could not be rendered: { $error })
 no_room = Slack has no room for the rest of this message.
 transcript_goes_on = … the rest of the transcript is not shown here
@@ -98,12 +107,28 @@ rule_word = { $count ->
        *[other] rules
     }
 source_word = source
-alert_of = callwatch alert
+alert_of = you receive alerts about callwatch itself ([alerts] in its config)
 call_word = call
+-ring = Ring the number to hear whether calls are answered; if they are not, contact the provider of the phone agent.
+-forward = If somebody else looks after callwatch, forward this to them now.
+what_to_do = What to do
+advice = { $urgency ->
+        [critical] Call back now, unless it is already settled.
+        [warning] Call back today, unless it is already settled.
+        [unsettled] Check whether the caller still needs something.
+       *[other] Nothing, unless the caller asked for something.
+    }
+advice_unsaid = { $severity ->
+        [critical] Look into it now.
+        [warning] Look into it today.
+       *[other] Nothing: this is for your information.
+    }
+silent_advice = { -ring }
+why = Why you get this: { $what }
 began = began { $when }
 noticed = noticed { $when }
 open_call = Open the call
-open_details = Why this was sent
+open_details = Details in callwatch
 open_page = Open callwatch
 
 # callwatch itself. $since is empty, or begins with what stands between it and the words before.
@@ -116,34 +141,39 @@ source_failing_title = { $cause ->
        *[other] callwatch cannot see the calls of { $source }
     }
 source_failing = { $cause ->
-        [missing] Calls that callwatch knows have been missing from the list of { $source }{ $since }. All other calls are told as usual. If they were deleted on purpose, nothing has to be done; else ask the provider of the phone agent where they are.
-        [flood] More calls have appeared in { $source }{ $since } than is likely. If they are real, nothing has to be done; else ask the provider of the phone agent about them, and pause the destinations that are flooded.
-        [full] callwatch remembers as many calls of { $source } as it may, and has left out new ones{ $since }: nobody is told of them. Raise `max_calls` of the source.
-       *[other] callwatch has not been able to read the calls of { $source }{ $since }, so it does not report new ones. The phone line itself is probably working. callwatch keeps trying: when it succeeds, you are told, and calls that came in meanwhile are reported late.
+        [missing] Calls that callwatch knows have been missing from the list of { $source }{ $since }. All other calls are told as usual.
+        [flood] More calls have appeared in { $source }{ $since } than is likely.
+        [full] callwatch remembers as many calls of { $source } as it may, and has left out new ones{ $since }: nobody is told of them.
+       *[other] callwatch has not been able to read the calls of { $source }{ $since }, so it cannot tell you of new ones. This does not show whether calls are answered. callwatch keeps trying; when it succeeds, it says so here and tells you of the calls that it missed.
     }
-# Follows source_failing, when the calls cannot be read.
+# What to do about it.
 source_advice = { $cause ->
-        [key] The API refuses the key: put `api_key` in the config right, or the list of addresses that may use the key.
-        [limited] The API asks for fewer requests. If this continues, make `requests_per_minute` smaller, or find out what else uses the API from the same address.
-        [server] The API itself is in trouble. If this continues, contact the provider of the phone agent.
-        [answer] The API does not answer as expected. Check `base_url`; if it is right, ask the provider of the phone agent what has changed.
-       *[other] The API cannot be reached. If this continues, check the network of the server that callwatch runs on, and contact the provider of the phone agent.
+        [missing] { -forward } If they were deleted on purpose, nothing has to be done; else ask the provider of the phone agent where they are.
+        [flood] { -forward } If they are real, nothing has to be done; else ask the provider of the phone agent about them, and pause the destinations that are flooded.
+        [full] { -forward } Raise `max_calls` of the source in the config.
+        [key] { -ring } { -forward } The API of the phone agent's provider refuses the key: correct `api_key` in the config, or the list of addresses that may use it.
+        [limited] { -ring } { -forward } The API of the phone agent's provider asks for fewer requests, which often passes. If no all-clear has come within 15 minutes, make `requests_per_minute` smaller, or find out what else uses the API from the same address.
+        [server] { -ring } { -forward } The API of the phone agent's provider is in trouble, which often passes. If no all-clear has come within 15 minutes, contact the provider.
+        [answer] { -ring } { -forward } The API of the phone agent's provider does not answer as expected: check `base_url` in the config; if it is right, ask the provider what has changed.
+       *[other] { -ring } { -forward } The API of the phone agent's provider cannot be reached or refuses connections, which often passes. If no all-clear has come within 15 minutes, check `base_url` in the config and the network of the server that callwatch runs on, then contact the provider.
     }
 source_recovered_title = callwatch sees the calls of { $source } again
-source_recovered = All is well again with the calls of { $source }. It had not been{ $since }; calls that came in meanwhile are reported now. Nothing has to be done.
+source_recovered = All is well again with the calls of { $source }. It had not been{ $since }; calls that came in meanwhile are told now. Nothing has to be done.
 destination_failing_title = Destination { $destination } is failing
 destination_paused_title = Destination { $destination } waits for you
-destination_failing = { $destination } has not taken anything{ $since }. { $waiting } `{ $list }` shows what waits.
+destination_failing = { $destination } has not taken anything{ $since }. { $waiting }
 waits_for_answer = { $count ->
-        [0] Nothing waits for it; what comes in is sent when it answers again. If this continues, somebody has to find out why.
-        [one] { $count } notification waits; it is sent when it answers again. If this continues, somebody has to find out why.
-       *[other] { $count } notifications wait; they are sent when it answers again. If this continues, somebody has to find out why.
+        [0] Nothing waits for it; what comes in is sent when it answers again.
+        [one] { $count } notification waits; it is sent when it answers again.
+       *[other] { $count } notifications wait; they are sent when it answers again.
     }
 waits_for_person = { $count ->
-        [0] Nothing waits for it; nothing is sent before it is resumed. Put right what it complains of, then run `{ $resume }`.
-        [one] { $count } notification waits; nothing is sent before it is resumed. Put right what it complains of, then run `{ $resume }`.
-       *[other] { $count } notifications wait; nothing is sent before it is resumed. Put right what it complains of, then run `{ $resume }`.
+        [0] Nothing waits for it; nothing is sent before it is resumed.
+        [one] { $count } notification waits; nothing is sent before it is resumed.
+       *[other] { $count } notifications wait; nothing is sent before it is resumed.
     }
+destination_advice = { -forward } If no all-clear has come within 15 minutes, find out why it does not answer; `{ $list }` shows what waits.
+destination_paused_advice = { -forward } Put right what it complains of, then run `{ $resume }`; `{ $list }` shows what waits.
 destination_recovered_title = Destination { $destination } takes notifications again
 destination_recovered = { $count ->
         [0] { $destination } had not taken anything{ $since }. Nothing waits any more.
@@ -155,13 +185,19 @@ delivery_dead_title = { $count ->
        *[other] { $count } notifications to { $destination } given up
     }
 delivery_dead = { $count ->
-        [one] { $count } notification has been given up{ $since }. It is kept: `{ $list }` shows it, and `{ $retry }` sends it again once the reason is gone.
-       *[other] { $count } notifications have been given up{ $since }. They are kept: `{ $list }` shows why, and `{ $retry }` sends them again once the reason is gone.
+        [one] { $count } notification has been given up{ $since }. It is kept.
+       *[other] { $count } notifications have been given up{ $since }. They are kept.
+    }
+delivery_dead_advice = { $count ->
+        [one] { -forward } Remove the reason, then run `{ $retry }`, which sends it again; `{ $list }` shows it.
+       *[other] { -forward } Remove the reasons, then run `{ $retry }`, which sends them again; `{ $list }` shows them.
     }
 rule_failing_title = Rule { $rule } does not work
-rule_failing = The condition of { $rule } could not be evaluated for any of the latest calls of { $source }{ $since }. The rule tells nothing until that is mended: correct its `when`.
+rule_failing = The condition of { $rule } could not be evaluated for any of the latest calls of { $source }{ $since }. The rule tells nothing until that is mended.
+rule_failing_advice = { -forward } Correct the rule's `when` in the config.
 config_rejected_title = The new config is not used
-config_rejected = The config on the disk could not be put to work. callwatch goes on with the one before; `{ $check }` shows every mistake.
+config_rejected = The config on the disk could not be put to work. callwatch goes on with the one before.
+config_rejected_advice = { -forward } Correct the config; `{ $check }` shows every mistake.
 
 # Times, as in strftime (https://docs.rs/chrono/latest/chrono/format/strftime/). $hour is for languages that say one o'clock
 # in another way.

@@ -17,11 +17,11 @@ conversation_of = Llamada { $call } de { $caller }
 conversation_id = Llamada { $call }
 
 # Etiquetas y valores.
-caller = Quién llama
+caller = Llamante
 called = Número marcado
 status = Estado
 outcome = Objetivo
-how_it_ended = Fin de la llamada
+how_it_ended = Finalizada por
 engaged = Hubo conversación
 rules = Reglas
 live_now = En curso
@@ -36,15 +36,15 @@ field = { $name ->
         [duration] Duración
         [summary] Resumen
         [evaluation] Objetivo
-        [endedReason] Fin de la llamada
-        [callerNumber] Número de quien llama
+        [endedReason] Finalizada por
+        [callerNumber] Número del llamante
         [calledNumber] Número marcado
         [isEngaged] Hubo conversación
         [callAnalysis] Análisis
         [transcript] Transcripción
         [createdAt] Inicio
-        [sentiment] Sentimiento
-        [leadQuality] Nivel de interés
+        [sentiment] Ánimo del llamante
+        [leadQuality] Potencial comercial
         [appointmentBooked] Cita concertada
        *[other] { $label }
     }
@@ -60,8 +60,10 @@ word = { $key ->
         [missed] perdida
         [success] alcanzado
         [fail] no alcanzado
-        [user_hangup] colgó quien llamaba
-        [agent_hangup] colgó el agente
+        [user_hangup] la persona que llamó
+        [agent_hangup] el agente
+        [customer_ended_call] la persona que llamó
+        [assistant_ended_call] el agente
         [positive] positivo
         [negative] negativo
         [neutral] neutro
@@ -117,6 +119,7 @@ held_by_throttle = Este mensaje fue retenido por la limitación (throttle) de la
 too_large = (Esta llamada es demasiado extensa para mostrarla aquí completa.)
 default_title = (Título predeterminado, porque no se pudo generar el de la regla: { $error })
 default_body = (Texto predeterminado, porque no se pudo generar el de la regla: { $error })
+default_advice = (No se pudo generar el consejo de la regla: { $error })
 no_title_of = (No se pudo generar el título de { $rule }: { $error })
 no_room = El resto de este mensaje no cabe en Slack.
 transcript_goes_on = … el resto de la transcripción no se muestra aquí
@@ -129,12 +132,28 @@ rule_word = { $count ->
        *[other] reglas
     }
 source_word = fuente
-alert_of = Aviso de callwatch
+alert_of = usted recibe los avisos sobre el propio callwatch ([alerts] en su configuración)
 call_word = llamada
+-ring = Llame al número para oír si contestan; si no, póngase en contacto con el proveedor del agente de voz.
+-forward = Si otra persona se encarga de callwatch, reenvíele este mensaje ya.
+what_to_do = Qué hacer
+advice = { $urgency ->
+        [critical] Devuelva la llamada ahora, salvo que ya esté resuelto.
+        [warning] Devuelva la llamada hoy, salvo que ya esté resuelto.
+        [unsettled] Compruebe si queda algo pendiente.
+       *[other] Nada, salvo que se haya pedido algo.
+    }
+advice_unsaid = { $severity ->
+        [critical] Compruébelo ahora.
+        [warning] Compruébelo hoy.
+       *[other] Nada, este mensaje es solo informativo.
+    }
+silent_advice = { -ring }
+why = Motivo de este mensaje: { $what }
 began = inicio: { $when }
 noticed = detectado: { $when }
 open_call = Abrir la llamada
-open_details = Por qué recibe este mensaje
+open_details = Detalles en callwatch
 open_page = Abrir callwatch
 
 # El propio callwatch.
@@ -147,33 +166,38 @@ source_failing_title = { $cause ->
        *[other] callwatch ya no ve las llamadas de { $source }
     }
 source_failing = { $cause ->
-        [missing] En la lista de { $source } faltan llamadas que callwatch conoce{ $since }. Todas las demás se notifican como siempre. Si se eliminaron a propósito, no hay que hacer nada; si no, pregunte al proveedor del agente de voz dónde están.
-        [flood] En { $source } aparecen más llamadas de lo probable{ $since }. Si son reales, no hay que hacer nada; si no, consulte al proveedor del agente de voz y pause los destinos desbordados.
-        [full] callwatch recuerda tantas llamadas de { $source } como se le permite y omite las nuevas{ $since }: nadie se entera de ellas. Aumente el `max_calls` de la fuente.
-       *[other] callwatch no consigue consultar las llamadas de { $source }{ $since }, por lo que no avisa de las nuevas. Es probable que las llamadas se sigan atendiendo con normalidad. callwatch lo sigue intentando: en cuanto lo consiga, recibirá un aviso, y las llamadas de ese tiempo se notificarán con retraso.
+        [missing] En la lista de { $source } faltan llamadas que callwatch conoce{ $since }. Todas las demás se notifican como siempre.
+        [flood] En { $source } aparecen más llamadas de lo probable{ $since }.
+        [full] callwatch recuerda tantas llamadas de { $source } como se le permite y omite las nuevas{ $since }: nadie se entera de ellas.
+       *[other] callwatch no consigue consultar las llamadas de { $source }{ $since }, por lo que no avisa de las nuevas. Esto no indica si las llamadas se atienden. callwatch lo sigue intentando; en cuanto lo consiga, avisará aquí y notificará con retraso las llamadas recibidas entretanto.
     }
 source_advice = { $cause ->
-        [key] La API rechaza la clave: corrija `api_key` en la configuración, o la lista de direcciones que pueden usar la clave.
-        [limited] La API pide menos peticiones. Si el problema continúa, reduzca `requests_per_minute` o busque qué más usa la API desde la misma dirección.
-        [server] La propia API tiene problemas. Si el problema continúa, póngase en contacto con el proveedor del agente de voz.
-        [answer] La API no responde como se esperaba. Compruebe `base_url`; si es correcta, pregunte al proveedor del agente de voz qué ha cambiado.
-       *[other] No se puede acceder a la API. Si el problema continúa, revise la conexión de red del servidor en el que se ejecuta callwatch y póngase en contacto con el proveedor del agente de voz.
+        [missing] { -forward } Si se eliminaron a propósito, no hay que hacer nada; si no, pregunte al proveedor del agente de voz dónde están.
+        [flood] { -forward } Si son reales, no hay que hacer nada; si no, consulte al proveedor del agente de voz y pause los destinos desbordados.
+        [full] { -forward } Aumente el `max_calls` de la fuente en la configuración.
+        [key] { -ring } { -forward } La API del proveedor rechaza la clave: corrija `api_key` en la configuración, o la lista de direcciones que pueden usarla.
+        [limited] { -ring } { -forward } La API del proveedor pide menos peticiones, lo que suele pasar solo. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, reduzca `requests_per_minute` o busque qué más usa la API desde la misma dirección.
+        [server] { -ring } { -forward } La API del proveedor tiene problemas, lo que suele pasar solo. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, póngase en contacto con el proveedor.
+        [answer] { -ring } { -forward } La API del proveedor no responde como se esperaba: compruebe `base_url` en la configuración; si la dirección es correcta, pregunte al proveedor qué ha cambiado.
+       *[other] { -ring } { -forward } La API del proveedor no está accesible o rechaza las conexiones, lo que suele pasar solo. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, compruebe `base_url` en la configuración y la conexión de red del servidor en el que se ejecuta callwatch, y después póngase en contacto con el proveedor.
     }
 source_recovered_title = callwatch vuelve a ver las llamadas de { $source }
-source_recovered = Todo vuelve a estar en orden con las llamadas de { $source }. No lo estaba{ $since }; las llamadas de ese tiempo se notifican ahora. No hay que hacer nada.
+source_recovered = Todo vuelve a estar en orden con las llamadas de { $source }. No lo estaba{ $since }; las llamadas recibidas entretanto se notifican ahora. No hay que hacer nada.
 destination_failing_title = El destino { $destination } está fallando
 destination_paused_title = El destino { $destination } espera su intervención
-destination_failing = { $destination } no ha aceptado nada{ $since }. { $waiting } `{ $list }` muestra lo que está en espera.
+destination_failing = { $destination } no ha aceptado nada{ $since }. { $waiting }
 waits_for_answer = { $count ->
-        [0] No hay nada en espera; lo que llegue se enviará en cuanto el destino vuelva a responder. Si el problema continúa, alguien tiene que buscar la causa.
-        [one] Hay { $count } notificación en espera; se enviará en cuanto el destino vuelva a responder. Si el problema continúa, alguien tiene que buscar la causa.
-       *[other] Hay { $count } notificaciones en espera; se enviarán en cuanto el destino vuelva a responder. Si el problema continúa, alguien tiene que buscar la causa.
+        [0] No hay nada en espera; lo que llegue se enviará en cuanto el destino vuelva a responder.
+        [one] Hay { $count } notificación en espera; se enviará en cuanto el destino vuelva a responder.
+       *[other] Hay { $count } notificaciones en espera; se enviarán en cuanto el destino vuelva a responder.
     }
 waits_for_person = { $count ->
-        [0] No hay nada en espera; no se enviará nada hasta que se reanude el destino. Corrija el problema que señala y ejecute `{ $resume }`.
-        [one] Hay { $count } notificación en espera; no se enviará nada hasta que se reanude el destino. Corrija el problema que señala y ejecute `{ $resume }`.
-       *[other] Hay { $count } notificaciones en espera; no se enviará nada hasta que se reanude el destino. Corrija el problema que señala y ejecute `{ $resume }`.
+        [0] No hay nada en espera; no se enviará nada hasta que se reanude el destino.
+        [one] Hay { $count } notificación en espera; no se enviará nada hasta que se reanude el destino.
+       *[other] Hay { $count } notificaciones en espera; no se enviará nada hasta que se reanude el destino.
     }
+destination_advice = { -forward } Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, averigüe por qué el destino no responde; `{ $list }` muestra lo que está en espera.
+destination_paused_advice = { -forward } Corrija el problema que señala y ejecute `{ $resume }`; `{ $list }` muestra lo que está en espera.
 destination_recovered_title = El destino { $destination } vuelve a aceptar notificaciones
 destination_recovered = { $count ->
         [0] { $destination } no había aceptado nada{ $since }. Ya no hay nada en espera.
@@ -185,13 +209,19 @@ delivery_dead_title = { $count ->
        *[other] { $count } notificaciones a { $destination } sin entregar
     }
 delivery_dead = { $count ->
-        [one] La entrega de { $count } notificación está abandonada{ $since }. Se conserva: `{ $list }` muestra por qué, y `{ $retry }` la vuelve a enviar cuando la causa esté resuelta.
-       *[other] La entrega de { $count } notificaciones está abandonada{ $since }. Se conservan: `{ $list }` muestra por qué, y `{ $retry }` las vuelve a enviar cuando la causa esté resuelta.
+        [one] La entrega de { $count } notificación está abandonada{ $since }. Se conserva.
+       *[other] La entrega de { $count } notificaciones está abandonada{ $since }. Se conservan.
+    }
+delivery_dead_advice = { $count ->
+        [one] { -forward } Resuelva la causa y ejecute `{ $retry }`, que la vuelve a enviar; `{ $list }` la muestra.
+       *[other] { -forward } Resuelva las causas y ejecute `{ $retry }`, que las vuelve a enviar; `{ $list }` las muestra.
     }
 rule_failing_title = La regla { $rule } no funciona
-rule_failing = No se pudo evaluar la condición de { $rule } para ninguna de las últimas llamadas de { $source }{ $since }. La regla no notificará nada hasta que se arregle: corrija su `when`.
+rule_failing = No se pudo evaluar la condición de { $rule } para ninguna de las últimas llamadas de { $source }{ $since }. La regla no notificará nada hasta que se arregle.
+rule_failing_advice = { -forward } Corrija el `when` de la regla en la configuración.
 config_rejected_title = La nueva configuración no se utiliza
-config_rejected = No se pudo aplicar la configuración guardada en el disco. callwatch sigue con la anterior; `{ $check }` muestra todos los errores.
+config_rejected = No se pudo aplicar la configuración guardada en el disco. callwatch sigue con la anterior.
+config_rejected_advice = { -forward } Corrija la configuración; `{ $check }` muestra todos los errores.
 
 # Fechas y horas.
 date_and_time_format = %a, %-d %b %Y, %H:%M { $zone }

@@ -21,7 +21,7 @@ caller = Appelant
 called = Numéro appelé
 status = Statut
 outcome = Objectif
-how_it_ended = Fin de l’appel
+how_it_ended = Terminé par
 engaged = Véritable échange
 rules = Règles
 live_now = En cours
@@ -36,15 +36,15 @@ field = { $name ->
         [duration] Durée
         [summary] Résumé
         [evaluation] Objectif
-        [endedReason] Fin de l’appel
+        [endedReason] Terminé par
         [callerNumber] Numéro de l’appelant
         [calledNumber] Numéro appelé
         [isEngaged] Véritable échange
         [callAnalysis] Analyse
         [transcript] Transcription
         [createdAt] Début
-        [sentiment] Sentiment
-        [leadQuality] Niveau d’intérêt
+        [sentiment] Ressenti de l’appelant
+        [leadQuality] Potentiel commercial
         [appointmentBooked] Rendez-vous pris
        *[other] { $label }
     }
@@ -60,8 +60,10 @@ word = { $key ->
         [missed] manqué
         [success] atteint
         [fail] non atteint
-        [user_hangup] l’appelant a raccroché
-        [agent_hangup] l’agent a raccroché
+        [user_hangup] l’appelant
+        [agent_hangup] l’agent
+        [customer_ended_call] l’appelant
+        [assistant_ended_call] l’agent
         [positive] positif
         [negative] négatif
         [neutral] neutre
@@ -129,6 +131,7 @@ held_by_throttle = Ce message a été retenu par la limitation (throttle) de la 
 too_large = (Cet appel est trop volumineux pour être affiché ici en entier.)
 default_title = (Titre par défaut, car celui de la règle n’a pas pu être généré : { $error })
 default_body = (Texte par défaut, car celui de la règle n’a pas pu être généré : { $error })
+default_advice = (Le conseil de la règle n’a pas pu être généré : { $error })
 no_title_of = (Le titre de { $rule } n’a pas pu être généré : { $error })
 no_room = La suite de ce message dépasse la place disponible dans Slack.
 transcript_goes_on = … la suite de la transcription n’est pas affichée ici
@@ -141,12 +144,28 @@ rule_word = { $count ->
        *[other] règles
     }
 source_word = source
-alert_of = Alerte de callwatch
+alert_of = vous recevez les alertes sur callwatch lui-même ([alerts] dans sa configuration)
 call_word = appel
+-ring = Appelez le numéro pour entendre si l’on répond ; sinon, contactez le prestataire de l’agent vocal.
+-forward = Si une autre personne s’occupe de callwatch, transférez-lui ce message dès maintenant.
+what_to_do = À faire
+advice = { $urgency ->
+        [critical] Rappelez maintenant, sauf si c’est déjà réglé.
+        [warning] Rappelez aujourd’hui, sauf si c’est déjà réglé.
+        [unsettled] Vérifiez si l’appelant attend encore quelque chose.
+       *[other] Rien, sauf si l’appelant a demandé quelque chose.
+    }
+advice_unsaid = { $severity ->
+        [critical] Vérifiez maintenant ce qu’il en est.
+        [warning] Vérifiez aujourd’hui ce qu’il en est.
+       *[other] Rien, ce message est là pour information.
+    }
+silent_advice = { -ring }
+why = Pourquoi ce message : { $what }
 began = début : { $when }
 noticed = constaté : { $when }
 open_call = Ouvrir l’appel
-open_details = Pourquoi ce message
+open_details = Détails dans callwatch
 open_page = Ouvrir callwatch
 
 # callwatch lui-même.
@@ -156,36 +175,41 @@ source_failing_title = { $cause ->
         [missing] Des appels manquent dans la liste de { $source }
         [flood] Trop d’appels apparaissent dans { $source }
         [full] De nouveaux appels de { $source } sont ignorés
-       *[other] callwatch ne voit plus les appels de { $source }
+       *[other] callwatch n’a plus accès aux appels de { $source }
     }
 source_failing = { $cause ->
-        [missing] Des appels connus de callwatch manquent dans la liste de { $source }{ $since }. Tous les autres appels sont signalés normalement. S’ils ont été supprimés volontairement, il n’y a rien à faire ; sinon, demandez au prestataire de l’agent vocal où ils sont passés.
-        [flood] Plus d’appels que de raison apparaissent dans { $source }{ $since }. S’ils sont réels, il n’y a rien à faire ; sinon, interrogez le prestataire de l’agent vocal et suspendez les destinations submergées.
-        [full] callwatch retient autant d’appels de { $source } qu’il en a le droit et ignore les nouveaux{ $since } : personne n’en est informé. Augmentez le `max_calls` de la source.
-       *[other] callwatch ne parvient plus à lire les appels de { $source }{ $since } et ne signale donc plus les nouveaux. La ligne téléphonique, elle, fonctionne sans doute normalement. callwatch continue d’essayer : dès qu’il y parviendra, vous en serez informé, et les appels reçus entre-temps seront signalés avec retard.
+        [missing] Des appels connus de callwatch manquent dans la liste de { $source }{ $since }. Tous les autres appels sont signalés normalement.
+        [flood] Plus d’appels que de raison apparaissent dans { $source }{ $since }.
+        [full] callwatch retient autant d’appels de { $source } qu’il en a le droit et ignore les nouveaux{ $since } : personne n’en est informé.
+       *[other] callwatch ne parvient plus à lire les appels de { $source }{ $since } et ne signale donc plus les nouveaux. Cela ne dit pas si les appels aboutissent. callwatch continue d’essayer ; dès qu’il y parviendra, il l’annoncera ici et signalera avec retard les appels reçus entre-temps.
     }
 source_advice = { $cause ->
-        [key] L’API refuse la clé : corrigez `api_key` dans la configuration, ou la liste des adresses autorisées pour cette clé.
-        [limited] L’API demande moins de requêtes. Si le problème persiste, réduisez `requests_per_minute` ou cherchez ce qui utilise aussi l’API depuis la même adresse.
-        [server] L’API elle-même est en difficulté. Si le problème persiste, contactez le prestataire de l’agent vocal.
-        [answer] L’API ne répond pas comme prévu. Vérifiez `base_url` ; si elle est juste, demandez au prestataire de l’agent vocal ce qui a changé.
-       *[other] L’API est injoignable. Si le problème persiste, vérifiez la connexion réseau du serveur où tourne callwatch et contactez le prestataire de l’agent vocal.
+        [missing] { -forward } S’ils ont été supprimés volontairement, il n’y a rien à faire ; sinon, demandez au prestataire de l’agent vocal où ils sont passés.
+        [flood] { -forward } S’ils sont réels, il n’y a rien à faire ; sinon, interrogez le prestataire de l’agent vocal et suspendez les destinations submergées.
+        [full] { -forward } Augmentez le `max_calls` de la source dans la configuration.
+        [key] { -ring } { -forward } L’API du prestataire refuse la clé : corrigez `api_key` dans la configuration, ou la liste des adresses autorisées à l’utiliser.
+        [limited] { -ring } { -forward } L’API du prestataire demande moins de requêtes, ce qui passe souvent tout seul. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, diminuez `requests_per_minute` ou cherchez ce qui utilise encore l’API depuis la même adresse.
+        [server] { -ring } { -forward } L’API du prestataire est en panne, ce qui passe souvent tout seul. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, contactez le prestataire.
+        [answer] { -ring } { -forward } L’API du prestataire ne répond pas comme prévu : vérifiez `base_url` dans la configuration ; si l’adresse est bonne, demandez au prestataire ce qui a changé.
+       *[other] { -ring } { -forward } L’API du prestataire est injoignable ou refuse les connexions, ce qui passe souvent tout seul. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, vérifiez `base_url` dans la configuration et le réseau du serveur sur lequel tourne callwatch, puis contactez le prestataire.
     }
-source_recovered_title = callwatch voit de nouveau les appels de { $source }
+source_recovered_title = callwatch a de nouveau accès aux appels de { $source }
 source_recovered = Tout est rentré dans l’ordre pour les appels de { $source }. Ce n’était plus le cas{ $since } ; les appels reçus entre-temps sont signalés maintenant. Il n’y a rien à faire.
 destination_failing_title = La destination { $destination } est en panne
 destination_paused_title = La destination { $destination } attend votre intervention
-destination_failing = { $destination } n’a rien accepté{ $since }. { $waiting } `{ $list }` affiche ce qui est en attente.
+destination_failing = { $destination } n’a rien accepté{ $since }. { $waiting }
 waits_for_answer = { $count ->
-        [0] Rien n’est en attente ; ce qui arrivera sera envoyé dès que la destination répondra de nouveau. Si le problème persiste, il faut en chercher la cause.
-        [one] { $count } notification est en attente ; elle sera envoyée dès que la destination répondra de nouveau. Si le problème persiste, il faut en chercher la cause.
-       *[other] { $count } notifications sont en attente ; elles seront envoyées dès que la destination répondra de nouveau. Si le problème persiste, il faut en chercher la cause.
+        [0] Rien n’est en attente ; ce qui arrivera sera envoyé dès que la destination répondra de nouveau.
+        [one] { $count } notification est en attente ; elle sera envoyée dès que la destination répondra de nouveau.
+       *[other] { $count } notifications sont en attente ; elles seront envoyées dès que la destination répondra de nouveau.
     }
 waits_for_person = { $count ->
-        [0] Rien n’est en attente ; rien ne sera envoyé avant la reprise de la destination. Corrigez le problème signalé, puis lancez `{ $resume }`.
-        [one] { $count } notification est en attente ; rien ne sera envoyé avant la reprise de la destination. Corrigez le problème signalé, puis lancez `{ $resume }`.
-       *[other] { $count } notifications sont en attente ; rien ne sera envoyé avant la reprise de la destination. Corrigez le problème signalé, puis lancez `{ $resume }`.
+        [0] Rien n’est en attente ; rien ne sera envoyé avant la reprise de la destination.
+        [one] { $count } notification est en attente ; rien ne sera envoyé avant la reprise de la destination.
+       *[other] { $count } notifications sont en attente ; rien ne sera envoyé avant la reprise de la destination.
     }
+destination_advice = { -forward } Si le retour à la normale n’est pas annoncé d’ici 15 minutes, cherchez pourquoi la destination ne répond pas ; `{ $list }` affiche ce qui est en attente.
+destination_paused_advice = { -forward } Corrigez le problème signalé, puis lancez `{ $resume }` ; `{ $list }` affiche ce qui est en attente.
 destination_recovered_title = La destination { $destination } accepte de nouveau les notifications
 destination_recovered = { $count ->
         [0] { $destination } n’avait rien accepté{ $since }. Plus rien n’est en attente.
@@ -197,13 +221,19 @@ delivery_dead_title = { $count ->
        *[other] { $count } notifications à { $destination } abandonnées
     }
 delivery_dead = { $count ->
-        [one] L’envoi de { $count } notification est abandonné{ $since }. Elle est conservée : `{ $list }` en montre la raison, et `{ $retry }` la renvoie une fois la cause écartée.
-       *[other] L’envoi de { $count } notifications est abandonné{ $since }. Elles sont conservées : `{ $list }` en montre les raisons, et `{ $retry }` les renvoie une fois la cause écartée.
+        [one] L’envoi de { $count } notification est abandonné{ $since }. Elle est conservée.
+       *[other] L’envoi de { $count } notifications est abandonné{ $since }. Elles sont conservées.
+    }
+delivery_dead_advice = { $count ->
+        [one] { -forward } Écartez la cause, puis lancez `{ $retry }`, qui la renvoie ; `{ $list }` l’affiche.
+       *[other] { -forward } Écartez les causes, puis lancez `{ $retry }`, qui les renvoie ; `{ $list }` les affiche.
     }
 rule_failing_title = La règle { $rule } ne fonctionne pas
-rule_failing = La condition de { $rule } n’a pu être évaluée pour aucun des derniers appels de { $source }{ $since }. La règle ne signale rien tant que ce n’est pas réparé : corrigez son `when`.
+rule_failing = La condition de { $rule } n’a pu être évaluée pour aucun des derniers appels de { $source }{ $since }. La règle ne signale rien tant que ce n’est pas réparé.
+rule_failing_advice = { -forward } Corrigez le `when` de la règle dans la configuration.
 config_rejected_title = La nouvelle configuration n’est pas utilisée
-config_rejected = La configuration enregistrée sur le disque n’a pas pu être appliquée. callwatch continue avec la précédente ; `{ $check }` montre toutes les erreurs.
+config_rejected = La configuration enregistrée sur le disque n’a pas pu être appliquée. callwatch continue avec la précédente.
+config_rejected_advice = { -forward } Corrigez la configuration ; `{ $check }` montre toutes les erreurs.
 
 # Dates et heures.
 date_and_time_format = %a %-d %b %Y, %H:%M { $zone }

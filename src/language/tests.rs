@@ -38,6 +38,8 @@ impl Text {
                         }
                     }
                 }
+                // One that is not there is seen in the text, which has its name in braces then.
+                Expression::Inline(InlineExpression::TermReference { .. }) => {}
                 other => panic!("{other:?} is more than these files need"),
             }
         }
@@ -50,6 +52,13 @@ fn texts(language: Language) -> BTreeMap<String, Text> {
     for entry in &file.body {
         let message = match entry {
             Entry::Message(message) => message,
+            // A sentence that several texts share.
+            Entry::Term(term) => {
+                let mut shared = Text::default();
+                shared.read(&term.value);
+                assert!(shared.variables.is_empty(), "{language}: -{} has arguments", term.id.name);
+                continue;
+            }
             Entry::Comment(_) | Entry::GroupComment(_) | Entry::ResourceComment(_) => continue,
             other => panic!("{language}: {other:?}"),
         };

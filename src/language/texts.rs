@@ -85,6 +85,7 @@ texts! {
     too_large();
     default_title(error: &str);
     default_body(error: &str);
+    default_advice(error: &str);
     no_title_of(rule: &str, error: &str);
     no_room();
     transcript_goes_on();
@@ -95,6 +96,11 @@ texts! {
     source_word();
     alert_of();
     call_word();
+    what_to_do();
+    advice(urgency: &str);
+    advice_unsaid(severity: &str);
+    silent_advice();
+    why(what: &str);
     began(when: &str);
     noticed(when: &str);
     open_call();
@@ -110,17 +116,22 @@ texts! {
     source_recovered(source: &str, since: &str);
     destination_failing_title(destination: &str);
     destination_paused_title(destination: &str);
-    destination_failing(destination: &str, since: &str, waiting: &str, list: &str);
+    destination_failing(destination: &str, since: &str, waiting: &str);
     waits_for_answer(count: u64);
-    waits_for_person(count: u64, resume: &str);
+    waits_for_person(count: u64);
+    destination_advice(list: &str);
+    destination_paused_advice(resume: &str, list: &str);
     destination_recovered_title(destination: &str);
     destination_recovered(destination: &str, since: &str, count: u64);
     delivery_dead_title(count: u64, destination: &str);
-    delivery_dead(count: u64, since: &str, list: &str, retry: &str);
+    delivery_dead(count: u64, since: &str);
+    delivery_dead_advice(count: u64, retry: &str, list: &str);
     rule_failing_title(rule: &str);
     rule_failing(rule: &str, source: &str, since: &str);
+    rule_failing_advice();
     config_rejected_title();
-    config_rejected(check: &str);
+    config_rejected();
+    config_rejected_advice(check: &str);
 
     date_and_time_format(zone: &str, hour: u64);
     day_and_time_format(zone: &str, hour: u64);

@@ -199,6 +199,8 @@ pub struct RuleText {
     pub title: Option<Template>,
     /// The text after the title. The default is the call's summary and its most telling fields.
     pub body: Option<Template>,
+    /// What the reader should do. The default depends on `severity`.
+    pub advice: Option<Template>,
     /// How much its events matter.
     pub severity: Severity,
 }

@@ -120,9 +120,12 @@ impl Count {
             Self::RuleFailures => {
                 ("rule_failures", "rule_failures", RULE, "Conditions that could not be evaluated")
             }
-            Self::TextFailures => {
-                ("text_failures", "rule_text_failures", RULE, "Titles and bodies that could not be rendered")
-            }
+            Self::TextFailures => (
+                "text_failures",
+                "rule_text_failures",
+                RULE,
+                "Titles, bodies and advice that could not be rendered",
+            ),
             Self::Held => ("held", "deliveries_held", DESTINATION, "Deliveries that were held for a batch"),
             Self::Summaries => {
                 ("summaries", "summaries", DESTINATION, "Batches that were sent as one message")

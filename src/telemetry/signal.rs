@@ -181,7 +181,7 @@ pub enum Signal {
     TextFailed {
         /// The rule.
         rule: Name,
-        /// `title` or `body`.
+        /// `title`, `body` or `advice`.
         part: &'static str,
         /// The error, without anything of the call.
         error: String,

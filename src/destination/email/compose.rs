@@ -18,7 +18,7 @@ use super::EmailConfig;
 use crate::{
     destination::{
         Notification,
-        message::{Message, WIDTH, Writer, in_front, urgency, wrapped},
+        message::{Applied, Message, WIDTH, Writer, in_front, urgency, wrapped},
     },
     event::{EventId, Severity},
     language::capitalized,
@@ -133,8 +133,9 @@ fn thread(message: &Message) -> Option<String> {
 
 /// The list that a mail belongs to, by which programs sort (RFC 2919): one for each set of rules. It lasts as long as their names
 /// do.
-fn list_id(rules: &[String], domain: &str) -> String {
-    let mut rules: Vec<_> = rules.iter().map(|rule| label(rule)).filter(|label| !label.is_empty()).collect();
+fn list_id(rules: &[Applied], domain: &str) -> String {
+    let mut rules: Vec<_> =
+        rules.iter().map(|applied| label(&applied.rule)).filter(|label| !label.is_empty()).collect();
     rules.sort_unstable();
     let whole = rules.join(".");
     let digest = digest::digest(&digest::SHA256, whole.as_bytes());
@@ -172,6 +173,11 @@ struct PageWords {
     urgency: String,
     /// `Warning: `
     in_front: String,
+    /// HTML.
+    text: String,
+    what_to_do: String,
+    /// HTML.
+    advice: String,
     more: String,
     transcript: String,
     /// HTML.
@@ -182,17 +188,37 @@ struct PageWords {
 impl PageWords {
     fn of(message: &Message) -> Self {
         let language = message.language;
-        let html = |text: &str| HtmlEscape(text).to_string();
-        let origin = message.origin(|name| format!("<b>{}</b>", html(name)), |_, when| html(when));
+        // What is told of callwatch itself has commands in it.
+        let prose = |text: &str| if message.call.is_some() { html(text) } else { with_commands(text) };
+        let origin = message.origin(html, |name| format!("<b>{}</b>", html(name)), |_, when| html(when));
         Self {
             urgency: urgency(message.severity, language).unwrap_or_default(),
             in_front: in_front(message.severity, language),
+            text: message.text.as_deref().map(prose).unwrap_or_default(),
+            what_to_do: language.what_to_do(),
+            advice: message.advice.as_deref().map(prose).unwrap_or_default(),
             more: language.and_more(message.more),
             transcript: language.transcript(),
             origin: capitalized(&origin.join(" · ")),
             call: capitalized(&language.call_word()),
         }
     }
+}
+
+fn html(text: &str) -> String {
+    HtmlEscape(text).to_string()
+}
+
+/// HTML of a text in which commands stand between backticks.
+fn with_commands(text: &str) -> String {
+    let parts = text.split('`').enumerate().map(|(place, part)| match place % 2 {
+        0 => html(part),
+        _ => format!(
+            "<code style=\"font-family:ui-monospace,Menlo,Consolas,monospace;font-size:13px\">{}</code>",
+            html(part)
+        ),
+    });
+    parts.collect()
 }
 
 /// The title, behind the severity in words: not every mail program shows importance.
@@ -203,7 +229,7 @@ fn headline(message: &Message) -> String {
 /// The text part.
 pub(in crate::destination) fn plain(message: &Message) -> String {
     let language = message.language;
-    let origin = message.origin(str::to_owned, |_, when| when.to_owned());
+    let origin = message.origin(str::to_owned, str::to_owned, |_, when| when.to_owned());
     let mut foot = capitalized(&in_lines(origin.into_iter()));
     if let Some(call) = &message.call {
         foot.push_str(&format!("\n{} {call}", capitalized(&language.call_word())));

@@ -11,11 +11,13 @@ use crate::{
 /// The longest error that is quoted, in characters.
 const MAX_ERROR: usize = 300;
 
-/// The default title and text of a message.
+/// The default words of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Alert {
     pub(super) title: String,
     pub(super) text: String,
+    /// What to do, unless nothing has to be done.
+    pub(super) advice: Option<String>,
 }
 
 impl Alert {
@@ -25,75 +27,23 @@ impl Alert {
     pub(super) fn of(event: &Event, zone: Zone, language: Language) -> Option<Self> {
         let details: Map<String, Value> = serde_json::from_str(event.record.get()).unwrap_or_default();
         let told = Told { event, details: &details, zone, language };
-        let source = event.subject.source().map_or("", |source| source.as_str());
-        let destination = event.subject.destination().map_or("", |destination| destination.as_str());
-        let since = &*told.since();
-        let (title, mut text) = match event.kinds.first()? {
-            Kind::SourceFailing => {
-                let cause = field(&details, "cause").unwrap_or_default();
-                let mut text = language.source_failing(cause, source, since);
-                if !matches!(cause, "" | "missing" | "flood" | "full") {
-                    text = format!("{text}\n\n{}", language.source_advice(cause));
+        let kind = event.kinds.first()?;
+        let (title, text, advice) = told.words(kind)?;
+        let several = kind == Kind::DeliveryDead && told.count("count") > 1;
+        Some(Self {
+            title,
+            // The words of an error are English and often another program's, so they stand in a line of their own.
+            text: match field(&details, "error").map(|error| headline(&one_line(error), MAX_ERROR)) {
+                Some(error) => {
+                    let error = error.trim_end_matches('.');
+                    let reason =
+                        if several { language.reason_of_last(error) } else { language.reason(error) };
+                    format!("{text}\n\n{reason}")
                 }
-                (language.source_failing_title(cause, source), text)
-            }
-            Kind::SourceRecovered => {
-                (language.source_recovered_title(source), language.source_recovered(source, since))
-            }
-            Kind::DestinationFailing => {
-                let waits = told.count("waiting");
-                let (title, waiting) = match details.get("resumes") {
-                    Some(Value::Bool(false)) => {
-                        let resume = format!("callwatch deliveries resume {destination}");
-                        (
-                            language.destination_paused_title(destination),
-                            language.waits_for_person(waits, &resume),
-                        )
-                    }
-                    _ => (language.destination_failing_title(destination), language.waits_for_answer(waits)),
-                };
-                let list = format!("callwatch deliveries list --destination {destination}");
-                (title, language.destination_failing(destination, since, &waiting, &list))
-            }
-            Kind::DestinationRecovered => (
-                language.destination_recovered_title(destination),
-                language.destination_recovered(destination, since, told.count("waiting")),
-            ),
-            Kind::DeliveryDead => {
-                let count = told.count("count");
-                let list = format!("callwatch deliveries list --destination {destination} --state dead");
-                let retry = format!("callwatch deliveries retry --all --destination {destination}");
-                (
-                    language.delivery_dead_title(count, destination),
-                    language.delivery_dead(count, since, &list, &retry),
-                )
-            }
-            Kind::RuleFailing => {
-                let rule = field(&details, "rule").unwrap_or("?");
-                (language.rule_failing_title(rule), language.rule_failing(rule, source, since))
-            }
-            Kind::ConfigRejected => {
-                (language.config_rejected_title(), language.config_rejected("callwatch check"))
-            }
-            Kind::Ended
-            | Kind::Started
-            | Kind::Analyzed
-            | Kind::Updated
-            | Kind::Deleted
-            | Kind::SourceSilent => {
-                return None;
-            }
-        };
-        // The words of an error are English and often another program's, so they stand in a line of their own.
-        let error = field(&details, "error").map(|error| headline(&one_line(error), MAX_ERROR));
-        if let Some(error) = error.as_deref().map(|error| error.trim_end_matches('.')) {
-            let error = match event.kinds.first()? {
-                Kind::DeliveryDead if told.count("count") > 1 => language.reason_of_last(error),
-                _ => language.reason(error),
-            };
-            text = format!("{text}\n\n{error}");
-        }
-        Some(Self { title, text })
+                None => text,
+            },
+            advice,
+        })
     }
 }
 
@@ -106,6 +56,80 @@ struct Told<'a> {
 }
 
 impl Told<'_> {
+    /// Title, text and advice.
+    fn words(&self, kind: Kind) -> Option<(String, String, Option<String>)> {
+        let Self { event, details, language, .. } = *self;
+        let source = event.subject.source().map_or("", |source| source.as_str());
+        let destination = event.subject.destination().map_or("", |destination| destination.as_str());
+        let since = &*self.since();
+        let list = || format!("callwatch deliveries list --destination {destination}");
+        let (title, text, advice) = match kind {
+            Kind::SourceFailing => {
+                let cause = field(details, "cause").unwrap_or_default();
+                (
+                    language.source_failing_title(cause, source),
+                    language.source_failing(cause, source, since),
+                    Some(language.source_advice(cause)),
+                )
+            }
+            Kind::SourceRecovered => {
+                (language.source_recovered_title(source), language.source_recovered(source, since), None)
+            }
+            Kind::DestinationFailing if details.get("resumes") == Some(&Value::Bool(false)) => {
+                let waiting = language.waits_for_person(self.count("waiting"));
+                let resume = format!("callwatch deliveries resume {destination}");
+                (
+                    language.destination_paused_title(destination),
+                    language.destination_failing(destination, since, &waiting),
+                    Some(language.destination_paused_advice(&resume, &list())),
+                )
+            }
+            Kind::DestinationFailing => {
+                let waiting = language.waits_for_answer(self.count("waiting"));
+                (
+                    language.destination_failing_title(destination),
+                    language.destination_failing(destination, since, &waiting),
+                    Some(language.destination_advice(&list())),
+                )
+            }
+            Kind::DestinationRecovered => (
+                language.destination_recovered_title(destination),
+                language.destination_recovered(destination, since, self.count("waiting")),
+                None,
+            ),
+            Kind::DeliveryDead => {
+                let count = self.count("count");
+                let list = format!("{} --state dead", list());
+                let retry = format!("callwatch deliveries retry --all --destination {destination}");
+                (
+                    language.delivery_dead_title(count, destination),
+                    language.delivery_dead(count, since),
+                    Some(language.delivery_dead_advice(count, &retry, &list)),
+                )
+            }
+            Kind::RuleFailing => {
+                let rule = field(details, "rule").unwrap_or("?");
+                (
+                    language.rule_failing_title(rule),
+                    language.rule_failing(rule, source, since),
+                    Some(language.rule_failing_advice()),
+                )
+            }
+            Kind::ConfigRejected => (
+                language.config_rejected_title(),
+                language.config_rejected(),
+                Some(language.config_rejected_advice("callwatch check")),
+            ),
+            Kind::Ended
+            | Kind::Started
+            | Kind::Analyzed
+            | Kind::Updated
+            | Kind::Deleted
+            | Kind::SourceSilent => return None,
+        };
+        Some((title, text, advice))
+    }
+
     /// ` since 18:27 CET`
     fn since(&self) -> String {
         let since = field(self.details, "since").and_then(Timestamp::parse);
@@ -146,7 +170,8 @@ mod tests {
             record: to_raw(details),
         };
         let alert = Alert::of(&event, Zone::parse("Europe/Paris").unwrap(), language).unwrap();
-        (alert.title, alert.text)
+        let advice = alert.advice.map(|advice| format!("\n\n{advice}")).unwrap_or_default();
+        (alert.title, alert.text + &advice)
     }
 
     #[test]
@@ -161,9 +186,10 @@ mod tests {
         assert_eq!(failing(148, false).0, "Destination crm waits for you");
         assert_eq!(
             failing(148, true).1,
-            "crm has not taken anything since 18:27 CET. 148 notifications wait; they are sent when it answers again. If this \
-             continues, somebody has to find out why. `callwatch deliveries list --destination crm` shows what waits.\n\n\
-             Reason: connection refused"
+            "crm has not taken anything since 18:27 CET. 148 notifications wait; they are sent when it answers \
+             again.\n\nReason: connection refused\n\nIf somebody else looks after callwatch, forward this to them now. If no \
+             all-clear has come within 15 minutes, find out why it does not answer; `callwatch deliveries list --destination \
+             crm` shows what waits."
         );
         assert!(failing(1, true).1.contains("1 notification waits; it is sent when it answers again."));
         assert!(
@@ -177,7 +203,7 @@ mod tests {
         let (title, text) = said(crm(), Kind::DeliveryDead, &details);
         assert_eq!(title, "148 notifications to crm given up");
         assert!(text.starts_with("148 notifications have been given up since 18:27 CET"), "{text}");
-        assert!(text.ends_with("\n\nReason of the last one: 404 Not Found: gone"), "{text}");
+        assert!(text.contains("\n\nReason of the last one: 404 Not Found: gone\n\n"), "{text}");
 
         let (title, text) = said(crm(), Kind::DestinationRecovered, &json!({"since": since, "waiting": 3}));
         assert_eq!(title, "Destination crm takes notifications again");
@@ -193,11 +219,12 @@ mod tests {
         );
         assert_eq!(
             text,
-            "callwatch has not been able to read the calls of clinic since 18:27 CET, so it does not report new ones. The phone \
-             line itself is probably working. callwatch keeps trying: when it succeeds, you are told, and calls that came in \
-             meanwhile are reported late.\n\n\
-             The API refuses the key: put `api_key` in the config right, or the list of addresses that may use the \
-             key.\n\nReason: 401 Invalid API key"
+            "callwatch has not been able to read the calls of clinic since 18:27 CET, so it cannot tell you of new ones. This \
+             does not show whether calls are answered. callwatch keeps trying; when it succeeds, it says so here and tells you \
+             of the calls that it missed.\n\nReason: 401 Invalid API key\n\nRing the number to hear whether calls are \
+             answered; if they are not, contact the provider of the phone agent. If somebody else looks after callwatch, \
+             forward this to them now. The API of the phone agent's provider refuses the key: correct `api_key` in the config, \
+             or the list of addresses that may use it."
         );
         let details =
             json!({"since": since, "cause": "missing", "error": "12 of 40 calls are missing from the list"});
@@ -210,6 +237,7 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("cannot be reached"), "it can: {text}");
+        assert!(text.contains("ask the provider of the phone agent where they are"), "{text}");
         assert!(said(Subject::Config, Kind::ConfigRejected, &json!({})).1.contains("`callwatch check`"));
     }
 
@@ -275,21 +303,25 @@ mod tests {
         let told = |language| said_in(language, crm.clone(), Kind::DestinationFailing, &failing).1;
         assert_eq!(
             told(Language::French),
-            "crm n’a rien accepté depuis 18:27 CET. 148\u{a0}notifications sont en attente\u{202f}; elles seront envoyées dès que \
-             la destination répondra de nouveau. Si le problème persiste, il faut en chercher la cause. `callwatch deliveries list \
-             --destination crm` affiche ce qui est en attente.\n\nDétail technique\u{202f}: connection refused"
+            "crm n’a rien accepté depuis 18:27 CET. 148\u{a0}notifications sont en attente\u{202f}; elles seront envoyées dès \
+             que la destination répondra de nouveau.\n\nDétail technique\u{202f}: connection refused\n\nSi une autre personne \
+             s’occupe de callwatch, transférez-lui ce message dès maintenant. Si le retour à la normale n’est pas annoncé \
+             d’ici 15 minutes, cherchez pourquoi la destination ne répond pas\u{202f}; `callwatch deliveries list \
+             --destination crm` affiche ce qui est en attente."
         );
         assert_eq!(
             told(Language::German),
             "crm hat seit 18:27 Uhr MEZ nichts angenommen. 148\u{a0}Benachrichtigungen warten; sie werden gesendet, sobald das \
-             Ziel wieder antwortet. Hält das Problem an, muss jemand nachsehen, woran es liegt. `callwatch deliveries list \
-             --destination crm` zeigt, was wartet.\n\nTechnische Details: connection refused"
+             Ziel wieder antwortet.\n\nTechnische Details: connection refused\n\nKümmert sich jemand anderes um callwatch, \
+             leiten Sie diese Nachricht jetzt an diese Person weiter. Kommt innerhalb von 15 Minuten keine Entwarnung, finden \
+             Sie heraus, warum das Ziel nicht antwortet; `callwatch deliveries list --destination crm` zeigt, was wartet."
         );
         assert_eq!(
             told(Language::Spanish),
-            "crm no ha aceptado nada desde las 18:27 CET. Hay 148\u{a0}notificaciones en espera; se enviarán en cuanto el destino \
-             vuelva a responder. Si el problema continúa, alguien tiene que buscar la causa. `callwatch deliveries list --destination crm` \
-             muestra lo que está en espera.\n\nDetalle técnico: connection refused"
+            "crm no ha aceptado nada desde las 18:27 CET. Hay 148\u{a0}notificaciones en espera; se enviarán en cuanto el \
+             destino vuelva a responder.\n\nDetalle técnico: connection refused\n\nSi otra persona se encarga de callwatch, \
+             reenvíele este mensaje ya. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, averigüe por qué el \
+             destino no responde; `callwatch deliveries list --destination crm` muestra lo que está en espera."
         );
     }
 }

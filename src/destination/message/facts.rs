@@ -32,6 +32,8 @@ pub(in crate::destination) struct Fact {
     pub(in crate::destination) value: String,
     /// The digits to dial, when the value is a phone number.
     pub(in crate::destination) dial: Option<String>,
+    /// Seconds since the Unix epoch, when the value is that time.
+    pub(in crate::destination) at: Option<i64>,
 }
 
 /// The first of these facts, and a note when there are more.
@@ -110,11 +112,20 @@ fn from_to(from: Option<String>, to: Option<String>, language: Language) -> Stri
     }
 }
 
-/// The most telling fields, in the order in which people ask: who called, how it went, and with what outcome.
-pub(super) fn facts_of_call(call: &Map<String, Value>, language: Language, zone: Zone) -> Vec<Fact> {
+/// The most telling fields, in the order in which people ask: who called, when, how it went, and with what outcome.
+pub(super) fn facts_of_call(
+    call: &Map<String, Value>,
+    began: Option<Timestamp>,
+    language: Language,
+    zone: Zone,
+) -> Vec<Fact> {
     let mut facts = vec![];
     let caller = caller(call, language);
     facts.extend(caller.map(|value| Fact { dial: dial(&value, true), ..fact(language.caller(), value) }));
+    facts.extend(began.map(|began| {
+        let value = language.date_and_time(began, zone);
+        Fact { dial: None, at: Some(began.as_secs()), ..fact(label("createdAt", language), value) }
+    }));
     // Nobody is to dial their own number by mistake.
     let called = number(call, "calledNumber").map(Cow::into_owned);
     facts.extend(called.map(|value| Fact { dial: None, ..fact(language.called(), value) }));
@@ -148,6 +159,30 @@ pub(super) fn other_facts(fields: &Map<String, Value>, language: Language, zone:
     let facts = others
         .filter_map(|(name, value)| Some(fact(label(name, language), in_words(value, language, zone)?)));
     facts.take(MAX_FACTS + 1).collect()
+}
+
+/// A field of the call that a condition reads: `Sentiment: negative`, or its name alone when its value is long; `None` when it is not
+/// there or not shown. `path` are the names that lead to it.
+pub(super) fn looked_at(
+    call: &Map<String, Value>,
+    path: &[&str],
+    language: Language,
+    zone: Zone,
+) -> Option<String> {
+    const SHORT: usize = 60;
+    let (first, rest) = path.split_first()?;
+    let value = rest.iter().try_fold(call.get(*first)?, |value, name| value.get(*name))?;
+    let name = *path.last()?;
+    let label = label(name, language);
+    let value = match value {
+        Value::Null => return None,
+        Value::Array(_) | Value::Object(_) => None,
+        value if rest.is_empty() => readable(name, value, language, zone),
+        value => noted(name, value, language, zone),
+    };
+    let value = value.map(|value| line(&value)).filter(|value| value.chars().count() <= SHORT);
+    let label = truncate(&line(&label), MAX_NAME);
+    Some(value.map_or_else(|| label.clone(), |value| language.labelled(&label, &value)))
 }
 
 /// The caller's number, or that it was withheld; `None` when the receiver is not shown it.
@@ -218,7 +253,7 @@ impl Fact {
     /// Cuts label and value to one line of limited length.
     pub(super) fn new(label: &str, value: &str) -> Self {
         let value = truncate(&line(value), MAX_FACT);
-        Self { label: truncate(&line(label), 60), dial: dial(&value, false), value }
+        Self { label: truncate(&line(label), 60), dial: dial(&value, false), value, at: None }
     }
 }
 
@@ -307,7 +342,7 @@ mod tests {
             "callerNumber": 33612345678_u64, "calledNumber": "01 98 76 54 32",
             "callAnalysis": { "back": "+33 6 12.34-56 78", "order": "12345678", "at": "+44 (0)20 7946 0018", "no": "+12 ext" }
         });
-        let facts = facts_of_call(call.as_object().unwrap(), Language::English, Zone::UTC);
+        let facts = facts_of_call(call.as_object().unwrap(), None, Language::English, Zone::UTC);
         let told: Vec<_> = facts.iter().map(|fact| (fact.value.as_str(), fact.dial.as_deref())).collect();
         assert_eq!(
             told,
@@ -321,7 +356,7 @@ mod tests {
             ]
         );
         let hidden = json!({ "callerNumber": "+3361•••5678", "calledNumber": "" });
-        let facts = facts_of_call(hidden.as_object().unwrap(), Language::English, Zone::UTC);
+        let facts = facts_of_call(hidden.as_object().unwrap(), None, Language::English, Zone::UTC);
         assert!(facts.iter().all(|fact| fact.dial.is_none()) && facts.len() == 1, "{facts:?}");
     }
 
@@ -369,9 +404,9 @@ mod tests {
             let [from, to] = [from, to].map(|value| readable("evaluation", &value, language, Zone::UTC));
             from_to(from, to, language)
         };
-        assert_eq!(changed(json!("fail"), json!("success"), Language::English), "not reached → reached");
+        assert_eq!(changed(json!("fail"), json!("success"), Language::English), "not met → met");
         assert_eq!(changed(json!("fail"), json!("Success"), Language::French), "non atteint → atteint");
-        assert_eq!(changed(json!(null), json!("success"), Language::English), "now reached");
+        assert_eq!(changed(json!(null), json!("success"), Language::English), "now met");
         assert_eq!(changed(json!("old"), json!("new ".repeat(40)), Language::German), "geändert");
         assert_eq!(changed(json!("old"), json!(null), Language::Spanish), "eliminado");
     }
@@ -383,17 +418,17 @@ mod tests {
             "callAnalysis": { "sentiment": "negative", "leadQuality": "hot", "mood": "negative" }
         });
         let told = |language| {
-            let facts = facts_of_call(call.as_object().unwrap(), language, Zone::UTC).into_iter();
+            let facts = facts_of_call(call.as_object().unwrap(), None, language, Zone::UTC).into_iter();
             facts.map(|fact| format!("{}: {}", fact.label, fact.value)).collect::<Vec<_>>()
         };
         assert_eq!(
             told(Language::English),
             [
                 "Status: No answer",
-                "Goal: Reached",
-                "How it ended: The caller hung up",
+                "Goal: Met",
+                "Ended by: The caller",
                 "Sentiment: negative",
-                "Lead quality: hot",
+                "Sales potential: high",
                 "Mood: negative"
             ]
         );
@@ -402,10 +437,10 @@ mod tests {
             told(Language::German),
             [
                 "Status: Nicht angenommen",
-                "Anliegen: Geklärt",
-                "Gesprächsende: Anrufer hat aufgelegt",
+                "Gesprächsziel: Erreicht",
+                "Beendet von: Anrufer",
                 "Stimmung: negativ",
-                "Interesse: groß",
+                "Verkaufspotenzial: hoch",
                 "Mood: negative"
             ]
         );

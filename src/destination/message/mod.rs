@@ -54,6 +54,8 @@ pub(super) struct Message {
     pub(super) text: Option<String>,
     /// Whether `text` is the call's summary, and so is shown as a quotation.
     pub(super) quoted: bool,
+    /// What the reader should do.
+    pub(super) advice: Option<String>,
     /// Caller, outcome, duration and so on, or totals; none when the rule has a body of its own.
     pub(super) facts: Vec<Fact>,
     /// The events of a batch, the latest call first; none when it is about one event, or the rule has a body of its own for the
@@ -66,7 +68,7 @@ pub(super) struct Message {
     /// Remarks about the message itself, such as that a template failed.
     pub(super) notes: Vec<String>,
     /// The rules that it tells, the one that matters most first; none when the events of a batch are of several rules.
-    pub(super) rules: Vec<String>,
+    pub(super) rules: Vec<Applied>,
     /// The source, or the sources; empty when it is about none.
     pub(super) source: String,
     /// A line that is the same for all messages about the call, when it is about one: who called, and when.
@@ -85,6 +87,14 @@ pub(super) struct Message {
     pub(super) noticed: Option<Moment>,
     /// The language that all of it is written in.
     pub(super) language: Language,
+}
+
+/// A rule that applied.
+#[derive(Debug, Serialize)]
+pub(super) struct Applied {
+    pub(super) rule: String,
+    /// What it found, such as `Sentiment: negative`; `None` for an event that is not about a call, and for a batch.
+    pub(super) found: Option<String>,
 }
 
 /// A time, in seconds since the Unix epoch and for people.
@@ -245,6 +255,18 @@ impl Words<'_> {
         })
     }
 
+    /// What the reader should do, as the rule says; `None` when it does not say, and an empty text when nothing is to be said.
+    fn advice(&mut self, context: &Context<'_>, rule: &Name) -> Option<String> {
+        let template = self.of(rule)?.advice.clone()?;
+        match self.rendered("advice", Some(&template), context, rule) {
+            Ok(text) => Some(text.unwrap_or_default()),
+            Err(error) => {
+                self.note(self.writer.language.default_advice(&error.to_string()));
+                None
+            }
+        }
+    }
+
     /// The title of a rule that another rule's message tells as well.
     fn title_beside(&mut self, context: &Context<'_>, rule: &Name) -> Option<String> {
         let template = self.of(rule)?.title.clone();
@@ -280,10 +302,11 @@ impl Words<'_> {
 }
 
 impl Message {
-    /// Where it comes from, part by part: its rules, its source, and when it was. `strong` marks a name, and `time` a time, given in
-    /// seconds since the Unix epoch and for people.
+    /// Where it comes from, part by part: why it was sent, its source, and when it was, unless the facts say so. `escape` is for what strangers wrote,
+    /// `strong` marks a name, and `time` a time, given in seconds since the Unix epoch and for people.
     pub(super) fn origin(
         &self,
+        escape: impl Fn(&str) -> String,
         strong: impl Fn(&str) -> String,
         time: impl Fn(i64, &str) -> String,
     ) -> Vec<String> {
@@ -291,17 +314,29 @@ impl Message {
         let mut parts = vec![];
         match &self.rules[..] {
             [] => {}
-            [only] if is_of_alerts(only) => parts.push(language.alert_of()),
+            [only] if is_of_alerts(&only.rule) => parts.push(language.why(&language.alert_of())),
             rules => {
-                let names: Vec<_> = rules.iter().map(|rule| strong(rule)).collect();
-                parts.push(format!("{} {}", language.rule_word(rules.len() as u64), names.join(", ")));
+                // Rules that found the same are named together.
+                let reasons = rules.chunk_by(|one, other| one.found == other.found).map(|rules| {
+                    let names: Vec<_> = rules.iter().map(|applied| strong(&applied.rule)).collect();
+                    let names = format!("{} {}", language.rule_word(rules.len() as u64), names.join(", "));
+                    match &rules[0].found {
+                        Some(found) => format!("{} ({names})", escape(found)),
+                        None => names,
+                    }
+                });
+                let reasons = reasons.collect::<Vec<_>>().join("; ");
+                let is_why = rules.iter().any(|applied| applied.found.is_some());
+                parts.push(if is_why { language.why(&reasons) } else { reasons });
             }
         }
         if !self.source.is_empty() {
             parts.push(format!("{} {}", language.source_word(), strong(&self.source)));
         }
-        let when = time(self.at, &self.when);
-        parts.push(if self.is_since_it_began { language.began(&when) } else { when });
+        if self.facts.iter().all(|fact| fact.at.is_none()) {
+            let when = time(self.at, &self.when);
+            parts.push(if self.is_since_it_began { language.began(&when) } else { when });
+        }
         parts.extend(self.noticed.as_ref().map(|Moment { at, when }| language.noticed(&time(*at, when))));
         parts
     }

@@ -40,6 +40,9 @@ impl Message {
         let language = self.language;
         let mut parts: Vec<_> = self.lead.iter().map(|lead| text(lead)).collect();
         parts.extend(self.text.iter().map(|own| text(own)));
+        parts.extend(
+            self.advice.iter().map(|advice| text(&language.labelled(&language.what_to_do(), advice))),
+        );
         parts.push(lines(self.facts.iter().map(|Fact { label, value, .. }| fact(label, value))));
         let entries = self.entries.iter().map(|Entry { title, said, link, severity, mood, when, .. }| {
             let mood = mood.as_ref().map(|mood| format!(" ({})", mood.word)).unwrap_or_default();

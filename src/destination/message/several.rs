@@ -5,15 +5,14 @@ use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 use serde_json::Value;
 
 use super::{
-    Entry, Link, MAX_TITLE, Message, Visible, Words, Writer,
+    Applied, Entry, Link, MAX_TITLE, Message, Visible, Words, Writer,
     facts::{Fact, caller, field, label, link, name_or_number, word},
     headline, mood, says_something,
-    single::without_controls,
+    single::{advised, without_controls},
 };
 use crate::{
     event::{Event, Severity},
     language::{self, Language, capitalized},
-    name::Name,
     summary::{Reason, SENTIMENT, Summary},
     template::Template,
     time::Timestamp,
@@ -54,6 +53,10 @@ impl Writer {
             let is_for_all = words.of(rule)?.body.as_ref().is_some_and(Template::speaks_of_all);
             is_for_all.then(|| words.body(&newest.context(summary.count, &calls), rule))?
         });
+        // What to do about all of them only their rule can say.
+        let advice = only_rule
+            .zip(shown.first())
+            .and_then(|(rule, newest)| words.advice(&newest.context(summary.count, &calls), rule));
         let title = self.headline(summary, &shown, &calls, &mut words);
         let own_body = body.is_some();
         let entries = if own_body { vec![] } else { self.entries(event, &shown, &mut words) };
@@ -65,12 +68,16 @@ impl Writer {
             lead: Some(self.lead(event, summary, &shown)),
             text: body.map(|body| without_controls(body.trim())),
             quoted: false,
+            advice: advice.as_deref().and_then(advised),
             facts: if own_body { vec![] } else { self.totals(summary) },
             more: if own_body { 0 } else { summary.count.saturating_sub(entries.len() as u64) },
             entries,
             transcript: vec![],
             notes: words.notes,
-            rules: only_rule.map(Name::to_string).into_iter().collect(),
+            rules: only_rule
+                .map(|rule| Applied { rule: rule.to_string(), found: None })
+                .into_iter()
+                .collect(),
             source: sources.into_iter().collect::<Vec<_>>().join(", "),
             conversation: None,
             links: vec![],

@@ -3,19 +3,20 @@
 use serde_json::{Map, Value};
 
 use super::{
-    MAX_TITLE, Message, Moment, Turn, Visible, Words, Writer,
+    Applied, MAX_TITLE, Message, Moment, Turn, Visible, Words, Writer,
     alerts::Alert,
-    facts::{caller, changed, facts_of_call, field, first, name_or_number, number, other_facts, spelled},
+    facts::{
+        caller, changed, facts_of_call, field, first, looked_at, name_or_number, number, other_facts, spelled,
+    },
     headline, line, says_something,
 };
 use crate::{
     calendar::Zone,
-    event::Event,
+    event::{Event, Severity},
     kind::Kind,
     language::Language,
-    name::Name,
     privacy::one_line,
-    rule::Rule,
+    rule::{Rule, condition::Condition},
     template::{Context, truncate},
     time::Timestamp,
 };
@@ -25,6 +26,12 @@ const MAX_SUMMARY: usize = 4000;
 
 /// The longest number in a subject, in characters.
 const MAX_CALLER: usize = 40;
+
+/// The longest advice, in characters.
+const MAX_ADVICE: usize = 1000;
+
+/// The most fields that a rule is said to have found.
+const MAX_READ: usize = 3;
 
 /// The most other rules that are named.
 const MAX_ALSO: usize = 10;
@@ -56,7 +63,7 @@ impl Writer {
                 } else {
                     vec![]
                 };
-                facts.extend(facts_of_call(fields, language, self.zone));
+                facts.extend(facts_of_call(fields, shown.began(), language, self.zone));
                 if self.fields.include.is_some() {
                     facts.extend(other_facts(fields, language, self.zone));
                 }
@@ -66,11 +73,18 @@ impl Writer {
         let (facts, note) = first(facts, language);
         note.into_iter().for_each(|note| words.note(note));
         let quoted = !own_body && kind.is_of_call();
-        let said = || match (kind, alert) {
-            (Kind::SourceSilent, _) => self.silent_since(fields),
-            (_, Some(alert)) => Some(alert.text),
-            _ => field(fields, "summary").map(|summary| truncate(summary, MAX_SUMMARY)),
+        let (default_text, default_advice) = match (kind, alert) {
+            (Kind::SourceSilent, _) => (self.silent_since(fields), Some(language.silent_advice())),
+            (_, Some(alert)) => (Some(alert.text), alert.advice),
+            _ => {
+                let summary = field(fields, "summary").map(|summary| truncate(summary, MAX_SUMMARY));
+                let advice = advice_on(fields, kind, shown.severity(), language);
+                (summary, Some(advice))
+            }
         };
+        // A rule that has words of its own says in them what to do.
+        let default_advice = default_advice.filter(|_| !own_body);
+        let advice = event.rules().find_map(|rule| words.advice(&context, rule)).or(default_advice);
         let transcript = match fields.get("transcript") {
             Some(Value::Array(turns)) if self.fields.shows_transcripts() => turns_of(turns, language),
             _ => vec![],
@@ -85,14 +99,21 @@ impl Writer {
             title,
             severity: shown.severity(),
             lead: also.map(|also| language.also(&also)),
-            text: body.or_else(said).map(|text| without_controls(text.trim())),
+            text: body.or(default_text).map(|text| without_controls(text.trim())),
             quoted,
+            advice: advice.as_deref().and_then(advised),
             facts,
             entries: vec![],
             more: 0,
             transcript,
             notes: words.notes,
-            rules: event.rules().map(Name::to_string).collect(),
+            rules: event
+                .rules()
+                .map(|rule| Applied {
+                    rule: rule.to_string(),
+                    found: self.found(&shown, words.rules.get(rule)),
+                })
+                .collect(),
             source: shown.source().to_owned(),
             conversation: self.conversation(&shown),
             links,
@@ -123,6 +144,25 @@ impl Writer {
         // A test must not alarm anybody.
         let mark = shown.event.id.is_test().then(|| self.language.test() + " ");
         headline(&(mark.unwrap_or_default() + &title), MAX_TITLE)
+    }
+
+    /// What a rule found in the call, as its receiver is shown it: `Sentiment: negative`, or else what happened, `Call ended`.
+    fn found(&self, shown: &Visible<'_>, rule: Option<&Rule>) -> Option<String> {
+        let (language, zone) = (self.language, self.zone);
+        shown.call()?;
+        let when = rule.and_then(|rule| rule.when.as_ref());
+        let paths = when.into_iter().flat_map(Condition::fields);
+        let read: Vec<_> =
+            paths.filter_map(|path| looked_at(shown.fields(), &path, language, zone)).collect();
+        let found = match &read[..] {
+            [] => happened(shown.event.kinds.first()?, language)?,
+            [few @ ..] if few.len() <= MAX_READ => few.join(", "),
+            [few @ .., _] => format!("{}, …", few[..MAX_READ].join(", ")),
+        };
+        Some(match rule.and_then(|rule| rule.lasting) {
+            Some(lasting) => language.rule_for(&found, &language.span(lasting)),
+            None => found,
+        })
     }
 
     /// The other rules that the event tells: the title of each in its own words, or else its name; `None` when there are
@@ -184,13 +224,9 @@ fn default_title(shown: &Visible<'_>, rule: Option<&Rule>, zone: Zone, language:
     }
     let (source, call) = (shown.source(), shown.fields());
     let kind = shown.event.kinds.first().unwrap_or(Kind::Updated);
-    let what = match kind {
-        Kind::Started => language.call_started(),
-        Kind::Ended => language.call_ended(),
-        Kind::Analyzed => language.call_analyzed(),
-        Kind::Updated => language.call_updated(),
-        Kind::Deleted => language.call_deleted(),
-        Kind::SourceSilent => {
+    let what = match happened(kind, language) {
+        Some(what) => what,
+        None if kind == Kind::SourceSilent => {
             // The details have it as it is written in a config.
             let span = field(call, "silence").map(|silence| match humantime::parse_duration(silence) {
                 Ok(span) => language.span(span),
@@ -201,7 +237,7 @@ fn default_title(shown: &Visible<'_>, rule: Option<&Rule>, zone: Zone, language:
                 None => language.no_calls_in(source),
             };
         }
-        kind => return kind.to_string(),
+        None => return kind.to_string(),
     };
     let name = || spelled(shown.event.rule.as_str());
     let mut parts = vec![match rule {
@@ -223,6 +259,44 @@ fn default_title(shown: &Visible<'_>, rule: Option<&Rule>, zone: Zone, language:
         _ => {}
     }
     parts.join(" · ")
+}
+
+/// What happened to a call; `None` for what is about none.
+fn happened(kind: Kind, language: Language) -> Option<String> {
+    match kind {
+        Kind::Started => Some(language.call_started()),
+        Kind::Ended => Some(language.call_ended()),
+        Kind::Analyzed => Some(language.call_analyzed()),
+        Kind::Updated => Some(language.call_updated()),
+        Kind::Deleted => Some(language.call_deleted()),
+        _ => None,
+    }
+}
+
+/// What to do about a call that matters so much, where the rule does not say.
+fn advice_on(call: &Map<String, Value>, kind: Kind, severity: Severity, language: Language) -> String {
+    let is_over = matches!(kind, Kind::Ended | Kind::Analyzed | Kind::Updated);
+    let can_be_called = number(call, "callerNumber").is_some();
+    match severity {
+        Severity::Info if !is_over => language.advice_unsaid(severity.as_str()),
+        Severity::Info if seems_unsettled(call) => language.advice("unsettled"),
+        Severity::Info => language.advice(severity.as_str()),
+        _ if is_over && can_be_called => language.advice(severity.as_str()),
+        _ => language.advice_unsaid(severity.as_str()),
+    }
+}
+
+/// Whether the agent missed its goal, or the caller was not content.
+fn seems_unsettled(call: &Map<String, Value>) -> bool {
+    let is =
+        |value: Option<&Value>, word: &str| value.and_then(Value::as_str).is_some_and(|text| text == word);
+    let sentiment = call.get("callAnalysis").and_then(|analysis| analysis.get("sentiment"));
+    is(call.get("evaluation"), "fail") || is(sentiment, "negative")
+}
+
+/// What the reader should do, in one line; `None` when it says nothing.
+pub(super) fn advised(advice: &str) -> Option<String> {
+    Some(headline(advice, MAX_ADVICE)).filter(|advice| says_something(advice))
 }
 
 fn turns_of(turns: &[Value], language: Language) -> Vec<Turn> {

@@ -48,16 +48,20 @@ pub(super) fn render(message: &Message) -> Value {
     let foot = foot(message);
     let mut room =
         MAX_WHOLE.saturating_sub(length(&head) + length(&foot) + length(&rest_is_missing(message.language)));
-    // Slack shows only the first blocks until the message is unfolded, so headline, summary and facts come first.
+    // Slack shows only the first blocks until the message is unfolded, so headline, summary, advice and facts come first.
     let lead = message.lead.iter().map(|lead| section(&cut(&escape(lead), MAX_TEXT)));
     let text = message.text.iter().map(|text| {
         let text = escape(text);
         section(&cut(&if message.quoted { quoted(&text) } else { text }, MAX_TEXT))
     });
-    let fields: Vec<_> = message.facts.iter().map(field).collect();
+    let advice = message.advice.iter().map(|advice| {
+        let label = escape(&message.language.what_to_do());
+        section(&cut(&format!("*{label}{}* {}", message.language.colon(), escape(advice)), MAX_TEXT))
+    });
+    let fields: Vec<_> = message.facts.iter().map(|fact| field(fact, is_recent(message, fact.at))).collect();
     let facts = fields.chunks(MAX_FIELDS).map(|fields| json!({ "type": "section", "fields": fields }));
     let mut blocks = Blocks { all: vec![head], is_cut: false };
-    blocks.add(lead.chain(text).chain(facts).collect(), &mut room);
+    blocks.add(lead.chain(text).chain(advice).chain(facts).collect(), &mut room);
     let listed = entries(message, room);
     blocks.add(listed, &mut room);
     blocks.add(transcript(message), &mut room);
@@ -138,9 +142,11 @@ fn length(block: &Value) -> usize {
 fn foot(message: &Message) -> Value {
     let language = message.language;
     let severity = urgency(message.severity, language).map(|word| format!("*{word}*"));
-    let is_recent = |at| message.noticed.as_ref().is_none_or(|noticed| noticed.at == at);
-    let origin =
-        message.origin(|name| format!("*{}*", escape(name)), |at, when| date(at, when, is_recent(at)));
+    let origin = message.origin(
+        escape,
+        |name| format!("*{}*", escape(name)),
+        |at, when| date(at, when, is_recent(message, Some(at))),
+    );
     let call = message.call.as_ref().map(|call| format!("{} {}", language.call_word(), escape(call)));
     let origin = severity.into_iter().chain(origin).chain(call).collect::<Vec<_>>().join(" · ");
     let links: Vec<_> = message.links.iter().map(|Link { label, url }| link(url, label)).collect();
@@ -154,7 +160,7 @@ fn foot(message: &Message) -> Value {
 /// The whole message in words. Screen readers read nothing else, and notifications show its beginning. What is too long is cut in
 /// the middle: where it comes from and where there is more stands at the end.
 fn words(title: &str, message: &Message) -> String {
-    let origin = message.origin(str::to_owned, |_, when| when.to_owned());
+    let origin = message.origin(str::to_owned, str::to_owned, |_, when| when.to_owned());
     let links = message.links.iter().map(|Link { label, url }| message.language.labelled(label, url));
     let joined = |parts: Vec<String>| {
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -235,11 +241,17 @@ fn date(at: i64, fallback: &str, recent: bool) -> String {
     format!("<!date^{at}^{format}, {{time}}|{}>", escape(fallback))
 }
 
+/// Whether a time needs no weekday: what was noticed late may have been on another day.
+fn is_recent(message: &Message, at: Option<i64>) -> bool {
+    message.noticed.as_ref().is_none_or(|noticed| Some(noticed.at) == at)
+}
+
 /// A labelled value; a phone number can be dialled.
-fn field(Fact { label, value, dial }: &Fact) -> Value {
-    let value = match dial {
-        Some(number) => link(&format!("tel:{number}"), value),
-        None => escape(value),
+fn field(Fact { label, value, dial, at }: &Fact, is_recent: bool) -> Value {
+    let value = match (dial, at) {
+        (Some(number), _) => link(&format!("tel:{number}"), value),
+        (None, Some(at)) => date(*at, value, is_recent),
+        (None, None) => escape(value),
     };
     mrkdwn(&cut(&format!("*{}*\n{value}", escape(label)), MAX_FIELD))
 }

@@ -157,6 +157,16 @@ impl Condition {
         self.paths.iter().find(|path| path.is_absent(activation)).map(|path| &*path.text)
     }
 
+    /// The fields of the call that it reads, in its order, each as the names that lead to it: `callAnalysis`, `sentiment`.
+    pub fn fields(&self) -> impl Iterator<Item = Vec<&str>> {
+        let is_way = |path: &str| {
+            let mut longer = self.paths.iter().filter_map(|other| other.text.strip_prefix(path));
+            longer.any(|rest| rest.starts_with('.'))
+        };
+        let fields = self.paths.iter().map(|path| &*path.text).filter(move |path| !is_way(path));
+        fields.filter_map(|path| Some(path.strip_prefix("call.")?.split('.').collect()))
+    }
+
     /// Evaluates it and each of its parts for one change.
     pub fn explain(&self, activation: &Activation) -> Explanation {
         explain::explain(&self.source, activation)

@@ -139,21 +139,24 @@ async fn a_mail_says_who_called_how_it_went_and_why_they_are_told() {
 
 The caller asked about appointment availability next Tuesday. …
 
+What to do: Nothing, unless the caller asked for something.
+
 Caller              +33612345678
+Began               Mon 15 Dec 2025, 14:30 UTC
 Number called       +33198765432
-Status              Completed, 2m 25s
-Goal                Reached
-How it ended        The caller hung up
+Status              Ended, 2m 25s
+Goal                Met
+Ended by            The caller
 Sentiment           positive
-Lead quality        hot
+Sales potential     high
 Appointment booked  yes
 
 -- 
-Rule call-completed · source clinic · began Mon 15 Dec 2025, 14:30 UTC
+Why you get this: Call ended (rule call-completed) · source clinic
 Call 6789abcdef0123456789abcd"
     );
     for part in
-        ["<h1", "tel:+33612345678", "Lead quality", "appointment availability", "<b>call-completed</b>"]
+        ["<h1", "tel:+33612345678", "Sales potential", "appointment availability", "<b>call-completed</b>"]
     {
         assert!(html.contains(part), "{part} in {html}");
     }

@@ -190,14 +190,15 @@ async fn a_password_that_a_mail_server_repeats_in_base64_is_masked() {
 
 #[tokio::test]
 async fn what_a_caller_says_cannot_pass_for_the_footer() {
-    let forged = "Fine.\n-- \nRule vip · source bank\n--\u{200b}\n\u{2014}\u{200d}\u{2014}\nCall 1";
+    let forged =
+        "Fine.\n-- \nWhy you get this: rule vip · source bank\n--\u{200b}\n\u{2014}\u{200d}\u{2014}\nCall 1";
     let record = json!({ "id": "1", "status": "completed", "summary": forged });
     let [plain, _] = mailed(|_| {}, &event_of(Kind::Ended, &record.to_string()), &Rules::default()).await;
     let footers: Vec<_> = plain.lines().filter(|line| line.trim_end() == "--").collect();
     assert_eq!(footers.len(), 1, "{plain}");
     let (_, footer) = plain.split_once("\n-- \n").unwrap();
-    assert!(footer.starts_with("Rule call-completed · source clinic"), "{plain}");
-    assert!(plain.contains("\n> --\nRule vip"), "{plain}");
+    assert!(footer.starts_with("Why you get this: Call ended (rule call-completed)"), "{plain}");
+    assert!(plain.contains("\n> --\nWhy you get this: rule vip"), "{plain}");
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ struct Expected {
     language: Language,
     subject: &'static str,
     call: &'static str,
-    fields: [&'static str; 8],
+    fields: [&'static str; 9],
     foot: &'static str,
     digest: &'static str,
     digest_line: &'static str,
@@ -124,7 +124,7 @@ async fn assert_reads(expected: Expected) {
     );
     let message = posted_ruled(reading(language), &event(Kind::Ended), &none).await;
     assert_eq!(marked(title(&message)), first);
-    let fields = message["blocks"][2]["fields"].as_array().unwrap();
+    let fields = message["blocks"][3]["fields"].as_array().unwrap();
     let fields: Vec<_> =
         fields.iter().map(|field| marked(&field["text"].as_str().unwrap().replace('\n', " "))).collect();
     assert_eq!(fields, expected.fields);
@@ -162,30 +162,33 @@ async fn english() {
 
 The caller asked about appointment availability next Tuesday. …
 
+What to do: Nothing, unless the caller asked for something.
+
 Caller              +33612345678
+Began               Mon 15 Dec 2025, 15:30 CET
 Number called       +33198765432
-Status              Completed, 2m 25s
-Goal                Reached
-How it ended        The caller hung up
+Status              Ended, 2m 25s
+Goal                Met
+Ended by            The caller
 Sentiment           positive
-Lead quality        hot
+Sales potential     high
 Appointment booked  yes
 
 -- 
-Rule call-completed · source clinic · began Mon 15 Dec 2025, 15:30 CET
+Why you get this: Call ended (rule call-completed) · source clinic
 Call 6789abcdef0123456789abcd",
         fields: [
             "*Caller* <tel:+33612345678|+33612345678>",
+            "*Began* <!date^1765809000^{date_short_pretty}, {time}|Mon 15 Dec 2025, 15:30 CET>",
             "*Number called* +33198765432",
-            "*Status* Completed, 2m 25s",
-            "*Goal* Reached",
-            "*How it ended* The caller hung up",
+            "*Status* Ended, 2m 25s",
+            "*Goal* Met",
+            "*Ended by* The caller",
             "*Sentiment* positive",
-            "*Lead quality* hot",
+            "*Sales potential* high",
             "*Appointment booked* yes",
         ],
-        foot: "rule *call-completed* · source *clinic* · began <!date^1765809000^{date_short_pretty}, {time}|Mon 15 Dec 2025, \
-               15:30 CET> · call 6789abcdef0123456789abcd",
+        foot: "Why you get this: Call ended (rule *call-completed*) · source *clinic* · call 6789abcdef0123456789abcd",
         digest: "Warning: Digest: 3 calls
 
 From Sat 13:32 to 15:32 CET
@@ -203,18 +206,25 @@ Source clinic · Mon 15 Dec 2025, 15:32 CET",
         health: "Destination crm is failing
 
 crm has not taken anything since 15:00 CET. 148 notifications wait; they are
-sent when it answers again. If this continues, somebody has to find out why.
+sent when it answers again.
+
+Reason: connection refused
+
+What to do: If somebody else looks after callwatch, forward this to them now.
+If no all-clear has come within 15 minutes, find out why it does not answer;
 `callwatch deliveries list --destination crm` shows what waits.
 
-Reason: connection refused
-
 -- 
-Callwatch alert · Mon 15 Dec 2025, 15:32 CET",
+Why you get this: you receive alerts about callwatch itself ([alerts] in its
+  config)
+Mon 15 Dec 2025, 15:32 CET",
         health_words: "Destination crm is failing
-crm has not taken anything since 15:00 CET. 148 notifications wait; they are sent when it answers again. If this continues, somebody has to find out why. `callwatch deliveries list --destination crm` shows what waits.
+crm has not taken anything since 15:00 CET. 148 notifications wait; they are sent when it answers again.
 
 Reason: connection refused
-Callwatch alert · Mon 15 Dec 2025, 15:32 CET",
+
+What to do: If somebody else looks after callwatch, forward this to them now. If no all-clear has come within 15 minutes, find out why it does not answer; `callwatch deliveries list --destination crm` shows what waits.
+Why you get this: you receive alerts about callwatch itself ([alerts] in its config) · Mon 15 Dec 2025, 15:32 CET",
     })
     .await;
 }
@@ -228,36 +238,39 @@ async fn french() {
 
 The caller asked about appointment availability next Tuesday. …
 
-Appelant          +33612345678
-Numéro appelé     +33198765432
-Statut            Terminé, 2_min 25_s
-Objectif          Atteint
-Fin de l’appel    L’appelant a raccroché
-Sentiment         positif
-Niveau d’intérêt  élevé
-Rendez-vous pris  oui
+À faire~: Rien, sauf si l’appelant a demandé quelque chose.
+
+Appelant                +33612345678
+Début                   lun. 15 déc. 2025, 15:30 CET
+Numéro appelé           +33198765432
+Statut                  Terminé, 2_min 25_s
+Objectif                Atteint
+Terminé par             L’appelant
+Ressenti de l’appelant  positif
+Potentiel commercial    élevé
+Rendez-vous pris        oui
 
 -- 
-Règle call-completed · source clinic · début~: lun. 15 déc. 2025, 15:30 CET
+Pourquoi ce message~: Appel terminé (règle call-completed) · source clinic
 Appel 6789abcdef0123456789abcd",
         fields: [
             "*Appelant* <tel:+33612345678|+33612345678>",
+            "*Début* <!date^1765809000^{date_short_pretty}, {time}|lun. 15 déc. 2025, 15:30 CET>",
             "*Numéro appelé* +33198765432",
             "*Statut* Terminé, 2_min 25_s",
             "*Objectif* Atteint",
-            "*Fin de l’appel* L’appelant a raccroché",
-            "*Sentiment* positif",
-            "*Niveau d’intérêt* élevé",
+            "*Terminé par* L’appelant",
+            "*Ressenti de l’appelant* positif",
+            "*Potentiel commercial* élevé",
             "*Rendez-vous pris* oui",
         ],
-        foot: "règle *call-completed* · source *clinic* · début~: <!date^1765809000^{date_short_pretty}, {time}|lun. 15 déc. 2025, \
-               15:30 CET> · appel 6789abcdef0123456789abcd",
+        foot: "Pourquoi ce message~: Appel terminé (règle *call-completed*) · source *clinic* · appel 6789abcdef0123456789abcd",
         digest: "Attention~: Récapitulatif de 3_appels
 
 Période~: sam. 13:32 – 15:32 CET
 
-Règles     booked 2, unhappy 1
-Sentiment  positif 2, négatif 1
+Règles                  booked 2, unhappy 1
+Ressenti de l’appelant  positif 2, négatif 1
 
 15:31       [ATTENTION] Appel terminé · +33612340001 · 1_min 1_s (négatif) · A
             summary.
@@ -272,19 +285,26 @@ Source clinic · lun. 15 déc. 2025, 15:32 CET",
         health: "La destination crm est en panne
 
 crm n’a rien accepté depuis 15:00 CET. 148_notifications sont en attente~;
-elles seront envoyées dès que la destination répondra de nouveau. Si le
-problème persiste, il faut en chercher la cause. `callwatch deliveries list
---destination crm` affiche ce qui est en attente.
+elles seront envoyées dès que la destination répondra de nouveau.
 
 Détail technique~: connection refused
+
+À faire~: Si une autre personne s’occupe de callwatch, transférez-lui ce
+message dès maintenant. Si le retour à la normale n’est pas annoncé d’ici 15
+minutes, cherchez pourquoi la destination ne répond pas~; `callwatch
+deliveries list --destination crm` affiche ce qui est en attente.
 
 -- 
-Alerte de callwatch · lun. 15 déc. 2025, 15:32 CET",
+Pourquoi ce message~: vous recevez les alertes sur callwatch lui-même
+  ([alerts] dans sa configuration)
+lun. 15 déc. 2025, 15:32 CET",
         health_words: "La destination crm est en panne
-crm n’a rien accepté depuis 15:00 CET. 148_notifications sont en attente~; elles seront envoyées dès que la destination répondra de nouveau. Si le problème persiste, il faut en chercher la cause. `callwatch deliveries list --destination crm` affiche ce qui est en attente.
+crm n’a rien accepté depuis 15:00 CET. 148_notifications sont en attente~; elles seront envoyées dès que la destination répondra de nouveau.
 
 Détail technique~: connection refused
-Alerte de callwatch · lun. 15 déc. 2025, 15:32 CET",
+
+À faire~: Si une autre personne s’occupe de callwatch, transférez-lui ce message dès maintenant. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, cherchez pourquoi la destination ne répond pas~; `callwatch deliveries list --destination crm` affiche ce qui est en attente.
+Pourquoi ce message~: vous recevez les alertes sur callwatch lui-même ([alerts] dans sa configuration) · lun. 15 déc. 2025, 15:32 CET",
     })
     .await;
 }
@@ -298,30 +318,34 @@ async fn german() {
 
 The caller asked about appointment availability next Tuesday. …
 
+Zu tun: Nichts, außer es wurde um etwas gebeten.
+
 Anrufer            +33612345678
+Beginn             Mo., 15.12.2025, 15:30 Uhr MEZ
 Angerufene Nummer  +33198765432
 Status             Beendet, 2_min 25_s
-Anliegen           Geklärt
-Gesprächsende      Anrufer hat aufgelegt
+Gesprächsziel      Erreicht
+Beendet von        Anrufer
 Stimmung           positiv
-Interesse          groß
+Verkaufspotenzial  hoch
 Termin vereinbart  ja
 
 -- 
-Regel call-completed · Quelle clinic · Beginn: Mo., 15.12.2025, 15:30 Uhr MEZ
+Grund dieser Nachricht: Anruf beendet (Regel call-completed) · Quelle clinic
 Anruf 6789abcdef0123456789abcd",
         fields: [
             "*Anrufer* <tel:+33612345678|+33612345678>",
+            "*Beginn* <!date^1765809000^{date_short_pretty}, {time}|Mo., 15.12.2025, 15:30 Uhr MEZ>",
             "*Angerufene Nummer* +33198765432",
             "*Status* Beendet, 2_min 25_s",
-            "*Anliegen* Geklärt",
-            "*Gesprächsende* Anrufer hat aufgelegt",
+            "*Gesprächsziel* Erreicht",
+            "*Beendet von* Anrufer",
             "*Stimmung* positiv",
-            "*Interesse* groß",
+            "*Verkaufspotenzial* hoch",
             "*Termin vereinbart* ja",
         ],
-        foot: "Regel *call-completed* · Quelle *clinic* · Beginn: <!date^1765809000^{date_short_pretty}, {time}|Mo., 15.12.2025, 15:30 \
-               Uhr MEZ> · Anruf 6789abcdef0123456789abcd",
+        foot: "Grund dieser Nachricht: Anruf beendet (Regel *call-completed*) · Quelle *clinic* · Anruf \
+               6789abcdef0123456789abcd",
         digest: "Warnung: Übersicht über 3_Anrufe
 
 Zeitraum: Sa., 13:32 bis 15:32 Uhr MEZ
@@ -340,19 +364,26 @@ Quelle clinic · Mo., 15.12.2025, 15:32 Uhr MEZ",
         health: "Ziel crm ist gestört
 
 crm hat seit 15:00 Uhr MEZ nichts angenommen. 148_Benachrichtigungen warten;
-sie werden gesendet, sobald das Ziel wieder antwortet. Hält das Problem an,
-muss jemand nachsehen, woran es liegt. `callwatch deliveries list
+sie werden gesendet, sobald das Ziel wieder antwortet.
+
+Technische Details: connection refused
+
+Zu tun: Kümmert sich jemand anderes um callwatch, leiten Sie diese Nachricht
+jetzt an diese Person weiter. Kommt innerhalb von 15 Minuten keine Entwarnung,
+finden Sie heraus, warum das Ziel nicht antwortet; `callwatch deliveries list
 --destination crm` zeigt, was wartet.
 
-Technische Details: connection refused
-
 -- 
-Meldung von callwatch · Mo., 15.12.2025, 15:32 Uhr MEZ",
+Grund dieser Nachricht: Sie erhalten Meldungen über callwatch selbst ([alerts]
+  in seiner Konfiguration)
+Mo., 15.12.2025, 15:32 Uhr MEZ",
         health_words: "Ziel crm ist gestört
-crm hat seit 15:00 Uhr MEZ nichts angenommen. 148_Benachrichtigungen warten; sie werden gesendet, sobald das Ziel wieder antwortet. Hält das Problem an, muss jemand nachsehen, woran es liegt. `callwatch deliveries list --destination crm` zeigt, was wartet.
+crm hat seit 15:00 Uhr MEZ nichts angenommen. 148_Benachrichtigungen warten; sie werden gesendet, sobald das Ziel wieder antwortet.
 
 Technische Details: connection refused
-Meldung von callwatch · Mo., 15.12.2025, 15:32 Uhr MEZ",
+
+Zu tun: Kümmert sich jemand anderes um callwatch, leiten Sie diese Nachricht jetzt an diese Person weiter. Kommt innerhalb von 15 Minuten keine Entwarnung, finden Sie heraus, warum das Ziel nicht antwortet; `callwatch deliveries list --destination crm` zeigt, was wartet.
+Grund dieser Nachricht: Sie erhalten Meldungen über callwatch selbst ([alerts] in seiner Konfiguration) · Mo., 15.12.2025, 15:32 Uhr MEZ",
     })
     .await;
 }
@@ -366,36 +397,41 @@ async fn spanish() {
 
 The caller asked about appointment availability next Tuesday. …
 
-Quién llama        +33612345678
-Número marcado     +33198765432
-Estado             Finalizada, 2_min 25_s
-Objetivo           Alcanzado
-Fin de la llamada  Colgó quien llamaba
-Sentimiento        positivo
-Nivel de interés   alto
-Cita concertada    sí
+Qué hacer: Nada, salvo que se haya pedido algo.
+
+Llamante             +33612345678
+Inicio               lun, 15 dic 2025, 15:30 CET
+Número marcado       +33198765432
+Estado               Finalizada, 2_min 25_s
+Objetivo             Alcanzado
+Finalizada por       La persona que llamó
+Ánimo del llamante   positivo
+Potencial comercial  alto
+Cita concertada      sí
 
 -- 
-Regla call-completed · fuente clinic · inicio: lun, 15 dic 2025, 15:30 CET
+Motivo de este mensaje: Llamada finalizada (regla call-completed)
+fuente clinic
 Llamada 6789abcdef0123456789abcd",
         fields: [
-            "*Quién llama* <tel:+33612345678|+33612345678>",
+            "*Llamante* <tel:+33612345678|+33612345678>",
+            "*Inicio* <!date^1765809000^{date_short_pretty}, {time}|lun, 15 dic 2025, 15:30 CET>",
             "*Número marcado* +33198765432",
             "*Estado* Finalizada, 2_min 25_s",
             "*Objetivo* Alcanzado",
-            "*Fin de la llamada* Colgó quien llamaba",
-            "*Sentimiento* positivo",
-            "*Nivel de interés* alto",
+            "*Finalizada por* La persona que llamó",
+            "*Ánimo del llamante* positivo",
+            "*Potencial comercial* alto",
             "*Cita concertada* sí",
         ],
-        foot: "regla *call-completed* · fuente *clinic* · inicio: <!date^1765809000^{date_short_pretty}, {time}|lun, 15 dic 2025, 15:30 \
-               CET> · llamada 6789abcdef0123456789abcd",
+        foot: "Motivo de este mensaje: Llamada finalizada (regla *call-completed*) · fuente *clinic* · llamada \
+               6789abcdef0123456789abcd",
         digest: "Advertencia: Resumen de 3_llamadas
 
 Período: sáb 13:32 – 15:32 CET
 
-Reglas       booked 2, unhappy 1
-Sentimiento  positivo 2, negativo 1
+Reglas              booked 2, unhappy 1
+Ánimo del llamante  positivo 2, negativo 1
 
 15:31      [ADVERTENCIA] Llamada finalizada · +33612340001 · 1_min 1_s
            (negativo) · A summary.
@@ -408,19 +444,26 @@ Fuente clinic · lun, 15 dic 2025, 15:32 CET",
         health: "El destino crm está fallando
 
 crm no ha aceptado nada desde las 15:00 CET. Hay 148_notificaciones en espera;
-se enviarán en cuanto el destino vuelva a responder. Si el problema continúa,
-alguien tiene que buscar la causa. `callwatch deliveries list --destination
-crm` muestra lo que está en espera.
+se enviarán en cuanto el destino vuelva a responder.
 
 Detalle técnico: connection refused
+
+Qué hacer: Si otra persona se encarga de callwatch, reenvíele este mensaje ya.
+Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, averigüe
+por qué el destino no responde; `callwatch deliveries list --destination crm`
+muestra lo que está en espera.
 
 -- 
-Aviso de callwatch · lun, 15 dic 2025, 15:32 CET",
+Motivo de este mensaje: usted recibe los avisos sobre el propio callwatch
+  ([alerts] en su configuración)
+lun, 15 dic 2025, 15:32 CET",
         health_words: "El destino crm está fallando
-crm no ha aceptado nada desde las 15:00 CET. Hay 148_notificaciones en espera; se enviarán en cuanto el destino vuelva a responder. Si el problema continúa, alguien tiene que buscar la causa. `callwatch deliveries list --destination crm` muestra lo que está en espera.
+crm no ha aceptado nada desde las 15:00 CET. Hay 148_notificaciones en espera; se enviarán en cuanto el destino vuelva a responder.
 
 Detalle técnico: connection refused
-Aviso de callwatch · lun, 15 dic 2025, 15:32 CET",
+
+Qué hacer: Si otra persona se encarga de callwatch, reenvíele este mensaje ya. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, averigüe por qué el destino no responde; `callwatch deliveries list --destination crm` muestra lo que está en espera.
+Motivo de este mensaje: usted recibe los avisos sobre el propio callwatch ([alerts] en su configuración) · lun, 15 dic 2025, 15:32 CET",
     })
     .await;
 }
@@ -437,7 +480,10 @@ async fn a_webhook_has_the_words_of_its_language_and_the_same_json_in_every_one(
     assert_eq!((&body["kinds"], &body["language"]), (&json!(["ended"]), &json!("fr")));
     assert_eq!(marked(body["title"].as_str().unwrap()), "Appel terminé · +33612345678 · 2_min 25_s");
     let message = marked(body["message"].as_str().unwrap());
-    assert!(message.contains("\n\nAppelant~: +33612345678\nNuméro appelé~: +33198765432\n"), "{message}");
+    assert!(
+        message.contains("\n\nAppelant~: +33612345678\nDébut~: lun. 15 déc. 2025, 15:30 CET\n"),
+        "{message}"
+    );
 
     let mut bodies = vec![];
     for language in Language::ALL {

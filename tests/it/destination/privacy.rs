@@ -42,17 +42,17 @@ async fn show_is_a_measure_that_include_and_exclude_refine() {
         ("", &[CALLER, SUMMARY, MOOD][..], &[TRANSCRIPT][..]),
         ("show = 'summary'", &[CALLER, SUMMARY, MOOD], &[TRANSCRIPT]),
         ("show = 'full'", &[CALLER, SUMMARY, MOOD, TRANSCRIPT], &[]),
-        ("show = 'minimal'", &["Completed, 2m 25s"], &[CALLER, SUMMARY, MOOD, TRANSCRIPT]),
+        ("show = 'minimal'", &["Ended, 2m 25s"], &[CALLER, SUMMARY, MOOD, TRANSCRIPT]),
         (
             "show = 'minimal'\ninclude = ['callAnalysis.sentiment']",
             &["2m 25s", MOOD],
-            &[CALLER, SUMMARY, "hot"],
+            &[CALLER, SUMMARY, "high"],
         ),
         ("include = ['transcript', 'summary']", &[SUMMARY, TRANSCRIPT], &[CALLER, MOOD]),
         ("show = 'full'\nexclude = ['transcript']", &[CALLER, SUMMARY], &[TRANSCRIPT]),
         (
             "mask = ['callerNumber', 'callAnalysis.sentiment']",
-            &["+3361•••5678", SUMMARY, "•••", "hot"],
+            &["+3361•••5678", SUMMARY, "•••", "high"],
             &[CALLER, MOOD],
         ),
         (

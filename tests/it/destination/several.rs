@@ -274,41 +274,47 @@ fn began(created: &str, fields: Value) -> Event {
 #[tokio::test]
 async fn a_message_says_when_the_call_was_and_when_that_was_noticed_if_it_was_late() {
     let berlin = |config: &mut DestinationConfig| config.timezone = Zone::parse("Europe/Berlin").unwrap();
-    for (created, fields, footer) in [
-        ("2025-12-15T14:31:00.000Z", json!({}), "began Mon 15 Dec 2025, 15:31 CET"),
-        ("2025-12-15T08:32:00.000Z", json!({}), "began Mon 15 Dec 2025, 09:32 CET · noticed 15:32"),
-        (
-            "2025-12-13T08:32:00.000Z",
-            json!({}),
-            "began Sat 13 Dec 2025, 09:32 CET · noticed Mon 15 Dec, 15:32",
-        ),
+    for (created, fields, began, footer) in [
+        ("2025-12-15T14:31:00.000Z", json!({}), "Mon 15 Dec 2025, 15:31 CET", ""),
+        ("2025-12-15T08:32:00.000Z", json!({}), "Mon 15 Dec 2025, 09:32 CET", " · noticed 15:32"),
+        ("2025-12-13T08:32:00.000Z", json!({}), "Sat 13 Dec 2025, 09:32 CET", " · noticed Mon 15 Dec, 15:32"),
         // A long call that was noticed as soon as it was over.
-        ("2025-12-15T13:32:00.000Z", json!({ "duration": 3600 }), "began Mon 15 Dec 2025, 14:32 CET"),
+        ("2025-12-15T13:32:00.000Z", json!({ "duration": 3600 }), "Mon 15 Dec 2025, 14:32 CET", ""),
         // An analysis long after the call.
         (
             "2025-12-15T08:32:00.000Z",
             json!({ "updatedAt": "2025-12-15T14:32:00.000Z" }),
-            "began Mon 15 Dec 2025, 09:32 CET",
+            "Mon 15 Dec 2025, 09:32 CET",
+            "",
         ),
-        ("never", json!({}), "Mon 15 Dec 2025, 15:32 CET"),
+        ("never", json!({}), "", " · Mon 15 Dec 2025, 15:32 CET"),
     ] {
-        let event = began(created, fields);
+        let event = self::began(created, fields);
         let [plain, html] = mailed(berlin, &event, &Rules::default()).await;
-        let line = format!("Rule call-completed · source clinic · {footer}");
-        let unfolded = plain.replace("\nnoticed ", " · noticed ");
+        let line = format!("Why you get this: Call ended (rule call-completed) · source clinic{footer}");
+        let unfolded = ["noticed ", "Mon "]
+            .iter()
+            .fold(plain.clone(), |plain, part| plain.replace(&format!("\n{part}"), &format!(" · {part}")));
         assert!(unfolded.contains(&format!("\n{line}\nCall ")), "{line} in {plain}");
-        assert!(html.contains(&format!("</b> · {footer}<br>")), "{footer} in {html}");
+        assert!(html.contains(&format!("<b>clinic</b>{footer}<br>")), "{footer} in {html}");
+        let fact = plain.lines().find_map(|line| line.strip_prefix("Began   "));
+        assert_eq!(fact.unwrap_or_default().trim(), began, "{plain}");
+        assert!(html.contains(began), "{began} in {html}");
     }
     let message = posted(berlin, &began("2025-12-13T08:32:00.000Z", json!({})), None).await;
     assert_eq!(
+        message["blocks"][2]["fields"][1]["text"],
+        "*Began*\n<!date^1765614720^{date_long_pretty}, {time}|Sat 13 Dec 2025, 09:32 CET>"
+    );
+    assert_eq!(
         *sections(&message).last().unwrap(),
-        "rule *call-completed* · source *clinic* · began <!date^1765614720^{date_long_pretty}, {time}|Sat 13 Dec 2025, 09:32 CET> · noticed <!date^1765809150^{date_short_pretty}, {time}|Mon 15 Dec, 15:32> · call 2025-12-13T08:32:00.000Z"
+        "Why you get this: Call ended (rule *call-completed*) · source *clinic* · noticed <!date^1765809150^{date_short_pretty}, {time}|Mon 15 Dec, 15:32> · call 2025-12-13T08:32:00.000Z"
     );
     // Unless the receiver is not to know when the call was.
     let secretive = |config: &mut DestinationConfig| config.fields = filter(None, &["createdAt"]);
     let [plain, _] =
         mailed(secretive, &began("2025-12-13T08:32:00.000Z", json!({})), &Rules::default()).await;
-    assert!(plain.contains("· Mon 15 Dec 2025, 14:32 UTC\n") && !plain.contains("13 Dec"), "{plain}");
+    assert!(plain.contains("\nMon 15 Dec 2025, 14:32 UTC\n") && !plain.contains("13 Dec"), "{plain}");
 }
 
 #[tokio::test]
@@ -428,7 +434,7 @@ async fn a_message_about_several_rules_names_all_of_them() {
             "⚠️ Booked by +33612340001",
             "Also: Unhappy caller +33612340001; long",
             "Call &lt;back&gt;",
-            "*warning* · rules *booked*, *unhappy*, *long* · source *clinic* · \
+            "*warning* · Why you get this: Call ended (rules *booked*, *unhappy*, *long*) · source *clinic* · \
              <!date^1765809090^{date_short_pretty}, {time}|Mon 15 Dec 2025, 14:31 UTC> · call +33612340001",
         ]
     );
@@ -442,12 +448,13 @@ Also: Unhappy caller +33612340001; long
 Call <back>
 
 -- 
-Rules booked, unhappy, long · source clinic · Mon 15 Dec 2025, 14:31 UTC
+Why you get this: Call ended (rules booked, unhappy, long) · source clinic
+Mon 15 Dec 2025, 14:31 UTC
 Call +33612340001"
     );
     for part in [
         "Also: Unhappy caller +33612340001; long</p>",
-        "Rules <b>booked</b>, <b>unhappy</b>, <b>long</b> · source",
+        "Why you get this: Call ended (rules <b>booked</b>, <b>unhappy</b>, <b>long</b>) · source",
     ] {
         assert!(html.contains(part), "{part} in {html}");
     }

@@ -8,7 +8,7 @@ use callwatch::{
     event::Event,
     event::Severity,
     kind::Kind,
-    rule::{RuleText, Rules},
+    rule::{Rule, RuleSet, RuleText, Rules, condition::Condition},
     template::Template,
 };
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ pub(super) fn assert_within_limits(message: &Value) {
 
 pub(super) fn text(title: Option<&str>, body: Option<&str>, severity: Severity) -> RuleText {
     let template = |source: &str| Template::compile(source).unwrap();
-    RuleText { title: title.map(template), body: body.map(template), severity }
+    RuleText { title: title.map(template), body: body.map(template), advice: None, severity }
 }
 
 #[tokio::test]
@@ -117,19 +117,24 @@ async fn a_reader_sees_who_called_how_it_went_and_why_they_are_told() {
                 "type": "mrkdwn", "verbatim": true,
                 "text": "> The caller asked about appointment availability next Tuesday. …"
             } },
+            { "type": "section", "text": {
+                "type": "mrkdwn", "verbatim": true,
+                "text": "*What to do:* Nothing, unless the caller asked for something."
+            } },
             { "type": "section", "fields": [
                 { "type": "mrkdwn", "verbatim": true, "text": "*Caller*\n<tel:+33612345678|+33612345678>" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Began*\n<!date^1765809000^{date_short_pretty}, {time}|Mon 15 Dec 2025, 14:30 UTC>" },
                 { "type": "mrkdwn", "verbatim": true, "text": "*Number called*\n+33198765432" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*Status*\nCompleted, 2m 25s" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*Goal*\nReached" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*How it ended*\nThe caller hung up" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Status*\nEnded, 2m 25s" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Goal*\nMet" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Ended by*\nThe caller" },
                 { "type": "mrkdwn", "verbatim": true, "text": "*Sentiment*\npositive" },
-                { "type": "mrkdwn", "verbatim": true, "text": "*Lead quality*\nhot" },
+                { "type": "mrkdwn", "verbatim": true, "text": "*Sales potential*\nhigh" },
                 { "type": "mrkdwn", "verbatim": true, "text": "*Appointment booked*\nyes" }
             ] },
             { "type": "context", "elements": [{
                 "type": "mrkdwn", "verbatim": true,
-                "text": "rule *call-completed* · source *clinic* · began <!date^1765809000^{date_short_pretty}, {time}|Mon 15 Dec 2025, 14:30 UTC> · call 6789abcdef0123456789abcd"
+                "text": "Why you get this: Call ended (rule *call-completed*) · source *clinic* · call 6789abcdef0123456789abcd"
             }] }
         ])
     );
@@ -155,10 +160,9 @@ async fn the_title_says_what_happened() {
     assert_eq!(title(&message), "callwatch cannot see the calls of clinic");
     assert_eq!(
         message["blocks"][1]["text"]["text"],
-        "callwatch has not been able to read the calls of clinic, so it does not report new ones. The phone line itself is \
-         probably working. callwatch keeps trying: when it succeeds, you are told, and calls that came in meanwhile are \
-         reported late.\n\n\
-         Reason: 401 Invalid API key"
+        "callwatch has not been able to read the calls of clinic, so it cannot tell you of new ones. This does not show \
+         whether calls are answered. callwatch keeps trying; when it succeeds, it says so here and tells you of the calls that \
+         it missed.\n\nReason: 401 Invalid API key"
     );
     let silent = r#"{"since": "2025-12-15T12:20:00.000Z", "silence": "2h"}"#;
     let silent = Event { kinds: Kind::SourceSilent.into(), record: raw(silent), ..source_event() };
@@ -178,7 +182,122 @@ async fn a_rule_has_its_own_words_and_its_severity_shows() {
     assert_eq!(title(&message), "🚨 Unhappy caller +33612345678");
     assert_eq!(message["blocks"][1]["text"]["text"], "Call +3361•••5678 back &amp; be *kind*");
     let context = message["blocks"][2]["elements"][0]["text"].as_str().unwrap();
-    assert!(context.starts_with("*critical* · rule *call-completed*"), "{context}");
+    assert!(
+        context.starts_with("*critical* · Why you get this: Call analyzed (rule *call-completed*)"),
+        "{context}"
+    );
+}
+
+/// What the message says, in words, behind this.
+fn said<'a>(message: &'a Value, behind: &str) -> Option<&'a str> {
+    let (_, rest) = message["text"].as_str().unwrap().split_once(behind)?;
+    rest.lines().next()
+}
+
+#[tokio::test]
+async fn a_message_says_why_it_was_sent() {
+    let record = json!({
+        "callerNumber": "+33612345678", "duration": 145, "summary": "x".repeat(100), "evaluation": "fail",
+        "callAnalysis": { "sentiment": "negative", "orderTotal": 9.5, "items": [{ "name": "a" }], "callBack": null },
+        "transcript": [{ "role": "user", "content": "refund" }]
+    });
+    let ended = event_of(Kind::Ended, &record.to_string());
+    let told = async |when: &str, adjust: fn(&mut DestinationConfig), lasting: Option<Duration>| {
+        let when = (!when.is_empty()).then(|| Condition::compile(when).unwrap());
+        let rule = Rule { when, lasting, ..rule(&ended.rule, &RuleText::default()) };
+        let message = posted_ruled(adjust, &ended, &RuleSet::of(&[rule])).await;
+        said(&message, "Why you get this: ").unwrap().split(" · ").next().unwrap().to_owned()
+    };
+    let whole = |_: &mut DestinationConfig| {};
+    let hiding = |config: &mut DestinationConfig| config.fields = filter(None, &["callAnalysis.sentiment"]);
+    for (when, adjust, because) in [
+        (r#"call.callAnalysis.sentiment == "negative""#, whole as fn(&mut _), "Sentiment: negative"),
+        // A receiver is not told in this way what it is not shown.
+        (r#"call.callAnalysis.sentiment == "negative""#, hiding, "Call ended"),
+        (r#"said(call, "user", "refund")"#, whole, "Call ended"),
+        ("size(call.transcript) > 0", whole, "Transcript"),
+        ("", whole, "Call ended"),
+        (
+            "call.duration > 60 && call.callAnalysis.orderTotal > 9",
+            whole,
+            "Duration: 2m 25s, Order total: 9.5",
+        ),
+        // Of what is long or a list, only that it was looked at.
+        (r#"call.summary != "" && size(call.callAnalysis.items) > 0"#, whole, "Summary, Items"),
+        (r#"call.callAnalysis.callBack == null && call.evaluation == "fail""#, whole, "Goal: not met"),
+        (
+            r#"call.evaluation == "fail" && call.duration > 1 && call.callAnalysis.orderTotal > 9 && call.summary != """#,
+            whole,
+            "Goal: not met, Duration: 2m 25s, Order total: 9.5, …",
+        ),
+    ] {
+        assert_eq!(told(when, adjust, None).await, format!("{because} (rule call-completed)"), "{when}");
+    }
+    let because = told("call.duration > 60", whole, Some(Duration::from_secs(1800))).await;
+    assert_eq!(because, "Duration: 2m 25s for 30m (rule call-completed)");
+}
+
+#[tokio::test]
+async fn a_message_says_what_to_do() {
+    let call = |sentiment: &str, evaluation: &str, number: Value| {
+        json!({
+            "callerNumber": number, "duration": 145, "summary": "A summary.", "evaluation": evaluation,
+            "callAnalysis": { "sentiment": sentiment }
+        })
+    };
+    let number = || json!("+33612345678");
+    let (content, open) = (call("positive", "success", number()), call("positive", "fail", number()));
+    let (unhappy, withheld) = (call("negative", "success", number()), call("negative", "fail", Value::Null));
+    for (kind, severity, record, what) in [
+        (Kind::Ended, Severity::Info, &content, "Nothing, unless the caller asked for something."),
+        (Kind::Ended, Severity::Info, &open, "Check whether the caller still needs something."),
+        (Kind::Analyzed, Severity::Info, &unhappy, "Check whether the caller still needs something."),
+        (Kind::Started, Severity::Info, &content, "Nothing: this is for your information."),
+        (Kind::Deleted, Severity::Info, &content, "Nothing: this is for your information."),
+        (Kind::Ended, Severity::Warning, &content, "Call back today, unless it is already settled."),
+        (Kind::Updated, Severity::Critical, &unhappy, "Call back now, unless it is already settled."),
+        // Nobody can call back there.
+        (Kind::Ended, Severity::Critical, &withheld, "Look into it now."),
+        (Kind::Started, Severity::Warning, &unhappy, "Look into it today."),
+    ] {
+        let event = event_of(kind, &record.to_string());
+        let message = posted(|_| {}, &event, Some(&text(None, None, severity))).await;
+        assert_eq!(said(&message, "What to do: "), Some(what), "{kind} {severity:?} {record}");
+    }
+    let own =
+        |advice: &str| RuleText { advice: Some(Template::compile(advice).unwrap()), ..RuleText::default() };
+    let ended = event_of(Kind::Ended, &open.to_string());
+    let message = posted(|_| {}, &ended, Some(&own("Call {{ call.callerNumber }}\nbefore <noon>"))).await;
+    assert_eq!(said(&message, "What to do: "), Some("Call +33612345678 before &lt;noon&gt;"));
+    assert_eq!(message["blocks"][2]["text"]["text"], "*What to do:* Call +33612345678 before &lt;noon&gt;");
+    let message = posted(|_| {}, &ended, Some(&own(""))).await;
+    assert_eq!(said(&message, "What to do"), None);
+    let message = posted(|_| {}, &ended, Some(&own("{{ call.mood }}"))).await;
+    assert_eq!(said(&message, "What to do: "), Some("Check whether the caller still needs something."));
+    assert_eq!(
+        said(&message, "(the rule's own advice could not be rendered: "),
+        Some("`call.mood` is not there; it is missing in this call or left out by the destination)")
+    );
+    // A rule that has words of its own says in them what to do, unless it has advice as well.
+    let body = |advice: Option<&str>| RuleText {
+        advice: advice.map(|advice| Template::compile(advice).unwrap()),
+        ..text(None, Some("Words."), Severity::Critical)
+    };
+    let message = posted(|_| {}, &ended, Some(&body(None))).await;
+    assert_eq!(said(&message, "What to do: "), None);
+    let message = posted(|_| {}, &ended, Some(&body(Some("Run.")))).await;
+    assert_eq!(said(&message, "What to do: "), Some("Run."));
+    // The first of several rules that has advice gives it; a batch has its rule's own alone.
+    let both = Event { also: vec!["other".into()], ..ended.clone() };
+    let other = rule(&"other".into(), &own("Ask Nina."));
+    let first = rule(&ended.rule, &text(None, None, Severity::Critical));
+    let message = posted_ruled(|_| {}, &both, &RuleSet::of(&[first, other])).await;
+    assert_eq!(said(&message, "What to do: "), Some("Ask Nina."));
+    let two = [1, 2].map(|minutes| super::call("feed", minutes, "negative"));
+    let message = posted(|_| {}, &summary(Reason::Group, &two), Some(&own("Read all {{ count }}."))).await;
+    assert_eq!(said(&message, "What to do: "), Some("Read all 2."));
+    let message = posted(|_| {}, &summary(Reason::Group, &two), None).await;
+    assert_eq!(said(&message, "What to do"), None);
 }
 
 #[tokio::test]
@@ -186,9 +305,9 @@ async fn a_template_that_fails_loses_nothing() {
     let text = text(Some("{{ call.mood }}"), Some("  "), Severity::Info);
     let message = posted(|_| {}, &event(Kind::Ended), Some(&text)).await;
     assert_eq!(title(&message), "Call ended · +33612345678 · 2m 25s");
-    assert_eq!(message["blocks"][2]["fields"][0]["text"], "*Caller*\n<tel:+33612345678|+33612345678>");
+    assert_eq!(message["blocks"][3]["fields"][0]["text"], "*Caller*\n<tel:+33612345678|+33612345678>");
     assert_eq!(
-        message["blocks"][3]["elements"][1]["text"],
+        message["blocks"][4]["elements"][1]["text"],
         "(this is the default title: the rule's own could not be rendered: `call.mood` is not there; it is missing in this call or left out by the destination)"
     );
 }
@@ -239,7 +358,7 @@ async fn the_transcript_is_shown_only_when_asked_for() {
     let message = posted(adjust, &event(Kind::Ended), None).await;
     assert_eq!(title(&message), "Call ended");
     assert_eq!(
-        message["blocks"][1]["text"]["text"],
+        message["blocks"][3]["text"]["text"],
         "*Agent:* Hello, thank you for calling Acme Clinic. …\n*Caller:* Hi, I'd like to book an appointment for next Tuesday.\n"
     );
 }
@@ -410,7 +529,7 @@ async fn many_long_fields_leave_room_for_what_was_said_and_for_where_it_comes_fr
     let words = message["text"].as_str().unwrap();
     assert!(words.starts_with("Call analysed") || words.starts_with("Call analyzed"), "{words}");
     assert!(
-        words.ends_with("Rule call-completed · source clinic · began Mon 15 Dec 2025, 14:30 UTC"),
+        words.ends_with("Why you get this: Call analyzed (rule call-completed) · source clinic"),
         "{words}"
     );
 }

@@ -98,7 +98,12 @@ async fn a_call_has_one_message_that_is_edited_as_it_goes_on() {
     let message = &channel[0].message;
     assert_eq!(title(message), "⚠️ Booked by +33612345678");
     assert_eq!(message["blocks"][1]["text"]["text"], "Also: feed");
-    assert!(footer(message).starts_with("*warning* · rules *booked*, *feed* · "), "{}", footer(message));
+    assert!(
+        footer(message)
+            .starts_with("*warning* · Why you get this: Call analyzed (rules *booked*, *feed*) · "),
+        "{}",
+        footer(message)
+    );
     // The title stays that of the most severe rule.
     lane.delivered(&of("feed", Kind::Updated, 4), 4).await;
     assert_eq!(title(&lane.channel()[0].message), "⚠️ Booked by +33612345678");
@@ -139,7 +144,8 @@ async fn words_and_metadata_say_all_and_no_more() {
     for part in [
         "Sentiment: positive",
         "appointment availability next Tuesday",
-        "Rule booked · source clinic · began Mon 15 Dec 2025",
+        "Began: Mon 15 Dec 2025",
+        "Why you get this: Call ended (rule booked) · source clinic",
     ] {
         assert!(words.contains(part), "{words}");
     }
@@ -194,7 +200,7 @@ async fn what_comes_late_is_a_reply_and_undoes_nothing() {
     assert_eq!((channel.len(), title(&channel[1].message)), (2, "⚠️ Booked by +33612345678"));
     assert!(channel[1].message["blocks"].to_string().contains("*Sentiment*"), "it stands nowhere else");
     lane.delivered(&of("feed", Kind::Updated, 4), 4).await;
-    assert!(footer(&lane.channel()[0].message).contains("rules *booked*, *feed*"));
+    assert!(footer(&lane.channel()[0].message).contains("(rules *booked*, *feed*)"));
 }
 
 #[tokio::test]
@@ -211,7 +217,10 @@ async fn edits_that_wait_together_are_one_unless_they_ring() {
     lane.delivered(&of("feed", Kind::Updated, 4), 4).await;
     let channel = lane.channel();
     let footer = footer(&channel[0].message);
-    assert!(footer.starts_with("*critical* · rules *unhappy*, *booked*, *feed*"), "{footer}");
+    assert!(
+        footer.starts_with("*critical* · Why you get this: Call updated (rules *unhappy*, *booked*, *feed*)"),
+        "{footer}"
+    );
     assert_eq!(channel[0].edits, 2);
 }
 
@@ -229,7 +238,7 @@ async fn what_was_left_to_an_edit_that_is_given_up_is_told_by_the_next_one() {
     lane.delivered(&of("feed", Kind::Updated, 4), 4).await;
     let channel = lane.channel();
     let footer = footer(&channel[0].message);
-    assert!(footer.contains("rules *booked*, *feed*"), "{footer}");
+    assert!(footer.contains("(rules *booked*, *feed*)"), "{footer}");
     // A person retries the one that was given up, and it comes late.
     lane.delivered(&of("unhappy", Kind::Analyzed, 3), 3).await;
     assert_eq!(lane.channel().len(), 2);
@@ -593,9 +602,12 @@ async fn a_call_has_links_to_its_page() {
     let foot = message["blocks"].as_array().unwrap().last().unwrap();
     let vendors = "https://app.example.com/clinic/6789abcdef0123456789abcd?from=%7C%3Cevil%3E";
     let own = "https://callwatch.example.com/page/calls/clinic/6789abcdef0123456789abcd";
-    assert_eq!(foot["elements"][1]["text"], format!("<{vendors}|Open the call> · <{own}|Why this was sent>"));
+    assert_eq!(
+        foot["elements"][1]["text"],
+        format!("<{vendors}|Open the call> · <{own}|Details in callwatch>")
+    );
     let words = message["text"].as_str().unwrap();
-    assert!(words.contains(&format!("Open the call: {vendors}\nWhy this was sent: {own}")), "{words}");
+    assert!(words.contains(&format!("Open the call: {vendors}\nDetails in callwatch: {own}")), "{words}");
     // What is about no call leads to the page that says how everything stands.
     let alert = Event { id: EventId::from("evt_3"), ..super::languages::failing() };
     deliver(&config, &alert).await;

@@ -86,6 +86,23 @@ fn the_first_field_that_is_missing_is_named() {
 }
 
 #[test]
+fn the_fields_that_a_condition_reads_are_named_without_the_way_to_them() {
+    for (condition, fields) in [
+        (r#"call.callAnalysis.sentiment == "negative""#, &["callAnalysis.sentiment"][..]),
+        ("call.duration > 60 && call.isEngaged && call.duration < 90", &["duration", "isEngaged"]),
+        ("call.duration > 60 || call.durationOfSilence > 3", &["duration", "durationOfSilence"]),
+        ("call.callAnalysis != null && call.callAnalysis.topic == \"x\"", &["callAnalysis.topic"]),
+        (r#"call.summary.lower().contains("refund")"#, &["summary"]),
+        (r#"before.status == "live" && "ended" in change.kinds && source == "clinic""#, &[]),
+        (r#"said(call, "user", "refund")"#, &[]),
+    ] {
+        let condition = Condition::compile(condition).expect(condition);
+        let read: Vec<_> = condition.fields().map(|path| path.join(".")).collect();
+        assert_eq!(read, fields, "{condition:?}");
+    }
+}
+
+#[test]
 fn a_missing_or_null_field_is_unknown_whatever_is_asked_of_it() {
     for path in [
         "call.nothing",
