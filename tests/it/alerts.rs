@@ -59,9 +59,17 @@ async fn a_dead_crm_is_told_in_slack_and_by_mail_and_its_recovery_without_a_sire
     let text = alert["blocks"][1]["text"]["text"].as_str().unwrap();
     assert!(text.starts_with("crm has not taken anything since "), "{text}");
     assert!(text.contains(" 1 notification waits; it is sent when it answers again."), "{text}");
-    assert!(text.contains("`callwatch deliveries list --destination crm`"), "{text}");
+    let advice = alert["blocks"][2]["text"]["text"].as_str().unwrap();
+    assert!(
+        advice.starts_with("*What to do:* ")
+            && advice.contains("`callwatch deliveries list --destination crm`"),
+        "{advice}"
+    );
     let footer = alert["blocks"].as_array().unwrap().last().unwrap()["elements"][0]["text"].to_string();
-    assert!(footer.contains("callwatch alert · ") && !footer.contains("source"), "{footer}");
+    assert!(
+        footer.contains("you receive alerts about callwatch itself") && !footer.contains("source"),
+        "{footer}"
+    );
 
     rig.crm.behave();
     until("the recovery", async || rig.slack_texts().len() > 1).await;

@@ -71,7 +71,9 @@ async fn two_rules_of_one_change_are_one_message_to_people_and_two_webhooks() {
     };
     let footer = slack["blocks"].as_array().unwrap().last().unwrap()["elements"][0]["text"].as_str().unwrap();
     assert!(
-        footer.starts_with("*critical* · rules *booked*, *unhappy-caller* · source *clinic*"),
+        footer.starts_with(
+            "*critical* · Why you get this: Appointment booked: yes (rule *booked*); Sentiment: negative (rule *unhappy-caller*) · "
+        ),
         "{footer}"
     );
 

@@ -61,7 +61,7 @@ async fn what_would_leave_is_shown_byte_for_byte_with_reasons_and_nothing_is_sen
     let (message, reasons) = shown.split_once("\n\n").unwrap();
     let message: Value = serde_json::from_str(message).unwrap();
     assert!(message["blocks"][0]["text"]["text"].as_str().unwrap().starts_with("[test] "), "{message}");
-    let caller = message["blocks"][2]["fields"][0]["text"].as_str().unwrap();
+    let caller = message["blocks"][3]["fields"][0]["text"].as_str().unwrap();
     assert!(
         caller.starts_with("*Caller*\n") && caller.contains("•••") && !caller.contains("tel:"),
         "{caller}"

@@ -13,10 +13,14 @@ use super::{
 use crate::{
     calendar::Zone,
     event::{Event, Severity},
+    json,
     kind::Kind,
     language::Language,
     privacy::one_line,
-    rule::{Rule, condition::Condition},
+    rule::{
+        Rule,
+        condition::{Activation, Condition, Truth},
+    },
     template::{Context, truncate},
     time::Timestamp,
 };
@@ -146,23 +150,27 @@ impl Writer {
         headline(&(mark.unwrap_or_default() + &title), MAX_TITLE)
     }
 
-    /// What a rule found in the call, as its receiver is shown it: `Sentiment: negative`, or else what happened, `Call ended`.
+    /// What a rule found in the call, as its receiver is shown it: `Sentiment: negative`; or else what happened, `Call ended`. `None`
+    /// when the call as it is does not show why the rule fired, since a message may tell rules that fired before.
     fn found(&self, shown: &Visible<'_>, rule: Option<&Rule>) -> Option<String> {
-        let (language, zone) = (self.language, self.zone);
+        let (language, zone, event) = (self.language, self.zone, shown.event);
         shown.call()?;
         let when = rule.and_then(|rule| rule.when.as_ref());
+        let lasting = rule.and_then(|rule| rule.lasting);
         let paths = when.into_iter().flat_map(Condition::fields);
         let read: Vec<_> =
             paths.filter_map(|path| looked_at(shown.fields(), &path, language, zone)).collect();
-        let found = match &read[..] {
-            [] => happened(shown.event.kinds.first()?, language)?,
-            [few @ ..] if few.len() <= MAX_READ => few.join(", "),
-            [few @ .., _] => format!("{}, …", few[..MAX_READ].join(", ")),
-        };
-        Some(match rule.and_then(|rule| rule.lasting) {
-            Some(lasting) => language.rule_for(&found, &language.span(lasting)),
-            None => found,
-        })
+        if !read.is_empty() && when.is_some_and(|when| holds(when, event)) {
+            let more = (read.len() > MAX_READ).then(|| "…".to_owned());
+            let found = Vec::from_iter(read.into_iter().take(MAX_READ).chain(more)).join(", ");
+            return Some(match lasting {
+                Some(lasting) => language.rule_for(&found, &language.span(lasting)),
+                None => found,
+            });
+        }
+        let is_feed = rule.is_some_and(|rule| rule.when.is_none());
+        let is_why = is_feed || (event.also.is_empty() && lasting.is_none());
+        happened(event.kinds.first()?, language).filter(|_| is_why)
     }
 
     /// The other rules that the event tells: the title of each in its own words, or else its name; `None` when there are
@@ -259,6 +267,15 @@ fn default_title(shown: &Visible<'_>, rule: Option<&Rule>, zone: Zone, language:
         _ => {}
     }
     parts.join(" · ")
+}
+
+/// Whether a condition is true for the call of an event by itself, whatever the call was before.
+fn holds(when: &Condition, event: &Event) -> bool {
+    let (Some(source), Some(call)) = (event.subject.source(), json::fields(event.record.get())) else {
+        return false;
+    };
+    let activation = Activation::new(&call, None, event.kinds, source, event.at);
+    when.evaluate(&activation) == Ok(Truth::True)
 }
 
 /// What happened to a call; `None` for what is about none.

@@ -434,7 +434,7 @@ async fn a_message_about_several_rules_names_all_of_them() {
             "⚠️ Booked by +33612340001",
             "Also: Unhappy caller +33612340001; long",
             "Call &lt;back&gt;",
-            "*warning* · Why you get this: Call ended (rules *booked*, *unhappy*, *long*) · source *clinic* · \
+            "*warning* · Why you get this: Call ended (rules *booked*, *unhappy*); rule *long* · source *clinic* · \
              <!date^1765809090^{date_short_pretty}, {time}|Mon 15 Dec 2025, 14:31 UTC> · call +33612340001",
         ]
     );
@@ -448,13 +448,13 @@ Also: Unhappy caller +33612340001; long
 Call <back>
 
 -- 
-Why you get this: Call ended (rules booked, unhappy, long) · source clinic
-Mon 15 Dec 2025, 14:31 UTC
+Why you get this: Call ended (rules booked, unhappy); rule long
+source clinic · Mon 15 Dec 2025, 14:31 UTC
 Call +33612340001"
     );
     for part in [
         "Also: Unhappy caller +33612340001; long</p>",
-        "Why you get this: Call ended (rules <b>booked</b>, <b>unhappy</b>, <b>long</b>) · source",
+        "Why you get this: Call ended (rules <b>booked</b>, <b>unhappy</b>); rule <b>long</b> · source",
     ] {
         assert!(html.contains(part), "{part} in {html}");
     }

@@ -233,6 +233,20 @@ async fn a_message_says_why_it_was_sent() {
     ] {
         assert_eq!(told(when, adjust, None).await, format!("{because} (rule call-completed)"), "{when}");
     }
+    // A condition that looked at what was before, or was edited since, is no reason that the call shows.
+    for when in [r#"before.status == "live" && call.duration > 60"#, r#"call.evaluation == "success""#] {
+        assert_eq!(told(when, whole, None).await, "Call ended (rule call-completed)", "{when}");
+    }
+    // A message that is edited tells rules that fired before, for what may be no longer so.
+    let all = Event { also: vec!["success".into(), "gone".into(), "feed".into()], ..ended.clone() };
+    let success = Condition::compile(r#"call.evaluation == "success""#).unwrap();
+    let success = Rule { when: Some(success), ..rule(&"success".into(), &RuleText::default()) };
+    let fail = Condition::compile(r#"call.evaluation == "fail""#).unwrap();
+    let fail = Rule { when: Some(fail), ..rule(&ended.rule, &RuleText::default()) };
+    let feed = rule(&"feed".into(), &RuleText::default());
+    let message = posted_ruled(whole, &all, &RuleSet::of(&[fail, success, feed])).await;
+    let because = "Goal: not met (rule call-completed); rules success, gone; Call ended (rule feed) · ";
+    assert!(said(&message, "Why you get this: ").unwrap().starts_with(because), "{message}");
     let because = told("call.duration > 60", whole, Some(Duration::from_secs(1800))).await;
     assert_eq!(because, "Duration: 2m 25s for 30m (rule call-completed)");
 }
