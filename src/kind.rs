@@ -123,6 +123,11 @@ impl Kinds {
     /// No kind at all.
     pub const NONE: Self = Self(0);
 
+    /// Every kind that is about a call.
+    pub fn of_calls() -> Self {
+        Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect()
+    }
+
     /// Whether `kind` is in the set.
     pub const fn contains(self, kind: Kind) -> bool {
         self.0 & (1 << kind as u16) != 0

@@ -122,7 +122,7 @@ pub(crate) fn read(
         check_time(table, on.as_ref());
         let looks_at = match silence {
             Some(_) => Kind::SourceSilent.into(),
-            None => on.unwrap_or_else(|| Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect()),
+            None => on.unwrap_or_else(Kinds::of_calls),
         };
         let when = table.value(&WHEN).and_then(|value| condition(&value, looks_at));
         if ![&ON, &WHEN, &SILENCE].into_iter().any(|key| table.has(key)) {

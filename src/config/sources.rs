@@ -15,7 +15,7 @@ use super::{
     values::{field_path, mistake_in, parse_web_address, size, web_address},
 };
 use crate::{
-    kind::Kind,
+    kind::Kinds,
     lens::{Lens, OVER_DEFAULT},
     name::Name,
     template::{Context, Occasion, Template},
@@ -187,8 +187,7 @@ impl CallUrl {
         const HINT: &str = "write it as in \"https://app.example.com/calls/{{ call.id }}\"";
         let text = value.text()?;
         let template = Template::compile_address(text).map_err(|error| mistake_in(value, error))?;
-        let of_calls = Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect();
-        for doubt in template.doubts(Occasion { kinds: of_calls, when: None }) {
+        for doubt in template.doubts(Occasion { kinds: Kinds::of_calls(), when: None }) {
             value.cx.add(mistake_in(value, doubt).into_warning());
         }
         let beginning = &text[..text.find(['{', '#', '?']).unwrap_or(text.len())];

@@ -352,7 +352,7 @@ impl DestinationConfig {
     pub(crate) fn target(&self) -> Target {
         let only_single = match &self.kind {
             DestinationKind::Webhook(webhook) => webhook.format.only_single(),
-            _ => None,
+            DestinationKind::Slack(_) | DestinationKind::Email(_) => None,
         };
         let in_full = !self.kind.is_for_people();
         let fields = self.fields.clone();

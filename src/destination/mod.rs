@@ -178,7 +178,7 @@ pub(crate) fn show(
             let (text, notes) = webhook::show(webhook, &config.fields, &writer, notification)?;
             Shown { title: None, text, notes }
         }
-        _ => {
+        DestinationKind::Slack(_) | DestinationKind::Email(_) => {
             let message = writer.write(notification)?;
             Shown { text: email::plain(&message), title: Some(message.title), notes: message.notes }
         }

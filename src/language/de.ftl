@@ -21,7 +21,7 @@ caller = Anrufer
 called = Angerufene Nummer
 status = Status
 outcome = Gesprächsziel
-how_it_ended = Beendet von
+how_it_ended = Beendet durch
 engaged = Gespräch zustande gekommen
 rules = Regeln
 live_now = Läuft gerade
@@ -36,14 +36,14 @@ field = { $name ->
         [duration] Dauer
         [summary] Zusammenfassung
         [evaluation] Gesprächsziel
-        [endedReason] Beendet von
+        [endedReason] Beendet durch
         [callerNumber] Nummer des Anrufers
         [calledNumber] Angerufene Nummer
         [isEngaged] Gespräch zustande gekommen
         [callAnalysis] Auswertung
         [transcript] Gesprächsprotokoll
         [createdAt] Beginn
-        [sentiment] Stimmung
+        [sentiment] Stimmung des Anrufers
         [leadQuality] Verkaufspotenzial
         [appointmentBooked] Termin vereinbart
        *[other] { $label }
@@ -64,6 +64,7 @@ word = { $key ->
         [agent_hangup] Agent
         [customer_ended_call] Anrufer
         [assistant_ended_call] Agent
+        [silence_timeout] Stille
         [positive] positiv
         [negative] negativ
         [neutral] neutral
@@ -131,7 +132,7 @@ held_by_throttle = Diese Nachricht wurde durch die Begrenzung (throttle) der Reg
 too_large = (Dieser Anruf ist zu umfangreich, um hier vollständig angezeigt zu werden.)
 default_title = (Dies ist der Standardtitel, denn der Titel der Regel ließ sich nicht erzeugen: { $error })
 default_body = (Dies ist der Standardtext, denn der Text der Regel ließ sich nicht erzeugen: { $error })
-default_advice = (Was zu tun ist, ließ sich aus der Regel nicht erzeugen: { $error })
+no_advice_of = (Was laut { $rule } zu tun ist, ließ sich nicht erzeugen: { $error })
 no_title_of = (Der Titel von { $rule } ließ sich nicht erzeugen: { $error })
 no_room = Für den Rest dieser Nachricht ist in Slack kein Platz.
 transcript_goes_on = … der Rest des Gesprächsprotokolls wird hier nicht angezeigt
@@ -146,14 +147,14 @@ rule_word = { $count ->
 source_word = Quelle
 alert_of = Sie erhalten Meldungen über callwatch selbst ([alerts] in seiner Konfiguration)
 call_word = Anruf
--ring = Rufen Sie zur Probe die eigene Nummer an; nimmt niemand an, wenden Sie sich an den Anbieter des Sprachagenten.
+-ring = Rufen Sie zur Probe die Nummer an, unter der der Sprachagent Anrufe annimmt; nimmt er nicht an, wenden Sie sich an seinen Anbieter.
 -forward = Kümmert sich jemand anderes um callwatch, leiten Sie diese Nachricht jetzt an diese Person weiter.
 what_to_do = Zu tun
 advice = { $urgency ->
-        [critical] Rufen Sie jetzt zurück, sofern es nicht schon erledigt ist.
-        [warning] Rufen Sie heute noch zurück, sofern es nicht schon erledigt ist.
-        [unsettled] Prüfen Sie, ob noch etwas zu erledigen ist.
-       *[other] Nichts, außer es wurde um etwas gebeten.
+        [critical] Rufen Sie so bald wie möglich zurück, falls es noch niemand getan hat.
+        [warning] Rufen Sie heute noch zurück, falls es noch niemand getan hat.
+        [unsettled] Prüfen Sie die Zusammenfassung: Vielleicht ist noch etwas zu tun, etwa ein Rückruf.
+       *[other] Nichts, es sei denn, laut Zusammenfassung ist noch etwas offen, etwa ein zugesagter Rückruf.
     }
 advice_unsaid = { $severity ->
         [critical] Gehen Sie dem jetzt nach.
@@ -181,17 +182,38 @@ source_failing = { $cause ->
         [missing] In der Liste von { $source } fehlen{ $since } Anrufe, die callwatch kennt. Alle anderen Anrufe werden wie gewohnt gemeldet.
         [flood] In { $source } tauchen{ $since } mehr Anrufe auf, als wahrscheinlich ist.
         [full] callwatch merkt sich so viele Anrufe von { $source }, wie es darf, und lässt neue{ $since } aus: Niemand erfährt von ihnen.
-       *[other] callwatch kann die Anrufe von { $source }{ $since } nicht mehr abrufen und meldet daher keine neuen. Ob Anrufe angenommen werden, lässt sich daran nicht erkennen. callwatch versucht es weiter; sobald der Abruf wieder gelingt, steht es hier, und die Anrufe aus der Zwischenzeit werden nachgereicht.
+       *[other] callwatch kann die Anrufe von { $source }{ $since } nicht mehr abrufen und meldet daher keine neuen. Ob Anrufe angenommen werden, lässt sich daran nicht erkennen. callwatch versucht es weiter; sobald der Abruf wieder gelingt, meldet es das auf demselben Weg und reicht die Anrufe aus der Zwischenzeit nach.
     }
 source_advice = { $cause ->
-        [missing] { -forward } Wurden sie absichtlich gelöscht, müssen Sie nichts tun; sonst fragen Sie den Anbieter des Sprachagenten, wo sie geblieben sind.
-        [flood] { -forward } Sind sie echt, müssen Sie nichts tun; sonst fragen Sie den Anbieter des Sprachagenten danach und halten Sie die überfluteten Ziele an.
-        [full] { -forward } Erhöhen Sie das `max_calls` der Quelle in der Konfiguration.
-        [key] { -ring } { -forward } Die API des Anbieters weist den Schlüssel zurück: Berichtigen Sie `api_key` in der Konfiguration oder die Liste der Adressen, die ihn verwenden dürfen.
-        [limited] { -ring } { -forward } Die API des Anbieters verlangt weniger Anfragen; das gibt sich oft von selbst. Kommt innerhalb von 15 Minuten keine Entwarnung, verringern Sie `requests_per_minute` oder suchen Sie, wer die API noch von derselben Adresse aus nutzt.
-        [server] { -ring } { -forward } Die API des Anbieters ist gestört; das gibt sich oft von selbst. Kommt innerhalb von 15 Minuten keine Entwarnung, wenden Sie sich an den Anbieter.
-        [answer] { -ring } { -forward } Die API des Anbieters antwortet anders als erwartet: Prüfen Sie `base_url` in der Konfiguration; stimmt die Adresse, fragen Sie den Anbieter, was sich geändert hat.
-       *[other] { -ring } { -forward } Die API des Anbieters ist nicht erreichbar oder lehnt Verbindungen ab; das gibt sich oft von selbst. Kommt innerhalb von 15 Minuten keine Entwarnung, prüfen Sie `base_url` in der Konfiguration und die Netzwerkverbindung des Servers, auf dem callwatch läuft; danach wenden Sie sich an den Anbieter.
+        [missing]
+            { -forward }
+            Wurden sie absichtlich gelöscht, müssen Sie nichts tun; sonst fragen Sie den Anbieter des Sprachagenten, wo sie geblieben sind.
+        [flood]
+            { -forward }
+            Sind sie echt, müssen Sie nichts tun; sonst fragen Sie den Anbieter des Sprachagenten danach und halten Sie die überfluteten Ziele an.
+        [full]
+            { -forward }
+            Erhöhen Sie das `max_calls` der Quelle in der Konfiguration.
+        [key]
+            { -ring }
+            { -forward }
+            Die API des Anbieters weist den Schlüssel zurück: Berichtigen Sie `api_key` in der Konfiguration oder die Liste der Adressen, die ihn verwenden dürfen.
+        [limited]
+            { -ring }
+            { -forward }
+            Die API des Anbieters verlangt weniger Anfragen; das gibt sich oft von selbst. Kommt innerhalb von 15 Minuten keine Entwarnung, verringern Sie `requests_per_minute` oder suchen Sie, wer die API noch von derselben Adresse aus nutzt.
+        [server]
+            { -ring }
+            { -forward }
+            Die API des Anbieters ist gestört; das gibt sich oft von selbst. Kommt innerhalb von 15 Minuten keine Entwarnung, wenden Sie sich an den Anbieter.
+        [answer]
+            { -ring }
+            { -forward }
+            Die API des Anbieters antwortet anders als erwartet: Prüfen Sie `base_url` in der Konfiguration; stimmt die Adresse, fragen Sie den Anbieter, was sich geändert hat.
+       *[other]
+            { -ring }
+            { -forward }
+            Die API des Anbieters ist nicht erreichbar oder lehnt Verbindungen ab; das gibt sich oft von selbst. Kommt innerhalb von 15 Minuten keine Entwarnung, prüfen Sie `base_url` in der Konfiguration und die Netzwerkverbindung des Servers, auf dem callwatch läuft; danach wenden Sie sich an den Anbieter.
     }
 source_recovered_title = callwatch sieht die Anrufe von { $source } wieder
 source_recovered = Mit den Anrufen von { $source } ist wieder alles in Ordnung. Das war{ $since } nicht so; die Anrufe aus der Zwischenzeit werden jetzt gemeldet. Zu tun ist nichts.
@@ -208,8 +230,12 @@ waits_for_person = { $count ->
         [one] { $count } Benachrichtigung wartet; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird.
        *[other] { $count } Benachrichtigungen warten; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird.
     }
-destination_advice = { -forward } Kommt innerhalb von 15 Minuten keine Entwarnung, finden Sie heraus, warum das Ziel nicht antwortet; `{ $list }` zeigt, was wartet.
-destination_paused_advice = { -forward } Beheben Sie, was es beanstandet, und führen Sie dann `{ $resume }` aus; `{ $list }` zeigt, was wartet.
+destination_advice =
+    { -forward }
+    Kommt innerhalb von 15 Minuten keine Entwarnung, finden Sie heraus, warum das Ziel nicht antwortet; `{ $list }` zeigt, was wartet.
+destination_paused_advice =
+    { -forward }
+    Beheben Sie, was es beanstandet, und führen Sie dann `{ $resume }` aus; `{ $list }` zeigt, was wartet.
 destination_recovered_title = Ziel { $destination } nimmt wieder Benachrichtigungen an
 destination_recovered = { $count ->
         [0] { $destination } hatte{ $since } nichts angenommen. Jetzt wartet nichts mehr.
@@ -225,15 +251,23 @@ delivery_dead = { $count ->
        *[other] Die Zustellung von { $count } Benachrichtigungen ist{ $since } eingestellt. Sie bleiben erhalten.
     }
 delivery_dead_advice = { $count ->
-        [one] { -forward } Beheben Sie den Grund und führen Sie dann `{ $retry }` aus, was sie erneut sendet; `{ $list }` zeigt sie.
-       *[other] { -forward } Beheben Sie die Gründe und führen Sie dann `{ $retry }` aus, was sie erneut sendet; `{ $list }` zeigt sie.
+        [one]
+            { -forward }
+            Beheben Sie den Grund und führen Sie dann `{ $retry }` aus, was sie erneut sendet; `{ $list }` zeigt sie.
+       *[other]
+            { -forward }
+            Beheben Sie die Gründe und führen Sie dann `{ $retry }` aus, was sie erneut sendet; `{ $list }` zeigt sie.
     }
 rule_failing_title = Regel { $rule } funktioniert nicht
 rule_failing = Die Bedingung von { $rule } ließ sich{ $since } für keinen der letzten Anrufe von { $source } auswerten. Die Regel meldet nichts, bis das behoben ist.
-rule_failing_advice = { -forward } Berichtigen Sie das `when` der Regel in der Konfiguration.
+rule_failing_advice =
+    { -forward }
+    Berichtigen Sie das `when` der Regel in der Konfiguration.
 config_rejected_title = Die neue Konfiguration wird nicht verwendet
 config_rejected = Die Konfiguration auf der Festplatte konnte nicht übernommen werden. callwatch arbeitet mit der bisherigen weiter.
-config_rejected_advice = { -forward } Berichtigen Sie die Konfiguration; `{ $check }` zeigt alle Fehler.
+config_rejected_advice =
+    { -forward }
+    Berichtigen Sie die Konfiguration; `{ $check }` zeigt alle Fehler.
 
 # Datum und Uhrzeit.
 date_and_time_format = %a., %d.%m.%Y, %H:%M Uhr { $zone }

@@ -49,6 +49,7 @@ word = { $key ->
         [agent_hangup] the agent
         [customer_ended_call] the caller
         [assistant_ended_call] the agent
+        [silence_timeout] silence
         [hot] high
         [warm] medium
         [cold] low
@@ -94,7 +95,7 @@ held_by_throttle = This was held back by the rule's throttle.
 too_large = (This call is too large to be shown whole here.)
 default_title = (this is the default title: the rule's own could not be rendered: { $error })
 default_body = (this is the default body: the rule's own could not be rendered: { $error })
-default_advice = (the rule's own advice could not be rendered: { $error })
+no_advice_of = (the advice of { $rule } could not be rendered: { $error })
 no_title_of = (the title of { $rule } could not be rendered: { $error })
 no_room = Slack has no room for the rest of this message.
 transcript_goes_on = … the rest of the transcript is not shown here
@@ -109,14 +110,14 @@ rule_word = { $count ->
 source_word = source
 alert_of = you receive alerts about callwatch itself ([alerts] in its config)
 call_word = call
--ring = Ring the number to hear whether calls are answered; if they are not, contact the provider of the phone agent.
+-ring = Call the number that the phone agent answers, to check that it picks up; if it does not, contact the provider of the phone agent.
 -forward = If somebody else looks after callwatch, forward this to them now.
 what_to_do = What to do
 advice = { $urgency ->
-        [critical] Call back now, unless it is already settled.
-        [warning] Call back today, unless it is already settled.
-        [unsettled] Check whether the caller still needs something.
-       *[other] Nothing, unless the caller asked for something.
+        [critical] Call back as soon as you can, unless a colleague already has.
+        [warning] Call back today, unless a colleague already has.
+        [unsettled] Check the summary: something may be left to do, such as calling back.
+       *[other] Nothing, unless the summary leaves something to do, such as a promised callback.
     }
 advice_unsaid = { $severity ->
         [critical] Look into it now.
@@ -144,18 +145,39 @@ source_failing = { $cause ->
         [missing] Calls that callwatch knows have been missing from the list of { $source }{ $since }. All other calls are told as usual.
         [flood] More calls have appeared in { $source }{ $since } than is likely.
         [full] callwatch remembers as many calls of { $source } as it may, and has left out new ones{ $since }: nobody is told of them.
-       *[other] callwatch has not been able to read the calls of { $source }{ $since }, so it cannot tell you of new ones. This does not show whether calls are answered. callwatch keeps trying; when it succeeds, it says so here and tells you of the calls that it missed.
+       *[other] callwatch has not been able to read the calls of { $source }{ $since }, so it cannot tell you of new ones. This does not show whether calls are answered. callwatch keeps trying; when it succeeds, it says so in the same way and tells you of the calls that came in meanwhile.
     }
 # What to do about it.
 source_advice = { $cause ->
-        [missing] { -forward } If they were deleted on purpose, nothing has to be done; else ask the provider of the phone agent where they are.
-        [flood] { -forward } If they are real, nothing has to be done; else ask the provider of the phone agent about them, and pause the destinations that are flooded.
-        [full] { -forward } Raise `max_calls` of the source in the config.
-        [key] { -ring } { -forward } The API of the phone agent's provider refuses the key: correct `api_key` in the config, or the list of addresses that may use it.
-        [limited] { -ring } { -forward } The API of the phone agent's provider asks for fewer requests, which often passes. If no all-clear has come within 15 minutes, make `requests_per_minute` smaller, or find out what else uses the API from the same address.
-        [server] { -ring } { -forward } The API of the phone agent's provider is in trouble, which often passes. If no all-clear has come within 15 minutes, contact the provider.
-        [answer] { -ring } { -forward } The API of the phone agent's provider does not answer as expected: check `base_url` in the config; if it is right, ask the provider what has changed.
-       *[other] { -ring } { -forward } The API of the phone agent's provider cannot be reached or refuses connections, which often passes. If no all-clear has come within 15 minutes, check `base_url` in the config and the network of the server that callwatch runs on, then contact the provider.
+        [missing]
+            { -forward }
+            If they were deleted on purpose, nothing has to be done; else ask the provider of the phone agent where they are.
+        [flood]
+            { -forward }
+            If they are real, nothing has to be done; else ask the provider of the phone agent about them, and pause the destinations that are flooded.
+        [full]
+            { -forward }
+            Raise `max_calls` of the source in the config.
+        [key]
+            { -ring }
+            { -forward }
+            The API of the phone agent's provider refuses the key: correct `api_key` in the config, or the list of addresses that may use it.
+        [limited]
+            { -ring }
+            { -forward }
+            The API of the phone agent's provider asks for fewer requests, which often clears up by itself. If no all-clear has come within 15 minutes, make `requests_per_minute` smaller, or find out what else uses the API from the same address.
+        [server]
+            { -ring }
+            { -forward }
+            The API of the phone agent's provider is in trouble, which often clears up by itself. If no all-clear has come within 15 minutes, contact the provider.
+        [answer]
+            { -ring }
+            { -forward }
+            The API of the phone agent's provider does not answer as expected: check `base_url` in the config; if it is right, ask the provider what has changed.
+       *[other]
+            { -ring }
+            { -forward }
+            The API of the phone agent's provider cannot be reached or refuses connections, which often clears up by itself. If no all-clear has come within 15 minutes, check `base_url` in the config and the network of the server that callwatch runs on, then contact the provider.
     }
 source_recovered_title = callwatch sees the calls of { $source } again
 source_recovered = All is well again with the calls of { $source }. It had not been{ $since }; calls that came in meanwhile are told now. Nothing has to be done.
@@ -172,8 +194,12 @@ waits_for_person = { $count ->
         [one] { $count } notification waits; nothing is sent before it is resumed.
        *[other] { $count } notifications wait; nothing is sent before it is resumed.
     }
-destination_advice = { -forward } If no all-clear has come within 15 minutes, find out why it does not answer; `{ $list }` shows what waits.
-destination_paused_advice = { -forward } Put right what it complains of, then run `{ $resume }`; `{ $list }` shows what waits.
+destination_advice =
+    { -forward }
+    If no all-clear has come within 15 minutes, find out why it does not answer; `{ $list }` shows what waits.
+destination_paused_advice =
+    { -forward }
+    Put right what it complains of, then run `{ $resume }`; `{ $list }` shows what waits.
 destination_recovered_title = Destination { $destination } takes notifications again
 destination_recovered = { $count ->
         [0] { $destination } had not taken anything{ $since }. Nothing waits any more.
@@ -189,15 +215,23 @@ delivery_dead = { $count ->
        *[other] { $count } notifications have been given up{ $since }. They are kept.
     }
 delivery_dead_advice = { $count ->
-        [one] { -forward } Remove the reason, then run `{ $retry }`, which sends it again; `{ $list }` shows it.
-       *[other] { -forward } Remove the reasons, then run `{ $retry }`, which sends them again; `{ $list }` shows them.
+        [one]
+            { -forward }
+            Remove the reason, then run `{ $retry }`, which sends it again; `{ $list }` shows it.
+       *[other]
+            { -forward }
+            Remove the reasons, then run `{ $retry }`, which sends them again; `{ $list }` shows them.
     }
 rule_failing_title = Rule { $rule } does not work
 rule_failing = The condition of { $rule } could not be evaluated for any of the latest calls of { $source }{ $since }. The rule tells nothing until that is mended.
-rule_failing_advice = { -forward } Correct the rule's `when` in the config.
+rule_failing_advice =
+    { -forward }
+    Correct the rule's `when` in the config.
 config_rejected_title = The new config is not used
 config_rejected = The config on the disk could not be put to work. callwatch goes on with the one before.
-config_rejected_advice = { -forward } Correct the config; `{ $check }` shows every mistake.
+config_rejected_advice =
+    { -forward }
+    Correct the config; `{ $check }` shows every mistake.
 
 # Times, as in strftime (https://docs.rs/chrono/latest/chrono/format/strftime/). $hour is for languages that say one o'clock
 # in another way.

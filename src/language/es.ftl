@@ -64,6 +64,7 @@ word = { $key ->
         [agent_hangup] el agente
         [customer_ended_call] la persona que llamó
         [assistant_ended_call] el agente
+        [silence_timeout] el silencio
         [positive] positivo
         [negative] negativo
         [neutral] neutro
@@ -119,7 +120,7 @@ held_by_throttle = Este mensaje fue retenido por la limitación (throttle) de la
 too_large = (Esta llamada es demasiado extensa para mostrarla aquí completa.)
 default_title = (Título predeterminado, porque no se pudo generar el de la regla: { $error })
 default_body = (Texto predeterminado, porque no se pudo generar el de la regla: { $error })
-default_advice = (No se pudo generar el consejo de la regla: { $error })
+no_advice_of = (No se pudo generar el consejo de { $rule }: { $error })
 no_title_of = (No se pudo generar el título de { $rule }: { $error })
 no_room = El resto de este mensaje no cabe en Slack.
 transcript_goes_on = … el resto de la transcripción no se muestra aquí
@@ -134,14 +135,14 @@ rule_word = { $count ->
 source_word = fuente
 alert_of = usted recibe los avisos sobre el propio callwatch ([alerts] en su configuración)
 call_word = llamada
--ring = Llame al número para oír si contestan; si no, póngase en contacto con el proveedor del agente de voz.
+-ring = Llame al número que atiende el agente de voz para comprobar que contesta; si no, póngase en contacto con su proveedor.
 -forward = Si otra persona se encarga de callwatch, reenvíele este mensaje ya.
 what_to_do = Qué hacer
 advice = { $urgency ->
-        [critical] Devuelva la llamada ahora, salvo que ya esté resuelto.
-        [warning] Devuelva la llamada hoy, salvo que ya esté resuelto.
-        [unsettled] Compruebe si queda algo pendiente.
-       *[other] Nada, salvo que se haya pedido algo.
+        [critical] Devuelva la llamada cuanto antes, salvo que alguien ya lo haya hecho.
+        [warning] Devuelva la llamada hoy, salvo que alguien ya lo haya hecho.
+        [unsettled] Revise el resumen: puede que quede algo pendiente, como devolver la llamada.
+       *[other] Nada, salvo que según el resumen quede algo pendiente, como una llamada prometida.
     }
 advice_unsaid = { $severity ->
         [critical] Compruébelo ahora.
@@ -169,17 +170,38 @@ source_failing = { $cause ->
         [missing] En la lista de { $source } faltan llamadas que callwatch conoce{ $since }. Todas las demás se notifican como siempre.
         [flood] En { $source } aparecen más llamadas de lo probable{ $since }.
         [full] callwatch recuerda tantas llamadas de { $source } como se le permite y omite las nuevas{ $since }: nadie se entera de ellas.
-       *[other] callwatch no consigue consultar las llamadas de { $source }{ $since }, por lo que no avisa de las nuevas. Esto no indica si las llamadas se atienden. callwatch lo sigue intentando; en cuanto lo consiga, avisará aquí y notificará con retraso las llamadas recibidas entretanto.
+       *[other] callwatch no consigue consultar las llamadas de { $source }{ $since }, por lo que no avisa de las nuevas. Esto no indica si las llamadas se atienden. callwatch lo sigue intentando; en cuanto lo consiga, se lo comunicará por esta misma vía y notificará con retraso las llamadas recibidas entretanto.
     }
 source_advice = { $cause ->
-        [missing] { -forward } Si se eliminaron a propósito, no hay que hacer nada; si no, pregunte al proveedor del agente de voz dónde están.
-        [flood] { -forward } Si son reales, no hay que hacer nada; si no, consulte al proveedor del agente de voz y pause los destinos desbordados.
-        [full] { -forward } Aumente el `max_calls` de la fuente en la configuración.
-        [key] { -ring } { -forward } La API del proveedor rechaza la clave: corrija `api_key` en la configuración, o la lista de direcciones que pueden usarla.
-        [limited] { -ring } { -forward } La API del proveedor pide menos peticiones, lo que suele pasar solo. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, reduzca `requests_per_minute` o busque qué más usa la API desde la misma dirección.
-        [server] { -ring } { -forward } La API del proveedor tiene problemas, lo que suele pasar solo. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, póngase en contacto con el proveedor.
-        [answer] { -ring } { -forward } La API del proveedor no responde como se esperaba: compruebe `base_url` en la configuración; si la dirección es correcta, pregunte al proveedor qué ha cambiado.
-       *[other] { -ring } { -forward } La API del proveedor no está accesible o rechaza las conexiones, lo que suele pasar solo. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, compruebe `base_url` en la configuración y la conexión de red del servidor en el que se ejecuta callwatch, y después póngase en contacto con el proveedor.
+        [missing]
+            { -forward }
+            Si se eliminaron a propósito, no hay que hacer nada; si no, pregunte al proveedor del agente de voz dónde están.
+        [flood]
+            { -forward }
+            Si son reales, no hay que hacer nada; si no, consulte al proveedor del agente de voz y pause los destinos desbordados.
+        [full]
+            { -forward }
+            Aumente el `max_calls` de la fuente en la configuración.
+        [key]
+            { -ring }
+            { -forward }
+            La API del proveedor rechaza la clave: corrija `api_key` en la configuración, o la lista de direcciones que pueden usarla.
+        [limited]
+            { -ring }
+            { -forward }
+            La API del proveedor pide menos peticiones, lo que a menudo se resuelve solo. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, reduzca `requests_per_minute` o busque qué más usa la API desde la misma dirección.
+        [server]
+            { -ring }
+            { -forward }
+            La API del proveedor tiene problemas, lo que a menudo se resuelve solo. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, póngase en contacto con el proveedor.
+        [answer]
+            { -ring }
+            { -forward }
+            La API del proveedor no responde como se esperaba: compruebe `base_url` en la configuración; si la dirección es correcta, pregunte al proveedor qué ha cambiado.
+       *[other]
+            { -ring }
+            { -forward }
+            La API del proveedor no está accesible o rechaza las conexiones, lo que a menudo se resuelve solo. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, compruebe `base_url` en la configuración y la conexión de red del servidor en el que se ejecuta callwatch, y después póngase en contacto con el proveedor.
     }
 source_recovered_title = callwatch vuelve a ver las llamadas de { $source }
 source_recovered = Todo vuelve a estar en orden con las llamadas de { $source }. No lo estaba{ $since }; las llamadas recibidas entretanto se notifican ahora. No hay que hacer nada.
@@ -196,8 +218,12 @@ waits_for_person = { $count ->
         [one] Hay { $count } notificación en espera; no se enviará nada hasta que se reanude el destino.
        *[other] Hay { $count } notificaciones en espera; no se enviará nada hasta que se reanude el destino.
     }
-destination_advice = { -forward } Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, averigüe por qué el destino no responde; `{ $list }` muestra lo que está en espera.
-destination_paused_advice = { -forward } Corrija el problema que señala y ejecute `{ $resume }`; `{ $list }` muestra lo que está en espera.
+destination_advice =
+    { -forward }
+    Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, averigüe por qué el destino no responde; `{ $list }` muestra lo que está en espera.
+destination_paused_advice =
+    { -forward }
+    Corrija el problema que señala y ejecute `{ $resume }`; `{ $list }` muestra lo que está en espera.
 destination_recovered_title = El destino { $destination } vuelve a aceptar notificaciones
 destination_recovered = { $count ->
         [0] { $destination } no había aceptado nada{ $since }. Ya no hay nada en espera.
@@ -213,15 +239,23 @@ delivery_dead = { $count ->
        *[other] La entrega de { $count } notificaciones está abandonada{ $since }. Se conservan.
     }
 delivery_dead_advice = { $count ->
-        [one] { -forward } Resuelva la causa y ejecute `{ $retry }`, que la vuelve a enviar; `{ $list }` la muestra.
-       *[other] { -forward } Resuelva las causas y ejecute `{ $retry }`, que las vuelve a enviar; `{ $list }` las muestra.
+        [one]
+            { -forward }
+            Resuelva la causa y ejecute `{ $retry }`, que la vuelve a enviar; `{ $list }` la muestra.
+       *[other]
+            { -forward }
+            Resuelva las causas y ejecute `{ $retry }`, que las vuelve a enviar; `{ $list }` las muestra.
     }
 rule_failing_title = La regla { $rule } no funciona
 rule_failing = No se pudo evaluar la condición de { $rule } para ninguna de las últimas llamadas de { $source }{ $since }. La regla no notificará nada hasta que se arregle.
-rule_failing_advice = { -forward } Corrija el `when` de la regla en la configuración.
+rule_failing_advice =
+    { -forward }
+    Corrija el `when` de la regla en la configuración.
 config_rejected_title = La nueva configuración no se utiliza
 config_rejected = No se pudo aplicar la configuración guardada en el disco. callwatch sigue con la anterior.
-config_rejected_advice = { -forward } Corrija la configuración; `{ $check }` muestra todos los errores.
+config_rejected_advice =
+    { -forward }
+    Corrija la configuración; `{ $check }` muestra todos los errores.
 
 # Fechas y horas.
 date_and_time_format = %a, %-d %b %Y, %H:%M { $zone }

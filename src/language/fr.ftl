@@ -64,6 +64,7 @@ word = { $key ->
         [agent_hangup] l’agent
         [customer_ended_call] l’appelant
         [assistant_ended_call] l’agent
+        [silence_timeout] un silence
         [positive] positif
         [negative] négatif
         [neutral] neutre
@@ -131,7 +132,7 @@ held_by_throttle = Ce message a été retenu par la limitation (throttle) de la 
 too_large = (Cet appel est trop volumineux pour être affiché ici en entier.)
 default_title = (Titre par défaut, car celui de la règle n’a pas pu être généré : { $error })
 default_body = (Texte par défaut, car celui de la règle n’a pas pu être généré : { $error })
-default_advice = (Le conseil de la règle n’a pas pu être généré : { $error })
+no_advice_of = (Le conseil de { $rule } n’a pas pu être généré : { $error })
 no_title_of = (Le titre de { $rule } n’a pas pu être généré : { $error })
 no_room = La suite de ce message dépasse la place disponible dans Slack.
 transcript_goes_on = … la suite de la transcription n’est pas affichée ici
@@ -146,14 +147,14 @@ rule_word = { $count ->
 source_word = source
 alert_of = vous recevez les alertes sur callwatch lui-même ([alerts] dans sa configuration)
 call_word = appel
--ring = Appelez le numéro pour entendre si l’on répond ; sinon, contactez le prestataire de l’agent vocal.
+-ring = Appelez le numéro auquel répond l’agent vocal pour vérifier qu’il décroche ; sinon, contactez son prestataire.
 -forward = Si une autre personne s’occupe de callwatch, transférez-lui ce message dès maintenant.
 what_to_do = À faire
 advice = { $urgency ->
-        [critical] Rappelez maintenant, sauf si c’est déjà réglé.
-        [warning] Rappelez aujourd’hui, sauf si c’est déjà réglé.
-        [unsettled] Vérifiez si l’appelant attend encore quelque chose.
-       *[other] Rien, sauf si l’appelant a demandé quelque chose.
+        [critical] Rappelez dès que possible, sauf si un collègue l’a déjà fait.
+        [warning] Rappelez aujourd’hui, sauf si un collègue l’a déjà fait.
+        [unsettled] Lisez le résumé : il reste peut-être une suite à donner, comme un rappel.
+       *[other] Rien, sauf si le résumé laisse une suite à donner, par exemple un rappel promis.
     }
 advice_unsaid = { $severity ->
         [critical] Vérifiez maintenant ce qu’il en est.
@@ -181,17 +182,38 @@ source_failing = { $cause ->
         [missing] Des appels connus de callwatch manquent dans la liste de { $source }{ $since }. Tous les autres appels sont signalés normalement.
         [flood] Plus d’appels que de raison apparaissent dans { $source }{ $since }.
         [full] callwatch retient autant d’appels de { $source } qu’il en a le droit et ignore les nouveaux{ $since } : personne n’en est informé.
-       *[other] callwatch ne parvient plus à lire les appels de { $source }{ $since } et ne signale donc plus les nouveaux. Cela ne dit pas si les appels aboutissent. callwatch continue d’essayer ; dès qu’il y parviendra, il l’annoncera ici et signalera avec retard les appels reçus entre-temps.
+       *[other] callwatch ne parvient plus à lire les appels de { $source }{ $since } et ne signale donc plus les nouveaux. Cela ne dit pas si les appels aboutissent. callwatch continue d’essayer ; dès qu’il y parviendra, vous en serez averti par le même canal, et les appels reçus entre-temps seront signalés avec retard.
     }
 source_advice = { $cause ->
-        [missing] { -forward } S’ils ont été supprimés volontairement, il n’y a rien à faire ; sinon, demandez au prestataire de l’agent vocal où ils sont passés.
-        [flood] { -forward } S’ils sont réels, il n’y a rien à faire ; sinon, interrogez le prestataire de l’agent vocal et suspendez les destinations submergées.
-        [full] { -forward } Augmentez le `max_calls` de la source dans la configuration.
-        [key] { -ring } { -forward } L’API du prestataire refuse la clé : corrigez `api_key` dans la configuration, ou la liste des adresses autorisées à l’utiliser.
-        [limited] { -ring } { -forward } L’API du prestataire demande moins de requêtes, ce qui passe souvent tout seul. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, diminuez `requests_per_minute` ou cherchez ce qui utilise encore l’API depuis la même adresse.
-        [server] { -ring } { -forward } L’API du prestataire est en panne, ce qui passe souvent tout seul. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, contactez le prestataire.
-        [answer] { -ring } { -forward } L’API du prestataire ne répond pas comme prévu : vérifiez `base_url` dans la configuration ; si l’adresse est bonne, demandez au prestataire ce qui a changé.
-       *[other] { -ring } { -forward } L’API du prestataire est injoignable ou refuse les connexions, ce qui passe souvent tout seul. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, vérifiez `base_url` dans la configuration et le réseau du serveur sur lequel tourne callwatch, puis contactez le prestataire.
+        [missing]
+            { -forward }
+            S’ils ont été supprimés volontairement, il n’y a rien à faire ; sinon, demandez au prestataire de l’agent vocal où ils sont passés.
+        [flood]
+            { -forward }
+            S’ils sont réels, il n’y a rien à faire ; sinon, interrogez le prestataire de l’agent vocal et suspendez les destinations submergées.
+        [full]
+            { -forward }
+            Augmentez le `max_calls` de la source dans la configuration.
+        [key]
+            { -ring }
+            { -forward }
+            L’API du prestataire refuse la clé : corrigez `api_key` dans la configuration, ou la liste des adresses autorisées à l’utiliser.
+        [limited]
+            { -ring }
+            { -forward }
+            L’API du prestataire demande moins de requêtes, ce qui se rétablit souvent tout seul. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, diminuez `requests_per_minute` ou cherchez ce qui utilise encore l’API depuis la même adresse.
+        [server]
+            { -ring }
+            { -forward }
+            L’API du prestataire est en panne, ce qui se rétablit souvent tout seul. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, contactez le prestataire.
+        [answer]
+            { -ring }
+            { -forward }
+            L’API du prestataire ne répond pas comme prévu : vérifiez `base_url` dans la configuration ; si l’adresse est bonne, demandez au prestataire ce qui a changé.
+       *[other]
+            { -ring }
+            { -forward }
+            L’API du prestataire est injoignable ou refuse les connexions, ce qui se rétablit souvent tout seul. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, vérifiez `base_url` dans la configuration et le réseau du serveur sur lequel tourne callwatch, puis contactez le prestataire.
     }
 source_recovered_title = callwatch a de nouveau accès aux appels de { $source }
 source_recovered = Tout est rentré dans l’ordre pour les appels de { $source }. Ce n’était plus le cas{ $since } ; les appels reçus entre-temps sont signalés maintenant. Il n’y a rien à faire.
@@ -208,8 +230,12 @@ waits_for_person = { $count ->
         [one] { $count } notification est en attente ; rien ne sera envoyé avant la reprise de la destination.
        *[other] { $count } notifications sont en attente ; rien ne sera envoyé avant la reprise de la destination.
     }
-destination_advice = { -forward } Si le retour à la normale n’est pas annoncé d’ici 15 minutes, cherchez pourquoi la destination ne répond pas ; `{ $list }` affiche ce qui est en attente.
-destination_paused_advice = { -forward } Corrigez le problème signalé, puis lancez `{ $resume }` ; `{ $list }` affiche ce qui est en attente.
+destination_advice =
+    { -forward }
+    Si le retour à la normale n’est pas annoncé d’ici 15 minutes, cherchez pourquoi la destination ne répond pas ; `{ $list }` affiche ce qui est en attente.
+destination_paused_advice =
+    { -forward }
+    Corrigez le problème signalé, puis lancez `{ $resume }` ; `{ $list }` affiche ce qui est en attente.
 destination_recovered_title = La destination { $destination } accepte de nouveau les notifications
 destination_recovered = { $count ->
         [0] { $destination } n’avait rien accepté{ $since }. Plus rien n’est en attente.
@@ -225,15 +251,23 @@ delivery_dead = { $count ->
        *[other] L’envoi de { $count } notifications est abandonné{ $since }. Elles sont conservées.
     }
 delivery_dead_advice = { $count ->
-        [one] { -forward } Écartez la cause, puis lancez `{ $retry }`, qui la renvoie ; `{ $list }` l’affiche.
-       *[other] { -forward } Écartez les causes, puis lancez `{ $retry }`, qui les renvoie ; `{ $list }` les affiche.
+        [one]
+            { -forward }
+            Écartez la cause, puis lancez `{ $retry }`, qui la renvoie ; `{ $list }` l’affiche.
+       *[other]
+            { -forward }
+            Écartez les causes, puis lancez `{ $retry }`, qui les renvoie ; `{ $list }` les affiche.
     }
 rule_failing_title = La règle { $rule } ne fonctionne pas
 rule_failing = La condition de { $rule } n’a pu être évaluée pour aucun des derniers appels de { $source }{ $since }. La règle ne signale rien tant que ce n’est pas réparé.
-rule_failing_advice = { -forward } Corrigez le `when` de la règle dans la configuration.
+rule_failing_advice =
+    { -forward }
+    Corrigez le `when` de la règle dans la configuration.
 config_rejected_title = La nouvelle configuration n’est pas utilisée
 config_rejected = La configuration enregistrée sur le disque n’a pas pu être appliquée. callwatch continue avec la précédente.
-config_rejected_advice = { -forward } Corrigez la configuration ; `{ $check }` montre toutes les erreurs.
+config_rejected_advice =
+    { -forward }
+    Corrigez la configuration ; `{ $check }` montre toutes les erreurs.
 
 # Dates et heures.
 date_and_time_format = %a %-d %b %Y, %H:%M { $zone }

@@ -70,6 +70,16 @@ impl Language {
         }
     }
 
+    /// Words in quotation marks.
+    pub(crate) fn quoted(self, words: &str) -> String {
+        match self {
+            Self::English => format!("“{words}”"),
+            Self::French => format!("«\u{a0}{words}\u{a0}»"),
+            Self::German => format!("„{words}“"),
+            Self::Spanish => format!("«{words}»"),
+        }
+    }
+
     /// A label as it is written within a sentence. German nouns keep their capitals there.
     pub(crate) fn in_a_sentence(self, label: &str) -> String {
         match self {

@@ -85,7 +85,7 @@ texts! {
     too_large();
     default_title(error: &str);
     default_body(error: &str);
-    default_advice(error: &str);
+    no_advice_of(rule: &str, error: &str);
     no_title_of(rule: &str, error: &str);
     no_room();
     transcript_goes_on();

@@ -9,7 +9,7 @@ use minijinja::{
 
 use super::{
     check::{TemplateError, Use, check, check_size},
-    context::{Context, OF_ALL},
+    context::{Context, OF_ALL, OF_ONE},
     dashed::Dashed,
     environment::{Capped, ENVIRONMENT, FUEL_OF_BODY},
     sharing::{made_key, shared},
@@ -32,6 +32,7 @@ pub struct Template {
     /// Holds the compiled template under [`NAME`].
     environment: Arc<Environment<'static>>,
     speaks_of_all: bool,
+    speaks_of_one: bool,
     /// The consequence for an event that it fails for, in words.
     consequence: &'static str,
 }
@@ -105,6 +106,7 @@ impl Template {
         }
         let variables = template.undeclared_variables(false);
         let speaks_of_all = OF_ALL.iter().any(|name| variables.contains(*name));
+        let speaks_of_one = OF_ONE.iter().any(|name| variables.contains(*name));
         let dashed = Dashed::of(source).filter(|dashed| {
             let mut trial = environment.clone();
             let compiles = trial.add_template_owned(NAME, dashed.source.clone()).is_ok();
@@ -119,6 +121,7 @@ impl Template {
             dashed,
             environment: Arc::new(environment),
             speaks_of_all,
+            speaks_of_one,
             consequence: r#use.consequence(),
         })
     }
@@ -131,6 +134,11 @@ impl Template {
     /// Whether it was written with more than one event in mind: it mentions `count` or `calls`.
     pub fn speaks_of_all(&self) -> bool {
         self.speaks_of_all
+    }
+
+    /// Whether it is true of one event alone: it mentions the call, or what happened to it.
+    pub fn speaks_of_one(&self) -> bool {
+        self.speaks_of_one
     }
 
     /// Renders it to plain text of at most [`MAX_OUTPUT`] bytes.

@@ -161,28 +161,38 @@ pub(super) fn other_facts(fields: &Map<String, Value>, language: Language, zone:
     facts.take(MAX_FACTS + 1).collect()
 }
 
-/// A field of the call that a condition reads: `Sentiment: negative`, or its name alone when its value is long; `None` when it is not
-/// there or not shown. `path` are the names that lead to it.
+/// A field of the call that decided a condition: `Sentiment: negative`, or its name alone when its value is long or could pass for more
+/// than a value; `None` when it is not there or not shown. `path` are the names that lead to it.
 pub(super) fn looked_at(
     call: &Map<String, Value>,
-    path: &[&str],
+    path: &[String],
     language: Language,
     zone: Zone,
 ) -> Option<String> {
     const SHORT: usize = 60;
     let (first, rest) = path.split_first()?;
-    let value = rest.iter().try_fold(call.get(*first)?, |value, name| value.get(*name))?;
-    let name = *path.last()?;
-    let label = label(name, language);
-    let value = match value {
+    let value = rest.iter().try_fold(call.get(first)?, |value, name| value.get(name))?;
+    let name = path.last()?;
+    let said = match value {
         Value::Null => return None,
         Value::Array(_) | Value::Object(_) => None,
+        // A caller's words could go on as if they were the message's.
+        Value::String(text) if time(text).is_none() && !is_plain(text) => None,
         value if rest.is_empty() => readable(name, value, language, zone),
         value => noted(name, value, language, zone),
     };
-    let value = value.map(|value| line(&value)).filter(|value| value.chars().count() <= SHORT);
-    let label = truncate(&line(&label), MAX_NAME);
-    Some(value.map_or_else(|| label.clone(), |value| language.labelled(&label, &value)))
+    let said = said.map(|said| line(&said)).filter(|said| said.chars().count() <= SHORT);
+    let label = match (name.as_str(), rest.is_empty()) {
+        ("callerNumber", true) => language.caller(),
+        ("calledNumber", true) => language.called(),
+        _ => truncate(&line(&label(name, language)), MAX_NAME),
+    };
+    Some(said.map_or_else(|| label.clone(), |said| language.labelled(&label, &said)))
+}
+
+/// Whether a text has nothing but letters, digits and what stands within words and numbers.
+fn is_plain(text: &str) -> bool {
+    text.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '.' | '+' | '-' | '@' | '\'' | '’' | '•'))
 }
 
 /// The caller's number, or that it was withheld; `None` when the receiver is not shown it.
@@ -438,8 +448,8 @@ mod tests {
             [
                 "Status: Nicht angenommen",
                 "Gesprächsziel: Erreicht",
-                "Beendet von: Anrufer",
-                "Stimmung: negativ",
+                "Beendet durch: Anrufer",
+                "Stimmung des Anrufers: negativ",
                 "Verkaufspotenzial: hoch",
                 "Mood: negative"
             ]

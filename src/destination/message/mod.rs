@@ -37,6 +37,9 @@ use crate::{
 /// The longest title, in characters.
 const MAX_TITLE: usize = 200;
 
+/// The most that is said of why a message was sent, in characters.
+const MAX_WHY: usize = 600;
+
 /// The most remarks about a message itself.
 const MAX_NOTES: usize = 8;
 
@@ -93,7 +96,7 @@ pub(super) struct Message {
 #[derive(Debug, Serialize)]
 pub(super) struct Applied {
     pub(super) rule: String,
-    /// What it found, such as `Sentiment: negative`; `None` for an event that is not about a call, and for a batch.
+    /// What it found in the call, such as `Sentiment: negative`; `None` where that is not known, and for a batch.
     pub(super) found: Option<String>,
 }
 
@@ -261,10 +264,18 @@ impl Words<'_> {
         match self.rendered("advice", Some(&template), context, rule) {
             Ok(text) => Some(text.unwrap_or_default()),
             Err(error) => {
-                self.note(self.writer.language.default_advice(&error.to_string()));
+                self.note(self.writer.language.no_advice_of(rule.as_str(), &error.to_string()));
                 None
             }
         }
+    }
+
+    /// The rule's advice for several events at once; `None` when it speaks of one of them alone.
+    fn advice_for_all(&mut self, context: &Context<'_>, rule: &Name) -> Option<String> {
+        let is_for_all =
+            |advice: &Template| advice.speaks_of_all() || context.count == 1 || !advice.speaks_of_one();
+        self.of(rule)?.advice.as_ref().filter(|advice| is_for_all(advice))?;
+        self.advice(context, rule)
     }
 
     /// The title of a rule that another rule's message tells as well.
@@ -316,8 +327,17 @@ impl Message {
             [] => {}
             [only] if is_of_alerts(&only.rule) => parts.push(language.why(&language.alert_of())),
             rules => {
+                let mut room = MAX_WHY;
+                let told = rules.iter().take_while(|applied| {
+                    let found = applied.found.as_ref().map_or(0, |found| found.chars().count());
+                    let is_first = room == MAX_WHY;
+                    let fits = room.checked_sub(applied.rule.chars().count() + found);
+                    room = fits.unwrap_or(0);
+                    is_first || fits.is_some()
+                });
+                let told = told.count();
                 // Rules that found the same are named together.
-                let reasons = rules.chunk_by(|one, other| one.found == other.found).map(|rules| {
+                let reasons = rules[..told].chunk_by(|one, other| one.found == other.found).map(|rules| {
                     let names: Vec<_> = rules.iter().map(|applied| strong(&applied.rule)).collect();
                     let names = format!("{} {}", language.rule_word(rules.len() as u64), names.join(", "));
                     match &rules[0].found {
@@ -325,9 +345,9 @@ impl Message {
                         None => names,
                     }
                 });
-                let reasons = reasons.collect::<Vec<_>>().join("; ");
-                let is_why = rules.iter().any(|applied| applied.found.is_some());
-                parts.push(if is_why { language.why(&reasons) } else { reasons });
+                let more = rules.len() - told;
+                let more = (more > 0).then(|| language.and_more_rules(more as u64));
+                parts.push(language.why(&reasons.chain(more).collect::<Vec<_>>().join("; ")));
             }
         }
         if !self.source.is_empty() {

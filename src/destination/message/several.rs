@@ -56,7 +56,7 @@ impl Writer {
         // What to do about all of them only their rule can say.
         let advice = only_rule
             .zip(shown.first())
-            .and_then(|(rule, newest)| words.advice(&newest.context(summary.count, &calls), rule));
+            .and_then(|(rule, newest)| words.advice_for_all(&newest.context(summary.count, &calls), rule));
         let title = self.headline(summary, &shown, &calls, &mut words);
         let own_body = body.is_some();
         let entries = if own_body { vec![] } else { self.entries(event, &shown, &mut words) };

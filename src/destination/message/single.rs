@@ -1,5 +1,7 @@
 //! A message about one event.
 
+use std::cell::LazyCell;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -12,15 +14,18 @@ use super::{
 };
 use crate::{
     calendar::Zone,
+    call::Status,
     event::{Event, Severity},
     json,
     kind::Kind,
     language::Language,
+    name::Name,
     privacy::one_line,
     rule::{
-        Rule,
-        condition::{Activation, Condition, Truth},
+        Rule, RuleSet,
+        condition::{Activation, Reason},
     },
+    snapshot::TRANSCRIPT,
     template::{Context, truncate},
     time::Timestamp,
 };
@@ -35,7 +40,10 @@ const MAX_CALLER: usize = 40;
 const MAX_ADVICE: usize = 1000;
 
 /// The most fields that a rule is said to have found.
-const MAX_READ: usize = 3;
+const MAX_READ: usize = 4;
+
+/// The longest words that were said, in characters.
+const MAX_PHRASE: usize = 60;
 
 /// The most other rules that are named.
 const MAX_ALSO: usize = 10;
@@ -88,7 +96,7 @@ impl Writer {
         };
         // A rule that has words of its own says in them what to do.
         let default_advice = default_advice.filter(|_| !own_body);
-        let advice = event.rules().find_map(|rule| words.advice(&context, rule)).or(default_advice);
+        let advice = self.advice(&shown, &calls, default_advice, &mut words);
         let transcript = match fields.get("transcript") {
             Some(Value::Array(turns)) if self.fields.shows_transcripts() => turns_of(turns, language),
             _ => vec![],
@@ -105,19 +113,13 @@ impl Writer {
             lead: also.map(|also| language.also(&also)),
             text: body.or(default_text).map(|text| without_controls(text.trim())),
             quoted,
-            advice: advice.as_deref().and_then(advised),
+            advice,
             facts,
             entries: vec![],
             more: 0,
             transcript,
             notes: words.notes,
-            rules: event
-                .rules()
-                .map(|rule| Applied {
-                    rule: rule.to_string(),
-                    found: self.found(&shown, words.rules.get(rule)),
-                })
-                .collect(),
+            rules: self.applied(&shown, words.rules),
             source: shown.source().to_owned(),
             conversation: self.conversation(&shown),
             links,
@@ -150,27 +152,75 @@ impl Writer {
         headline(&(mark.unwrap_or_default() + &title), MAX_TITLE)
     }
 
-    /// What a rule found in the call, as its receiver is shown it: `Sentiment: negative`; or else what happened, `Call ended`. `None`
-    /// when the call as it is does not show why the rule fired, since a message may tell rules that fired before.
-    fn found(&self, shown: &Visible<'_>, rule: Option<&Rule>) -> Option<String> {
-        let (language, zone, event) = (self.language, self.zone, shown.event);
-        shown.call()?;
-        let when = rule.and_then(|rule| rule.when.as_ref());
-        let lasting = rule.and_then(|rule| rule.lasting);
-        let paths = when.into_iter().flat_map(Condition::fields);
-        let read: Vec<_> =
-            paths.filter_map(|path| looked_at(shown.fields(), &path, language, zone)).collect();
-        if !read.is_empty() && when.is_some_and(|when| holds(when, event)) {
-            let more = (read.len() > MAX_READ).then(|| "…".to_owned());
-            let found = Vec::from_iter(read.into_iter().take(MAX_READ).chain(more)).join(", ");
-            return Some(match lasting {
-                Some(lasting) => language.rule_for(&found, &language.span(lasting)),
-                None => found,
-            });
+    /// What each rule that the event tells found in the call, as its receiver is shown it: `Sentiment: negative`; for a feed what
+    /// happened, `Call ended`. Nothing where the call as it is does not show why a rule fired: it may have changed since.
+    fn applied(&self, shown: &Visible<'_>, rules: &RuleSet) -> Vec<Applied> {
+        let event = shown.event;
+        let about = shown.call().and(event.subject.source());
+        // The whole call, whatever the receiver is shown of it. It may be large, so it is read at most once.
+        let activation = LazyCell::new(|| {
+            let call = json::fields(event.record.get())?;
+            Some(Activation::new(&call, None, event.kinds, about?, event.at))
+        });
+        let found = |rule: &Rule| match &rule.when {
+            None => {
+                let kind = event.kinds.iter().find(|kind| rule.on.contains(*kind))?;
+                happened(kind, self.language)
+            }
+            Some(when) => self.found(shown, &when.reasons(activation.as_ref()?), rule.lasting),
+        };
+        let applied = |name: &Name| {
+            let found = about.and(rules.get(name)).and_then(found);
+            Applied { rule: name.to_string(), found }
+        };
+        event.rules().map(applied).collect()
+    }
+
+    fn found(
+        &self,
+        shown: &Visible<'_>,
+        reasons: &[Reason],
+        lasting: Option<std::time::Duration>,
+    ) -> Option<String> {
+        let fields = shown.fields();
+        let read = |reason: &Reason| match reason {
+            Reason::Field(path) => looked_at(fields, path, self.language, self.zone),
+            // The words are those of the rule, but that they were said is told only to those who may read what was said.
+            Reason::Said { role, phrase } => {
+                fields.get(TRANSCRIPT)?;
+                let phrase = self.language.quoted(&headline(phrase, MAX_PHRASE));
+                Some(self.language.labelled(&speaker(role, self.language), &phrase))
+            }
+        };
+        let mut read: Vec<_> = reasons.iter().filter_map(read).collect();
+        if read.len() > MAX_READ {
+            read.truncate(MAX_READ);
+            read.push("…".to_owned());
         }
-        let is_feed = rule.is_some_and(|rule| rule.when.is_none());
-        let is_why = is_feed || (event.also.is_empty() && lasting.is_none());
-        happened(event.kinds.first()?, language).filter(|_| is_why)
+        let found = Some(read.join(", ")).filter(|found| !found.is_empty())?;
+        Some(match lasting {
+            Some(lasting) => self.language.rule_for(&found, &self.language.span(lasting)),
+            None => found,
+        })
+    }
+
+    /// What to do, as the rules say: in the words of the first, or else the default ones; and what the others say beside.
+    fn advice(
+        &self,
+        shown: &Visible<'_>,
+        calls: &[&Value],
+        default: Option<String>,
+        words: &mut Words<'_>,
+    ) -> Option<String> {
+        let mut said: Vec<String> = vec![];
+        for (place, rule) in shown.event.rules().take(MAX_ALSO).enumerate() {
+            let context =
+                Context { rule: rule.as_str(), severity: words.severity_of(rule), ..shown.context(1, calls) };
+            let own = words.advice(&context, rule);
+            let advice = if place == 0 { own.or_else(|| default.clone()) } else { own };
+            said.extend(advice.and_then(|advice| advised(&advice)).filter(|advice| !said.contains(advice)));
+        }
+        advised(&said.join("\n"))
     }
 
     /// The other rules that the event tells: the title of each in its own words, or else its name; `None` when there are
@@ -269,15 +319,6 @@ fn default_title(shown: &Visible<'_>, rule: Option<&Rule>, zone: Zone, language:
     parts.join(" · ")
 }
 
-/// Whether a condition is true for the call of an event by itself, whatever the call was before.
-fn holds(when: &Condition, event: &Event) -> bool {
-    let (Some(source), Some(call)) = (event.subject.source(), json::fields(event.record.get())) else {
-        return false;
-    };
-    let activation = Activation::new(&call, None, event.kinds, source, event.at);
-    when.evaluate(&activation) == Ok(Truth::True)
-}
-
 /// What happened to a call; `None` for what is about none.
 fn happened(kind: Kind, language: Language) -> Option<String> {
     match kind {
@@ -292,10 +333,13 @@ fn happened(kind: Kind, language: Language) -> Option<String> {
 
 /// What to do about a call that matters so much, where the rule does not say.
 fn advice_on(call: &Map<String, Value>, kind: Kind, severity: Severity, language: Language) -> String {
-    let is_over = matches!(kind, Kind::Ended | Kind::Analyzed | Kind::Updated);
+    let is_live = field(call, "status").is_some_and(|word| Status::from(word) == Status::Live);
+    let is_over = matches!(kind, Kind::Ended | Kind::Analyzed | Kind::Updated) && !is_live;
     let can_be_called = number(call, "callerNumber").is_some();
     match severity {
-        Severity::Info if !is_over => language.advice_unsaid(severity.as_str()),
+        Severity::Info if !is_over || field(call, "summary").is_none() => {
+            language.advice_unsaid(severity.as_str())
+        }
         Severity::Info if seems_unsettled(call) => language.advice("unsettled"),
         Severity::Info => language.advice(severity.as_str()),
         _ if is_over && can_be_called => language.advice(severity.as_str()),
@@ -303,17 +347,29 @@ fn advice_on(call: &Map<String, Value>, kind: Kind, severity: Severity, language
     }
 }
 
-/// Whether the agent missed its goal, or the caller was not content.
+/// Whether somebody talked, and the agent missed its goal or the caller was not content.
 fn seems_unsettled(call: &Map<String, Value>) -> bool {
+    if call.get("isEngaged") == Some(&Value::Bool(false)) {
+        return false;
+    }
     let is =
         |value: Option<&Value>, word: &str| value.and_then(Value::as_str).is_some_and(|text| text == word);
     let sentiment = call.get("callAnalysis").and_then(|analysis| analysis.get("sentiment"));
     is(call.get("evaluation"), "fail") || is(sentiment, "negative")
 }
 
-/// What the reader should do, in one line; `None` when it says nothing.
+/// Advice as it is shown; `None` when it says nothing.
 pub(super) fn advised(advice: &str) -> Option<String> {
-    Some(headline(advice, MAX_ADVICE)).filter(|advice| says_something(advice))
+    Some(without_controls(truncate(advice, MAX_ADVICE).trim())).filter(|advice| says_something(advice))
+}
+
+/// The part that somebody has in a call.
+fn speaker(role: &str, language: Language) -> String {
+    match role {
+        "assistant" => language.agent(),
+        "user" => language.caller(),
+        role => spelled(&truncate(role, 40)),
+    }
 }
 
 fn turns_of(turns: &[Value], language: Language) -> Vec<Turn> {
@@ -321,12 +377,8 @@ fn turns_of(turns: &[Value], language: Language) -> Vec<Turn> {
         .iter()
         .take(MAX_TURNS)
         .filter_map(|turn| {
-            let who = match turn.get("role").and_then(Value::as_str) {
-                Some("assistant") => language.agent(),
-                Some("user") => language.caller(),
-                Some(role) => spelled(&truncate(role, 40)),
-                None => "?".to_owned(),
-            };
+            let who = turn.get("role").and_then(Value::as_str).map(|role| speaker(role, language));
+            let who = who.unwrap_or_else(|| "?".to_owned());
             let said = turn.get("content").and_then(Value::as_str)?;
             Some(Turn { who: one_line(&who), said: truncate(&one_line(said), MAX_TURN) })
         })

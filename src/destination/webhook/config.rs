@@ -17,7 +17,7 @@ use crate::{
         secret, web_address,
     },
     destination::{DestinationKind, DestinationType, address, config::Show},
-    kind::Kind,
+    kind::Kinds,
     template::{Occasion, Template},
 };
 
@@ -541,8 +541,7 @@ fn header_value(value: &Value<'_>) -> Result<Secret, Mistake> {
 fn body_template(value: &Value<'_>, secrets: &[&str]) -> Result<Template, Mistake> {
     let template =
         Template::compile_body(value.text()?, secrets).map_err(|error| mistake_in(value, error))?;
-    let of_calls = Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect();
-    for doubt in template.doubts(Occasion { kinds: of_calls, when: None }) {
+    for doubt in template.doubts(Occasion { kinds: Kinds::of_calls(), when: None }) {
         value.cx.add(mistake_in(value, doubt).into_warning());
     }
     Ok(template)

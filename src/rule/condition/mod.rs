@@ -17,6 +17,7 @@ mod failure;
 mod functions;
 mod phrase;
 mod reach;
+mod reasons;
 mod signature;
 mod source;
 mod types;
@@ -30,6 +31,7 @@ use xxhash_rust::xxh3::xxh3_64;
 pub use self::{
     activation::Activation,
     explain::{Explanation, Seen},
+    reasons::Reason,
 };
 use self::{
     activation::Scope,
@@ -157,14 +159,9 @@ impl Condition {
         self.paths.iter().find(|path| path.is_absent(activation)).map(|path| &*path.text)
     }
 
-    /// The fields of the call that it reads, in its order, each as the names that lead to it: `callAnalysis`, `sentiment`.
-    pub fn fields(&self) -> impl Iterator<Item = Vec<&str>> {
-        let is_way = |path: &str| {
-            let mut longer = self.paths.iter().filter_map(|other| other.text.strip_prefix(path));
-            longer.any(|rest| rest.starts_with('.'))
-        };
-        let fields = self.paths.iter().map(|path| &*path.text).filter(move |path| !is_way(path));
-        fields.filter_map(|path| Some(path.strip_prefix("call.")?.split('.').collect()))
+    /// The fields and words that make it true for one change, in its order; none when it is not true.
+    pub fn reasons(&self, activation: &Activation) -> Vec<Reason> {
+        reasons::reasons(&self.source, activation)
     }
 
     /// Evaluates it and each of its parts for one change.

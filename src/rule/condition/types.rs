@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::functions::WEEKDAYS;
-use crate::kind::Kind;
+use crate::kind::{self, Kind};
 
 /// The type of an expression, as far as it can be known without a call. `Any` agrees with everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl Vocabulary {
             Self::Status => STATUSES.to_vec(),
             Self::Evaluation => vec!["success", "fail"],
             Self::Role => vec!["user", "assistant"],
-            Self::Kind => Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).map(Kind::as_str).collect(),
+            Self::Kind => kind::Kinds::of_calls().iter().map(Kind::as_str).collect(),
             Self::Weekday => WEEKDAYS.to_vec(),
         }
     }

@@ -139,7 +139,8 @@ async fn a_mail_says_who_called_how_it_went_and_why_they_are_told() {
 
 The caller asked about appointment availability next Tuesday. …
 
-What to do: Nothing, unless the caller asked for something.
+What to do: Nothing, unless the summary leaves something to do, such as a
+promised callback.
 
 Caller              +33612345678
 Began               Mon 15 Dec 2025, 14:30 UTC
@@ -152,7 +153,7 @@ Sales potential     high
 Appointment booked  yes
 
 -- 
-Why you get this: Call ended (rule call-completed) · source clinic
+Why you get this: rule call-completed · source clinic
 Call 6789abcdef0123456789abcd"
     );
     for part in

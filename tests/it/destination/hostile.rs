@@ -197,7 +197,7 @@ async fn what_a_caller_says_cannot_pass_for_the_footer() {
     let footers: Vec<_> = plain.lines().filter(|line| line.trim_end() == "--").collect();
     assert_eq!(footers.len(), 1, "{plain}");
     let (_, footer) = plain.split_once("\n-- \n").unwrap();
-    assert!(footer.starts_with("Why you get this: Call ended (rule call-completed)"), "{plain}");
+    assert!(footer.starts_with("Why you get this: rule call-completed · source clinic"), "{plain}");
     assert!(plain.contains("\n> --\nWhy you get this: rule vip"), "{plain}");
 }
 

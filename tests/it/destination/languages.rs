@@ -162,7 +162,8 @@ async fn english() {
 
 The caller asked about appointment availability next Tuesday. …
 
-What to do: Nothing, unless the caller asked for something.
+What to do: Nothing, unless the summary leaves something to do, such as a
+promised callback.
 
 Caller              +33612345678
 Began               Mon 15 Dec 2025, 15:30 CET
@@ -175,7 +176,7 @@ Sales potential     high
 Appointment booked  yes
 
 -- 
-Why you get this: Call ended (rule call-completed) · source clinic
+Why you get this: rule call-completed · source clinic
 Call 6789abcdef0123456789abcd",
         fields: [
             "*Caller* <tel:+33612345678|+33612345678>",
@@ -188,7 +189,7 @@ Call 6789abcdef0123456789abcd",
             "*Sales potential* high",
             "*Appointment booked* yes",
         ],
-        foot: "Why you get this: Call ended (rule *call-completed*) · source *clinic* · call 6789abcdef0123456789abcd",
+        foot: "Why you get this: rule *call-completed* · source *clinic* · call 6789abcdef0123456789abcd",
         digest: "Warning: Digest: 3 calls
 
 From Sat 13:32 to 15:32 CET
@@ -223,7 +224,8 @@ crm has not taken anything since 15:00 CET. 148 notifications wait; they are sen
 
 Reason: connection refused
 
-What to do: If somebody else looks after callwatch, forward this to them now. If no all-clear has come within 15 minutes, find out why it does not answer; `callwatch deliveries list --destination crm` shows what waits.
+What to do: If somebody else looks after callwatch, forward this to them now.
+If no all-clear has come within 15 minutes, find out why it does not answer; `callwatch deliveries list --destination crm` shows what waits.
 Why you get this: you receive alerts about callwatch itself ([alerts] in its config) · Mon 15 Dec 2025, 15:32 CET",
     })
     .await;
@@ -238,7 +240,8 @@ async fn french() {
 
 The caller asked about appointment availability next Tuesday. …
 
-À faire~: Rien, sauf si l’appelant a demandé quelque chose.
+À faire~: Rien, sauf si le résumé laisse une suite à donner, par exemple un
+rappel promis.
 
 Appelant                +33612345678
 Début                   lun. 15 déc. 2025, 15:30 CET
@@ -251,7 +254,7 @@ Potentiel commercial    élevé
 Rendez-vous pris        oui
 
 -- 
-Pourquoi ce message~: Appel terminé (règle call-completed) · source clinic
+Pourquoi ce message~: règle call-completed · source clinic
 Appel 6789abcdef0123456789abcd",
         fields: [
             "*Appelant* <tel:+33612345678|+33612345678>",
@@ -264,7 +267,7 @@ Appel 6789abcdef0123456789abcd",
             "*Potentiel commercial* élevé",
             "*Rendez-vous pris* oui",
         ],
-        foot: "Pourquoi ce message~: Appel terminé (règle *call-completed*) · source *clinic* · appel 6789abcdef0123456789abcd",
+        foot: "Pourquoi ce message~: règle *call-completed* · source *clinic* · appel 6789abcdef0123456789abcd",
         digest: "Attention~: Récapitulatif de 3_appels
 
 Période~: sam. 13:32 – 15:32 CET
@@ -290,9 +293,10 @@ elles seront envoyées dès que la destination répondra de nouveau.
 Détail technique~: connection refused
 
 À faire~: Si une autre personne s’occupe de callwatch, transférez-lui ce
-message dès maintenant. Si le retour à la normale n’est pas annoncé d’ici 15
-minutes, cherchez pourquoi la destination ne répond pas~; `callwatch
-deliveries list --destination crm` affiche ce qui est en attente.
+message dès maintenant.
+Si le retour à la normale n’est pas annoncé d’ici 15 minutes, cherchez
+pourquoi la destination ne répond pas~; `callwatch deliveries list
+--destination crm` affiche ce qui est en attente.
 
 -- 
 Pourquoi ce message~: vous recevez les alertes sur callwatch lui-même
@@ -303,7 +307,8 @@ crm n’a rien accepté depuis 15:00 CET. 148_notifications sont en attente~; el
 
 Détail technique~: connection refused
 
-À faire~: Si une autre personne s’occupe de callwatch, transférez-lui ce message dès maintenant. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, cherchez pourquoi la destination ne répond pas~; `callwatch deliveries list --destination crm` affiche ce qui est en attente.
+À faire~: Si une autre personne s’occupe de callwatch, transférez-lui ce message dès maintenant.
+Si le retour à la normale n’est pas annoncé d’ici 15 minutes, cherchez pourquoi la destination ne répond pas~; `callwatch deliveries list --destination crm` affiche ce qui est en attente.
 Pourquoi ce message~: vous recevez les alertes sur callwatch lui-même ([alerts] dans sa configuration) · lun. 15 déc. 2025, 15:32 CET",
     })
     .await;
@@ -318,20 +323,21 @@ async fn german() {
 
 The caller asked about appointment availability next Tuesday. …
 
-Zu tun: Nichts, außer es wurde um etwas gebeten.
+Zu tun: Nichts, es sei denn, laut Zusammenfassung ist noch etwas offen, etwa
+ein zugesagter Rückruf.
 
-Anrufer            +33612345678
-Beginn             Mo., 15.12.2025, 15:30 Uhr MEZ
-Angerufene Nummer  +33198765432
-Status             Beendet, 2_min 25_s
-Gesprächsziel      Erreicht
-Beendet von        Anrufer
-Stimmung           positiv
-Verkaufspotenzial  hoch
-Termin vereinbart  ja
+Anrufer                +33612345678
+Beginn                 Mo., 15.12.2025, 15:30 Uhr MEZ
+Angerufene Nummer      +33198765432
+Status                 Beendet, 2_min 25_s
+Gesprächsziel          Erreicht
+Beendet durch          Anrufer
+Stimmung des Anrufers  positiv
+Verkaufspotenzial      hoch
+Termin vereinbart      ja
 
 -- 
-Grund dieser Nachricht: Anruf beendet (Regel call-completed) · Quelle clinic
+Grund dieser Nachricht: Regel call-completed · Quelle clinic
 Anruf 6789abcdef0123456789abcd",
         fields: [
             "*Anrufer* <tel:+33612345678|+33612345678>",
@@ -339,19 +345,18 @@ Anruf 6789abcdef0123456789abcd",
             "*Angerufene Nummer* +33198765432",
             "*Status* Beendet, 2_min 25_s",
             "*Gesprächsziel* Erreicht",
-            "*Beendet von* Anrufer",
-            "*Stimmung* positiv",
+            "*Beendet durch* Anrufer",
+            "*Stimmung des Anrufers* positiv",
             "*Verkaufspotenzial* hoch",
             "*Termin vereinbart* ja",
         ],
-        foot: "Grund dieser Nachricht: Anruf beendet (Regel *call-completed*) · Quelle *clinic* · Anruf \
-               6789abcdef0123456789abcd",
+        foot: "Grund dieser Nachricht: Regel *call-completed* · Quelle *clinic* · Anruf 6789abcdef0123456789abcd",
         digest: "Warnung: Übersicht über 3_Anrufe
 
 Zeitraum: Sa., 13:32 bis 15:32 Uhr MEZ
 
-Regeln    booked 2, unhappy 1
-Stimmung  positiv 2, negativ 1
+Regeln                 booked 2, unhappy 1
+Stimmung des Anrufers  positiv 2, negativ 1
 
 15:31       [WARNUNG] Anruf beendet · +33612340001 · 1_min 1_s (negativ) · A
             summary.
@@ -369,9 +374,10 @@ sie werden gesendet, sobald das Ziel wieder antwortet.
 Technische Details: connection refused
 
 Zu tun: Kümmert sich jemand anderes um callwatch, leiten Sie diese Nachricht
-jetzt an diese Person weiter. Kommt innerhalb von 15 Minuten keine Entwarnung,
-finden Sie heraus, warum das Ziel nicht antwortet; `callwatch deliveries list
---destination crm` zeigt, was wartet.
+jetzt an diese Person weiter.
+Kommt innerhalb von 15 Minuten keine Entwarnung, finden Sie heraus, warum das
+Ziel nicht antwortet; `callwatch deliveries list --destination crm` zeigt, was
+wartet.
 
 -- 
 Grund dieser Nachricht: Sie erhalten Meldungen über callwatch selbst ([alerts]
@@ -382,7 +388,8 @@ crm hat seit 15:00 Uhr MEZ nichts angenommen. 148_Benachrichtigungen warten; sie
 
 Technische Details: connection refused
 
-Zu tun: Kümmert sich jemand anderes um callwatch, leiten Sie diese Nachricht jetzt an diese Person weiter. Kommt innerhalb von 15 Minuten keine Entwarnung, finden Sie heraus, warum das Ziel nicht antwortet; `callwatch deliveries list --destination crm` zeigt, was wartet.
+Zu tun: Kümmert sich jemand anderes um callwatch, leiten Sie diese Nachricht jetzt an diese Person weiter.
+Kommt innerhalb von 15 Minuten keine Entwarnung, finden Sie heraus, warum das Ziel nicht antwortet; `callwatch deliveries list --destination crm` zeigt, was wartet.
 Grund dieser Nachricht: Sie erhalten Meldungen über callwatch selbst ([alerts] in seiner Konfiguration) · Mo., 15.12.2025, 15:32 Uhr MEZ",
     })
     .await;
@@ -397,7 +404,8 @@ async fn spanish() {
 
 The caller asked about appointment availability next Tuesday. …
 
-Qué hacer: Nada, salvo que se haya pedido algo.
+Qué hacer: Nada, salvo que según el resumen quede algo pendiente, como una
+llamada prometida.
 
 Llamante             +33612345678
 Inicio               lun, 15 dic 2025, 15:30 CET
@@ -410,8 +418,7 @@ Potencial comercial  alto
 Cita concertada      sí
 
 -- 
-Motivo de este mensaje: Llamada finalizada (regla call-completed)
-fuente clinic
+Motivo de este mensaje: regla call-completed · fuente clinic
 Llamada 6789abcdef0123456789abcd",
         fields: [
             "*Llamante* <tel:+33612345678|+33612345678>",
@@ -424,8 +431,7 @@ Llamada 6789abcdef0123456789abcd",
             "*Potencial comercial* alto",
             "*Cita concertada* sí",
         ],
-        foot: "Motivo de este mensaje: Llamada finalizada (regla *call-completed*) · fuente *clinic* · llamada \
-               6789abcdef0123456789abcd",
+        foot: "Motivo de este mensaje: regla *call-completed* · fuente *clinic* · llamada 6789abcdef0123456789abcd",
         digest: "Advertencia: Resumen de 3_llamadas
 
 Período: sáb 13:32 – 15:32 CET
@@ -462,7 +468,8 @@ crm no ha aceptado nada desde las 15:00 CET. Hay 148_notificaciones en espera; s
 
 Detalle técnico: connection refused
 
-Qué hacer: Si otra persona se encarga de callwatch, reenvíele este mensaje ya. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, averigüe por qué el destino no responde; `callwatch deliveries list --destination crm` muestra lo que está en espera.
+Qué hacer: Si otra persona se encarga de callwatch, reenvíele este mensaje ya.
+Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, averigüe por qué el destino no responde; `callwatch deliveries list --destination crm` muestra lo que está en espera.
 Motivo de este mensaje: usted recibe los avisos sobre el propio callwatch ([alerts] en su configuración) · lun, 15 dic 2025, 15:32 CET",
     })
     .await;

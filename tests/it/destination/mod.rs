@@ -155,7 +155,7 @@ pub async fn deliver_ruled(config: &DestinationConfig, event: &Event, rules: &Ru
 pub fn rule(name: &Name, text: &RuleText) -> Rule {
     Rule {
         name: name.clone(),
-        on: Kinds::NONE,
+        on: Kinds::of_calls(),
         when: None,
         to: vec![],
         sorted: vec![],

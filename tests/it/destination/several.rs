@@ -49,7 +49,7 @@ async fn a_group_is_a_headline_and_a_line_for_each() {
             "⚠️ Unhappy caller +33612340001 and 2 more",
             "3 calls since 14:29 UTC",
             &format!("{}{}{}", line(1), line(2), line(3)),
-            "*warning* · rule *unhappy* · source *clinic* · <!date^1765809150^{date_short_pretty}, {time}|Mon 15 Dec 2025, 14:32 UTC>",
+            "*warning* · Why you get this: rule *unhappy* · source *clinic* · <!date^1765809150^{date_short_pretty}, {time}|Mon 15 Dec 2025, 14:32 UTC>",
         ]
     );
 
@@ -67,7 +67,7 @@ async fn a_group_is_a_headline_and_a_line_for_each() {
 15:29  Unhappy caller +33612340003 (negative) · A summary.
 
 -- 
-Rule unhappy · source clinic · Mon 15 Dec 2025, 15:32 CET"
+Why you get this: rule unhappy · source clinic · Mon 15 Dec 2025, 15:32 CET"
     );
     for part in ["and 2 more</h1>", "3 calls since 15:29 CET", "15:30</td>", "negative</span>"] {
         assert!(html.contains(part), "{part} in {html}");
@@ -291,7 +291,7 @@ async fn a_message_says_when_the_call_was_and_when_that_was_noticed_if_it_was_la
     ] {
         let event = self::began(created, fields);
         let [plain, html] = mailed(berlin, &event, &Rules::default()).await;
-        let line = format!("Why you get this: Call ended (rule call-completed) · source clinic{footer}");
+        let line = format!("Why you get this: rule call-completed · source clinic{footer}");
         let unfolded = ["noticed ", "Mon "]
             .iter()
             .fold(plain.clone(), |plain, part| plain.replace(&format!("\n{part}"), &format!(" · {part}")));
@@ -308,7 +308,7 @@ async fn a_message_says_when_the_call_was_and_when_that_was_noticed_if_it_was_la
     );
     assert_eq!(
         *sections(&message).last().unwrap(),
-        "Why you get this: Call ended (rule *call-completed*) · source *clinic* · noticed <!date^1765809150^{date_short_pretty}, {time}|Mon 15 Dec, 15:32> · call 2025-12-13T08:32:00.000Z"
+        "Why you get this: rule *call-completed* · source *clinic* · noticed <!date^1765809150^{date_short_pretty}, {time}|Mon 15 Dec, 15:32> · call 2025-12-13T08:32:00.000Z"
     );
     // Unless the receiver is not to know when the call was.
     let secretive = |config: &mut DestinationConfig| config.fields = filter(None, &["createdAt"]);

@@ -8,6 +8,7 @@ use callwatch::{
     event::Event,
     event::Severity,
     kind::Kind,
+    name::Name,
     rule::{Rule, RuleSet, RuleText, Rules, condition::Condition},
     template::Template,
 };
@@ -119,7 +120,7 @@ async fn a_reader_sees_who_called_how_it_went_and_why_they_are_told() {
             } },
             { "type": "section", "text": {
                 "type": "mrkdwn", "verbatim": true,
-                "text": "*What to do:* Nothing, unless the caller asked for something."
+                "text": "*What to do:* Nothing, unless the summary leaves something to do, such as a promised callback."
             } },
             { "type": "section", "fields": [
                 { "type": "mrkdwn", "verbatim": true, "text": "*Caller*\n<tel:+33612345678|+33612345678>" },
@@ -134,7 +135,7 @@ async fn a_reader_sees_who_called_how_it_went_and_why_they_are_told() {
             ] },
             { "type": "context", "elements": [{
                 "type": "mrkdwn", "verbatim": true,
-                "text": "Why you get this: Call ended (rule *call-completed*) · source *clinic* · call 6789abcdef0123456789abcd"
+                "text": "Why you get this: rule *call-completed* · source *clinic* · call 6789abcdef0123456789abcd"
             }] }
         ])
     );
@@ -161,8 +162,8 @@ async fn the_title_says_what_happened() {
     assert_eq!(
         message["blocks"][1]["text"]["text"],
         "callwatch has not been able to read the calls of clinic, so it cannot tell you of new ones. This does not show \
-         whether calls are answered. callwatch keeps trying; when it succeeds, it says so here and tells you of the calls that \
-         it missed.\n\nReason: 401 Invalid API key"
+         whether calls are answered. callwatch keeps trying; when it succeeds, it says so in the same way and tells you of the \
+         calls that came in meanwhile.\n\nReason: 401 Invalid API key"
     );
     let silent = r#"{"since": "2025-12-15T12:20:00.000Z", "silence": "2h"}"#;
     let silent = Event { kinds: Kind::SourceSilent.into(), record: raw(silent), ..source_event() };
@@ -198,57 +199,89 @@ fn said<'a>(message: &'a Value, behind: &str) -> Option<&'a str> {
 async fn a_message_says_why_it_was_sent() {
     let record = json!({
         "callerNumber": "+33612345678", "duration": 145, "summary": "x".repeat(100), "evaluation": "fail",
-        "callAnalysis": { "sentiment": "negative", "orderTotal": 9.5, "items": [{ "name": "a" }], "callBack": null },
-        "transcript": [{ "role": "user", "content": "refund" }]
+        "callAnalysis": {
+            "sentiment": "negative", "orderTotal": 9.5, "items": [{ "name": "a" }], "callBack": null,
+            "name": "none (rule *vip*); Sentiment: positive (rule x) · source hq", "city": "Saint-Étienne"
+        },
+        "transcript": [{ "role": "user", "content": "a refund" }]
     });
     let ended = event_of(Kind::Ended, &record.to_string());
     let told = async |when: &str, adjust: fn(&mut DestinationConfig), lasting: Option<Duration>| {
         let when = (!when.is_empty()).then(|| Condition::compile(when).unwrap());
-        let rule = Rule { when, lasting, ..rule(&ended.rule, &RuleText::default()) };
+        let rule = Rule { when, lasting, on: Kind::Ended.into(), ..rule(&ended.rule, &RuleText::default()) };
         let message = posted_ruled(adjust, &ended, &RuleSet::of(&[rule])).await;
         said(&message, "Why you get this: ").unwrap().split(" · ").next().unwrap().to_owned()
     };
-    let whole = |_: &mut DestinationConfig| {};
-    let hiding = |config: &mut DestinationConfig| config.fields = filter(None, &["callAnalysis.sentiment"]);
-    for (when, adjust, because) in [
-        (r#"call.callAnalysis.sentiment == "negative""#, whole as fn(&mut _), "Sentiment: negative"),
-        // A receiver is not told in this way what it is not shown.
-        (r#"call.callAnalysis.sentiment == "negative""#, hiding, "Call ended"),
-        (r#"said(call, "user", "refund")"#, whole, "Call ended"),
-        ("size(call.transcript) > 0", whole, "Transcript"),
-        ("", whole, "Call ended"),
+    let whole: fn(&mut DestinationConfig) = |_| {};
+    let hiding: fn(&mut DestinationConfig) = |config| {
+        config.fields = filter(None, &["callAnalysis.sentiment", "transcript"]);
+    };
+    let negative = r#"call.callAnalysis.sentiment == "negative""#;
+    let refund = r#"said(call, "user", "refund")"#;
+    for (when, because) in [
+        (negative, "Sentiment: negative"),
+        (refund, "Caller: “refund”"),
+        ("size(call.transcript) > 0", "Transcript"),
+        ("", "Call ended"),
+        ("call.duration > 60 && call.callAnalysis.orderTotal > 9", "Duration: 2m 25s, Order total: 9.5"),
+        (&format!("call.duration > 1000 || {negative}"), "Sentiment: negative"),
+        (r#"call.callerNumber == "+33612345678""#, "Caller: +33612345678"),
+        (r#"call.callAnalysis.city != """#, "City: Saint-Étienne"),
+        // Of what is long or a list, only that it was looked at; and of what could pass for words of ours.
+        (r#"call.summary != "" && size(call.callAnalysis.items) > 0"#, "Summary, Items"),
+        (r#"call.callAnalysis.name.contains("vip")"#, "Name"),
+        (r#"call.callAnalysis.callBack == null && call.evaluation == "fail""#, "Goal: not met"),
         (
-            "call.duration > 60 && call.callAnalysis.orderTotal > 9",
-            whole,
-            "Duration: 2m 25s, Order total: 9.5",
-        ),
-        // Of what is long or a list, only that it was looked at.
-        (r#"call.summary != "" && size(call.callAnalysis.items) > 0"#, whole, "Summary, Items"),
-        (r#"call.callAnalysis.callBack == null && call.evaluation == "fail""#, whole, "Goal: not met"),
-        (
-            r#"call.evaluation == "fail" && call.duration > 1 && call.callAnalysis.orderTotal > 9 && call.summary != """#,
-            whole,
-            "Goal: not met, Duration: 2m 25s, Order total: 9.5, …",
+            r#"call.evaluation == "fail" && call.duration > 1 && call.callAnalysis.orderTotal > 9 && call.summary != "" && call.callAnalysis.city != """#,
+            "Goal: not met, Duration: 2m 25s, Order total: 9.5, Summary, …",
         ),
     ] {
-        assert_eq!(told(when, adjust, None).await, format!("{because} (rule call-completed)"), "{when}");
+        assert_eq!(told(when, whole, None).await, format!("{because} (rule call-completed)"), "{when}");
     }
-    // A condition that looked at what was before, or was edited since, is no reason that the call shows.
-    for when in [r#"before.status == "live" && call.duration > 60"#, r#"call.evaluation == "success""#] {
-        assert_eq!(told(when, whole, None).await, "Call ended (rule call-completed)", "{when}");
+    for (when, adjust) in [
+        // A receiver is not told in this way what it is not shown.
+        (negative, hiding),
+        (refund, hiding),
+        // A condition that looked at what was before, or that was edited since, is no reason that the call shows.
+        (r#"before.status == "live" && call.duration > 60"#, whole),
+        (r#"call.evaluation == "success""#, whole),
+    ] {
+        assert_eq!(told(when, adjust, None).await, "rule call-completed", "{when}");
     }
-    // A message that is edited tells rules that fired before, for what may be no longer so.
-    let all = Event { also: vec!["success".into(), "gone".into(), "feed".into()], ..ended.clone() };
-    let success = Condition::compile(r#"call.evaluation == "success""#).unwrap();
-    let success = Rule { when: Some(success), ..rule(&"success".into(), &RuleText::default()) };
-    let fail = Condition::compile(r#"call.evaluation == "fail""#).unwrap();
-    let fail = Rule { when: Some(fail), ..rule(&ended.rule, &RuleText::default()) };
-    let feed = rule(&"feed".into(), &RuleText::default());
-    let message = posted_ruled(whole, &all, &RuleSet::of(&[fail, success, feed])).await;
-    let because = "Goal: not met (rule call-completed); rules success, gone; Call ended (rule feed) · ";
-    assert!(said(&message, "Why you get this: ").unwrap().starts_with(because), "{message}");
     let because = told("call.duration > 60", whole, Some(Duration::from_secs(1800))).await;
     assert_eq!(because, "Duration: 2m 25s for 30m (rule call-completed)");
+
+    // A message that is edited tells rules that fired before, for what may be no longer so.
+    let all = ["success", "gone", "feed", "started"].map(Name::from);
+    let all = Event { also: all.to_vec(), ..ended.clone() };
+    let ruled = |name: &Name, when: Option<&str>, on: Kind| Rule {
+        when: when.map(|when| Condition::compile(when).unwrap()),
+        on: on.into(),
+        ..rule(name, &RuleText::default())
+    };
+    let known = [
+        ruled(&ended.rule, Some(r#"call.evaluation == "fail""#), Kind::Ended),
+        ruled(&"success".into(), Some(r#"call.evaluation == "success""#), Kind::Ended),
+        ruled(&"feed".into(), None, Kind::Ended),
+        ruled(&"started".into(), None, Kind::Started),
+    ];
+    let message = posted_ruled(whole, &all, &RuleSet::of(&known)).await;
+    let because =
+        "Goal: not met (rule call-completed); rules success, gone; Call ended (rule feed); rule started · ";
+    assert!(said(&message, "Why you get this: ").unwrap().starts_with(because), "{message}");
+
+    // However many rules there are, where the message comes from has its place.
+    let many = (0..60).map(|number| Name::from(&*format!("{}{number:02}", "r".repeat(50))));
+    let message = posted(whole, &Event { also: many.collect(), ..ended.clone() }, None).await;
+    let foot = message["blocks"].as_array().unwrap().last().unwrap()["elements"][0]["text"].as_str().unwrap();
+    assert!(
+        foot.contains("; and 49 more · source *clinic*") && foot.ends_with("call 6789abcdef0123456789abcd"),
+        "{foot}"
+    );
+    assert!(
+        said(&message, "Why you get this: ").unwrap().contains("; and 49 more · source clinic"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -262,14 +295,49 @@ async fn a_message_says_what_to_do() {
     let number = || json!("+33612345678");
     let (content, open) = (call("positive", "success", number()), call("positive", "fail", number()));
     let (unhappy, withheld) = (call("negative", "success", number()), call("negative", "fail", Value::Null));
+    let mut live = open.clone();
+    live["status"] = json!("live");
+    let mut robot = open.clone();
+    robot["isEngaged"] = json!(false);
+    let mut unsaid = open.clone();
+    unsaid["summary"] = Value::Null;
     for (kind, severity, record, what) in [
-        (Kind::Ended, Severity::Info, &content, "Nothing, unless the caller asked for something."),
-        (Kind::Ended, Severity::Info, &open, "Check whether the caller still needs something."),
-        (Kind::Analyzed, Severity::Info, &unhappy, "Check whether the caller still needs something."),
+        // Nobody calls back somebody who is still on the line.
+        (Kind::Updated, Severity::Critical, &live, "Look into it now."),
+        (
+            Kind::Ended,
+            Severity::Info,
+            &robot,
+            "Nothing, unless the summary leaves something to do, such as a promised callback.",
+        ),
+        (Kind::Ended, Severity::Info, &unsaid, "Nothing: this is for your information."),
+        (
+            Kind::Ended,
+            Severity::Info,
+            &content,
+            "Nothing, unless the summary leaves something to do, such as a promised callback.",
+        ),
+        (
+            Kind::Ended,
+            Severity::Info,
+            &open,
+            "Check the summary: something may be left to do, such as calling back.",
+        ),
+        (
+            Kind::Analyzed,
+            Severity::Info,
+            &unhappy,
+            "Check the summary: something may be left to do, such as calling back.",
+        ),
         (Kind::Started, Severity::Info, &content, "Nothing: this is for your information."),
         (Kind::Deleted, Severity::Info, &content, "Nothing: this is for your information."),
-        (Kind::Ended, Severity::Warning, &content, "Call back today, unless it is already settled."),
-        (Kind::Updated, Severity::Critical, &unhappy, "Call back now, unless it is already settled."),
+        (Kind::Ended, Severity::Warning, &content, "Call back today, unless a colleague already has."),
+        (
+            Kind::Updated,
+            Severity::Critical,
+            &unhappy,
+            "Call back as soon as you can, unless a colleague already has.",
+        ),
         // Nobody can call back there.
         (Kind::Ended, Severity::Critical, &withheld, "Look into it now."),
         (Kind::Started, Severity::Warning, &unhappy, "Look into it today."),
@@ -282,14 +350,17 @@ async fn a_message_says_what_to_do() {
         |advice: &str| RuleText { advice: Some(Template::compile(advice).unwrap()), ..RuleText::default() };
     let ended = event_of(Kind::Ended, &open.to_string());
     let message = posted(|_| {}, &ended, Some(&own("Call {{ call.callerNumber }}\nbefore <noon>"))).await;
-    assert_eq!(said(&message, "What to do: "), Some("Call +33612345678 before &lt;noon&gt;"));
-    assert_eq!(message["blocks"][2]["text"]["text"], "*What to do:* Call +33612345678 before &lt;noon&gt;");
+    assert_eq!(said(&message, "What to do: "), Some("Call +33612345678"));
+    assert_eq!(message["blocks"][2]["text"]["text"], "*What to do:* Call +33612345678\nbefore &lt;noon&gt;");
     let message = posted(|_| {}, &ended, Some(&own(""))).await;
     assert_eq!(said(&message, "What to do"), None);
     let message = posted(|_| {}, &ended, Some(&own("{{ call.mood }}"))).await;
-    assert_eq!(said(&message, "What to do: "), Some("Check whether the caller still needs something."));
     assert_eq!(
-        said(&message, "(the rule's own advice could not be rendered: "),
+        said(&message, "What to do: "),
+        Some("Check the summary: something may be left to do, such as calling back.")
+    );
+    assert_eq!(
+        said(&message, "(the advice of call-completed could not be rendered: "),
         Some("`call.mood` is not there; it is missing in this call or left out by the destination)")
     );
     // A rule that has words of its own says in them what to do, unless it has advice as well.
@@ -301,15 +372,31 @@ async fn a_message_says_what_to_do() {
     assert_eq!(said(&message, "What to do: "), None);
     let message = posted(|_| {}, &ended, Some(&body(Some("Run.")))).await;
     assert_eq!(said(&message, "What to do: "), Some("Run."));
-    // The first of several rules that has advice gives it; a batch has its rule's own alone.
-    let both = Event { also: vec!["other".into()], ..ended.clone() };
-    let other = rule(&"other".into(), &own("Ask Nina."));
-    let first = rule(&ended.rule, &text(None, None, Severity::Critical));
-    let message = posted_ruled(|_| {}, &both, &RuleSet::of(&[first, other])).await;
-    assert_eq!(said(&message, "What to do: "), Some("Ask Nina."));
+    // What the other rules of a message say stands below, and takes nothing away.
+    let both = Event { also: vec!["other".into(), "quiet".into()], ..ended.clone() };
+    let call_back = "Call back as soon as you can, unless a colleague already has.";
+    for (first, whole) in [
+        (text(None, None, Severity::Critical), format!("{call_back}\nAsk Nina.")),
+        (own(""), "Ask Nina.".to_owned()),
+        (own("Ask Nina."), "Ask Nina.".to_owned()),
+    ] {
+        let known = [
+            rule(&ended.rule, &first),
+            rule(&"other".into(), &own("Ask Nina.")),
+            rule(&"quiet".into(), &own("")),
+        ];
+        let message = posted_ruled(|_| {}, &both, &RuleSet::of(&known)).await;
+        assert_eq!(message["blocks"][3]["text"]["text"], format!("*What to do:* {whole}"), "{message}");
+    }
+    // In a batch stands what is true of all.
     let two = [1, 2].map(|minutes| super::call("feed", minutes, "negative"));
     let message = posted(|_| {}, &summary(Reason::Group, &two), Some(&own("Read all {{ count }}."))).await;
     assert_eq!(said(&message, "What to do: "), Some("Read all 2."));
+    let message = posted(|_| {}, &summary(Reason::Group, &two), Some(&own("Ask Nina."))).await;
+    assert_eq!(said(&message, "What to do: "), Some("Ask Nina."));
+    let of_one = own("Call {{ call.callerNumber }}.");
+    let message = posted(|_| {}, &summary(Reason::Group, &two), Some(&of_one)).await;
+    assert_eq!(said(&message, "What to do"), None);
     let message = posted(|_| {}, &summary(Reason::Group, &two), None).await;
     assert_eq!(said(&message, "What to do"), None);
 }
@@ -542,10 +629,7 @@ async fn many_long_fields_leave_room_for_what_was_said_and_for_where_it_comes_fr
     assert!(message["blocks"].to_string().contains("no room"), "{message}");
     let words = message["text"].as_str().unwrap();
     assert!(words.starts_with("Call analysed") || words.starts_with("Call analyzed"), "{words}");
-    assert!(
-        words.ends_with("Why you get this: Call analyzed (rule call-completed) · source clinic"),
-        "{words}"
-    );
+    assert!(words.ends_with("Why you get this: rule call-completed · source clinic"), "{words}");
 }
 
 #[tokio::test]

@@ -351,7 +351,7 @@ fn every_mistake_is_told_in_the_order_of_the_text() {
 }
 
 fn calls() -> Kinds {
-    Kind::ALL.into_iter().filter(|kind| kind.is_of_call()).collect()
+    Kinds::of_calls()
 }
 
 #[test]

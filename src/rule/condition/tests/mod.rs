@@ -4,7 +4,7 @@ mod random;
 
 use serde_json::{Value as Json, json};
 
-use super::{Activation, Condition, ConditionError, Truth};
+use super::{Activation, Condition, ConditionError, Reason, Truth};
 use crate::{
     kind::{Kind, Kinds},
     name::Name,
@@ -86,19 +86,49 @@ fn the_first_field_that_is_missing_is_named() {
 }
 
 #[test]
-fn the_fields_that_a_condition_reads_are_named_without_the_way_to_them() {
-    for (condition, fields) in [
+fn the_reasons_are_what_made_it_true() {
+    for (condition, expected) in [
         (r#"call.callAnalysis.sentiment == "negative""#, &["callAnalysis.sentiment"][..]),
-        ("call.duration > 60 && call.isEngaged && call.duration < 90", &["duration", "isEngaged"]),
-        ("call.duration > 60 || call.durationOfSilence > 3", &["duration", "durationOfSilence"]),
-        ("call.callAnalysis != null && call.callAnalysis.topic == \"x\"", &["callAnalysis.topic"]),
-        (r#"call.summary.lower().contains("refund")"#, &["summary"]),
-        (r#"before.status == "live" && "ended" in change.kinds && source == "clinic""#, &[]),
-        (r#"said(call, "user", "refund")"#, &[]),
+        ("call.callAnalysis\n  .sentiment == \"negative\"", &["callAnalysis.sentiment"]),
+        (
+            r#"call["callAnalysis"]["sentiment"] == "negative" && call . duration > 5"#,
+            &["callAnalysis.sentiment", "duration"],
+        ),
+        ("call.duration > 60 && call.isEngaged && call.duration < 900", &["duration", "isEngaged"]),
+        // Of several ways to be true, those that are.
+        (r#"call.duration > 1000 || call.callAnalysis.sentiment == "negative""#, &["callAnalysis.sentiment"]),
+        (r#"call.duration > 100 ? call.status == "completed" : call.isEngaged"#, &["duration", "status"]),
+        (r#"call.duration > 1000 ? call.isEngaged : call.status == "completed""#, &["duration", "status"]),
+        (r#"!(call.duration > 1000 && call.isEngaged)"#, &["duration"]),
+        (r#"!(call.duration > 1000 || call.status == "live")"#, &["duration", "status"]),
+        (
+            "call.callAnalysis != null && has(call.callAnalysis.score)",
+            &["callAnalysis", "callAnalysis.score"],
+        ),
+        (
+            r#"call.callerNumber.lower().startsWith("+33") && size(call.transcript) > 0"#,
+            &["callerNumber", "transcript"],
+        ),
+        (r#"call.transcript.exists(t, t.role == "user")"#, &["transcript"]),
+        (r#"transcript_text(call).contains("refund")"#, &["transcript"]),
+        (r#"said(call, "user", "refund") || said(call, "assistant", "refund")"#, &["user: refund"]),
+        (r#"call.status in ["completed"]"#, &["status"]),
+        (
+            r#"timestamp(call.createdAt) < now && "ended" in change.kinds && source == "clinic""#,
+            &["createdAt"],
+        ),
+        ("before == null", &[]),
+        // What is not true has no reason, and neither has what needs to know how the call was before.
+        ("call.duration > 1000", &[]),
+        (r#"before.status == "live" && call.duration > 60"#, &[]),
     ] {
-        let condition = Condition::compile(condition).expect(condition);
-        let read: Vec<_> = condition.fields().map(|path| path.join(".")).collect();
-        assert_eq!(read, fields, "{condition:?}");
+        let compiled = Condition::compile(condition).expect(condition);
+        let reasons = compiled.reasons(&activation(a_call(), Json::Null)).into_iter();
+        let reasons = reasons.map(|reason| match reason {
+            Reason::Field(path) => path.join("."),
+            Reason::Said { role, phrase } => format!("{role}: {phrase}"),
+        });
+        assert_eq!(reasons.collect::<Vec<_>>(), expected, "{condition}");
     }
 }
 
