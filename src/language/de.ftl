@@ -148,7 +148,7 @@ source_word = Quelle
 alert_of = Sie erhalten Meldungen über callwatch selbst ([alerts] in seiner Konfiguration)
 call_word = Anruf
 -ring = Rufen Sie zur Probe die Nummer an, unter der der Sprachagent Anrufe annimmt; nimmt er nicht an, wenden Sie sich an seinen Anbieter.
--forward = Kümmert sich jemand anderes um callwatch, leiten Sie diese Nachricht jetzt an diese Person weiter.
+-forward = Kümmert sich jemand anderes um callwatch, leiten Sie diese Nachricht jetzt an diese Person weiter; das Weitere ist für sie bestimmt.
 what_to_do = Zu tun
 advice = { $urgency ->
         [critical] Rufen Sie so bald wie möglich zurück, falls es noch niemand getan hat.

@@ -111,13 +111,13 @@ source_word = source
 alert_of = you receive alerts about callwatch itself ([alerts] in its config)
 call_word = call
 -ring = Call the number that the phone agent answers, to check that it picks up; if it does not, contact the provider of the phone agent.
--forward = If somebody else looks after callwatch, forward this to them now.
+-forward = If somebody else looks after callwatch, forward this to them now; the rest is for them.
 what_to_do = What to do
 advice = { $urgency ->
         [critical] Call back as soon as you can, unless a colleague already has.
         [warning] Call back today, unless a colleague already has.
         [unsettled] Check the summary: something may be left to do, such as calling back.
-       *[other] Nothing, unless the summary leaves something to do, such as a promised callback.
+       *[other] Nothing, unless something in the summary is still open, such as a promised callback.
     }
 advice_unsaid = { $severity ->
         [critical] Look into it now.

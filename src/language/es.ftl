@@ -135,14 +135,14 @@ rule_word = { $count ->
 source_word = fuente
 alert_of = usted recibe los avisos sobre el propio callwatch ([alerts] en su configuración)
 call_word = llamada
--ring = Llame al número que atiende el agente de voz para comprobar que contesta; si no, póngase en contacto con su proveedor.
--forward = Si otra persona se encarga de callwatch, reenvíele este mensaje ya.
+-ring = Llame al número que atiende el agente de voz para comprobar que contesta; si no lo hace, póngase en contacto con el proveedor del agente.
+-forward = Si otra persona se encarga de callwatch, reenvíele este mensaje ya; lo que sigue es para ella.
 what_to_do = Qué hacer
 advice = { $urgency ->
         [critical] Devuelva la llamada cuanto antes, salvo que alguien ya lo haya hecho.
         [warning] Devuelva la llamada hoy, salvo que alguien ya lo haya hecho.
         [unsettled] Revise el resumen: puede que quede algo pendiente, como devolver la llamada.
-       *[other] Nada, salvo que según el resumen quede algo pendiente, como una llamada prometida.
+       *[other] Nada, salvo que, según el resumen, quede algo pendiente, como devolver una llamada.
     }
 advice_unsaid = { $severity ->
         [critical] Compruébelo ahora.

@@ -148,13 +148,13 @@ source_word = source
 alert_of = vous recevez les alertes sur callwatch lui-même ([alerts] dans sa configuration)
 call_word = appel
 -ring = Appelez le numéro auquel répond l’agent vocal pour vérifier qu’il décroche ; sinon, contactez son prestataire.
--forward = Si une autre personne s’occupe de callwatch, transférez-lui ce message dès maintenant.
+-forward = Si une autre personne s’occupe de callwatch, transférez-lui ce message dès maintenant ; la suite lui est destinée.
 what_to_do = À faire
 advice = { $urgency ->
         [critical] Rappelez dès que possible, sauf si un collègue l’a déjà fait.
         [warning] Rappelez aujourd’hui, sauf si un collègue l’a déjà fait.
         [unsettled] Lisez le résumé : il reste peut-être une suite à donner, comme un rappel.
-       *[other] Rien, sauf si le résumé laisse une suite à donner, par exemple un rappel promis.
+       *[other] Rien, sauf s’il reste quelque chose à faire d’après le résumé, par exemple un rappel promis.
     }
 advice_unsaid = { $severity ->
         [critical] Vérifiez maintenant ce qu’il en est.

@@ -118,7 +118,8 @@ async fn a_call_is_one_message_in_slack_over_restarts_and_lost_answers() {
     let unhappy = "🚨 Unhappy caller +33612345678".to_owned();
     assert_eq!(said, [(unhappy.clone(), 2, false), (unhappy, 0, true)]);
     let message = channel[0].message.to_string();
-    let because = "Sentiment: negative (rule *unhappy-caller*); Appointment booked: yes (rule *booked*); rule *follow*";
+    let because =
+        "Sentiment: negative (rule *unhappy-caller*); Appointment booked: yes (rule *booked*); rule *follow*";
     assert!(message.contains(because), "{message}");
 }
 

@@ -187,9 +187,9 @@ mod tests {
         assert_eq!(
             failing(148, true).1,
             "crm has not taken anything since 18:27 CET. 148 notifications wait; they are sent when it answers \
-             again.\n\nReason: connection refused\n\nIf somebody else looks after callwatch, forward this to them now.\nIf no \
-             all-clear has come within 15 minutes, find out why it does not answer; `callwatch deliveries list --destination \
-             crm` shows what waits."
+             again.\n\nReason: connection refused\n\nIf somebody else looks after callwatch, forward this to them now; the \
+             rest is for them.\nIf no all-clear has come within 15 minutes, find out why it does not answer; `callwatch \
+             deliveries list --destination crm` shows what waits."
         );
         assert!(failing(1, true).1.contains("1 notification waits; it is sent when it answers again."));
         assert!(
@@ -223,8 +223,8 @@ mod tests {
              does not show whether calls are answered. callwatch keeps trying; when it succeeds, it says so in the same way \
              and tells you of the calls that came in meanwhile.\n\nReason: 401 Invalid API key\n\nCall the number that the \
              phone agent answers, to check that it picks up; if it does not, contact the provider of the phone agent.\nIf \
-             somebody else looks after callwatch, forward this to them now.\nThe API of the phone agent's provider refuses the \
-             key: correct `api_key` in the config, or the list of addresses that may use it."
+             somebody else looks after callwatch, forward this to them now; the rest is for them.\nThe API of the phone \
+             agent's provider refuses the key: correct `api_key` in the config, or the list of addresses that may use it."
         );
         let details =
             json!({"since": since, "cause": "missing", "error": "12 of 40 calls are missing from the list"});
@@ -305,23 +305,25 @@ mod tests {
             told(Language::French),
             "crm n’a rien accepté depuis 18:27 CET. 148\u{a0}notifications sont en attente\u{202f}; elles seront envoyées dès \
              que la destination répondra de nouveau.\n\nDétail technique\u{202f}: connection refused\n\nSi une autre personne \
-             s’occupe de callwatch, transférez-lui ce message dès maintenant.\nSi le retour à la normale n’est pas annoncé \
-             d’ici 15 minutes, cherchez pourquoi la destination ne répond pas\u{202f}; `callwatch deliveries list \
-             --destination crm` affiche ce qui est en attente."
+             s’occupe de callwatch, transférez-lui ce message dès maintenant\u{202f}; la suite lui est destinée.\nSi le retour \
+             à la normale n’est pas annoncé d’ici 15 minutes, cherchez pourquoi la destination ne répond pas\u{202f}; \
+             `callwatch deliveries list --destination crm` affiche ce qui est en attente."
         );
         assert_eq!(
             told(Language::German),
             "crm hat seit 18:27 Uhr MEZ nichts angenommen. 148\u{a0}Benachrichtigungen warten; sie werden gesendet, sobald das \
              Ziel wieder antwortet.\n\nTechnische Details: connection refused\n\nKümmert sich jemand anderes um callwatch, \
-             leiten Sie diese Nachricht jetzt an diese Person weiter.\nKommt innerhalb von 15 Minuten keine Entwarnung, finden \
-             Sie heraus, warum das Ziel nicht antwortet; `callwatch deliveries list --destination crm` zeigt, was wartet."
+             leiten Sie diese Nachricht jetzt an diese Person weiter; das Weitere ist für sie bestimmt.\nKommt innerhalb von \
+             15 Minuten keine Entwarnung, finden Sie heraus, warum das Ziel nicht antwortet; `callwatch deliveries list \
+             --destination crm` zeigt, was wartet."
         );
         assert_eq!(
             told(Language::Spanish),
             "crm no ha aceptado nada desde las 18:27 CET. Hay 148\u{a0}notificaciones en espera; se enviarán en cuanto el \
              destino vuelva a responder.\n\nDetalle técnico: connection refused\n\nSi otra persona se encarga de callwatch, \
-             reenvíele este mensaje ya.\nSi en 15 minutos no llega el aviso de que todo vuelve a funcionar, averigüe por qué \
-             el destino no responde; `callwatch deliveries list --destination crm` muestra lo que está en espera."
+             reenvíele este mensaje ya; lo que sigue es para ella.\nSi en 15 minutos no llega el aviso de que todo vuelve a \
+             funcionar, averigüe por qué el destino no responde; `callwatch deliveries list --destination crm` muestra lo que \
+             está en espera."
         );
     }
 }

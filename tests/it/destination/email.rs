@@ -139,7 +139,7 @@ async fn a_mail_says_who_called_how_it_went_and_why_they_are_told() {
 
 The caller asked about appointment availability next Tuesday. …
 
-What to do: Nothing, unless the summary leaves something to do, such as a
+What to do: Nothing, unless something in the summary is still open, such as a
 promised callback.
 
 Caller              +33612345678

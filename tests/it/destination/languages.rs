@@ -162,7 +162,7 @@ async fn english() {
 
 The caller asked about appointment availability next Tuesday. …
 
-What to do: Nothing, unless the summary leaves something to do, such as a
+What to do: Nothing, unless something in the summary is still open, such as a
 promised callback.
 
 Caller              +33612345678
@@ -211,7 +211,8 @@ sent when it answers again.
 
 Reason: connection refused
 
-What to do: If somebody else looks after callwatch, forward this to them now.
+What to do: If somebody else looks after callwatch, forward this to them now;
+the rest is for them.
 If no all-clear has come within 15 minutes, find out why it does not answer;
 `callwatch deliveries list --destination crm` shows what waits.
 
@@ -224,7 +225,7 @@ crm has not taken anything since 15:00 CET. 148 notifications wait; they are sen
 
 Reason: connection refused
 
-What to do: If somebody else looks after callwatch, forward this to them now.
+What to do: If somebody else looks after callwatch, forward this to them now; the rest is for them.
 If no all-clear has come within 15 minutes, find out why it does not answer; `callwatch deliveries list --destination crm` shows what waits.
 Why you get this: you receive alerts about callwatch itself ([alerts] in its config) · Mon 15 Dec 2025, 15:32 CET",
     })
@@ -240,8 +241,8 @@ async fn french() {
 
 The caller asked about appointment availability next Tuesday. …
 
-À faire~: Rien, sauf si le résumé laisse une suite à donner, par exemple un
-rappel promis.
+À faire~: Rien, sauf s’il reste quelque chose à faire d’après le résumé, par
+exemple un rappel promis.
 
 Appelant                +33612345678
 Début                   lun. 15 déc. 2025, 15:30 CET
@@ -293,7 +294,7 @@ elles seront envoyées dès que la destination répondra de nouveau.
 Détail technique~: connection refused
 
 À faire~: Si une autre personne s’occupe de callwatch, transférez-lui ce
-message dès maintenant.
+message dès maintenant~; la suite lui est destinée.
 Si le retour à la normale n’est pas annoncé d’ici 15 minutes, cherchez
 pourquoi la destination ne répond pas~; `callwatch deliveries list
 --destination crm` affiche ce qui est en attente.
@@ -307,7 +308,7 @@ crm n’a rien accepté depuis 15:00 CET. 148_notifications sont en attente~; el
 
 Détail technique~: connection refused
 
-À faire~: Si une autre personne s’occupe de callwatch, transférez-lui ce message dès maintenant.
+À faire~: Si une autre personne s’occupe de callwatch, transférez-lui ce message dès maintenant~; la suite lui est destinée.
 Si le retour à la normale n’est pas annoncé d’ici 15 minutes, cherchez pourquoi la destination ne répond pas~; `callwatch deliveries list --destination crm` affiche ce qui est en attente.
 Pourquoi ce message~: vous recevez les alertes sur callwatch lui-même ([alerts] dans sa configuration) · lun. 15 déc. 2025, 15:32 CET",
     })
@@ -374,7 +375,7 @@ sie werden gesendet, sobald das Ziel wieder antwortet.
 Technische Details: connection refused
 
 Zu tun: Kümmert sich jemand anderes um callwatch, leiten Sie diese Nachricht
-jetzt an diese Person weiter.
+jetzt an diese Person weiter; das Weitere ist für sie bestimmt.
 Kommt innerhalb von 15 Minuten keine Entwarnung, finden Sie heraus, warum das
 Ziel nicht antwortet; `callwatch deliveries list --destination crm` zeigt, was
 wartet.
@@ -388,7 +389,7 @@ crm hat seit 15:00 Uhr MEZ nichts angenommen. 148_Benachrichtigungen warten; sie
 
 Technische Details: connection refused
 
-Zu tun: Kümmert sich jemand anderes um callwatch, leiten Sie diese Nachricht jetzt an diese Person weiter.
+Zu tun: Kümmert sich jemand anderes um callwatch, leiten Sie diese Nachricht jetzt an diese Person weiter; das Weitere ist für sie bestimmt.
 Kommt innerhalb von 15 Minuten keine Entwarnung, finden Sie heraus, warum das Ziel nicht antwortet; `callwatch deliveries list --destination crm` zeigt, was wartet.
 Grund dieser Nachricht: Sie erhalten Meldungen über callwatch selbst ([alerts] in seiner Konfiguration) · Mo., 15.12.2025, 15:32 Uhr MEZ",
     })
@@ -404,8 +405,8 @@ async fn spanish() {
 
 The caller asked about appointment availability next Tuesday. …
 
-Qué hacer: Nada, salvo que según el resumen quede algo pendiente, como una
-llamada prometida.
+Qué hacer: Nada, salvo que, según el resumen, quede algo pendiente, como
+devolver una llamada.
 
 Llamante             +33612345678
 Inicio               lun, 15 dic 2025, 15:30 CET
@@ -454,7 +455,8 @@ se enviarán en cuanto el destino vuelva a responder.
 
 Detalle técnico: connection refused
 
-Qué hacer: Si otra persona se encarga de callwatch, reenvíele este mensaje ya.
+Qué hacer: Si otra persona se encarga de callwatch, reenvíele este mensaje ya;
+lo que sigue es para ella.
 Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, averigüe
 por qué el destino no responde; `callwatch deliveries list --destination crm`
 muestra lo que está en espera.
@@ -468,7 +470,7 @@ crm no ha aceptado nada desde las 15:00 CET. Hay 148_notificaciones en espera; s
 
 Detalle técnico: connection refused
 
-Qué hacer: Si otra persona se encarga de callwatch, reenvíele este mensaje ya.
+Qué hacer: Si otra persona se encarga de callwatch, reenvíele este mensaje ya; lo que sigue es para ella.
 Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, averigüe por qué el destino no responde; `callwatch deliveries list --destination crm` muestra lo que está en espera.
 Motivo de este mensaje: usted recibe los avisos sobre el propio callwatch ([alerts] en su configuración) · lun, 15 dic 2025, 15:32 CET",
     })

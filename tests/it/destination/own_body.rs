@@ -45,8 +45,8 @@ async fn the_receiver_gets_its_own_shape_in_the_rules_words() {
         body,
         json!({
             "text": "Call \"+33612345678\"",
-            "more": "The caller asked about appointment availability next Tuesday. …\n\nWhat to do: Nothing, unless the summary \
-                     leaves something to do, such as a promised callback.\n\nCaller: +33612345678\nBegan: Mon 15 Dec 2025, 14:30 \
+            "more": "The caller asked about appointment availability next Tuesday. …\n\nWhat to do: Nothing, unless something in \
+                     the summary is still open, such as a promised callback.\n\nCaller: +33612345678\nBegan: Mon 15 Dec 2025, 14:30 \
                      UTC\nNumber called: +33198765432\nStatus: Ended, 2m 25s\nGoal: Met\nEnded by: The caller\nSentiment: \
                      positive\nSales potential: high\nAppointment booked: yes",
             "key": KEY,

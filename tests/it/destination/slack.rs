@@ -120,7 +120,7 @@ async fn a_reader_sees_who_called_how_it_went_and_why_they_are_told() {
             } },
             { "type": "section", "text": {
                 "type": "mrkdwn", "verbatim": true,
-                "text": "*What to do:* Nothing, unless the summary leaves something to do, such as a promised callback."
+                "text": "*What to do:* Nothing, unless something in the summary is still open, such as a promised callback."
             } },
             { "type": "section", "fields": [
                 { "type": "mrkdwn", "verbatim": true, "text": "*Caller*\n<tel:+33612345678|+33612345678>" },
@@ -308,14 +308,14 @@ async fn a_message_says_what_to_do() {
             Kind::Ended,
             Severity::Info,
             &robot,
-            "Nothing, unless the summary leaves something to do, such as a promised callback.",
+            "Nothing, unless something in the summary is still open, such as a promised callback.",
         ),
         (Kind::Ended, Severity::Info, &unsaid, "Nothing: this is for your information."),
         (
             Kind::Ended,
             Severity::Info,
             &content,
-            "Nothing, unless the summary leaves something to do, such as a promised callback.",
+            "Nothing, unless something in the summary is still open, such as a promised callback.",
         ),
         (
             Kind::Ended,
