@@ -27,7 +27,7 @@ use crate::{
     http,
     kind::{Kind, Kinds},
     language::Language,
-    rule::condition::{Activation, Condition},
+    rule::condition::{Activation, Condition, Truth},
     store,
     template::{ChangeContext, Context, EventContext, MAX_BODY, MAX_OUTPUT, MessageContext, Template},
     time::Timestamp,
@@ -64,7 +64,7 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// A condition: what compiles is evaluated, and explained with the same result.
+/// A condition: what compiles is evaluated, and explained with the same result; what is not true has no reasons.
 pub fn condition(bytes: &[u8]) {
     let Ok(source) = std::str::from_utf8(bytes) else { return };
     match Condition::compile(source) {
@@ -76,6 +76,9 @@ pub fn condition(bytes: &[u8]) {
                 Activation::new(fields, None, kinds, &"clinic".into(), Timestamp::from_millis(0));
             let explanation = condition.explain(&activation);
             assert_eq!(explanation.truth, condition.evaluate(&activation));
+            // Only what is true has reasons.
+            let is_true = explanation.truth == Ok(Truth::True);
+            assert!(is_true || condition.reasons(&activation).is_empty());
             condition.check(Kind::ALL.into_iter().collect());
         }
         Err(mistakes) => {

@@ -1,6 +1,6 @@
 //! A message about one event.
 
-use std::cell::LazyCell;
+use std::{cell::LazyCell, time::Duration};
 
 use serde_json::{Map, Value};
 
@@ -176,12 +176,7 @@ impl Writer {
         event.rules().map(applied).collect()
     }
 
-    fn found(
-        &self,
-        shown: &Visible<'_>,
-        reasons: &[Reason],
-        lasting: Option<std::time::Duration>,
-    ) -> Option<String> {
+    fn found(&self, shown: &Visible<'_>, reasons: &[Reason], lasting: Option<Duration>) -> Option<String> {
         let fields = shown.fields();
         let read = |reason: &Reason| match reason {
             Reason::Field(path) => looked_at(fields, path, self.language, self.zone),
