@@ -180,9 +180,9 @@ impl Writer {
         let fields = shown.fields();
         let read = |reason: &Reason| match reason {
             Reason::Field(path) => looked_at(fields, path, self.language, self.zone),
-            // The words are those of the rule, but that they were said is told only to those who may read what was said.
+            // The words are those of the rule, but that they were said is told only to those who are shown what was said.
             Reason::Said { role, phrase } => {
-                fields.get(TRANSCRIPT)?;
+                fields.get(TRANSCRIPT).filter(|_| self.fields.shows_transcripts())?;
                 let phrase = self.language.quoted(&headline(phrase, MAX_PHRASE));
                 Some(self.language.labelled(&speaker(role, self.language), &phrase))
             }

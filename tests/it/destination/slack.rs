@@ -214,13 +214,12 @@ async fn a_message_says_why_it_was_sent() {
     };
     let whole: fn(&mut DestinationConfig) = |_| {};
     let hiding: fn(&mut DestinationConfig) = |config| {
-        config.fields = filter(None, &["callAnalysis.sentiment", "transcript"]);
+        config.fields = filter(None, &["callAnalysis.sentiment"]);
     };
     let negative = r#"call.callAnalysis.sentiment == "negative""#;
     let refund = r#"said(call, "user", "refund")"#;
     for (when, because) in [
         (negative, "Sentiment: negative"),
-        (refund, "Caller: “refund”"),
         ("size(call.transcript) > 0", "Transcript"),
         ("", "Call ended"),
         ("call.duration > 60 && call.callAnalysis.orderTotal > 9", "Duration: 2m 25s, Order total: 9.5"),
@@ -238,10 +237,12 @@ async fn a_message_says_why_it_was_sent() {
     ] {
         assert_eq!(told(when, whole, None).await, format!("{because} (rule call-completed)"), "{when}");
     }
+    let heard: fn(&mut DestinationConfig) = |config| config.fields.transcript = true;
+    assert_eq!(told(refund, heard, None).await, "Caller: “refund” (rule call-completed)");
     for (when, adjust) in [
         // A receiver is not told in this way what it is not shown.
         (negative, hiding),
-        (refund, hiding),
+        (refund, whole),
         // A condition that looked at what was before, or that was edited since, is no reason that the call shows.
         (r#"before.status == "live" && call.duration > 60"#, whole),
         (r#"call.evaluation == "success""#, whole),
