@@ -156,9 +156,10 @@ advice = { $urgency ->
         [unsettled] Prüfen Sie die Zusammenfassung: Vielleicht ist noch etwas zu tun, etwa ein Rückruf.
        *[other] Nichts, es sei denn, laut Zusammenfassung ist noch etwas offen, etwa ein zugesagter Rückruf.
     }
-advice_unsaid = { $severity ->
+advice_unsaid = { $urgency ->
         [critical] Gehen Sie dem jetzt nach.
         [warning] Gehen Sie dem noch heute nach.
+        [unsettled] Gehen Sie dem nach: Vielleicht ist noch etwas zu tun.
        *[other] Nichts, dies dient nur zur Information.
     }
 silent_advice = { -ring }

@@ -119,9 +119,10 @@ advice = { $urgency ->
         [unsettled] Check the summary: something may be left to do, such as calling back.
        *[other] Nothing, unless something in the summary is still open, such as a promised callback.
     }
-advice_unsaid = { $severity ->
+advice_unsaid = { $urgency ->
         [critical] Look into it now.
         [warning] Look into it today.
+        [unsettled] Look into it: something may be left to do.
        *[other] Nothing: this is for your information.
     }
 silent_advice = { -ring }

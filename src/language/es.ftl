@@ -144,9 +144,10 @@ advice = { $urgency ->
         [unsettled] Revise el resumen: puede que quede algo pendiente, como devolver la llamada.
        *[other] Nada, salvo que, según el resumen, quede algo pendiente, como devolver una llamada.
     }
-advice_unsaid = { $severity ->
+advice_unsaid = { $urgency ->
         [critical] Compruébelo ahora.
         [warning] Compruébelo hoy.
+        [unsettled] Compruébelo: puede que quede algo pendiente.
        *[other] Nada, este mensaje es solo informativo.
     }
 silent_advice = { -ring }

@@ -156,9 +156,10 @@ advice = { $urgency ->
         [unsettled] Lisez le résumé : il reste peut-être une suite à donner, comme un rappel.
        *[other] Rien, sauf s’il reste quelque chose à faire d’après le résumé, par exemple un rappel promis.
     }
-advice_unsaid = { $severity ->
+advice_unsaid = { $urgency ->
         [critical] Vérifiez maintenant ce qu’il en est.
         [warning] Vérifiez aujourd’hui ce qu’il en est.
+        [unsettled] Vérifiez ce qu’il en est : il reste peut-être une suite à donner.
        *[other] Rien, ce message est là pour information.
     }
 silent_advice = { -ring }

@@ -70,13 +70,11 @@ impl Language {
         }
     }
 
-    /// Words in quotation marks.
-    pub(crate) fn quoted(self, words: &str) -> String {
+    /// A semicolon between two parts of a line.
+    pub(crate) const fn semicolon(self) -> &'static str {
         match self {
-            Self::English => format!("“{words}”"),
-            Self::French => format!("«\u{a0}{words}\u{a0}»"),
-            Self::German => format!("„{words}“"),
-            Self::Spanish => format!("«{words}»"),
+            Self::French => "\u{202f}; ",
+            Self::English | Self::German | Self::Spanish => "; ",
         }
     }
 

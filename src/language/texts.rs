@@ -98,7 +98,7 @@ texts! {
     call_word();
     what_to_do();
     advice(urgency: &str);
-    advice_unsaid(severity: &str);
+    advice_unsaid(urgency: &str);
     silent_advice();
     why(what: &str);
     began(when: &str);

@@ -87,8 +87,8 @@ pub(super) const MESSAGE_VARIABLES: [&str; 3] = ["title", "message", "secrets"];
 /// The names in a [`Context`] that are about all events told together.
 pub(super) const OF_ALL: [&str; 2] = ["count", "calls"];
 
-/// The variables that hold one of several events.
-pub(super) const OF_ONE: [&str; 6] = ["call", "changes", "change", "kinds", "details", "event"];
+/// The variables that are about one of several events.
+pub(super) const OF_ONE: [&str; 7] = ["call", "changes", "change", "kinds", "details", "event", "source"];
 
 fn severity_word<S: Serializer>(severity: &Severity, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(severity.as_str())

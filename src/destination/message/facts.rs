@@ -190,9 +190,10 @@ pub(super) fn looked_at(
     Some(said.map_or_else(|| label.clone(), |said| language.labelled(&label, &said)))
 }
 
-/// Whether a text has nothing but letters, digits and what stands within words and numbers.
+/// Whether a text is a few words or a number, and nothing that could be read as a sentence, an address or a mark.
 fn is_plain(text: &str) -> bool {
-    text.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '.' | '+' | '-' | '@' | '\'' | '’' | '•'))
+    let is_of_word = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '+' | '-' | '_' | '\'' | '’' | '•');
+    text.split_whitespace().count() <= 3 && text.chars().all(is_of_word)
 }
 
 /// The caller's number, or that it was withheld; `None` when the receiver is not shown it.
@@ -211,7 +212,7 @@ pub(super) fn number<'a>(call: &'a Map<String, Value>, name: &str) -> Option<Cow
 
 /// The digits of a phone number for a `tel:` link (RFC 3966), without what stands between them: of a number with its country, and,
 /// where a number is expected, of one that only phones in the same country can dial.
-fn dial(value: &str, is_expected: bool) -> Option<String> {
+pub(super) fn dial(value: &str, is_expected: bool) -> Option<String> {
     let (plus, rest) = value.strip_prefix('+').map_or(("", value), |rest| ("+", rest));
     let is_between = |c: char| matches!(c, ' ' | '.' | '-' | '/' | '(' | ')' | '\u{a0}' | '\u{202f}');
     // A zero in brackets is dialled in the country alone, and which one is meant cannot be known.

@@ -347,7 +347,7 @@ impl Message {
                 });
                 let more = rules.len() - told;
                 let more = (more > 0).then(|| language.and_more_rules(more as u64));
-                parts.push(language.why(&reasons.chain(more).collect::<Vec<_>>().join("; ")));
+                parts.push(language.why(&reasons.chain(more).collect::<Vec<_>>().join(language.semicolon())));
             }
         }
         if !self.source.is_empty() {

@@ -1,6 +1,6 @@
 //! A message about one event.
 
-use std::{cell::LazyCell, time::Duration};
+use std::cell::LazyCell;
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,8 @@ use super::{
     Applied, MAX_TITLE, Message, Moment, Turn, Visible, Words, Writer,
     alerts::Alert,
     facts::{
-        caller, changed, facts_of_call, field, first, looked_at, name_or_number, number, other_facts, spelled,
+        caller, changed, dial, facts_of_call, field, first, looked_at, name_or_number, number, other_facts,
+        spelled,
     },
     headline, line, says_something,
 };
@@ -21,11 +22,7 @@ use crate::{
     language::Language,
     name::Name,
     privacy::one_line,
-    rule::{
-        Rule, RuleSet,
-        condition::{Activation, Reason},
-    },
-    snapshot::TRANSCRIPT,
+    rule::{Rule, RuleSet, condition::Activation},
     template::{Context, truncate},
     time::Timestamp,
 };
@@ -36,14 +33,11 @@ const MAX_SUMMARY: usize = 4000;
 /// The longest number in a subject, in characters.
 const MAX_CALLER: usize = 40;
 
-/// The longest advice, in characters.
+/// The longest advice of one rule, in characters.
 const MAX_ADVICE: usize = 1000;
 
 /// The most fields that a rule is said to have found.
 const MAX_READ: usize = 4;
-
-/// The longest words that were said, in characters.
-const MAX_PHRASE: usize = 60;
 
 /// The most other rules that are named.
 const MAX_ALSO: usize = 10;
@@ -91,7 +85,7 @@ impl Writer {
             _ => {
                 let summary = field(fields, "summary").map(|summary| truncate(summary, MAX_SUMMARY));
                 let advice = advice_on(fields, kind, shown.severity(), language);
-                (summary, Some(advice))
+                (summary, advice)
             }
         };
         // A rule that has words of its own says in them what to do.
@@ -167,36 +161,22 @@ impl Writer {
                 let kind = event.kinds.iter().find(|kind| rule.on.contains(*kind))?;
                 happened(kind, self.language)
             }
-            Some(when) => self.found(shown, &when.reasons(activation.as_ref()?), rule.lasting),
+            Some(when) => {
+                let reasons = when.reasons(activation.as_ref()?);
+                let read = |path: &Vec<String>| looked_at(shown.fields(), path, self.language, self.zone);
+                let mut read: Vec<_> = reasons.iter().filter_map(read).collect();
+                if read.len() > MAX_READ {
+                    read.truncate(MAX_READ);
+                    read.push("…".to_owned());
+                }
+                Some(read.join(", ")).filter(|found| !found.is_empty())
+            }
         };
         let applied = |name: &Name| {
             let found = about.and(rules.get(name)).and_then(found);
             Applied { rule: name.to_string(), found }
         };
         event.rules().map(applied).collect()
-    }
-
-    fn found(&self, shown: &Visible<'_>, reasons: &[Reason], lasting: Option<Duration>) -> Option<String> {
-        let fields = shown.fields();
-        let read = |reason: &Reason| match reason {
-            Reason::Field(path) => looked_at(fields, path, self.language, self.zone),
-            // The words are those of the rule, but that they were said is told only to those who are shown what was said.
-            Reason::Said { role, phrase } => {
-                fields.get(TRANSCRIPT).filter(|_| self.fields.shows_transcripts())?;
-                let phrase = self.language.quoted(&headline(phrase, MAX_PHRASE));
-                Some(self.language.labelled(&speaker(role, self.language), &phrase))
-            }
-        };
-        let mut read: Vec<_> = reasons.iter().filter_map(read).collect();
-        if read.len() > MAX_READ {
-            read.truncate(MAX_READ);
-            read.push("…".to_owned());
-        }
-        let found = Some(read.join(", ")).filter(|found| !found.is_empty())?;
-        Some(match lasting {
-            Some(lasting) => self.language.rule_for(&found, &self.language.span(lasting)),
-            None => found,
-        })
     }
 
     /// What to do, as the rules say: in the words of the first, or else the default ones; and what the others say beside.
@@ -208,14 +188,14 @@ impl Writer {
         words: &mut Words<'_>,
     ) -> Option<String> {
         let mut said: Vec<String> = vec![];
-        for (place, rule) in shown.event.rules().take(MAX_ALSO).enumerate() {
+        for (place, rule) in shown.event.rules().take(1 + MAX_ALSO).enumerate() {
             let context =
                 Context { rule: rule.as_str(), severity: words.severity_of(rule), ..shown.context(1, calls) };
             let own = words.advice(&context, rule);
             let advice = if place == 0 { own.or_else(|| default.clone()) } else { own };
             said.extend(advice.and_then(|advice| advised(&advice)).filter(|advice| !said.contains(advice)));
         }
-        advised(&said.join("\n"))
+        Some(said.join("\n")).filter(|said| !said.is_empty())
     }
 
     /// The other rules that the event tells: the title of each in its own words, or else its name; `None` when there are
@@ -238,7 +218,7 @@ impl Writer {
         }
         let more = also.len().saturating_sub(MAX_ALSO);
         said.extend((more > 0).then(|| self.language.and_more_rules(more as u64)));
-        (!said.is_empty()).then(|| said.join("; "))
+        (!said.is_empty()).then(|| said.join(self.language.semicolon()))
     }
 
     /// `Call from +33612345678, 15 Dec 09:32`: of what lasts, as long as a call does.
@@ -326,20 +306,29 @@ fn happened(kind: Kind, language: Language) -> Option<String> {
     }
 }
 
-/// What to do about a call that matters so much, where the rule does not say.
-fn advice_on(call: &Map<String, Value>, kind: Kind, severity: Severity, language: Language) -> String {
+/// What to do about a call that matters so much, where the rule does not say; `None` when the receiver is shown nothing by which that
+/// can be told.
+fn advice_on(
+    call: &Map<String, Value>,
+    kind: Kind,
+    severity: Severity,
+    language: Language,
+) -> Option<String> {
     let is_live = field(call, "status").is_some_and(|word| Status::from(word) == Status::Live);
     let is_over = matches!(kind, Kind::Ended | Kind::Analyzed | Kind::Updated) && !is_live;
-    let can_be_called = number(call, "callerNumber").is_some();
-    match severity {
-        Severity::Info if !is_over || field(call, "summary").is_none() => {
-            language.advice_unsaid(severity.as_str())
-        }
-        Severity::Info if seems_unsettled(call) => language.advice("unsettled"),
-        Severity::Info => language.advice(severity.as_str()),
+    let can_be_called = number(call, "callerNumber").is_some_and(|number| dial(&number, true).is_some());
+    let is_told = field(call, "summary").is_some();
+    Some(match severity {
+        Severity::Info if is_over && seems_unsettled(call) => match is_told {
+            true => language.advice("unsettled"),
+            false => language.advice_unsaid("unsettled"),
+        },
+        Severity::Info if is_over && is_told => language.advice(severity.as_str()),
+        Severity::Info if is_over && call.get("evaluation").is_none() => return None,
+        Severity::Info => language.advice_unsaid(severity.as_str()),
         _ if is_over && can_be_called => language.advice(severity.as_str()),
         _ => language.advice_unsaid(severity.as_str()),
-    }
+    })
 }
 
 /// Whether somebody talked, and the agent missed its goal or the caller was not content.

@@ -31,7 +31,6 @@ use xxhash_rust::xxh3::xxh3_64;
 pub use self::{
     activation::Activation,
     explain::{Explanation, Seen},
-    reasons::Reason,
 };
 use self::{
     activation::Scope,
@@ -159,8 +158,12 @@ impl Condition {
         self.paths.iter().find(|path| path.is_absent(activation)).map(|path| &*path.text)
     }
 
-    /// The fields and words that make it true for one change, in its order; none when it is not true.
-    pub fn reasons(&self, activation: &Activation) -> Vec<Reason> {
+    /// The fields of the call that make it true for one change, in its order, each as the names that lead to it: `callAnalysis`,
+    /// `sentiment`. None when it is not true, and when it looks at `before`, which an activation may lack.
+    pub fn reasons(&self, activation: &Activation) -> Vec<Vec<String>> {
+        if self.paths.iter().any(|path| path.text == "before") {
+            return vec![];
+        }
         reasons::reasons(&self.source, activation)
     }
 

@@ -303,7 +303,7 @@ async fn a_message_says_when_the_call_was_and_when_that_was_noticed_if_it_was_la
     }
     let message = posted(berlin, &began("2025-12-13T08:32:00.000Z", json!({})), None).await;
     assert_eq!(
-        message["blocks"][2]["fields"][1]["text"],
+        message["blocks"][1]["fields"][1]["text"],
         "*Began*\n<!date^1765614720^{date_long_pretty}, {time}|Sat 13 Dec 2025, 09:32 CET>"
     );
     assert_eq!(

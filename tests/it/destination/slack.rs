@@ -8,6 +8,7 @@ use callwatch::{
     event::Event,
     event::Severity,
     kind::Kind,
+    language::Language,
     name::Name,
     rule::{Rule, RuleSet, RuleText, Rules, condition::Condition},
     template::Template,
@@ -201,26 +202,28 @@ async fn a_message_says_why_it_was_sent() {
         "callerNumber": "+33612345678", "duration": 145, "summary": "x".repeat(100), "evaluation": "fail",
         "callAnalysis": {
             "sentiment": "negative", "orderTotal": 9.5, "items": [{ "name": "a" }], "callBack": null,
-            "name": "none (rule *vip*); Sentiment: positive (rule x) · source hq", "city": "Saint-Étienne"
+            "name": "none (rule *vip*); Sentiment: positive (rule x) · source hq", "city": "Saint-Étienne", "site": "evil.example.com", "wish": "please pay them now"
         },
         "transcript": [{ "role": "user", "content": "a refund" }]
     });
     let ended = event_of(Kind::Ended, &record.to_string());
-    let told = async |when: &str, adjust: fn(&mut DestinationConfig), lasting: Option<Duration>| {
+    let told = async |when: &str, adjust: fn(&mut DestinationConfig)| {
         let when = (!when.is_empty()).then(|| Condition::compile(when).unwrap());
-        let rule = Rule { when, lasting, on: Kind::Ended.into(), ..rule(&ended.rule, &RuleText::default()) };
+        let rule = Rule { when, on: Kind::Ended.into(), ..rule(&ended.rule, &RuleText::default()) };
         let message = posted_ruled(adjust, &ended, &RuleSet::of(&[rule])).await;
         said(&message, "Why you get this: ").unwrap().split(" · ").next().unwrap().to_owned()
     };
     let whole: fn(&mut DestinationConfig) = |_| {};
     let hiding: fn(&mut DestinationConfig) = |config| {
-        config.fields = filter(None, &["callAnalysis.sentiment"]);
+        config.fields = filter(None, &["callAnalysis.sentiment", "transcript"]);
     };
     let negative = r#"call.callAnalysis.sentiment == "negative""#;
     let refund = r#"said(call, "user", "refund")"#;
     for (when, because) in [
         (negative, "Sentiment: negative"),
         ("size(call.transcript) > 0", "Transcript"),
+        // Which words it looks for, and whether they were said, is not told beside a transcript that may be shown in part.
+        (refund, "Transcript"),
         ("", "Call ended"),
         ("call.duration > 60 && call.callAnalysis.orderTotal > 9", "Duration: 2m 25s, Order total: 9.5"),
         (&format!("call.duration > 1000 || {negative}"), "Sentiment: negative"),
@@ -229,29 +232,26 @@ async fn a_message_says_why_it_was_sent() {
         // Of what is long or a list, only that it was looked at; and of what could pass for words of ours.
         (r#"call.summary != "" && size(call.callAnalysis.items) > 0"#, "Summary, Items"),
         (r#"call.callAnalysis.name.contains("vip")"#, "Name"),
+        (r#"call.callAnalysis.site.contains("evil")"#, "Site"),
+        (r#"call.callAnalysis.wish.contains("pay")"#, "Wish"),
         (r#"call.callAnalysis.callBack == null && call.evaluation == "fail""#, "Goal: not met"),
         (
             r#"call.evaluation == "fail" && call.duration > 1 && call.callAnalysis.orderTotal > 9 && call.summary != "" && call.callAnalysis.city != """#,
             "Goal: not met, Duration: 2m 25s, Order total: 9.5, Summary, …",
         ),
     ] {
-        assert_eq!(told(when, whole, None).await, format!("{because} (rule call-completed)"), "{when}");
+        assert_eq!(told(when, whole).await, format!("{because} (rule call-completed)"), "{when}");
     }
-    let heard: fn(&mut DestinationConfig) = |config| config.fields.transcript = true;
-    assert_eq!(told(refund, heard, None).await, "Caller: “refund” (rule call-completed)");
     for (when, adjust) in [
         // A receiver is not told in this way what it is not shown.
         (negative, hiding),
-        (refund, whole),
+        (refund, hiding),
         // A condition that looked at what was before, or that was edited since, is no reason that the call shows.
         (r#"before.status == "live" && call.duration > 60"#, whole),
         (r#"call.evaluation == "success""#, whole),
     ] {
-        assert_eq!(told(when, adjust, None).await, "rule call-completed", "{when}");
+        assert_eq!(told(when, adjust).await, "rule call-completed", "{when}");
     }
-    let because = told("call.duration > 60", whole, Some(Duration::from_secs(1800))).await;
-    assert_eq!(because, "Duration: 2m 25s for 30m (rule call-completed)");
-
     // A message that is edited tells rules that fired before, for what may be no longer so.
     let all = ["success", "gone", "feed", "started"].map(Name::from);
     let all = Event { also: all.to_vec(), ..ended.clone() };
@@ -270,6 +270,12 @@ async fn a_message_says_why_it_was_sent() {
     let because =
         "Goal: not met (rule call-completed); rules success, gone; Call ended (rule feed); rule started · ";
     assert!(said(&message, "Why you get this: ").unwrap().starts_with(because), "{message}");
+
+    let french = |config: &mut DestinationConfig| config.language = Language::French;
+    let message = posted_ruled(french, &all, &RuleSet::of(&known)).await;
+    let because =
+        "Objectif\u{202f}: non atteint (règle call-completed)\u{202f}; règles success, gone\u{202f}; ";
+    assert!(message["text"].as_str().unwrap().contains(because), "{message}");
 
     // However many rules there are, where the message comes from has its place.
     let many = (0..60).map(|number| Name::from(&*format!("{}{number:02}", "r".repeat(50))));
@@ -302,6 +308,8 @@ async fn a_message_says_what_to_do() {
     robot["isEngaged"] = json!(false);
     let mut unsaid = open.clone();
     unsaid["summary"] = Value::Null;
+    let mut masked = open.clone();
+    masked["callerNumber"] = json!("+3361•••5678");
     for (kind, severity, record, what) in [
         // Nobody calls back somebody who is still on the line.
         (Kind::Updated, Severity::Critical, &live, "Look into it now."),
@@ -311,7 +319,8 @@ async fn a_message_says_what_to_do() {
             &robot,
             "Nothing, unless something in the summary is still open, such as a promised callback.",
         ),
-        (Kind::Ended, Severity::Info, &unsaid, "Nothing: this is for your information."),
+        (Kind::Ended, Severity::Info, &unsaid, "Look into it: something may be left to do."),
+        (Kind::Ended, Severity::Critical, &masked, "Look into it now."),
         (
             Kind::Ended,
             Severity::Info,
@@ -395,8 +404,17 @@ async fn a_message_says_what_to_do() {
     assert_eq!(said(&message, "What to do: "), Some("Read all 2."));
     let message = posted(|_| {}, &summary(Reason::Group, &two), Some(&own("Ask Nina."))).await;
     assert_eq!(said(&message, "What to do: "), Some("Ask Nina."));
-    let of_one = own("Call {{ call.callerNumber }}.");
-    let message = posted(|_| {}, &summary(Reason::Group, &two), Some(&of_one)).await;
+    for of_one in ["Call {{ call.callerNumber }}.", "Ring the office of {{ source }}."] {
+        let message = posted(|_| {}, &summary(Reason::Group, &two), Some(&own(of_one))).await;
+        assert_eq!(said(&message, "What to do"), None);
+    }
+    // A long advice takes nothing away from another's.
+    let long = [rule(&ended.rule, &own(&"x".repeat(3000))), rule(&"other".into(), &own("Ask Nina."))];
+    let message = posted_ruled(|_| {}, &both, &RuleSet::of(&long)).await;
+    assert!(message["blocks"][3]["text"]["text"].as_str().unwrap().ends_with("…\nAsk Nina."), "{message}");
+    // Who is shown nothing by which it could be told is not told that nothing has to be done.
+    let bare = |config: &mut DestinationConfig| config.fields = filter(Some(&["status", "duration"]), &[]);
+    let message = posted(bare, &ended, None).await;
     assert_eq!(said(&message, "What to do"), None);
     let message = posted(|_| {}, &summary(Reason::Group, &two), None).await;
     assert_eq!(said(&message, "What to do"), None);
@@ -460,7 +478,7 @@ async fn the_transcript_is_shown_only_when_asked_for() {
     let message = posted(adjust, &event(Kind::Ended), None).await;
     assert_eq!(title(&message), "Call ended");
     assert_eq!(
-        message["blocks"][3]["text"]["text"],
+        message["blocks"][2]["text"]["text"],
         "*Agent:* Hello, thank you for calling Acme Clinic. …\n*Caller:* Hi, I'd like to book an appointment for next Tuesday.\n"
     );
 }
