@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::{destination::tls::write_identity, tools::skip};
+use crate::{destination::tls::write_identity, rig::free_address, tools::skip};
 
 /// The port that names the socket of a server, unless it listens on one of its own.
 const PORT: u16 = 5432;
@@ -103,7 +103,7 @@ pub async fn server() -> Option<Server> {
 
 /// A server that listens on a port of this machine, and speaks TLS there, with its port and the folder of its certificate.
 pub async fn server_with_tls() -> Option<(Server, u16, PathBuf)> {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_address().port();
     let options = ["listen_addresses=127.0.0.1", "ssl=on", "ssl_cert_file=../cert.pem"];
     let options = [&options[..], &["ssl_key_file=../key.pem"]].concat();
     let server = Server::begin(false, port, &options, |folder| {

@@ -1,6 +1,14 @@
 //! A simulated API, local receivers and a store in a temporary folder: everything callwatch needs around it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
 
 use callwatch::{
     config::LoadOptions,
@@ -16,11 +24,39 @@ use callwatch::{
     time::Clock,
 };
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything waited for takes on a machine that is busy with the other tests.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An address of this machine on which nobody listens. Its port lies below those that the system hands out to whoever asks for
+/// any, and no test gets it again soon, so that nobody takes it while it is closed.
+pub fn free_address() -> SocketAddr {
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..)));
+    loop {
+        let port = 20_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 12_000;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// Waits until connections to an address are refused.
+pub async fn closed(address: SocketAddr) {
+    let refused = async {
+        while TcpStream::connect(address).await.is_ok() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, refused).await.expect("nobody listens there any more");
+}
 
 pub struct Rig {
     pub callem: SimulatedCallem,

@@ -14,9 +14,9 @@ use callwatch::{
     template::Template,
 };
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use super::{smtp::SmtpReceiver, *};
+use crate::rig::free_address;
 
 pub(super) fn email(receiver: &SmtpReceiver, to: &[&str]) -> EmailConfig {
     EmailConfig {
@@ -558,9 +558,8 @@ async fn connections_that_fail_are_tried_again() {
     let answer = deliver(&to(&receiver, MANAGER), &event(Kind::Ended)).await;
     assert_eq!(answer.reaction, Reaction::Retry { after: None });
 
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let mut email = email(&receiver, MANAGER);
-    email.smtp.port = closed.port();
+    email.smtp.port = free_address().port();
     let answer = deliver(&config(DestinationKind::Email(email)), &event(Kind::Ended)).await;
     assert_retry(&answer, None, "connection refused");
 }

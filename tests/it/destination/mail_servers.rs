@@ -1,12 +1,6 @@
 //! Mails through servers that others wrote: aiosmtpd with STARTTLS and a password, and Postfix.
 
-use std::{
-    fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    os::unix::fs::PermissionsExt as _,
-    process::Stdio,
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, process::Stdio, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use callwatch::{
@@ -24,7 +18,7 @@ use tokio::{
 
 use super::{email::mail_by, tls::write_identity, *};
 use crate::{
-    rig::PATIENCE,
+    rig::{PATIENCE, free_address},
     tools::{library, program, skip},
 };
 
@@ -205,8 +199,7 @@ impl Postfix {
         for name in ["etc", "queue", "data", "mail"] {
             fs::create_dir(path.join(name)).unwrap();
         }
-        // Found to be free a moment ago.
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let address = free_address();
         let at = |name: &str| path.join(name).display().to_string();
         let main = format!(
             "compatibility_level = 3.6\nqueue_directory = {}\ndata_directory = {}\nmail_owner = postfix\n\

@@ -18,6 +18,7 @@ use tokio::{
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 use super::*;
+use crate::rig::free_address;
 
 /// Two secrets, as during a rotation.
 const NEW: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -412,8 +413,7 @@ async fn one_deadline_covers_a_body_that_drips_and_the_status_counts() {
 
 #[tokio::test]
 async fn connections_that_fail_are_tried_again_and_named_without_the_address() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let answer = deliver(&to(&format!("http://{closed}/secret")), &event(Kind::Ended)).await;
+    let answer = deliver(&to(&format!("http://{}/secret", free_address())), &event(Kind::Ended)).await;
     assert_retry(&answer, None, "connection refused");
 
     let answer = deliver(&to("http://nowhere.invalid/secret"), &event(Kind::Ended)).await;

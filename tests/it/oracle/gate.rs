@@ -1,11 +1,6 @@
 //! A relay in front of a receiver, on a port of its own. It can refuse connections, cut them, and hold answers back.
 
-use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -14,6 +9,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::rig::free_address;
 
 pub struct Gate {
     addr: SocketAddr,
@@ -40,7 +37,7 @@ pub enum Hold {
 
 impl Gate {
     pub async fn before(upstream: SocketAddr) -> Self {
-        let listener = listen_anywhere().await;
+        let listener = TcpListener::bind(free_address()).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             upstream,
@@ -74,15 +71,6 @@ impl Gate {
 
     pub fn hold(&self, hold: Hold) {
         self.shared.hold.send_replace(hold);
-    }
-}
-
-/// Listens on a port below those that the system hands out, so that nobody else takes it while the gate is closed.
-async fn listen_anywhere() -> TcpListener {
-    loop {
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, fastrand::u16(20_000..32_000))).await {
-            return listener;
-        }
     }
 }
 

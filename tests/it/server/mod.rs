@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use self::http::{Answer, Ask, ask, ask_socket};
 use crate::{
     process::Process,
-    rig::{PATIENCE, Rig, analyze, record},
+    rig::{PATIENCE, Rig, analyze, closed, free_address, record},
 };
 
 /// The config of a rig that listens on a free port of this machine, and on nothing else by itself.
@@ -320,7 +320,7 @@ async fn the_api_finds_calls_and_events_page_by_page_and_sends_a_test() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_config_is_reloaded_on_request_and_the_server_follows_it() {
     let rig = Rig::new().await;
-    let text = listening(&rig.config_text(), "");
+    let text = listening(&rig.config_text(), "").replace("127.0.0.1:0", &free_address().to_string());
     let (process, old) = start(&rig, &text).await;
     process.edit(&text.replace("[rules.booked]", "[rules.renamed]"));
     let answer = ask(old, Ask::new("POST /api/v1/reload")).await;
@@ -340,7 +340,7 @@ async fn a_config_is_reloaded_on_request_and_the_server_follows_it() {
     // A port that somebody else has leaves the old one.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = (taken.local_addr().unwrap().to_string(), taken);
-    process.edit(&text.replace("127.0.0.1:0", &taken.0));
+    process.edit(&text.replace(&old.to_string(), &taken.0));
     let answer = ask(old, Ask::new("POST /api/v1/reload")).await;
     assert_eq!(answer.status, 422);
     assert!(answer.body.contains("another program listens there"), "{answer:?}");
@@ -354,14 +354,14 @@ async fn a_config_is_reloaded_on_request_and_the_server_follows_it() {
     assert_eq!(ask(old, Ask::new("GET /api/v1/status").with(sent)).await.status, 200);
 
     // Another address: the old one is closed.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    process.edit(&text.replace("127.0.0.1:0", &free.to_string()));
+    let free = free_address();
+    process.edit(&text.replace(&old.to_string(), &free.to_string()));
     assert_eq!(ask(old, Ask::new("POST /api/v1/reload").with(sent)).await.status, 200);
     assert_eq!(ask(free, Ask::new("GET /api/v1/status")).await.status, 200);
-    assert!(tokio::net::TcpStream::connect(old).await.is_err());
-    process.edit(&text.replace("[server]\nlisten = \"127.0.0.1:0\"", ""));
+    closed(old).await;
+    process.edit(&text.replace(&format!("[server]\nlisten = \"{old}\""), ""));
     assert_eq!(ask_socket(&socket(&rig), Ask::new("POST /api/v1/reload")).await.status, 200);
-    assert!(tokio::net::TcpStream::connect(free).await.is_err());
+    closed(free).await;
     process.stop().await;
 }
 
