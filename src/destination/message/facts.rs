@@ -161,8 +161,8 @@ pub(super) fn other_facts(fields: &Map<String, Value>, language: Language, zone:
     facts.take(MAX_FACTS + 1).collect()
 }
 
-/// A field of the call that decided a condition: `Sentiment: negative`, or its name alone when its value is long or could pass for more
-/// than a value; `None` when it is not there or not shown. `path` are the names that lead to it.
+/// A field of the call that decided a condition: `Sentiment: negative`, or its name alone when its value is long or could pass
+/// for more than a value; `None` when it is not there or not shown. `path` are the names that lead to it.
 pub(super) fn looked_at(
     call: &Map<String, Value>,
     path: &[String],
@@ -190,10 +190,13 @@ pub(super) fn looked_at(
     Some(said.map_or_else(|| label.clone(), |said| language.labelled(&label, &said)))
 }
 
-/// Whether a text is a few words or a number, and nothing that could be read as a sentence, an address or a mark.
+/// Whether a text is a few words or a number, and nothing that could be read as a sentence, an address or a mark. A `_` joins the
+/// words of an API's value, and is a mark only at the edge of a word.
 fn is_plain(text: &str) -> bool {
-    let is_of_word = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '+' | '-' | '_' | '\'' | '’' | '•');
-    text.split_whitespace().count() <= 3 && text.chars().all(is_of_word)
+    let is_of_word = |c: char| c.is_alphanumeric() || matches!(c, '+' | '-' | '_' | '\'' | '’' | '•');
+    let is_word = |word: &str| word.chars().all(is_of_word) && !word.starts_with('_') && !word.ends_with('_');
+    let mut words = text.split(' ');
+    words.clone().count() <= 3 && words.all(is_word)
 }
 
 /// The caller's number, or that it was withheld; `None` when the receiver is not shown it.

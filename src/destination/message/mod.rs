@@ -313,8 +313,8 @@ impl Words<'_> {
 }
 
 impl Message {
-    /// Where it comes from, part by part: why it was sent, its source, and when it was, unless the facts say so. `escape` is for what strangers wrote,
-    /// `strong` marks a name, and `time` a time, given in seconds since the Unix epoch and for people.
+    /// Where it comes from, part by part: why it was sent, its source, and when it was, unless the facts say so. `escape` is for
+    /// what strangers wrote, `strong` marks a name, and `time` a time, given in seconds since the Unix epoch and for people.
     pub(super) fn origin(
         &self,
         escape: impl Fn(&str) -> String,

@@ -146,8 +146,8 @@ impl Writer {
         headline(&(mark.unwrap_or_default() + &title), MAX_TITLE)
     }
 
-    /// What each rule that the event tells found in the call, as its receiver is shown it: `Sentiment: negative`; for a feed what
-    /// happened, `Call ended`. Nothing where the call as it is does not show why a rule fired: it may have changed since.
+    /// What each rule that the event tells found in the call, as its receiver is shown it: `Sentiment: negative`; for a feed
+    /// what happened, `Call ended`. Nothing where the call as it is does not show why a rule fired: it may have changed since.
     fn applied(&self, shown: &Visible<'_>, rules: &RuleSet) -> Vec<Applied> {
         let event = shown.event;
         let about = shown.call().and(event.subject.source());
@@ -249,8 +249,8 @@ impl Writer {
     }
 }
 
-/// `Call ended · +33612345678 · 2m 25s`; of a rule with a condition, which is what happened, `Appointment booked · Nina Mercier ·
-/// 2m 25s` or `Still live for 30m · +33612345678`.
+/// `Call ended · +33612345678 · 2m 25s`; of a rule with a condition, which is what happened, `Appointment booked · Nina
+/// Mercier · 2m 25s` or `Still live for 30m · +33612345678`.
 fn default_title(shown: &Visible<'_>, rule: Option<&Rule>, zone: Zone, language: Language) -> String {
     if let Some(alert) = Alert::of(shown.event, zone, language) {
         return alert.title;
@@ -306,8 +306,8 @@ fn happened(kind: Kind, language: Language) -> Option<String> {
     }
 }
 
-/// What to do about a call that matters so much, where the rule does not say; `None` when the receiver is shown nothing by which that
-/// can be told.
+/// What to do about a call that matters so much, where the rule does not say; `None` when the receiver is shown nothing by
+/// which that can be told.
 fn advice_on(
     call: &Map<String, Value>,
     kind: Kind,
@@ -347,22 +347,17 @@ pub(super) fn advised(advice: &str) -> Option<String> {
     Some(without_controls(truncate(advice, MAX_ADVICE).trim())).filter(|advice| says_something(advice))
 }
 
-/// The part that somebody has in a call.
-fn speaker(role: &str, language: Language) -> String {
-    match role {
-        "assistant" => language.agent(),
-        "user" => language.caller(),
-        role => spelled(&truncate(role, 40)),
-    }
-}
-
 fn turns_of(turns: &[Value], language: Language) -> Vec<Turn> {
     let mut told: Vec<_> = turns
         .iter()
         .take(MAX_TURNS)
         .filter_map(|turn| {
-            let who = turn.get("role").and_then(Value::as_str).map(|role| speaker(role, language));
-            let who = who.unwrap_or_else(|| "?".to_owned());
+            let who = match turn.get("role").and_then(Value::as_str) {
+                Some("assistant") => language.agent(),
+                Some("user") => language.caller(),
+                Some(role) => spelled(&truncate(role, 40)),
+                None => "?".to_owned(),
+            };
             let said = turn.get("content").and_then(Value::as_str)?;
             Some(Turn { who: one_line(&who), said: truncate(&one_line(said), MAX_TURN) })
         })

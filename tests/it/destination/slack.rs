@@ -202,7 +202,8 @@ async fn a_message_says_why_it_was_sent() {
         "callerNumber": "+33612345678", "duration": 145, "summary": "x".repeat(100), "evaluation": "fail",
         "callAnalysis": {
             "sentiment": "negative", "orderTotal": 9.5, "items": [{ "name": "a" }], "callBack": null,
-            "name": "none (rule *vip*); Sentiment: positive (rule x) · source hq", "city": "Saint-Étienne", "site": "evil.example.com", "wish": "please pay them now"
+            "name": "none (rule *vip*); Sentiment: positive (rule x) · source hq", "city": "Saint-Étienne", "site": "evil.example.com", "wish": "please pay them now",
+            "intent": "book_table", "mark": "_slanted_"
         },
         "transcript": [{ "role": "user", "content": "a refund" }]
     });
@@ -234,6 +235,7 @@ async fn a_message_says_why_it_was_sent() {
         (r#"call.callAnalysis.name.contains("vip")"#, "Name"),
         (r#"call.callAnalysis.site.contains("evil")"#, "Site"),
         (r#"call.callAnalysis.wish.contains("pay")"#, "Wish"),
+        (r#"call.callAnalysis.intent != "" && call.callAnalysis.mark != """#, "Intent: book_table, Mark"),
         (r#"call.callAnalysis.callBack == null && call.evaluation == "fail""#, "Goal: not met"),
         (
             r#"call.evaluation == "fail" && call.duration > 1 && call.callAnalysis.orderTotal > 9 && call.summary != "" && call.callAnalysis.city != """#,
