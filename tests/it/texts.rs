@@ -17,7 +17,7 @@ use crate::{
 
 /// Holds a text against `snapshots/NAME.snap`.
 #[track_caller]
-fn is_as_before(name: &str, text: &str) {
+pub(crate) fn is_as_before(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);

@@ -299,31 +299,5 @@ mod tests {
                 assert!(*title != told[0].0 && *text != told[0].1, "{text}");
             }
         }
-        let failing = json!({"since": since, "error": "connection refused", "waiting": 148});
-        let told = |language| said_in(language, crm.clone(), Kind::DestinationFailing, &failing).1;
-        assert_eq!(
-            told(Language::French),
-            "crm n’a rien accepté depuis 18:27 CET. 148\u{a0}notifications sont en attente\u{202f}; elles seront envoyées dès \
-             que la destination répondra de nouveau.\n\nDétail technique\u{202f}: connection refused\n\nSi une autre personne \
-             s’occupe de callwatch, transférez-lui ce message dès maintenant\u{202f}; la suite lui est destinée.\nSi le retour \
-             à la normale n’est pas annoncé d’ici 15 minutes, cherchez pourquoi la destination ne répond pas\u{202f}; \
-             `callwatch deliveries list --destination crm` affiche ce qui est en attente."
-        );
-        assert_eq!(
-            told(Language::German),
-            "crm hat seit 18:27 Uhr MEZ nichts angenommen. 148\u{a0}Benachrichtigungen warten; sie werden gesendet, sobald das \
-             Ziel wieder antwortet.\n\nTechnische Details: connection refused\n\nKümmert sich jemand anderes um callwatch, \
-             leiten Sie diese Nachricht jetzt an diese Person weiter; das Weitere ist für sie bestimmt.\nKommt innerhalb von \
-             15 Minuten keine Entwarnung, finden Sie heraus, warum das Ziel nicht antwortet; `callwatch deliveries list \
-             --destination crm` zeigt, was wartet."
-        );
-        assert_eq!(
-            told(Language::Spanish),
-            "crm no ha aceptado nada desde las 18:27 CET. Hay 148\u{a0}notificaciones en espera; se enviarán en cuanto el \
-             destino vuelva a responder.\n\nDetalle técnico: connection refused\n\nSi otra persona se encarga de callwatch, \
-             reenvíele este mensaje ya; lo que sigue es para ella.\nSi en 15 minutos no llega el aviso de que todo vuelve a \
-             funcionar, averigüe por qué el destino no responde; `callwatch deliveries list --destination crm` muestra lo que \
-             está en espera."
-        );
     }
 }

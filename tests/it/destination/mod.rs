@@ -8,6 +8,7 @@ mod hostile;
 mod languages;
 mod mail_page;
 mod mail_servers;
+mod messages;
 mod own_body;
 mod privacy;
 mod recipes;
