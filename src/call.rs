@@ -91,7 +91,7 @@ pub enum Status {
     Live,
     /// The call is over.
     Completed,
-    /// Any other status. It is carried through; whether the call is over then, the source's [`Lens`] knows.
+    /// Any other status. It is carried through. The source's [`Lens`] decides whether such a call is over.
     Other(String),
 }
 

@@ -42,7 +42,7 @@ impl Changes {
     }
 }
 
-/// At most so many paths of fields that differ are told apart.
+/// The most paths that [`Changes::paths`] returns.
 const MOST_PATHS: usize = 64;
 
 impl Changes {
@@ -134,23 +134,24 @@ pub fn deletion(before: &Snapshot) -> Option<Change> {
     (!before.deleted).then(|| Change { kinds: Kind::Deleted.into(), fields: Changes::default() })
 }
 
-/// How far ahead of ours the API's clock may be. A remembered `updatedAt` beyond that was a mistake, so that an earlier one
-/// says nothing.
+/// How far in the future, by the API's clock, a remembered `updatedAt` may be. One farther ahead was a mistake, so an
+/// earlier `updatedAt` does not make a record stale.
 const AHEAD: Duration = Duration::from_secs(60);
 
 /// Why a state of a call is taken for an older one than the one that is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stale {
-    /// A cache or a replica that lags may have answered, or a clock was set back. It counts once it is all that the API says.
+    /// A lagging cache or replica may have answered, or a clock was set back. The state is believed once the API shows
+    /// no other for a while.
     Older,
-    /// A call that was over would go on, or an analysis that was there would be gone, without a later `updatedAt`. A call
-    /// that is reopened has one, so this never counts: it would end, or be analyzed, again and again.
+    /// A call that was over goes on again, or its analysis is gone, without a later `updatedAt`. A call that is really
+    /// reopened has a later one. This state is never believed, or the call would end, or be analyzed, again and again.
     Undone,
 }
 
-/// Why `call` is an older state than the one that is remembered; `None` when it is not. It is older when its `updatedAt` is
-/// earlier, and when the call has been in exactly this state before and left it. A call that was found to be deleted is
-/// there again in whatever state it is.
+/// Why `call` is an older state than the remembered one; `None` when it is not. It is older when its `updatedAt` is
+/// earlier, and when the call has been in exactly this state before and left it. A deleted call that is back is never
+/// stale.
 pub fn stale(before: &Snapshot, call: &Call, now: Timestamp) -> Option<Stale> {
     if before.deleted {
         return None;
@@ -158,7 +159,8 @@ pub fn stale(before: &Snapshot, call: &Call, now: Timestamp) -> Option<Stale> {
     let (known, updated) = (before.updated_at(), call.updated_at());
     let both = known.zip(updated);
     let is_return = before.was_in(call);
-    // A state whose `updatedAt` counts and that was there before is not made later by it.
+    // When `updatedAt` is among the compared fields, a state that returns has the `updatedAt` it had before, so being
+    // later than the present state does not make it new.
     let counts = call.lens().counted("updatedAt", call.fields().get("updatedAt")).is_some();
     if both.is_some_and(|(known, updated)| updated > known) && !(is_return && counts) {
         return None;

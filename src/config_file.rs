@@ -175,8 +175,8 @@ impl Config {
         self.rules.iter().filter(|rule| !is_of_alerts(rule.name.as_str())).count()
     }
 
-    /// Tells what there is to do from what another config has to do: everything but what may well differ between machines that
-    /// share the work.
+    /// A fingerprint of the part of the config that decides the shared work. It leaves out the tables about a process and its
+    /// machine, which may differ between the machines that share the work.
     pub fn of_the_work(&self) -> Fingerprint {
         let mut shown = Value::clone(&self.shown.0);
         if let Some(tables) = shown.as_object_mut() {

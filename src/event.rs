@@ -24,7 +24,7 @@ use crate::{
 #[serde(transparent)]
 pub struct EventId(Arc<str>);
 
-/// The prefix of the ids of events that did not happen.
+/// The prefix of the ids of test notifications.
 const TEST: &str = "evt_test_";
 
 impl EventId {
@@ -37,8 +37,8 @@ impl EventId {
         Self::hash(parts, occurrence)
     }
 
-    /// The id of one event in place of several, whatever their order. It follows from theirs, each of which is made of its
-    /// rule among other things, so it is the same when the same observation is made again.
+    /// The id of one event that stands for several, from their ids in any order. Each of those depends on its rule and
+    /// on what was observed, so the same observation always yields the same id.
     pub fn of_several<'a>(ids: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut ids: Vec<_> = ids.into_iter().map(|id| id.as_str().as_bytes()).collect();
         ids.sort_unstable();
@@ -126,7 +126,8 @@ pub enum Subject {
         /// The API's id of the call.
         call: CallId,
     },
-    /// A source itself: it is failing, silent, or has recovered.
+    /// A source itself: it is failing, silent, or has recovered, or the condition of a rule cannot be evaluated for its
+    /// calls.
     Source(Name),
     /// A destination itself: it is failing, has recovered, or deliveries to it were given up.
     Destination(Name),
@@ -145,7 +146,7 @@ impl Subject {
         }
     }
 
-    /// The destination, when it is about one. What is about a destination is not told through it.
+    /// The destination, when it is about one. An event about a destination is never delivered to that destination.
     pub fn destination(&self) -> Option<&Name> {
         match self {
             Self::Destination(destination) => Some(destination),

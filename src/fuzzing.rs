@@ -1,5 +1,5 @@
-//! Everything that reads what strangers wrote, given anything at all. Each function takes bytes and panics where something does
-//! not hold that must hold for any of them.
+//! Fuzz targets for everything that reads foreign input. Each function takes any bytes, and panics when a property is violated
+//! that must hold for all input.
 //!
 //! The targets in `fuzz/` look for such bytes for as long as they are let; the tests below try some in every `cargo test`. The
 //! program has none of this.

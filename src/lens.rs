@@ -108,8 +108,8 @@ impl Lens {
     }
 }
 
-/// The one way in which a status or one of the times that callwatch reads is written for comparing; `None` for any other
-/// field, and for a value that is as it should be or not to be read.
+/// The canonical form of a status, `createdAt` or `updatedAt`, for comparing. `None` for any other field, for a value that is in
+/// that form already, and for one that cannot be read.
 fn said_by(name: &str, value: &Value) -> Option<Value> {
     let said = match (name, value) {
         ("status", Value::String(word)) => word.trim().to_lowercase(),

@@ -34,8 +34,8 @@
 //! Dependencies point down: `cli, server` → `supervisor, rehearsal, ops` → `sync, delivery` → `store, destination, callem,
 //! telemetry` → `rule, change` → `event, snapshot, call` → [`kind`], [`time`]. `sync::planner`, `sync::watcher`, `change`,
 //! `rule` and the retry schedule are pure: the time, the answers and the randomness they need are passed in.
-//! Only `store` knows sled, only `rule::condition` knows CEL, only `callem`, `destination` and `server` know HTTP; `config` knows
-//! neither HTTP nor mail.
+//! Only `store` knows sled, and only `rule::condition` knows CEL. HTTP is known to `callem`, `http`, `destination`, `server`, the
+//! heartbeat of `supervisor` and the simulated world of `demo`; `config` knows neither HTTP nor mail.
 
 // A macro that prints panics when nobody reads any more.
 #![warn(clippy::print_stdout, clippy::print_stderr)]

@@ -74,11 +74,12 @@ pub struct Shrunk {
 pub struct RuleMemory {
     /// Fingerprint of the condition that `was_true` is the value of. If it differs from the rule's, the rule was edited.
     pub condition: u64,
-    /// Whether the condition was true at the last change the rule looked at.
+    /// Whether the condition was true at the last change the rule looked at. For a rule with `for`, false while it
+    /// still waits.
     pub was_true: bool,
     /// Whether the rule has ever fired for this call.
     pub fired: bool,
-    /// For a rule with `for` that has not fired: since when its condition has been true.
+    /// For a rule with `for` that still waits: since when its condition has been true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
 }
@@ -113,7 +114,8 @@ impl Snapshot {
             let earlier = past.iter().find(|(earlier, _)| *earlier == tag).map(|(_, occurrence)| *occurrence);
             let occurrence = match earlier {
                 Some(occurrence) => occurrence.saturating_add(1),
-                // It may be a state that was forgotten. None of those can have occurred as often as there were states.
+                // It may be a state that was forgotten. No state can have occurred as often as the call has entered
+                // states, so this number is free.
                 None if past.len() == PAST => revision,
                 None => 1,
             };
@@ -174,7 +176,7 @@ impl Snapshot {
         self.shrunk.is_some() && self.past.is_empty()
     }
 
-    /// Whether the call is over and has not changed since `before`, so that no change is expected.
+    /// Whether the call is over or deleted, and has not changed since `before`, so that no change is expected.
     pub fn is_settled(&self, before: Timestamp) -> bool {
         let ended = self.completed_seen.max(self.deleted.then_some(self.first_seen));
         ended.is_some_and(|ended| self.updated_at().map_or(ended, |updated| updated.max(ended)) < before)
@@ -257,8 +259,9 @@ impl Snapshot {
         time_field(&self.fields, "updatedAt")
     }
 
-    /// How often the call has entered its present state: 1, unless it went back to a state it had been in. Never the same
-    /// twice for one state, so that events of two stays in it have different ids.
+    /// The number of the present stay in this state: 1 for the first, unless the state may be one that was forgotten,
+    /// and higher for every later one. No two stays in a state have the same number, so that their events have
+    /// different ids.
     pub fn occurrence(&self) -> u32 {
         self.past.last().map_or(1, |(_, occurrence)| *occurrence)
     }

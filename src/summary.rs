@@ -29,7 +29,8 @@ use crate::{
 /// The most events that a summary lists; of the others it only gives the number.
 pub const MAX_ITEMS: usize = 50;
 
-/// So many are held until all but the latest are let go, so that not each one has to be sorted in.
+/// The summarizer holds up to this many items before it sorts them and drops all but the latest [`MAX_ITEMS`], so that
+/// not every event costs a sort.
 const MAX_HELD: usize = 2 * MAX_ITEMS;
 
 /// The field that says how a caller felt.
@@ -117,8 +118,8 @@ impl Summary {
     }
 }
 
-/// The event without what it tells of calls that are to be `left_out`, under the same id; `None` when it tells nothing of them.
-/// What is left may be nothing.
+/// A summary without the listed events for which `left_out` is true, under the same id; `None` when the event is no
+/// summary or lists none of them. Nothing may be left in the list.
 pub fn without(event: &Event, left_out: impl Fn(&Subject) -> bool) -> Option<(Event, Summary)> {
     let mut summary = Summary::of(event).ok()??;
     let (out, left): (Vec<_>, Vec<_>) =
@@ -150,7 +151,7 @@ impl Reason {
     /// Every reason.
     pub const ALL: [Self; 5] = [Self::Group, Self::Throttle, Self::Count, Self::Digest, Self::Quiet];
 
-    /// The name that stands in place of a rule's when events of several rules are told.
+    /// The name that a summary of several rules has in place of a rule's.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Group => "group",

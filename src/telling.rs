@@ -54,7 +54,7 @@ pub struct Incident<'a> {
     pub kind: Kind,
     /// The thing it happened to.
     pub subject: Subject,
-    /// Tells it from every other incident of this kind and subject: the same one always makes events with the same ids.
+    /// Identifies the incident among those of its kind and subject. The same incident always makes events with the same ids.
     pub number: String,
     /// The record of its events, an object.
     pub details: &'a Value,
@@ -116,9 +116,9 @@ struct Way {
 }
 
 impl<'r> Fired<'r> {
-    /// An event of a rule and its ways; those that wait to be told with others are placed here. `about` is the source or
-    /// destination that it is grouped by, and `fields` are those of the event's record. `None` when none of the rule's
-    /// destinations is told.
+    /// An event of a rule, and the destinations it goes to, each with the batch it waits in, if any. `about` is the source or
+    /// destination that it is grouped by, and `fields` are those of the event's record. `None` when the rule names destinations
+    /// and none of them is told.
     ///
     /// An event about a destination does not go there: if it is in trouble, nobody would see it.
     pub(crate) fn new(
@@ -144,8 +144,8 @@ impl<'r> Fired<'r> {
 }
 
 impl Way {
-    /// Whether it may be joined with those of other rules. What waits because of its rule's own pacing may not: it is
-    /// counted, limited and told by rule. What waits only in quiet hours may: it is due at once in all others.
+    /// Whether this delivery may be joined with those of other rules. One that waits because of its rule's own pacing may not,
+    /// since pacing counts, limits and sends by rule. One that waits only for the end of quiet hours may.
     fn may_be_joined(&self) -> bool {
         self.hold.as_ref().is_none_or(|hold| hold.batch == BatchKey::Quiet)
     }

@@ -64,7 +64,7 @@ pub fn check(args: &CheckArgs) -> ExitCode {
     }
 }
 
-/// Asks every source for one call, and prints what came back.
+/// Asks the API of every source for its first calls, and prints what came back.
 async fn ask_sources(config: Config) -> ExitCode {
     let http = match http::client() {
         Ok(http) => http,

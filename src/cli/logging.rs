@@ -153,9 +153,9 @@ impl<W: Write, T: Fn(usize)> Write for Sink<W, T> {
     }
 }
 
-/// Lines for people: local time to the second, the level, what happened, and the ids last. They fit into [`COLUMNS`]. At
-/// `info` what finds no room is left out. A warning or an error says what to do, and may say it nowhere else, so it goes on
-/// in indented lines; only a word that is longer than a line is cut.
+/// Lines for people: local time to the second, the level, what happened, and the ids last. At `info` a line is cut to
+/// [`COLUMNS`], ids first. A warning or an error says what to do, and may say it nowhere else, so it continues in indented
+/// lines of that width, where only a word longer than a line is cut. Lines for debugging are never cut.
 struct ForPeople(Style);
 
 impl<S, N> FormatEvent<S, N> for ForPeople

@@ -156,5 +156,5 @@ async fn off_the_runtime<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-/// How long claims hold unless they are renewed: so long it takes until another attempt may begin after one that was killed.
+/// How long claims hold unless they are renewed. After a migration was killed, another can begin only when this has passed.
 const LEASE: Duration = Duration::from_secs(120);

@@ -77,7 +77,8 @@ pub async fn run(args: RunArgs) -> ExitCode {
         Informant { store: Arc::clone(&store), telemetry: telemetry.clone(), clock, handle: handle.clone() };
     let service = Service::new(store, telemetry.clone(), clock, handle, Some(reloader.clone()));
     let server = Server::new(service, &stop);
-    // Before any duty is claimed: whoever ends without giving them back leaves them free until the lease is over.
+    // Listen before any duty is claimed: a process that a signal ends while it holds duties leaves them
+    // idle until the lease ends.
     tokio::spawn(stop_on_signal(listen_for_stop(), telemetry.clone(), stop.clone()));
     tokio::spawn(reload_on_signal(hangup, reloader.clone(), telemetry.clone(), stop.clone()));
     tokio::spawn(reloader.watch(stop.clone()));

@@ -40,7 +40,7 @@ pub(super) fn tell(telemetry: &Telemetry, state: &[NotifyState<'_>]) {
 pub(super) fn tell_reloading(telemetry: &Telemetry) {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(telemetry, &[NotifyState::Reloading, now]),
-        // Without the time systemd would refuse the word.
+        // systemd wants `MONOTONIC_USEC` beside `RELOADING=1`.
         Err(error) => telemetry.emit(Signal::Hindrance { text: format!("no monotonic clock: {error}") }),
     }
 }
@@ -77,7 +77,7 @@ impl Informant {
                 tell(&self.telemetry, &[NotifyState::Status(&status)]);
                 said = status;
             }
-            // A runtime that is stuck does not come here, and a store that does not answer is no life.
+            // A stuck runtime does not get here, and without an answer from the store the watchdog is not fed either.
             if watchdog.is_some() && is_alive {
                 tell(&self.telemetry, &[NotifyState::Watchdog]);
             }

@@ -103,7 +103,7 @@ pub(crate) fn read(table: &mut Table<'_>, destinations: &Declared, targets: &[Ta
     Some(Rule { merging, text: Arc::new(text), ..Rule::new(Name::from(RULE_NAME), on, to) })
 }
 
-/// Insists that a rule about destinations tells two of them: what is about a destination never goes through it.
+/// Reports a rule about destinations that tells only one: an event about a destination is never sent to that destination.
 pub(super) fn insist(cx: &Context<'_>, place: Range<usize>, on: Kinds, to: &[Name], declared: &Declared) {
     let [only] = to else { return };
     if !on.iter().any(Kind::is_of_destination) || !declared.contains(only.as_str()) {

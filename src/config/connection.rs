@@ -78,8 +78,8 @@ impl Connection {
         Self { ca_file, identity, proxy: None, public_only: false }
     }
 
-    /// Tells the content of the files and of the proxy's secret, which are read when the client is made, from any other.
-    /// One that cannot be read differs from every content.
+    /// A fingerprint of what the client is made of beside the config: the content of the certificate and key files, and the
+    /// proxy's address. A file or secret that cannot be read counts as empty.
     pub fn content(&self) -> Fingerprint {
         let Self { ca_file, identity, proxy, public_only: _ } = self;
         let identity = identity.as_ref().map(|ClientIdentity { certificate, key }| [certificate, key]);

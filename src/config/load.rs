@@ -1,4 +1,4 @@
-//! From a text to what its reader makes of it, or to the [`Report`] of everything that is wrong.
+//! Loads a file: its text becomes the value that a reader makes of it, or a [`Report`] of everything that is wrong.
 
 use std::{io, ops::Range, path::Path, string::FromUtf8Error};
 
@@ -64,8 +64,7 @@ pub(crate) fn document<T>(
     if report.count(Level::Error) > 0 { Err(report) } else { Ok(Document { read, report, shown }) }
 }
 
-/// `visible` with spaces in place of what comments of `text` say: a value that was taken out of use, or that a slip put behind
-/// a `#`, may be a secret.
+/// `visible` with spaces in place of the comments of `text`: a value that was commented out may be a secret.
 fn without_comments(mut visible: String, text: &str) -> String {
     for token in Source::new(text).lex().filter(|token| token.kind() == TokenKind::Comment) {
         let said = token.span().start() + 1..token.span().end();
@@ -90,7 +89,7 @@ fn shown_value(span: Range<usize>, value: &DeValue<'_>, text: &str, visible: &st
             let values = values.iter();
             values.map(|value| shown_value(value.span(), value.get_ref(), text, visible)).collect()
         }
-        // How long a secret is is nobody's business.
+        // Three stars whatever the length of the secret, which must not be shown either.
         _ if written != seen => {
             let mut masked = String::new();
             for c in seen.trim_matches(['"', '\'']).chars() {

@@ -1,4 +1,4 @@
-//! The parser's errors in plain words: what people write that TOML is not, and what to write instead.
+//! Turns the parser's errors into plain words: common slips in TOML, and what to write instead.
 
 use std::ops::Range;
 
@@ -290,7 +290,7 @@ pub(super) fn lost_header(mistake: &Mistake) -> bool {
     mistake.message == SPACE_IN_NAME || mistake.message.ends_with(NOT_IN_NAME)
 }
 
-/// Drops what only follows from a table that is there twice: its keys are taken for those of the first one.
+/// Drops the mistakes that only follow from a repeated table, whose keys count as duplicates of the first one's.
 pub(super) fn drop_repeats(text: &str, mistakes: &mut Vec<Mistake>) {
     // Where the last table ends that was there before.
     let mut twin_end = 0;

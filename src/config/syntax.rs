@@ -14,8 +14,8 @@ pub(super) struct Syntax<'a> {
     text: &'a str,
     lines: Lines,
     mistakes: Vec<Mistake>,
-    /// From here on the parser took other text for a part of something that was never closed, so mistakes found
-    /// there mean nothing.
+    /// The place from which on the parser read everything as part of an unclosed text or list. Mistakes found behind it are
+    /// meaningless and left out.
     end: usize,
 }
 

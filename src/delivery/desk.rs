@@ -33,7 +33,7 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    /// The steady time at which something that is kept is due: however the clock for people leaps from now on.
+    /// The steady time at which a stored deadline is due. Later leaps of the clock for people do not move it.
     pub(super) fn due(self, deadline: Deadline) -> Timestamp {
         self.steady.after(deadline.left(self.wall))
     }
@@ -93,7 +93,7 @@ impl Desk {
         self.queue.len()
     }
 
-    /// How many deliveries wait, and since when the oldest is due, for the board.
+    /// How many deliveries wait, and since when the next one to go out is due, for the board.
     pub(super) fn backlog(&mut self, now: Moment) -> Backlog {
         let (all, held) = (self.queue.len() as u64, self.queue.held_len() as u64);
         let due_since = self.queue.due_since();
@@ -285,7 +285,8 @@ impl Desk {
         settlement.ledgers.append(&mut self.pacer.changes());
     }
 
-    /// Whether these outcomes may be acknowledged before they are synced: nothing waits behind them.
+    /// Whether these outcomes may be acknowledged before they are synced: none is a dead delivery, and nothing waits
+    /// behind them.
     pub(super) fn may_be_lazy(&self, outcomes: &[Outcome]) -> bool {
         outcomes.iter().all(|outcome| {
             !matches!(outcome.verdict, Verdict::Dead(_)) && !self.queue.has_successor(outcome.token)

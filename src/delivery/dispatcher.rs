@@ -43,7 +43,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// While attempts succeed, up to this many times `concurrency` deliveries are taken.
+/// While attempts succeed and there is no `rate`, up to this many times `concurrency` deliveries are taken.
 const AHEAD: usize = 4;
 /// No more deliveries are taken while the events of those in flight or ready weigh this much, in bytes. Making a message of
 /// an event takes its weight several times.
@@ -104,7 +104,7 @@ struct Next {
     written: Option<Written>,
 }
 
-/// A delivery that was made so long after its event is made by a person who has it sent again.
+/// A delivery made at least this long after its event is a repeat that a person asked for.
 const FIRST_TOLD: Duration = Duration::from_secs(60);
 
 /// The part of an outcome's signal that the store does not need.
@@ -386,7 +386,7 @@ impl Dispatcher {
                     (Turn::Now, Some(rate)) => rate.begin(now.steady),
                     (Turn::Now, None) | (Turn::Unsent, _) => {}
                 }
-                // It says nothing about the receiver, either.
+                // An attempt that sends nothing says nothing about the receiver, so it is no probe, either.
                 let probe = turn != Turn::Unsent && self.breaker.begin();
                 self.flight.begin(token, event, standing, probe);
             } else {
@@ -577,7 +577,7 @@ impl Dispatcher {
     fn take_in(&mut self, feed: Feed, overlaps: bool) {
         let now = self.now();
         let Feed { entries, next, pause } = feed;
-        // What changes in the feed of a task at work and has begun anew was retried by a person.
+        // A delivery with a new start was retried by a person, who may have mended the receiver.
         let is_retried =
             |entry: &Entry| matches!(entry, Entry::Unfinished(pending) if pending.restart.is_some());
         if entries.iter().any(is_retried) {
@@ -656,8 +656,8 @@ impl Dispatcher {
     }
 }
 
-/// When the call was updated that an event tells of, as the API says; `None` when the delivery, made at `created`, tells of it
-/// again.
+/// The call's `updatedAt`, for the figure of how long news takes; `None` when a person has the event sent again by the
+/// delivery made at `created`.
 fn updated(event: &Event, created: Timestamp) -> Option<Timestamp> {
     event.subject.call().filter(|_| created.since(event.at) < FIRST_TOLD)?;
     event.updated_at()

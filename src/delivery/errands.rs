@@ -171,7 +171,7 @@ impl<C: Send + 'static> Errands<C> {
         });
     }
 
-    /// Commits what is told of the destination elsewhere, with the checkpoint that says so.
+    /// Commits events about the destination, to be delivered to others, with the checkpoint that notes them.
     pub(super) fn tell(&mut self, told: Told, checkpoint: Value) {
         let owner = Arc::clone(&self.owner);
         self.telling.begin(async move {

@@ -180,8 +180,8 @@ impl Flight {
     }
 }
 
-/// Tries once when the gate lets it through, for no longer than the destination says and [`CLEAN_UP`]; `None` when it was
-/// sent away.
+/// Tries once when the gate lets it through, for at most the destination's longest attempt and [`CLEAN_UP`]. `None`
+/// when it was sent away, or when the claim has run out.
 async fn attempt(
     gate: Gate,
     destination: Arc<dyn Destination>,

@@ -46,7 +46,7 @@ pub(super) struct Health {
     dead: Dead,
     /// How many of them are in the store. Only these are told.
     dead_written: u64,
-    /// When deliveries that were given up and not told yet were given up, first and last, by the steady clock.
+    /// When the first and the last of the deliveries were given up that are still to be reported, by the steady clock.
     gathering: Option<(Timestamp, Timestamp)>,
     /// No message about deliveries that were given up is due before this (steady) time.
     dead_not_before: Timestamp,

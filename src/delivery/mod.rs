@@ -122,7 +122,7 @@ enum Room {
     For(usize),
     /// None before this (steady) time.
     At(Timestamp),
-    /// None before an attempt in flight has ended.
+    /// None before something changes: an attempt in flight ends, a pause ends, or the claim is renewed.
     Full,
 }
 

@@ -137,7 +137,8 @@ impl Pausing {
     pub(super) fn tick(&mut self, now: Moment) -> Option<Telling> {
         match self.stands {
             Stands::Until(at) if at <= now.steady => {
-                // One from the future, by a clock that was wrong: to others it seems to go on.
+                // A pause that seems to begin in the future, because a clock was wrong, would go on for others: it is
+                // ended in the store.
                 if self.kept.as_ref().is_some_and(|kept| kept.since > now.wall) {
                     self.stands = Stands::Shut;
                     self.change.get_or_insert(PauseChange::End);

@@ -195,7 +195,7 @@ pub struct DestinationConfig {
     pub concurrency: usize,
     /// The deadline of one attempt. Default 15 s (email 30 s).
     pub timeout: Duration,
-    /// Failing for this long is told elsewhere. Default 5 min.
+    /// A destination that has failed for this long is reported through others. Default 5 min.
     pub failing_after: Duration,
     /// Whether several rules that fire on one observation are told in one message. Default only for people (Slack, email).
     pub merge: bool,
@@ -397,7 +397,7 @@ fn read_hash_key(table: &mut Table<'_>) -> Option<Found> {
     })
 }
 
-/// Hours that end; in endless ones nothing would ever be told.
+/// Quiet hours that end. In endless ones only critical rules would ever be heard.
 fn quiet_hours(value: &Value<'_>, zone: Zone) -> Result<Hours, Mistake> {
     let quiet = hours(value, zone)?;
     let ends = quiet.next(Timestamp::from_millis(0)).is_none_or(|quiet_at| quiet.end(quiet_at).is_some());

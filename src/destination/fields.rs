@@ -72,7 +72,7 @@ impl FieldFilter {
         included == Some(true)
     }
 
-    /// Whether `exclude`, `mask` or `hash` names this field: what is told of it otherwise would tell what they hide.
+    /// Whether `exclude`, `mask` or `hash` names this field. Then nothing derived from it may be shown, either.
     pub(super) fn hides(&self, field: &str) -> bool {
         self.exclude.contains(field) || is_at(&self.mask, field) || is_at(&self.hash, field)
     }
@@ -101,7 +101,7 @@ impl FieldFilter {
         let words: BTreeSet<String> =
             (fields.iter()).filter(|(_, value)| is_word(value.get())).map(|(name, _)| text(name)).collect();
         let mut names: Vec<_> = fields.into_iter().map(|(name, _)| text(name)).collect();
-        // Of a field that stands below another one the config has to speak.
+        // A nested field is listed only if the config names it.
         let named = self.exclude.iter().chain(&self.mask).chain(&self.hash).filter(|path| path.contains('.'));
         names.extend(
             named
@@ -150,7 +150,7 @@ impl FieldFilter {
             // A number that is written without quotes.
             _ => value.get().into(),
         };
-        // A number stays one unless its digits are what is looked for.
+        // A number stays a number unless `redact` finds something in its digits.
         if !is_text && !is_masked && !is_hashed {
             let digits = plain_number(&text);
             let clean = self.redacted(&digits);
@@ -172,8 +172,8 @@ impl FieldFilter {
         redacted(text, self.redact.iter().copied())
     }
 
-    /// The name of a field as the receiver is shown it: it may be a number as well. No two of those in `names`, which are shown
-    /// already, are the same.
+    /// The name of a field as the receiver is shown it, when that differs: `redact` may find a phone number in a name.
+    /// A name that is in `names`, because another field has it, is numbered.
     fn name(&self, name: &str, names: &mut BTreeSet<String>) -> Option<String> {
         if self.redact.is_empty() {
             return None;
@@ -249,7 +249,7 @@ impl FieldFilter {
             _ if included => out.push_str(&self.value(value, path, is_masked)?),
             _ => {}
         }
-        // Braces around nothing are shown only where the receiver is shown everything else as well.
+        // Empty braces are shown only where the whole value is included.
         if !included && out.len() <= start + 2 {
             out.truncate(start);
         }
@@ -270,7 +270,7 @@ impl FieldFilter {
     }
 }
 
-/// A value of which its reader sees that it is there; the beginning and the end of a phone number.
+/// The mask of a value, which shows only that there is one; of a phone number, the beginning and the end.
 fn masked(text: &str) -> String {
     if is_phone_number(text) { mask_phone(text) } else { HIDDEN.to_owned() }
 }
@@ -285,7 +285,7 @@ fn plain_number(json: &str) -> String {
     }
 }
 
-/// Whether one of `paths` is `path` or leads to something that it is a part of.
+/// Whether one of `paths` is `path` or lies above it.
 fn is_at(paths: &BTreeSet<String>, path: &str) -> bool {
     paths.iter().any(|other| starts_with(path, other))
 }

@@ -224,8 +224,8 @@ pub(crate) fn reasons(config: &DestinationConfig, event: &Event) -> Vec<(String,
 /// A receiver of notifications.
 #[async_trait]
 pub trait Destination: Send + Sync + 'static {
-    /// Tries once to send the notification. Never takes longer than the destination's timeout (and a little for the
-    /// clean-up), never panics, and never puts a secret into the answer.
+    /// Tries once to send the notification. Takes no longer than [`Destination::longest_attempt`] and a little for the
+    /// clean-up, never panics, and never puts a secret into the answer.
     async fn deliver(&self, notification: &Notification<'_>) -> Answer;
 
     /// Whether its answers leave memos, so that those of earlier deliveries are to be read first.
@@ -233,8 +233,8 @@ pub trait Destination: Send + Sync + 'static {
         false
     }
 
-    /// Whether this may be sent now, because the receiver limits what is sent to it from several sides. When it may be, it
-    /// is: the room that it takes is used up. Never blocks.
+    /// Whether this may be sent now, for receivers with limits of their own. [`Turn::Now`] uses up the room for it, so
+    /// it has to be sent. Never blocks.
     fn turn(&self, _notification: &Notification<'_>) -> Turn {
         Turn::Now
     }

@@ -1,4 +1,4 @@
-//! As much of a value as a message for people can be made of.
+//! Excerpts of values: as much as a message for people can show.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ const MAX_TEXT: usize = 32 * 1024;
 const MAX_VALUES: usize = 20_000;
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// However many calls a message is about, each may have as many values, and bytes of text.
+/// The least share of one call, in values and bytes of text, however many calls a message is about.
 const LEAST_VALUES: usize = 1_000;
 const LEAST_BYTES: usize = 64 * 1024;
 

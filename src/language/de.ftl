@@ -4,9 +4,9 @@ call_ended = Anruf beendet
 call_analyzed = Anruf ausgewertet
 call_updated = Anruf geändert
 call_deleted = Anruf gelöscht
-no_calls_in = Keine Anrufe in { $source }
-no_calls_in_for = { $source }: { $span } lang keine Anrufe
-rule_for = { $rule }, { $span } lang
+no_calls_in = Keine Anrufe bei { $source }
+no_calls_in_for = Seit { $span } keine Anrufe bei { $source }
+rule_for = { $rule } seit { $span }
 test = [Test]
 
 # Betreff aller Nachrichten zu einem Anruf.
@@ -80,7 +80,7 @@ transcript = Gesprächsprotokoll
 
 # Mehrere Ereignisse in einer Nachricht.
 digest = Übersicht über { $many }
-while_quiet = Während der Ruhezeit: { $many }
+while_quiet = { $many } während der Ruhezeit
 calls = { $count ->
         [one] { $count } Anruf
        *[other] { $count } Anrufe
@@ -103,8 +103,8 @@ and_more_calls_of = { $calls ->
     }
 of_one_call = ({ $events } Ereignisse)
 held_back = { $count ->
-        [one] { $count } Benachrichtigung { $since } zurückgehalten
-       *[other] { $count } Benachrichtigungen { $since } zurückgehalten
+        [one] { $count } Benachrichtigung zurückgehalten, { $since }
+       *[other] { $count } Benachrichtigungen zurückgehalten, { $since }
     }
 at_once = { $many } gleichzeitig
 within = { $many } in { $span }
@@ -147,8 +147,8 @@ rule_word = { $count ->
 source_word = Quelle
 alert_of = Sie erhalten Meldungen über callwatch selbst ([alerts] in seiner Konfiguration)
 call_word = Anruf
--ring = Rufen Sie zur Probe die Nummer an, unter der der Sprachagent Anrufe annimmt; nimmt er nicht an, wenden Sie sich an seinen Anbieter.
--forward = Kümmert sich jemand anderes um callwatch, leiten Sie diese Nachricht jetzt an diese Person weiter; das Weitere ist für sie bestimmt.
+-ring = Rufen Sie zur Probe die Nummer an, unter der der Sprachagent Anrufe annimmt; meldet er sich nicht, wenden Sie sich an seinen Anbieter.
+-forward = Kümmert sich jemand anderes um callwatch, leiten Sie diese Nachricht jetzt an diese Person weiter; alles Folgende ist für sie bestimmt.
 what_to_do = Zu tun
 advice = { $urgency ->
         [critical] Rufen Sie so bald wie möglich zurück, falls es noch niemand getan hat.
@@ -162,8 +162,9 @@ advice_unsaid = { $urgency ->
         [unsettled] Gehen Sie dem nach: Vielleicht ist noch etwas zu tun.
        *[other] Nichts, dies dient nur zur Information.
     }
+advice_deleted = Nichts, wenn der Anruf absichtlich gelöscht wurde; sonst fragen Sie den Anbieter des Sprachagenten.
 silent_advice = { -ring }
-why = Grund dieser Nachricht: { $what }
+why = Grund für diese Nachricht: { $what }
 began = Beginn: { $when }
 noticed = bemerkt: { $when }
 open_call = Anruf öffnen
@@ -175,34 +176,34 @@ reason = Technische Details: { $error }
 reason_of_last = Technische Details zur letzten: { $error }
 source_failing_title = { $cause ->
         [missing] In der Liste von { $source } fehlen Anrufe
-        [flood] In { $source } tauchen zu viele Anrufe auf
+        [flood] Bei { $source } tauchen zu viele Anrufe auf
         [full] Neue Anrufe von { $source } werden ausgelassen
        *[other] callwatch sieht die Anrufe von { $source } nicht mehr
     }
 source_failing = { $cause ->
         [missing] In der Liste von { $source } fehlen{ $since } Anrufe, die callwatch kennt. Alle anderen Anrufe werden wie gewohnt gemeldet.
-        [flood] In { $source } tauchen{ $since } mehr Anrufe auf, als wahrscheinlich ist.
-        [full] callwatch merkt sich so viele Anrufe von { $source }, wie es darf, und lässt neue{ $since } aus: Niemand erfährt von ihnen.
+        [flood] Bei { $source } tauchen{ $since } mehr Anrufe auf, als wahrscheinlich ist.
+        [full] callwatch hat die Höchstzahl gespeicherter Anrufe von { $source } erreicht und lässt{ $since } neue aus: Niemand erfährt von ihnen.
        *[other] callwatch kann die Anrufe von { $source }{ $since } nicht mehr abrufen und meldet daher keine neuen. Ob Anrufe angenommen werden, lässt sich daran nicht erkennen. callwatch versucht es weiter; sobald der Abruf wieder gelingt, meldet es das auf demselben Weg und reicht die Anrufe aus der Zwischenzeit nach.
     }
 source_advice = { $cause ->
         [missing]
             { -forward }
-            Wurden sie absichtlich gelöscht, müssen Sie nichts tun; sonst fragen Sie den Anbieter des Sprachagenten, wo sie geblieben sind.
+            Wurden diese Anrufe absichtlich gelöscht, müssen Sie nichts tun; sonst fragen Sie den Anbieter des Sprachagenten, wo sie geblieben sind.
         [flood]
             { -forward }
-            Sind sie echt, müssen Sie nichts tun; sonst fragen Sie den Anbieter des Sprachagenten danach und halten Sie die überfluteten Ziele an.
+            Sind diese Anrufe echt, müssen Sie nichts tun; sonst fragen Sie den Anbieter des Sprachagenten danach und halten Sie die überfluteten Ziele an.
         [full]
             { -forward }
-            Erhöhen Sie das `max_calls` der Quelle in der Konfiguration.
+            Erhöhen Sie den Wert `max_calls` der Quelle in der Konfiguration.
         [key]
             { -ring }
             { -forward }
-            Die API des Anbieters weist den Schlüssel zurück: Berichtigen Sie `api_key` in der Konfiguration oder die Liste der Adressen, die ihn verwenden dürfen.
+            Die API des Anbieters weist den Schlüssel zurück; das gibt sich nicht von selbst: Berichtigen Sie `api_key` in der Konfiguration oder die Liste der Adressen, die ihn verwenden dürfen.
         [limited]
             { -ring }
             { -forward }
-            Die API des Anbieters verlangt weniger Anfragen; das gibt sich oft von selbst. Kommt innerhalb von 15 Minuten keine Entwarnung, verringern Sie `requests_per_minute` oder suchen Sie, wer die API noch von derselben Adresse aus nutzt.
+            Die API des Anbieters erhält zu viele Anfragen; das gibt sich oft von selbst. Kommt innerhalb von 15 Minuten keine Entwarnung, verringern Sie `requests_per_minute` oder finden Sie heraus, was die API sonst noch von derselben Adresse aus nutzt.
         [server]
             { -ring }
             { -forward }
@@ -217,7 +218,7 @@ source_advice = { $cause ->
             Die API des Anbieters ist nicht erreichbar oder lehnt Verbindungen ab; das gibt sich oft von selbst. Kommt innerhalb von 15 Minuten keine Entwarnung, prüfen Sie `base_url` in der Konfiguration und die Netzwerkverbindung des Servers, auf dem callwatch läuft; danach wenden Sie sich an den Anbieter.
     }
 source_recovered_title = callwatch sieht die Anrufe von { $source } wieder
-source_recovered = Mit den Anrufen von { $source } ist wieder alles in Ordnung. Das war{ $since } nicht so; die Anrufe aus der Zwischenzeit werden jetzt gemeldet. Zu tun ist nichts.
+source_recovered = Mit den Anrufen von { $source } ist wieder alles in Ordnung. Die Störung bestand{ $since }; die Anrufe aus der Zwischenzeit werden jetzt gemeldet. Sie müssen nichts tun.
 destination_failing_title = Ziel { $destination } ist gestört
 destination_paused_title = Ziel { $destination } wartet auf Sie
 destination_failing = { $destination } hat{ $since } nichts angenommen. { $waiting }
@@ -227,16 +228,16 @@ waits_for_answer = { $count ->
        *[other] { $count } Benachrichtigungen warten; sie werden gesendet, sobald das Ziel wieder antwortet.
     }
 waits_for_person = { $count ->
-        [0] Es wartet nichts; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird.
-        [one] { $count } Benachrichtigung wartet; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird.
-       *[other] { $count } Benachrichtigungen warten; gesendet wird erst wieder, wenn das Ziel fortgesetzt wird.
+        [0] Es wartet nichts; gesendet wird erst wieder, wenn das Ziel wieder freigegeben ist.
+        [one] { $count } Benachrichtigung wartet; gesendet wird erst wieder, wenn das Ziel wieder freigegeben ist.
+       *[other] { $count } Benachrichtigungen warten; gesendet wird erst wieder, wenn das Ziel wieder freigegeben ist.
     }
 destination_advice =
     { -forward }
     Kommt innerhalb von 15 Minuten keine Entwarnung, finden Sie heraus, warum das Ziel nicht antwortet; `{ $list }` zeigt, was wartet.
 destination_paused_advice =
     { -forward }
-    Beheben Sie, was es beanstandet, und führen Sie dann `{ $resume }` aus; `{ $list }` zeigt, was wartet.
+    Beheben Sie das gemeldete Problem und führen Sie dann `{ $resume }` aus; `{ $list }` zeigt, was wartet.
 destination_recovered_title = Ziel { $destination } nimmt wieder Benachrichtigungen an
 destination_recovered = { $count ->
         [0] { $destination } hatte{ $since } nichts angenommen. Jetzt wartet nichts mehr.
@@ -248,22 +249,22 @@ delivery_dead_title = { $count ->
        *[other] Zustellung von { $count } Benachrichtigungen an { $destination } eingestellt
     }
 delivery_dead = { $count ->
-        [one] Die Zustellung von { $count } Benachrichtigung ist{ $since } eingestellt. Sie bleibt erhalten.
-       *[other] Die Zustellung von { $count } Benachrichtigungen ist{ $since } eingestellt. Sie bleiben erhalten.
+        [one] Die Zustellung von { $count } Benachrichtigung ist{ $since } eingestellt. Die Benachrichtigung bleibt erhalten.
+       *[other] Die Zustellung von { $count } Benachrichtigungen ist{ $since } eingestellt. Die Benachrichtigungen bleiben erhalten.
     }
 delivery_dead_advice = { $count ->
         [one]
             { -forward }
-            Beheben Sie den Grund und führen Sie dann `{ $retry }` aus, was sie erneut sendet; `{ $list }` zeigt sie.
+            Beheben Sie die Ursache und führen Sie dann `{ $retry }` aus; damit wird sie erneut gesendet; `{ $list }` zeigt sie.
        *[other]
             { -forward }
-            Beheben Sie die Gründe und führen Sie dann `{ $retry }` aus, was sie erneut sendet; `{ $list }` zeigt sie.
+            Beheben Sie die Ursachen und führen Sie dann `{ $retry }` aus; damit werden sie erneut gesendet; `{ $list }` zeigt sie.
     }
 rule_failing_title = Regel { $rule } funktioniert nicht
 rule_failing = Die Bedingung von { $rule } ließ sich{ $since } für keinen der letzten Anrufe von { $source } auswerten. Die Regel meldet nichts, bis das behoben ist.
 rule_failing_advice =
     { -forward }
-    Berichtigen Sie das `when` der Regel in der Konfiguration.
+    Berichtigen Sie die Bedingung `when` der Regel in der Konfiguration.
 config_rejected_title = Die neue Konfiguration wird nicht verwendet
 config_rejected = Die Konfiguration auf der Festplatte konnte nicht übernommen werden. callwatch arbeitet mit der bisherigen weiter.
 config_rejected_advice =

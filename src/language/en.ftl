@@ -61,7 +61,7 @@ transcript = Transcript
 
 # Several events as one.
 digest = Digest: { $many }
-while_quiet = While it was quiet: { $many }
+while_quiet = { $many } during quiet hours
 calls = { $count ->
         [one] { $count } call
        *[other] { $count } calls
@@ -70,14 +70,23 @@ events = { $count ->
         [one] { $count } event
        *[other] { $count } events
     }
-and_more_calls = and { $count } more
-and_more_events = and { $count } more
+and_more_calls = { $count ->
+        [one] and { $count } more call
+       *[other] and { $count } more calls
+    }
+and_more_events = { $count ->
+        [one] and { $count } more event
+       *[other] and { $count } more events
+    }
 and_more_calls_of = { $calls ->
         [one] and { $calls } more call ({ $events } events)
        *[other] and { $calls } more calls ({ $events } events)
     }
 of_one_call = ({ $events } events)
-held_back = { $count } held back { $since }
+held_back = { $count ->
+        [one] { $count } notification held back { $since }
+       *[other] { $count } notifications held back { $since }
+    }
 at_once = { $many } at once
 within = { $many } within { $span }
 period = From { $from } to { $to }
@@ -125,6 +134,7 @@ advice_unsaid = { $urgency ->
         [unsettled] Look into it: something may be left to do.
        *[other] Nothing: this is for your information.
     }
+advice_deleted = Nothing, if the call was deleted on purpose; otherwise ask the provider of the phone agent.
 silent_advice = { -ring }
 why = Why you get this: { $what }
 began = began { $when }
@@ -143,30 +153,30 @@ source_failing_title = { $cause ->
        *[other] callwatch cannot see the calls of { $source }
     }
 source_failing = { $cause ->
-        [missing] Calls that callwatch knows have been missing from the list of { $source }{ $since }. All other calls are told as usual.
-        [flood] More calls have appeared in { $source }{ $since } than is likely.
-        [full] callwatch remembers as many calls of { $source } as it may, and has left out new ones{ $since }: nobody is told of them.
+        [missing] Calls that callwatch knows have been missing from the list of { $source }{ $since }. All other calls are reported as usual.
+        [flood] More calls have appeared in { $source }{ $since } than is plausible.
+        [full] callwatch remembers as many calls of { $source } as the config allows, and has left out new ones{ $since }: nobody is told of them.
        *[other] callwatch has not been able to read the calls of { $source }{ $since }, so it cannot tell you of new ones. This does not show whether calls are answered. callwatch keeps trying; when it succeeds, it says so in the same way and tells you of the calls that came in meanwhile.
     }
 # What to do about it.
 source_advice = { $cause ->
         [missing]
             { -forward }
-            If they were deleted on purpose, nothing has to be done; else ask the provider of the phone agent where they are.
+            If these calls were deleted on purpose, nothing has to be done; otherwise ask the provider of the phone agent where they are.
         [flood]
             { -forward }
-            If they are real, nothing has to be done; else ask the provider of the phone agent about them, and pause the destinations that are flooded.
+            If these calls are real, nothing has to be done; otherwise ask the provider of the phone agent about them, and pause the destinations that get too many messages.
         [full]
             { -forward }
             Raise `max_calls` of the source in the config.
         [key]
             { -ring }
             { -forward }
-            The API of the phone agent's provider refuses the key: correct `api_key` in the config, or the list of addresses that may use it.
+            The API of the phone agent's provider refuses the key, which does not clear up by itself: correct `api_key` in the config, or the list of addresses that may use it.
         [limited]
             { -ring }
             { -forward }
-            The API of the phone agent's provider asks for fewer requests, which often clears up by itself. If no all-clear has come within 15 minutes, make `requests_per_minute` smaller, or find out what else uses the API from the same address.
+            The API of the phone agent's provider is getting too many requests, which often clears up by itself. If no all-clear has come within 15 minutes, make `requests_per_minute` smaller, or find out what else uses the API from the same address.
         [server]
             { -ring }
             { -forward }
@@ -181,26 +191,26 @@ source_advice = { $cause ->
             The API of the phone agent's provider cannot be reached or refuses connections, which often clears up by itself. If no all-clear has come within 15 minutes, check `base_url` in the config and the network of the server that callwatch runs on, then contact the provider.
     }
 source_recovered_title = callwatch sees the calls of { $source } again
-source_recovered = All is well again with the calls of { $source }. It had not been{ $since }; calls that came in meanwhile are told now. Nothing has to be done.
+source_recovered = All is well again with the calls of { $source }. There had been trouble{ $since }; calls that came in meanwhile are reported now. Nothing has to be done.
 destination_failing_title = Destination { $destination } is failing
 destination_paused_title = Destination { $destination } waits for you
 destination_failing = { $destination } has not taken anything{ $since }. { $waiting }
 waits_for_answer = { $count ->
-        [0] Nothing waits for it; what comes in is sent when it answers again.
-        [one] { $count } notification waits; it is sent when it answers again.
-       *[other] { $count } notifications wait; they are sent when it answers again.
+        [0] Nothing waits for it; what comes in will be sent when it answers again.
+        [one] { $count } notification waits; it will be sent when it answers again.
+       *[other] { $count } notifications wait; they will be sent when it answers again.
     }
 waits_for_person = { $count ->
-        [0] Nothing waits for it; nothing is sent before it is resumed.
-        [one] { $count } notification waits; nothing is sent before it is resumed.
-       *[other] { $count } notifications wait; nothing is sent before it is resumed.
+        [0] Nothing waits for it; nothing is sent until it is resumed.
+        [one] { $count } notification waits; nothing is sent until it is resumed.
+       *[other] { $count } notifications wait; nothing is sent until it is resumed.
     }
 destination_advice =
     { -forward }
     If no all-clear has come within 15 minutes, find out why it does not answer; `{ $list }` shows what waits.
 destination_paused_advice =
     { -forward }
-    Put right what it complains of, then run `{ $resume }`; `{ $list }` shows what waits.
+    Fix the reported problem, then run `{ $resume }`; `{ $list }` shows what waits.
 destination_recovered_title = Destination { $destination } takes notifications again
 destination_recovered = { $count ->
         [0] { $destination } had not taken anything{ $since }. Nothing waits any more.
@@ -218,18 +228,18 @@ delivery_dead = { $count ->
 delivery_dead_advice = { $count ->
         [one]
             { -forward }
-            Remove the reason, then run `{ $retry }`, which sends it again; `{ $list }` shows it.
+            Fix the cause, then run `{ $retry }`, which sends it again; `{ $list }` shows it.
        *[other]
             { -forward }
-            Remove the reasons, then run `{ $retry }`, which sends them again; `{ $list }` shows them.
+            Fix the causes, then run `{ $retry }`, which sends them again; `{ $list }` shows them.
     }
 rule_failing_title = Rule { $rule } does not work
-rule_failing = The condition of { $rule } could not be evaluated for any of the latest calls of { $source }{ $since }. The rule tells nothing until that is mended.
+rule_failing = The condition of { $rule } could not be evaluated for any of the latest calls of { $source }{ $since }. The rule sends nothing until that is fixed.
 rule_failing_advice =
     { -forward }
     Correct the rule's `when` in the config.
 config_rejected_title = The new config is not used
-config_rejected = The config on the disk could not be put to work. callwatch goes on with the one before.
+config_rejected = The config on the disk could not be applied. callwatch keeps using the previous one.
 config_rejected_advice =
     { -forward }
     Correct the config; `{ $check }` shows every mistake.

@@ -60,9 +60,9 @@ word = { $key ->
         [missed] perdida
         [success] alcanzado
         [fail] no alcanzado
-        [user_hangup] la persona que llamó
+        [user_hangup] el llamante
         [agent_hangup] el agente
-        [customer_ended_call] la persona que llamó
+        [customer_ended_call] el llamante
         [assistant_ended_call] el agente
         [silence_timeout] el silencio
         [positive] positivo
@@ -80,7 +80,7 @@ transcript = Transcripción
 
 # Varios eventos en un solo mensaje.
 digest = Resumen de { $many }
-while_quiet = Durante las horas de silencio: { $many }
+while_quiet = { $many } durante las horas de silencio
 calls = { $count ->
         [one] { $count } llamada
        *[other] { $count } llamadas
@@ -89,8 +89,14 @@ events = { $count ->
         [one] { $count } evento
        *[other] { $count } eventos
     }
-and_more_calls = y { $count } más
-and_more_events = y { $count } más
+and_more_calls = { $count ->
+        [one] y { $count } llamada más
+       *[other] y { $count } llamadas más
+    }
+and_more_events = { $count ->
+        [one] y { $count } evento más
+       *[other] y { $count } eventos más
+    }
 and_more_calls_of = { $calls ->
         [one] y { $calls } llamada más ({ $events } eventos)
        *[other] y { $calls } llamadas más ({ $events } eventos)
@@ -102,7 +108,7 @@ held_back = { $count ->
     }
 at_once = { $many } a la vez
 within = { $many } en { $span }
-period = Período: { $from } – { $to }
+period = Período: de { $from } a { $to }
 many_since = { $many } { $since }
 and_more = y { $count } más
 and_more_turns = { $count ->
@@ -142,14 +148,15 @@ advice = { $urgency ->
         [critical] Devuelva la llamada cuanto antes, salvo que alguien ya lo haya hecho.
         [warning] Devuelva la llamada hoy, salvo que alguien ya lo haya hecho.
         [unsettled] Revise el resumen: puede que quede algo pendiente, como devolver la llamada.
-       *[other] Nada, salvo que, según el resumen, quede algo pendiente, como devolver una llamada.
+       *[other] Nada, salvo que, según el resumen, quede algo pendiente, como una llamada que se prometió devolver.
     }
 advice_unsaid = { $urgency ->
-        [critical] Compruébelo ahora.
-        [warning] Compruébelo hoy.
-        [unsettled] Compruébelo: puede que quede algo pendiente.
-       *[other] Nada, este mensaje es solo informativo.
+        [critical] Compruebe ahora qué ocurre.
+        [warning] Compruebe hoy qué ocurre.
+        [unsettled] Compruebe qué ha ocurrido: puede que quede algo pendiente.
+       *[other] Nada: este mensaje es solo informativo.
     }
+advice_deleted = Nada, si la llamada se eliminó a propósito; si no, pregunte al proveedor del agente de voz.
 silent_advice = { -ring }
 why = Motivo de este mensaje: { $what }
 began = inicio: { $when }
@@ -168,29 +175,29 @@ source_failing_title = { $cause ->
        *[other] callwatch ya no ve las llamadas de { $source }
     }
 source_failing = { $cause ->
-        [missing] En la lista de { $source } faltan llamadas que callwatch conoce{ $since }. Todas las demás se notifican como siempre.
-        [flood] En { $source } aparecen más llamadas de lo probable{ $since }.
-        [full] callwatch recuerda tantas llamadas de { $source } como se le permite y omite las nuevas{ $since }: nadie se entera de ellas.
+        [missing] En la lista de { $source } faltan{ $since } llamadas que callwatch conoce. Todas las demás se notifican como siempre.
+        [flood] En { $source } aparecen{ $since } más llamadas de las que cabe esperar.
+        [full] callwatch ha alcanzado el máximo de llamadas de { $source } que puede guardar y omite las nuevas{ $since }: nadie se entera de ellas.
        *[other] callwatch no consigue consultar las llamadas de { $source }{ $since }, por lo que no avisa de las nuevas. Esto no indica si las llamadas se atienden. callwatch lo sigue intentando; en cuanto lo consiga, se lo comunicará por esta misma vía y notificará con retraso las llamadas recibidas entretanto.
     }
 source_advice = { $cause ->
         [missing]
             { -forward }
-            Si se eliminaron a propósito, no hay que hacer nada; si no, pregunte al proveedor del agente de voz dónde están.
+            Si esas llamadas se eliminaron a propósito, no hay que hacer nada; si no, pregunte al proveedor del agente de voz dónde están.
         [flood]
             { -forward }
-            Si son reales, no hay que hacer nada; si no, consulte al proveedor del agente de voz y pause los destinos desbordados.
+            Si esas llamadas son reales, no hay que hacer nada; si no, consulte al proveedor del agente de voz y pause los destinos desbordados.
         [full]
             { -forward }
-            Aumente el `max_calls` de la fuente en la configuración.
+            Aumente el valor `max_calls` de la fuente en la configuración.
         [key]
             { -ring }
             { -forward }
-            La API del proveedor rechaza la clave: corrija `api_key` en la configuración, o la lista de direcciones que pueden usarla.
+            La API del proveedor rechaza la clave, lo que no se resuelve solo: corrija `api_key` en la configuración, o la lista de direcciones que pueden usarla.
         [limited]
             { -ring }
             { -forward }
-            La API del proveedor pide menos peticiones, lo que a menudo se resuelve solo. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, reduzca `requests_per_minute` o busque qué más usa la API desde la misma dirección.
+            La API del proveedor recibe demasiadas peticiones, lo que a menudo se resuelve solo. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, reduzca `requests_per_minute` o averigüe qué más usa la API desde la misma dirección.
         [server]
             { -ring }
             { -forward }
@@ -205,7 +212,7 @@ source_advice = { $cause ->
             La API del proveedor no está accesible o rechaza las conexiones, lo que a menudo se resuelve solo. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, compruebe `base_url` en la configuración y la conexión de red del servidor en el que se ejecuta callwatch, y después póngase en contacto con el proveedor.
     }
 source_recovered_title = callwatch vuelve a ver las llamadas de { $source }
-source_recovered = Todo vuelve a estar en orden con las llamadas de { $source }. No lo estaba{ $since }; las llamadas recibidas entretanto se notifican ahora. No hay que hacer nada.
+source_recovered = Todo vuelve a estar en orden con las llamadas de { $source }. El problema duraba{ $since }; las llamadas recibidas entretanto se notifican ahora. No hay que hacer nada.
 destination_failing_title = El destino { $destination } está fallando
 destination_paused_title = El destino { $destination } espera su intervención
 destination_failing = { $destination } no ha aceptado nada{ $since }. { $waiting }
@@ -215,16 +222,16 @@ waits_for_answer = { $count ->
        *[other] Hay { $count } notificaciones en espera; se enviarán en cuanto el destino vuelva a responder.
     }
 waits_for_person = { $count ->
-        [0] No hay nada en espera; no se enviará nada hasta que se reanude el destino.
-        [one] Hay { $count } notificación en espera; no se enviará nada hasta que se reanude el destino.
-       *[other] Hay { $count } notificaciones en espera; no se enviará nada hasta que se reanude el destino.
+        [0] No hay nada en espera; no se enviará nada hasta que se reactive el destino.
+        [one] Hay { $count } notificación en espera; no se enviará nada hasta que se reactive el destino.
+       *[other] Hay { $count } notificaciones en espera; no se enviará nada hasta que se reactive el destino.
     }
 destination_advice =
     { -forward }
     Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, averigüe por qué el destino no responde; `{ $list }` muestra lo que está en espera.
 destination_paused_advice =
     { -forward }
-    Corrija el problema que señala y ejecute `{ $resume }`; `{ $list }` muestra lo que está en espera.
+    Corrija el problema señalado y ejecute `{ $resume }`; `{ $list }` muestra lo que está en espera.
 destination_recovered_title = El destino { $destination } vuelve a aceptar notificaciones
 destination_recovered = { $count ->
         [0] { $destination } no había aceptado nada{ $since }. Ya no hay nada en espera.
@@ -232,26 +239,26 @@ destination_recovered = { $count ->
        *[other] { $destination } no había aceptado nada{ $since }. Había { $count } notificaciones en espera, que se envían ahora.
     }
 delivery_dead_title = { $count ->
-        [one] { $count } notificación a { $destination } sin entregar
-       *[other] { $count } notificaciones a { $destination } sin entregar
+        [one] Entrega de { $count } notificación a { $destination } abandonada
+       *[other] Entrega de { $count } notificaciones a { $destination } abandonada
     }
 delivery_dead = { $count ->
-        [one] La entrega de { $count } notificación está abandonada{ $since }. Se conserva.
-       *[other] La entrega de { $count } notificaciones está abandonada{ $since }. Se conservan.
+        [one] Se ha abandonado la entrega de { $count } notificación{ $since }. La notificación se conserva.
+       *[other] Se ha abandonado la entrega de { $count } notificaciones{ $since }. Las notificaciones se conservan.
     }
 delivery_dead_advice = { $count ->
         [one]
             { -forward }
-            Resuelva la causa y ejecute `{ $retry }`, que la vuelve a enviar; `{ $list }` la muestra.
+            Corrija la causa y ejecute `{ $retry }`, que la vuelve a enviar; `{ $list }` la muestra.
        *[other]
             { -forward }
-            Resuelva las causas y ejecute `{ $retry }`, que las vuelve a enviar; `{ $list }` las muestra.
+            Corrija las causas y ejecute `{ $retry }`, que las vuelve a enviar; `{ $list }` las muestra.
     }
 rule_failing_title = La regla { $rule } no funciona
-rule_failing = No se pudo evaluar la condición de { $rule } para ninguna de las últimas llamadas de { $source }{ $since }. La regla no notificará nada hasta que se arregle.
+rule_failing = No se ha podido evaluar la condición de { $rule } para ninguna de las últimas llamadas de { $source }{ $since }. La regla no notificará nada hasta que se arregle.
 rule_failing_advice =
     { -forward }
-    Corrija el `when` de la regla en la configuración.
+    Corrija la condición `when` de la regla en la configuración.
 config_rejected_title = La nueva configuración no se utiliza
 config_rejected = No se pudo aplicar la configuración guardada en el disco. callwatch sigue con la anterior.
 config_rejected_advice =

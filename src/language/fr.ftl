@@ -80,7 +80,7 @@ transcript = Transcription
 
 # Plusieurs événements en un seul message.
 digest = Récapitulatif de { $many }
-while_quiet = Pendant les heures calmes : { $many }
+while_quiet = { $many } pendant les heures calmes
 calls = { $count ->
         [one] { $count } appel
        *[other] { $count } appels
@@ -90,12 +90,12 @@ events = { $count ->
        *[other] { $count } événements
     }
 and_more_calls = { $count ->
-        [one] et { $count } autre
-       *[other] et { $count } autres
+        [one] et { $count } autre appel
+       *[other] et { $count } autres appels
     }
 and_more_events = { $count ->
-        [one] et { $count } autre
-       *[other] et { $count } autres
+        [one] et { $count } autre événement
+       *[other] et { $count } autres événements
     }
 and_more_calls_of = { $calls ->
         [one] et { $calls } autre appel ({ $events } événements)
@@ -108,7 +108,7 @@ held_back = { $count ->
     }
 at_once = { $many } en même temps
 within = { $many } en { $span }
-period = Période : { $from } – { $to }
+period = Période : de { $from } à { $to }
 many_since = { $many } { $since }
 and_more = { $count ->
         [one] et { $count } autre
@@ -147,21 +147,22 @@ rule_word = { $count ->
 source_word = source
 alert_of = vous recevez les alertes sur callwatch lui-même ([alerts] dans sa configuration)
 call_word = appel
--ring = Appelez le numéro auquel répond l’agent vocal pour vérifier qu’il décroche ; sinon, contactez son prestataire.
+-ring = Appelez le numéro auquel répond l’agent vocal pour vérifier qu’il décroche ; s’il ne décroche pas, contactez son prestataire.
 -forward = Si une autre personne s’occupe de callwatch, transférez-lui ce message dès maintenant ; la suite lui est destinée.
 what_to_do = À faire
 advice = { $urgency ->
         [critical] Rappelez dès que possible, sauf si un collègue l’a déjà fait.
         [warning] Rappelez aujourd’hui, sauf si un collègue l’a déjà fait.
-        [unsettled] Lisez le résumé : il reste peut-être une suite à donner, comme un rappel.
-       *[other] Rien, sauf s’il reste quelque chose à faire d’après le résumé, par exemple un rappel promis.
+        [unsettled] Lisez le résumé : il reste peut-être une suite à donner, par exemple rappeler la personne.
+       *[other] Rien, sauf s’il reste quelque chose à faire d’après le résumé, par exemple un rappel téléphonique promis.
     }
 advice_unsaid = { $urgency ->
         [critical] Vérifiez maintenant ce qu’il en est.
         [warning] Vérifiez aujourd’hui ce qu’il en est.
         [unsettled] Vérifiez ce qu’il en est : il reste peut-être une suite à donner.
-       *[other] Rien, ce message est là pour information.
+       *[other] Rien, ce message est envoyé pour information.
     }
+advice_deleted = Rien, si l’appel a été supprimé volontairement ; sinon, interrogez le prestataire de l’agent vocal.
 silent_advice = { -ring }
 why = Pourquoi ce message : { $what }
 began = début : { $when }
@@ -181,32 +182,32 @@ source_failing_title = { $cause ->
     }
 source_failing = { $cause ->
         [missing] Des appels connus de callwatch manquent dans la liste de { $source }{ $since }. Tous les autres appels sont signalés normalement.
-        [flood] Plus d’appels que de raison apparaissent dans { $source }{ $since }.
-        [full] callwatch retient autant d’appels de { $source } qu’il en a le droit et ignore les nouveaux{ $since } : personne n’en est informé.
-       *[other] callwatch ne parvient plus à lire les appels de { $source }{ $since } et ne signale donc plus les nouveaux. Cela ne dit pas si les appels aboutissent. callwatch continue d’essayer ; dès qu’il y parviendra, vous en serez averti par le même canal, et les appels reçus entre-temps seront signalés avec retard.
+        [flood] Il apparaît dans { $source } plus d’appels qu’il n’est plausible{ $since }.
+        [full] callwatch a atteint le nombre maximal d’appels de { $source } qu’il peut mémoriser et ignore les nouveaux{ $since } : personne n’en est informé.
+       *[other] callwatch ne parvient plus à lire les appels de { $source }{ $since } et ne signale donc plus les nouveaux. Cela ne dit pas si l’agent vocal répond aux appels. callwatch continue d’essayer ; dès qu’il y parviendra, il vous en avertira par le même canal, et les appels reçus entre-temps seront signalés avec retard.
     }
 source_advice = { $cause ->
         [missing]
             { -forward }
-            S’ils ont été supprimés volontairement, il n’y a rien à faire ; sinon, demandez au prestataire de l’agent vocal où ils sont passés.
+            Si ces appels ont été supprimés volontairement, il n’y a rien à faire ; sinon, demandez au prestataire de l’agent vocal où ils sont passés.
         [flood]
             { -forward }
-            S’ils sont réels, il n’y a rien à faire ; sinon, interrogez le prestataire de l’agent vocal et suspendez les destinations submergées.
+            Si ces appels sont réels, il n’y a rien à faire ; sinon, interrogez le prestataire de l’agent vocal et suspendez les destinations submergées.
         [full]
             { -forward }
-            Augmentez le `max_calls` de la source dans la configuration.
+            Augmentez la valeur `max_calls` de la source dans la configuration.
         [key]
             { -ring }
             { -forward }
-            L’API du prestataire refuse la clé : corrigez `api_key` dans la configuration, ou la liste des adresses autorisées à l’utiliser.
+            L’API du prestataire refuse la clé, ce qui ne se règle pas tout seul : corrigez `api_key` dans la configuration, ou la liste des adresses autorisées à l’utiliser.
         [limited]
             { -ring }
             { -forward }
-            L’API du prestataire demande moins de requêtes, ce qui se rétablit souvent tout seul. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, diminuez `requests_per_minute` ou cherchez ce qui utilise encore l’API depuis la même adresse.
+            L’API du prestataire reçoit trop de requêtes ; la situation se rétablit souvent d’elle-même. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, diminuez `requests_per_minute` ou cherchez ce qui utilise aussi l’API depuis la même adresse.
         [server]
             { -ring }
             { -forward }
-            L’API du prestataire est en panne, ce qui se rétablit souvent tout seul. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, contactez le prestataire.
+            L’API du prestataire est en panne ; la situation se rétablit souvent d’elle-même. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, contactez le prestataire.
         [answer]
             { -ring }
             { -forward }
@@ -214,10 +215,10 @@ source_advice = { $cause ->
        *[other]
             { -ring }
             { -forward }
-            L’API du prestataire est injoignable ou refuse les connexions, ce qui se rétablit souvent tout seul. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, vérifiez `base_url` dans la configuration et le réseau du serveur sur lequel tourne callwatch, puis contactez le prestataire.
+            L’API du prestataire est injoignable ou refuse les connexions ; la situation se rétablit souvent d’elle-même. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, vérifiez `base_url` dans la configuration et le réseau du serveur sur lequel tourne callwatch, puis contactez le prestataire.
     }
 source_recovered_title = callwatch a de nouveau accès aux appels de { $source }
-source_recovered = Tout est rentré dans l’ordre pour les appels de { $source }. Ce n’était plus le cas{ $since } ; les appels reçus entre-temps sont signalés maintenant. Il n’y a rien à faire.
+source_recovered = Tout est rentré dans l’ordre pour les appels de { $source }. Le problème durait{ $since } ; les appels reçus entre-temps sont signalés maintenant. Il n’y a rien à faire.
 destination_failing_title = La destination { $destination } est en panne
 destination_paused_title = La destination { $destination } attend votre intervention
 destination_failing = { $destination } n’a rien accepté{ $since }. { $waiting }
@@ -227,9 +228,9 @@ waits_for_answer = { $count ->
        *[other] { $count } notifications sont en attente ; elles seront envoyées dès que la destination répondra de nouveau.
     }
 waits_for_person = { $count ->
-        [0] Rien n’est en attente ; rien ne sera envoyé avant la reprise de la destination.
-        [one] { $count } notification est en attente ; rien ne sera envoyé avant la reprise de la destination.
-       *[other] { $count } notifications sont en attente ; rien ne sera envoyé avant la reprise de la destination.
+        [0] Rien n’est en attente ; rien ne sera envoyé tant que la destination n’est pas réactivée.
+        [one] { $count } notification est en attente ; rien ne sera envoyé tant que la destination n’est pas réactivée.
+       *[other] { $count } notifications sont en attente ; rien ne sera envoyé tant que la destination n’est pas réactivée.
     }
 destination_advice =
     { -forward }
@@ -244,26 +245,26 @@ destination_recovered = { $count ->
        *[other] { $destination } n’avait rien accepté{ $since }. { $count } notifications étaient en attente ; elles sont envoyées maintenant.
     }
 delivery_dead_title = { $count ->
-        [one] { $count } notification à { $destination } abandonnée
-       *[other] { $count } notifications à { $destination } abandonnées
+        [one] Envoi de { $count } notification à { $destination } abandonné
+       *[other] Envoi de { $count } notifications à { $destination } abandonné
     }
 delivery_dead = { $count ->
-        [one] L’envoi de { $count } notification est abandonné{ $since }. Elle est conservée.
-       *[other] L’envoi de { $count } notifications est abandonné{ $since }. Elles sont conservées.
+        [one] callwatch a renoncé à envoyer { $count } notification{ $since }. Elle est conservée.
+       *[other] callwatch a renoncé à envoyer { $count } notifications{ $since }. Elles sont conservées.
     }
 delivery_dead_advice = { $count ->
         [one]
             { -forward }
-            Écartez la cause, puis lancez `{ $retry }`, qui la renvoie ; `{ $list }` l’affiche.
+            Éliminez la cause, puis lancez `{ $retry }`, qui la renvoie ; `{ $list }` l’affiche.
        *[other]
             { -forward }
-            Écartez les causes, puis lancez `{ $retry }`, qui les renvoie ; `{ $list }` les affiche.
+            Éliminez les causes, puis lancez `{ $retry }`, qui les renvoie ; `{ $list }` les affiche.
     }
 rule_failing_title = La règle { $rule } ne fonctionne pas
 rule_failing = La condition de { $rule } n’a pu être évaluée pour aucun des derniers appels de { $source }{ $since }. La règle ne signale rien tant que ce n’est pas réparé.
 rule_failing_advice =
     { -forward }
-    Corrigez le `when` de la règle dans la configuration.
+    Corrigez la condition `when` de la règle dans la configuration.
 config_rejected_title = La nouvelle configuration n’est pas utilisée
 config_rejected = La configuration enregistrée sur le disque n’a pas pu être appliquée. callwatch continue avec la précédente.
 config_rejected_advice =
@@ -280,7 +281,7 @@ time_any_year_format = %a %-d %b %Y, %H:%M
 time_and_zone_format = %H:%M { $zone }
 local_time_format = %-d %b %Y, %H:%M
 since_format = depuis %H:%M { $zone }
-since_this_week_format = depuis %A %H:%M { $zone }
+since_this_week_format = depuis %A à %H:%M { $zone }
 since_this_year_format = depuis le %A %-d %B à %H:%M { $zone }
 since_any_year_format = depuis le %A %-d %B %Y à %H:%M { $zone }
 silent_since_format = Aucun appel n’est arrivé depuis le %A %-d %B %Y à %H:%M { $zone }.

@@ -108,7 +108,7 @@ impl Language {
     }
 
     fn bundle(self) -> Bundle {
-        // By it Fluent knows the plurals; a test holds that each language has its own.
+        // Fluent chooses plural forms by this identifier. A test checks that each language gets its own.
         let identifier: LanguageIdentifier = self.tag().parse().unwrap_or_default();
         let mut bundle = Bundle::new_concurrent(vec![identifier]);
         // Marks around every argument would be characters of the message, which not every receiver hides.
@@ -118,7 +118,7 @@ impl Language {
             Self::French | Self::Spanish => |value, _| grouped(value, '\u{202f}'),
             Self::German => |value, _| grouped(value, '.'),
         }));
-        // What is wrong with a file, a test finds; the rest of it can be used.
+        // A test finds mistakes in the file. The entries without mistakes are used all the same.
         let words = FluentResource::try_new(self.words().to_owned());
         let _ = bundle.add_resource(words.unwrap_or_else(|(words, _)| words));
         bundle

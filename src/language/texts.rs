@@ -99,6 +99,7 @@ texts! {
     what_to_do();
     advice(urgency: &str);
     advice_unsaid(urgency: &str);
+    advice_deleted();
     silent_advice();
     why(what: &str);
     began(when: &str);

@@ -23,10 +23,10 @@ use crate::{
     time::Timestamp,
 };
 
-/// Of each event as much is told as if there were so many: their changes may be long.
+/// The number of events among which the budget for showing changes is divided, so that long changes stay bounded.
 const MOST_TOLD: usize = 50;
 
-/// How many deliveries an event has at most for all of them to be found.
+/// How many deliveries are read for each event of a page, on average. A page whose events have more of them ends early.
 const DELIVERIES_PER_EVENT: usize = 5;
 
 /// The most of a summary that is told, in characters, and that is looked at for it.

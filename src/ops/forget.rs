@@ -119,7 +119,7 @@ impl Ops {
         };
         let id = whom.call.as_ref();
         let mut found = self.snapshots_of(number.as_ref(), id).await?;
-        // Whoever is only in events by now is found by them, and then there may be more events about the same call.
+        // Calls may be known from events alone. Each call that is found there may have more events, so search until none is new.
         while self.deliveries_of(number.as_ref(), id, &mut found).await? {}
         if let Some(why) = found.doubt(whom, number.as_ref()) {
             return Err(OpsError::Refused(why));
@@ -129,7 +129,7 @@ impl Ops {
             loop {
                 let calls: Vec<_> = found.calls.difference(&forgotten).cloned().collect();
                 forgotten.extend(calls.iter().cloned());
-                // From here on nothing new is told of these, so what is found now is all there will be.
+                // From here on no new event about these calls is stored, so the next search finds everything there is.
                 self.store.act(Action::Forget { calls, tokens: vec![], events: vec![] }).await?;
                 if !self.deliveries_of(number.as_ref(), id, &mut found).await? {
                     break;
@@ -202,7 +202,7 @@ impl Ops {
             let page = scan.take(PAGE).await?;
             let is_last = page.len() < PAGE;
             for records in page.chunks(FEW) {
-                // Most deliveries tell by their heads whether they are meant.
+                // Read an event only where the delivery's record does not show whether it is about one of the calls.
                 let is_unclear = |record: &&DeliveryRecord| match &record.subject {
                     Subject::Call { source, call } => {
                         number.is_some() && !found.calls.contains(&(source.clone(), call.clone()))
@@ -236,7 +236,7 @@ impl Ops {
 }
 
 impl Found {
-    /// Why it is not done, if it is not clear who is meant, or nothing is known.
+    /// Why the request is refused: the number is ambiguous, or nothing is known of the caller or call.
     fn doubt(&self, whom: &Whom, number: Option<&Number>) -> Option<String> {
         if number.is_some_and(|number| !number.is_whole()) && self.numbers.len() > 1 {
             return Some(format!(
@@ -301,7 +301,7 @@ impl Found {
         }
     }
 
-    /// Takes the calls in that an event tells among others.
+    /// Adds the matching calls in a summary.
     fn consider_items(&mut self, event: &Event, number: Option<&Number>, id: Option<&CallId>) {
         let Ok(Some(summary)) = summary::Summary::of(event) else { return };
         for item in summary.items {

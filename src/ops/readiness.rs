@@ -88,7 +88,7 @@ fn check(
     let store_fails = store.is_err();
     let sources = config.sources.iter().filter_map(|source| {
         let status = board.sources.get(&source.name).cloned().unwrap_or_default();
-        // Whoever polls it says how it is, by way of the store; that the store fails is a check of its own.
+        // The process that polls this source reports through the store. While the store fails, only the check `store` says so.
         if status.elsewhere && store_fails {
             return None;
         }

@@ -25,9 +25,10 @@ struct Chosen {
 }
 
 impl Ops {
-    /// Makes new deliveries of the events of those that match: to their own destinations what has arrived there, or to `to`
-    /// whatever matches. When the filter names neither an event nor a state, those are meant that have arrived. An event
-    /// that waits for its destination already is left alone, so that a request that was cut short can be repeated.
+    /// Sends the events of matching deliveries again: without `to`, those that have arrived go to their own destinations again;
+    /// with `to`, all go there, except those whose own delivery there has not arrived. When the filter names neither an event nor
+    /// a state, only delivered ones match. An event that already waits for its destination is skipped, so that a request that
+    /// was cut short can be repeated.
     ///
     /// # Errors
     /// [`OpsError::NoDestination`] and [`OpsError::NoDelivery`] when there is nothing of what the request names, and

@@ -34,7 +34,7 @@ const FEWEST_DIGITS: usize = 4;
 /// The fields that hold phone numbers.
 const NUMBERS: [&str; 2] = ["callerNumber", "calledNumber"];
 
-/// Of the fields of each call as much is told as if there were so many calls: they may be long.
+/// The number of calls among which the budget for showing fields is divided, so that long fields stay bounded.
 const MOST_TOLD: usize = 50;
 
 /// Which known calls are meant; every part that is given must match.
@@ -261,7 +261,7 @@ impl Ops {
                 let known = known.map(|call| CallCursor::of(source, call));
                 places.extend(known.filter(|place| after.as_ref().is_none_or(|after| place > after)));
                 if places.len() > 2 * MOST_SORTED {
-                    // One more than are told, so that the end is not taken for the end of all.
+                    // Keep one more than is searched, which shows that the search is not at its end.
                     places.select_nth_unstable(MOST_SORTED);
                     places.truncate(MOST_SORTED + 1);
                 }

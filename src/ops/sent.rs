@@ -74,7 +74,7 @@ impl Ops {
         let rules = RuleSet::of(&self.config.rules);
         let (event, sequence) = (&event, record.sequence);
         let notification = Notification { event, rules: &rules, sequence, memo: None, followed: false, now };
-        // Of a number that is masked there is no true hash.
+        // The number is masked already, and a hash of the masked text would be wrong, so render without the key.
         let to = match show.numbers {
             true => to.clone(),
             false => DestinationConfig {

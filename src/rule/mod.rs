@@ -37,7 +37,7 @@ pub struct Rule {
     pub sorted: Vec<Name>,
     /// The destinations that get one message about all rules that fire on one observation (their `merge`).
     pub merging: Vec<Name>,
-    /// For destinations that are not shown every field: which changes they are shown anything of.
+    /// For each destination that is not shown every field, a test whether it is shown any part of a change.
     pub sights: Vec<(Name, Sight)>,
     /// The sources it looks at; `None` for all.
     pub sources: Option<Vec<Name>>,
@@ -124,8 +124,8 @@ impl Rule {
         }
     }
 
-    /// Whether `destination` is told of this change. A feed tells it nothing of an update that its fields show nothing of.
-    /// A change of which no field is known is told.
+    /// Whether `destination` gets an event about this change. A feed sends it no update when none of the changed fields
+    /// is shown to it; an update whose fields are not known is sent.
     pub fn tells(&self, destination: &Name, kinds: Kinds, changes: &Changes) -> bool {
         let is_update_of_feed = self.when.is_none() && kinds == Kind::Updated.into() && !changes.0.is_empty();
         let sight = self.sights.iter().find(|(name, _)| name == destination);

@@ -120,8 +120,8 @@ fn find<'v>(call: &'v Map<String, Value>, path: &[String]) -> Option<&'v Value> 
 pub struct Placement {
     /// The batch it belongs to.
     pub batch: BatchKey,
-    /// When the event happened, by the call, for a `count`: events count within a time of each other, however late they
-    /// are found. `None` when the call does not say, and for other batches.
+    /// When the event happened, by the call's own times; only for a `count`, whose events have to happen close
+    /// together, however late they are found. `None` when the call does not say, and for other batches.
     pub happened: Option<Timestamp>,
 }
 
@@ -130,7 +130,7 @@ pub struct Placement {
 ///
 /// It depends on nothing but its arguments. What changes with time is left to the destination's task: a delivery placed
 /// in [`BatchKey::Throttle`] is due at once while the limit allows, and one in [`BatchKey::Quiet`] while there are no
-/// quiet hours; and during quiet hours a delivery in any batch but a digest or a count waits for their end.
+/// quiet hours; during quiet hours every batch waits for their end, unless its rule is critical.
 pub fn placement(
     rule: &Rule,
     destination: &Name,

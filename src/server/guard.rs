@@ -77,8 +77,8 @@ impl Admission {
     }
 }
 
-/// Whether the proxy has named whoever asks: by its header, which must be there once. Another one would be of the client, and
-/// nobody knows which.
+/// Whether the proxy has named the user, in exactly one header. With two, one would come from the client, and it is unknown
+/// which.
 fn is_named(proxy: &TrustedProxy, request: &Parts) -> bool {
     let mut named = request.headers.get_all(&proxy.header).into_iter();
     let first = named.next().and_then(|name| name.to_str().ok());
@@ -131,7 +131,7 @@ impl Entrance {
             }
             return match is_for_this_machine(request) {
                 true => Ok(true),
-                // A page elsewhere can lead a browser here by a name of its own, and would read the answers.
+                // DNS rebinding: a foreign page can point a name of its own at this machine and would read the answers.
                 false => Err(Problem::new(
                     StatusCode::MISDIRECTED_REQUEST,
                     "wrong_host",
@@ -308,8 +308,8 @@ fn is_for_this_machine(request: &Parts) -> bool {
     host.as_ref().is_some_and(is_local) && request.uri.authority().is_none_or(is_local)
 }
 
-/// Whether a request that may change something does not come from a page of another site. Browsers say where a request
-/// comes from; whatever is no browser sends neither header. `public` is the origin of the page as people reach it.
+/// Whether a request is safe from cross-site forgery: it changes nothing, or does not come from a page of another site. Browsers
+/// send `Sec-Fetch-Site` or `Origin`; other programs send neither. `public` is the origin of the page as people reach it.
 fn is_own(request: &Parts, public: Option<&str>) -> bool {
     if matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return true;

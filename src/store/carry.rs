@@ -1,8 +1,8 @@
-//! Carries everything that matters from one store to another, of whichever kinds: snapshots, checkpoints, memos, ledgers, pauses,
-//! and the deliveries that are not through, with their attempts. What has arrived stays behind.
+//! Copies a store to another store of the same kind or a different one: snapshots, checkpoints, memos, ledgers, pauses, and the
+//! pending, held and dead deliveries with their attempts. Delivered and merged deliveries stay behind.
 //!
-//! It goes by what every store can do: deliveries are committed, tried, held and retried anew, as they once were. Then both
-//! stores are read, and must say the same.
+//! It uses only the methods of [`Store`]: deliveries are committed, settled, held and retried again until they stand as they
+//! did. Then the contents of both stores are compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,7 +54,7 @@ pub enum CarryError {
          claimed is free again after two minutes at the latest"
     )]
     AtWork(Duty),
-    /// The other store does not say the same.
+    /// The filled store differs from the one it was filled from.
     #[error(
         "the store that was filled does not say the same as the one it was filled from ({} and {} calls, {} and {} \
          deliveries, {} and {} notes): go on with the first one, which is as it was",
@@ -189,7 +189,7 @@ async fn deliveries(store: &dyn Store) -> Result<Vec<DeliveryRecord>, StoreError
     Ok(all)
 }
 
-/// The attempts that a delivery has had. Of those that are too long ago only the number is known, so another stands in.
+/// All attempts of a delivery with their numbers. Only the latest are kept; the oldest kept one stands in for those before it.
 fn attempts(record: &DeliveryRecord) -> impl Iterator<Item = (u32, &Attempt)> {
     let forgotten = record.attempts.saturating_sub(u32::try_from(record.log.len()).unwrap_or(u32::MAX));
     (1..=record.attempts).filter_map(move |number| {
@@ -210,7 +210,7 @@ async fn carry_deliveries(
     let mut events = vec![];
     for (record, body) in records.iter().zip(bodies) {
         let Some(event) = body else { continue };
-        // When the thing happened is said by a hold alone, so each begins with one.
+        // Only a hold carries `happened`, so every delivery is committed as held first.
         let hold = Some(Hold { batch: first_batch(record), happened: record.happened });
         let delivery = NewDelivery {
             destination: record.id.destination.clone(),
@@ -248,7 +248,7 @@ fn first_batch(record: &DeliveryRecord) -> BatchKey {
     record.waits_in().cloned().unwrap_or(BatchKey::Quiet)
 }
 
-/// Lets a delivery that was just made go through what the other one has gone through.
+/// Repeats the attempts, the restart and the release of `record` on its new copy, until that is in the same state.
 async fn live_again(
     to: &dyn Store,
     claim: &Claim,
@@ -396,6 +396,6 @@ async fn content(
 
 /// Adds a value to a hash.
 fn add(hash: &mut Xxh3, value: &impl Serialize) {
-    // What cannot be written is the same nothing in both stores, and both have refused it before.
+    // A value that cannot be serialised adds nothing for either store. Neither store would have accepted it.
     hash.update(&serde_json::to_vec(value).unwrap_or_default());
 }

@@ -1,4 +1,4 @@
-//! A store's figures, for whoever watches over it.
+//! A store's figures, for monitoring.
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 

@@ -1,4 +1,4 @@
-//! Calls of which no trace is to be left: what was prepared before they were forgotten must not bring them back.
+//! Calls that were forgotten: a write that was prepared before must not bring them back.
 
 use std::collections::HashSet;
 

@@ -91,7 +91,7 @@ pub struct BackedUp {
 /// cut.
 pub const LAZY_SYNC: Duration = Duration::from_millis(50);
 
-/// How often a duty that another process has is asked for where nothing tells when it is free.
+/// How often to ask again for a duty that another process holds, in a store that does not notify when it is free.
 const VACANCY: Duration = Duration::from_secs(1);
 
 /// Keeps snapshots, events and deliveries. All methods may be called concurrently, and each sees everything that was
@@ -106,12 +106,12 @@ pub trait Store: Send + Sync + 'static {
     /// Gives a duty back, so that others can take it at once. A claim that was lost already is no error.
     async fn give_up(&self, claim: Claim) -> Result<(), StoreError>;
 
-    /// Says that this process takes part in the work, with these duties; from then on it is given no more than its share of
-    /// them. `None` says that it is about to end, so that others take its duties as soon as it gives them back. A store for
-    /// one process has nothing to share out.
+    /// Announces that this process takes part in the work, with these duties; from then on it gets no more than its share of
+    /// them. `None` announces that it is about to end, so that others take its duties as soon as it gives them back. A store
+    /// for one process ignores this.
     fn attend(&self, _says: Option<Attendance>) {}
 
-    /// Has `work` asked how the duties of this process go, each time it says to the others that it is there.
+    /// Sets the report on this process's duties. It is called and stored each time the process announces itself to the others.
     fn report(&self, _work: Arc<dyn Fn() -> Value + Send + Sync>) {}
 
     /// Waits until it may be worth while to ask for a duty that another process had.
@@ -119,7 +119,7 @@ pub trait Store: Send + Sync + 'static {
         sleep(VACANCY).await;
     }
 
-    /// What falls to this process, as it changes; `None` when there is only this one.
+    /// The share of the work that falls to this process, as it changes; `None` when there is only this process.
     fn share(&self) -> Option<watch::Receiver<Share>> {
         None
     }

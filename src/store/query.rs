@@ -96,11 +96,11 @@ pub enum Action {
         /// When they are due.
         at: Timestamp,
     },
-    /// Makes new deliveries of the events of these, due at once at `at`, each at the end of its lane, in the order of their
+    /// Makes new deliveries of the events of these deliveries, due at `at`, each at the end of its lane, in the order of the
     /// tokens. They have the event's id, and the `sequence` of the destination's newest delivery of the event; 0, which
-    /// no first delivery has, when the destination has none. Left alone is what could only come twice: a delivery that has
-    /// not arrived at the destination that is meant, and one whose event waits for that destination already. So an action
-    /// that was cut short can be repeated.
+    /// no first delivery has, when the destination has none. Skipped are deliveries that would only arrive twice: one that has
+    /// not arrived at that destination yet, and one whose event waits for it already. So an action that was cut short can be
+    /// repeated.
     Resend {
         /// The deliveries.
         tokens: Vec<Token>,

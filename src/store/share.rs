@@ -105,11 +105,11 @@ pub struct Share {
 }
 
 impl Share {
-    /// What falls to process `me`.
+    /// The share of process `me`.
     ///
-    /// All duties are divided by all processes. Who has most already keeps what is left over, so as little as possible
-    /// changes hands. A process takes no more than its part, so others find something when several wake at once, unless
-    /// nobody else who has too little serves a duty.
+    /// The duties are divided equally among the processes. The remainder goes to those that own most already, so that few duties
+    /// change hands. A process takes no more than its part, so that others find free duties when several wake at once. It takes
+    /// more only of duties that no other process with too few serves.
     pub fn of(cluster: &Cluster, me: &str) -> Self {
         let taking: Vec<&Node> = cluster.nodes.iter().filter(|node| node.live && !node.leaving).collect();
         let Some(own) = taking.iter().find(|node| node.id == me) else { return Self::default() };
@@ -123,7 +123,7 @@ impl Share {
         ranked.sort_unstable();
         let (each, left) = (wanted.len() / taking.len(), wanted.len() % taking.len());
         let part = |rank: usize| each + usize::from(rank < left);
-        // How many duties each of the others lacks.
+        // How many duties each process lacks, this one included.
         let lacking: BTreeMap<&str, usize> = (ranked.iter().enumerate())
             .filter_map(|(rank, (Reverse(has), id))| {
                 Some((*id, part(rank).checked_sub(*has).filter(|it| *it > 0)?))

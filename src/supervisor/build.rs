@@ -32,7 +32,7 @@ pub(super) struct Built {
     pub(super) parts: Vec<(Duty, Version, Part)>,
 }
 
-/// Everything `config` wants to run, with what the files that are read only when a task starts hold now.
+/// Everything `config` wants to run, with the present content of the files that a task reads only when it starts.
 ///
 /// # Errors
 /// [`ApplyError`] when they cannot be read in time.

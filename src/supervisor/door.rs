@@ -1,4 +1,5 @@
-//! Where people come in, for the server that stands above this room.
+//! A way in for people, such as an address to listen on. Implemented by the server, on which this module must not
+//! depend.
 
 use async_trait::async_trait;
 

@@ -35,7 +35,7 @@ pub enum ApplyError {
     /// The config has another store. A store is opened once, so this takes a restart.
     #[error("[store] `{0}` is another one than at the start; restart callwatch for it")]
     NeedsRestart(&'static str),
-    /// The address to listen on cannot be had, or what else people would come in by.
+    /// The address to listen on, or another way in for people, cannot be opened.
     #[error("{0}")]
     Door(String),
     /// callwatch is stopping, so no config is put to work any more.

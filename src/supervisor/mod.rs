@@ -160,7 +160,8 @@ impl Supervisor {
         }
     }
 
-    /// Has the processes that share the store call this one by `name`, in place of its machine and its number there.
+    /// Sets the name by which the processes that share the store know this one, in place of its host name and process
+    /// id.
     pub fn named(self, name: String) -> Self {
         Self { name, ..self }
     }
@@ -307,8 +308,8 @@ impl Supervisor {
         }
     }
 
-    /// Does what another share of the work asks for: duties that are given back begin anew, so that the task before ends in
-    /// good order and the next one waits until the duty falls to this process again.
+    /// Takes in how the work is shared now. The task of a duty that is given back ends in good order, and a new one
+    /// takes its place, which waits until the duty falls to this process again.
     async fn share(&mut self, share: Share, stop: &CancellationToken) {
         let Some(config) = self.config.borrow().clone() else { return };
         let nodes = u32::try_from(share.nodes).unwrap_or(u32::MAX);

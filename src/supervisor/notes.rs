@@ -41,8 +41,8 @@ struct Notes {
 }
 
 impl Notes {
-    /// The events about the rejection on the board; `None` when it has been told. The same mistake that is found
-    /// again and again is told once.
+    /// The events about the rejection on the board; `None` when there is none, or when it has been reported. The same
+    /// mistake found again and again is reported once.
     fn look(&mut self, rejected: Option<&OnBoard>, rules: &Rules, now: Timestamp) -> Option<Told> {
         let Some(OnBoard { at, error }) = rejected else {
             self.rejected = None;
@@ -52,7 +52,7 @@ impl Notes {
             return None;
         }
         self.rejected = Some(error.clone());
-        // One line for each mistake, which a message puts on one.
+        // The error has one line for each mistake; a message has all of them on one line.
         let details = json!({ "since": at.to_string(), "error": error.replace('\n', "; ") });
         let number = at.as_millis().to_string();
         let incident =

@@ -1,8 +1,8 @@
-//! The API's clock, by which the ages of what it dates are told. Pure.
+//! The API's clock, by which the ages of calls are measured. Pure.
 //!
-//! Calls carry times of the API's clock. How long ago they were is not for our wall clock to say: somebody may set it, and
-//! then a call that has just begun would have lasted for two days. So the `Date` of the answers says how far the API's clock
-//! is from our steady one, and between answers the steady one goes on.
+//! Calls carry times of the API's clock, so their age cannot be taken from our wall clock: somebody may set that, and a
+//! call that has just begun would have lasted for two days. Instead, the `Date` header of each answer tells how far the
+//! API's clock is ahead of our steady one, which goes on between answers.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -38,11 +38,11 @@ impl ApiClock {
         }
     }
 
-    /// The moment at which our clocks say these times.
+    /// The present moment by all clocks, given the times of our wall clock and our steady clock.
     ///
-    /// Until an answer has said the time, waits go by the steady clock, which is the wall clock as it was when the process
-    /// started, going on without leaps. That one may have been ahead, so that of the two the earlier one tells how old
-    /// something is: nothing is too old because a clock is wrong.
+    /// Until the first answer, the API's time is not known. Waits then go by the steady clock, which started at the
+    /// wall clock's time when the process did and never leaps. That time may have been ahead, so the earlier of the two
+    /// clocks stands in for the API's: a wrong clock must not make anything look too old.
     pub fn now(&self, wall: Timestamp, steady: Timestamp) -> Now {
         let waits = Timestamp::from_millis(steady.as_millis().saturating_add(self.ahead));
         let api = if self.latest.is_empty() { waits.min(wall) } else { waits };

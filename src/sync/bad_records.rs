@@ -47,8 +47,9 @@ impl BadRecords {
         bad.iter().filter(|bad| !self.known.contains_key(&bad.hash)).count()
     }
 
-    /// A page at `offset` has `all` records, of which these are bad. Returns what is to be said of them, and whether any of
-    /// it has not been said before.
+    /// Takes in a page at `offset` with `all` records, of which `bad` are bad. Returns a sentence about them, and
+    /// whether it is news: it names a bad record that was never reported, and none of this page was reported within
+    /// `TOLD_EVERY`. `None` when no record is bad.
     pub fn on_page(
         &mut self,
         offset: u64,
@@ -58,7 +59,7 @@ impl BadRecords {
     ) -> Option<(String, bool)> {
         let there: HashSet<RecordHash> = bad.iter().map(|bad| bad.hash).collect();
         let places = offset..offset + all as u64;
-        // A record that is bad in another way in every answer is still the same one.
+        // A bad record whose bytes differ in every answer counts as the same one, as long as the reason is the same.
         let mut replaced: HashMap<&str, usize> = HashMap::new();
         self.known.retain(|hash, known| {
             let is_gone = places.contains(&known.place) && !there.contains(hash);

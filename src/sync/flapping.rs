@@ -1,4 +1,4 @@
-//! Fields that differ in every answer, like signed addresses of recordings. Pure.
+//! Fields that change in most answers although the call does not, like signed addresses of recordings. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

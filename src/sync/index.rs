@@ -125,7 +125,7 @@ impl Index {
         self.slots.get(&record).copied()
     }
 
-    /// The call as the planner is told of it, except that until when its analysis is waited for is by the API's clock.
+    /// The call as a row for the planner, except that `analysis_until` is by the API's clock.
     ///
     /// # Panics
     /// If the slot is not from this index.

@@ -8,21 +8,22 @@ use std::{collections::HashMap, time::Duration};
 use super::planner::Slot;
 use crate::{change::Stale, content::StateTag, time::Timestamp};
 
-/// An older state counts when it is all that was said of the call for so long,
+/// An older state is believed when the API has shown no other state of the call for this long,
 const STANDS: Duration = Duration::from_secs(60);
-/// in so many looks.
+/// and at least this often.
 const LOOKS: u32 = 3;
 
 /// The most calls that are kept in mind for each reason.
 const CALLS: usize = 10_000;
-/// When there are as many, a call that was shown so often without its state being believed, or that was not shown for so
-/// long, gives its place to others.
+/// When [`CALLS`] are kept, a call gives its place to others if older states of it were shown this often without one
+/// being believed, or if none was shown for [`FORGOTTEN`].
 const CHANCES: u32 = 4 * LOOKS;
 const FORGOTTEN: Duration = Duration::from_secs(3 * 3600);
 /// Room is made at most this often, because every call is looked at for it.
 const ROOM_EVERY: Duration = Duration::from_secs(10);
 
-/// The older states that are shown of calls. Lost with the process: they then have to stand anew.
+/// The older states that the API shows of calls. Lost with the process: after a restart they have to be shown for
+/// `STANDS` again.
 #[derive(Debug, Default)]
 pub struct Older {
     /// States that count once they are all that the API says.

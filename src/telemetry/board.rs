@@ -57,8 +57,8 @@ pub struct SourceStatus {
     pub last_poll: Option<Timestamp>,
     /// When the last request was answered.
     pub last_success: Option<Timestamp>,
-    /// The same by the steady clock, by which it is told how long ago that was: a wall clock that is set back must not keep
-    /// a source that is silent looking well.
+    /// The same by the steady clock, for how long ago that was: a wall clock that is set back must not make a silent
+    /// source look well.
     pub answered: Option<Timestamp>,
     /// Failed requests in a row.
     pub failures: u32,
@@ -196,7 +196,7 @@ pub struct Backlog {
     pub pending: u64,
     /// Deliveries that are held until their batch is sent.
     pub held: u64,
-    /// When the delivery that has been due for longest became due; `None` when none is due.
+    /// When the delivery that goes out next became due; `None` when none is due. Others may have been due for longer.
     pub oldest_due: Option<Timestamp>,
 }
 

@@ -114,7 +114,7 @@ const WHOLE: [Of<Board>; 5] = [
 /// All gauges, as the board is now.
 pub(super) fn of(board: &Board, store: &Figures, now: Timestamp) -> Registry {
     let mut registry = Registry::with_prefix(PREFIX);
-    // Of what another process works on, that one has the series: here they would stand still, and raise alarms.
+    // The process that works on a duty has its series. Here they would stand still, and raise alarms.
     let own_sources = || board.sources.iter().filter(|(_, it)| !it.elsewhere);
     let own_destinations = || board.destinations.iter().filter(|(_, it)| !it.elsewhere);
     for gauge in SOURCES {

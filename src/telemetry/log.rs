@@ -122,7 +122,7 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
                     );
                 }
                 Verdict::Retry(at) => {
-                    // One that is left alone has nothing to wait for but that.
+                    // No wait of its own: the delivery is due as soon as the destination is resumed.
                     let wait = at.since(now);
                     let next = match wait.as_secs() {
                         0 => "it waits".to_owned(),

@@ -54,7 +54,8 @@ type Listener = Box<dyn Fn(&Signal) + Send + Sync>;
 /// (`crm`).
 pub type Counts = BTreeMap<(&'static str, String), u64>;
 
-/// How often it is told that a store cannot be used, for the same reason, by all duties that wait for it together.
+/// A store that cannot be used is reported at most this often for one reason, by all the duties that wait for it
+/// together.
 const UNUSABLE_AGAIN: Duration = Duration::from_secs(60);
 
 /// Where signals go. Cheap to clone; all clones share one board.
@@ -67,7 +68,7 @@ struct Shared {
     clock: Clock,
     registry: Registry,
     state: Mutex<State>,
-    /// Counts what may have changed counts or board.
+    /// Grows with everything that may have changed the counts or the board.
     news: AtomicU64,
     listener: Option<Listener>,
 }

@@ -119,8 +119,8 @@ impl Report {
 }
 
 impl Board {
-    /// Fills in how things stand that other processes work on: as their owners have reported, or else whoever had them before.
-    /// Of a source that nobody has reported since it changed hands, the time of that counts as its last answer.
+    /// Fills in the status of everything that other processes work on: as its owner has reported, or else as an earlier
+    /// owner did. A source that nobody has reported since it changed hands counts as answered at that time.
     pub fn complete(&mut self, cluster: &Cluster, wall: Timestamp, steady: Timestamp) {
         let reports: Vec<(&Node, Report)> = (cluster.nodes.iter())
             .filter_map(|node| {

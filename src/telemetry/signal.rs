@@ -33,7 +33,8 @@ pub enum Signal {
         source: Name,
         /// Calls remembered.
         calls: u64,
-        /// Events made of them; more than none only with `notify_since`.
+        /// Events made meanwhile. Without `notify_since`, only rules with `for` and incidents of the source itself make
+        /// any.
         events: u64,
     },
     /// A request was answered.
@@ -94,7 +95,7 @@ pub enum Signal {
     },
     /// A person had calls forgotten.
     Forgot {
-        /// How many, in words, without the number.
+        /// A line for the log: whose calls, without the phone number, and how much was forgotten.
         text: String,
     },
     /// Something about a source that is worth one line.
@@ -177,7 +178,7 @@ pub enum Signal {
         /// The error, without anything of the call.
         error: String,
     },
-    /// A rule's own title or body could not be rendered, so the default was sent.
+    /// A rule's own title, body or advice could not be rendered, so the default was sent.
     TextFailed {
         /// The rule.
         rule: Name,
@@ -208,7 +209,7 @@ pub enum Signal {
     Attempted {
         /// The delivery.
         delivery: DeliveryId,
-        /// The call; `None` for an event about a source.
+        /// The call; `None` for an event that is about none.
         call: Option<CallId>,
         /// The rule of the event.
         rule: Name,
@@ -224,8 +225,8 @@ pub enum Signal {
         verdict: Verdict,
         /// When the delivery was made.
         created: Timestamp,
-        /// When the call was updated, as the API says, of a delivery that arrived; `None` when that is not known, or the
-        /// delivery tells of it again.
+        /// For a delivery that arrived, the call's `updatedAt`; `None` when it is not known, or when a person had the
+        /// event sent again.
         updated: Option<Timestamp>,
     },
     /// The breaker of a destination has opened: too many attempts in a row failed.
@@ -262,7 +263,7 @@ pub enum Signal {
     StoreBack,
     /// The store could not do something that callwatch asked of it.
     StoreFailed {
-        /// The operation that failed (`leasing deliveries`).
+        /// The operation that failed (`settling deliveries`).
         doing: &'static str,
         /// The error, in words a person can act on.
         error: String,
@@ -301,7 +302,7 @@ pub enum Signal {
         /// The doubts, one line each.
         doubts: Vec<String>,
     },
-    /// Whether the file says the same as the config at work has changed, and nothing followed from it.
+    /// The config file began to differ from the config at work, or to agree with it again, without being put to work.
     ConfigOnDisk {
         /// Whether it says something else.
         differs: bool,

@@ -269,7 +269,7 @@ impl Sums {
     }
 }
 
-/// Whether one of the last `many` until `now`.
+/// Whether `it` is one of the last `many` hours or days up to `now`.
 fn is_lately<T: Copy + PartialOrd + std::ops::Sub<Output = T>>(it: T, now: T, many: T) -> bool {
     it <= now && now - it < many
 }
@@ -283,7 +283,7 @@ fn day_of(at: Timestamp, zone: Zone) -> i32 {
     zone.local(at).map(|local| local.num_days_from_ce()).or_else(in_utc).unwrap_or_default()
 }
 
-/// The place of a name; one of too many shares that of the others.
+/// The place of a name. Beyond [`NAMES`] names, all others share one.
 fn place<'a, N, T>(places: &'a mut BTreeMap<N, T>, name: &N) -> &'a mut T
 where
     N: Ord + Clone + From<&'static str>,

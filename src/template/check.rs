@@ -103,8 +103,8 @@ pub(super) fn check(template: &minijinja::Template<'_, '_>, r#use: Use<'_>) -> R
             Instruction::CallFunction(name, ..) if !is_global(name) => {
                 Some(format!("there is no function `{name}`"))
             }
-            // Lists that are added are not copied but strung together, which costs no steps: thirty times `x + x` is a list
-            // of 10⁹ entries. With one thing on a side it is an error.
+            // minijinja adds lists lazily, which costs no fuel: `x + x` thirty times over is a list of 10⁹ entries. If one side
+            // certainly is a scalar, adding a list to it fails, so such an addition is allowed.
             Instruction::Add if !has_one_thing(instructions, index) => {
                 let span = span_of(instructions, index);
                 let message = "`+` adds numbers, and these may be lists".to_owned();
@@ -183,14 +183,14 @@ fn has_one_thing(instructions: &Instructions<'_>, index: u32) -> bool {
     one_things(instructions, index).contains(&true)
 }
 
-/// Whether the `in` at `index` looks for something that certainly is one number or text, or looks in a list that is written out.
+/// Whether the `in` at `index` certainly looks for a scalar, or looks in a list literal.
 fn looks_for_one_thing(instructions: &Instructions<'_>, index: u32) -> bool {
     let [is_one, _] = one_things(instructions, index);
     let last = index.checked_sub(1).and_then(|last| instructions.get(last));
     is_one || matches!(last, Some(Instruction::LoadConst(list)) if list.as_str().is_none())
 }
 
-/// For each side of the operator at `index`, whether it certainly is one thing.
+/// For each side of the operator at `index`, whether it certainly is a scalar: one number, text or truth value.
 fn one_things(instructions: &Instructions<'_>, index: u32) -> [bool; 2] {
     let [left, right] = sides(instructions, index);
     let right_begins = left.map_or(index, |left| left + 1);
@@ -262,7 +262,7 @@ fn makes_one_thing(instructions: &Instructions<'_>, index: u32, end: u32) -> boo
                 && OF_LOOP.contains(field)
                 && !is_set(instructions, "loop")
         }
-        // One of what was added was one thing, else this would have been refused or would have failed. So with `*`.
+        // One operand of a permitted `+` is a scalar, and adding a list to a scalar fails, so the result is one. `*` likewise.
         Some(Instruction::Add | Instruction::Mul) => true,
         Some(
             Instruction::Eq
@@ -286,7 +286,7 @@ fn makes_one_thing(instructions: &Instructions<'_>, index: u32, end: u32) -> boo
         ) => true,
         _ => false,
     };
-    // Of `x if y else 1` the last instruction says too little.
+    // If a jump leads to `end`, as in `x if y else 1`, the value may come from another instruction.
     is_one && !(0..).map_while(|at| instructions.get(at)).any(|it| leads_to(it, end))
 }
 

@@ -33,7 +33,7 @@ impl Dashed {
         if source.contains('~') {
             in_statement(&parse(source, "", SyntaxConfig::default()).ok()?, &mut operands);
         }
-        // At one place, what ends comes before what begins, and the longer one begins first.
+        // At the same place, closing text goes before opening text.
         let behind = format!(")|{FILTER}");
         let mut places: Vec<(usize, &str)> = vec![];
         for operand in operands {

@@ -120,7 +120,7 @@ fn tojson(
 /// Makes the library's filters and tests look no further than [`MAX_BODY`] into lists and objects, and count steps for how far
 /// they look. By themselves they compare and write values of any depth without counting.
 fn guard(env: &mut Environment<'static>) {
-    // Of null they make null, as our own do, and not an error or the word None.
+    // These filters return null for null, as our own do, instead of failing or writing `None`.
     const OF_TEXTS: [&str; 10] =
         ["capitalize", "e", "escape", "lines", "lower", "replace", "split", "title", "trim", "upper"];
     let filters: [(&'static str, Value); 18] = [

@@ -146,7 +146,7 @@ fn in_words(wrong: &[Wrong]) -> String {
     wrong.iter().map(|Wrong { flag, said }| format!("{flag}: {said}")).collect::<Vec<_>>().join("\n")
 }
 
-/// The same for somebody who was asked, and knows for what.
+/// The mistakes without their flags, for a person who has just been asked the question.
 fn said(wrong: &[Wrong]) -> String {
     let mut said: Vec<_> = wrong.iter().map(|wrong| wrong.said.as_str()).collect();
     said.dedup();
@@ -228,7 +228,7 @@ async fn run(args: &InitArgs, asks: bool) -> Result<(), InitError> {
     let language = language(args, asks)?;
     let receivers = receivers(args, asks, &project)?;
     let rules = rules(args, asks, Preset::all(glance.as_ref()))?;
-    // In a shell commands would look for it beside the config.
+    // The service of the unit finds its store by an environment variable that commands in a shell do not have, so name it.
     let store = is_of_unit(&args.config).then_some(STORE_OF_UNIT);
     let mut draft = Draft { project, timezone, language, token: token()?, store, receivers, rules };
     let trial = loop {
@@ -260,7 +260,7 @@ async fn run(args: &InitArgs, asks: bool) -> Result<(), InitError> {
     write(&env_path, &env, 0o600)?;
     let schema_path = args.config.with_file_name(SCHEMA_FILE);
     if let Err(error) = write_schema(&schema_path).and_then(|()| write(&args.config, &config, 0o644)) {
-        // The next try would take it for somebody's own. The first error is the one to act on.
+        // Otherwise the next run would refuse to overwrite it. The first error is the one to report.
         let _ = fs::remove_file(&env_path);
         return Err(error);
     }
@@ -274,7 +274,8 @@ async fn run(args: &InitArgs, asks: bool) -> Result<(), InitError> {
     ))?)
 }
 
-/// The draft as a config with its secrets in it, to be tried out; it is never written. Says what is odd about the one that is.
+/// The draft as a config with its secrets in it, for the test message only. Prints the warnings about the config that will be
+/// written.
 fn trial(draft: &Draft, args: &InitArgs) -> Result<Config, InitError> {
     draft.env_file().map_err(InitError::Secret)?;
     let config = draft.config(&in_environment);
@@ -525,7 +526,7 @@ fn has_password(smtp: &str) -> bool {
     Url::parse(smtp).is_ok_and(|smtp| smtp.password().is_some())
 }
 
-/// Asks for a line until it is a right one. Blanks around it, which come along when a text is copied, are none of it.
+/// Asks for a line until `check` accepts it. Blanks around it, which come from copying, are removed.
 fn line(
     prompt: &str,
     default: Option<&str>,
@@ -580,8 +581,8 @@ fn parse(text: &str, args: &InitArgs, env: &dyn Fn(&str) -> Option<String>) -> R
     })
 }
 
-/// The answers that a report on a draft is about: there is no file yet whose lines could be looked at. `None` when it is about
-/// something else as well.
+/// The mistakes of a report by the flags that gave the wrong answers, since there is no file yet whose lines could be shown.
+/// `None` when a mistake belongs to no answer.
 fn answers(report: &Report, draft: &str, args: &InitArgs) -> Option<Vec<Wrong>> {
     // Beside errors, warnings can be about what is still missing from the draft.
     let worst = if report.count(Level::Error) > 0 { Level::Error } else { Level::Warning };

@@ -78,7 +78,8 @@ impl Ledger {
         self.sent.drain(..excess);
     }
 
-    /// When the messages that went out no longer matter; `None` when there were none, or no limit asks for them.
+    /// When the messages that went out no longer matter to a limit; `None` when there were none, or when the rule is
+    /// gone.
     pub(super) fn forgotten_at(&self, rule: Option<&Rule>) -> Option<Timestamp> {
         let last = self.sent.last()?;
         let pacing = &rule?.pacing;

@@ -185,9 +185,9 @@ impl Pacer {
         key.rule().and_then(|rule| self.rules.get(rule))
     }
 
-    /// Forgets what is over: deliveries that a `count` came too late for, which are returned, and batches that nothing waits
-    /// in and no limit remembers. Whatever has been committed must have been taken in by then: it may be what a count was
-    /// waiting for.
+    /// Forgets what is over: deliveries that are too old for their `count`, which are returned, and batches in which
+    /// nothing waits and whose messages no limit remembers. Everything committed must have been taken in before,
+    /// because it may complete a count.
     pub(super) fn expire(&mut self, now: Timestamp) -> Vec<Token> {
         let mut late = vec![];
         let mut over = vec![];

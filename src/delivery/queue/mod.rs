@@ -5,8 +5,8 @@
 //!
 //! A million deliveries must fit into 80 MB, so each is a [`Slot`] of 52 bytes in one vector, found by its token and by its
 //! lane through tables of slot numbers. A lane is a circular list through its slots: the table knows the last one, whose
-//! link leads to the first. When a slot may be due stands in `ready` or `later` as a mere hint, which is checked when its
-//! time has come, so that nothing has to be searched for when a delivery moves.
+//! link leads to the first. `ready` and `later` only hint at when a slot may be due. A hint is checked when its time
+//! has come, so that nothing has to be searched for when a delivery moves.
 
 mod held;
 
@@ -114,7 +114,7 @@ impl Queue {
     }
 
     /// Takes in how a delivery stands, whether it is new or known: if it is not held, it is due at `due`. One that is
-    /// handed out stays so.
+    /// handed out stays so unless it is held now.
     pub(super) fn put(&mut self, pending: Pending, due: Timestamp, now: Timestamp) -> Moved {
         self.now = now;
         let Pending { token, subject, sequence, created, attempts, restart, standing, event: _, rule: _ } =

@@ -46,7 +46,7 @@ pub(super) struct Nodes {
     stop: CancellationToken,
     /// The page, which the first process serves. That one is never killed.
     server: Server,
-    /// Events by rule that processes counted which were killed since.
+    /// The event counts, by rule, of the processes that were killed.
     counted: BTreeMap<String, u64>,
     /// How many were killed.
     pub(super) kills: u64,

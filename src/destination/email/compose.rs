@@ -148,7 +148,7 @@ fn list_id(rules: &[Applied], domain: &str) -> String {
     format!("<{rules}callwatch.{domain}>")
 }
 
-/// The letters, digits and dashes of a name.
+/// A name as a label of a domain: in lower case, with dashes in place of all but letters and digits.
 fn label(name: &str) -> String {
     let is_kept = |c: char| c.is_ascii_alphanumeric() || c == '-';
     name.chars()
@@ -230,7 +230,7 @@ fn headline(message: &Message) -> String {
 pub(in crate::destination) fn plain(message: &Message) -> String {
     let language = message.language;
     let origin = message.origin(str::to_owned, str::to_owned, |_, when| when.to_owned());
-    let mut foot = capitalized(&in_lines(origin.into_iter()));
+    let mut foot = in_lines(origin.into_iter());
     if let Some(call) = &message.call {
         foot.push_str(&format!("\n{} {call}", capitalized(&language.call_word())));
     }
@@ -241,20 +241,20 @@ pub(in crate::destination) fn plain(message: &Message) -> String {
     format!("{}\n\n{text}\n\n{FOOTER}\n{foot}\n", wrapped(&headline(message), ""))
 }
 
-/// The parts beside each other, as many as fit into a line.
+/// The parts beside each other, as many as fit into a line. Each line begins with a capital letter.
 fn in_lines(parts: impl Iterator<Item = String>) -> String {
     let mut lines = String::new();
     let mut width = 0;
     for part in parts {
         let length = part.chars().count();
-        let (between, before) = match width {
-            0 => ("", 0),
-            width if width + length + 3 > WIDTH => ("\n", 0),
-            width => (" · ", width + 3),
-        };
-        width = before + length;
-        lines.push_str(between);
-        lines.push_str(&wrapped(&part, "  "));
+        if width > 0 && width + 3 + length <= WIDTH {
+            width += 3 + length;
+            lines.push_str(&format!(" · {part}"));
+        } else {
+            lines.push_str(if width > 0 { "\n" } else { "" });
+            lines.push_str(&wrapped(&capitalized(&part), "  "));
+            width = length;
+        }
     }
     lines
 }

@@ -189,8 +189,8 @@ impl Memo {
         if self.event.as_ref() == Some(event) { self.have_it.clone() } else { vec![] }
     }
 
-    /// The memo after an attempt, if it is another one: who has the mail while others wait for it, and the subject of the
-    /// conversation once somebody has a mail of it.
+    /// The memo after an attempt; `None` when nothing has changed. It names who has the mail while others still wait
+    /// for it, and the subject of the conversation once somebody has a mail of it.
     fn after(&self, event: &EventId, conversation: Option<String>, receipt: Receipt) -> Option<Value> {
         let mut have_it = self.have_it(event);
         have_it.extend(receipt.accepted.iter().map(Address::to_string));

@@ -269,6 +269,11 @@ impl Fact {
         let value = truncate(&line(value), MAX_FACT);
         Self { label: truncate(&line(label), 60), dial: dial(&value, false), value, at: None }
     }
+
+    /// Whether a change says this value already, as the new one of the same field.
+    pub(super) fn is_told_by(&self, change: &Self) -> bool {
+        change.label == self.label && change.value.to_lowercase().ends_with(&self.value.to_lowercase())
+    }
 }
 
 fn fact(label: String, value: String) -> Fact {

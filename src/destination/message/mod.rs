@@ -80,7 +80,8 @@ pub(super) struct Message {
     pub(super) links: Vec<Link>,
     /// The id of the call, when it is about one.
     pub(super) call: Option<String>,
-    /// When the call was, in seconds since the Unix epoch; of several, and of what is no call, when it is told.
+    /// When the call began, in seconds since the Unix epoch; when the event happened, if that is not known or it is
+    /// about several calls or none.
     pub(super) at: i64,
     /// The same time for people.
     pub(super) when: String,

@@ -138,7 +138,12 @@ impl Writer {
             },
             Reason::Digest => {
                 let from = language.time(first, event.at, self.zone);
-                language.period(&from, &language.time_and_zone(event.at, self.zone))
+                let is_of_a_day = language::date(first, self.zone) == language::date(event.at, self.zone);
+                let to = match is_of_a_day {
+                    true => language.time_and_zone(event.at, self.zone),
+                    false => language.date_and_time(event.at, self.zone),
+                };
+                language.period(&from, &to)
             }
             Reason::Group => language.many_since(&many, &since),
             Reason::Quiet => capitalized(&since),

@@ -69,7 +69,10 @@ impl Writer {
                 } else {
                     vec![]
                 };
-                facts.extend(facts_of_call(fields, shown.began(), language, self.zone));
+                let of_call = facts_of_call(fields, shown.began(), language, self.zone).into_iter();
+                let untold = of_call.filter(|fact| !facts.iter().any(|change| fact.is_told_by(change)));
+                let untold: Vec<_> = untold.collect();
+                facts.extend(untold);
                 if self.fields.include.is_some() {
                     facts.extend(other_facts(fields, language, self.zone));
                 }
@@ -169,7 +172,11 @@ impl Writer {
                     read.truncate(MAX_READ);
                     read.push("…".to_owned());
                 }
-                Some(read.join(", ")).filter(|found| !found.is_empty())
+                let found = Some(read.join(", ")).filter(|found| !found.is_empty())?;
+                Some(match rule.lasting {
+                    Some(lasting) => self.language.rule_for(&found, &self.language.span(lasting)),
+                    None => found,
+                })
             }
         };
         let applied = |name: &Name| {
@@ -214,14 +221,14 @@ impl Writer {
                 Context { rule: rule.as_str(), severity: words.severity_of(rule), ..shown.context(1, calls) };
             let own = words.title_beside(&context, rule).map(|own| headline(&own, MAX_TITLE));
             let own = own.filter(|own| says_something(own) && own != title && !said.contains(own));
-            said.push(own.unwrap_or_else(|| rule.to_string()));
+            said.push(own.unwrap_or_else(|| spelled(rule.as_str())));
         }
         let more = also.len().saturating_sub(MAX_ALSO);
         said.extend((more > 0).then(|| self.language.and_more_rules(more as u64)));
         (!said.is_empty()).then(|| said.join(self.language.semicolon()))
     }
 
-    /// `Call from +33612345678, 15 Dec 09:32`: of what lasts, as long as a call does.
+    /// `Call from +33612345678, 15 Dec 09:32`: made only of what stays the same as long as the call goes on.
     fn conversation(&self, shown: &Visible<'_>) -> Option<String> {
         shown.call().filter(|_| !shown.event.id.is_test())?;
         let (language, fields) = (self.language, shown.fields());
@@ -249,8 +256,8 @@ impl Writer {
     }
 }
 
-/// `Call ended · +33612345678 · 2m 25s`; of a rule with a condition, which is what happened, `Appointment booked · Nina
-/// Mercier · 2m 25s` or `Still live for 30m · +33612345678`.
+/// `Call ended · +33612345678 · 2m 25s`; for a rule with a condition its name, as in `Appointment booked · Nina Mercier
+/// · 2m 25s` or `Still live for 30m · +33612345678`.
 fn default_title(shown: &Visible<'_>, rule: Option<&Rule>, zone: Zone, language: Language) -> String {
     if let Some(alert) = Alert::of(shown.event, zone, language) {
         return alert.title;
@@ -306,8 +313,8 @@ fn happened(kind: Kind, language: Language) -> Option<String> {
     }
 }
 
-/// What to do about a call that matters so much, where the rule does not say; `None` when the receiver is shown nothing by
-/// which that can be told.
+/// What to do about a call of this severity, where the rule does not say; `None` when the receiver is shown too little
+/// of the call to say.
 fn advice_on(
     call: &Map<String, Value>,
     kind: Kind,
@@ -319,6 +326,7 @@ fn advice_on(
     let can_be_called = number(call, "callerNumber").is_some_and(|number| dial(&number, true).is_some());
     let is_told = field(call, "summary").is_some();
     Some(match severity {
+        Severity::Info if kind == Kind::Deleted => language.advice_deleted(),
         Severity::Info if is_over && seems_unsettled(call) => match is_told {
             true => language.advice("unsettled"),
             false => language.advice_unsaid("unsettled"),

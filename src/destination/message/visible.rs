@@ -108,7 +108,7 @@ impl<'e> Visible<'e> {
         late.then_some(self.event.at)
     }
 
-    /// The fields of the call, or the details of an event about a source.
+    /// The fields of the call, or the details of an event about something else.
     pub(super) fn fields(&self) -> &Map<String, Value> {
         match &self.record {
             Value::Object(fields) => fields,

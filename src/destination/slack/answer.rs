@@ -48,7 +48,7 @@ pub(super) enum Outcome {
     Anew,
     /// There can be no reply: it has to be a message of its own.
     AtTop,
-    /// Slack has had this message before, and it is gone: it has to be posted as one that it has never had.
+    /// Slack had this message before and cannot find it: it has to be posted without its `client_msg_id`.
     Unknown,
     /// Nothing more can be done in this attempt.
     Answer(Answer),
@@ -112,8 +112,8 @@ pub(super) fn judge(request: Request, status: StatusCode, asked: Option<Duration
     Outcome::Answer(answer.with_response(body))
 }
 
-/// The consequence of Slack's word. What it says of the token or the channel it would say of every message, so the destination is
-/// paused; only what it says of the message makes the delivery dead.
+/// The consequence of Slack's word. A complaint about the token or the channel would meet every message, so the
+/// destination is paused; only a complaint about the message makes the delivery dead.
 fn consequence(request: Request, word: &str) -> Consequence {
     match (request, word) {
         (_, "ratelimited" | "rate_limited" | "message_limit_exceeded") => Consequence::Wait,

@@ -70,7 +70,7 @@ pub(super) fn render(message: &Message) -> Value {
         blocks.push(rest_is_missing(message.language));
     }
     blocks.push(foot);
-    // Of the mark a screen reader says only its picture.
+    // A screen reader only names the emoji of the mark, so the severity is there in words as well.
     let in_words = format!("{mark}{}{}", in_front(message.severity, message.language), message.title);
     json!({ "text": words(&in_words, message), "blocks": blocks, "unfurl_links": false, "unfurl_media": false })
 }
@@ -284,7 +284,7 @@ fn cut(text: &str, limit: usize) -> String {
     if let Some(at) = kept.rfind('&').filter(|at| !kept[*at..].contains(';')) {
         kept = &kept[..at];
     }
-    // Of a text without blanks, such as one long word, as much as there is room for.
+    // A text without blanks near its end, such as one long word, is cut anywhere.
     let word = kept.rfind(char::is_whitespace).filter(|at| *at >= kept.len() - kept.len() / 4);
     let is_at_word = text[kept.len()..].starts_with(char::is_whitespace);
     let kept = word.filter(|_| !is_at_word).map_or(kept, |at| &kept[..at]);

@@ -250,10 +250,10 @@ impl Bot {
     }
 }
 
-/// The answer to an edit that also tells so many earlier changes. Their deliveries count as delivered, so when the edit is given up,
-/// it says that they are not told either.
+/// The answer to an edit that also tells `left` earlier changes. Their deliveries count as delivered already, so a
+/// failed edit says that those changes are not told, either.
 fn carrying(mut answer: Answer, left: u64) -> Answer {
-    // What was posted in part has left a memo, and tells them.
+    // An answer with a memo is of a message that is posted or edited, and tells those changes.
     if left > 0 && answer.memo.is_none() && answer.reaction != Reaction::Delivered {
         let with = match left {
             1 => "; an earlier change of this call was left to this edit, and is not told either".to_owned(),

@@ -24,7 +24,7 @@ const BETWEEN_POSTS: Duration = Duration::from_secs(1);
 /// How long a promised time is kept for whoever it was promised to.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The most times that are promised; whoever asks beyond is told to come back after the last of them.
+/// The most promised times that are kept. A request beyond them is told to come back after the last one.
 const MAX_PROMISES: usize = 1000;
 
 /// The budgets of the tokens that are in use. A destination that is built anew has to find what the former one has used up,

@@ -135,7 +135,8 @@ fn webhook_url(value: &Value<'_>) -> Result<Secret, Mistake> {
     let found = secret(value)?;
     let why = match found.content().map(parse_web_address) {
         Some(Err(why)) => why,
-        // A page of a workspace, as copied from the browser. Slack's own demo and tests use loopback addresses.
+        // The page of a workspace, as copied from the browser. callwatch's own demo and tests use http on loopback
+        // addresses.
         Some(Ok(url)) if is_page_of_slack(&url) => {
             "this is a page of Slack, not an incoming webhook".to_owned()
         }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::name::Name;
 
-/// The parts of a message that tell its event; to a channel of an app goes also where it stands.
+/// The parts of a message that tell its event. A request of an app also says where the message stands.
 pub(super) fn show(message: &Message) -> Value {
     blocks::render(message)
 }

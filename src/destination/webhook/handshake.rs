@@ -77,7 +77,7 @@ impl Handshake {
                 value.and_then(|value| value.to_str().ok()).map(str::trim).map(str::to_owned)
             };
             let (origin, rate) = (header(ALLOWED_ORIGIN), header(ALLOWED_RATE));
-            // It says no more, and the connection is used again.
+            // The body says nothing more, but has to be read for the connection to be used again.
             let _ = http::read_capped(answer, MAX_RESPONSE).await;
             // The status says nothing about consent: the receiver may answer OPTIONS for other reasons.
             let own = self.origin.to_str().unwrap_or_default();
@@ -100,14 +100,15 @@ impl Handshake {
         Err(format!("the receiver did not allow it when asked by OPTIONS: {why}; nothing was sent"))
     }
 
-    /// Has permission asked for again: the receiver may have changed its mind. While it is being asked for, that is done already.
+    /// Forgets the permission, so that the next attempt asks again: the receiver may have changed its mind. Does
+    /// nothing while it is being asked.
     pub(super) fn doubt(&self) {
         if let Ok(mut permission) = self.permission.try_lock() {
             *permission = None;
         }
     }
 
-    /// How long the receiver's rate has no room; `None` takes the room for one request.
+    /// How long to wait until the receiver's rate has room; `None` when it has, which uses that room up.
     pub(super) fn wait(&self, now: Instant) -> Option<Duration> {
         let mut pace = self.pace();
         match pace.next {

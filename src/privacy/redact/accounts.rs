@@ -35,7 +35,7 @@ pub(super) fn without_ibans(text: &str) -> String {
     replaced(text, "[iban]", is_start, |start| iban(text, start))
 }
 
-/// The text with `name` in place of what is found. `end` says where what begins at a place ends.
+/// The text with `name` in place of each match. `end` returns where the match that begins at a place ends, if there is one.
 fn replaced(
     text: &str,
     name: &str,

@@ -104,7 +104,8 @@ fn around(text: &str, at: usize, from: usize, is_part: impl Fn(char) -> bool) ->
     at - before..at + behind
 }
 
-/// What begins at `at`, and with its digits at `begin`; `is_word` says whether it is a part of an id, a version or a link.
+/// Classifies what begins at `at`, with its first digit at `begin`: a phone number, or something else to be kept. `is_word` says
+/// whether it is part of an id, a version or a link.
 fn number(text: &str, at: usize, begin: usize, is_word: bool) -> Found {
     let is_international = text[at..begin].starts_with(['+', '＋']);
     let wide = groups(text, begin, LOOK, is_gap);
@@ -231,7 +232,7 @@ fn date(text: &str) -> Option<usize> {
     let is_date = |day, month| (1..=31).contains(&day) && (1..=12).contains(&month);
     let length = found.get(0)?.end();
     let rest = &text[length..];
-    // One that is two digits shorter than others is taken for one only if no number goes on behind it.
+    // A date with a year of two digits counts only if no further digits follow, as they would in a phone number.
     let separator = part(["s3", "s3", "s3", "s3"]);
     let goes_on = !separator.is_empty()
         && (rest.strip_prefix(separator).is_some_and(|rest| rest.starts_with(|c| digit(c).is_some()))

@@ -366,7 +366,7 @@ impl fmt::Display for Explanation {
 }
 
 impl Explanation {
-    /// Why the parts that are unknown are: "call.summary is null".
+    /// The reasons of all parts that have one: "call.summary is null", "not said".
     pub fn absent(&self) -> Vec<&str> {
         let of_parts = self.parts.iter().flat_map(Self::absent);
         self.because.as_deref().into_iter().chain(of_parts).collect()

@@ -57,7 +57,7 @@ impl<'a> Source<'a> {
             Expr::Literal(LiteralValue::Double(number)) if number.inner().is_sign_negative() => {
                 span = self.back_over(span, '-');
             }
-            // What is written out in brackets is all between them.
+            // A list or an object reaches from its opening bracket to its closing one.
             _ => {}
         }
         self.balanced(self.with_name(node, span))

@@ -90,7 +90,7 @@ struct Bar {
     height: f64,
 }
 
-/// Where up and down part, and all bars. Whatever is there at all is seen, and nothing leaves the drawing.
+/// The place of the ground line, and all bars. A value above zero is always visible, and no bar leaves the drawing.
 fn draw(series: &[Series], slots: usize) -> (f64, Vec<Bar>) {
     let up = most(series, slots, true);
     let down = most(series, slots, false);

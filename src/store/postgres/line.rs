@@ -40,12 +40,12 @@ const MOST: usize = 6;
 /// How long one exchange with the database may take.
 const EXCHANGE: Duration = Duration::from_secs(20);
 
-/// Begins a transaction. Whatever holds locks ends soon after its client has gone or stalls: another process that waits
-/// for them must not wait for long.
+/// Begins a transaction. The timeouts end a transaction whose client has gone or stalls, so that another process does not wait
+/// long for its locks.
 const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '15s'; SET LOCAL lock_timeout = '8s'; \
      SET LOCAL idle_in_transaction_session_timeout = '4s'; SET LOCAL synchronous_commit = on";
 
-/// The same where the database's `synchronous_commit` waits for more than its own disk, which stays.
+/// As [`BEGIN`], but keeps the database's own `synchronous_commit`, which waits for more than its own disk.
 const BEGIN_AS_SET: &str = "BEGIN; SET LOCAL statement_timeout = '15s'; SET LOCAL lock_timeout = '8s'; \
      SET LOCAL idle_in_transaction_session_timeout = '4s'";
 
@@ -131,7 +131,7 @@ impl Address {
     }
 }
 
-/// Is called with what another process has notified of.
+/// Called with the payload of each notification from another process.
 pub(super) type Heard = Box<dyn Fn(&str) + Send + Sync>;
 
 /// The channel on which processes notify each other, each with its own id.
@@ -171,7 +171,7 @@ impl Connector {
     }
 
     async fn connect(&self, heard: Option<Heard>) -> Result<Line, Trouble> {
-        // Of a service at work a file with a password may be missing for a moment.
+        // While the service runs, the secret's file may be missing for a moment: that passes.
         let address = self.address().await.map_err(|trouble| match trouble {
             Trouble::Final(StoreError::NoAddress { why }) => Trouble::Passing(why),
             other => other,
@@ -197,7 +197,7 @@ impl Connector {
                 }
             })
         };
-        // The library's own limit counts for each address of a name, and not for what follows.
+        // The library's own timeout counts for each address of a host name by itself, and does not cover the handshake.
         timeout(CONNECT, connected).await.map_err(|_| Trouble::late(CONNECT))?
     }
 
@@ -208,7 +208,7 @@ impl Connector {
         Ok(done.map_err(|_| Trouble::late(EXCHANGE))??)
     }
 
-    /// A connection of its own that listens to what other processes notify of.
+    /// Opens a connection that receives the notifications of other processes.
     pub(super) async fn listen(&self, heard: Heard) -> Result<Line, Trouble> {
         let line = self.connect(Some(heard)).await?;
         let listening = timeout(EXCHANGE, line.client.batch_execute(concat!("LISTEN ", channel!()))).await;
@@ -217,14 +217,14 @@ impl Connector {
     }
 }
 
-/// Moves what goes over a connection, and notes what is heard on it.
+/// Drives a connection in a task of its own, and passes notifications on to `heard`.
 fn carry<S, T>(mut connection: tokio_postgres::Connection<S, T>, heard: Option<Heard>) -> JoinHandle<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     tokio::spawn(async move {
-        // It ends when the client is dropped, and with an error that whoever waits for an answer gets as well.
+        // The task ends when the client is dropped, or on an error, which callers waiting for an answer receive as well.
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
             if let (AsyncMessage::Notification(told), Some(heard)) = (message, &heard) {
                 heard(told.payload());
@@ -255,7 +255,7 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(connector: Connector) -> Self {
-        // Waiting has its limit in `EXCHANGE`. The pool cannot fail to be made without a timeout of its own.
+        // `session` bounds the wait for a connection by `EXCHANGE`, so the pool needs no timeout, without which it cannot fail.
         let pool = managed::Pool::builder(connector).max_size(MOST).build();
         #[expect(clippy::expect_used, reason = "it only fails when a timeout is set and there is no runtime")]
         let pool = pool.expect("the pool has no timeouts");
@@ -290,7 +290,8 @@ impl Lines {
     }
 }
 
-/// A connection for one transaction. It goes back to the pool only after [`Session::finish`].
+/// A connection for one transaction. It goes back to the pool after [`Session::finish`], or when the database is known to have
+/// rolled the transaction back; otherwise it is closed.
 pub(super) struct Session {
     line: Option<Object<Connector>>,
     begin: &'static str,
@@ -306,12 +307,12 @@ impl Session {
         };
         let ends = matches!(script.0.last(), Some(Step::Plain(sql)) if sql == COMMIT);
         let answers = line.run(script, self.begin).await;
-        // Whatever came behind the refusal was skipped, and the end of the transaction was a rollback.
+        // After a lost claim the database skipped the rest of the script, and its COMMIT rolled the transaction back.
         self.is_clean.store(ends && matches!(answers, Err(Trouble::Lost)), Ordering::Relaxed);
         answers
     }
 
-    /// Says that the transaction has ended, and nothing is left of it in the connection.
+    /// Returns the connection to the pool. Call it once the transaction has ended.
     pub(super) fn finish(mut self) {
         drop(self.line.take());
     }
@@ -489,7 +490,7 @@ pub(super) enum Trouble {
     Passing(String),
     /// Another transaction was in the way; it works at once when it is tried again.
     Clash(String),
-    /// Asking again at once does not help: a wrong password, a right that is missing.
+    /// Trying again at once does not help, but it may later: a wrong password, a missing right.
     Refused(String),
     /// The claim of the write is lost.
     Lost,
@@ -524,7 +525,7 @@ impl From<tokio_postgres::Error> for Trouble {
             return Self::Passing(text);
         };
         let code = said.code().code();
-        // Of what a database says only the message is passed on: its details quote rows.
+        // Only the message of a database error is passed on, because its details quote rows.
         let text = format!("{} (SQLSTATE {code})", said.message());
         match code {
             "CW001" => Self::Lost,

@@ -104,7 +104,7 @@ type Report = Arc<dyn Fn() -> Value + Send + Sync>;
 
 struct Inner {
     lines: Lines,
-    /// What the process says of itself, once it takes part, and whether it is about to end.
+    /// What the process announces of itself to the others, and whether it is about to end; `None` before it takes part.
     says: Mutex<Option<(Attendance, bool)>>,
     /// Says how its duties go.
     work: OnceLock<Report>,
@@ -118,7 +118,7 @@ struct Inner {
     turns: Mutex<BTreeMap<Duty, Arc<tokio::sync::Mutex<()>>>>,
     /// The duties that it believes to own.
     own: Mutex<BTreeSet<Duty>>,
-    /// What falls to it; empty while nothing is known of the others.
+    /// The duties that fall to this process; empty while nothing is known of the other processes.
     share: watch::Sender<Share>,
     /// Asks for a look around at once.
     look: Notify,
@@ -254,8 +254,8 @@ impl PostgresStore {
     }
 }
 
-/// Looks around every second, and when another process notifies of something: who takes part, which duties are free, which
-/// feeds have something new.
+/// Reads the state of the cluster every second, and when another process notifies: who takes part, which duties are free, and
+/// which feeds have something new.
 async fn look(inner: Arc<Inner>, stop: CancellationToken) {
     let (mut seen, mut listener) = (None, Listener::default());
     loop {
@@ -277,7 +277,7 @@ async fn look(inner: Arc<Inner>, stop: CancellationToken) {
         if says.is_some() {
             listener.keep(&inner).await;
         }
-        // It says that it is there when that or its duties have changed, and every third of the lease.
+        // The process announces itself when what it announces or its duties have changed, and every third of the lease.
         let said = says.as_ref().filter(|now| {
             let is_due = |at: &Instant| at.elapsed() >= inner.lease / 3;
             seen.as_ref().is_none_or(|(before, at)| before != *now || is_due(at))
@@ -301,7 +301,7 @@ async fn look(inner: Arc<Inner>, stop: CancellationToken) {
             Some(Err(Trouble::Final(
                 error @ (StoreError::TooNew { .. } | StoreError::BeingFilled { .. }),
             ))) => return inner.bar(error),
-            // Whoever needs the database says that it is not there; looking again is all there is to do here.
+            // Calls that need the database report its failure. Here it is enough to look again.
             Some(Err(_)) => continue,
             None => return,
         };
@@ -309,11 +309,11 @@ async fn look(inner: Arc<Inner>, stop: CancellationToken) {
             seen = Some((said.clone(), Instant::now()));
         }
         if takes_part && moves != inner.moves.load(Ordering::SeqCst) {
-            // It has taken a duty or given one back meanwhile, and may have seen the state before.
+            // The process has taken a duty or given one back meanwhile, so what it read may be older: look again at once.
             inner.look.notify_one();
         } else if takes_part {
             let share = Share::of(&cluster, &inner.owner);
-            // What is to be given back is asked for until it is.
+            // Watchers are notified at every look until the duties have been given back.
             let is_asked = !share.give_back.is_empty();
             inner
                 .share
@@ -379,7 +379,7 @@ impl Inner {
         self.ask_all_the_same(claim, work).await
     }
 
-    /// The same for a process that must not work with the database any more, and may only clear up.
+    /// As [`Self::ask`], but also for a process that is barred from the database and may only clean up.
     async fn ask_all_the_same<T, F>(
         &self,
         claim: Option<&Claim>,
@@ -429,13 +429,13 @@ impl Inner {
             if began.elapsed() >= PATIENCE {
                 return Err(StoreError::Database { server: self.server.clone(), why });
             }
-            // Processes that lost the database together do not come back together.
+            // Jitter, so that processes that lost the database together do not all return at once.
             sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
-    /// Has every call fail from now on, and whoever waits for a duty ask once more.
+    /// Makes every later call fail with `error`, and wakes the callers that wait for a duty, so that they ask once more.
     fn bar(&self, error: StoreError) {
         let _ = self.barred.set(error);
         self.bar.cancel();
@@ -512,7 +512,7 @@ impl Store for PostgresStore {
             inner.note(&claim.duty, false);
             let given =
                 inner.ask(Some(&claim), |session| write::give_up(session, &inner.owner, &claim)).await;
-            // Whoever has looked in between has seen it as its own.
+            // A look at the cluster between the two notes may have seen the duty as still this process's own.
             inner.note(&claim.duty, false);
             given
         })
@@ -605,7 +605,8 @@ impl Store for PostgresStore {
         self.write(async move {
             let (count, told) = inner.ask(None, |session| write::act(session, &action)).await?;
             inner.wake(told);
-            // A command ends before anybody could be told later. It is only a hint, so its failure is none of the action.
+            // Notify at once, because a command's process ends before the task that notifies would. The notification is only a
+            // hint, so the action succeeds even when it fails.
             let told = async {
                 let session = inner.lines.session().await.ok()?;
                 let ((), session) = read::notify(session, &inner.owner).await.ok()?;
@@ -661,7 +662,7 @@ impl Store for PostgresStore {
         }
         let mut share = self.inner.share.subscribe();
         let falls_to_it = share.wait_for(|share| share.take.contains(duty) || share.own.contains(duty));
-        // The sender is as old as the store.
+        // Waiting cannot fail: the sender lives as long as the store.
         let _ = self.inner.bar.run_until_cancelled(falls_to_it).await;
     }
 

@@ -91,7 +91,7 @@ pub(super) async fn pending(
     const OWNED: &str =
         "SELECT EXISTS (SELECT FROM callwatch.duties WHERE duty = $1 AND owner = $2 AND epoch = $3)";
     const PAUSE: &str = "SELECT pause FROM callwatch.destinations WHERE name = $1";
-    // From the beginning nothing is known of deliveries that are gone.
+    // A reader that begins knows of no deliveries yet, so it need not hear which are gone.
     const FEED: &str = "SELECT position, token, record FROM ( \
          (SELECT o.position, o.token, d.record FROM callwatch.open o JOIN callwatch.deliveries d USING (token) \
           WHERE o.destination = $1 AND o.position > $2 ORDER BY o.position LIMIT $3) \

@@ -46,7 +46,7 @@ pub(super) const fn is_open(kind: DeliveryStateKind) -> bool {
     matches!(kind, DeliveryStateKind::Pending | DeliveryStateKind::Held | DeliveryStateKind::Dead)
 }
 
-/// How many deliveries there are more in each state, by its number.
+/// By how many a destination's count of deliveries changes in each state, by the number of the state.
 pub(super) type Shift = [i64; 5];
 
 /// A value of the table that cannot be what callwatch wrote.
@@ -107,7 +107,7 @@ pub(super) fn finished(state: &DeliveryState) -> Option<i64> {
     }
 }
 
-/// What is read of every call at every start, in compact form.
+/// The fields of a snapshot that every start reads for every call, in compact form.
 #[derive(Serialize, Deserialize)]
 struct Known {
     record: [u8; 16],

@@ -53,7 +53,7 @@ const FORGET: &str =
 const FORGET_EVENTS: &str = "DELETE FROM callwatch.events e WHERE e.id = ANY($1) \
      AND NOT EXISTS (SELECT FROM callwatch.deliveries d WHERE d.event = e.id)";
 const READ: &str = "SELECT token, record FROM callwatch.deliveries WHERE token = ANY($1) ORDER BY token";
-/// The feed is told of these deliveries anew, at its end.
+/// Moves these deliveries to the end of their feeds, so that their owners read them again.
 const FEED_LAST: &str = "WITH changed AS ( \
          INSERT INTO callwatch.open (token, destination, state, position) \
          SELECT token, destination, 0, nextval('callwatch.numbers') \
@@ -63,7 +63,7 @@ const FEED_LAST: &str = "WITH changed AS ( \
      UPDATE callwatch.destinations d SET changed = c.last \
      FROM (SELECT destination, max(position) AS last FROM changed GROUP BY destination) c WHERE d.name = c.destination \
      RETURNING d.name, d.changed";
-/// Makes deliveries, in the order given. Unless they are made again, those that exist are left as they are.
+/// Makes deliveries, in the order given. A delivery that exists is left as it is, unless the caller asks for another one.
 const MAKE_DELIVERIES: &str = "WITH given AS ( \
          SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::smallint[], $7::bigint[], \
          $8::bytea[]) WITH ORDINALITY AS u(event, destination, source, call, rules, state, created, record, ord) \
@@ -95,7 +95,7 @@ fn names(destinations: &BTreeSet<Name>) -> Value {
     texts(destinations.iter().map(|name| name.as_str().to_owned()).collect())
 }
 
-/// Adds the making and the locking of destinations.
+/// Adds statements that make the rows of these destinations where they are missing, and lock them.
 fn lock(script: Script, destinations: &BTreeSet<Name>) -> Script {
     if destinations.is_empty() {
         return script;
@@ -181,7 +181,7 @@ impl Snapshots {
     }
 }
 
-/// Since when a call that is still whole has been settled: see [`Snapshot::is_settled`].
+/// When a call whose snapshot is not shrunk settled, in milliseconds: see [`Snapshot::is_settled`].
 fn settles(snapshot: &Snapshot) -> Option<i64> {
     let ended = snapshot.completed_seen.max(snapshot.deleted.then_some(snapshot.first_seen));
     let ended = ended.filter(|_| snapshot.shrunk.is_none())?;
@@ -194,8 +194,8 @@ const WRITE_SNAPSHOTS: &str = "INSERT INTO callwatch.snapshots (source, call, kn
      ON CONFLICT (source, call) DO UPDATE SET known = excluded.known, snapshot = excluded.snapshot, \
      settles = excluded.settles";
 
-/// Writes a commit. The first time it is written as it is, which fails when it tells of a forgotten call; `careful` says that it
-/// did, and what would bring the call back is then left out.
+/// Writes a commit. The first attempt writes it unchanged, and fails when it tells of a forgotten call. It then sets `careful`,
+/// and the next attempt leaves out what would bring the call back.
 pub(super) async fn commit(
     session: Session,
     owner: &str,
@@ -213,7 +213,7 @@ pub(super) async fn commit(
             other => other,
         });
     }
-    // The claim is kept from here on, and who forgets calls waits for it.
+    // The claim's row is locked from here on, and a transaction that forgets calls waits for it.
     let script = Script::begin().then(HOLD, hold(owner, claim)).then(FORGOTTEN, vec![]);
     let mut answers = session.run(script).await?;
     answers.next();
@@ -334,7 +334,7 @@ impl Locked {
         is_changed
     }
 
-    /// Adds the writing of all changes but those of the feed, and of the counts.
+    /// Adds statements that write all changed deliveries and the counts, but not the feeds.
     fn write(&self, mut script: Script, mut shifts: BTreeMap<Name, Shift>) -> Result<Script, StoreError> {
         let changed: Vec<_> = self.0.values().filter(|it| it.is_changed).collect();
         let (mut closed, mut moved, mut states) = (vec![], vec![], vec![]);
@@ -379,13 +379,13 @@ impl Locked {
     }
 }
 
-/// Adds the forgetting of deliveries.
+/// Adds statements that delete deliveries.
 fn forget(script: Script, tokens: &[Token]) -> Script {
     let tokens = tokens_of(tokens.iter().copied());
     script.then(CLOSE, vec![ints(tokens.clone())]).then(FORGET, vec![ints(tokens)])
 }
 
-/// What follows from what was forgotten: the counts, and the events that may have no delivery any more.
+/// Consequences of deleting deliveries: the changes of the counts, and the events that may have no delivery left.
 type Left = (BTreeMap<Name, Shift>, Vec<Vec<u8>>);
 
 fn forgotten(rows: &[Row]) -> Result<Left, Trouble> {
@@ -484,7 +484,7 @@ pub(super) async fn settle(
     }
     let mut shifts = BTreeMap::new();
     if !forgets_now.is_empty() {
-        // What they leave behind is known only when they are gone.
+        // The counts and events to be corrected are known only after the deletion.
         let mut answers = session.run(forget(Script::more(), &forgets_now)).await?;
         answers.next();
         let events;
@@ -556,7 +556,7 @@ pub(super) async fn settle(
     Ok((told, session))
 }
 
-/// Whether a pause begins beside the one in the row of its destination.
+/// Whether a pause outlasts the one in the row of its destination, and so replaces it.
 fn outlasts(pause: &Pause, rows: &[Row]) -> Result<bool, Trouble> {
     let now: Option<&[u8]> = rows.first().map_or(Ok(None), |row| column(row, 1))?;
     let now: Option<Pause> = now.map(from_json).transpose()?;
@@ -696,7 +696,7 @@ async fn forget_calls(
     tokens: &[Token],
     events: &[Event],
 ) -> Written<(usize, Woken)> {
-    // Writes that are under way keep their claims until they end, and later ones see what was forgotten.
+    // Wait for writes under way, which hold the rows of their claims. Later writes see the list of forgotten calls.
     const WAIT: &str = "SELECT duty FROM callwatch.duties ORDER BY duty FOR UPDATE";
     const NOTE: &str = "INSERT INTO callwatch.forgotten (source, call) SELECT * FROM unnest($1::text[], $2::bytea[]) \
          ON CONFLICT DO NOTHING";
@@ -824,7 +824,7 @@ pub(super) async fn shrink(
     before: Timestamp,
     after: &[u8],
 ) -> Written<Option<Vec<u8>>> {
-    /// How many at a time: the source waits for those that are locked.
+    /// How many snapshots at a time: commits of the source wait while these are locked.
     const STEP: usize = 100;
     const SETTLED: &str = "SELECT call, snapshot FROM callwatch.snapshots \
          WHERE source = $1 AND call > $2 AND settles < $3 ORDER BY call LIMIT $4 FOR UPDATE SKIP LOCKED";

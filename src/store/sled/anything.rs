@@ -1,5 +1,5 @@
-//! What is read from the tree and from backups, given anything, for `crate::fuzzing`. Checksums are left out where they would
-//! keep everything else from being read.
+//! Entry points for `crate::fuzzing`: the readers of the tree's values and of backups, given any bytes. Checksums are skipped
+//! where they would reject nearly all input before anything else is read.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "to panic is what these functions are for")]
 

@@ -40,7 +40,7 @@ const WALK: [u8; 6] = *b"ghnpsx";
 
 /// A copy being taken.
 pub(super) struct Dump {
-    /// Dead when nobody takes the copy any more; then it is given up.
+    /// Cannot be upgraded once the taker has dropped its handle; the copy is then given up.
     taker: Weak<()>,
     /// Unfinished deliveries below this number have been looked at; `None` after the last.
     entries_from: Option<u64>,
@@ -145,7 +145,7 @@ impl Dump {
         Ok(piece)
     }
 
-    /// Has the entry of a delivery copied, if it is not yet; returns the number after its last delivery.
+    /// Queues the entry of a delivery to be copied, unless that was done before; returns the number after its last delivery.
     fn keep_entry_of(&mut self, disk: &Disk, number: u64) -> Result<u64, Fault> {
         let found = disk.view().last_up_to(&keys::all_heads(), &keys::heads(number))?;
         let (key, sealed) = found.ok_or(NO_ENTRY)?;
@@ -166,7 +166,7 @@ impl Dump {
         Ok(end)
     }
 
-    /// Has a block and the changes copied that were folded into it, if they are not yet.
+    /// Queues a block and its folded changes to be copied, unless that was done before.
     fn keep_block(&mut self, disk: &Disk, block: u64) -> Result<(), Fault> {
         if self.blocks.insert(block) {
             self.queue.push_back(keys::block(block));
@@ -187,7 +187,8 @@ impl Dump {
     ) -> Result<usize, Fault> {
         let view = disk.view();
         let found = match KeyKind::of(key.as_ref()) {
-            // An entry is large, and never changes: each of its parts is copied by itself.
+            // An entry is large, so each of its parts is copied by itself. Its events change only when a call is forgotten,
+            // and then this copy is given up.
             KeyKind::Events | KeyKind::Chunk => match view.sealed(key.as_ref())? {
                 Some(sealed) => {
                     value::unseal(key.as_ref(), &sealed)?;
@@ -248,7 +249,7 @@ impl Dump {
         Ok(bytes)
     }
 
-    /// Has the entry of a delivery copied that a person has made unfinished again.
+    /// Queues the entry of a delivery that a person has made unfinished again by a retry.
     fn keep_if_again_unfinished(
         &mut self,
         disk: &Disk,

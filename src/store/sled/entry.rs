@@ -7,8 +7,9 @@
 //!             body: the events, each as JSON, its record byte for byte
 //! ```
 //!
-//! The n-th delivery has the number `first + n`. Both keys are written with their entry; they go when none of its deliveries is
-//! left. Heads never change, and events only when a call is forgotten: what told of it is then empty, or told without it.
+//! The n-th delivery, from 0, has the number `first + n`. Both keys are written with their entry, and removed when none of its
+//! deliveries is left. Heads never change. Events change only when a call is forgotten: an event about it becomes empty, and a
+//! summary loses it.
 
 use std::{borrow::Cow, cell::RefCell, collections::HashSet};
 
@@ -289,8 +290,8 @@ impl<'b> EventsHead<'b> {
     }
 }
 
-/// The head and the body of an entry's events with each event as `exchange` makes it of its deliveries, by their places in the
-/// entry, and of its JSON.
+/// The head and the body of an entry's events, rewritten: `exchange` gets the places of an event's deliveries in the entry and
+/// its JSON, and returns the new JSON.
 pub(super) fn with_events<'b>(
     head: &'b [u8],
     body: &'b [u8],

@@ -41,7 +41,7 @@ pub(super) fn refuse_links(store: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a file of a store for writing, or makes it. Neither a link nor a second name of a file elsewhere is taken for it.
+/// Opens a file of a store for writing, or makes it. A symbolic link, and a file with a second hard link, are refused.
 pub(super) fn open_own(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);

@@ -107,7 +107,7 @@ fn open_tree(config: &StoreConfig, findings: &mut Vec<Finding>) -> Result<Disk, 
     let path = config.path.as_path();
     replace::tidy(path)?;
     let disk = match start(config) {
-        // Nothing was ever acknowledged, because a first start was interrupted: so nothing is lost by beginning anew.
+        // Without the file `sequence`, a first start was interrupted before anything was acknowledged, so starting over is safe.
         Err(fault) if fault.is_damage() && witness::count_in(path)?.is_none() => {
             let aside = replace::set_aside(path)?;
             findings.push(Finding::BegunAnew { aside });

@@ -20,7 +20,7 @@ use crate::{
 
 const NOT_AT_HAND: Fault = Fault::Damaged("the counts of a block are missing");
 
-/// All destinations, and the blocks that differ from what is on disk.
+/// All destinations, and the blocks that are held in memory.
 #[derive(Default)]
 pub(super) struct Outbox {
     pub(super) destinations: BTreeMap<Name, Destination>,

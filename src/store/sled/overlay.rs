@@ -1,4 +1,4 @@
-//! The tree as it will be once what is being prepared has been written.
+//! The tree as it will be once the prepared writes are written.
 
 use std::{
     borrow::Cow,

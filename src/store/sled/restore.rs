@@ -2,8 +2,8 @@
 //!
 //! A backup holds heads, events and changes of deliveries. They are written to the new tree as if the deliveries had just
 //! been committed and changed: all changes stand in new groups, folded ones first, and the engine does the rest as at any
-//! start. Of a block it is only believed which of its deliveries are forgotten, because their changes may be gone, too; they
-//! are forgotten anew. Events and changes of deliveries that are not there are left out.
+//! start. From a block only the list of forgotten deliveries is used, because their changes may be missing; they are forgotten
+//! again. Events and changes of deliveries that are not in the backup are left out.
 
 use std::{
     collections::BTreeMap,
@@ -121,8 +121,8 @@ fn verify(file: &Path) -> Result<Chosen, StoreError> {
     }
 }
 
-/// The last good backup in the store's folder, and why others were passed over. The last is the one to which most writes
-/// led, whatever the clock said when it was made.
+/// The last good backup in the store's folder, and why others were passed over. The last is the one with the highest count of
+/// writes, because the clock may have been wrong.
 fn choose(store: &Path) -> Result<(Chosen, Vec<StoreError>), StoreError> {
     let folder = folder(store);
     let all = backups(&folder).map_err(|error| failed(&folder, "read", &error.to_string()))?;

@@ -198,8 +198,8 @@ impl Thread {
     }
 }
 
-/// Works until it is told to close, nobody is left to ask for anything, or something breaks; then lets go of
-/// everything, and only then says so.
+/// Works until it is told to close, all senders are dropped, or the store breaks; then closes the tree and releases the lock,
+/// and only then answers.
 fn live(
     mut engine: Engine,
     lock: Lock,
@@ -327,7 +327,8 @@ impl<'w> Worker<'w> {
         Ok(is_open)
     }
 
-    /// How long to wait for a job; `None` when nothing else will have to be done.
+    /// How long to wait for a job before timed work is due: a sync, a fold, or a slice of the search for damage. Zero while
+    /// jobs or a fold are waiting. Never `None`, because the search for damage always has a next time.
     fn wait(&self) -> Option<Duration> {
         if !self.commits.is_empty() || !self.others.is_empty() || self.engine.is_folding() {
             return Some(Duration::ZERO);
@@ -347,7 +348,7 @@ impl<'w> Worker<'w> {
             .map(|until| until.saturating_duration_since(now).max(Duration::from_millis(1)))
     }
 
-    /// Writes what the jobs that wait stage, as far as it fits into one write, and answers them.
+    /// Runs waiting jobs that write until one write is full, writes what they staged, and answers them.
     fn write_group(&mut self) -> Result<(), StoreError> {
         let mut answers = vec![];
         let mut result = Ok(());

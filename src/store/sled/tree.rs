@@ -34,15 +34,15 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// How many bytes are read between two trims of the cache.
 const TRIM_EVERY: usize = 256 << 10;
 
-/// How often a page must be looked at before sled forgets others of its part of the cache: sled 0.34.7 notes so many looks
-/// (`MAX_QUEUE_ITEMS` in its `lru.rs`) before it acts on any.
+/// How often a page must be read before sled evicts other pages from its part of the cache: sled 0.34.7 queues this many accesses
+/// (`MAX_QUEUE_ITEMS` in its `lru.rs`) before it applies them.
 const LOOKS: usize = 64;
 
 /// The open tree.
 ///
 /// sled's cache has 256 parts, and one part shrinks to its share only after every 64th look at a page of it. Pages here are
-/// large: a walk through a gigabyte looks too seldom, and all of it would stay in memory, whatever the size of the cache.
-/// So the tree counts what is read, and now and then looks at the page that was read last as often as that takes.
+/// large: a scan of a gigabyte makes too few accesses, and all of it would stay in memory, whatever the size of the cache. So
+/// the tree counts the bytes read, and every [`TRIM_EVERY`] bytes reads the last page again as often as an eviction takes.
 #[derive(Clone)]
 pub(super) struct Tree {
     db: Db,
@@ -94,7 +94,7 @@ impl Tree {
         if read >= TRIM_EVERY {
             self.read.store(0, Ordering::Relaxed);
             for _ in 0..LOOKS {
-                // Only that it is looked at matters.
+                // The value is not needed, only the access.
                 let _ = self.db.get(key);
             }
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Missing;
 use crate::time::Timestamp;
 
-/// At most so many missing calls are always believed to be deleted.
+/// Up to this many missing calls are believed to be deleted, unless they are all the calls there were.
 const FEW: u64 = 3;
 /// More than one in this many known calls that are missing together are not believed to be deleted.
 const ONE_IN: u64 = 10;
@@ -35,7 +35,7 @@ impl Missing {
 pub(super) struct Doubt {
     /// The calls that are missing, and for how long in milliseconds; `None` when nothing is in doubt.
     standing: Option<(Missing, u64)>,
-    /// How many records were not calls when the list was last believed: the missing calls may hide behind more of them.
+    /// How many bad records the list had when it was last believed. Missing calls may be among those that came since.
     bad: Option<u64>,
     /// Whether the missing calls may hide behind records that are not calls.
     hides: bool,
@@ -67,7 +67,8 @@ impl Doubt {
         self.standing.is_some_and(|(_, stood)| Duration::from_millis(stood) < wait)
     }
 
-    /// How long the calls in doubt have to be missing until they count as deleted, where that is `believed_after` for many.
+    /// How long the calls in doubt have to be missing until they count as deleted: `believed_after`, or less for the
+    /// last few calls of a list that is empty now.
     pub fn wait(&self, believed_after: Duration) -> Duration {
         match self.standing {
             Some((missing, _)) if missing.are_all() && missing.calls <= FEW && !self.hides => {
@@ -107,7 +108,8 @@ impl Doubt {
         if self.withholds(believed_after) { Verdict::Doubted(missing) } else { Verdict::Accepted }
     }
 
-    /// Some other answer was read. Returns whether it ends the doubt, because so few calls are missing by now.
+    /// An answer was read, of a walk or not. Returns whether it ends the doubt, because few enough calls are missing by
+    /// now.
     pub fn on_answer(&mut self, missing: Missing) -> bool {
         let ends = self.walked.is_some()
             && self

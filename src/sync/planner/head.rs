@@ -8,7 +8,7 @@ use super::{
     walk::{Page, Walk, Walked},
 };
 
-/// How many calls known from before a poll must meet before everything beyond them counts as known. More than one,
+/// How many calls that are known already a poll must meet before everything beyond them counts as known. More than one,
 /// because calls that start at the same moment can overtake each other.
 const SETTLED: u64 = 3;
 /// How many rows a poll asks for when little happens.
@@ -27,7 +27,8 @@ pub(super) struct Head {
     moved: HashSet<Slot>,
     /// The size of `moved` when the poll under way began, plus the new calls it has found.
     fresh: u64,
-    /// How many calls with unknown ones behind them there were when the process last ended.
+    /// The checkpoint's [`Head::unsettled`]: how many calls may have had unknown ones behind them when the process last
+    /// ended.
     cut_short: u64,
     /// How many rows polls needed lately.
     depth: u64,
@@ -156,7 +157,7 @@ impl Head {
     }
 }
 
-/// How many rows from the beginning of the page it took to show every new call.
+/// How many rows it took to show every new call: from the top of the page, or at the end of the list just their number.
 fn last_of_interest(page: &Page, front: Front) -> u64 {
     match front {
         Front::Bottom => page.rows.iter().filter(|row| row.new).count() as u64,

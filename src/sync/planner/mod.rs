@@ -53,10 +53,10 @@ pub struct Row {
     /// Whether its place in the list may have changed since it was last seen: it has another status, `createdAt` or
     /// `updatedAt`, or had been deleted. Other differences say nothing about its place.
     pub moved: bool,
-    /// Whether it is live.
+    /// Whether it is not over: live, or in a status that `over` does not name.
     pub ongoing: bool,
-    /// Until when its analysis is waited for: `analysis_window` after it was completed, by its `updatedAt`, or after it
-    /// was first seen completed. `None` when no analysis is waited for.
+    /// Until when its analysis is waited for: `analysis_window` after it was first seen to be over, or after its
+    /// `updatedAt` when that is earlier. `None` when no analysis is waited for.
     pub analysis_until: Option<Timestamp>,
     /// Its `createdAt`.
     pub created_at: Option<Timestamp>,

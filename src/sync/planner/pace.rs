@@ -9,7 +9,8 @@ use crate::time::Timestamp;
 const JITTER: u32 = 20;
 /// The first pause after an error; an `interval` that is shorter counts instead, so that one lost request goes unnoticed.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
-/// The longest pause after errors: the end of an outage is noticed within it.
+/// The longest pause after errors, before a jitter of up to a quarter, unless `Retry-After` asks for more. The end of
+/// an outage is noticed within it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The first pause after a refused key: a person must mend it, trying does not.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);

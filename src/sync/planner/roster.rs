@@ -21,7 +21,8 @@ impl Roster {
         self.present
     }
 
-    /// How many calls the last walk missed that have not been found to be deleted, of how many.
+    /// How many of the calls that are not deleted are missing: complete walks did not show them, and no answer has
+    /// since.
     pub fn missing(&self) -> Missing {
         Missing { calls: self.missing, known: self.present + self.missing }
     }

@@ -203,7 +203,8 @@ impl Sweeps {
         self.clamp
     }
 
-    /// Asks for a walk out of turn. One that is under way or about to begin serves as well.
+    /// Asks for a walk out of turn, unless the baseline or such a walk is under way, or one that confirms absences is
+    /// about to begin. It takes the place of a regular sweep under way.
     pub fn want(&mut self, want: Want) {
         if self.under_way.as_ref().is_none_or(|sweep| sweep.cause == Cause::Regular) && self.confirm.is_none()
         {

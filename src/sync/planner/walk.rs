@@ -233,7 +233,7 @@ impl Walk {
             self.repeats = 0;
             return Walked::On;
         }
-        // Stepping back, calls that went from above show the same page by right.
+        // While the walk steps back, deletions above can make the same page come again, which proves nothing.
         self.repeats = if same && self.back == 0 { self.repeats + 1 } else { 0 };
         self.unstable |= self.is_reordered(page.rows);
         let walked = match self.stage {

@@ -24,7 +24,7 @@ impl Checkpoint<Memory> {
     /// Reads what was kept; an empty checkpoint when nothing was.
     ///
     /// # Errors
-    /// When it cannot be read: beginning anew would take news for calls that were there before.
+    /// When it cannot be read. Beginning anew would run a baseline, and so pass over calls that are news.
     pub fn load(source: &Name, kept: Option<Value>) -> Result<Self, StoreError> {
         let Some(kept) = kept else { return Ok(Self::default()) };
         serde_json::from_value(kept).map_err(|error| StoreError::Damaged {

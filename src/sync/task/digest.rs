@@ -44,7 +44,8 @@ const LONG_SNAPSHOT: usize = 64 << 10;
 const TURN_BYTES: usize = 1 << 20;
 const TURN_RECORDS: usize = 200;
 
-/// A page on which more than so many times as many records are bad as are healthy has lost its shape.
+/// A page has lost its shape when its bad records that are not known yet are more than this many times its readable
+/// ones.
 const FEW: usize = 3;
 
 /// The meaning of an answer.
@@ -60,7 +61,7 @@ pub(super) struct Digest {
     pub stale: usize,
     /// Calls from before watching began that the baseline has missed, and that are no news.
     pub belated: usize,
-    /// Calls that were left out because as many are remembered as may be.
+    /// New calls that were left out because `max_calls` calls are remembered already.
     pub refused: usize,
 }
 

@@ -49,7 +49,7 @@ const ORDER_EVERY: Duration = Duration::from_secs(3600);
 /// An oddity of records, of one kind, is told loudly at most this often.
 const ODDITY_EVERY: Duration = Duration::from_secs(3600);
 
-/// A notice about older states that stand is given at most this often: a clock that was set back is one for many calls.
+/// A notice about older states is given at most this often: a clock that was set back affects many calls at once.
 const OLDER_EVERY: Duration = Duration::from_secs(60);
 
 /// How long an API is left alone that says 429 without saying for how long: its limit is per minute.
@@ -93,7 +93,7 @@ struct Poller {
     bad: BadRecords,
     /// When oddities of records were last told loudly, by the steady clock.
     oddities: HashMap<&'static str, Timestamp>,
-    /// Fields with times that cannot be read, of which it was told.
+    /// Fields whose times cannot be read, each reported once.
     told: HashSet<&'static str>,
     /// When the last notice about the order of the list was given, by the steady clock.
     order_told: Option<Timestamp>,
@@ -212,7 +212,7 @@ impl Poller {
 
     /// Does one thing, or waits for one.
     async fn step(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
-        // An error means that nobody can swap them any more.
+        // An error means that the sender is gone; the rules then stay as they are.
         if self.rules.has_changed().unwrap_or(false) {
             self.take_rules();
         }
@@ -240,8 +240,8 @@ impl Poller {
         }
     }
 
-    /// Waits until `until`, until it has to be told that the source is failing, until the rules are swapped, or until it is
-    /// time to stop.
+    /// Waits until `until`, or until the source counts as failing, the claim has to be renewed, the rules are swapped,
+    /// or the task has to stop.
     async fn sleep(&self, until: Timestamp, stop: &CancellationToken) {
         let until = self.watcher.failing_at().map_or(until, |at| until.min(at));
         let until = self.task.clock.instant(until);
@@ -371,7 +371,7 @@ impl Poller {
         self.bad_record("unavailable", why, 1);
     }
 
-    /// More calls than can be, or than may be remembered, are trouble of the source.
+    /// Reports a flood of new calls, or that `max_calls` is reached, as trouble of the source.
     fn judge_growth(&mut self, digest: &Digest) {
         let (config, now) = (&self.task.config, self.now());
         let flood = self.watcher.arrived(digest.new as u64, config.failing_after, now);

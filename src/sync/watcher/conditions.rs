@@ -14,11 +14,11 @@ use crate::{
 /// be odd.
 const FAILURES: u32 = 3;
 
-/// Conditions that fail. The counts are lost with the process; that a failure has been told is not.
+/// Conditions that fail. The counts are lost with the process; which failures have been reported is kept.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Conditions {
-    /// The fingerprints of the conditions that were told to fail, by rule.
+    /// The fingerprints of the conditions whose failure has been reported, by rule.
     told: BTreeMap<Name, u64>,
     #[serde(skip)]
     streaks: BTreeMap<Name, Streak>,
@@ -33,7 +33,7 @@ struct Streak {
 }
 
 impl Conditions {
-    /// The condition of a rule could be evaluated. Returns whether it was told to fail before.
+    /// The condition of a rule could be evaluated. Returns whether its failure had been reported.
     pub(super) fn succeeded(&mut self, rule: &Name) -> bool {
         self.streaks.remove(rule);
         self.told.remove(rule).is_some()

@@ -1,4 +1,4 @@
-//! Whether a source is well: whether it answers, whether its answers make sense, and when it has to be told that not.
+//! Whether a source is well: whether it answers, whether its answers make sense, and when to report that they do not.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -41,8 +41,8 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// The analysis of the call as it is counted, when a change of these kinds brought the first one: each call is counted
-    /// once, however often its analysis is edited.
+    /// The call's analysis, for counting; `None` unless this change brought the call's first one. So each call is
+    /// counted once, however often its analysis is edited.
     fn first_analysis(&self, kinds: Kinds) -> Option<Analysis> {
         let had_one = self.before.is_some_and(|before| before.kinds_seen.contains(Kind::Analyzed));
         let analysis = self.fields.get(ANALYSIS)?;
@@ -67,7 +67,8 @@ impl Look<'_> {
     /// A call in an answer of the API, and what is remembered of it.
     pub fn observe(&self, before: Option<&Snapshot>, call: &Call) -> Observation {
         if let Some(before) = before.filter(|before| before.is_forgotten()) {
-            // That it changed is remembered, so that the same bytes are not read again; nothing of what it is.
+            // The hash of the changed record is remembered, so that the same bytes are not read again, but nothing of
+            // what the record says.
             let mut snapshot = before.next(call, Kinds::NONE, self.now.api);
             snapshot.forget();
             return Observation { snapshot: Some((call.id().clone(), snapshot)), ..Observation::default() };

@@ -46,7 +46,8 @@ use crate::{
 /// A call created so long before watching began was there before; a replica may lag by less.
 const WELL_BEFORE: Duration = Duration::from_secs(60);
 
-/// At most so many calls from before watching began are news when they appear after the baseline.
+/// Up to this many calls from before watching began are news when they appear after the baseline, unless that found no
+/// calls at all.
 const FEW_BELATED: u64 = 3;
 
 /// One moment by several clocks.
@@ -135,7 +136,7 @@ impl Watcher {
     }
 
     /// Every call in the list has been seen. From now on, calls seen for the first time are news, and silence counts:
-    /// that nobody called before anybody listened is no silence. Returns how many events the baseline made.
+    /// the time before watching began is no silence. Returns how many events the baseline made.
     pub fn baseline_done(&mut self, now: impl Into<Now>) -> u64 {
         self.in_baseline = false;
         self.heard(now.into().waits);
@@ -240,7 +241,7 @@ impl Watcher {
         self.memory.timers.saw_all(now.into().waits);
     }
 
-    /// A call was created, by the API's clock, that will be shown later: there is no silence.
+    /// A call was created at this time, by the API's clock, so there is no silence. The call itself may be shown later.
     pub fn heard(&mut self, created: Timestamp) {
         self.is_unsaved |= self.memory.timers.heard(created);
     }
@@ -334,7 +335,7 @@ impl Watcher {
             let number = since.as_millis().to_string();
             made.append(self.incident(rules.iter(), Kind::SourceFailing, number, &details, now.wall));
         }
-        // Calls may be there that a list which is doubted does not show.
+        // A list in doubt may lack calls, so it proves no silence.
         if self.in_baseline || !self.health.makes_sense() {
             return made;
         }
@@ -366,8 +367,8 @@ impl Watcher {
         silence.map(|due| due.max(self.settled)).chain(self.memory.timers.next_look()).min()
     }
 
-    /// Something that happened to the source itself: what the rules that ask for it make of it. `incident`, the time at
-    /// which it began, tells one incident from the next; `details` describes it.
+    /// The events that rules make of something that happened to the source itself. `incident`, the time at which it
+    /// began, tells one incident from the next; `details` describes it.
     pub fn source_event(
         &mut self,
         kind: Kind,
@@ -415,7 +416,8 @@ impl Watcher {
         Look { source: &self.source, rules: &self.rules, now }
     }
 
-    /// Sets the call's timer by what is remembered of it from now on.
+    /// Finishes an observation: sets the call's timer by its new snapshot, counts events of the baseline, and judges
+    /// conditions that fail.
     fn note(
         &mut self,
         id: &CallId,
@@ -472,7 +474,7 @@ impl Memory {
         created.after(WELL_BEFORE) < since && call.updated_at().is_none_or(|updated| updated < since)
     }
 
-    /// Whether the baseline has missed calls, so far as those that appeared since tell.
+    /// Whether the baseline has missed calls, judging by those that appeared since.
     fn lacked(&self) -> bool {
         self.baseline_calls == Some(0) || self.belated > FEW_BELATED
     }

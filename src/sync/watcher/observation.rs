@@ -51,7 +51,7 @@ impl Observation {
         self.signals
     }
 
-    /// Adds what rules that fired tell.
+    /// Adds the events and signals of rules that fired.
     pub(super) fn append(&mut self, Told { mut events, mut signals }: Told) {
         self.events.append(&mut events);
         self.signals.append(&mut signals);

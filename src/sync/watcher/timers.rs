@@ -3,8 +3,8 @@
 //! Both make a claim about the present, so neither is told before the API has confirmed it: a call counts as still
 //! live only if it was seen at or after its time, and silence only if the source has answered at or after its time.
 //!
-//! All times are [`Now::waits`], which goes on steadily within the process. One that was kept and is from the future is of a
-//! clock that was ahead: what waits since then waits from now on.
+//! All times are [`Now::waits`], which goes on steadily within the process. A stored time in the future comes from a
+//! clock that was ahead: its wait begins now.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -74,8 +74,9 @@ impl Timers {
         self.seen.extend(self.waiting.keys().map(|call| (call.clone(), now)));
     }
 
-    /// The source answered a request. A project without a call is silent from when it was first looked at, and a call from
-    /// the future was dated by a clock that was ahead: silence counts from now on then, and is not told again for that.
+    /// The source answered a request. Silence of a project without calls begins when it was first looked at. A call
+    /// dated in the future comes from a clock that was ahead: its silence begins now, and is not reported again for
+    /// that.
     pub(super) fn answered(&mut self, now: Now) {
         let latest = self.latest.unwrap_or(now.waits);
         self.latest = Some(latest.min(now.waits));

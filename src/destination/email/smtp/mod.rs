@@ -76,7 +76,7 @@ pub(super) enum SmtpError {
 /// The server's answers to a mail for several recipients.
 #[derive(Debug, Default)]
 pub(super) struct Receipt {
-    /// Those who have it, with the server's last words.
+    /// Those whom the server accepts. They have the mail once the final dot is answered.
     pub(super) accepted: Vec<Address>,
     /// The server's last words to the mail as a whole.
     pub(super) reply: String,
@@ -136,7 +136,7 @@ impl Server {
     /// [`FINAL_DOT`]. Cancelling this closes its connection.
     ///
     /// # Errors
-    /// [`SmtpError`] when nobody was accepted or refused by name.
+    /// [`SmtpError`] when the mail failed as a whole: before the recipients, in the middle of them, or after the text.
     pub(super) async fn send(
         &self,
         credential: Option<Credential<'_>>,

@@ -107,7 +107,7 @@ impl Reply {
             Some((0, 0)) | None => self.blame_by_words().unwrap_or(by_stage),
             // Bad or unauthorised sender: x.1.7 and x.1.8 (section 3.2).
             Some((1, 7 | 8)) => Blame::Server,
-            // A mailbox that takes mail at a limited rate is said to be disabled by some.
+            // Some servers call a mailbox disabled that only takes mail at a limited rate.
             Some((2, 1)) if Said::by(&self.lines).any(&LIMITS) => Blame::Server,
             Some((1, _)) | Some((2, 1)) if stage == Stage::Recipient => Blame::Recipient,
             Some((1, _)) | Some((2, 1)) if stage == Stage::Text => Blame::Mail,
@@ -223,7 +223,7 @@ const LISTS: [&str; 6] = ["spamhaus", "spamcop", "sorbs", "barracudacentral", "d
 struct Said {
     /// Without addresses and names of hosts, which may be made of any words and say nothing.
     words: String,
-    /// Of names of hosts.
+    /// The parts of host names.
     hosts: String,
 }
 

@@ -56,7 +56,7 @@ impl Wire {
         if self.received.is_empty() { Ok(self.stream) } else { Err(Broken::Injected) }
     }
 
-    /// Whether nothing has come that nobody asked for, such as a farewell or an end.
+    /// Whether the server has sent nothing unasked, such as a farewell, and has not closed the connection.
     pub(super) async fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         let read = self.stream.read(&mut byte);

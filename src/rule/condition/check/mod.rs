@@ -169,8 +169,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Warns of a field that the API does not document: a project may have more, but what is asked of a field that is
-    /// never there is never true, and nobody would hear of it. Each such field is told once.
+    /// Warns of a field that the API does not document. A project may have more fields, but a condition on one that
+    /// never comes is never true, and nobody would notice. Each such field is reported once.
     fn doubt_field(&mut self, node: &IdedExpr, field: &str) {
         let of = match &node.expr {
             Expr::Select(select) => Some(&*select.operand),

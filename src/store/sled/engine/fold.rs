@@ -83,7 +83,7 @@ impl Engine {
         }
         let Some(last) = taken.last().copied() else { return Ok(()) };
         for (block, parts) in folded {
-            // A block of which nothing is left has been removed.
+            // A block is missing when all of its deliveries were purged; its changes are dropped.
             if self.have_block(block)? {
                 self.add_folded(block, last, parts)?;
                 self.staged.blocks.insert(block);

@@ -240,7 +240,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Stages a change and carries it out in memory; returns whether it fits the delivery.
+    /// Applies a change in memory and stages it; returns false and does nothing when the delivery is not in a state for it.
     fn change(&mut self, number: u64, destination: &Name, change: &Change<'_>) -> Result<bool, Fault> {
         self.have_block(block_of(number))?;
         let done = self.outbox.carry_out(number, destination, change)?;

@@ -262,7 +262,7 @@ impl Planner {
         self.doubt.missing()
     }
 
-    /// How long the calls that are missing have to be so until they count as deleted.
+    /// How long calls have to be missing until they count as deleted.
     pub fn deleted_after(&self) -> Duration {
         self.doubt.wait(self.settings.deletions_believed_after)
     }
