@@ -36,8 +36,8 @@ const MAX_HELD: usize = 2 * MAX_ITEMS;
 /// The field that says how a caller felt.
 pub const SENTIMENT: &str = "callAnalysis.sentiment";
 
-/// The longest record of a call, and the most text in its changes, that an item of a summary holds whole, in bytes. Of a
-/// longer one it holds as much as a message can show.
+/// An item of a summary holds a call's record, and its changes, whole up to this many bytes. Of longer ones it holds an
+/// excerpt, as much as a message can show.
 pub const MAX_ITEM: usize = 64 << 10;
 
 /// The longest word for a sentiment, in characters.
@@ -109,6 +109,16 @@ impl Summary {
     /// When its record is not a summary, which a store could only bring back damaged.
     pub fn of(event: &Event) -> Result<Option<Self>, serde_json::Error> {
         event.subject.batch().map(|_| serde_json::from_str(event.record.get())).transpose()
+    }
+
+    /// Whether its items alone say all that it counts: none is left out, and none is an excerpt without its sentiment.
+    fn is_told_by_its_items(&self) -> bool {
+        let mut calls: HashMap<&Subject, Option<String>> = HashMap::new();
+        for item in &self.items {
+            calls.entry(&item.subject).or_insert_with(|| sentiment(&item.record));
+        }
+        let told = calls.into_values().flatten().count() as u64;
+        self.items.len() as u64 == self.count && told == self.sentiments.values().sum::<u64>()
     }
 
     /// The rule of all of them, when they have the same.
@@ -188,12 +198,17 @@ impl Summarizer {
         Self { summary, sentiments: HashMap::new(), kinds: Kinds::NONE, content: Xxh3::new() }
     }
 
-    /// Adds an event. One that stands for several is added as each of those.
+    /// Adds an event. Of a summary, the counts and the listed events are added, not the summary itself.
     pub fn add(&mut self, event: &Event) {
         self.content.update(event.id.as_str().as_bytes());
         self.kinds = self.kinds | event.kinds;
         let summary = &mut self.summary;
         if let Ok(Some(inner)) = Summary::of(event) {
+            // Its calls may be those of another summary, too.
+            if inner.is_told_by_its_items() {
+                inner.items.iter().rev().for_each(|item| self.list(item));
+                return;
+            }
             summary.since = summary.since.min(inner.since);
             summary.count += inner.count;
             summary.calls += inner.calls;
@@ -204,19 +219,30 @@ impl Summarizer {
                 *summary.sentiments.entry(sentiment).or_default() += count;
             }
             summary.items.extend(inner.items);
+            self.keep_few();
         } else {
-            summary.since = summary.since.min(event.at);
-            summary.count += 1;
-            for rule in event.rules() {
-                *summary.rules.entry(rule.clone()).or_default() += 1;
-            }
-            if let Subject::Call { source, call } = &event.subject {
-                let sentiment = sentiment(&event.record);
-                self.sentiments.insert((source.clone(), call.clone()), sentiment);
-            }
-            summary.items.push(item_of(event));
+            self.list(event);
         }
-        if summary.items.len() > MAX_HELD {
+    }
+
+    /// Counts one event, and lists it.
+    fn list(&mut self, event: &Event) {
+        let summary = &mut self.summary;
+        summary.since = summary.since.min(event.at);
+        summary.count += 1;
+        for rule in event.rules() {
+            *summary.rules.entry(rule.clone()).or_default() += 1;
+        }
+        if let Subject::Call { source, call } = &event.subject {
+            let sentiment = sentiment(&event.record);
+            self.sentiments.insert((source.clone(), call.clone()), sentiment);
+        }
+        summary.items.push(item_of(event));
+        self.keep_few();
+    }
+
+    fn keep_few(&mut self) {
+        if self.summary.items.len() > MAX_HELD {
             self.keep_latest();
         }
     }
@@ -400,6 +426,13 @@ mod tests {
         let both = read(&told([&one, &other, &event(7, "e", "unhappy", "neutral")]));
         assert_eq!(totals(&both), "6 of 5; happy:1 unhappy:5; negative:2 neutral:2 positive:1; 7 6 5 3 2 1");
         assert_eq!(both.since, at(1));
+
+        // A call that several are about is counted once.
+        let again = told(&[event(8, "a", "unhappy", "negative")]);
+        assert_eq!(
+            totals(&read(&told([&one, &again]))),
+            "4 of 2; happy:1 unhappy:3; negative:1 positive:1; 8 3 2 1"
+        );
     }
 
     #[test]

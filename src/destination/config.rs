@@ -93,7 +93,7 @@ const INCLUDE: Key = Key::new(
 const MASK: Key = Key::new(
     "mask",
     ValueType::List(&ValueType::FieldPath),
-    "of these fields the receiver is shown that there is something; of phone numbers the beginning and the end",
+    "the receiver is shown only that these fields have a value; of phone numbers the beginning and the end",
 );
 const HASH: Key = Key::new(
     "hash",
@@ -368,8 +368,7 @@ fn read_hash(table: &mut Table<'_>, mask: &BTreeSet<String>) -> BTreeSet<String>
     let has_hash = table.has(&HASH);
     let span = table.span_of(if has_hash { &HASH } else { &HASH_KEY });
     if has_hash && !table.has(&HASH_KEY) {
-        let message =
-            "there is no key for these hashes; without one, whoever tries all numbers knows whose each is";
+        let message = "there is no key for these hashes; without one, the number behind each is found by trying all numbers";
         let hint = "add hash_key = { env = \"HASH_KEY\" }; `openssl rand -hex 32` makes one";
         table.cx.add_absence(Mistake::error(span.clone(), message).hint(hint));
     } else if table.has(&HASH_KEY) && !has_hash {

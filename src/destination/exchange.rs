@@ -11,8 +11,8 @@ use crate::http;
 /// How much of an answer is read, in bytes, where a receiver has no reason to say more.
 pub(super) const MAX_RESPONSE: usize = 64 * 1024;
 
-/// Sends the request and reads at most `limit` bytes of the answer's body. `timeout` is how long all of the attempt may take
-/// until `deadline`, for the words.
+/// Sends the request and reads at most `limit` bytes of the answer's body, until `deadline`. `timeout` is the whole
+/// time of the attempt, for the words of the error.
 ///
 /// # Errors
 /// The answer of an attempt that is to be made again, because no whole answer came.

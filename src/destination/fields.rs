@@ -77,8 +77,8 @@ impl FieldFilter {
         self.exclude.contains(field) || is_at(&self.mask, field) || is_at(&self.hash, field)
     }
 
-    /// Whether the receiver is shown any difference of these changes. Messages, which are not the call `in_full`, show a
-    /// transcript only when asked for it.
+    /// Whether the receiver is shown any of the differences. A receiver that gets the call `in_full` is shown a
+    /// transcript; in messages, `include` or `show` has to ask for it.
     pub(super) fn shows_any_of(&self, changes: &Changes, in_full: bool) -> bool {
         let Ok(shown) = self.changes(changes) else { return true };
         shown.0.values().any(|change| {
@@ -93,8 +93,8 @@ impl FieldFilter {
         include.is_none() && [exclude, mask, hash].iter().all(|paths| paths.is_empty()) && redact.is_empty()
     }
 
-    /// The fields of a record that the receiver is not shown as they are, each with the reason. A message for people, which is
-    /// not the call `in_full`, names a call and its time whatever fields it shows.
+    /// The fields of a record that the receiver is not shown as they are, each with the reason. Messages for people,
+    /// which are not the call `in_full`, name the call and its time whatever fields they show.
     pub(super) fn reasons(&self, record: &RawValue, in_full: bool) -> Vec<(String, &'static str)> {
         let fields = Shallow::read(record.get()).map(|fields| fields.0).unwrap_or_default();
         let is_word = |json: &str| json == "null" || json == "true" || json == "false";
@@ -112,7 +112,7 @@ impl FieldFilter {
         let reason = |path: &str| match self.shows(path) {
             false if !in_full && path == "id" => None,
             false if !in_full && path == "createdAt" && !self.hides(path) => {
-                Some("left out as a field; when the call was is told all the same, unless `exclude` names it")
+                Some("left out as a field; messages still say when the call was, unless `exclude` names it")
             }
             false if self.exclude.contains(path) => Some("left out, by `exclude` or `show`"),
             false => Some("left out, because neither `include` nor `show` names it"),
@@ -141,7 +141,7 @@ impl FieldFilter {
         let is_hashed = is_at(&self.hash, path);
         let is_number = value.get().starts_with(|c: char| c == '-' || c.is_ascii_digit());
         let is_shown = !is_masked && !is_hashed && (self.redact.is_empty() || !(is_text || is_number));
-        // That there is nothing is no secret.
+        // An empty value gives nothing away.
         if is_shown || matches!(value.get(), "null" | "\"\"") {
             return Ok(value.get().to_owned());
         }

@@ -56,7 +56,8 @@ impl Links {
         Self(Arc::new(Pages { at_vendor: sources.iter().filter_map(at_vendor).collect(), own }))
     }
 
-    /// The links to a call. `context` holds the call as its reader is shown it, whose id they may always have.
+    /// The links to a call. `context` holds the call as its reader is shown it; the id is added, since every reader may
+    /// have that.
     pub(super) fn to_call(&self, source: &Name, call: &CallId, context: &Context<'_>) -> Vec<Link> {
         let at_vendor = self.0.at_vendor.get(source).and_then(|page| {
             let mut fields: Map<String, Value> = context.call?.as_object()?.clone();

@@ -250,7 +250,7 @@ pub enum Turn {
     Now,
     /// Nothing is sent for it, because a later one tells it, too. So it counts towards no limit.
     Unsent,
-    /// It has to wait for so long.
+    /// It has to wait for this long.
     In(Duration),
 }
 

@@ -8,6 +8,7 @@ no_calls_in = Keine Anrufe bei { $source }
 no_calls_in_for = Seit { $span } keine Anrufe bei { $source }
 rule_for = { $rule } seit { $span }
 test = [Test]
+unhappy_caller = Unzufriedener Anrufer
 
 # Betreff aller Nachrichten zu einem Anruf.
 conversation = Anruf von { $caller }, { $when }
@@ -103,8 +104,8 @@ and_more_calls_of = { $calls ->
     }
 of_one_call = ({ $events } Ereignisse)
 held_back = { $count ->
-        [one] { $count } Benachrichtigung zurückgehalten, { $since }
-       *[other] { $count } Benachrichtigungen zurückgehalten, { $since }
+        [one] { $count } Benachrichtigung zurückgehalten { $since }
+       *[other] { $count } Benachrichtigungen zurückgehalten { $since }
     }
 at_once = { $many } gleichzeitig
 within = { $many } in { $span }
@@ -153,14 +154,14 @@ what_to_do = Zu tun
 advice = { $urgency ->
         [critical] Rufen Sie so bald wie möglich zurück, falls es noch niemand getan hat.
         [warning] Rufen Sie heute noch zurück, falls es noch niemand getan hat.
-        [unsettled] Prüfen Sie die Zusammenfassung: Vielleicht ist noch etwas zu tun, etwa ein Rückruf.
+        [unsettled] Prüfen Sie die Zusammenfassung: Vielleicht ist noch etwas zu erledigen, etwa ein Rückruf.
        *[other] Nichts, es sei denn, laut Zusammenfassung ist noch etwas offen, etwa ein zugesagter Rückruf.
     }
 advice_unsaid = { $urgency ->
         [critical] Gehen Sie dem jetzt nach.
         [warning] Gehen Sie dem noch heute nach.
         [unsettled] Gehen Sie dem nach: Vielleicht ist noch etwas zu tun.
-       *[other] Nichts, dies dient nur zur Information.
+       *[other] Nichts; dies dient nur zur Information.
     }
 advice_deleted = Nichts, wenn der Anruf absichtlich gelöscht wurde; sonst fragen Sie den Anbieter des Sprachagenten.
 silent_advice = { -ring }
@@ -182,7 +183,7 @@ source_failing_title = { $cause ->
     }
 source_failing = { $cause ->
         [missing] In der Liste von { $source } fehlen{ $since } Anrufe, die callwatch kennt. Alle anderen Anrufe werden wie gewohnt gemeldet.
-        [flood] Bei { $source } tauchen{ $since } mehr Anrufe auf, als wahrscheinlich ist.
+        [flood] Bei { $source } tauchen{ $since } mehr Anrufe auf, als plausibel ist.
         [full] callwatch hat die Höchstzahl gespeicherter Anrufe von { $source } erreicht und lässt{ $since } neue aus: Niemand erfährt von ihnen.
        *[other] callwatch kann die Anrufe von { $source }{ $since } nicht mehr abrufen und meldet daher keine neuen. Ob Anrufe angenommen werden, lässt sich daran nicht erkennen. callwatch versucht es weiter; sobald der Abruf wieder gelingt, meldet es das auf demselben Weg und reicht die Anrufe aus der Zwischenzeit nach.
     }
@@ -245,20 +246,20 @@ destination_recovered = { $count ->
        *[other] { $destination } hatte{ $since } nichts angenommen. { $count } Benachrichtigungen haben gewartet und werden jetzt gesendet.
     }
 delivery_dead_title = { $count ->
-        [one] Zustellung von { $count } Benachrichtigung an { $destination } eingestellt
-       *[other] Zustellung von { $count } Benachrichtigungen an { $destination } eingestellt
+        [one] Zustellung von { $count } Benachrichtigung an { $destination } aufgegeben
+       *[other] Zustellung von { $count } Benachrichtigungen an { $destination } aufgegeben
     }
 delivery_dead = { $count ->
-        [one] Die Zustellung von { $count } Benachrichtigung ist{ $since } eingestellt. Die Benachrichtigung bleibt erhalten.
-       *[other] Die Zustellung von { $count } Benachrichtigungen ist{ $since } eingestellt. Die Benachrichtigungen bleiben erhalten.
+        [one] callwatch hat{ $since } die Zustellung von { $count } Benachrichtigung aufgegeben. Die Benachrichtigung bleibt erhalten.
+       *[other] callwatch hat{ $since } die Zustellung von { $count } Benachrichtigungen aufgegeben. Die Benachrichtigungen bleiben erhalten.
     }
 delivery_dead_advice = { $count ->
         [one]
             { -forward }
-            Beheben Sie die Ursache und führen Sie dann `{ $retry }` aus; damit wird sie erneut gesendet; `{ $list }` zeigt sie.
+            Beheben Sie die Ursache und führen Sie dann `{ $retry }` aus; damit wird die Benachrichtigung erneut gesendet; `{ $list }` zeigt sie.
        *[other]
             { -forward }
-            Beheben Sie die Ursachen und führen Sie dann `{ $retry }` aus; damit werden sie erneut gesendet; `{ $list }` zeigt sie.
+            Beheben Sie die Ursachen und führen Sie dann `{ $retry }` aus; damit werden die Benachrichtigungen erneut gesendet; `{ $list }` zeigt sie.
     }
 rule_failing_title = Regel { $rule } funktioniert nicht
 rule_failing = Die Bedingung von { $rule } ließ sich{ $since } für keinen der letzten Anrufe von { $source } auswerten. Die Regel meldet nichts, bis das behoben ist.

@@ -9,6 +9,8 @@ no_calls_in_for = No calls in { $source } for { $span }
 # A rule whose condition has held for a while.
 rule_for = { $rule } for { $span }
 test = [test]
+# The title of a rule that `callwatch init` writes.
+unhappy_caller = Unhappy caller
 
 # The subject of all mails about one call. $call is its id, which stands there when its time is not known.
 conversation = Call from { $caller }, { $when }
@@ -145,7 +147,7 @@ open_page = Open callwatch
 
 # callwatch itself. $since is empty, or begins with what stands between it and the words before.
 reason = Reason: { $error }
-reason_of_last = Reason of the last one: { $error }
+reason_of_last = Reason for the last one: { $error }
 source_failing_title = { $cause ->
         [missing] Calls are missing from the list of { $source }
         [flood] Too many calls appear in { $source }
@@ -196,26 +198,26 @@ destination_failing_title = Destination { $destination } is failing
 destination_paused_title = Destination { $destination } waits for you
 destination_failing = { $destination } has not taken anything{ $since }. { $waiting }
 waits_for_answer = { $count ->
-        [0] Nothing waits for it; what comes in will be sent when it answers again.
-        [one] { $count } notification waits; it will be sent when it answers again.
-       *[other] { $count } notifications wait; they will be sent when it answers again.
+        [0] Nothing waits for it; what comes in will be sent when the destination answers again.
+        [one] { $count } notification waits; it will be sent when the destination answers again.
+       *[other] { $count } notifications wait; they will be sent when the destination answers again.
     }
 waits_for_person = { $count ->
-        [0] Nothing waits for it; nothing is sent until it is resumed.
-        [one] { $count } notification waits; nothing is sent until it is resumed.
-       *[other] { $count } notifications wait; nothing is sent until it is resumed.
+        [0] Nothing waits for it; nothing is sent until the destination is resumed.
+        [one] { $count } notification waits; nothing is sent until the destination is resumed.
+       *[other] { $count } notifications wait; nothing is sent until the destination is resumed.
     }
 destination_advice =
     { -forward }
-    If no all-clear has come within 15 minutes, find out why it does not answer; `{ $list }` shows what waits.
+    If no all-clear has come within 15 minutes, find out why the destination does not answer; `{ $list }` shows what waits.
 destination_paused_advice =
     { -forward }
     Fix the reported problem, then run `{ $resume }`; `{ $list }` shows what waits.
 destination_recovered_title = Destination { $destination } takes notifications again
 destination_recovered = { $count ->
         [0] { $destination } had not taken anything{ $since }. Nothing waits any more.
-        [one] { $destination } had not taken anything{ $since }. { $count } notification waits and is sent now.
-       *[other] { $destination } had not taken anything{ $since }. { $count } notifications wait and are sent now.
+        [one] { $destination } had not taken anything{ $since }. { $count } notification was waiting and is sent now.
+       *[other] { $destination } had not taken anything{ $since }. { $count } notifications were waiting and are sent now.
     }
 delivery_dead_title = { $count ->
         [one] { $count } notification to { $destination } given up
@@ -228,10 +230,10 @@ delivery_dead = { $count ->
 delivery_dead_advice = { $count ->
         [one]
             { -forward }
-            Fix the cause, then run `{ $retry }`, which sends it again; `{ $list }` shows it.
+            Fix the cause, then run `{ $retry }`, which sends the notification again; `{ $list }` shows it.
        *[other]
             { -forward }
-            Fix the causes, then run `{ $retry }`, which sends them again; `{ $list }` shows them.
+            Fix the causes, then run `{ $retry }`, which sends the notifications again; `{ $list }` shows them.
     }
 rule_failing_title = Rule { $rule } does not work
 rule_failing = The condition of { $rule } could not be evaluated for any of the latest calls of { $source }{ $since }. The rule sends nothing until that is fixed.

@@ -8,6 +8,7 @@ no_calls_in = Sin llamadas en { $source }
 no_calls_in_for = Sin llamadas en { $source } desde hace { $span }
 rule_for = { $rule } desde hace { $span }
 test = [prueba]
+unhappy_caller = Cliente descontento
 
 # Asunto de todos los mensajes sobre una misma llamada.
 conversation = Llamada de { $caller }, { $when }
@@ -154,9 +155,9 @@ advice_unsaid = { $urgency ->
         [critical] Compruebe ahora qué ocurre.
         [warning] Compruebe hoy qué ocurre.
         [unsettled] Compruebe qué ha ocurrido: puede que quede algo pendiente.
-       *[other] Nada: este mensaje es solo informativo.
+       *[other] Nada; este mensaje es solo informativo.
     }
-advice_deleted = Nada, si la llamada se eliminó a propósito; si no, pregunte al proveedor del agente de voz.
+advice_deleted = Nada si la llamada se eliminó a propósito; si no, pregunte al proveedor del agente de voz.
 silent_advice = { -ring }
 why = Motivo de este mensaje: { $what }
 began = inicio: { $when }
@@ -176,7 +177,7 @@ source_failing_title = { $cause ->
     }
 source_failing = { $cause ->
         [missing] En la lista de { $source } faltan{ $since } llamadas que callwatch conoce. Todas las demás se notifican como siempre.
-        [flood] En { $source } aparecen{ $since } más llamadas de las que cabe esperar.
+        [flood] En { $source } aparecen{ $since } más llamadas de lo que es verosímil.
         [full] callwatch ha alcanzado el máximo de llamadas de { $source } que puede guardar y omite las nuevas{ $since }: nadie se entera de ellas.
        *[other] callwatch no consigue consultar las llamadas de { $source }{ $since }, por lo que no avisa de las nuevas. Esto no indica si las llamadas se atienden. callwatch lo sigue intentando; en cuanto lo consiga, se lo comunicará por esta misma vía y notificará con retraso las llamadas recibidas entretanto.
     }
@@ -212,7 +213,7 @@ source_advice = { $cause ->
             La API del proveedor no está accesible o rechaza las conexiones, lo que a menudo se resuelve solo. Si en 15 minutos no llega el aviso de que todo vuelve a funcionar, compruebe `base_url` en la configuración y la conexión de red del servidor en el que se ejecuta callwatch, y después póngase en contacto con el proveedor.
     }
 source_recovered_title = callwatch vuelve a ver las llamadas de { $source }
-source_recovered = Todo vuelve a estar en orden con las llamadas de { $source }. El problema duraba{ $since }; las llamadas recibidas entretanto se notifican ahora. No hay que hacer nada.
+source_recovered = Todo vuelve a estar en orden con las llamadas de { $source }. Había un problema{ $since }; las llamadas recibidas entretanto se notifican ahora. No hay que hacer nada.
 destination_failing_title = El destino { $destination } está fallando
 destination_paused_title = El destino { $destination } espera su intervención
 destination_failing = { $destination } no ha aceptado nada{ $since }. { $waiting }
@@ -243,16 +244,16 @@ delivery_dead_title = { $count ->
        *[other] Entrega de { $count } notificaciones a { $destination } abandonada
     }
 delivery_dead = { $count ->
-        [one] Se ha abandonado la entrega de { $count } notificación{ $since }. La notificación se conserva.
-       *[other] Se ha abandonado la entrega de { $count } notificaciones{ $since }. Las notificaciones se conservan.
+        [one] Se ha abandonado{ $since } la entrega de { $count } notificación. La notificación se conserva.
+       *[other] Se ha abandonado{ $since } la entrega de { $count } notificaciones. Las notificaciones se conservan.
     }
 delivery_dead_advice = { $count ->
         [one]
             { -forward }
-            Corrija la causa y ejecute `{ $retry }`, que la vuelve a enviar; `{ $list }` la muestra.
+            Corrija la causa y ejecute `{ $retry }`, que vuelve a enviar la notificación; `{ $list }` la muestra.
        *[other]
             { -forward }
-            Corrija las causas y ejecute `{ $retry }`, que las vuelve a enviar; `{ $list }` las muestra.
+            Corrija las causas y ejecute `{ $retry }`, que vuelve a enviar las notificaciones; `{ $list }` las muestra.
     }
 rule_failing_title = La regla { $rule } no funciona
 rule_failing = No se ha podido evaluar la condición de { $rule } para ninguna de las últimas llamadas de { $source }{ $since }. La regla no notificará nada hasta que se arregle.
@@ -260,7 +261,7 @@ rule_failing_advice =
     { -forward }
     Corrija la condición `when` de la regla en la configuración.
 config_rejected_title = La nueva configuración no se utiliza
-config_rejected = No se pudo aplicar la configuración guardada en el disco. callwatch sigue con la anterior.
+config_rejected = No se ha podido aplicar la configuración guardada en el disco. callwatch sigue con la anterior.
 config_rejected_advice =
     { -forward }
     Corrija la configuración; `{ $check }` muestra todos los errores.

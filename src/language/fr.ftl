@@ -8,6 +8,7 @@ no_calls_in = Aucun appel dans { $source }
 no_calls_in_for = Aucun appel dans { $source } depuis { $span }
 rule_for = { $rule } depuis { $span }
 test = [test]
+unhappy_caller = Client mécontent
 
 # Objet de tous les messages au sujet d’un même appel.
 conversation = Appel de { $caller }, { $when }
@@ -90,12 +91,12 @@ events = { $count ->
        *[other] { $count } événements
     }
 and_more_calls = { $count ->
-        [one] et { $count } autre appel
-       *[other] et { $count } autres appels
+        [one] et { $count } autre appel
+       *[other] et { $count } autres appels
     }
 and_more_events = { $count ->
-        [one] et { $count } autre événement
-       *[other] et { $count } autres événements
+        [one] et { $count } autre événement
+       *[other] et { $count } autres événements
     }
 and_more_calls_of = { $calls ->
         [one] et { $calls } autre appel ({ $events } événements)
@@ -160,9 +161,9 @@ advice_unsaid = { $urgency ->
         [critical] Vérifiez maintenant ce qu’il en est.
         [warning] Vérifiez aujourd’hui ce qu’il en est.
         [unsettled] Vérifiez ce qu’il en est : il reste peut-être une suite à donner.
-       *[other] Rien, ce message est envoyé pour information.
+       *[other] Rien ; ce message est envoyé pour information.
     }
-advice_deleted = Rien, si l’appel a été supprimé volontairement ; sinon, interrogez le prestataire de l’agent vocal.
+advice_deleted = Rien si l’appel a été supprimé volontairement ; sinon, renseignez-vous auprès du prestataire de l’agent vocal.
 silent_advice = { -ring }
 why = Pourquoi ce message : { $what }
 began = début : { $when }
@@ -182,8 +183,8 @@ source_failing_title = { $cause ->
     }
 source_failing = { $cause ->
         [missing] Des appels connus de callwatch manquent dans la liste de { $source }{ $since }. Tous les autres appels sont signalés normalement.
-        [flood] Il apparaît dans { $source } plus d’appels qu’il n’est plausible{ $since }.
-        [full] callwatch a atteint le nombre maximal d’appels de { $source } qu’il peut mémoriser et ignore les nouveaux{ $since } : personne n’en est informé.
+        [flood] Il apparaît{ $since } dans { $source } plus d’appels qu’il n’est plausible.
+        [full] callwatch a atteint le nombre maximal d’appels de { $source } qu’il peut mémoriser et ignore{ $since } les nouveaux : personne n’en est informé.
        *[other] callwatch ne parvient plus à lire les appels de { $source }{ $since } et ne signale donc plus les nouveaux. Cela ne dit pas si l’agent vocal répond aux appels. callwatch continue d’essayer ; dès qu’il y parviendra, il vous en avertira par le même canal, et les appels reçus entre-temps seront signalés avec retard.
     }
 source_advice = { $cause ->
@@ -192,7 +193,7 @@ source_advice = { $cause ->
             Si ces appels ont été supprimés volontairement, il n’y a rien à faire ; sinon, demandez au prestataire de l’agent vocal où ils sont passés.
         [flood]
             { -forward }
-            Si ces appels sont réels, il n’y a rien à faire ; sinon, interrogez le prestataire de l’agent vocal et suspendez les destinations submergées.
+            Si ces appels sont réels, il n’y a rien à faire ; sinon, renseignez-vous à leur sujet auprès du prestataire de l’agent vocal et suspendez les destinations submergées.
         [full]
             { -forward }
             Augmentez la valeur `max_calls` de la source dans la configuration.
@@ -203,11 +204,11 @@ source_advice = { $cause ->
         [limited]
             { -ring }
             { -forward }
-            L’API du prestataire reçoit trop de requêtes ; la situation se rétablit souvent d’elle-même. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, diminuez `requests_per_minute` ou cherchez ce qui utilise aussi l’API depuis la même adresse.
+            L’API du prestataire reçoit trop de requêtes ; la situation se rétablit souvent d’elle-même. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, diminuez `requests_per_minute` ou cherchez ce qui utilise aussi l’API depuis la même adresse.
         [server]
             { -ring }
             { -forward }
-            L’API du prestataire est en panne ; la situation se rétablit souvent d’elle-même. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, contactez le prestataire.
+            L’API du prestataire est en panne ; la situation se rétablit souvent d’elle-même. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, contactez le prestataire.
         [answer]
             { -ring }
             { -forward }
@@ -215,7 +216,7 @@ source_advice = { $cause ->
        *[other]
             { -ring }
             { -forward }
-            L’API du prestataire est injoignable ou refuse les connexions ; la situation se rétablit souvent d’elle-même. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, vérifiez `base_url` dans la configuration et le réseau du serveur sur lequel tourne callwatch, puis contactez le prestataire.
+            L’API du prestataire est injoignable ou refuse les connexions ; la situation se rétablit souvent d’elle-même. Si le retour à la normale n’est pas annoncé d’ici 15 minutes, vérifiez `base_url` dans la configuration et le réseau du serveur sur lequel tourne callwatch, puis contactez le prestataire.
     }
 source_recovered_title = callwatch a de nouveau accès aux appels de { $source }
 source_recovered = Tout est rentré dans l’ordre pour les appels de { $source }. Le problème durait{ $since } ; les appels reçus entre-temps sont signalés maintenant. Il n’y a rien à faire.
@@ -234,7 +235,7 @@ waits_for_person = { $count ->
     }
 destination_advice =
     { -forward }
-    Si le retour à la normale n’est pas annoncé d’ici 15 minutes, cherchez pourquoi la destination ne répond pas ; `{ $list }` affiche ce qui est en attente.
+    Si le retour à la normale n’est pas annoncé d’ici 15 minutes, cherchez pourquoi la destination ne répond pas ; `{ $list }` affiche ce qui est en attente.
 destination_paused_advice =
     { -forward }
     Corrigez le problème signalé, puis lancez `{ $resume }` ; `{ $list }` affiche ce qui est en attente.
@@ -249,16 +250,16 @@ delivery_dead_title = { $count ->
        *[other] Envoi de { $count } notifications à { $destination } abandonné
     }
 delivery_dead = { $count ->
-        [one] callwatch a renoncé à envoyer { $count } notification{ $since }. Elle est conservée.
-       *[other] callwatch a renoncé à envoyer { $count } notifications{ $since }. Elles sont conservées.
+        [one] callwatch a renoncé{ $since } à envoyer { $count } notification. Elle est conservée.
+       *[other] callwatch a renoncé{ $since } à envoyer { $count } notifications. Elles sont conservées.
     }
 delivery_dead_advice = { $count ->
         [one]
             { -forward }
-            Éliminez la cause, puis lancez `{ $retry }`, qui la renvoie ; `{ $list }` l’affiche.
+            Éliminez la cause, puis lancez `{ $retry }`, qui renvoie la notification ; `{ $list }` l’affiche.
        *[other]
             { -forward }
-            Éliminez les causes, puis lancez `{ $retry }`, qui les renvoie ; `{ $list }` les affiche.
+            Éliminez les causes, puis lancez `{ $retry }`, qui renvoie les notifications ; `{ $list }` les affiche.
     }
 rule_failing_title = La règle { $rule } ne fonctionne pas
 rule_failing = La condition de { $rule } n’a pu être évaluée pour aucun des derniers appels de { $source }{ $since }. La règle ne signale rien tant que ce n’est pas réparé.

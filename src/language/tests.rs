@@ -196,7 +196,7 @@ fn times_are_for_people() {
             "2025-12-07T12:00:00.000Z",
             [
                 "since Sat 00:02 CET",
-                "depuis samedi 00:02 CET",
+                "depuis samedi à 00:02 CET",
                 "seit Samstag, 00:02 Uhr MEZ",
                 "desde el sábado a las 00:02 CET",
             ],

@@ -34,6 +34,8 @@ texts! {
     rule_for(rule: &str, span: &str);
     test();
 
+    unhappy_caller();
+
     conversation(caller: &str, when: &str);
     conversation_unknown(when: &str);
     conversation_bare(when: &str);

@@ -58,7 +58,10 @@ async fn a_dead_crm_is_told_in_slack_and_by_mail_and_its_recovery_without_a_sire
     assert_eq!(alert["blocks"][0]["text"]["text"], "🚨 Destination crm is failing");
     let text = alert["blocks"][1]["text"]["text"].as_str().unwrap();
     assert!(text.starts_with("crm has not taken anything since "), "{text}");
-    assert!(text.contains(" 1 notification waits; it is sent when it answers again."), "{text}");
+    assert!(
+        text.contains(" 1 notification waits; it will be sent when the destination answers again."),
+        "{text}"
+    );
     let advice = alert["blocks"][2]["text"]["text"].as_str().unwrap();
     assert!(
         advice.starts_with("*What to do:* ")

@@ -188,7 +188,7 @@ struct PageWords {
 impl PageWords {
     fn of(message: &Message) -> Self {
         let language = message.language;
-        // What is told of callwatch itself has commands in it.
+        // Messages about callwatch itself have commands in them.
         let prose = |text: &str| if message.call.is_some() { html(text) } else { with_commands(text) };
         let origin = message.origin(html, |name| format!("<b>{}</b>", html(name)), |_, when| html(when));
         Self {

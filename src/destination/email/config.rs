@@ -136,7 +136,7 @@ fn email(table: &mut Table<'_>) -> Option<EmailConfig> {
     if let Some((key, message)) = trouble {
         table.cx.add_absence(
             Mistake::error(table.span_of(key), message)
-                .hint("the user belongs into smtp = \"smtps://user@host\", the password into `password`"),
+                .hint("the user belongs in smtp = \"smtps://user@host\", the password in `password`"),
         );
     }
     let of_tls = [&CA_FILE, &CLIENT_CERT].into_iter().find(|key| table.has(key));

@@ -186,30 +186,36 @@ mod tests {
         assert_eq!(failing(148, false).0, "Destination crm waits for you");
         assert_eq!(
             failing(148, true).1,
-            "crm has not taken anything since 18:27 CET. 148 notifications wait; they are sent when it answers \
-             again.\n\nReason: connection refused\n\nIf somebody else looks after callwatch, forward this to them now; the \
-             rest is for them.\nIf no all-clear has come within 15 minutes, find out why it does not answer; `callwatch \
+            "crm has not taken anything since 18:27 CET. 148 notifications wait; they will be sent when the destination answers again.\n\nReason: connection refused\n\nIf somebody else looks after callwatch, forward this to them now; the \
+             rest is for them.\nIf no all-clear has come within 15 minutes, find out why the destination does not answer; `callwatch \
              deliveries list --destination crm` shows what waits."
         );
-        assert!(failing(1, true).1.contains("1 notification waits; it is sent when it answers again."));
         assert!(
-            failing(0, true).1.contains("Nothing waits for it; what comes in is sent when it answers again.")
+            failing(1, true)
+                .1
+                .contains("1 notification waits; it will be sent when the destination answers again.")
         );
+        assert!(failing(0, true).1.contains(
+            "Nothing waits for it; what comes in will be sent when the destination answers again."
+        ));
         let shut = failing(2, false).1;
-        assert!(shut.contains("2 notifications wait; nothing is sent before it is resumed."), "{shut}");
+        assert!(
+            shut.contains("2 notifications wait; nothing is sent until the destination is resumed."),
+            "{shut}"
+        );
         assert!(shut.contains("`callwatch deliveries resume crm`"), "{shut}");
 
         let details = json!({"since": since, "count": 148, "error": "404 Not Found: gone."});
         let (title, text) = said(crm(), Kind::DeliveryDead, &details);
         assert_eq!(title, "148 notifications to crm given up");
         assert!(text.starts_with("148 notifications have been given up since 18:27 CET"), "{text}");
-        assert!(text.contains("\n\nReason of the last one: 404 Not Found: gone\n\n"), "{text}");
+        assert!(text.contains("\n\nReason for the last one: 404 Not Found: gone\n\n"), "{text}");
 
         let (title, text) = said(crm(), Kind::DestinationRecovered, &json!({"since": since, "waiting": 3}));
         assert_eq!(title, "Destination crm takes notifications again");
         assert_eq!(
             text,
-            "crm had not taken anything since 18:27 CET. 3 notifications wait and are sent now."
+            "crm had not taken anything since 18:27 CET. 3 notifications were waiting and are sent now."
         );
         let clinic = Subject::Source("clinic".into());
         let (_, text) = said(
@@ -224,7 +230,7 @@ mod tests {
              and tells you of the calls that came in meanwhile.\n\nReason: 401 Invalid API key\n\nCall the number that the \
              phone agent answers, to check that it picks up; if it does not, contact the provider of the phone agent.\nIf \
              somebody else looks after callwatch, forward this to them now; the rest is for them.\nThe API of the phone \
-             agent's provider refuses the key: correct `api_key` in the config, or the list of addresses that may use it."
+             agent's provider refuses the key, which does not clear up by itself: correct `api_key` in the config, or the list of addresses that may use it."
         );
         let details =
             json!({"since": since, "cause": "missing", "error": "12 of 40 calls are missing from the list"});

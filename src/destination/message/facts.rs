@@ -25,6 +25,9 @@ const MAX_FACTS: usize = 40;
 /// The longest name, in characters.
 const MAX_NAME: usize = 60;
 
+/// Stands between the old value of a field and the new one.
+const BECAME: &str = " → ";
+
 /// A labelled value, such as `Caller: +33612345678`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(in crate::destination) struct Fact {
@@ -106,7 +109,7 @@ fn from_to(from: Option<String>, to: Option<String>, language: Language) -> Stri
     const SHORT: usize = 60;
     match (from, to) {
         (_, Some(to)) if to.chars().count() > SHORT => language.changed(),
-        (Some(from), Some(to)) if from.chars().count() <= SHORT => format!("{from} → {to}"),
+        (Some(from), Some(to)) if from.chars().count() <= SHORT => format!("{from}{BECAME}{to}"),
         (_, Some(to)) => language.now(&to),
         (_, None) => language.removed(),
     }
@@ -190,11 +193,14 @@ pub(super) fn looked_at(
     Some(said.map_or_else(|| label.clone(), |said| language.labelled(&label, &said)))
 }
 
-/// Whether a text is a few words or a number, and nothing that could be read as a sentence, an address or a mark. A `_` joins the
-/// words of an API's value, and is a mark only at the edge of a word.
+/// Whether a text is a few words or a number, and nothing that could be read as a sentence, an address or a mark. A `_` between
+/// letters joins the words of an API's value, and is no mark there.
 fn is_plain(text: &str) -> bool {
     let is_of_word = |c: char| c.is_alphanumeric() || matches!(c, '+' | '-' | '_' | '\'' | '’' | '•');
-    let is_word = |word: &str| word.chars().all(is_of_word) && !word.starts_with('_') && !word.ends_with('_');
+    let is_joined =
+        |part: &str| part.starts_with(char::is_alphanumeric) && part.ends_with(char::is_alphanumeric);
+    let is_word =
+        |word: &str| word.chars().all(is_of_word) && (!word.contains('_') || word.split('_').all(is_joined));
     let mut words = text.split(' ');
     words.clone().count() <= 3 && words.all(is_word)
 }
@@ -270,9 +276,14 @@ impl Fact {
         Self { label: truncate(&line(label), 60), dial: dial(&value, false), value, at: None }
     }
 
-    /// Whether a change says this value already, as the new one of the same field.
-    pub(super) fn is_told_by(&self, change: &Self) -> bool {
-        change.label == self.label && change.value.to_lowercase().ends_with(&self.value.to_lowercase())
+    /// Whether a change says this value already, as the new one of the same field. A value that can be dialled, or shown in the
+    /// reader's time, is more than its text.
+    pub(super) fn is_told_by(&self, change: &Self, language: Language) -> bool {
+        let is_text = self.dial.is_none() && self.at.is_none();
+        let [value, said] = [&self.value, &change.value].map(|value| value.to_lowercase());
+        let is_new =
+            said.ends_with(&format!("{BECAME}{value}")) || said == language.now(&value).to_lowercase();
+        is_text && change.label == self.label && is_new
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// The longest headline in characters. It leaves room, so that "and 3 more" after it is not cut off.
+/// The longest headline in characters. It leaves room, so that "and 3 more calls" after it is not cut off.
 const MAX_HEADLINE: usize = 140;
 
 /// The most of a call's summary in a line, in characters.
@@ -53,7 +53,7 @@ impl Writer {
             let is_for_all = words.of(rule)?.body.as_ref().is_some_and(Template::speaks_of_all);
             is_for_all.then(|| words.body(&newest.context(summary.count, &calls), rule))?
         });
-        // What to do about all of them only their rule can say.
+        // Only the rule's own advice can speak of all the events; there is no default.
         let advice = only_rule
             .zip(shown.first())
             .and_then(|(rule, newest)| words.advice_for_all(&newest.context(summary.count, &calls), rule));

@@ -70,7 +70,8 @@ impl Writer {
                     vec![]
                 };
                 let of_call = facts_of_call(fields, shown.began(), language, self.zone).into_iter();
-                let untold = of_call.filter(|fact| !facts.iter().any(|change| fact.is_told_by(change)));
+                let untold =
+                    of_call.filter(|fact| !facts.iter().any(|change| fact.is_told_by(change, language)));
                 let untold: Vec<_> = untold.collect();
                 facts.extend(untold);
                 if self.fields.include.is_some() {
@@ -186,7 +187,7 @@ impl Writer {
         event.rules().map(applied).collect()
     }
 
-    /// What to do, as the rules say: in the words of the first, or else the default ones; and what the others say beside.
+    /// What to do: the first rule's advice, or else the default, followed by the advice of the other rules.
     fn advice(
         &self,
         shown: &Visible<'_>,

@@ -489,9 +489,9 @@ fn unexpected(outcome: Outcome) -> Answer {
         Outcome::Answer(answer) => answer,
         Outcome::Done(place) => arrived("done", &place),
         Outcome::Anew => {
-            Answer::retry("Slack says that the message cannot be edited, to a request that edits none")
+            Answer::retry("Slack says that the message cannot be edited, although none was to be edited")
         }
-        Outcome::AtTop => Answer::retry("Slack says that there can be no reply, to a request that is none"),
+        Outcome::AtTop => Answer::retry("Slack says that there can be no reply, although none was sent"),
         Outcome::Unknown => Answer::retry("Slack says that it had the message before, and cannot find it"),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::Engine;
 use regex::{Regex, RegexBuilder};
 use reqwest::{
     Method,
@@ -10,6 +10,7 @@ use reqwest::{
 };
 use url::Url;
 
+use super::signing::SECRET_BASE64;
 use crate::{
     config::{
         CA_FILE, CLIENT_CERT, CLIENT_KEY, Connection, Key, Literal, Mistake, PROXY, Secret, Table, Value,
@@ -548,12 +549,12 @@ fn body_template(value: &Value<'_>, secrets: &[&str]) -> Result<Template, Mistak
 }
 
 /// Whether this is a signing secret as [Standard Webhooks](https://www.standardwebhooks.com) has them:
-/// base64 of at least one byte, usually after `whsec_`; or `whsk_` and the seed of an Ed25519 key, with or without its public
+/// base64 of at least one byte, with or without padding, usually after `whsec_`; or `whsk_` and the seed of an Ed25519 key, with or without its public
 /// key behind it.
 fn is_signing_secret(content: &str) -> bool {
     if let Some(key) = content.strip_prefix("whsk_") {
-        return STANDARD.decode(key).is_ok_and(|key| matches!(key.len(), 32 | 64));
+        return SECRET_BASE64.decode(key).is_ok_and(|key| matches!(key.len(), 32 | 64));
     }
     let key = content.strip_prefix("whsec_").unwrap_or(content);
-    STANDARD.decode(key).is_ok_and(|key| !key.is_empty())
+    SECRET_BASE64.decode(key).is_ok_and(|key| !key.is_empty())
 }

@@ -27,7 +27,7 @@ const HOLDS: Duration = Duration::from_secs(3600);
 /// What a receiver has allowed the sender that it knows by this origin.
 pub(super) struct Handshake {
     origin: HeaderValue,
-    /// Until when there is permission. Locked while it is asked for, so that one request does for all.
+    /// Until when there is permission. Locked while it is asked for, so that one question serves all attempts.
     permission: tokio::sync::Mutex<Option<Instant>>,
     pace: Mutex<Pace>,
 }

@@ -13,7 +13,7 @@ use super::{NotReady, payload::callem_word};
 use crate::{destination::Notification, privacy::hex};
 
 /// Secrets are base64 with or without its padding.
-const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(super) const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
     &ALPHABET,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );

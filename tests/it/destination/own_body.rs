@@ -65,7 +65,7 @@ async fn several_events_are_told_as_one() {
         String::from_utf8(only_request(&server).await.body).unwrap(),
         format!(
             "summary {} 2 unhappy info +33612340001
-Call ended · +33612340001 · 1m 1s and 1 more
+Call ended · +33612340001 · 1m 1s and 1 more call
 2 calls since 14:30 UTC
 
 14:31 · Call ended · +33612340001 · 1m 1s (negative) · A summary.

@@ -35,7 +35,7 @@ fn sections(message: &Value) -> Vec<&str> {
 async fn a_group_is_a_headline_and_a_line_for_each() {
     let events = [3, 1, 2].map(|minutes| call("unhappy", minutes, "negative"));
     let message = posted(|_| {}, &summary(Reason::Group, &events), Some(&unhappy())).await;
-    assert_eq!(title(&message), "⚠️ Unhappy caller +33612340001 and 2 more");
+    assert_eq!(title(&message), "⚠️ Unhappy caller +33612340001 and 2 more calls");
     let line = |minutes: i64| {
         let at = 1_765_809_150 - 60 * minutes;
         let when = 32 - minutes;
@@ -46,7 +46,7 @@ async fn a_group_is_a_headline_and_a_line_for_each() {
     assert_eq!(
         sections(&message),
         [
-            "⚠️ Unhappy caller +33612340001 and 2 more",
+            "⚠️ Unhappy caller +33612340001 and 2 more calls",
             "3 calls since 14:29 UTC",
             &format!("{}{}{}", line(1), line(2), line(3)),
             "*warning* · Why you get this: rule *unhappy* · source *clinic* · <!date^1765809150^{date_short_pretty}, {time}|Mon 15 Dec 2025, 14:32 UTC>",
@@ -58,7 +58,7 @@ async fn a_group_is_a_headline_and_a_line_for_each() {
     let [plain, html] = mailed(paris, &summary(Reason::Group, &events), &rules).await;
     assert_eq!(
         plain.trim_end(),
-        "Warning: Unhappy caller +33612340001 and 2 more
+        "Warning: Unhappy caller +33612340001 and 2 more calls
 
 3 calls since 15:29 CET
 
@@ -69,7 +69,7 @@ async fn a_group_is_a_headline_and_a_line_for_each() {
 -- 
 Why you get this: rule unhappy · source clinic · Mon 15 Dec 2025, 15:32 CET"
     );
-    for part in ["and 2 more</h1>", "3 calls since 15:29 CET", "15:30</td>", "negative</span>"] {
+    for part in ["and 2 more calls</h1>", "3 calls since 15:29 CET", "15:30</td>", "negative</span>"] {
         assert!(html.contains(part), "{part} in {html}");
     }
 }
@@ -82,10 +82,15 @@ async fn the_headline_says_why_they_are_told_together() {
         (
             Reason::Throttle,
             calls(),
-            "Call ended · +33612340001 · 1m 1s and 11 more",
-            "12 held back since 14:20 UTC",
+            "Call ended · +33612340001 · 1m 1s and 11 more calls",
+            "12 notifications held back since 14:20 UTC",
         ),
-        (Reason::Count, calls(), "Call ended · +33612340001 · 1m 1s and 11 more", "12 calls within 11m"),
+        (
+            Reason::Count,
+            calls(),
+            "Call ended · +33612340001 · 1m 1s and 11 more calls",
+            "12 calls within 11m",
+        ),
         (
             Reason::Count,
             twice.to_vec(),
@@ -94,11 +99,11 @@ async fn the_headline_says_why_they_are_told_together() {
         ),
         (Reason::Digest, calls(), "Digest: 12 calls", "From 14:20 to 14:32 UTC"),
         (Reason::Digest, calls()[..1].to_vec(), "Digest: 1 call", "From 14:31 to 14:32 UTC"),
-        (Reason::Quiet, calls(), "While it was quiet: 12 calls", "Since 14:20 UTC"),
+        (Reason::Quiet, calls(), "12 calls during quiet hours", "Since 14:20 UTC"),
         (
             Reason::Quiet,
             vec![source_event(), call("a", 1, "x")],
-            "While it was quiet: 2 events",
+            "2 events during quiet hours",
             "Since 14:31 UTC",
         ),
     ] {
@@ -107,7 +112,7 @@ async fn the_headline_says_why_they_are_told_together() {
     }
     let yesterday = [call("a", 2000, "x"), call("a", 5, "x")];
     let message = posted(|_| {}, &summary(Reason::Digest, &yesterday), None).await;
-    assert_eq!(sections(&message)[1], "From Sun 05:12 to 14:32 UTC");
+    assert_eq!(sections(&message)[1], "From Sun 05:12 to Mon 15 Dec 2025, 14:32 UTC");
 }
 
 #[tokio::test]
@@ -231,7 +236,7 @@ async fn many_and_wild_ones_keep_to_the_limits() {
     assert!(html.contains("and 40 more") && !html.contains("<!channel>") && !html.contains("<b>&amp;"));
     let longest = posted(|_| {}, &summary(Reason::Group, &events), Some(&own)).await;
     let first_line = longest["text"].as_str().unwrap().lines().next().unwrap();
-    assert!(first_line.ends_with("… and 89 more"), "{first_line}");
+    assert!(first_line.ends_with("… and 89 more calls"), "{first_line}");
 }
 
 #[tokio::test]
@@ -292,9 +297,11 @@ async fn a_message_says_when_the_call_was_and_when_that_was_noticed_if_it_was_la
         let event = self::began(created, fields);
         let [plain, html] = mailed(berlin, &event, &Rules::default()).await;
         let line = format!("Why you get this: rule call-completed · source clinic{footer}");
-        let unfolded = ["noticed ", "Mon "]
+        let unfolded = [("Noticed ", "noticed "), ("Mon ", "Mon ")]
             .iter()
-            .fold(plain.clone(), |plain, part| plain.replace(&format!("\n{part}"), &format!(" · {part}")));
+            .fold(plain.clone(), |plain, (begun, part)| {
+                plain.replace(&format!("\n{begun}"), &format!(" · {part}"))
+            });
         assert!(unfolded.contains(&format!("\n{line}\nCall ")), "{line} in {plain}");
         assert!(html.contains(&format!("<b>clinic</b>{footer}<br>")), "{footer} in {html}");
         let fact = plain.lines().find_map(|line| line.strip_prefix("Began   "));
@@ -334,7 +341,7 @@ async fn lines_stand_in_the_order_of_the_calls_with_the_time_of_each() {
         plain.contains(
             "Digest: 4 calls
 
-From Sat 30 Nov 2024, 09:32 to 14:32 UTC
+From Sat 30 Nov 2024, 09:32 to Mon 15 Dec 2025, 14:32 UTC
 
 14:29                   Over · +33612340000 · A long summary. A long summary.
                         A long summary. A long summary. A long summary.…
@@ -370,7 +377,7 @@ async fn a_headline_counts_calls_and_then_events() {
     let twice = || [call("a", 1, "x"), call("b", 1, "x"), call("a", 2, "x")];
     for (reason, headline) in [
         (Reason::Digest, "Digest: 2 calls, 3 events"),
-        (Reason::Quiet, "While it was quiet: 2 calls, 3 events"),
+        (Reason::Quiet, "2 calls, 3 events during quiet hours"),
         (Reason::Group, "Call ended · +33612340001 · 1m 1s and 1 more call (3 events)"),
     ] {
         let message = posted(|_| {}, &summary(reason, &twice()), None).await;
@@ -432,7 +439,7 @@ async fn a_message_about_several_rules_names_all_of_them() {
         sections(&message),
         [
             "⚠️ Booked by +33612340001",
-            "Also: Unhappy caller +33612340001; long",
+            "Also: Unhappy caller +33612340001; Long",
             "Call &lt;back&gt;",
             "*warning* · Why you get this: Call ended (rules *booked*, *unhappy*); rule *long* · source *clinic* · \
              <!date^1765809090^{date_short_pretty}, {time}|Mon 15 Dec 2025, 14:31 UTC> · call +33612340001",
@@ -443,17 +450,17 @@ async fn a_message_about_several_rules_names_all_of_them() {
         plain.trim_end(),
         "Warning: Booked by +33612340001
 
-Also: Unhappy caller +33612340001; long
+Also: Unhappy caller +33612340001; Long
 
 Call <back>
 
 -- 
 Why you get this: Call ended (rules booked, unhappy); rule long
-source clinic · Mon 15 Dec 2025, 14:31 UTC
+Source clinic · Mon 15 Dec 2025, 14:31 UTC
 Call +33612340001"
     );
     for part in [
-        "Also: Unhappy caller +33612340001; long</p>",
+        "Also: Unhappy caller +33612340001; Long</p>",
         "Why you get this: Call ended (rules <b>booked</b>, <b>unhappy</b>); rule <b>long</b> · source",
     ] {
         assert!(html.contains(part), "{part} in {html}");
@@ -461,11 +468,11 @@ Call +33612340001"
     // Two titles that say the same are told apart by the second rule's name.
     let rules = both([("booked", unhappy()), ("unhappy", unhappy())]);
     let message = posted_ruled(|_| {}, &event, &rules).await;
-    assert_eq!(sections(&message)[1], "Also: unhappy; long");
+    assert_eq!(sections(&message)[1], "Also: Unhappy; Long");
     // However many rules there are, a message stays short.
     let also: Vec<_> = (0..40).map(|n| format!("rule-{n}").as_str().into()).collect();
     let message = posted_ruled(|_| {}, &Event { also, ..event }, &rules).await;
-    assert!(sections(&message)[1].ends_with("; rule-9; and 30 more"), "{message}");
+    assert!(sections(&message)[1].ends_with("; Rule 9; and 30 more"), "{message}");
 }
 
 #[tokio::test]
@@ -473,13 +480,13 @@ async fn what_several_rules_said_in_quiet_hours_is_one_line_and_counts_for_each(
     let (event, rules) = of_two_rules();
     let other = call("booked", 2, "positive");
     let message = posted_ruled(|_| {}, &summary(Reason::Quiet, &[other, event.clone()]), &rules).await;
-    assert_eq!(title(&message), "⚠️ While it was quiet: 2 calls");
+    assert_eq!(title(&message), "⚠️ 2 calls during quiet hours");
     let lines =
         sections(&message)[2].lines().map(|line| line.split_once(">  ").unwrap().1).collect::<Vec<_>>();
     assert_eq!(
         lines,
         [
-            "⚠️ Booked by +33612340001 (also: Unhappy caller +33612340001; long) · _negative_ · A summary.",
+            "⚠️ Booked by +33612340001 (also: Unhappy caller +33612340001; Long) · _negative_ · A summary.",
             "Booked by +33612340002 · _positive_ · A summary.",
         ]
     );
@@ -487,7 +494,7 @@ async fn what_several_rules_said_in_quiet_hours_is_one_line_and_counts_for_each(
     assert_eq!(fields[0]["text"], "*Rules*\nbooked 2, long 1, unhappy 1");
     // Alone it looks as it would have by day.
     let message = posted_ruled(|_| {}, &summary(Reason::Quiet, &[event]), &rules).await;
-    assert_eq!(sections(&message)[1], "Also: Unhappy caller +33612340001; long");
+    assert_eq!(sections(&message)[1], "Also: Unhappy caller +33612340001; Long");
 }
 
 #[tokio::test]

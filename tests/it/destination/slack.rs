@@ -342,7 +342,12 @@ async fn a_message_says_what_to_do() {
             "Check the summary: something may be left to do, such as calling back.",
         ),
         (Kind::Started, Severity::Info, &content, "Nothing: this is for your information."),
-        (Kind::Deleted, Severity::Info, &content, "Nothing: this is for your information."),
+        (
+            Kind::Deleted,
+            Severity::Info,
+            &content,
+            "Nothing, if the call was deleted on purpose; otherwise ask the provider of the phone agent.",
+        ),
         (Kind::Ended, Severity::Warning, &content, "Call back today, unless a colleague already has."),
         (
             Kind::Updated,

@@ -97,7 +97,7 @@ async fn a_call_has_one_message_that_is_edited_as_it_goes_on() {
     assert_eq!((channel.len(), channel[0].edits), (1, 2));
     let message = &channel[0].message;
     assert_eq!(title(message), "⚠️ Booked by +33612345678");
-    assert_eq!(message["blocks"][1]["text"]["text"], "Also: feed");
+    assert_eq!(message["blocks"][1]["text"]["text"], "Also: Feed");
     assert!(
         footer(message)
             .starts_with("*warning* · Why you get this: Call analyzed (rules *booked*, *feed*) · "),

@@ -115,8 +115,17 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Result<(
             (None, "DATA") => {
                 write.write_all(b"354 go on\r\n").await?;
                 let mut text = String::new();
-                while !text.ends_with("\r\n.\r\n") {
-                    read.read_line(&mut text).await?;
+                loop {
+                    line.clear();
+                    if read.read_line(&mut line).await? == 0 {
+                        return Ok(());
+                    }
+                    // A dot that begins a line was put there by the sender (RFC 5321, section 4.5.2).
+                    match line.strip_prefix('.') {
+                        Some("\r\n") => break,
+                        Some(rest) => text.push_str(rest),
+                        None => text.push_str(&line),
+                    }
                 }
                 let to = std::mem::take(&mut to);
                 state.lock().unwrap().mails.push(Received { to, text });

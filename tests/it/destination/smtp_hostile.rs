@@ -74,8 +74,7 @@ async fn words_in_clear_behind_the_answer_to_starttls_are_not_believed() {
     })
     .await;
     let answer = deliver(&mail(SmtpSecurity::StartTls, address, "a@acme.example"), &event(Kind::Ended)).await;
-    let why = "the server sent words before TLS had begun that it would have passed off as encrypted; somebody may have \
-               put them between";
+    let why = "the server sent data before TLS had begun, which would have counted as encrypted; somebody on the way may have put it in";
     assert_retry(&answer, None, why);
 }
 

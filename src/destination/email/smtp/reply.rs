@@ -9,7 +9,7 @@ pub(super) struct Reply {
     pub(super) lines: Vec<String>,
 }
 
-/// A line that does not belong into a reply.
+/// A line that does not belong in a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoReply;
 

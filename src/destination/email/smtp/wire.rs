@@ -36,8 +36,7 @@ pub(super) enum Broken {
     #[error("the server does not speak SMTP")]
     NoReply,
     #[error(
-        "the server sent words before TLS had begun that it would have passed off as encrypted; somebody may have put \
-         them between"
+        "the server sent data before TLS had begun, which would have counted as encrypted; somebody on the way may have put it in"
     )]
     Injected,
 }
