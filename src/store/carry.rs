@@ -50,13 +50,13 @@ pub enum CarryError {
     NotEmpty(Content),
     /// Somebody works on one of the stores.
     #[error(
-        "another callwatch works on the {0}; stop all of them first, and wait for a `migrate` that was broken off: what it \
-         claimed is free again after two minutes at the latest"
+        "another callwatch works on the {0}; stop all of them first. After a `migrate` that was interrupted, wait two minutes, \
+         until what it claimed is free again"
     )]
     AtWork(Duty),
     /// The filled store differs from the one it was filled from.
     #[error(
-        "the store that was filled does not say the same as the one it was filled from ({} and {} calls, {} and {} \
+        "the filled store differs from the one it was filled from ({} and {} calls, {} and {} \
          deliveries, {} and {} notes): go on with the first one, which is as it was",
         .filled.calls, .from.calls, .filled.deliveries, .from.deliveries, .filled.notes, .from.notes
     )]

@@ -91,9 +91,9 @@ pub enum StoreError {
         /// The schema found.
         found: u32,
     },
-    /// A store is being carried into the database, or that was broken off.
+    /// A store is being carried into the database, or a migration into it was interrupted.
     #[error(
-        "the database {server} is being filled by `callwatch migrate`, or that was broken off: when none runs, start it \
+        "the database {server} is being filled by `callwatch migrate`, or one was interrupted: when none runs, start it \
          again (it begins anew), or remove what is there with DROP SCHEMA callwatch CASCADE"
     )]
     BeingFilled {

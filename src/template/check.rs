@@ -142,7 +142,7 @@ pub(super) fn check(template: &minijinja::Template<'_, '_>, r#use: Use<'_>) -> R
                 if !index.checked_sub(1).is_some_and(|last| makes_one_thing(instructions, last, index)) =>
             {
                 let span = span_of(instructions, index);
-                let message = "what may have changed may be a list or an object".to_owned();
+                let message = "what `loop.changed` compares may be a list or an object".to_owned();
                 let hint = "write `loop.changed(x|string)`".to_owned();
                 return Err(TemplateError { message, hint: Some(hint), span });
             }

@@ -442,7 +442,7 @@ fn lists_are_neither_repeated_nor_compared_nor_looked_for() {
         ("{% set count = call %}{{ call == count }}", "both sides of this comparison"),
         ("{{ call in calls }}", "what is looked for"),
         ("{{ kinds not in 'abc' }}", "what is looked for"),
-        ("{% for c in calls %}{{ loop.changed(c) }}{% endfor %}", "what may have changed"),
+        ("{% for c in calls %}{{ loop.changed(c) }}{% endfor %}", "what `loop.changed` compares"),
         ("{{ {call: 1}[calls[0]] }}", "a key of an object"),
         ("{{ {'a': 1, call.duration: 1} }}", "a key of an object"),
     ] {

@@ -1,11 +1,11 @@
 //! Several processes of the real binary over one database, as a person meets them.
 
-use std::{path::Path, process::Output, time::Duration};
+use std::{collections::BTreeSet, path::Path, process::Output, time::Duration};
 
 use callwatch::{
     config::{Connection, Secret},
     demo::callem::Failure,
-    store::{Duty, FillError, PostgresConfig, PostgresStore, Store, StoreError},
+    store::{Attendance, Duty, FillError, PostgresConfig, PostgresStore, Store, StoreError},
 };
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
@@ -179,13 +179,39 @@ async fn a_node_that_has_become_too_old_for_the_database_ends_and_says_so() {
     );
 }
 
+/// Its owner waits for a vacancy, and is woken for the error.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_duties_that_has_become_too_old_ends_as_well() {
+    let Some(database) = postgres::database().await else { return };
+    let lease = Duration::from_secs(3);
+    let (url, connection) = (Secret::from(database.url()), Connection::default());
+    let store = PostgresStore::open(&PostgresConfig { url, connection, lease }).await.unwrap();
+    let serves = BTreeSet::new();
+    let (name, version, config) = ("standby".into(), "1".into(), "one".into());
+    store.attend(Some(Attendance { name, version, serves, config }));
+    let duty = Duty::Source("clinic".into());
+    assert!(store.claim(&duty).await.unwrap().is_none(), "it has no share in that");
+    database.run("INSERT INTO callwatch.schema (version, works_from) VALUES (99, 99)").await;
+    let waiting = async {
+        loop {
+            store.vacancy(&duty).await;
+            if let Err(error) = store.claim(&duty).await {
+                return error;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let error = timeout(PATIENCE, waiting).await.expect("it ends");
+    assert!(matches!(error, StoreError::TooNew { .. }), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_forgotten_in_a_database_is_left_to_its_vacuum() {
     let Some(database) = postgres::database().await else { return };
     let rig = Rig::new().await;
     rig.callem.add(record("a", "completed"));
     let process = Process::start(&rig, &over(&rig, &database)).await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     let config = process.config.clone();
     process.stop().await;
     let output = said(&config, &["forget", "--call", "a", "--yes"]).await;
@@ -205,7 +231,7 @@ async fn nobody_works_on_half_a_store_and_a_migrate_that_was_broken_off_begins_a
     let rig = Rig::new().await;
     rig.callem.add(record("a", "in-progress"));
     let process = Process::start(&rig, &rig.config_text()).await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     let config = process.config.clone();
     process.stop().await;
 
@@ -221,7 +247,7 @@ async fn nobody_works_on_half_a_store_and_a_migrate_that_was_broken_off_begins_a
         let output = said(&over_it, args).await;
         assert!(!output.status.success(), "{args:?}");
         let said = text(&output);
-        assert!(said.contains("is being filled by `callwatch migrate`, or that was broken off"), "{said}");
+        assert!(said.contains("is being filled by `callwatch migrate`, or one was interrupted"), "{said}");
     }
 
     // Another one may still be at work, as far as anybody knows.

@@ -373,10 +373,13 @@ impl Inner {
     where
         F: Future<Output = Result<(T, Session), Trouble>>,
     {
-        if let Some(error) = self.barred.get() {
-            return Err(error.clone());
-        }
+        self.admitted()?;
         self.ask_all_the_same(claim, work).await
+    }
+
+    /// The error that every call fails with once the process is barred from the database.
+    fn admitted(&self) -> Result<(), StoreError> {
+        self.barred.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
     /// As [`Self::ask`], but also for a process that is barred from the database and may only clean up.
@@ -489,6 +492,8 @@ impl Inner {
 impl Store for PostgresStore {
     async fn claim(&self, duty: &Duty) -> Result<Option<Claim>, StoreError> {
         let (inner, duty) = (Arc::clone(&self.inner), duty.clone());
+        // A process that has no duties asks the database nothing, and has to end as well.
+        inner.admitted()?;
         if lock(&inner.says).is_some() && !inner.may_take(&duty) {
             return Ok(None);
         }
