@@ -57,7 +57,7 @@ impl Changes {
     }
 }
 
-/// Adds the paths at or below `path` at which the two values differ, down to so many levels.
+/// Adds the paths at or below `path` at which the two values differ, looking at most `levels` levels deeper.
 fn add_paths(path: &str, from: &Value, to: &Value, levels: u8, paths: &mut Vec<String>) {
     match (from, to) {
         _ if paths.len() >= MOST_PATHS => {}

@@ -248,7 +248,7 @@ impl Config {
     /// # Errors
     /// The report, when it cannot be read.
     pub fn read_text(path: &Path) -> Result<String, Report> {
-        let hint = "give its path with --config; config.example.toml is one to start from";
+        let hint = "give its path with --config, or let `callwatch init` write one";
         read_file(path, "config file", hint)
     }
 

@@ -212,7 +212,7 @@ impl Event {
         }
         let number =
             serde_json::from_str::<Caller<'_>>(self.record.get()).ok().and_then(|caller| caller.number);
-        // Some projects have it as a number in JSON.
+        // Some projects have the number as a number in JSON.
         let number = number.map(|number| (number.get(), serde_json::from_str::<Cow<'_, str>>(number.get())));
         match number {
             Some((_, Ok(number))) => mask_phone(&number),

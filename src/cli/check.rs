@@ -1,12 +1,14 @@
 //! `callwatch check`: reports every mistake in a config file.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::Args;
+use serde_json::Value;
 use tracing::warn;
 
 use super::{EXIT_CONFIG, complain, config_arg::ConfigArg, print, printed};
@@ -16,8 +18,15 @@ use crate::{
     config::{LoadOptions, Secrets, SourceConfig},
     config_file::{Config, Loaded},
     http,
+    kind::Kind,
+    name::Name,
+    rule::{
+        Rule,
+        condition::{Activation, Condition},
+    },
     style::Style,
     sync::flapping,
+    time::Timestamp,
 };
 
 /// Arguments of `check`.
@@ -31,7 +40,8 @@ pub struct CheckArgs {
     /// Print an array of {severity, file, line, column, message, hint}
     #[arg(long)]
     json: bool,
-    /// Also ask each source's API for one call: this tries the key, and says what watching the calls there costs
+    /// Also ask each source's API for its first calls: this tries the key, looks for fields that rules ask for and no call has,
+    /// and says what watching the calls there costs
     #[arg(long, conflicts_with = "json")]
     online: bool,
 }
@@ -75,7 +85,7 @@ async fn ask_sources(config: Config) -> ExitCode {
     };
     let mut code = ExitCode::SUCCESS;
     for source in &config.sources {
-        let said = ask(source, &http).await.unwrap_or_else(|error| {
+        let said = ask(source, &config.rules, &http).await.unwrap_or_else(|error| {
             code = ExitCode::FAILURE;
             error
         });
@@ -91,7 +101,7 @@ async fn ask_sources(config: Config) -> ExitCode {
 ///
 /// # Errors
 /// The error in words.
-async fn ask(source: &SourceConfig, http: &reqwest::Client) -> Result<String, String> {
+async fn ask(source: &SourceConfig, rules: &[Rule], http: &reqwest::Client) -> Result<String, String> {
     let client = Client::new(source, http).map_err(|error| error.to_string())?;
     let mut answers = vec![];
     let mut total = None;
@@ -121,7 +131,51 @@ async fn ask(source: &SourceConfig, http: &reqwest::Client) -> Result<String, St
             source.name
         ));
     }
+    let analyzed = answers.pop().unwrap_or_default().into_iter().filter(is_analyzed).collect::<Vec<_>>();
+    for (rule, field) in missing(source, rules, &analyzed) {
+        let count = number(analyzed.len(), "analyzed call");
+        said.push_str(&format!(
+            "\n  rule {rule}: {field} is missing in what the API shows first ({count}); is it spelled right? `callwatch \
+             preview` looks at more calls"
+        ));
+    }
     Ok(said)
+}
+
+fn is_analyzed(call: &Call) -> bool {
+    call.fields().get("callAnalysis").is_some_and(Value::is_object)
+}
+
+/// The fields that conditions ask for and that none of the calls has, with their rules. Calls without an analysis lack what most
+/// conditions ask for, so without an analyzed call there are none. A field whose absence the condition looks at is left out.
+fn missing(source: &SourceConfig, rules: &[Rule], analyzed: &[Call]) -> BTreeSet<(Name, String)> {
+    let Some((first, others)) = analyzed.split_first() else { return BTreeSet::new() };
+    let kinds = [Kind::Ended, Kind::Analyzed].into_iter().collect();
+    let absent = |condition: &Condition, call: &Call| -> BTreeSet<String> {
+        let now = call.updated_at().unwrap_or(Timestamp::from_millis(0));
+        let explained = condition.explain(&Activation::new(call.fields(), None, kinds, &source.name, now));
+        let absent = explained.absent().into_iter().filter_map(|why| why.strip_suffix(" is missing"));
+        absent.map(str::to_owned).collect()
+    };
+    let conditions = rules.iter().filter(|rule| rule.looks_at(&source.name));
+    let conditions = conditions.filter_map(|rule| Some((&rule.name, rule.when.as_ref()?)));
+    let of_rule = conditions.flat_map(|(rule, condition)| {
+        // One call may lack what the next one has.
+        let mut fields = absent(condition, first);
+        for call in others {
+            let absent = absent(condition, call);
+            fields.retain(|field| absent.contains(field));
+        }
+        let source: String = condition.source().split_whitespace().collect();
+        let may_be_absent = |field: &String| {
+            let compared = ["!=null", "==null", ")"].map(|after| format!("{field}{after}"));
+            source.contains(&format!("has({}", compared[2]))
+                || compared[..2].iter().any(|it| source.contains(it))
+        };
+        fields.retain(|field| !may_be_absent(field));
+        fields.into_iter().map(|field| (rule.clone(), field))
+    });
+    of_rule.collect()
 }
 
 /// Loads the config for the service: warnings are logged, errors are reported on stderr as `check` reports them.

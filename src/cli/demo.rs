@@ -22,7 +22,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// End after this time, such as 30s or 2m [default: at Ctrl-C]
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = crate::cli::parse_time)]
     lasts: Option<Duration>,
     /// Try the rules of this config; its secrets are not needed, its addresses not used
     #[arg(short, long, value_name = "FILE")]
@@ -34,7 +34,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", requires = "store")]
     nodes: Option<NonZeroUsize>,
     /// The PostgreSQL server for --nodes, postgres://user@host/database; they get a database of their own there, which is removed at
-    /// the end. Other users of the machine can read arguments, so an address with a password belongs into the variable
+    /// the end. Other users of the machine can read arguments, so an address with a password belongs in the variable
     #[arg(
         long,
         value_name = "URL",

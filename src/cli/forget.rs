@@ -48,7 +48,7 @@ enum ForgetError {
     #[error(transparent)]
     Ops(#[from] OpsError),
     #[error(
-        "what is forgotten cannot be had back, and nobody can be asked here: add --yes, or --dry-run to count"
+        "what is forgotten is gone for good, and nobody can be asked here: add --yes, or --dry-run to count"
     )]
     NeedsYes,
     #[error("nothing was forgotten")]

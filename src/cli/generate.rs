@@ -18,6 +18,7 @@ use crate::config_file;
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
     /// The shell
+    #[arg(ignore_case = true)]
     shell: Shell,
 }
 

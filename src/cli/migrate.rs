@@ -20,7 +20,7 @@ pub struct MigrateArgs {
     #[command(flatten)]
     config: ConfigArg,
     /// Where to: a folder, or the address of a database, postgres://user:password@host/database. Other users of the machine can
-    /// read arguments, so an address with a password belongs into the variable
+    /// read arguments, so an address with a password belongs in the variable
     #[arg(long, value_name = "STORE", env = "CALLWATCH_MIGRATE_TO", hide_env_values = true)]
     to: String,
 }

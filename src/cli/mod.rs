@@ -26,12 +26,13 @@ use std::{
     fmt,
     io::{self, IsTerminal, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::privacy::escaped_output;
+use crate::{config::parse_duration, privacy::escaped_output};
 
 /// Bad config (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -50,6 +51,11 @@ struct Cli {
     command: Command,
     #[command(flatten)]
     logging: logging::LoggingArgs,
+}
+
+/// The value of an argument that is a duration.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| format!("{error}; write numbers with units, such as 15s, 2h or 7d"))
 }
 
 #[derive(Debug, Subcommand)]

@@ -111,10 +111,10 @@ pub(super) fn insist(cx: &Context<'_>, place: Range<usize>, on: Kinds, to: &[Nam
     }
     let is_in_vain = on.iter().all(Kind::is_of_destination) && declared.places().len() == 1;
     cx.add(if is_in_vain {
-        Mistake::error(place, format!("this rule can tell nobody anything: `{only}` is the only destination"))
+        Mistake::error(place, format!("this rule can reach nobody: `{only}` is the only destination"))
             .hint("what is about a destination is not told through it: add another destination")
     } else {
-        Mistake::warning(place, format!("nobody is told when `{only}` itself is in trouble"))
+        Mistake::warning(place, format!("no alert is sent when `{only}` itself is in trouble"))
             .hint("what is about a destination is not told through it: add another one to `to`")
     });
 }

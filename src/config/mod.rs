@@ -39,8 +39,8 @@ pub(crate) use self::{
     value::Value,
     values::{
         duration, duration_of, field_path, has_decimal_comma, hide_path_of_url, hide_user_of_url, hours,
-        integer_of, is_loopback, kind, language, mistake_in, no_comma, one_of, parse_url, parse_web_address,
-        reference, web_address, zone,
+        integer_of, is_loopback, kind, language, mistake_in, no_comma, one_of, parse_duration, parse_url,
+        parse_web_address, reference, web_address, zone,
     },
 };
 pub use self::{

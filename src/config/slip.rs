@@ -137,6 +137,7 @@ impl Slip<'_> {
         });
         odd.or_else(|| self.comment(span))
             .or_else(|| self.comma(span, message))
+            .or_else(|| self.quotes(span, message))
             .or_else(|| self.header(span, message))
             .or_else(|| self.colon(span))
             .or_else(|| {
@@ -151,6 +152,17 @@ impl Slip<'_> {
                     Mistake::error(span.clone(), message).hint("between '…' a backslash is only a backslash")
                 })
             })
+    }
+
+    /// A text with quotes in it that stands between the same quotes.
+    fn quotes(&self, span: &Range<usize>, message: &str) -> Option<Mistake> {
+        let (before, rest) = self.text.split_at_checked(span.start)?;
+        let is_ended = message.starts_with("unexpected key or value") && before.ends_with('"');
+        let has_another = rest.lines().next().is_some_and(|rest| rest.contains('"'));
+        (is_ended && has_another).then(|| {
+            Mistake::error(span.start - 1..span.start, "the text ends at this quote")
+                .hint("put a text that has \" in it between single quotes, as in '… == \"…\"'")
+        })
     }
 
     /// A comment as in C, SQL or an INI file.

@@ -50,17 +50,8 @@ pub(crate) fn duration(limits: RangeInclusive<Duration>) -> impl Fn(&Value<'_>) 
         if let Some(digits) = value.digits() {
             return Err(value.wrong_type("a duration in quotes").hint(format!("write \"{digits}s\"")));
         }
-        let duration = humantime::parse_duration(value.text()?).map_err(|error| {
-            let mistake = value.error(match error {
-                DurationError::UnknownUnit { unit, .. } if unit.is_empty() => {
-                    "this duration has no unit".to_owned()
-                }
-                DurationError::UnknownUnit { unit, .. } => {
-                    format!("there is no unit of time `{}`", unit.escape_debug())
-                }
-                _ => "this is not a duration".to_owned(),
-            });
-            mistake.hint("write numbers with units, as in \"15s\", \"2h 30m\" or \"7d\"")
+        let duration = parse_duration(value.text()?).map_err(|message| {
+            value.error(message).hint("write numbers with units, as in \"15s\", \"2h 30m\" or \"7d\"")
         })?;
         let shown = humantime::format_duration;
         if duration < *limits.start() {
@@ -71,6 +62,20 @@ pub(crate) fn duration(limits: RangeInclusive<Duration>) -> impl Fn(&Value<'_>) 
         }
         Ok(duration)
     }
+}
+
+/// A duration such as `2h 30m`.
+///
+/// # Errors
+/// Why it is none, in words that an example can follow.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| match error {
+        DurationError::UnknownUnit { unit, .. } if unit.is_empty() => "this duration has no unit".to_owned(),
+        DurationError::UnknownUnit { unit, .. } => {
+            format!("there is no unit of time `{}`", unit.escape_debug())
+        }
+        _ => "this is not a duration".to_owned(),
+    })
 }
 
 /// Whether a comma stands where a number would have its decimals.

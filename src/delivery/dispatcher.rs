@@ -312,7 +312,8 @@ impl Dispatcher {
         if self.errands.lease().is_some() { READ_AT_LEAST } else { READ_AT_LEAST_ALONE }
     }
 
-    /// How many deliveries may be out now, in flight or ready. Those that stand ready begin whatever the rate.
+    /// How many deliveries may be out now, in flight or ready. Ready ones begin whatever the rate, so with a rate none
+    /// stands ready.
     fn most_out(&self) -> usize {
         let ahead = if self.goes_well && self.rate.is_none() { AHEAD } else { 1 };
         ahead * self.task.config.concurrency
@@ -483,8 +484,8 @@ impl Dispatcher {
         }
     }
 
-    /// The memo that counts the deliveries that are given up by these outcomes, if there are any. Those that tell of another
-    /// destination do not count: two destinations that give up what is told of the other would never come to an end.
+    /// The memo that counts the deliveries that these outcomes give up, if there are any. Deliveries about a
+    /// destination do not count, or two destinations that give up the notices about each other would go on for ever.
     fn count_dead(
         &mut self,
         outcomes: &[Outcome],
@@ -562,8 +563,8 @@ impl Dispatcher {
         self.errands.read(self.feed.position);
     }
 
-    /// Takes in a page of the feed. When it is not known whether it was read before or after a settlement, and it speaks of
-    /// deliveries that may be in that, it is read again.
+    /// Takes in a page of the feed. It is read again when a settlement was being written meanwhile and the page names
+    /// deliveries that may be in that settlement: nobody can say which of the two came first.
     fn was_read(&mut self, feed: Feed) {
         let overlaps = std::mem::take(&mut self.feed.overlaps);
         self.feed.alone = overlaps && !self.desk.are_new(&feed.entries);

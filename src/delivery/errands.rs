@@ -23,8 +23,8 @@ use crate::{
 /// How many entries of the feed are read at a time.
 pub(super) const FEED_PAGE: usize = 1000;
 
-/// How many events are fetched at a time, at most. Nobody knows what they weigh before: one is fetched at first, and twice as many
-/// each time as long as they weigh less than [`LIGHT`] each, in bytes.
+/// The most events that are fetched at a time. Their weight is not known in advance, so the first fetch reads one, and
+/// each further one twice as many while they weigh less than [`LIGHT`] bytes each.
 const FETCH: usize = 8;
 const LIGHT: usize = 64 << 10;
 
@@ -55,7 +55,7 @@ pub(super) enum Done<C> {
     /// A settlement was written; with it comes what was handed over beside it.
     Settled(Settlement, C),
     Wrote(Written),
-    /// The claim was renewed, which was asked for at this time.
+    /// The claim was renewed; the renewal was asked for at this time.
     Renewed(Instant),
     /// Events about the destination itself were committed, so these signals may be emitted.
     Told(Vec<Signal>),

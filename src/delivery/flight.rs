@@ -87,7 +87,7 @@ struct Gate {
     slots: Arc<Semaphore>,
     /// Cancelled to send the waiting attempts away.
     shut: CancellationToken,
-    /// Until when attempts may begin.
+    /// Until when attempts may begin; `None` for as long as they like.
     open_until: watch::Receiver<Option<Instant>>,
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Health {
     recovers: bool,
     rest: Rest,
     dead: Dead,
-    /// How many of them are in the store. Only these are told.
+    /// How many of the deliveries counted in `dead` the store knows as given up. Only these are reported.
     dead_written: u64,
     /// When the first and the last of the deliveries were given up that are still to be reported, by the steady clock.
     gathering: Option<(Timestamp, Timestamp)>,
@@ -83,11 +83,11 @@ struct Outage {
     since: Timestamp,
     /// When it has lasted for `failing_after`, by the steady clock.
     failing_at: Timestamp,
-    /// Why nothing arrives, as of late.
+    /// The latest reason why nothing arrives.
     error: String,
     /// Whether attempts have failed that may be repeated. Then it only ends when one arrives.
     by_attempts: bool,
-    /// Whether an attempt failed when it had lasted for `failing_after`.
+    /// Whether an attempt has failed after the outage had lasted for `failing_after`.
     is_proven: bool,
 }
 
@@ -108,7 +108,7 @@ impl Health {
     /// The health of a destination that begins to be served. `checkpoint` and `memo` are what the store keeps of it.
     ///
     /// # Errors
-    /// When they cannot be read: beginning anew might tell what has been told.
+    /// When they cannot be read: beginning anew might report again what has been reported.
     pub(super) fn load(
         destination: Name,
         failing_after: Duration,
@@ -173,7 +173,7 @@ impl Health {
         outage.is_proven |= now.steady >= outage.failing_at;
     }
 
-    /// Whether the destination is left alone now, and the pause that the store keeps, if there is one.
+    /// Takes in whether the destination is left alone now, and the pause that the store keeps, if there is one.
     pub(super) fn look(&mut self, rest: Rest, pause: Option<&Pause>, now: Moment) {
         self.rest = rest;
         if rest == Rest::None && std::mem::take(&mut self.arrived) {

@@ -2,9 +2,10 @@
 //!
 //! [`dispatcher`] is the shell: it drives the calls to the store ([`errands`], [`summaries`]) and the attempts in flight
 //! ([`flight`]). Everything that decides is pure and is told the time: which deliveries are due, in which order
-//! ([`queue`]), which of them wait to be told together ([`pacer`]; the two are one [`desk`]), when a failed attempt is
-//! repeated ([`schedule`]), when a destination is left alone ([`breaker`] for as long as the process lives, [`pausing`] for longer)
-//! how often it may be bothered ([`rate`]), and what has to be told of it elsewhere ([`health`]).
+//! ([`queue`]), which of them wait to be sent together ([`pacer`]; the two are one [`desk`]), when a failed attempt is
+//! repeated ([`schedule`]), when a destination is left alone ([`breaker`] for as long as the process lives, [`pausing`]
+//! for longer), how many attempts may begin within a time ([`rate`]), and what others have to be told of it
+//! ([`health`]).
 //!
 //! Only the holder of the destination's claim delivers to it. Order within a lane is the queue's doing; the store keeps a
 //! process that has lost its claim from writing anything.

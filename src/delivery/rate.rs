@@ -9,9 +9,8 @@ use std::collections::VecDeque;
 use super::Room;
 use crate::{destination::Rate, time::Timestamp};
 
-/// Into how many parts a period is divided. Attempts of one part are remembered as one entry, which bounds the
-/// memory whatever the rate, and count until the last of that part would: at most a thousandth of the period
-/// too long.
+/// The number of parts of a period. The attempts of one part are remembered as one entry, which bounds the memory at
+/// any rate. They all count for as long as the last one of their part, so at most a thousandth of a period too long.
 const PARTS: u128 = 1000;
 
 /// The attempts that began within the last period.

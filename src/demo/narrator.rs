@@ -6,6 +6,7 @@ use super::{
     reading::lines_of,
     receivers::{Arrival, Message},
     sighting::{Sighting, mask_numbers},
+    terminal::BESIDE,
     world::{INTERVAL, World},
 };
 use crate::{
@@ -112,7 +113,8 @@ impl Narrator {
                 self.line(now, Mark::Call, source.as_str(), &text)
             }
             Signal::BaselineDone { source, calls, events } => {
-                let text = format!("{calls} calls were here before: remembered, {events} events");
+                let s = if *events == 1 { "" } else { "s" };
+                let text = format!("{calls} calls were here before: remembered, {events} event{s}");
                 self.line(now, Mark::Call, source.as_str(), &text)
             }
             Signal::Changed { source, kinds, caller, .. } => {
@@ -175,6 +177,7 @@ impl Narrator {
             }
             Signal::BaselineProgress { .. }
             | Signal::Fetched { .. }
+            | Signal::SourceFailing { .. }
             | Signal::SourceRecovered { .. }
             | Signal::Held { .. }
             | Signal::Summarized { .. }
@@ -229,7 +232,7 @@ impl Narrator {
     pub fn message(&self, arrival: &Arrival) -> Option<Vec<String>> {
         let lines = lines_of(&arrival.message)?;
         let bar = self.style.paint(Colour::Green, "│");
-        Some(lines.into_iter().map(|line| format!("           {bar} {line}")).collect())
+        Some(lines.into_iter().map(|line| format!("{BESIDE}{bar} {line}")).collect())
     }
 
     /// The line for a message that a receiver refused because it was wrong.

@@ -20,6 +20,9 @@ const NARROWEST: usize = 40;
 /// The indent of the second and later lines of one that was wrapped, in columns.
 const HANGING: usize = 4;
 
+/// The indent of the bar beside a message that arrived.
+pub(super) const BESIDE: &str = "           ";
+
 /// Standard output. A thread of its own writes to it, so that a reader that stops reading delays nothing else.
 #[derive(Debug)]
 pub struct Terminal {
@@ -108,14 +111,16 @@ impl Terminal {
 fn wrap(line: &str, width: usize) -> String {
     let mut out = String::new();
     let mut column = 0;
+    let before = before_next(line);
+    let hanging = columns(&before);
     let go_on = |out: &mut String| {
         out.truncate(out.trim_end().len());
         out.push('\n');
-        out.extend(std::iter::repeat_n(' ', HANGING));
-        HANGING
+        out.push_str(&before);
+        hanging
     };
     for word in line.split_inclusive(' ') {
-        if column > HANGING && column + columns(word.trim_end()) > width {
+        if column > hanging && column + columns(word.trim_end()) > width {
             column = go_on(&mut out);
         }
         let mut is_escape = false;
@@ -131,6 +136,16 @@ fn wrap(line: &str, width: usize) -> String {
     }
     out.truncate(out.trim_end().len());
     out
+}
+
+/// The beginning of the lines that a line goes on in: the bar beside a message, or blanks.
+fn before_next(line: &str) -> String {
+    let beside = line.split_once('│').filter(|(before, _)| before.starts_with(BESIDE));
+    let bar = beside.map(|(before, text)| {
+        let end = text.find(' ').map_or(text.len(), |space| space + 1);
+        format!("{before}│{}", &text[..end])
+    });
+    bar.unwrap_or_else(|| " ".repeat(HANGING))
 }
 
 /// The columns that a text takes on the screen.
@@ -155,6 +170,10 @@ mod tests {
         assert_eq!(wrap("   0.1s  one two three", 15), "   0.1s  one\n    two three");
         assert_eq!(wrap("\x1b[2m   0.1s\x1b[0m  one", 12), "\x1b[2m   0.1s\x1b[0m  one");
         assert_eq!(wrap(&"x".repeat(20), 12), format!("{}\n    {}", "x".repeat(12), "x".repeat(8)));
+        assert_eq!(
+            wrap("           \x1b[32m│\x1b[0m one two", 18),
+            "           \x1b[32m│\x1b[0m one\n           \x1b[32m│\x1b[0m two"
+        );
         for width in 40..90 {
             let line = "  1.5s ✓ frontdesk  Appointment booked by +3363•••1234 and so on and so on, in 0.6s";
             let wrapped = wrap(line, width);

@@ -109,8 +109,12 @@ fn check(
         None => Ok(()),
     });
     let config_on_disk = match (&board.config.rejected, board.config.differs) {
-        (Some(rejected), _) => Err(format!("what is on disk is not used: {}", rejected.error)),
-        (None, Some(_)) => Err("the config file says something else than the config at work".to_owned()),
+        (Some(rejected), _) => {
+            // The first mistake stands beside how many there are, where those who show one line see it.
+            let error = rejected.error.replacen('\n', ": ", 1);
+            Err(format!("the config file on disk is not used: {error}"))
+        }
+        (None, Some(_)) => Err("the config file on disk differs from the config at work".to_owned()),
         (None, None) => Ok(()),
     };
     Readiness::of([
@@ -248,12 +252,13 @@ mod tests {
             telemetry
                 .emit(Signal::ConfigRejected { error: "the config file has 1 error".to_owned(), mistakes });
         });
-        let why = "what is on disk is not used: the config file has 1 error\nconfig.toml:3:1: error: no";
+        let why =
+            "the config file on disk is not used: the config file has 1 error: config.toml:3:1: error: no";
         assert_eq!(rejected, one("config", why));
         let differs = failing(10, |telemetry| {
             telemetry.emit(fetched());
             telemetry.emit(Signal::ConfigOnDisk { differs: true });
         });
-        assert_eq!(differs, one("config", "the config file says something else than the config at work"));
+        assert_eq!(differs, one("config", "the config file on disk differs from the config at work"));
     }
 }

@@ -61,7 +61,7 @@ impl Ops {
             chosen.consider(record, to, &destinations);
             if chosen.tokens.len() > MOST_RESENT {
                 return Err(OpsError::Refused(format!(
-                    "more than {MOST_RESENT} match, and so many are sent again at a time: take a part of them by their \
+                    "more than {MOST_RESENT} match, the most that are sent again at a time: choose a part of them by their \
                      age, the oldest first"
                 )));
             }

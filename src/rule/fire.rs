@@ -151,7 +151,7 @@ impl<'a> Candidate<'a> {
         // A call that is seen for the first time has been in its state since it was updated, as the API says.
         let age = self.happened.filter(|_| self.before.is_none()).map(|at| self.now.since(at));
         let first_sight = self.waits.before(age.unwrap_or_default());
-        // A time from the future is of a clock that was ahead: then it counts from now on.
+        // A time in the future comes from a clock that was ahead: the wait then begins now.
         let since = then.and_then(|memory| memory.since).unwrap_or(first_sight).min(self.waits);
         match then {
             _ if !truth => (Finding::False, Some(now)),
@@ -169,7 +169,7 @@ impl<'a> Candidate<'a> {
             return memory.was_true;
         }
         match (self.before, &self.before_record) {
-            // A change that the rule would not have looked at does not count as before.
+            // A call that has been through none of the kinds in `on` was never before this rule, so it was not true.
             (Some(before), Some(record)) if rule.on.intersects(before.kinds_seen) => {
                 let activation = Activation::new(record, None, before.kinds_seen, self.source, self.now);
                 // Fields of a shrunk snapshot are missing, which must not make old news new.

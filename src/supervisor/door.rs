@@ -9,7 +9,7 @@ use crate::config_file::Config;
 /// Opens what was prepared. It cannot fail; when it is dropped instead, everything stays as it was.
 pub type Opening = Box<dyn FnOnce() + Send>;
 
-/// Something that people come in by and that follows the config, such as an address to listen on.
+/// A way in for people that follows the config, such as an address to listen on.
 #[async_trait]
 pub trait Door: Send {
     /// Does everything for `config` that can fail, and changes nothing of what is open.

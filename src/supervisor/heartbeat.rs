@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const OLDEST_DUE: Duration = Duration::from_secs(15 * 60);
 /// How long nobody may work on a duty. One that changes hands is free for a moment.
 const FREE_FOR: Duration = Duration::from_secs(15);
-/// How often it is looked whether all is well again, when the signs come more rarely.
+/// How often to check whether all is well again, when signs are sent more rarely.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The result of the signs so far.
@@ -135,9 +135,9 @@ fn is_unasked(board: &Board, source: &Name) -> bool {
     board.sources.get(source).is_none_or(|source| source.answered.is_none() && source.failures == 0)
 }
 
-/// Why no sign of life may be sent; `None` when every source has answered within its time and no delivery has been
-/// due for long. Those to a paused destination do not count: whoever paused it knows, and a pause that a receiver wanted is an
-/// alert.
+/// Why no sign of life may be sent; `None` when every source has answered within its time and no delivery has been due
+/// for long. Deliveries to a paused destination do not count: a person who paused it knows, and a pause that the
+/// receiver asked for is reported as an alert.
 fn trouble(
     board: &Board,
     sources: &BTreeMap<Name, Duration>,

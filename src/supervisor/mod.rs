@@ -70,7 +70,7 @@ pub struct Supervisor {
     clock: Clock,
     /// The config at work; `None` before the first one.
     config: watch::Sender<Option<Arc<Config>>>,
-    /// Where people come in, if they can.
+    /// The way in for people, if there is one.
     door: Option<Box<dyn Door>>,
     /// What other processes call this one.
     name: String,

@@ -66,7 +66,7 @@ pub(super) enum Version {
     },
     Destination {
         table: Fingerprint,
-        /// The certificates and the proxy, as of a source.
+        /// The certificates and the proxy, which are read from files when the task starts.
         content: Fingerprint,
         /// The time zone; it may come from the top of the file.
         timezone: Zone,
@@ -96,7 +96,7 @@ pub(super) enum Job {
 }
 
 impl Job {
-    /// Everything `config` wants to run; of the files that it names nothing is known yet.
+    /// Everything `config` wants to run. The content of the files that it names is not noted yet.
     pub(super) fn all_of(config: &Config) -> Vec<Self> {
         let grace = config.delivery.shutdown_grace;
         let content = Fingerprint::default;

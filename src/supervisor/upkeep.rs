@@ -222,7 +222,7 @@ impl Upkeep {
         }
     }
 
-    /// Tells of a failure of the store on its way up.
+    /// Reports a failure of the store and returns it.
     pub(super) fn failed(&self, doing: &'static str, error: StoreError) -> StoreError {
         self.telemetry.emit(Signal::StoreFailed { doing, error: error.to_string() });
         error

@@ -1,4 +1,4 @@
-//! Records of answers that are not calls: which are known, and which have to be told. Pure.
+//! Records of answers that are not calls: which ones are known, and which have to be reported. Pure.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -16,7 +16,7 @@ const KNOWN: usize = 10_000;
 /// A record that is not a call.
 #[derive(Clone, Debug)]
 pub struct BadRecord {
-    /// Tells it from others.
+    /// Identifies the record: the hash of its bytes, or of its flaw where the bytes could not be read.
     pub hash: RecordHash,
     /// Its place in the list, from 0.
     pub place: u64,

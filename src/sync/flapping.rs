@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::planner::Slot;
 use crate::{call::Call, change, kind::Kinds, snapshot::Snapshot, time::Timestamp};
 
-/// How many calls are watched for it.
+/// How many calls are watched at a time.
 const WATCHED: usize = 32;
 /// How often a call must have been looked at before it counts.
 const LOOKS: u32 = 6;
-/// When a call has been looked at so often, its counts are halved, so that older looks weigh less.
+/// When a call has been looked at this often, its counts are halved, so that older looks weigh less.
 const MEMORY: u32 = 48;
-/// A call that none of so many pages showed gives its place to another.
+/// A call gives its place to another after this many pages that did not show it.
 const PAGES: u64 = 30;
 /// The most different fields that are counted for a call.
 const FIELDS: usize = 64;
 
-/// Notices fields that change in most calls at most looks, though the calls are over and should rest.
+/// Finds fields that change at most looks, in most of the calls watched, though these calls are over and should rest.
 #[derive(Debug, Default)]
 pub struct Flapping {
     watched: HashMap<Slot, Looks>,
@@ -34,7 +34,7 @@ struct Looks {
 }
 
 impl Flapping {
-    /// A call that was over already was looked at, and these of its fields differ from the look before.
+    /// Counts a look at a call that was over already. `differing` are its fields that changed since the look before.
     pub fn looked(&mut self, slot: Slot, differing: &[String]) {
         if self.watched.len() >= WATCHED && !self.watched.contains_key(&slot) {
             return;

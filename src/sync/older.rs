@@ -41,7 +41,7 @@ struct Shown {
     state: StateTag,
     since: Timestamp,
     last: Timestamp,
-    /// How often this state was shown, and any older state.
+    /// How often this state was shown, and how often any older state of the call.
     looks: u32,
     all: u32,
     is_told: bool,
@@ -52,7 +52,7 @@ struct Shown {
 pub enum Verdict {
     /// It is ignored.
     Ignored,
-    /// It is ignored although it is all that the API says: to be told once.
+    /// It is ignored although the API shows no other. Returned once, so that it is reported once.
     Stands,
     /// It is the call's state.
     Believed,
@@ -99,7 +99,8 @@ impl Older {
         }
     }
 
-    /// How many older states, since the last call of this, were ignored without being watched for whether they stand.
+    /// Takes the number of older states that were ignored without being watched, for lack of room, since this was last
+    /// asked.
     pub fn take_unwatched(&mut self) -> u64 {
         std::mem::take(&mut self.unwatched)
     }

@@ -79,7 +79,8 @@ pub struct SourceStatus {
 }
 
 impl SourceStatus {
-    /// Time since the source last answered, when the steady clock says `steady`. Later changes in it cannot be known.
+    /// Time since the source last answered, at `steady` by the steady clock. Changes at the source since then are not
+    /// known.
     pub fn lag(&self, steady: Timestamp) -> Option<Duration> {
         self.answered.map(|at| steady.since(at))
     }
@@ -162,7 +163,7 @@ pub struct DestinationStatus {
     /// Whether another process delivers to it.
     #[serde(skip)]
     pub elsewhere: bool,
-    /// Whether that one has reported all this.
+    /// Whether the rest of this status is what that process has reported.
     #[serde(skip)]
     pub is_reported: bool,
 }
@@ -330,7 +331,8 @@ impl Board {
             }
             Signal::SourceTroubled { source, why } => self.source(source).last_error = incident(why),
             // These signals tell of events, not of a state that lasts.
-            Signal::SourceRecovered { .. }
+            Signal::SourceFailing { .. }
+            | Signal::SourceRecovered { .. }
             | Signal::BadRecord { .. }
             | Signal::Stale { .. }
             | Signal::Forgot { .. }

@@ -63,9 +63,12 @@ const DESTINATIONS: [Of<DestinationStatus>; 5] = [
         "When the delivery that waits longest was due",
         |it, _| seconds(it.backlog.oldest_due),
     ),
-    Of("destination_oldest_due_age", SECONDS, "Age of that, zero when nothing is due", |it, now| {
-        it.backlog.oldest_due.map_or(0.0, |at| now.since(at).as_secs_f64())
-    }),
+    Of(
+        "destination_oldest_due_age",
+        SECONDS,
+        "Time since the delivery that waits longest was due, zero when none is",
+        |it, now| it.backlog.oldest_due.map_or(0.0, |at| now.since(at).as_secs_f64()),
+    ),
     Of("destination_last_success_timestamp", SECONDS, "The last delivery that arrived", |it, _| {
         seconds(it.last_success)
     }),
@@ -76,7 +79,7 @@ const CLUSTER: [Of<ClusterStatus>; 4] = [
     Of("cluster_duties", None, "Sources, destinations and the upkeep that they share", |it, _| {
         it.duties as f64
     }),
-    Of("cluster_free_duties", None, "Those of them that nobody works on", |it, _| it.free_duties as f64),
+    Of("cluster_free_duties", None, "Duties that no process works on", |it, _| it.free_duties as f64),
     Of("cluster_configs", None, "Different configs that the processes have", |it, _| it.configs as f64),
 ];
 
@@ -106,7 +109,7 @@ const WHOLE: [Of<Board>; 5] = [
     Of("config_rejected", None, "Whether the last new config could not be put to work", |it, _| {
         it.config.rejected.is_some().into()
     }),
-    Of("config_differs", None, "Whether the file says something else than the config at work", |it, _| {
+    Of("config_differs", None, "Whether the file differs from the config at work", |it, _| {
         it.config.differs.is_some().into()
     }),
 ];

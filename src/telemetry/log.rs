@@ -28,7 +28,8 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
             debug!(%source, found, total, "baseline goes on")
         }
         Signal::BaselineDone { source, calls, events } => {
-            info!(%source, "{source}: {calls} calls baselined, {events} events");
+            let (calls, events) = (Counted(*calls, "call"), Counted(*events, "event"));
+            info!(%source, "{source}: {calls} baselined, {events}");
         }
         Signal::Fetched { source, calls, new, changed, took } => {
             let took_ms = took.as_millis() as u64;
@@ -42,8 +43,11 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
             warn!(%source, "{source}: {error}; trying again")
         }
         Signal::FetchFailed { source, error, failures, .. } => debug!(%source, failures, "{source}: {error}"),
-        Signal::SourceRecovered { source, failures } => {
-            info!(%source, failures, "{source}: the API answers again");
+        Signal::SourceFailing { source, lasting, error } => {
+            warn!(%source, "{source}: failing for {}: {error}", whole_seconds(*lasting));
+        }
+        Signal::SourceRecovered { source, failures, lasting } => {
+            info!(%source, failures, "{source}: the API answers again, after {}", whole_seconds(*lasting));
         }
         Signal::SourceTroubled { source, why } => warn!(%source, "{source}: {why}"),
         Signal::BadRecord { source, why, again: false, .. } => {
@@ -56,19 +60,19 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
         Signal::Forgot { text } => info!("{text}"),
         Signal::SourceNotice { source, text } => info!(%source, "{source}: {text}"),
         Signal::Changed { source, call, kinds, caller, .. } => {
-            info!(%source, %kinds, %caller, %call, "{}: call {}", or_unknown(caller), Joined(*kinds));
+            info!(%call, %source, %caller, %kinds, "{}: call {}", or_unknown(caller), Joined(*kinds));
         }
         Signal::Fired { event, rule, source, call, kinds, destinations, waits: _ } => {
             let call = call.as_ref().map(CallId::as_str);
             let to = Names(destinations);
             let source = source.as_ref().map(display);
-            info!(source, %kinds, %to, %rule, %event, call, "{} → {to}", InWords(rule));
+            info!(call, %event, source, %to, %rule, %kinds, "{} → {to}", InWords(rule));
         }
         Signal::Joined { event, rules, source, call, destinations } => {
             let call = call.as_ref().map(CallId::as_str);
             let (rules, to) = (Names(rules), Names(destinations));
             let source = source.as_ref().map(display);
-            info!(source, %to, %rules, %event, call, "{rules} in one message → {to}");
+            info!(call, %event, source, %to, %rules, "{rules} in one message → {to}");
         }
         Signal::TooOld { rule, call } => {
             info!(%rule, %call, "{}: not announced, older than max_age", InWords(rule))
@@ -117,25 +121,25 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
                 Verdict::Delivered => {
                     let nth = Nth(*attempt);
                     info!(
-                        %destination, attempt, took_ms, result, %event, %rule, call,
+                        call, %event, %rule, %destination, attempt, took_ms, result,
                         "delivered: {what} ({seconds:.1} s{nth})"
                     );
                 }
                 Verdict::Retry(at) => {
                     // No wait of its own: the delivery is due as soon as the destination is resumed.
                     let wait = at.since(now);
-                    let next = match wait.as_secs() {
-                        0 => "it waits".to_owned(),
-                        _ => format!("next try in {}", whole_seconds(wait)),
+                    let next = match wait.is_zero() {
+                        true => "it waits".to_owned(),
+                        false => format!("next try in {}", whole_seconds(wait)),
                     };
                     warn!(
-                        %destination, attempt, took_ms, %event, %rule, call,
+                        call, %event, %rule, %destination, attempt, took_ms,
                         "not delivered: {what}: {result}; {next}"
                     );
                 }
                 Verdict::Dead(why) => {
                     error!(
-                        %destination, attempt, took_ms, %event, %rule, call,
+                        call, %event, %rule, %destination, attempt, took_ms,
                         "given up: {what}: {why}"
                     );
                 }
@@ -170,7 +174,7 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
             started = %Names(started),
             stopped = %Names(stopped),
             "the config is at work: {}, {}, {}",
-            Counted(*sources, "source"), Counted(*destinations, "destination"), Counted(*rules, "rule")
+            Counted(*sources as u64, "source"), Counted(*destinations as u64, "destination"), Counted(*rules as u64, "rule")
         ),
         Signal::ConfigRejected { error, mistakes } => {
             error!("the config is not used, the one before goes on: {error}");
@@ -178,9 +182,11 @@ pub(super) fn line(signal: &Signal, so_far: u64, now: Timestamp) {
         }
         Signal::ConfigDoubtful { doubts } => doubts.iter().for_each(|doubt| warn!("{doubt}")),
         Signal::ConfigOnDisk { differs: true } => warn!(
-            "the config file says something else than the config at work; SIGHUP or `POST /api/v1/reload` puts it to work"
+            "the config file differs from the config at work; SIGHUP or `POST /api/v1/reload` puts it to work"
         ),
-        Signal::ConfigOnDisk { differs: false } => info!("the config file says again what is at work"),
+        Signal::ConfigOnDisk { differs: false } => {
+            info!("the config file is the same again as the config at work")
+        }
         Signal::Listening { address } => info!(%address, "listens on http://{address}"),
         Signal::Stranded { destination, waiting } => warn!(
             %destination,
@@ -242,7 +248,7 @@ fn or_unknown(caller: &str) -> &str {
 }
 
 /// `1 source`, `2 sources`
-struct Counted(usize, &'static str);
+struct Counted(u64, &'static str);
 
 impl fmt::Display for Counted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

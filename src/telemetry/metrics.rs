@@ -141,9 +141,12 @@ impl Count {
             Self::Pauses => {
                 ("pauses", "destination_pauses", DESTINATION, "Times the destination was left alone")
             }
-            Self::Resumptions => {
-                ("resumptions", "destination_resumptions", DESTINATION, "Ends of such times")
-            }
+            Self::Resumptions => (
+                "resumptions",
+                "destination_resumptions",
+                DESTINATION,
+                "Times the destination was used again after being left alone",
+            ),
             Self::StoreFailures => ("store_failures", "store_failures", None, "Failures of the store"),
             Self::Backups => ("backups", "backups", None, "Backups written"),
             Self::BackupFailures => ("backup_failures", "backup_failures", None, "Backups that failed"),
@@ -331,7 +334,7 @@ impl Metrics {
             metric
         };
         let poll = "Time for a request, the comparison of its answer and the commit";
-        let delay = "Time from a delivery's making, which is when its change was seen, to its arrival";
+        let delay = "Time from when a change was seen, and its delivery made, to its arrival";
         let age = "Time from a call's update, as the API says, to the arrival of what tells of it";
         let metrics = Self {
             poll_seconds: seconds("poll_duration", SOURCE, poll, short),
@@ -458,6 +461,7 @@ impl Metrics {
             | Signal::Joined { .. }
             | Signal::Forgot { .. }
             | Signal::SourceNotice { .. }
+            | Signal::SourceFailing { .. }
             | Signal::SourceTroubled { .. }
             | Signal::Store(_)
             | Signal::Started { .. }

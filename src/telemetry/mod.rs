@@ -209,7 +209,7 @@ impl Telemetry {
     pub fn report(&self) -> Value {
         let clock = &self.shared.clock;
         let report = Report::of(&self.board(), clock.wall(), clock.steady());
-        // Only what cannot be a key of JSON is refused, and names can.
+        // It fails only for map keys that cannot be text, and names are text.
         serde_json::to_value(report).unwrap_or_default()
     }
 
@@ -223,7 +223,7 @@ impl Telemetry {
         self.shared.news.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A number that grows whenever counts or board may have changed, for whoever shows them and looks now and then.
+    /// A number that grows whenever counts or board may have changed, for readers that look now and then.
     pub fn news(&self) -> u64 {
         self.shared.news.load(Ordering::Relaxed)
     }
@@ -243,7 +243,7 @@ impl Telemetry {
         self.state().sums.clone()
     }
 
-    /// The sums when they are not those of this version any more, for whoever keeps them.
+    /// A copy of the sums if they have changed since this version, for the task that stores them.
     pub fn sums_since(&self, version: u64) -> Option<Sums> {
         let state = self.state();
         (state.sums.version() != version).then(|| state.sums.clone())
@@ -279,7 +279,7 @@ impl Telemetry {
         self.emit(Signal::Stopped(totals));
     }
 
-    /// The metrics as OpenMetrics text: the counts, as gauges the board, and what the store says of itself.
+    /// The metrics as OpenMetrics text: the counts, the board as gauges, and the store's own figures.
     ///
     /// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
     ///

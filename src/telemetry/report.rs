@@ -34,7 +34,7 @@ pub(super) struct Report {
 pub struct ClusterStatus {
     /// Processes that have been heard of lately.
     pub nodes: usize,
-    /// Duties that a live process serves.
+    /// Duties in the configs of live processes, whether or not one of them works on it.
     pub duties: usize,
     /// Those of them that nobody works on.
     pub free_duties: usize,
@@ -124,7 +124,8 @@ impl Board {
     pub fn complete(&mut self, cluster: &Cluster, wall: Timestamp, steady: Timestamp) {
         let reports: Vec<(&Node, Report)> = (cluster.nodes.iter())
             .filter_map(|node| {
-                // What a later version reports may not be understood here; its duties are then as if it had not.
+                // The report of a later version may not be understood here. Then it is as if that process had not
+                // reported.
                 let report: Report = serde_json::from_value(node.work.clone()?).ok()?;
                 Some((node, report.moved(node.silent, wall, steady)))
             })

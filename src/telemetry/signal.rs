@@ -61,12 +61,23 @@ pub enum Signal {
         /// Failures in a row, this one included.
         failures: u32,
     },
+    /// A source has been in trouble for `failing_after`, which the rules are told as well.
+    SourceFailing {
+        /// The source.
+        source: Name,
+        /// How long it has been so.
+        lasting: Duration,
+        /// The latest error, in words a person can act on.
+        error: String,
+    },
     /// A source answers again.
     SourceRecovered {
         /// The source.
         source: Name,
         /// Failures in a row before that.
         failures: u32,
+        /// The time since the first of them.
+        lasting: Duration,
     },
     /// A source answers, but not as it should, and nothing is concluded from what is odd about it.
     SourceTroubled {
@@ -259,7 +270,7 @@ pub enum Signal {
         /// The duty.
         duty: Duty,
     },
-    /// A store that could not be used, as was told, can be used again.
+    /// A store that was reported as unusable can be used again.
     StoreBack,
     /// The store could not do something that callwatch asked of it.
     StoreFailed {

@@ -100,7 +100,7 @@ pub struct RuleDay {
 pub struct Delays(BTreeMap<u8, u64>);
 
 impl Delays {
-    /// Everything faster is in the first bucket, in milliseconds.
+    /// The first bucket, in milliseconds; everything faster is in it as well.
     const FASTEST: f64 = 10.0;
     /// Buckets for each doubling.
     const PER_DOUBLING: f64 = 4.0;

@@ -83,7 +83,7 @@ async fn every_answer_is_the_same_as_when_it_is_stopped() {
            [rules.long]\nwhen = 'call.status == \"live\"'\nfor = \"30m\"\nto = [\"frontdesk\"]\n\
            [rules.away]\non = [\"source.failing\"]\nto = [\"crm\"]\n";
     let process = Process::start(&rig, &text).await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     rig.crm.misbehave(u64::MAX, Misbehaviour::Status { code: 400, retry_after: None });
     for (id, status) in [("a/b ü", "completed"), ("talking", "live")] {
         let mut call = record(id, status);
@@ -147,7 +147,7 @@ async fn every_answer_is_the_same_as_when_it_is_stopped() {
 async fn what_is_retried_is_delivered_and_what_is_paused_waits() {
     let rig = Rig::new().await;
     let process = Process::start(&rig, &impatient(&rig)).await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     fine(&rig, &["deliveries", "pause", "crm"]).await;
     rig.callem.add(record("a", "completed"));
     let waits = |out: &str| out.contains("paused by hand): 1 delivery waits until");
@@ -241,7 +241,7 @@ async fn the_status_says_whether_it_works_what_is_stuck_and_what_to_do() {
     let rig = Rig::new().await;
     let text = impatient(&rig);
     let process = Process::start(&rig, &text).await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     let fits = |out: &str| {
         assert!(out.lines().all(|line| line.chars().count() <= 80) && out.lines().count() <= 24, "{out}");
     };
@@ -266,7 +266,7 @@ async fn the_status_says_whether_it_works_what_is_stuck_and_what_to_do() {
     fits(&out);
     assert_eq!(code, Some(1), "{out}");
     for part in [
-        "runs, and not all is well\n  - config: what is on disk is not used: the config file has ",
+        "runs, and not all is well\n  - config: the config file on disk is not used: the config file has ",
         "\nwhat to do\n  - mend the config file; `callwatch check` shows every mistake in it\n",
         "`callwatch deliveries retry --all --destination crm` tries them again",
         "  - frontdesk: paused since 20",
@@ -318,7 +318,7 @@ async fn state_of_crm(rig: &Rig) -> (Option<i32>, Value) {
 async fn what_a_person_retries_is_tried_at_once_and_a_mended_destination_is_well_again() {
     let rig = Rig::new().await;
     let process = Process::start(&rig, &rig.config_text()).await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     rig.crm.misbehave(u64::MAX, Misbehaviour::Status { code: 503, retry_after: None });
     rig.callem.add(record("a", "completed"));
     rig.callem.add(record("b", "completed"));

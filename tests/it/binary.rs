@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::rig::{PATIENCE, Rig, record};
+use crate::rig::{PATIENCE, Rig, analyze, record};
 
 fn callwatch(args: &[&str], config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callwatch"));
@@ -195,6 +195,22 @@ async fn check_online_tries_the_key_and_says_what_watching_costs() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
     let expected = "clinic: the API answers; 250 calls at page_size 100 are 3 requests; a sweep every 1m is 0 % of the budget";
+    assert!(said.contains(expected), "{said}");
+
+    // A field that no call has is told, once a call shows what an analysis has.
+    assert!(!said.contains("spelled right"), "no call was analyzed: {said}");
+    let mut call = record("newest", "completed");
+    analyze(&mut call, "negative", true);
+    rig.callem.add(call);
+    let odd = text.replace("callAnalysis.sentiment", "callAnalysis.sentimnt");
+    assert_ne!(odd, text);
+    // One that may be missing is not doubted.
+    let rule = "[rules.topic]\non = [\"analyzed\"]\nwhen = 'has(call.callAnalysis.topic) && call.callAnalysis.topic == \"x\"'";
+    let odd = format!("{odd}\n{rule}\nto = [\"crm\"]\n");
+    let output = callwatch(&["check", "--online"], &rig.write_config(&odd)).output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let expected = "rule unhappy-caller: call.callAnalysis.sentimnt is missing in what the API shows first (1 analyzed call); is it spelled right?";
+    assert_eq!((output.status.code(), said.matches("spelled right").count()), (Some(0), 1), "{said}");
     assert!(said.contains(expected), "{said}");
 
     let config = rig.write_config(&text.replace("ck_live_0", "ck_live_1"));

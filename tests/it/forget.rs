@@ -68,7 +68,7 @@ async fn a_caller_is_forgotten_beside_an_api_that_still_lists_the_calls() {
     rig.frontdesk.misbehave(u64::MAX, Misbehaviour::Status { code: 503, retry_after: None });
     let patient = text.replace("retry = [\"100ms\", \"200ms\",", "retry = [\"100ms\", \"1h\",");
     let process = Process::start(&rig, &patient).await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     for call in [hers("hers-over", "completed"), hers("hers-live", "live"), record("others", "completed")] {
         rig.callem.add(call);
     }
@@ -152,7 +152,7 @@ async fn a_caller_is_forgotten_beside_an_api_that_still_lists_the_calls() {
 async fn a_stopped_store_forgets_one_call_at_once_and_nothing_of_the_others() {
     let rig = Rig::new().await;
     let process = Process::start(&rig, &rig.config_text()).await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     rig.callem.add(hers("one", "completed"));
     rig.callem.add(hers("two", "completed"));
     rig.callem.update("one", |call| call["summary"] = "Only in the first.".into());

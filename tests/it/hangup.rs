@@ -35,7 +35,7 @@ async fn sighup_puts_an_edited_rule_to_work_and_a_destination_keeps_its_connecti
         counting_proxy(*rig.crm.url().socket_addrs(|| None).unwrap().first().unwrap()).await;
     let text = unwatched(&rig.config_text().replace(rig.crm.url().as_str(), &format!("http://{address}/")));
     let process = Process::start(&rig, &text).await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     rig.callem.add(record("a", "completed"));
     arrived(&rig, 1).await;
 
@@ -77,7 +77,7 @@ async fn a_changed_file_goes_to_work_by_itself_and_a_bad_one_is_told_once() {
     let rig = Rig::new().await;
     let text = rig.config_text();
     let process = Process::start(&rig, &text).await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     process.edit(&text.replace("[\"ended\", \"analyzed\"]", "[\"started\"]"));
     process.says_times(AT_WORK, 2).await;
     rig.callem.add(record("a", "live"));
@@ -91,12 +91,12 @@ async fn a_changed_file_goes_to_work_by_itself_and_a_bad_one_is_told_once() {
     assert_eq!(process.count(REFUSED), 1);
     // The file says again what is at work: nothing needs to be done.
     process.edit(&text.replace("[\"ended\", \"analyzed\"]", "[\"started\"]"));
-    process.says("the config file says again what is at work").await;
+    process.says("the config file is the same again as the config at work").await;
     process.edit(&unwatched(&text));
     process.says_times(AT_WORK, 3).await;
     // From here on it is only told that there is another one.
     process.edit(&unwatched(&text.replace("[\"ended\", \"analyzed\"]", "[\"deleted\"]")));
-    process.says("the config file says something else than the config at work").await;
+    process.says("the config file differs from the config at work").await;
     rig.callem.add(record("b", "completed"));
     arrived(&rig, 2).await;
     let log = process.stop().await;
@@ -108,7 +108,7 @@ async fn a_changed_file_goes_to_work_by_itself_and_a_bad_one_is_told_once() {
 async fn other_signals_do_nothing_surprising() {
     let rig = Rig::new().await;
     let process = Process::start(&rig, &rig.config_text()).await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     for signal in ["-USR1", "-USR2", "-USR1"] {
         process.signal(signal).await;
     }
@@ -130,7 +130,7 @@ async fn secrets_in_files_are_read_again() {
         .replace(&format!("\"ck_live_{}\"", "0".repeat(60)), "{ file = \"key\" }")
         .replace("[destinations.frontdesk]", "proxy = { file = \"proxy\" }\n\n[destinations.frontdesk]");
     let process = Process::start(&rig, &unwatched(&text)).await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     rig.callem.add(record("a", "completed"));
     process.says("not delivered").await;
     // The proxy is a part of the connections, which are made when a task starts.

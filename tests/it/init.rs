@@ -254,7 +254,7 @@ async fn an_answer_that_is_missing_or_wrong_is_named() {
                 "--smtp",
                 "smtps://a:hush@example.com",
             ],
-            "a password does not belong into --smtp",
+            "a password does not belong in --smtp",
         ),
     ] {
         let output = init(&rig, &args).await;

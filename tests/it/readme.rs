@@ -61,7 +61,7 @@ async fn run(rig: &Rig, words: &[&str], folder: &Path) {
             if let Some((_, rest)) = line.split_once("listens on http://") {
                 address = rest.split_whitespace().next().map(|address| address.parse().unwrap());
             }
-            if line.contains("calls baselined") {
+            if line.contains(" baselined, ") {
                 return address.expect("it listens");
             }
         }

@@ -87,7 +87,7 @@ async fn what_would_leave_is_shown_byte_for_byte_with_reasons_and_nothing_is_sen
         config.replace("[destinations.frontdesk]\n", "[destinations.frontdesk]\ninclude = [\"summary\"]\n");
     let (_, shown, _) = send(&rig, &few, &["frontdesk", "--show", "-v"]).await;
     assert!(
-        !shown.contains("\nid: ") && shown.contains("\ncreatedAt: left out as a field; when the call"),
+        !shown.contains("\nid: ") && shown.contains("\ncreatedAt: left out as a field; messages still say"),
         "{shown}"
     );
     assert!(shown.contains("\nduration: left out, because"), "{shown}");

@@ -266,7 +266,7 @@ async fn beside_a_hostile_caller_nothing_healthy_is_missed_or_late_and_memory_st
     let mut process = run(folder.path(), &soak.config());
     let log = || fs::read_to_string(folder.path().join("log")).unwrap();
     let baselined = async {
-        while !log().contains("calls baselined") {
+        while !log().contains(" baselined, ") {
             sleep(Duration::from_millis(20)).await;
         }
     };

@@ -120,7 +120,7 @@ async fn a_call_from_the_log_to_the_messages() {
             timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never logged: {what}"));
         }
     };
-    logged("calls baselined").await;
+    logged(" baselined, ").await;
     let mut call = record("unhappy", "live");
     complete(&mut call);
     analyze(&mut call, "negative", false);

@@ -173,10 +173,10 @@ pub(super) struct KindArgs {
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
     /// Made longer ago than this, such as 1h
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::cli::parse_time)]
     older_than: Option<Duration>,
     /// Made no longer ago than this, such as 7d
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::cli::parse_time)]
     newer_than: Option<Duration>,
 }
 

@@ -149,7 +149,7 @@ async fn run(ops: &Reached, command: Command, zone: Zone) -> Result<String, Deli
                 let Changed { count, .. } = ops.drop(&filter, BulkMode::DryRun).await?;
                 if count > 0 {
                     let question = format!("Drop {}? That cannot be undone.", deliveries_in_words(count));
-                    if !confirm(question, "what is dropped cannot be had back").await? {
+                    if !confirm(question, "what is dropped is gone for good").await? {
                         return Err(DeliveriesError::SaidNo("dropped"));
                     }
                 }

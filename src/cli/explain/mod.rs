@@ -17,6 +17,7 @@ use crate::{
     call::CallId,
     name::Name,
     ops::{OpsError, OpsErrorKind},
+    privacy::HIDDEN,
     store::StoreError,
     style::Style,
 };
@@ -42,6 +43,10 @@ pub struct ExplainArgs {
 enum ExplainError {
     #[error(transparent)]
     Reach(#[from] ReachError),
+    #[error(
+        "a log shows numbers masked, and `{0}` may be anybody's: give the whole number, or the id behind `call=`"
+    )]
+    Masked(String),
     #[error("{0} with --source")]
     Ambiguous(OpsError),
     #[error(transparent)]
@@ -69,8 +74,12 @@ pub async fn explain(args: ExplainArgs) -> ExitCode {
     };
     let done: Result<(), ExplainError> = async {
         let zone = target.zone();
+        let call = args.call.join(" ");
+        if call.contains(HIDDEN) {
+            return Err(ExplainError::Masked(call));
+        }
         let reached = reach(target).await?;
-        let story = reached.explain(&CallId::from(args.call.join(" ").as_str()), args.source.as_ref()).await;
+        let story = reached.explain(&CallId::from(call.as_str()), args.source.as_ref()).await;
         let closed = reached.close().await;
         let story = story?;
         closed?;

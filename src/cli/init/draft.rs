@@ -64,7 +64,7 @@ const MOST_FIELDS: usize = 5;
 impl Preset {
     /// The rules that make sense for a project: what its analyses have, or, as long as nothing is known of them, what most
     /// projects have.
-    pub(super) fn all(glance: Option<&Glance>) -> Vec<Self> {
+    pub(super) fn all(glance: Option<&Glance>, language: Language) -> Vec<Self> {
         let preset = |name: &str, question: &str, lines: String| Self {
             name: name.to_owned(),
             question: question.to_owned(),
@@ -73,10 +73,13 @@ impl Preset {
         let mut presets =
             vec![preset("call-ended", "Every call that has ended", "on = [\"ended\"]\n".to_owned())];
         if glance.is_none_or(|glance| glance.texts.contains("sentiment")) {
-            let lines = "when = 'call.callAnalysis.sentiment == \"negative\"'\n\
-                         title = \"Unhappy caller {{ call.callerNumber }}\"\n\
-                         severity = \"warning\"\n";
-            presets.push(preset("unhappy-caller", "A caller was unhappy", lines.to_owned()));
+            let lines = format!(
+                "when = 'call.callAnalysis.sentiment == \"negative\"'\n\
+                 title = \"{} {{{{ call.callerNumber }}}}\"\n\
+                 severity = \"warning\"\n",
+                language.unhappy_caller()
+            );
+            presets.push(preset("unhappy-caller", "A caller was unhappy", lines));
         }
         let booleans: Vec<_> = match glance {
             Some(glance) => {
@@ -87,7 +90,9 @@ impl Preset {
         for field in booleans.into_iter().take(MOST_FIELDS) {
             let words = words(field);
             let mut lines = format!("when = 'call.callAnalysis.{field}'\n");
-            let _ = writeln!(lines, "title = \"{}: {{{{ call.callerNumber }}}}\"", capital(&words));
+            let title =
+                language.labelled(&language.field(field, &capital(&words)), "{{ call.callerNumber }}");
+            let _ = writeln!(lines, "title = \"{title}\"");
             presets.push(preset(&words.replace(' ', "-"), &format!("`callAnalysis.{field}` is true"), lines));
         }
         presets

@@ -1,6 +1,6 @@
 //! The first page of a project's calls, at a glance: how many there are, in which order, and what their analyses hold.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use serde_json::Value;
 
@@ -62,11 +62,14 @@ impl Order {
     }
 }
 
-/// The pace at which calls began between the first and the last of these.
+/// The shortest time from which a day can be guessed.
+const A_WHILE: Duration = Duration::from_secs(3 * 3600);
+
+/// The pace at which calls began between the first and the last of these; `None` when that was too short a time.
 fn per_day(times: &[Timestamp]) -> Option<f64> {
     let span = times.iter().max()?.since(*times.iter().min()?);
     let days = span.as_secs_f64() / 86_400.0;
-    (days > 0.0).then(|| (times.len() - 1) as f64 / days)
+    (span >= A_WHILE).then(|| (times.len() - 1) as f64 / days)
 }
 
 /// As in `1432 calls, newest first, about 40 a day`.

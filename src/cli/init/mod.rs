@@ -107,7 +107,7 @@ enum InitError {
         "{0} cannot be written to a file of environment variables: it holds a quote or a control character"
     )]
     Secret(&'static str),
-    #[error("a password does not belong into --smtp; give it by --smtp-password or SMTP_PASSWORD")]
+    #[error("a password does not belong in --smtp; give it by --smtp-password or SMTP_PASSWORD")]
     PasswordInUrl,
     #[error("{0}")]
     Config(Box<Report>),
@@ -227,7 +227,7 @@ async fn run(args: &InitArgs, asks: bool) -> Result<(), InitError> {
     let timezone = timezone(args, asks, &project)?;
     let language = language(args, asks)?;
     let receivers = receivers(args, asks, &project)?;
-    let rules = rules(args, asks, Preset::all(glance.as_ref()))?;
+    let rules = rules(args, asks, Preset::all(glance.as_ref(), language))?;
     // The service of the unit finds its store by an environment variable that commands in a shell do not have, so name it.
     let store = is_of_unit(&args.config).then_some(STORE_OF_UNIT);
     let mut draft = Draft { project, timezone, language, token: token()?, store, receivers, rules };
@@ -532,7 +532,11 @@ fn line(
     default: Option<&str>,
     check: &dyn Fn(&str) -> Result<(), String>,
 ) -> Result<String, InitError> {
-    let mut input = Input::new().with_prompt(prompt).validate_with(|line: &String| check(line.trim()));
+    let is_right = |line: &String| match line.trim() {
+        "" => Err("an answer is needed; Ctrl-C ends this".to_owned()),
+        line => check(line),
+    };
+    let mut input = Input::new().with_prompt(prompt).allow_empty(default.is_none()).validate_with(is_right);
     if let Some(default) = default {
         input = input.default(default.to_owned());
     }

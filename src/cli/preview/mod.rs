@@ -50,7 +50,7 @@ pub struct PreviewArgs {
     #[command(flatten)]
     config: ConfigArg,
     /// Preview calls created within this time, such as 12h or 30d
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = crate::cli::parse_time)]
     since: Duration,
     /// Preview only this rule
     #[arg(long, value_name = "NAME")]

@@ -33,7 +33,7 @@ pub struct StatusArgs {
     /// Show it again every two seconds, until Ctrl-C
     #[arg(long, conflicts_with = "json")]
     watch: bool,
-    /// Print an object {at, service, destinations}
+    /// Print an object {at, service, destinations, nodes, free}
     #[arg(long)]
     json: bool,
 }

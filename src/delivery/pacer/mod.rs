@@ -322,7 +322,7 @@ impl Pacer {
     fn due_at(&self, key: &BatchKey, batch: &Batch, now: Timestamp) -> Option<Timestamp> {
         let due = self.due_at_any_hour(key, batch)?;
         match self.quiet_hours_of(key) {
-            // One that was due yesterday must not go out tonight. What waits for hours that never end never goes out.
+            // What was due yesterday must not go out tonight. During quiet hours without an end nothing goes out.
             Some(hours) => hours.end(due.max(now)),
             None => Some(due),
         }

@@ -347,7 +347,7 @@ impl Queue {
             }
             None => {
                 self.slots.push(slot);
-                // Four thousand million deliveries do not fit into any memory.
+                // 2³² deliveries do not fit into any memory.
                 (self.slots.len() - 1) as u32
             }
         };

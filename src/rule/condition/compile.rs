@@ -9,7 +9,7 @@ use super::{
     ConditionError, MAX_LEN, TYPOGRAPHIC,
     check::Checker,
     functions::{ENV, FEW, KNOWN, Pattern, pattern_variable},
-    source::{Source, byte_offset, code, text},
+    source::{Source, byte_offset, code, text, unclosed_quote},
     work::CHARGED,
 };
 
@@ -65,12 +65,37 @@ fn syntax_error(source: &str, parse: Option<&ParseError>) -> ConditionError {
     if let Some(mistake) = foreign_slip(source) {
         return mistake;
     }
+    if let Some((opened, c)) = unclosed(source).filter(|(opened, _)| *opened <= at) {
+        let message = match c {
+            '(' | '[' | '{' => format!("this `{c}` is not closed"),
+            _ => format!("this text has no closing `{c}`"),
+        };
+        return ConditionError::new(message, opened..opened + 1, None);
+    }
     let rest = source[at..].chars().next();
     let (message, end) = match rest {
         None => ("something is missing at the end of the condition".to_owned(), at),
         Some(c) => (format!("the condition cannot be read from `{c}` on"), at + c.len_utf8()),
     };
     ConditionError::new(message, at..end, None)
+}
+
+/// The bracket or quote that is never closed, and where it stands. A bracket that another kind closes counts as such.
+fn unclosed(source: &str) -> Option<(usize, char)> {
+    let mut open = vec![];
+    for (at, byte) in code(source) {
+        match byte {
+            b'(' | b'[' | b'{' => open.push((at, char::from(byte))),
+            b')' | b']' | b'}' => {
+                let (opened, bracket) = open.pop()?;
+                if !matches!((bracket, byte), ('(', b')') | ('[', b']') | ('{', b'}')) {
+                    return Some((opened, bracket));
+                }
+            }
+            _ => {}
+        }
+    }
+    unclosed_quote(source).or_else(|| open.pop())
 }
 
 /// Finds what else people write outside of quoted texts: typographic quotes, `===`, `?.`, and functions as words.

@@ -69,7 +69,7 @@ pub(super) fn explain(source: &str, activation: &Activation) -> Explanation {
     }
 }
 
-/// A path that a condition reads, or the way to one.
+/// A path that a condition reads, or the beginning of one.
 pub(super) struct Asked {
     /// As the condition writes it.
     pub(super) text: String,
@@ -87,7 +87,7 @@ impl Asked {
     }
 }
 
-/// The paths that a condition reads, in its order, each after the way to it.
+/// The paths that a condition reads, in its order, each after its own beginnings: `call`, `call.callAnalysis`, …
 pub(super) fn paths(condition: &str) -> Vec<Asked> {
     // A text that cannot be parsed was refused before.
     let Ok(program) = parse(condition) else { return vec![] };

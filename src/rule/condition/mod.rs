@@ -152,8 +152,8 @@ impl Condition {
         self.compiled.truth(activation)
     }
 
-    /// The first path that it reads and that is missing or null. The way to a field counts: of `call.callAnalysis.sentiment`
-    /// in a call that has not been analysed it is `call.callAnalysis`.
+    /// The first path that it reads and that is missing or null, beginnings of paths included: for
+    /// `call.callAnalysis.sentiment` in a call that has not been analyzed, that is `call.callAnalysis`.
     pub fn missing(&self, activation: &Activation) -> Option<&str> {
         self.paths.iter().find(|path| path.is_absent(activation)).map(|path| &*path.text)
     }

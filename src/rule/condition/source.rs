@@ -136,6 +136,18 @@ pub(super) fn code(text: &str) -> impl Iterator<Item = (usize, u8)> {
     })
 }
 
+/// The quote that begins a text without an end, and where it stands.
+pub(super) fn unclosed_quote(text: &str) -> Option<(usize, char)> {
+    let bytes = text.as_bytes();
+    // What follows the last byte of code is blank, a comment, or quoted to the end.
+    let after = code(text).last().map_or(0, |(at, _)| at + 1);
+    let at = (after..bytes.len()).find(|at| matches!(bytes[*at], b'"' | b'\''))?;
+    let is_raw = at > 0 && matches!(bytes[at - 1], b'r' | b'R');
+    let is_comment = text[after..at].contains("//");
+    let is_closed = after_quoted(bytes, at, is_raw) < bytes.len() || text[at + 1..].ends_with(&text[at..=at]);
+    (!is_comment && !is_closed).then(|| (at, char::from(bytes[at])))
+}
+
 /// The place after the quoted text that begins at `at`.
 fn after_quoted(bytes: &[u8], at: usize, is_raw: bool) -> usize {
     let triple = [bytes[at]; 3];

@@ -151,7 +151,7 @@ impl Vocabulary {
     }
 }
 
-/// The candidate that differs from `word` by a slip of the hand.
+/// The candidate nearest to `word`, with at most two letters wrong, and at most one in three.
 pub(super) fn closest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     words
         .into_iter()

@@ -176,7 +176,7 @@ fn of_config(config: &ConfigOverview) -> Point {
         },
         None => Point {
             tone: Tone::Wait,
-            what: "The config file says something else than the config at work".to_owned(),
+            what: "The config file differs from the config at work".to_owned(),
             advice: "Reload it to put it to work.".to_owned(),
             link,
         },

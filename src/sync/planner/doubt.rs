@@ -51,7 +51,7 @@ pub(super) enum Verdict {
     Believed { relieved: bool },
     /// Too many calls are missing, so nothing is concluded yet.
     Doubted(Missing),
-    /// As many are missing, but for so long by now that they count as deleted.
+    /// Too many calls are missing, but for so long by now that they count as deleted.
     Accepted,
 }
 
@@ -78,9 +78,9 @@ impl Doubt {
         }
     }
 
-    /// A walk over the whole list found `missing` calls missing, `vanished` of which the walk before had still shown, and
-    /// `bad` records that are not calls. A doubt begins with calls that vanish together, so that those which a steady purge
-    /// removes between one walk and the next never add up to one.
+    /// Judges a walk over the whole list: `missing` calls are missing, `vanished` of them since the walk before, and
+    /// `bad` records are not calls. Only calls that vanish together begin a doubt; calls that a steady purge removes
+    /// between walks never add up to one.
     pub fn on_walk(
         &mut self,
         missing: Missing,

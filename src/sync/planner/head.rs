@@ -20,7 +20,7 @@ const TAIL: u64 = 4;
 pub(super) struct Head {
     /// The poll under way, and the end of the list it began at.
     walk: Option<(Walk, Front)>,
-    /// Calls that the poll under way has met and that were known before and have not moved.
+    /// How many calls the poll under way has met that were known before and have not moved.
     settled: u64,
     /// Calls that other requests showed to be new or changed since the last poll began. Unknown calls may hide behind
     /// them, so a poll must go beyond them.
@@ -114,7 +114,7 @@ impl Head {
         }
     }
 
-    /// How many calls would have unknown ones behind them if the process ended now.
+    /// How many calls may have unknown ones behind them if the process ends now.
     pub fn unsettled(&self) -> u64 {
         self.cut_short + self.moved.len() as u64 + self.fresh
     }

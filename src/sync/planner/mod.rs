@@ -43,7 +43,7 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// One call as the planner is told of it: a row of a page, a single call, or one known from before.
+/// One call as the planner sees it: a row of a page, a single call, or one known from before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row {
     /// Which call.

@@ -7,7 +7,7 @@ use crate::time::Timestamp;
 
 /// Each poll is delayed by at most one part in this many of the interval, so that many sources do not poll at once.
 const JITTER: u32 = 20;
-/// The first pause after an error; an `interval` that is shorter counts instead, so that one lost request goes unnoticed.
+/// The first pause after an error, or the `interval` when that is shorter, so that one lost request goes unnoticed.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause after errors, before a jitter of up to a quarter, unless `Retry-After` asks for more. The end of
 /// an outage is noticed within it.

@@ -325,7 +325,7 @@ impl Walk {
         !common.is_sorted()
     }
 
-    /// Puts the page's calls on the trail. Returns whether any of them was no anchor of this pass before.
+    /// Puts the page's calls on the trail. Returns whether this pass sees any of them for the first time.
     fn remember(&mut self, page: &Page, anchor: bool) -> bool {
         let mut progress = false;
         for row in page.rows {

@@ -40,7 +40,7 @@ const COMMIT_WEIGHT: usize = 4 << 20;
 const SNAPSHOTS: usize = 16;
 const LONG_SNAPSHOT: usize = 64 << 10;
 
-/// Other tasks get their turn after so many bytes, or so many records.
+/// Other tasks get their turn after this many bytes or records.
 const TURN_BYTES: usize = 1 << 20;
 const TURN_RECORDS: usize = 200;
 
@@ -74,8 +74,8 @@ pub(super) enum Record<'a> {
 }
 
 impl Poller {
-    /// Reads the records of a page that begins at `offset`: which are known, and which call the others are about. What is not a call is
-    /// reported.
+    /// Reads the records of a page that begins at `offset`: which are unchanged, and which call each of the others is
+    /// about. Records that are not calls are reported.
     ///
     /// # Errors
     /// When so few of the records are calls that nothing can be concluded from the page. Says why.
@@ -128,7 +128,7 @@ impl Poller {
         }
     }
 
-    /// Reports an oddity of records; loudly only when the same has not been told lately.
+    /// Reports an oddity of records; loudly only when none with the same `reason` was reported within [`ODDITY_EVERY`].
     pub(super) fn bad_record(&mut self, reason: &'static str, why: String, count: u64) {
         let now = self.task.clock.steady();
         let again = self.oddities.get(reason).is_some_and(|told| now.since(*told) < ODDITY_EVERY);
@@ -180,7 +180,7 @@ impl Poller {
         let unwatched = self.older.take_unwatched();
         if unwatched > 0 {
             let why = format!(
-                "more calls are given in older states than can be kept in mind; {unwatched} are ignored for now"
+                "the API shows more calls in older states than can be followed; {unwatched} are ignored for now"
             );
             self.bad_record("older", why, unwatched);
         }
@@ -191,7 +191,7 @@ impl Poller {
         Ok(digest)
     }
 
-    /// Digests records that fit into one commit, but for the events they may make.
+    /// Digests records that fit into one commit. When the events they make do not, several commits are made.
     async fn digest_batch(
         &mut self,
         records: &[Record<'_>],
@@ -301,13 +301,13 @@ impl Poller {
             }
             Verdict::Believed => {
                 let made = self.watcher.believe(Some(before), call, self.now());
-                ("it counts by now", Some(made))
+                ("it is believed from now on", Some(made))
             }
         };
         if self.older_told.is_none_or(|told| now.since(told) >= OLDER_EVERY) {
             self.older_told = Some(now);
             let text = format!(
-                "call {} has been given in an older state than is known, and in no other, for a minute: {what}",
+                "the API has shown call {} only in an older state than the known one for a minute: {what}",
                 call.id()
             );
             self.emit(Signal::SourceNotice { source: self.task.config.name.clone(), text });

@@ -77,7 +77,7 @@ pub struct SourceTask {
 /// A source being polled.
 struct Poller {
     task: Arc<SourceTask>,
-    /// Where the rules come from; marks those that have been taken over.
+    /// Where the rules come from; it remembers which version has been taken over.
     rules: watch::Receiver<Rules>,
     index: Index,
     planner: Planner,

@@ -10,8 +10,8 @@ use crate::{
     time::Timestamp,
 };
 
-/// A condition that has failed so often in a row fails at every evaluation, as far as anybody can tell. A single call may
-/// be odd.
+/// A condition that has failed this often in a row is taken to fail at every evaluation. Fewer failures may be due to
+/// one odd call.
 const FAILURES: u32 = 3;
 
 /// Conditions that fail. The counts are lost with the process; which failures have been reported is kept.
@@ -39,7 +39,7 @@ impl Conditions {
         self.told.remove(rule).is_some()
     }
 
-    /// The condition of a rule could not be evaluated. Returns since when, if that is to be told now.
+    /// The condition of a rule could not be evaluated. Returns since when, if that has to be reported now.
     pub(super) fn failed(&mut self, rule: &Name, condition: &Condition, now: Timestamp) -> Option<Timestamp> {
         let fingerprint = condition.fingerprint();
         let begun = || Streak { condition: fingerprint, since: now, failures: 0 };

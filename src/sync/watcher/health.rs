@@ -30,7 +30,7 @@ impl Standing {
     pub(super) const fn relief(self) -> &'static str {
         match self {
             Self::Missing => "the list of calls is whole again",
-            Self::Flood => "no more calls appear than can be",
+            Self::Flood => "calls appear at a likely rate again",
             Self::Full => "new calls are watched again",
         }
     }
@@ -46,12 +46,14 @@ pub(super) struct Health {
 }
 
 #[derive(Debug)]
-struct Outage {
+pub(super) struct Outage {
     /// When it began, by the wall clock.
-    since: Timestamp,
+    pub(super) since: Timestamp,
+    /// The same by the steady clock.
+    pub(super) began: Timestamp,
     /// When it has lasted for `failing_after`, by the steady clock.
     failing_at: Timestamp,
-    why: Why,
+    pub(super) why: Why,
 }
 
 /// Why a source is failing.
@@ -65,7 +67,7 @@ pub(super) struct Why {
 
 impl Outage {
     fn new(why: Why, failing_after: Duration, now: Now) -> Self {
-        Self { since: now.wall, failing_at: now.steady.after(failing_after), why }
+        Self { since: now.wall, began: now.steady, failing_at: now.steady.after(failing_after), why }
     }
 }
 
@@ -81,10 +83,10 @@ impl Health {
         self.failures
     }
 
-    /// A request was answered. Returns how many had failed in a row before it.
-    pub(super) fn answered(&mut self) -> u32 {
-        self.outage = None;
-        std::mem::take(&mut self.failures)
+    /// A request was answered. Returns how many had failed in a row before it, and for how long; `None` when none had.
+    pub(super) fn answered(&mut self, steady: Timestamp) -> Option<(u32, Duration)> {
+        let outage = self.outage.take()?;
+        Some((std::mem::take(&mut self.failures), steady.since(outage.began)))
     }
 
     /// The answers are wrong in this way. Returns whether they were not before.
@@ -116,31 +118,23 @@ impl Health {
         self.standing.is_empty()
     }
 
-    /// When it has to be told that the source does not answer, by the steady clock, if it does not.
+    /// When it has to be reported that the source does not answer, by the steady clock; `None` while it answers.
     pub(super) fn outage_at(&self) -> Option<Timestamp> {
         self.outage.as_ref().map(|outage| outage.failing_at)
     }
 
-    /// When it has to be told that the answers are wrong, by the steady clock, if they are.
+    /// When it has to be reported that the answers are wrong, by the steady clock; `None` while they are not.
     pub(super) fn wrong_at(&self) -> Option<Timestamp> {
         self.standing.values().map(|outage| outage.failing_at).min()
     }
 
-    /// Since when the source has not answered, by the wall clock, and why, if that has to be told by now.
-    pub(super) fn outage(&self, steady: Timestamp) -> Option<(Timestamp, &Why)> {
-        told_by(self.outage.iter(), steady)
+    /// Why and since when the source has not answered, if that has lasted for `failing_after`.
+    pub(super) fn outage(&self, steady: Timestamp) -> Option<&Outage> {
+        self.outage.iter().find(|outage| outage.failing_at <= steady)
     }
 
-    /// Since when the answers have been wrong, by the wall clock, and in which way, if that has to be told by now.
-    pub(super) fn wrong(&self, steady: Timestamp) -> Option<(Timestamp, &Why)> {
-        told_by(self.standing.values(), steady)
+    /// In which way and since when the answers have been wrong, if that has lasted for `failing_after`.
+    pub(super) fn wrong(&self, steady: Timestamp) -> Option<&Outage> {
+        self.standing.values().find(|outage| outage.failing_at <= steady)
     }
-}
-
-fn told_by<'o>(
-    mut outages: impl Iterator<Item = &'o Outage>,
-    steady: Timestamp,
-) -> Option<(Timestamp, &'o Why)> {
-    let outage = outages.find(|outage| outage.failing_at <= steady)?;
-    Some((outage.since, &outage.why))
 }

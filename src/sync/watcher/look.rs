@@ -143,7 +143,7 @@ impl Look<'_> {
     }
 
     fn apply_rules(&self, seen: &Seen<'_>, change: &Change, snapshot: &mut Snapshot, made: &mut Observation) {
-        // Some projects have it as a number in JSON.
+        // Some projects have the number as a number in JSON.
         let caller = match seen.fields.get("callerNumber") {
             Some(Value::String(number)) => Some(mask_phone(number)),
             Some(Value::Number(number)) => Some(mask_phone(&number.to_string())),
@@ -197,7 +197,7 @@ impl Look<'_> {
         made.append(tell(fired, &mut snapshot.sequences, self.now.wall));
     }
 
-    /// The event of a rule that fired for a call; `None` when none of its destinations is told.
+    /// The event of a rule that fired for a call; `None` when it goes to no destination.
     fn fire<'r>(
         &self,
         rule: &'r Rule,

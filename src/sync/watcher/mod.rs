@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use self::{
     conditions::Conditions,
-    health::{Health, Why},
+    health::{Health, Outage, Why},
     influx::Influx,
     look::Look,
     timers::Timers,
@@ -43,7 +43,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// A call created so long before watching began was there before; a replica may lag by less.
+/// A call created more than this long before watching began was there already. A replica may lag by less.
 const WELL_BEFORE: Duration = Duration::from_secs(60);
 
 /// Up to this many calls from before watching began are news when they appear after the baseline, unless that found no
@@ -154,9 +154,9 @@ impl Watcher {
         }
     }
 
-    /// These calls are about to be observed for the first time. Those from before watching began are counted: when the
-    /// baseline found none, or when more than a few appear after it, the list was not whole then, and what it lacked is
-    /// remembered without being announced, as the rest was. Returns how many of these calls that concerns.
+    /// Counts those of these calls, about to be observed for the first time, that are from before watching began. When
+    /// the baseline found none, or when more than a few appear after it, the list was not whole then: such calls are
+    /// remembered without being announced, as the others were. Returns how many of these calls are.
     pub fn meet<'c>(&mut self, calls: impl IntoIterator<Item = &'c Call>) -> usize {
         if self.in_baseline {
             return 0;
@@ -172,10 +172,10 @@ impl Watcher {
         &self.rules
     }
 
-    /// Goes on with other rules. Nothing is read again: each rule's memory of a call stands in the call's snapshot, and
-    /// a rule without one does not announce what was already so. `live` are the calls that are live as far as is known;
-    /// rules with `for` look at them and at those that they wait for once, because one of the rules may be new, and because
-    /// the clock may have been set since the wait began.
+    /// Goes on with other rules. No call is read again: each rule's memory of a call is in the call's snapshot, and a
+    /// rule without one does not announce what was already so. Rules with `for` look once at the calls in `live`, those
+    /// live as far as is known, and at the calls that wait already: a rule may be new, or the clock may have been set
+    /// since the wait began.
     pub fn set_rules(&mut self, rules: Rules, live: impl IntoIterator<Item = CallId>) {
         self.rules = rules;
         self.memory.conditions.follow_rules(&self.rules);
@@ -251,9 +251,8 @@ impl Watcher {
         let now = now.into();
         self.memory.timers.answered(now);
         let mut made = Observation::default();
-        let failures = self.health.answered();
-        if failures > 0 {
-            made.signals.push(Signal::SourceRecovered { source: self.source.clone(), failures });
+        if let Some((failures, lasting)) = self.health.answered(now.steady) {
+            made.signals.push(Signal::SourceRecovered { source: self.source.clone(), failures, lasting });
         }
         let outage = self.memory.outage_since.take();
         let wrong = self.memory.failing_since.take_if(|_| self.health.makes_sense());
@@ -300,7 +299,7 @@ impl Watcher {
         self.health.relieved(standing).then_some(Signal::SourceNotice { source, text })
     }
 
-    /// An answer showed so many calls for the first time. Too many within an hour are trouble.
+    /// An answer showed this many calls for the first time. Too many within an hour are trouble.
     pub fn arrived(&mut self, calls: u64, failing_after: Duration, now: Now) -> Option<Signal> {
         match !self.in_baseline && self.influx.is_flood(calls, now.steady) {
             true => self.troubled(Standing::Flood, Influx::WHY.to_owned(), failing_after, now),
@@ -325,9 +324,11 @@ impl Watcher {
             [(self.health.outage(now.steady), outage_since), (self.health.wrong(now.steady), failing_since)];
         let mut failing = vec![];
         for (trouble, told) in untold {
-            if let (Some((since, Why { cause, error })), None) = (trouble, &told) {
-                *told = Some(since);
-                failing.push((since, json!({ "since": since.to_string(), "cause": cause, "error": error })));
+            if let (Some(Outage { since, began, why: Why { cause, error }, .. }), None) = (trouble, &told) {
+                *told = Some(*since);
+                let (lasting, error) = (now.steady.since(*began), error.clone());
+                failing.push((*since, json!({ "since": since.to_string(), "cause": cause, "error": error })));
+                made.signals.push(Signal::SourceFailing { source: self.source.clone(), lasting, error });
             }
         }
         for (since, details) in failing {

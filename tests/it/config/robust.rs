@@ -124,7 +124,7 @@ fn a_file_that_is_not_there_is_reported() {
     let json = report.to_json();
     assert_eq!(json[0]["message"], "the config file does not exist");
     assert_eq!(json[0]["file"], path.to_str().unwrap());
-    assert!(json[0]["hint"].as_str().unwrap().contains("config.example.toml"));
+    assert!(json[0]["hint"].as_str().unwrap().contains("callwatch init"));
     assert!(json[0]["line"].is_null());
 }
 

@@ -229,7 +229,7 @@ async fn odd_answers_of_an_api_cost_neither_memory_nor_time_nor_news() {
         api.await
     );
     let process = Process::start(&rig, &rig.config_text().replace("[destinations.crm]", &more)).await;
-    process.says_times("calls baselined", 2).await;
+    process.says_times(" baselined, ", 2).await;
     let asked = async |more: usize, what: &str| {
         let before = served.load(Ordering::SeqCst);
         let asked = async {

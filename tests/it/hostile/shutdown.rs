@@ -28,7 +28,7 @@ async fn a_long_rendering_does_not_hold_up_the_end_and_its_delivery_waits() {
          [rules.slow]\non = [\"ended\"]\nto = [\"slow\"]\n[rules.booked]",
     );
     let process = Process::start(&rig, &text).await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     let mut call = record("long", "completed");
     let turns: Vec<_> = (0..900).map(|n| json!(vec![n; 18])).collect();
     call["transcript"] = turns.into();

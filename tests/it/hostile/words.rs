@@ -50,7 +50,7 @@ async fn no_command_prints_what_commands_a_terminal() {
             "[rules.unhappy-caller]\n            when = 'call.callAnalysis.sentiment != \"negative\"'",
         );
     let process = Process::start(&rig, &text).await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     state.store(1, Ordering::SeqCst);
     process.says("given up").await;
     let config = process.config.clone();

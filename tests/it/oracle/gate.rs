@@ -37,7 +37,12 @@ pub enum Hold {
 
 impl Gate {
     pub async fn before(upstream: SocketAddr) -> Self {
-        let listener = TcpListener::bind(free_address()).await.unwrap();
+        let listener = loop {
+            // Another process may have taken the port at the last moment.
+            if let Ok(listener) = TcpListener::bind(free_address()).await {
+                break listener;
+            }
+        };
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             upstream,

@@ -191,7 +191,7 @@ async fn whatever_happens_everything_arrives_once_in_order_and_as_it_was() {
             // A process that was killed may have finished the baseline before it could log that.
             let begun = async {
                 tokio::select! {
-                    () = instance.says("calls baselined") => {}
+                    () = instance.says(" baselined, ") => {}
                     () = asked(&histories, 50) => {}
                 }
             };

@@ -193,7 +193,7 @@ async fn several_processes_over_one_database_lose_nothing_and_keep_the_order() {
     let text = config::text(&histories, &crowd);
     let mut cluster = Cluster::of(&server.socket(), &text, &histories).await;
     let begun = timeout(PATIENCE, async {
-        while !cluster.nodes.iter().any(|node| node.log().contains("calls baselined")) {
+        while !cluster.nodes.iter().any(|node| node.log().contains(" baselined, ")) {
             sleep(Duration::from_millis(20)).await;
         }
     });

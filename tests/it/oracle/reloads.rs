@@ -65,7 +65,7 @@ async fn reloads_at_random_lose_nothing_and_tell_nothing_twice() {
     let mut instance = Instance::new(&text);
     let mut arrivals = Arrivals::at(&crowd);
     instance.start(&histories);
-    timeout(PATIENCE, instance.says("calls baselined")).await.expect("it begins");
+    timeout(PATIENCE, instance.says(" baselined, ")).await.expect("it begins");
 
     let path = instance.path("config.toml");
     let mut before = text.clone();

@@ -34,7 +34,7 @@ fn address(process: &Process) -> SocketAddr {
 async fn start(rig: &Rig, text: &str) -> (Process, SocketAddr) {
     let process = Process::start(rig, text).await;
     process.says("listens on").await;
-    process.says("calls baselined").await;
+    process.says(" baselined, ").await;
     let address = address(&process);
     (process, address)
 }

@@ -62,6 +62,9 @@ fn mistakes_are_found_before_anything_runs() {
         ("change.kind == \"ended\"", "a change has no `kind`", "", Some("write `\"ended\" in change.kinds`")),
         ("call.duration > 1,5", "a number has no comma", ",", Some("decimals follow a point, as in 1.5")),
         ("call.duration >", "something is missing at the end of the condition", "", None),
+        ("call.status == \"live", "this text has no closing `\"`", "\"", None),
+        ("said(call, \"user\"", "this `(` is not closed", "(", None),
+        ("call.status in [\"live\", 'it\\'s'", "this `[` is not closed", "[", None),
         ("call.duration between 60 and 120", "`and` is not an operator", "and", Some("write `&&`")),
         (
             "call.duration between 60",

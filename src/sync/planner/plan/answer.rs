@@ -71,7 +71,8 @@ impl Planner {
             self.saw(&row, None, &purpose, now);
         } else if let Purpose::Verify = purpose {
             self.suspects.retain(|suspect| *suspect != slot);
-            // A doubt clears the suspects, and no walk goes on while there are any: two walks in a row missed this one.
+            // Two walks in a row missed every suspect: a doubt clears the suspects, and no walk goes on while there are
+            // any.
             if self.gets == Gets::Proven {
                 self.delete(slot);
             }
@@ -160,7 +161,7 @@ impl Planner {
             self.notice_order();
             return;
         }
-        // Two walks and a single get tell a deletion, or three walks where no single get can be trusted yet.
+        // A deletion takes two walks and a single get, or three walks while no single get can be trusted yet.
         let enough = if self.gets == Gets::Proven { 2 } else { 3 };
         if swept.absent.iter().any(|(_, absences)| *absences < enough) {
             self.sweeps.confirm(now);

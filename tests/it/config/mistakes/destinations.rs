@@ -554,7 +554,7 @@ error: there is a user, and `password` is missing
 9 | smtp = "smtps://**@smtp.example.com"
   |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
   |
-  = help: the user belongs into smtp = "smtps://user@host", the password into
+  = help: the user belongs in smtp = "smtps://user@host", the password in
           `password`
 
 error: `to` is empty
@@ -595,7 +595,7 @@ error: there is a password in `smtp` already
 22 | password = { env = "SMTP_PASSWORD" }
    |            ^^^^^^^^^^^^^^^^^^^^^^^^^
    |
-   = help: the user belongs into smtp = "smtps://user@host", the password into
+   = help: the user belongs in smtp = "smtps://user@host", the password in
            `password`
 
 error: expected a list, found a text

@@ -464,7 +464,7 @@ on = ["ended"]
 to = ["crm"]
 "#,
         r#"
-warning: nobody is told when `crm` itself is in trouble
+warning: no alert is sent when `crm` itself is in trouble
  --> config.toml:2:6
   |
 2 | to = ["crm"]
@@ -473,7 +473,7 @@ warning: nobody is told when `crm` itself is in trouble
   = help: what is about a destination is not told through it: add another one
           to `to`
 
-warning: nobody is told when `crm` itself is in trouble
+warning: no alert is sent when `crm` itself is in trouble
  --> config.toml:5:6
   |
 5 | to = ["crm"]
@@ -482,7 +482,7 @@ warning: nobody is told when `crm` itself is in trouble
   = help: what is about a destination is not told through it: add another one
           to `to`
 
-error: this rule can tell nobody anything: `crm` is the only destination
+error: this rule can reach nobody: `crm` is the only destination
  --> config.toml:8:6
   |
 8 | to = ["crm"]
