@@ -81,7 +81,10 @@ fn of_calls() -> Vec<Sort> {
     let mut sorts = vec![
         sort("A call has started", told(Kind::Started, &live, &[began])),
         sort("A call lasts", told(Kind::Started, &live, &[lasting])),
-        sort("A call has ended", told(Kind::Ended, &serde_json::from_str(RECORD).unwrap(), &[ended.clone()])),
+        sort(
+            "A call has ended",
+            told(Kind::Ended, &serde_json::from_str(RECORD).unwrap(), std::slice::from_ref(&ended)),
+        ),
         sort("A call of which little is known has ended", told(Kind::Ended, &withheld, &[ended])),
         sort("A caller was unhappy, as two rules say", told(Kind::Analyzed, &unhappy, &[critical, follow])),
         sort("An appointment was booked", told(Kind::Analyzed, &content, &[booked])),
