@@ -142,6 +142,13 @@ async fn rules_are_counted_by_day_and_nothing_is_sent_or_stored() {
     }
     assert!(rig.webhooks().is_empty() && rig.slack_texts().is_empty() && rig.mail_titles().is_empty());
     assert!(!rig.store_path().exists());
+
+    // Where they are merged, there are fewer messages than the rules count.
+    let note = "\n  manager: rules that match a call at once share a message there\n";
+    assert!(!out.contains(note), "{out}");
+    let merged = config.replace("to = [\"crm\"]", "to = [\"crm\", \"manager\"]");
+    let out = preview(&rig, &merged, &[]).await.fine();
+    assert!(out.contains(note), "{out}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ use crate::{
     cli::leaving,
     destination::{self, DestinationConfig, Notification},
     kind::Kinds,
+    name::Name,
     rehearsal::Told,
     rule::Rule,
     style::{Colour, Style, WIDTH, wrap},
@@ -66,8 +67,7 @@ impl Preview<'_> {
         out += &self.rules_table(style, blocks);
         for rule in &self.rules {
             for note in self.notes(rule) {
-                let note = wrap(&format!("{}: {note}", rule.name), WIDTH - 2).replace('\n', "\n    ");
-                let _ = writeln!(out, "  {note}");
+                let _ = writeln!(out, "{}", remark(&rule.name, &note));
             }
         }
         out += &self.destinations_table(style);
@@ -136,6 +136,11 @@ impl Preview<'_> {
         }
         if told.is_empty() {
             return "\nNobody would have been told anything.\n".to_owned();
+        }
+        let merges = |name: &&Name| self.rules.iter().filter(|rule| rule.merging.contains(name)).count() > 1;
+        for destination in told.keys().filter(merges) {
+            let shared = "rules that match a call at once share a message there";
+            let _ = writeln!(out, "{}", remark(destination, shared));
         }
         out
     }
@@ -317,6 +322,11 @@ impl Preview<'_> {
 fn in_words(kinds: Kinds) -> String {
     let words: Vec<_> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
     words.join(" and ")
+}
+
+/// A remark below a table.
+fn remark(of: &Name, remark: &str) -> String {
+    format!("  {}", wrap(&format!("{of}: {remark}"), WIDTH - 2).replace('\n', "\n    "))
 }
 
 #[cfg(test)]
