@@ -1,7 +1,6 @@
 //! `callwatch check`: reports every mistake in a config file.
 
 use std::{
-    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -131,7 +130,8 @@ async fn ask(source: &SourceConfig, rules: &[Rule], http: &reqwest::Client) -> R
             source.name
         ));
     }
-    let analyzed = answers.pop().unwrap_or_default().into_iter().filter(is_analyzed).collect::<Vec<_>>();
+    let mut analyzed = answers.pop().unwrap_or_default();
+    analyzed.retain(|call| call.fields().get("callAnalysis").is_some_and(Value::is_object));
     for (rule, field) in missing(source, rules, &analyzed) {
         let count = number(analyzed.len(), "analyzed call");
         said.push_str(&format!(
@@ -142,40 +142,21 @@ async fn ask(source: &SourceConfig, rules: &[Rule], http: &reqwest::Client) -> R
     Ok(said)
 }
 
-fn is_analyzed(call: &Call) -> bool {
-    call.fields().get("callAnalysis").is_some_and(Value::is_object)
-}
-
 /// The fields that conditions ask for and that none of the calls has, with their rules. Calls without an analysis lack what most
-/// conditions ask for, so without an analyzed call there are none. A field whose absence the condition looks at is left out.
-fn missing(source: &SourceConfig, rules: &[Rule], analyzed: &[Call]) -> BTreeSet<(Name, String)> {
-    let Some((first, others)) = analyzed.split_first() else { return BTreeSet::new() };
+/// conditions ask for, so without an analyzed call there are none.
+fn missing<'r>(source: &SourceConfig, rules: &'r [Rule], analyzed: &[Call]) -> Vec<(&'r Name, &'r str)> {
     let kinds = [Kind::Ended, Kind::Analyzed].into_iter().collect();
-    let absent = |condition: &Condition, call: &Call| -> BTreeSet<String> {
+    let calls = analyzed.iter().map(|call| {
         let now = call.updated_at().unwrap_or(Timestamp::from_millis(0));
-        let explained = condition.explain(&Activation::new(call.fields(), None, kinds, &source.name, now));
-        let absent = explained.absent().into_iter().filter_map(|why| why.strip_suffix(" is missing"));
-        absent.map(str::to_owned).collect()
-    };
-    let conditions = rules.iter().filter(|rule| rule.looks_at(&source.name));
-    let conditions = conditions.filter_map(|rule| Some((&rule.name, rule.when.as_ref()?)));
-    let of_rule = conditions.flat_map(|(rule, condition)| {
-        // One call may lack what the next one has.
-        let mut fields = absent(condition, first);
-        for call in others {
-            let absent = absent(condition, call);
-            fields.retain(|field| absent.contains(field));
-        }
-        let source: String = condition.source().split_whitespace().collect();
-        let may_be_absent = |field: &String| {
-            let compared = ["!=null", "==null", ")"].map(|after| format!("{field}{after}"));
-            source.contains(&format!("has({}", compared[2]))
-                || compared[..2].iter().any(|it| source.contains(it))
-        };
-        fields.retain(|field| !may_be_absent(field));
-        fields.into_iter().map(|field| (rule.clone(), field))
+        Activation::new(call.fields(), None, kinds, &source.name, now)
     });
-    of_rule.collect()
+    let calls: Vec<_> = calls.collect();
+    let looking = rules.iter().filter(|rule| rule.looks_at(&source.name));
+    let conditions = looking.filter_map(|rule| Some((&rule.name, rule.when.as_ref()?)));
+    let missing = |(rule, condition): (&'r Name, &'r Condition)| {
+        condition.missing_in_all(&calls).into_iter().map(move |field| (rule, field))
+    };
+    conditions.flat_map(missing).collect()
 }
 
 /// Loads the config for the service: warnings are logged, errors are reported on stderr as `check` reports them.

@@ -196,6 +196,8 @@ async fn a_call_is_explained_rule_by_rule_with_what_became_of_each_delivery() {
     assert!(rule("grouped")["deliveries"][0]["goes_out"].is_string());
     assert_eq!(rule("gone")["verdict"], "nothing_happened");
 
+    let (code, _, err) = explain(&rig, &["+3361•••5678"]).await;
+    assert!(code == Some(1) && err.contains("a log shows numbers masked"), "{err}");
     let (code, _, err) = explain(&rig, &["nobody"]).await;
     assert_eq!(code, Some(1));
     assert_eq!(err, "callwatch: no call nobody is known of `clinic`: callwatch has not seen it\n");

@@ -179,6 +179,7 @@ async fn flags_alone_lead_to_a_config_that_works() {
         "timezone = \"Europe/Paris\"",
         "language = \"fr\"",
         "[rules.unhappy-caller]",
+        "title = \"Client mécontent {{ call.callerNumber }}\"",
         "[rules.lead-qualified]",
     ] {
         assert!(config.contains(line), "{line} is not in\n{config}");

@@ -215,6 +215,11 @@ fn a_source_that_fails_for_long_enough_is_told_once_and_so_is_its_recovery() {
     assert!(watcher.tick(leapt(4)).is_empty());
     let down = watcher.tick(leapt(5));
     assert_eq!(names(&down), ["down"]);
+    assert!(
+        matches!(&down.signals[..], [Signal::SourceFailing { lasting, .. }, ..] if *lasting == 5 * MINUTE),
+        "{:?}",
+        down.signals
+    );
     let told = details(&down.events[0].event);
     assert_eq!(told["since"], at(0).to_string());
     assert!(told["error"].as_str().unwrap().contains("second"), "{told}");

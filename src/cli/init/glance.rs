@@ -113,6 +113,9 @@ mod tests {
             [call("b", "2026-01-02T12:00:00Z", analysis), call("a", "2026-01-02T06:00:00Z", json!(null))];
         let glance = Glance::of_calls(&calls, Some(1432));
         assert_eq!(glance.to_string(), "1432 calls, newest first, about 4 a day");
+        // A burst says nothing about days.
+        let burst = ["2026-01-02T12:00:09Z", "2026-01-02T12:00:00Z"].map(|at| call(at, at, json!(null)));
+        assert_eq!(Glance::of_calls(&burst, None).to_string(), "an unknown number of calls, newest first");
         assert_eq!(glance.texts, BTreeSet::from(["sentiment".to_owned()]));
         assert_eq!(glance.booleans, BTreeSet::from(["appointmentBooked".to_owned()]));
     }

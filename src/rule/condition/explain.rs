@@ -79,12 +79,24 @@ pub(super) struct Asked {
 impl Asked {
     /// Whether it is missing or null.
     pub(super) fn is_absent(&self, activation: &Activation) -> bool {
-        let scope = Scope { activation, patterns: &[] };
-        let mut context = empty_context();
-        context.set_variable_resolver(&scope);
-        work::begin();
-        Value::resolve_val(&self.expression, &context).map_or(true, |value| is_null(&*value))
+        is_null_at(&self.expression, activation).unwrap_or(true)
     }
+
+    /// Whether it is a field that is missing in a record which is there itself.
+    pub(super) fn is_missing(&self, activation: &Activation) -> bool {
+        let Expr::Select(select) = &self.expression.expr else { return false };
+        is_null_at(&self.expression, activation).is_none()
+            && is_null_at(&select.operand, activation) == Some(false)
+    }
+}
+
+/// Whether the value at a path is null; `None` when there is none.
+fn is_null_at(path: &IdedExpr, activation: &Activation) -> Option<bool> {
+    let scope = Scope { activation, patterns: &[] };
+    let mut context = empty_context();
+    context.set_variable_resolver(&scope);
+    work::begin();
+    Value::resolve_val(path, &context).ok().map(|value| is_null(&*value))
 }
 
 /// The paths that a condition reads, in its order, each after its own beginnings: `call`, `call.callAnalysis`, …

@@ -158,6 +158,20 @@ impl Condition {
         self.paths.iter().find(|path| path.is_absent(activation)).map(|path| &*path.text)
     }
 
+    /// The fields that it reads and that are missing in every one of these calls, unless it looks by itself whether they are
+    /// there: with `has()`, or by comparing them with `null`. None when there are no calls.
+    pub fn missing_in_all(&self, calls: &[Activation]) -> Vec<&str> {
+        let text: String = self.source.split_whitespace().collect();
+        let is_guarded = |field: &str| {
+            let guards = [format!("has({field})"), format!("{field}==null"), format!("{field}!=null")];
+            guards.iter().any(|guard| text.contains(guard))
+        };
+        let missing = |path: &&Asked| {
+            !calls.is_empty() && calls.iter().all(|call| path.is_missing(call)) && !is_guarded(&path.text)
+        };
+        self.paths.iter().filter(missing).map(|path| &*path.text).collect()
+    }
+
     /// The fields of the call that make it true for one change, in its order, each as the names that lead to it: `callAnalysis`,
     /// `sentiment`. None when it is not true, and when it looks at `before`, which an activation may lack.
     pub fn reasons(&self, activation: &Activation) -> Vec<Vec<String>> {

@@ -71,6 +71,30 @@ fn what_holds_is_true_and_what_does_not_is_false() {
 }
 
 #[test]
+fn fields_that_no_call_has_are_named_unless_the_condition_looks_for_them() {
+    let without = |name: &str| {
+        let mut call = a_call();
+        call["callAnalysis"].as_object_mut().unwrap().remove(name);
+        call
+    };
+    let calls = [a_call(), without("sentiment")].map(|call| activation(call, Json::Null));
+    for (condition, missing) in [
+        ("call.callAnalysis.sentiment == \"x\"", &[][..]),
+        (
+            "call.callAnalysis.sentimnt == \"x\" || call.nothing.deeper",
+            &["call.callAnalysis.sentimnt", "call.nothing"],
+        ),
+        ("has(call.callAnalysis.topic) && call.callAnalysis.topic == \"x\"", &[]),
+        ("call.callAnalysis.topic != null && call.callAnalysis.topic == \"x\"", &[]),
+        ("before.status == \"live\"", &[]),
+    ] {
+        let compiled = Condition::compile(condition).expect(condition);
+        assert_eq!(compiled.missing_in_all(&calls), missing, "{condition}");
+        assert!(compiled.missing_in_all(&[]).is_empty());
+    }
+}
+
+#[test]
 fn the_first_field_that_is_missing_is_named() {
     for (condition, missing) in [
         ("call.summary == \"x\"", Some("call.summary")),

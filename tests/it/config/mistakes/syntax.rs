@@ -98,6 +98,26 @@ error: unclosed table, expected `]`
 }
 
 #[test]
+fn a_text_with_quotes_between_the_same_quotes() {
+    check(
+        r#"
+[rules.ended]
+when = "call.status == "live""
+"#,
+        r#"
+error: the text ends at this quote
+ --> config.toml:2:24
+  |
+2 | when = "call.status == "******
+  |                        ^
+  |
+  = help: put a text that has " in it between single quotes, as in '… == "…"'
+
+"#,
+    );
+}
+
+#[test]
 fn a_text_that_is_not_closed() {
     check(
         r#"
